@@ -1,0 +1,79 @@
+package nn
+
+import "fmt"
+
+// Kind says how a parameter is laid out in a diffusers file compared with memory.
+type Kind int
+
+const (
+	// Vector is a bias or a norm's scale, the same in both: [channels].
+	Vector Kind = iota
+	// Dense is a linear layer's weight: [in, out] in memory, [out, in] in a file.
+	Dense
+	// Kernel is a convolution's weight: [height, width, in, out] in memory, [out, in, height, width] in a file.
+	Kernel
+	// Table is an embedding, the same in both: [rows, width].
+	Table
+)
+
+// Init names the distribution that a parameter starts from when it is not loaded.
+type Init int
+
+const (
+	// InitZeros is 0 everywhere: biases, zero convolutions.
+	InitZeros Init = iota
+	// InitOnes is 1 everywhere: scales of norms.
+	InitOnes
+	// InitUniform is PyTorch's default for linear layers, convolutions and their biases:
+	// uniform in ±1/√FanIn.
+	InitUniform
+	// InitNormal is normal with mean 0 and standard deviation 0.02: embeddings.
+	InitNormal
+)
+
+// Spec describes one parameter.
+type Spec struct {
+	Key   string // diffusers' own, dotted
+	Shape []int  // in memory's layout
+	Kind  Kind
+	Init  Init
+	FanIn int // inputs of one output, for InitUniform
+}
+
+// Size is the number of elements.
+func (s Spec) Size() int {
+	n := 1
+	for _, d := range s.Shape {
+		n *= d
+	}
+	return n
+}
+
+// FileShape is the parameter's shape in a diffusers file.
+func (s Spec) FileShape() []int {
+	switch s.Kind {
+	case Dense:
+		return []int{s.Shape[1], s.Shape[0]}
+	case Kernel:
+		return []int{s.Shape[3], s.Shape[2], s.Shape[0], s.Shape[1]}
+	default:
+		return s.Shape
+	}
+}
+
+func (s Spec) String() string { return fmt.Sprintf("%s %v", s.Key, s.Shape) }
+
+// Tree is a network's parameters in the order in which its graph first uses them. Keys are unique.
+type Tree []Spec
+
+// Size is the number of elements in all parameters.
+func (t Tree) Size() int {
+	n := 0
+	for _, s := range t {
+		n += s.Size()
+	}
+	return n
+}
+
+// Values holds one float32 slice for each key of a tree, in memory's layout, row-major.
+type Values map[string][]float32
