@@ -1,0 +1,190 @@
+package checkpoint
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+// dtype is an element type of the format.
+type dtype struct {
+	bits int
+	rank int // tensors are written in descending rank, which is the reference writer's order
+}
+
+// dtypes has every element type of safetensors 0.8.
+var dtypes = map[string]dtype{
+	"BOOL": {8, 0}, "F4": {4, 1}, "F6_E2M3": {6, 2}, "F6_E3M2": {6, 3}, "U8": {8, 4}, "I8": {8, 5},
+	"F8_E5M2": {8, 6}, "F8_E4M3": {8, 7}, "F8_E8M0": {8, 8}, "F8_E4M3FNUZ": {8, 9}, "F8_E5M2FNUZ": {8, 10},
+	"I16": {16, 11}, "U16": {16, 12}, "F16": {16, 13}, "BF16": {16, 14},
+	"I32": {32, 15}, "U32": {32, 16}, "F32": {32, 17},
+	"C64": {64, 18}, "F64": {64, 19}, "I64": {64, 20}, "U64": {64, 21},
+}
+
+// isFloat says whether weights are stored in this dtype.
+func isFloat(dtype string) bool {
+	switch dtype {
+	case "F64", "F32", "F16", "BF16":
+		return true
+	}
+	return false
+}
+
+// Size is the number of elements.
+func (t Tensor) Size() int {
+	n := 1
+	for _, d := range t.Shape {
+		n *= d
+	}
+	return n
+}
+
+// checkSize fails unless Data has as many bytes as DType and Shape ask for, as in every tensor of a File.
+func (t Tensor) checkSize() error {
+	want, err := byteSize(t.DType, t.Shape)
+	if err == nil && uint64(len(t.Data)) != want {
+		err = fmt.Errorf("got %d bytes, want %d for %s %v", len(t.Data), want, t.DType, t.Shape)
+	}
+	return err
+}
+
+// Float32s copies the elements into a new slice, rounded to float32. It fails on the dtypes of 4, 6
+// and 8 bits that hold floating point, and on complex numbers.
+func (t Tensor) Float32s() ([]float32, error) {
+	if err := t.checkSize(); err != nil {
+		return nil, err
+	}
+	le, b, dst := binary.LittleEndian, t.Data, make([]float32, t.Size())
+	switch t.DType {
+	case "F32":
+		for i := range dst {
+			dst[i] = math.Float32frombits(le.Uint32(b[4*i:]))
+		}
+	case "F16":
+		for i := range dst {
+			dst[i] = float16ToFloat32(le.Uint16(b[2*i:]))
+		}
+	case "BF16":
+		for i := range dst {
+			dst[i] = math.Float32frombits(uint32(le.Uint16(b[2*i:])) << 16)
+		}
+	case "F64":
+		for i := range dst {
+			dst[i] = float32(math.Float64frombits(le.Uint64(b[8*i:])))
+		}
+	case "U64":
+		for i := range dst {
+			dst[i] = float32(le.Uint64(b[8*i:]))
+		}
+	default:
+		at, err := t.int64At()
+		if err != nil {
+			return nil, fmt.Errorf("dtype %s cannot be read as float32", t.DType)
+		}
+		for i := range dst {
+			dst[i] = float32(at(i))
+		}
+	}
+	return dst, nil
+}
+
+// Int64s copies whole numbers into a new slice; false is 0 and true is 1. It fails on floating point,
+// and on a U64 above the largest int64.
+func (t Tensor) Int64s() ([]int64, error) {
+	if err := t.checkSize(); err != nil {
+		return nil, err
+	}
+	at, err := t.int64At()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]int64, t.Size())
+	for i := range out {
+		if out[i] = at(i); out[i] < 0 && t.DType == "U64" {
+			return nil, fmt.Errorf("element %d is %d, which int64 cannot hold", i, uint64(out[i]))
+		}
+	}
+	return out, nil
+}
+
+// int64At returns how to read element i of a dtype of whole numbers.
+func (t Tensor) int64At() (func(i int) int64, error) {
+	le, b := binary.LittleEndian, t.Data
+	switch t.DType {
+	case "I64", "U64":
+		return func(i int) int64 { return int64(le.Uint64(b[8*i:])) }, nil
+	case "I32":
+		return func(i int) int64 { return int64(int32(le.Uint32(b[4*i:]))) }, nil
+	case "U32":
+		return func(i int) int64 { return int64(le.Uint32(b[4*i:])) }, nil
+	case "I16":
+		return func(i int) int64 { return int64(int16(le.Uint16(b[2*i:]))) }, nil
+	case "U16":
+		return func(i int) int64 { return int64(le.Uint16(b[2*i:])) }, nil
+	case "I8":
+		return func(i int) int64 { return int64(int8(b[i])) }, nil
+	case "U8", "BOOL":
+		return func(i int) int64 { return int64(b[i]) }, nil
+	}
+	return nil, fmt.Errorf("dtype %s holds no whole numbers", t.DType)
+}
+
+// appendFloat32s appends values to b in a dtype of floating point, rounded to nearest even.
+func appendFloat32s(b []byte, dtype string, values []float32) []byte {
+	le := binary.LittleEndian
+	for _, v := range values {
+		switch dtype {
+		case "F32":
+			b = le.AppendUint32(b, math.Float32bits(v))
+		case "F16":
+			b = le.AppendUint16(b, float32ToFloat16(v))
+		case "BF16":
+			b = le.AppendUint16(b, float32ToBFloat16(v))
+		case "F64":
+			b = le.AppendUint64(b, math.Float64bits(float64(v)))
+		}
+	}
+	return b
+}
+
+func float16ToFloat32(h uint16) float32 {
+	sign := uint32(h&0x8000) << 16
+	exponent, mantissa := uint32(h>>10)&0x1f, uint32(h)&0x3ff
+	switch exponent {
+	case 0: // zero and subnormal: mantissa·2^-24
+		return math.Float32frombits(sign | math.Float32bits(float32(mantissa)*0x1p-24))
+	case 0x1f: // infinity and NaN
+		return math.Float32frombits(sign | 0x7f800000 | mantissa<<13)
+	}
+	return math.Float32frombits(sign | (exponent+127-15)<<23 | mantissa<<13)
+}
+
+func float32ToFloat16(f float32) uint16 {
+	b := math.Float32bits(f)
+	sign, abs := uint16(b>>16)&0x8000, b&0x7fffffff
+	switch {
+	case abs > 0x7f800000: // NaN keeps its upper payload, and never becomes infinity
+		payload := uint16(abs>>13) & 0x3ff
+		if payload == 0 {
+			payload = 0x200
+		}
+		return sign | 0x7c00 | payload
+	case abs >= 0x47800000: // 2^16 and above
+		return sign | 0x7c00
+	case abs >= 0x38800000: // 2^-14 and above: normal; a carry may reach infinity, as it should
+		r := abs - (127-15)<<23
+		return sign | uint16((r+0xfff+r>>13&1)>>13)
+	}
+	return sign | uint16(math.RoundToEven(float64(math.Float32frombits(abs))*0x1p24))
+}
+
+func float32ToBFloat16(f float32) uint16 {
+	b := math.Float32bits(f)
+	if b&0x7fffffff > 0x7f800000 {
+		if h := uint16(b >> 16); h&0x7f != 0 {
+			return h
+		}
+		return uint16(b>>16) | 0x40
+	}
+	return uint16((b + 0x7fff + b>>16&1) >> 16)
+}

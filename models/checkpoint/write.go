@@ -1,0 +1,162 @@
+package checkpoint
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/renameio/v2"
+)
+
+// Entry is a tensor to write. Its elements come from Data or, where that is nil, from Float32s.
+type Entry struct {
+	Key   string
+	DType string
+	Shape []int
+	// Data holds the elements as the file does: little-endian, in DType.
+	Data []byte
+	// Float32s is called when the tensor's turn in the file comes, so one at a time; its values are
+	// rounded to DType, which is F64, F32, F16 or BF16, to nearest even.
+	Float32s func() ([]float32, error)
+}
+
+// Write writes a safetensors file in the reference writer's order: wider dtypes first, then by key.
+// The file appears under its name when it is whole and synced, or not at all.
+func Write(path string, entries []Entry, metadata map[string]string) error {
+	if err := write(path, entries, metadata); err != nil {
+		return fmt.Errorf("write safetensors %s: %w", path, err)
+	}
+	return nil
+}
+
+func write(path string, entries []Entry, metadata map[string]string) error {
+	entries = slices.Clone(entries)
+	slices.SortStableFunc(entries, func(a, b Entry) int {
+		return cmp.Or(cmp.Compare(dtypes[b.DType].rank, dtypes[a.DType].rank), strings.Compare(a.Key, b.Key))
+	})
+	head, err := formatHeader(entries, metadata)
+	if err != nil {
+		return err
+	}
+	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(0o644))
+	if err != nil {
+		return err
+	}
+	defer file.Cleanup()
+	w := bufio.NewWriterSize(file, 1<<20)
+	if err := binary.Write(w, binary.LittleEndian, uint64(len(head))); err != nil {
+		return err
+	}
+	if _, err := w.Write(head); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := e.writeTo(w); err != nil {
+			return fmt.Errorf("tensor %q: %w", e.Key, err)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return file.CloseAtomicallyReplace()
+}
+
+// formatHeader makes the JSON header of sorted entries, padded with spaces to 8 bytes.
+func formatHeader(entries []Entry, metadata map[string]string) ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	if metadata != nil {
+		if err := appendField(&b, metadataKey, metadata); err != nil {
+			return nil, err
+		}
+	}
+	seen := make(map[string]bool, len(entries))
+	var at uint64
+	for _, e := range entries {
+		switch {
+		case e.Key == metadataKey || !utf8.ValidString(e.Key):
+			return nil, fmt.Errorf("tensor %q: not a usable key", e.Key)
+		case seen[e.Key]:
+			return nil, fmt.Errorf("tensor %q: appears twice", e.Key)
+		}
+		seen[e.Key] = true
+		size, err := byteSize(e.DType, e.Shape)
+		if err != nil {
+			return nil, fmt.Errorf("tensor %q: %w", e.Key, err)
+		}
+		switch {
+		case e.Data == nil && e.Float32s == nil && size > 0:
+			return nil, fmt.Errorf("tensor %q: has no data", e.Key)
+		case e.Data == nil && e.Float32s != nil && !isFloat(e.DType):
+			return nil, fmt.Errorf("tensor %q: float32 values cannot be written as %s: use F64, F32, F16 or BF16", e.Key, e.DType)
+		case e.Data != nil && uint64(len(e.Data)) != size:
+			return nil, fmt.Errorf("tensor %q: got %d bytes, want %d for %s %v", e.Key, len(e.Data), size, e.DType, e.Shape)
+		}
+		if b.Len() > 1 {
+			b.WriteByte(',')
+		}
+		err = appendField(&b, e.Key, struct {
+			DType   string    `json:"dtype"`
+			Shape   []int     `json:"shape"`
+			Offsets [2]uint64 `json:"data_offsets"`
+		}{e.DType, append([]int{}, e.Shape...), [2]uint64{at, at + size}})
+		if err != nil {
+			return nil, err
+		}
+		at += size
+	}
+	b.WriteByte('}')
+	for b.Len()%8 != 0 {
+		b.WriteByte(' ')
+	}
+	if b.Len() > maxHeader {
+		return nil, fmt.Errorf("header of %d bytes exceeds the format's limit of %d", b.Len(), maxHeader)
+	}
+	return b.Bytes(), nil
+}
+
+// appendField appends "key":value.
+func appendField(b *bytes.Buffer, key string, value any) error {
+	enc := json.NewEncoder(b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(key); err != nil {
+		return err
+	}
+	b.Truncate(b.Len() - 1) // the encoder's newline
+	b.WriteByte(':')
+	if err := enc.Encode(value); err != nil {
+		return err
+	}
+	b.Truncate(b.Len() - 1)
+	return nil
+}
+
+func (e Entry) writeTo(w io.Writer) error {
+	if e.Data != nil || e.Float32s == nil {
+		_, err := w.Write(e.Data)
+		return err
+	}
+	values, err := e.Float32s()
+	if err != nil {
+		return err
+	}
+	if want := (Tensor{Shape: e.Shape}).Size(); len(values) != want {
+		return fmt.Errorf("got %d values, want %d for %v", len(values), want, e.Shape)
+	}
+	buf := make([]byte, 0, 1<<17)
+	for chunk := range slices.Chunk(values, 1<<14) {
+		buf = appendFloat32s(buf[:0], e.DType, chunk)
+		if _, err := w.Write(buf); err != nil {
+			return err
+		}
+	}
+	return nil
+}
