@@ -1,6 +1,10 @@
 package nn
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"strings"
+)
 
 // Kind says how a parameter is laid out in a diffusers file compared with memory.
 type Kind int
@@ -77,3 +81,42 @@ func (t Tree) Size() int {
 
 // Values holds one float32 slice for each key of a tree, in memory's layout, row-major.
 type Values map[string][]float32
+
+// Under returns the tree with every key below name: the place of one network among several.
+func (t Tree) Under(name string) Tree {
+	out := make(Tree, len(t))
+	for i, s := range t {
+		s.Key = name + "." + s.Key
+		out[i] = s
+	}
+	return out
+}
+
+// Under returns the values with every key below name.
+func (v Values) Under(name string) Values {
+	out := make(Values, len(v))
+	for key, data := range v {
+		out[name+"."+key] = data
+	}
+	return out
+}
+
+// Within returns the values below name, under the keys they have there.
+func (v Values) Within(name string) Values {
+	out := make(Values)
+	for key, data := range v {
+		if rest, ok := strings.CutPrefix(key, name+"."); ok {
+			out[rest] = data
+		}
+	}
+	return out
+}
+
+// Merge puts the values of several networks together. Keys must not repeat.
+func Merge(parts ...Values) Values {
+	out := make(Values)
+	for _, part := range parts {
+		maps.Copy(out, part)
+	}
+	return out
+}

@@ -1,0 +1,61 @@
+package controlnet
+
+import (
+	"math"
+
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+
+	"limner/models/nn"
+	"limner/models/unet"
+)
+
+// Forward computes the residuals for the UNet, unscaled: sample [batch, height, width, in_channels], timesteps [batch],
+// text [batch, tokens, cross_attention_dim] as for the UNet, and the conditioning image
+// [batch, 8·height, 8·width, conditioning_channels] in [0, 1], RGB. All in sample's dtype.
+func (c Config) Forward(p nn.Params, sample, timesteps, text, cond *Node) *unet.Residuals {
+	encoder := c.encoder()
+	temb := encoder.TimeEmbedding(p, timesteps, sample.DType())
+	h := nn.Conv2D(p.In("conv_in"), sample, c.BlockOutChannels[0], 3)
+	h = Add(h, c.CondEmbedding(p.In("controlnet_cond_embedding"), cond))
+	skips := encoder.Encode(p, h, temb, text)
+	mid := encoder.Middle(p, skips[len(skips)-1], temb, text)
+
+	r := &unet.Residuals{}
+	for i, skip := range skips {
+		r.Down = append(r.Down, nn.ZeroConv2D(p.At("controlnet_down_blocks", i), skip, skip.Shape().Dim(-1)))
+	}
+	r.Mid = nn.ZeroConv2D(p.In("controlnet_mid_block"), mid, mid.Shape().Dim(-1))
+	return r
+}
+
+// CondEmbedding is diffusers' ControlNetConditioningEmbedding: it brings cond [batch, 8·height, 8·width, channels] to
+// the size and width of the UNet's first features, halving the size once for each width after the first.
+func (c Config) CondEmbedding(p nn.Params, cond *Node) *Node {
+	widths := c.ConditioningEmbeddingOutChannels
+	h := nn.SiLU(nn.Conv2D(p.In("conv_in"), cond, widths[0], 3))
+	for i := range len(widths) - 1 {
+		h = nn.SiLU(nn.Conv2D(p.At("blocks", 2*i), h, widths[i], 3))
+		h = nn.SiLU(nn.Conv2DStrided(p.At("blocks", 2*i+1), h, widths[i+1], 3, 2, [2]int{1, 1}))
+	}
+	return p.Out(nn.ZeroConv2D3x3(p.In("conv_out"), h, c.BlockOutChannels[0]))
+}
+
+// Stride is the number of pixels of the conditioning image per latent, each way.
+func (c Config) Stride() int { return 1 << (len(c.ConditioningEmbeddingOutChannels) - 1) }
+
+// Scale multiplies all residuals by scale, a scalar. In guess mode they also grow from a tenth at the first skip connection
+// to the whole at the middle block, evenly in the logarithm.
+func Scale(r *unet.Residuals, scale *Node, guessMode bool) *unet.Residuals {
+	factor := func(i int) float64 {
+		if !guessMode {
+			return 1
+		}
+		return math.Pow(10, float64(i)/float64(len(r.Down))-1)
+	}
+	times := func(x *Node, i int) *Node { return Mul(x, ConvertDType(MulScalar(scale, factor(i)), x.DType())) }
+	scaled := &unet.Residuals{Mid: times(r.Mid, len(r.Down))}
+	for i, x := range r.Down {
+		scaled.Down = append(scaled.Down, times(x, i))
+	}
+	return scaled
+}

@@ -1,0 +1,69 @@
+// Package clip holds the text side of Stable Diffusion: CLIP's tokenizer and text encoder.
+package clip
+
+import (
+	"errors"
+	"fmt"
+
+	"limner/models/nn"
+)
+
+// Config is the config.json of a CLIPTextModel.
+type Config struct {
+	Architectures         []string `json:"architectures"`
+	ModelType             string   `json:"model_type"`
+	VocabSize             int      `json:"vocab_size"`
+	HiddenSize            int      `json:"hidden_size"`
+	IntermediateSize      int      `json:"intermediate_size"`
+	NumHiddenLayers       int      `json:"num_hidden_layers"`
+	NumAttentionHeads     int      `json:"num_attention_heads"`
+	MaxPositionEmbeddings int      `json:"max_position_embeddings"`
+	HiddenAct             string   `json:"hidden_act"`
+	LayerNormEps          float64  `json:"layer_norm_eps"`
+	BOSTokenID            int      `json:"bos_token_id"`
+	EOSTokenID            int      `json:"eos_token_id"`
+	PadTokenID            int      `json:"pad_token_id"`
+}
+
+// Fields of the file that say nothing about the graph: initialisation, the image side, the library's version.
+var fixed = nn.Fixed{
+	"model_type": {`"clip_text_model"`}, "attention_dropout": {"0.0", "0"}, "dropout": {"0.0", "0"},
+}
+
+var ignored = []string{"dtype", "torch_dtype", "initializer_factor", "initializer_range", "projection_dim", "transformers_version"}
+
+// Default holds the values that transformers gives to fields that a file leaves out.
+func Default() Config {
+	return Config{
+		Architectures: []string{"CLIPTextModel"}, ModelType: "clip_text_model", VocabSize: 49408, HiddenSize: 512, IntermediateSize: 2048,
+		NumHiddenLayers: 12, NumAttentionHeads: 8, MaxPositionEmbeddings: 77, HiddenAct: "quick_gelu", LayerNormEps: 1e-5,
+		BOSTokenID: 49406, EOSTokenID: 49407, PadTokenID: 1,
+	}
+}
+
+// ParseConfig decodes and checks a config.json.
+func ParseConfig(raw []byte) (Config, error) {
+	c := Default()
+	if err := nn.DecodeConfig(raw, &c, fixed, ignored...); err != nil {
+		return Config{}, err
+	}
+	return c, c.Validate()
+}
+
+// Validate reports every field whose value cannot be built.
+func (c Config) Validate() error {
+	var errs []error
+	for name, value := range map[string]int{"vocab_size": c.VocabSize, "hidden_size": c.HiddenSize, "intermediate_size": c.IntermediateSize,
+		"num_hidden_layers": c.NumHiddenLayers, "num_attention_heads": c.NumAttentionHeads, "max_position_embeddings": c.MaxPositionEmbeddings} {
+		if value < 1 {
+			errs = append(errs, fmt.Errorf("%s: got %d, want at least 1", name, value))
+		}
+	}
+	if c.NumAttentionHeads > 0 && c.HiddenSize%c.NumAttentionHeads != 0 {
+		errs = append(errs, fmt.Errorf("num_attention_heads: %d channels do not divide over %d heads", c.HiddenSize, c.NumAttentionHeads))
+	}
+	if c.HiddenAct != "quick_gelu" && c.HiddenAct != "gelu" {
+		errs = append(errs, fmt.Errorf("hidden_act: got %q, supported: quick_gelu, gelu", c.HiddenAct))
+	}
+	return errors.Join(errs...)
+}

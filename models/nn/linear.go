@@ -1,0 +1,41 @@
+package nn
+
+import (
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+)
+
+// Linear is torch's nn.Linear: x [..., in] to [..., out] with weight [in, out] and bias [out], in x's dtype.
+func Linear(p Params, x *Node, out int) *Node {
+	in := x.Shape().Dim(-1)
+	w := p.Param("weight", Dense, InitUniform, in, in, out)
+	b := p.Param("bias", Vector, InitUniform, in, out)
+	return p.Out(addBias(matmul(x, w), b))
+}
+
+// LinearNoBias is Linear without a bias: the projections q, k and v of attention.
+func LinearNoBias(p Params, x *Node, out int) *Node {
+	in := x.Shape().Dim(-1)
+	return p.Out(matmul(x, p.Param("weight", Dense, InitUniform, in, in, out)))
+}
+
+// matmul contracts the last axis of x with the first of w, in x's dtype.
+func matmul(x, w *Node) *Node {
+	return DotGeneral(x, []int{-1}, nil, ConvertDType(w, x.DType()), []int{0}, nil)
+}
+
+// addBias adds b [channels] to the last axis of x.
+func addBias(x, b *Node) *Node {
+	return Add(x, ExpandLeftToRank(ConvertDType(b, x.DType()), x.Rank()))
+}
+
+// SiLU is x·σ(x).
+func SiLU(x *Node) *Node { return Mul(x, Sigmoid(x)) }
+
+// GELU is the exact Gaussian error linear unit, x·Φ(x) (Hendrycks and Gimpel 2016, arXiv:1606.08415).
+func GELU(x *Node) *Node {
+	const sqrtHalf = 0.7071067811865476
+	return Mul(MulScalar(x, 0.5), AddScalar(Erf(MulScalar(x, sqrtHalf)), 1))
+}
+
+// QuickGELU is OpenAI CLIP's approximation, x·σ(1.702·x).
+func QuickGELU(x *Node) *Node { return Mul(x, Sigmoid(MulScalar(x, 1.702))) }

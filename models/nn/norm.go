@@ -1,0 +1,41 @@
+package nn
+
+import (
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+)
+
+// GroupNorm normalises x [batch, height, width, channels] over each group of neighbouring channels of an image
+// (Wu and He 2018, arXiv:1803.08494), with statistics in float32, then scales and shifts each channel.
+// The result has x's shape and dtype.
+func GroupNorm(p Params, x *Node, groups int, eps float64) *Node {
+	x.AssertRank(4)
+	n, h, w, c := x.Shape().Dim(0), x.Shape().Dim(1), x.Shape().Dim(2), x.Shape().Dim(3)
+	scale := p.Param("weight", Vector, InitOnes, 0, c)
+	shift := p.Param("bias", Vector, InitZeros, 0, c)
+	y := Reshape(ConvertDType(x, dtypes.Float32), n, h*w, groups, c/groups)
+	y = standardise(y, eps, 1, 3)
+	y = Reshape(y, n, h, w, c)
+	return p.Out(ConvertDType(affine(y, scale, shift), x.DType()))
+}
+
+// LayerNorm normalises the last axis of x [..., channels] (Ba et al. 2016, arXiv:1607.06450), with statistics in
+// float32, then scales and shifts it. The result has x's shape and dtype.
+func LayerNorm(p Params, x *Node, eps float64) *Node {
+	c := x.Shape().Dim(-1)
+	scale := p.Param("weight", Vector, InitOnes, 0, c)
+	shift := p.Param("bias", Vector, InitZeros, 0, c)
+	y := standardise(ConvertDType(x, dtypes.Float32), eps, -1)
+	return p.Out(ConvertDType(affine(y, scale, shift), x.DType()))
+}
+
+// standardise gives x mean 0 and variance 1 over the axes: (x-μ)/√(σ²+ε).
+func standardise(x *Node, eps float64, axes ...int) *Node {
+	centred := Sub(x, ReduceAndKeep(x, ReduceMean, axes...))
+	variance := ReduceAndKeep(Square(centred), ReduceMean, axes...)
+	return Mul(centred, Rsqrt(AddScalar(variance, eps)))
+}
+
+func affine(x, scale, shift *Node) *Node {
+	return Add(Mul(x, ExpandLeftToRank(scale, x.Rank())), ExpandLeftToRank(shift, x.Rank()))
+}

@@ -1,0 +1,107 @@
+// Package nn holds the layers that the networks share, and the explicit parameter tree they read.
+package nn
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/gomlx/gomlx/backends/simplego"
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+	"github.com/gomlx/gomlx/pkg/core/shapes"
+)
+
+// Params is a position in a network's parameter tree while its graph is being built. In extends the
+// position by a part of diffusers' dotted key; the layers ask it for their weights.
+type Params struct {
+	prefix string
+	source *source
+}
+
+// source answers for all positions of one network.
+type source struct {
+	nodes   map[string]*Node // bound parameters
+	declare *declaration     // nil once the parameters are bound
+	probe   func(path string, x *Node)
+}
+
+type declaration struct {
+	graph *Graph
+	tree  Tree
+}
+
+// Bind gives the parameters of tree the nodes of a graph, in the tree's order.
+// It panics where their numbers or shapes differ.
+func Bind(tree Tree, nodes []*Node) Params {
+	if len(tree) != len(nodes) {
+		panic(fmt.Errorf("bind %d parameters to %d nodes", len(tree), len(nodes)))
+	}
+	bound := make(map[string]*Node, len(tree))
+	for i, spec := range tree {
+		nodes[i].AssertDims(spec.Shape...)
+		bound[spec.Key] = nodes[i]
+	}
+	return Params{source: &source{nodes: bound}}
+}
+
+// Declare runs build on a graph that is thrown away and returns the parameters it asked for, in the order of
+// first use. No device is involved. It panics as building a graph does.
+func Declare(build func(g *Graph, p Params)) Tree {
+	backend, err := simplego.New("")
+	if err != nil {
+		panic(err)
+	}
+	defer backend.Finalize()
+	g := NewGraph(backend, "declare")
+	defer g.Finalize()
+	d := &declaration{graph: g}
+	build(g, Params{source: &source{nodes: map[string]*Node{}, declare: d}})
+	return d.tree
+}
+
+// WithProbe returns p with f called on the output of every layer and block below it,
+// with the module path that diffusers gives it.
+func (p Params) WithProbe(f func(path string, x *Node)) Params {
+	s := *p.source
+	s.probe = f
+	return Params{prefix: p.prefix, source: &s}
+}
+
+// In returns the position name below p.
+func (p Params) In(name string) Params {
+	if p.prefix != "" {
+		name = p.prefix + "." + name
+	}
+	return Params{prefix: name, source: p.source}
+}
+
+// At returns the position name.index below p.
+func (p Params) At(name string, index int) Params {
+	return p.In(name + "." + strconv.Itoa(index))
+}
+
+// Out passes x through, showing it to the probe as the output of the module at p.
+func (p Params) Out(x *Node) *Node {
+	if p.source.probe != nil {
+		p.source.probe(p.prefix, x)
+	}
+	return x
+}
+
+// Param returns the parameter name at p. While declaring it records the specification;
+// otherwise it panics if the tree has no such key or another shape.
+func (p Params) Param(name string, kind Kind, init Init, fanIn int, shape ...int) *Node {
+	key := p.In(name).prefix
+	if node, ok := p.source.nodes[key]; ok {
+		node.AssertDims(shape...)
+		return node
+	}
+	d := p.source.declare
+	if d == nil {
+		panic(fmt.Errorf("no parameter %s in the tree", key))
+	}
+	d.tree = append(d.tree, Spec{Key: key, Shape: shape, Kind: kind, Init: init, FanIn: fanIn})
+	node := Parameter(d.graph, key, shapes.Make(dtypes.Float32, shape...))
+	p.source.nodes[key] = node
+	return node
+}

@@ -1,0 +1,59 @@
+package unet
+
+import (
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+
+	"limner/models/nn"
+)
+
+// transformer2D is diffusers' Transformer2DModel of depth 1 with convolutional projections: the pixels of an image
+// attend to each other and to the text.
+type transformer2D struct {
+	heads      int
+	normGroups int
+}
+
+// Forward maps x [batch, height, width, channels] to the same shape; text is [batch, tokens, cross_attention_dim].
+func (t transformer2D) Forward(p nn.Params, x, text *Node) *Node {
+	n, height, width, c := x.Shape().Dim(0), x.Shape().Dim(1), x.Shape().Dim(2), x.Shape().Dim(3)
+	// This norm's epsilon is 1e-6 whatever norm_eps says.
+	h := nn.GroupNorm(p.In("norm"), x, t.normGroups, 1e-6)
+	h = nn.Conv2D(p.In("proj_in"), h, c, 1)
+	h = Reshape(h, n, height*width, c)
+	h = t.block(p.At("transformer_blocks", 0), h, text)
+	h = Reshape(h, n, height, width, c)
+	h = nn.Conv2D(p.In("proj_out"), h, c, 1)
+	return p.Out(Add(h, x))
+}
+
+// block is diffusers' BasicTransformerBlock on x [batch, tokens, channels]: self-attention, attention to the text and
+// a feed-forward network, each behind a LayerNorm and around a shortcut.
+func (t transformer2D) block(p nn.Params, x, text *Node) *Node {
+	const eps = 1e-5
+	h := nn.LayerNorm(p.In("norm1"), x, eps)
+	x = Add(x, t.attention(p.In("attn1"), h, h))
+	h = nn.LayerNorm(p.In("norm2"), x, eps)
+	x = Add(x, t.attention(p.In("attn2"), h, text))
+	h = nn.LayerNorm(p.In("norm3"), x, eps)
+	return p.Out(Add(x, feedForward(p.In("ff"), h)))
+}
+
+// attention lets x [batch, queries, channels] attend to source [batch, keys, width].
+func (t transformer2D) attention(p nn.Params, x, source *Node) *Node {
+	c := x.Shape().Dim(-1)
+	q := nn.LinearNoBias(p.In("to_q"), x, c)
+	k := nn.LinearNoBias(p.In("to_k"), source, c)
+	v := nn.LinearNoBias(p.In("to_v"), source, c)
+	h := nn.ScaledDotProduct(q, k, v, t.heads, nil)
+	return p.Out(nn.Linear(p.In("to_out.0"), h, c))
+}
+
+// feedForward widens x [batch, tokens, channels] four times through GEGLU (Shazeer 2020, arXiv:2002.05202) and back.
+func feedForward(p nn.Params, x *Node) *Node {
+	c := x.Shape().Dim(-1)
+	both := nn.Linear(p.In("net.0.proj"), x, 8*c)
+	value := Slice(both, AxisRange(), AxisRange(), AxisRange(0, 4*c))
+	gate := Slice(both, AxisRange(), AxisRange(), AxisRange(4*c))
+	h := p.In("net.0").Out(Mul(value, nn.GELU(gate)))
+	return p.Out(nn.Linear(p.In("net.2"), h, c))
+}

@@ -1,0 +1,100 @@
+package unet
+
+import (
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+
+	"limner/models/nn"
+)
+
+// Residuals are what a ControlNet adds to the UNet: one for each skip connection, and one for the middle block.
+type Residuals struct {
+	Down []*Node // in the order of the encoder's outputs
+	Mid  *Node
+}
+
+// Forward predicts the noise (or v) in sample [batch, height, width, in_channels] at timesteps [batch], which may be
+// fractional, given text embeddings [batch, tokens, cross_attention_dim]. residuals may be nil. The result is
+// [batch, height, width, out_channels] in sample's dtype, which is the compute dtype.
+func (c Config) Forward(p nn.Params, sample, timesteps, text *Node, residuals *Residuals) *Node {
+	temb := c.TimeEmbedding(p, timesteps, sample.DType())
+	h := nn.Conv2D(p.In("conv_in"), sample, c.BlockOutChannels[0], 3)
+	skips := c.Encode(p, h, temb, text)
+	h = c.Middle(p, skips[len(skips)-1], temb, text)
+	if residuals != nil {
+		for i := range skips {
+			skips[i] = Add(skips[i], residuals.Down[i])
+		}
+		h = Add(h, residuals.Mid)
+	}
+	h = c.decode(p, h, skips, temb, text)
+	h = nn.GroupNorm(p.In("conv_norm_out"), h, c.NormNumGroups, c.NormEps)
+	return nn.Conv2D(p.In("conv_out"), nn.SiLU(h), c.OutChannels, 3)
+}
+
+// TimeEmbedding maps timesteps [batch] to [batch, 4×block_out_channels[0]] in the given dtype.
+func (c Config) TimeEmbedding(p nn.Params, timesteps *Node, dtype dtypes.DType) *Node {
+	features := nn.Timesteps(p.In("time_proj"), timesteps, c.BlockOutChannels[0], c.FlipSinToCos, c.FreqShift)
+	return nn.TimestepEmbedding(p.In("time_embedding"), ConvertDType(features, dtype), 4*c.BlockOutChannels[0])
+}
+
+// Encode runs the down blocks on h, the output of conv_in, and returns the skip connections: h itself, then the output
+// of every layer and of every downsampler. The last one is the input of the middle block.
+func (c Config) Encode(p nn.Params, h, temb, text *Node) []*Node {
+	skips := []*Node{h}
+	for level, blockType := range c.DownBlockTypes {
+		block := p.At("down_blocks", level)
+		resnet := nn.ResnetBlock{OutChannels: c.BlockOutChannels[level], NormGroups: c.NormNumGroups, NormEps: c.NormEps}
+		for i := range c.LayersPerBlock {
+			h = resnet.Forward(block.At("resnets", i), h, temb)
+			if blockType == "CrossAttnDownBlock2D" {
+				h = c.transformer(level).Forward(block.At("attentions", i), h, text)
+			}
+			skips = append(skips, h)
+		}
+		if level < len(c.BlockOutChannels)-1 {
+			h = nn.Downsample2D(block.At("downsamplers", 0), h, [2]int{1, 1})
+			skips = append(skips, h)
+		}
+		block.Out(h)
+	}
+	return skips
+}
+
+// Middle is UNetMidBlock2DCrossAttn: h keeps its shape.
+func (c Config) Middle(p nn.Params, h, temb, text *Node) *Node {
+	mid := p.In("mid_block")
+	last := len(c.BlockOutChannels) - 1
+	resnet := nn.ResnetBlock{OutChannels: c.BlockOutChannels[last], NormGroups: c.NormNumGroups, NormEps: c.NormEps}
+	h = resnet.Forward(mid.At("resnets", 0), h, temb)
+	h = c.transformer(last).Forward(mid.At("attentions", 0), h, text)
+	return mid.Out(resnet.Forward(mid.At("resnets", 1), h, temb))
+}
+
+// decode runs the up blocks, each layer on its input joined with the last skip connection not yet used.
+func (c Config) decode(p nn.Params, h *Node, skips []*Node, temb, text *Node) *Node {
+	last := len(c.BlockOutChannels) - 1
+	for i, blockType := range c.UpBlockTypes {
+		level := last - i
+		block := p.At("up_blocks", i)
+		resnet := nn.ResnetBlock{OutChannels: c.BlockOutChannels[level], NormGroups: c.NormNumGroups, NormEps: c.NormEps}
+		for j := range c.LayersPerBlock + 1 {
+			skip := skips[len(skips)-1]
+			skips = skips[:len(skips)-1]
+			h = resnet.Forward(block.At("resnets", j), Concatenate([]*Node{h, skip}, -1), temb)
+			if blockType == "CrossAttnUpBlock2D" {
+				h = c.transformer(level).Forward(block.At("attentions", j), h, text)
+			}
+		}
+		if level > 0 {
+			next := skips[len(skips)-1].Shape()
+			h = nn.Upsample2D(block.At("upsamplers", 0), h, next.Dim(1), next.Dim(2))
+		}
+		block.Out(h)
+	}
+	return h
+}
+
+func (c Config) transformer(level int) transformer2D {
+	return transformer2D{heads: c.AttentionHeadDim.At(level), normGroups: c.NormNumGroups}
+}

@@ -1,0 +1,92 @@
+// Package vae builds diffusers' AutoencoderKL, which maps images to latents an eighth of their size and back.
+package vae
+
+import (
+	"errors"
+	"fmt"
+
+	"limner/models/nn"
+)
+
+// Config is the config.json of an AutoencoderKL.
+type Config struct {
+	ClassName        string   `json:"_class_name"`
+	SampleSize       int      `json:"sample_size"` // height and width of the images it was trained on
+	InChannels       int      `json:"in_channels"`
+	OutChannels      int      `json:"out_channels"`
+	DownBlockTypes   []string `json:"down_block_types"`
+	UpBlockTypes     []string `json:"up_block_types"`
+	BlockOutChannels []int    `json:"block_out_channels"`
+	LayersPerBlock   int      `json:"layers_per_block"`
+	LatentChannels   int      `json:"latent_channels"`
+	NormNumGroups    int      `json:"norm_num_groups"`
+	ScalingFactor    float64  `json:"scaling_factor"` // latents are multiplied by it before the UNet sees them
+}
+
+var fixed = nn.Fixed{
+	"act_fn": {`"silu"`}, "force_upcast": {"true", "false"}, "mid_block_add_attention": {"true"},
+	"use_quant_conv": {"true"}, "use_post_quant_conv": {"true"},
+}
+
+// normEps is the epsilon of every norm in the VAE; no config field sets it.
+const normEps = 1e-6
+
+// Default holds the values that diffusers gives to fields that a file leaves out. Some Stable Diffusion 1.5 files
+// leave out the scaling factor.
+func Default() Config {
+	return Config{
+		ClassName: "AutoencoderKL", SampleSize: 32, InChannels: 3, OutChannels: 3, DownBlockTypes: []string{"DownEncoderBlock2D"},
+		UpBlockTypes: []string{"UpDecoderBlock2D"}, BlockOutChannels: []int{64}, LayersPerBlock: 1, LatentChannels: 4,
+		NormNumGroups: 32, ScalingFactor: 0.18215,
+	}
+}
+
+// ParseConfig decodes and checks a config.json.
+func ParseConfig(raw []byte) (Config, error) {
+	c := Default()
+	if err := nn.DecodeConfig(raw, &c, fixed); err != nil {
+		return Config{}, err
+	}
+	return c, c.Validate()
+}
+
+// Scale is the number of pixels per latent, each way.
+func (c Config) Scale() int { return 1 << (len(c.BlockOutChannels) - 1) }
+
+// Validate reports every field whose value cannot be built.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	levels := len(c.BlockOutChannels)
+	if levels == 0 {
+		return errors.New("block_out_channels: empty")
+	}
+	if len(c.DownBlockTypes) != levels || len(c.UpBlockTypes) != levels {
+		bad("down_block_types, up_block_types: %d and %d entries for %d block_out_channels", len(c.DownBlockTypes), len(c.UpBlockTypes), levels)
+	}
+	for _, t := range c.DownBlockTypes {
+		if t != "DownEncoderBlock2D" {
+			bad("down_block_types: got %q, supported: DownEncoderBlock2D", t)
+		}
+	}
+	for _, t := range c.UpBlockTypes {
+		if t != "UpDecoderBlock2D" {
+			bad("up_block_types: got %q, supported: UpDecoderBlock2D", t)
+		}
+	}
+	for name, value := range map[string]int{"in_channels": c.InChannels, "out_channels": c.OutChannels, "layers_per_block": c.LayersPerBlock,
+		"latent_channels": c.LatentChannels, "norm_num_groups": c.NormNumGroups} {
+		if value < 1 {
+			bad("%s: got %d, want at least 1", name, value)
+		}
+	}
+	for _, channels := range c.BlockOutChannels {
+		if channels < 1 || c.NormNumGroups > 0 && channels%c.NormNumGroups != 0 {
+			bad("block_out_channels: %d does not divide into norm_num_groups %d", channels, c.NormNumGroups)
+		}
+	}
+	if c.ScalingFactor <= 0 {
+		bad("scaling_factor: got %g, want above 0", c.ScalingFactor)
+	}
+	return errors.Join(errs...)
+}

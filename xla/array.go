@@ -1,0 +1,121 @@
+package xla
+
+import (
+	"fmt"
+
+	"github.com/gomlx/gomlx/backends"
+	"github.com/gomlx/gomlx/pkg/core/distributed"
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	"github.com/gomlx/gomlx/pkg/core/shapes"
+)
+
+// dataAxis is the mesh's axis over which batches are divided.
+const dataAxis = "data"
+
+// Sharding says how an array lies on the devices.
+type Sharding int
+
+const (
+	// Replicated arrays are whole on every device.
+	Replicated Sharding = iota
+	// Batch arrays are divided along their first axis.
+	Batch
+)
+
+// Array is a tensor on the devices.
+type Array struct {
+	backend  *Backend
+	shape    shapes.Shape // of the whole
+	sharding Sharding
+	shards   []backends.Buffer // one for each device
+}
+
+// Shape is the shape of the whole array.
+func (a *Array) Shape() shapes.Shape { return a.shape }
+
+// Free releases the array's memory on the devices. An array that was donated to a program is already free.
+func (a *Array) Free() error {
+	for _, shard := range a.shards {
+		if err := a.backend.engine.BufferFinalize(shard); err != nil {
+			return err
+		}
+	}
+	a.shards = nil
+	return nil
+}
+
+// Put copies a flat slice, row-major, to the devices. The length of a Batch array's first axis must divide over them.
+func Put[T dtypes.Supported](b *Backend, data []T, sharding Sharding, dims ...int) (*Array, error) {
+	shape := shapes.Make(dtypes.FromGenericsType[T](), dims...)
+	if len(data) != shape.Size() {
+		return nil, fmt.Errorf("%d values for an array of shape %s", len(data), shape)
+	}
+	a := &Array{backend: b, shape: shape, sharding: sharding}
+	part, err := b.shardShape(shape, sharding)
+	if err != nil {
+		return nil, err
+	}
+	for device := range b.n {
+		piece := data
+		if sharding == Batch {
+			piece = data[device*part.Size() : (device+1)*part.Size()]
+		}
+		buffer, err := b.engine.BufferFromFlatData(backends.DeviceNum(device), piece, part)
+		if err != nil {
+			return nil, fmt.Errorf("copy %s to device %d: %w", part, device, err)
+		}
+		a.shards = append(a.shards, buffer)
+	}
+	return a, nil
+}
+
+// Get copies an array to a flat slice, row-major.
+func Get[T dtypes.Supported](a *Array) ([]T, error) {
+	if want := dtypes.FromGenericsType[T](); want != a.shape.DType {
+		return nil, fmt.Errorf("read an array of %s as %s", a.shape.DType, want)
+	}
+	data := make([]T, a.shape.Size())
+	shards := a.shards
+	if a.sharding == Replicated {
+		shards = shards[:1]
+	}
+	size := len(data) / max(1, len(shards))
+	for i, shard := range shards {
+		if err := a.backend.engine.BufferToFlatData(shard, data[i*size:(i+1)*size]); err != nil {
+			return nil, fmt.Errorf("copy %s from device %d: %w", a.shape, i, err)
+		}
+	}
+	return data, nil
+}
+
+// shardShape is the shape of one device's part.
+func (b *Backend) shardShape(shape shapes.Shape, sharding Sharding) (shapes.Shape, error) {
+	if sharding == Replicated || b.n == 1 {
+		return shape, nil
+	}
+	if shape.Rank() == 0 || shape.Dim(0)%b.n != 0 {
+		return shape, fmt.Errorf("batch of shape %s does not divide over %d devices: use a multiple of %d", shape, b.n, b.n)
+	}
+	part := shape.Clone()
+	part.Dimensions[0] /= b.n
+	return part, nil
+}
+
+// spec is the sharding in GoMLX's terms; nil with one device.
+func (b *Backend) spec(shape shapes.Shape, sharding Sharding) (*distributed.ShardingSpec, error) {
+	if b.mesh == nil {
+		return nil, nil
+	}
+	if _, err := b.shardShape(shape, sharding); err != nil {
+		return nil, err
+	}
+	builder := distributed.BuildSpec(b.mesh)
+	for axis := range shape.Rank() {
+		if axis == 0 && sharding == Batch {
+			builder = builder.S(dataAxis)
+		} else {
+			builder = builder.R()
+		}
+	}
+	return builder.Done()
+}

@@ -1,0 +1,91 @@
+// Package xla compiles graphs through PJRT and runs them on CPU, TPU or CUDA devices.
+package xla
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	gomlx "github.com/gomlx/gomlx/backends/xla"
+	"github.com/gomlx/gomlx/pkg/core/distributed"
+	"github.com/gomlx/go-xla/pkg/pjrt"
+
+	"limner/xla/patch"
+)
+
+// Options choose the devices.
+type Options struct {
+	Backend string    // "cpu", "tpu", "cuda" or the path of a PJRT plugin; "" is "cpu"
+	Devices int       // how many devices to use; 0 is one on CPU and all elsewhere
+	Log     io.Writer // where the installation of a plugin reports
+}
+
+// Backend is a set of devices that run one program together, each on its share of the batch.
+type Backend struct {
+	engine *patch.Backend
+	plugin string
+	mesh   *distributed.DeviceMesh // nil with one device
+	n      int
+}
+
+// Open loads the plugin, installing it on first use, and takes the devices.
+func Open(ctx context.Context, o Options) (*Backend, error) {
+	if o.Backend == "" {
+		o.Backend = "cpu"
+	}
+	if o.Devices < 0 {
+		return nil, fmt.Errorf("%d devices: want at least 1", o.Devices)
+	}
+	path, err := Plugin(ctx, o.Backend, InstallOptions{Progress: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, err
+	}
+	devices := o.Devices
+	var client pjrt.NamedValuesMap
+	if isCPU(o.Backend, path) {
+		devices = max(devices, 1)
+		client = pjrt.NamedValuesMap{"cpu_device_count": int64(devices)}
+	}
+	patch.RegisterGradients()
+	engine, err := gomlx.NewWithOptions(path, client)
+	if err != nil {
+		return nil, fmt.Errorf("open PJRT plugin %s: %w", path, err)
+	}
+	found := engine.NumDevices()
+	if devices == 0 {
+		devices = found
+	}
+	if devices > found || found == 0 {
+		engine.Finalize()
+		return nil, fmt.Errorf("%d devices asked for, %s has %d: ask for at most that many", devices, o.Backend, found)
+	}
+	b := &Backend{engine: patch.Wrap(engine), plugin: path, n: devices}
+	if devices > 1 {
+		if b.mesh, err = distributed.NewDeviceMesh([]int{devices}, []string{dataAxis}); err != nil {
+			return nil, errors.Join(err, b.Close())
+		}
+	}
+	return b, nil
+}
+
+// isCPU says whether the plugin takes the number of devices from us.
+func isCPU(backend, path string) bool {
+	return backend == "cpu" || strings.Contains(filepath.Base(path), "cpu")
+}
+
+// Close frees the devices. Programs and arrays of the backend are of no use afterwards.
+func (b *Backend) Close() error {
+	return Try(b.engine.Finalize)
+}
+
+// Devices is the number of devices that run each program.
+func (b *Backend) Devices() int { return b.n }
+
+// Plugin is the path of the PJRT plugin.
+func (b *Backend) Plugin() string { return b.plugin }

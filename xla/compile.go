@@ -1,0 +1,198 @@
+package xla
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/gomlx/gomlx/backends"
+	"github.com/gomlx/gomlx/pkg/core/distributed"
+	"github.com/gomlx/gomlx/pkg/core/graph"
+	"github.com/gomlx/gomlx/pkg/core/shapes"
+
+	"limner/xla/patch"
+)
+
+// Value describes an input of a program.
+type Value struct {
+	Name     string
+	Shape    shapes.Shape // of the whole, over all devices
+	Sharding Sharding
+}
+
+// Function is what a program computes.
+type Function struct {
+	Name   string
+	State  []Value // read and replaced by each run, in place
+	Inputs []Value // read only: frozen parameters, batches, rates
+	// Build adds the nodes to the graph. next has one node for each state, of the same shape.
+	Build func(g *graph.Graph, state, inputs []*graph.Node) (next, outputs []*graph.Node)
+	// Outputs is how the outputs lie on the devices; nil means all are replicated.
+	Outputs []Sharding
+}
+
+// Program is a compiled function. It may be run from one goroutine at a time.
+type Program struct {
+	backend     *Backend
+	name        string
+	graph       *graph.Graph
+	states      int
+	inputs      []Value // state first
+	outputs     []shapes.Shape
+	shardings   []Sharding // of the outputs, state first
+	CompileTime time.Duration
+	Nodes       int // of the graph
+}
+
+// programs numbers the programs of the process, since the engine keeps notes by name.
+var programs atomic.Int64
+
+// Compile builds and compiles a function for all devices of the backend. Compiling cannot be interrupted:
+// ctx is looked at before and after.
+func (b *Backend) Compile(ctx context.Context, f Function) (*Program, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	p := &Program{
+		backend: b, name: fmt.Sprintf("%s_%d", f.Name, programs.Add(1)), states: len(f.State),
+		inputs: append(append([]Value{}, f.State...), f.Inputs...),
+	}
+	if err := Try(func() { p.build(f) }); err != nil {
+		return nil, fmt.Errorf("compile %s: %w", f.Name, err)
+	}
+	p.CompileTime = time.Since(start)
+	return p, ctx.Err()
+}
+
+// build panics as GoMLX does.
+func (p *Program) build(f Function) {
+	b := p.backend
+	g := graph.NewGraph(b.engine, p.name)
+	if b.mesh != nil {
+		check(g.SetAutoSharding(b.mesh))
+	}
+	nodes := make([]*graph.Node, len(p.inputs))
+	for i, in := range p.inputs {
+		spec, err := b.spec(in.Shape, in.Sharding)
+		check(err)
+		nodes[i] = graph.ShardedParameter(g, in.Name, in.Shape, spec)
+	}
+	next, outputs := f.Build(g, nodes[:p.states], nodes[p.states:])
+	if len(next) != p.states {
+		panic(fmt.Errorf("%d states in, %d out", p.states, len(next)))
+	}
+	aliases := make(map[int]int, p.states)
+	for i, node := range next {
+		if !node.Shape().Equal(f.State[i].Shape) {
+			panic(fmt.Errorf("state %s comes out as %s, want %s", f.State[i].Name, node.Shape(), f.State[i].Shape))
+		}
+		if node == nodes[i] {
+			next[i] = graph.Identity(node)
+		}
+		aliases[i] = i
+		p.shardings = append(p.shardings, f.State[i].Sharding)
+	}
+	for i := range outputs {
+		sharding := Replicated
+		if f.Outputs != nil {
+			sharding = f.Outputs[i]
+		}
+		p.shardings = append(p.shardings, sharding)
+	}
+	all := append(append([]*graph.Node{}, next...), outputs...)
+	for _, node := range all {
+		p.outputs = append(p.outputs, node.Shape())
+	}
+	b.engine.SetAliases(p.name, aliases)
+	g.CompileWithSharding(all, b.specs(p.outputs, p.shardings))
+	p.graph, p.Nodes = g, len(g.Nodes())
+}
+
+// check panics on an error, inside Try.
+func check(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// Stats are the compiler's figures on memory, for one device.
+func (p *Program) Stats() (patch.Stats, error) { return p.backend.engine.Stats(p.name) }
+
+// StableHLO is the text that was compiled.
+func (p *Program) StableHLO() (string, error) { return p.backend.engine.StableHLO(p.name) }
+
+// Run runs the program. Each array of state is consumed and replaced by its next value; inputs stay.
+// After an error the state may be lost.
+func (p *Program) Run(state []*Array, inputs ...*Array) ([]*Array, error) {
+	if len(state)+len(inputs) != len(p.inputs) {
+		return nil, fmt.Errorf("run %s: got %d states and %d inputs, want %d and %d", p.name, len(state), len(inputs), p.states, len(p.inputs)-p.states)
+	}
+	n := p.backend.n
+	buffers := make([]backends.Buffer, 0, n*len(p.inputs))
+	donate := make([]bool, 0, n*len(p.inputs))
+	for device := range n {
+		for i, want := range p.inputs {
+			a := inputAt(state, inputs, i)
+			if !a.shape.Equal(want.Shape) || a.sharding != want.Sharding {
+				return nil, fmt.Errorf("run %s: input %s: got %s, want %s", p.name, want.Name, a.shape, want.Shape)
+			}
+			if a.shards == nil {
+				return nil, fmt.Errorf("run %s: input %s was freed", p.name, want.Name)
+			}
+			buffers = append(buffers, a.shards[device])
+			donate = append(donate, i < p.states)
+		}
+	}
+	results, err := p.execute(buffers, donate)
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", p.name, err)
+	}
+	out := make([]*Array, len(p.outputs))
+	for i := range out {
+		out[i] = &Array{backend: p.backend, shape: p.outputs[i], sharding: p.shardings[i]}
+		for device := range n {
+			out[i].shards = append(out[i].shards, results[device*len(p.outputs)+i])
+		}
+	}
+	for i, next := range out[:p.states] {
+		*state[i] = *next
+	}
+	return out[p.states:], nil
+}
+
+// execute runs the graph on device-major buffers and returns device-major buffers.
+func (p *Program) execute(buffers []backends.Buffer, donate []bool) (results []backends.Buffer, err error) {
+	err = Try(func() {
+		for _, t := range p.graph.RunWithBuffers(buffers, donate, 0) {
+			device, err := t.Device()
+			check(err)
+			buffer, err := t.DonateBuffer(p.backend.engine, device) // the tensor lets go of it
+			check(err)
+			results = append(results, buffer)
+		}
+	})
+	return results, err
+}
+
+func inputAt(state, inputs []*Array, i int) *Array {
+	if i < len(state) {
+		return state[i]
+	}
+	return inputs[i-len(state)]
+}
+
+// specs are the shardings of the outputs in GoMLX's terms; nil with one device.
+func (b *Backend) specs(shapes []shapes.Shape, shardings []Sharding) []*distributed.ShardingSpec {
+	if b.mesh == nil {
+		return nil
+	}
+	specs := make([]*distributed.ShardingSpec, len(shapes))
+	for i := range specs {
+		spec, err := b.spec(shapes[i], shardings[i])
+		check(err)
+		specs[i] = spec
+	}
+	return specs
+}
