@@ -1,0 +1,52 @@
+package checkpoint
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"limner/models/nn"
+)
+
+// SaveModel writes the tree's parameters to dir/name in diffusers' layout, as dtype F32, F16, BF16 or
+// F64, and makes the folder where there is none. Values must hold the tree's keys and no others. One
+// parameter at a time is changed to the file's layout, so memory grows by the largest only.
+func SaveModel(dir, name string, tree nn.Tree, values nn.Values, dtype string) error {
+	path := filepath.Join(dir, name)
+	if !isFloat(dtype) {
+		return fmt.Errorf("save %s: dtype %q: want F32, F16, BF16 or F64", path, dtype)
+	}
+	if err := checkTree(tree); err != nil {
+		return fmt.Errorf("save %s: %w", path, err)
+	}
+	var wrong []string
+	left := maps.Clone(values)
+	entries := make([]Entry, len(tree))
+	for i, s := range tree {
+		v, ok := values[s.Key]
+		delete(left, s.Key)
+		switch {
+		case !ok:
+			wrong = append(wrong, fmt.Sprintf("missing: %s %v", s.Key, s.Shape))
+		case len(v) != s.Size():
+			wrong = append(wrong, fmt.Sprintf("size: %s: got %d values, want %d for %v", s.Key, len(v), s.Size(), s.Shape))
+		}
+		entries[i] = Entry{Key: s.Key, DType: dtype, Shape: s.FileShape(), Float32s: func() ([]float32, error) {
+			return toFile(s, v), nil
+		}}
+	}
+	for _, key := range slices.Sorted(maps.Keys(left)) {
+		wrong = append(wrong, "extra: "+key)
+	}
+	if len(wrong) > 0 {
+		return fmt.Errorf("save %s: %d values do not fit the model of %d parameters:\n  %s",
+			path, len(wrong), len(tree), strings.Join(wrong, "\n  "))
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("save %s: %w", path, err)
+	}
+	return Write(path, entries, map[string]string{"format": "pt"})
+}
