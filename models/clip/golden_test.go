@@ -1,0 +1,60 @@
+package clip_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+
+	"limner/internal/golden"
+	"limner/internal/parity"
+	"limner/models/clip"
+	"limner/models/nn"
+)
+
+func loadTextEncoder(t *testing.T) (clip.Config, parity.Model) {
+	t.Helper()
+	raw, err := os.ReadFile(golden.Path(t, "sd15-tiny", "text_encoder", "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := clip.ParseConfig(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, parity.Load(t, c.Tree(), "sd15-tiny", "text_encoder")
+}
+
+func TestGoldenTextEncoder(t *testing.T) {
+	c, model := loadTextEncoder(t)
+	g := parity.Open(t, "components", "sd15", "text_encoder.safetensors")
+	got := parity.Run(t, model, []parity.Tensor{g.Get("input_ids")}, func(p nn.Params, in []*Node, out map[string]*Node) {
+		o := c.Forward(p, ConvertDType(in[0], dtypes.Int32), dtypes.Float32)
+		out["last_hidden_state"], out["pooled"] = o.LastHiddenState, o.Pooled
+		for i, h := range o.HiddenStates {
+			key := fmt.Sprintf("hidden_states.%d", i)
+			out[key] = firstRows(h, g.Get(key).Shape[0])
+		}
+		skipped := c.FinalNorm(p.In("text_model"), o.HiddenStates[len(o.HiddenStates)-2])
+		out["clip_skip_1"] = firstRows(skipped, g.Get("clip_skip_1").Shape[0])
+	})
+	for _, key := range g.Keys() {
+		if key == "input_ids" {
+			continue
+		}
+		parity.Check(t, key, got[key], g.Get(key), 1e-5)
+	}
+}
+
+func firstRows(x *Node, n int) *Node { return Slice(x, AxisRange(0, n)) }
+
+func TestGoldenTextEncoderEpsilon(t *testing.T) {
+	c, model := loadTextEncoder(t)
+	g := parity.Open(t, "components", "sd15", "eps_probe.safetensors")
+	got := parity.Run(t, model.Shrink(0.02), []parity.Tensor{g.Get("input_ids")}, func(p nn.Params, in []*Node, out map[string]*Node) {
+		out["h"] = c.Forward(p, ConvertDType(in[0], dtypes.Int32), dtypes.Float32).LastHiddenState
+	})
+	parity.Check(t, "out.text_last_hidden_state", got["h"], g.Get("out.text_last_hidden_state"), 3e-5)
+}
