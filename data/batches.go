@@ -1,0 +1,173 @@
+package data
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// Batch is the input of one training step on the host.
+type Batch struct {
+	Index        int       // of the run: batch 0, 1, …
+	Epoch        int       // from 0
+	Rows         []int64   // of the data set, that stand in the batch; see Dataset.Row
+	Pixels       []float32 // [BatchSize, Resolution, Resolution, 3] in [-1, 1]
+	Conditioning []float32 // the same shape in [0, 1]; nil without NeedConditioning
+	Captions     []string  // [BatchSize]
+}
+
+// Batches yields the batches of a run one after another, without end, decoding ahead of the
+// consumer. One goroutine may call Next.
+type Batches struct {
+	d      *Dataset
+	ctx    context.Context
+	cancel context.CancelFunc
+	queue  chan *pending
+	done   sync.WaitGroup
+	err    error
+}
+
+// pending is a batch whose rows are being decoded.
+type pending struct {
+	batch Batch
+	left  atomic.Int64
+	ready chan struct{} // closed when all rows are there, or one has failed
+	fail  sync.Once
+	err   error // read after ready
+}
+
+// slot is one row of a batch to be decoded.
+type slot struct {
+	p        *pending
+	order    *epochOrder
+	position int64
+	index    int
+}
+
+// Batches starts the run at batch start. Batch k depends only on k, the files, Seed, BatchSize,
+// Resolution and BufferBytes, so a run resumed at k sees what it would have seen without a stop.
+func (d *Dataset) Batches(ctx context.Context, start int) (*Batches, error) {
+	switch o := d.options; {
+	case o.BatchSize < 1:
+		return nil, fmt.Errorf("batch size %d: want at least 1", o.BatchSize)
+	case o.Resolution < 1:
+		return nil, fmt.Errorf("resolution %d: want at least 1 pixel", o.Resolution)
+	case d.StepsPerEpoch() < 1:
+		return nil, fmt.Errorf("batch size %d is more than the %d rows of the data set: use a smaller one", o.BatchSize, d.rows)
+	case start < 0:
+		return nil, fmt.Errorf("batch %d: want 0 or more", start)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	b := &Batches{d: d, ctx: ctx, cancel: cancel, queue: make(chan *pending, d.options.Prefetch)}
+	slots := make(chan slot)
+	b.done.Add(1 + d.options.Workers)
+	go func() {
+		defer b.done.Done()
+		defer close(slots)
+		b.dispatch(start, slots)
+	}()
+	for range d.options.Workers {
+		go func() {
+			defer b.done.Done()
+			for s := range slots {
+				b.fill(s)
+			}
+		}()
+	}
+	return b, nil
+}
+
+// dispatch lays out batches and hands their rows to the workers. The bounded queue holds it back.
+func (b *Batches) dispatch(start int, slots chan<- slot) {
+	o := b.d.options
+	steps := b.d.StepsPerEpoch()
+	for k := start; ; k++ {
+		epoch := k / steps
+		order := b.d.epochOrder(epoch)
+		p := &pending{ready: make(chan struct{}), batch: Batch{
+			Index: k, Epoch: epoch, Rows: make([]int64, o.BatchSize), Captions: make([]string, o.BatchSize),
+			Pixels: make([]float32, o.BatchSize*o.Resolution*o.Resolution*3),
+		}}
+		if o.NeedConditioning {
+			p.batch.Conditioning = make([]float32, len(p.batch.Pixels))
+		}
+		p.left.Store(int64(o.BatchSize))
+		select {
+		case b.queue <- p:
+		case <-b.ctx.Done():
+			return
+		}
+		first := int64(k%steps) * int64(o.BatchSize)
+		for i := range o.BatchSize {
+			select {
+			case slots <- slot{p: p, order: order, position: first + int64(i), index: i}:
+			case <-b.ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// fill decodes one row into its place.
+func (b *Batches) fill(s slot) {
+	row, r, err := b.d.fitted(b.ctx, s.order, s.position)
+	if err != nil {
+		s.p.fail.Do(func() {
+			s.p.err = err
+			close(s.p.ready)
+		})
+		return
+	}
+	batch := &s.p.batch
+	size := len(batch.Pixels) / len(batch.Rows)
+	from, to := s.index*size, (s.index+1)*size
+	batch.Rows[s.index], batch.Captions[s.index] = row, r.Caption
+	AppendPixels(batch.Pixels[from:from:to], r.Image)
+	if r.Conditioning != nil {
+		AppendCondition(batch.Conditioning[from:from:to], r.Conditioning)
+	}
+	if s.p.left.Add(-1) == 0 {
+		close(s.p.ready)
+	}
+}
+
+// Next waits for the next batch. It fails when ctx is cancelled, when Batches is closed, and when
+// the data set has no good row.
+func (b *Batches) Next() (*Batch, error) {
+	if b.err != nil {
+		return nil, b.err
+	}
+	if err := b.ctx.Err(); err != nil {
+		return nil, b.stop(err)
+	}
+	select {
+	case p := <-b.queue:
+		select {
+		case <-p.ready:
+			if p.err != nil {
+				return nil, b.stop(p.err)
+			}
+			return &p.batch, nil
+		case <-b.ctx.Done():
+		}
+	case <-b.ctx.Done():
+	}
+	return nil, b.stop(b.ctx.Err())
+}
+
+func (b *Batches) stop(err error) error {
+	b.err = fmt.Errorf("read batch: %w", err)
+	b.cancel()
+	return b.err
+}
+
+// Close stops the decoding and waits for it to end. It may be called twice.
+func (b *Batches) Close() {
+	b.cancel()
+	b.done.Wait()
+	if b.err == nil {
+		b.err = errors.New("read batch: closed")
+	}
+}

@@ -1,0 +1,219 @@
+package data
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/parquet-go/parquet-go"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// huggingfaceFeatures is the schema metadata by which the datasets library knows image columns.
+	huggingfaceFeatures = `{"info": {"features": {"image": {"_type": "Image"}, "conditioning_image": {"_type": "Image"}, "text": {"dtype": "string", "_type": "Value"}}}}`
+	// circlesKey is the metadata key that holds the Circles a file was made from.
+	circlesKey = "limner.circles"
+
+	rowsPerGroup = 1024     // what a random row costs to find when there is no page index
+	pageBytes    = 64 << 10 // few images a page, so that one row costs little to read
+)
+
+// hfImage and hfRow are the columns that the datasets library writes for Image features.
+type hfImage struct {
+	Bytes []byte `parquet:"bytes,optional,plain,uncompressed"`
+	Path  string `parquet:"path,optional,plain,uncompressed"`
+}
+
+type hfRow struct {
+	Image             *hfImage `parquet:"image,optional"`
+	ConditioningImage *hfImage `parquet:"conditioning_image,optional"`
+	Text              string   `parquet:"text,optional,plain,snappy"`
+}
+
+// WriteCircles writes the examples 0 to Count-1 into dir as parquet files named
+// train-00000-of-0000N.parquet, in the layout that the datasets library writes, and calls progress
+// (which may be nil) as rows are done. Same Circles, same bytes. The folder appears whole or not at
+// all. One that already holds this very set is left as it is; one that holds anything else is refused.
+func WriteCircles(ctx context.Context, c Circles, dir string, progress func(done, total int)) (err error) {
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("circles: %w", err)
+	}
+	if progress == nil {
+		progress = func(int, int) {}
+	}
+	dir = filepath.Clean(dir)
+	done, err := circlesThere(c, dir)
+	if err != nil {
+		return err
+	}
+	if done {
+		progress(c.Count, c.Count)
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return fmt.Errorf("write circles: %w", err)
+	}
+	aside, err := os.MkdirTemp(parent, "."+filepath.Base(dir)+".tmp-")
+	if err != nil {
+		return fmt.Errorf("write circles: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(aside))
+		}
+	}()
+	for shard := range c.shards() {
+		if err := c.writeShard(ctx, filepath.Join(aside, c.shardName(shard)), shard, progress); err != nil {
+			return fmt.Errorf("write %s: %w", filepath.Join(dir, c.shardName(shard)), err)
+		}
+	}
+	if err := os.Chmod(aside, 0o755); err != nil {
+		return fmt.Errorf("write %s: %w", dir, err)
+	}
+	if err := syncPath(aside); err != nil {
+		return fmt.Errorf("write %s: %w", dir, err)
+	}
+	// Remove takes only an empty folder, so nothing of the user's can be lost here.
+	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("write %s: %w", dir, err)
+	}
+	if err := os.Rename(aside, dir); err != nil {
+		return fmt.Errorf("write %s: %w", dir, err)
+	}
+	return syncPath(parent)
+}
+
+func (c Circles) shardName(shard int) string {
+	return fmt.Sprintf("train-%05d-of-%05d.parquet", shard, c.shards())
+}
+
+// circlesThere says whether dir holds this set and nothing else; it fails if it holds anything else.
+func circlesThere(c Circles, dir string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("output folder: %w", err)
+	case len(entries) == 0:
+		return false, nil
+	}
+	for i, e := range entries {
+		if i >= c.shards() || e.Name() != c.shardName(i) {
+			return false, fmt.Errorf("output folder %s holds something else (%s, %d entries in all): name another, or empty it", dir, e.Name(), len(entries))
+		}
+		s, err := openShard(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return false, fmt.Errorf("output folder %s holds something else: %w", dir, err)
+		}
+		have, _ := s.file.Lookup(circlesKey)
+		want, err := c.metadata()
+		err = errors.Join(err, s.Close())
+		if err != nil {
+			return false, err
+		}
+		if have != want {
+			return false, fmt.Errorf("output folder %s holds another set (%s: %s, want %s): name another folder, or empty it", dir, e.Name(), have, want)
+		}
+	}
+	if len(entries) != c.shards() {
+		return false, fmt.Errorf("output folder %s holds %d of %d files: empty it", dir, len(entries), c.shards())
+	}
+	return true, nil
+}
+
+func (c Circles) metadata() (string, error) {
+	raw, err := json.Marshal(c)
+	return string(raw), err
+}
+
+func (c Circles) writeShard(ctx context.Context, path string, shard int, progress func(done, total int)) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	metadata, err := c.metadata()
+	if err != nil {
+		return err
+	}
+	w := parquet.NewGenericWriter[hfRow](f,
+		parquet.CreatedBy("limner", "1", "circles"),
+		parquet.KeyValueMetadata("huggingface", huggingfaceFeatures),
+		parquet.KeyValueMetadata(circlesKey, metadata),
+		parquet.MaxRowsPerRowGroup(rowsPerGroup),
+		parquet.PageBufferSize(pageBytes),
+		parquet.SkipPageBounds("image", "bytes"),
+		parquet.SkipPageBounds("conditioning_image", "bytes"),
+	)
+	end := min((shard+1)*c.RowsPerShard, c.Count)
+	for start := shard * c.RowsPerShard; start < end; start += 256 {
+		rows, err := c.rows(ctx, start, min(start+256, end))
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(rows); err != nil {
+			return err
+		}
+		progress(start+len(rows), c.Count)
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// rows draws and encodes the examples [start, end) on all cores.
+func (c Circles) rows(ctx context.Context, start, end int) ([]hfRow, error) {
+	rows := make([]hfRow, end-start)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for first := 0; first < len(rows); first += 32 {
+		group.Go(func() error {
+			for i := first; i < min(first+32, len(rows)); i++ {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				row, err := c.Example(start + i).row(start + i)
+				if err != nil {
+					return err
+				}
+				rows[i] = row
+			}
+			return nil
+		})
+	}
+	return rows, group.Wait()
+}
+
+func (c Circle) row(i int) (hfRow, error) {
+	image, err := EncodePNG(c.Image())
+	if err != nil {
+		return hfRow{}, err
+	}
+	condition, err := EncodePNG(c.Condition())
+	if err != nil {
+		return hfRow{}, err
+	}
+	path := fmt.Sprintf("%06d.png", i)
+	return hfRow{
+		Image:             &hfImage{Bytes: image, Path: path},
+		ConditioningImage: &hfImage{Bytes: condition, Path: path},
+		Text:              c.Caption(),
+	}, nil
+}
+
+// syncPath makes a folder's entries durable.
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

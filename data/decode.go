@@ -1,0 +1,148 @@
+package data
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+
+	"golang.org/x/image/webp"
+)
+
+// MaxPixels is the largest picture that is decoded, the size at which PIL warns of a decompression
+// bomb: a few bytes of PNG can claim gigabytes.
+const MaxPixels = 89_478_485
+
+// errNoImage says that the bytes are none of the formats that are read.
+var errNoImage = errors.New("not an image: want PNG, JPEG, GIF or WebP bytes")
+
+// Decode reads PNG, JPEG, GIF (its first frame) or WebP bytes as PIL's convert("RGB") does: alpha
+// is dropped, not blended; 16-bit colours keep their high byte and 16-bit grays are clipped at 255;
+// a JPEG's chroma is upsampled by libjpeg's triangle filter. A JPEG is turned upright by its EXIF
+// orientation, as the datasets library does.
+func Decode(raw []byte) (*RGB, error) {
+	format, config, decode, err := probe(raw)
+	if err != nil {
+		return nil, err
+	}
+	if config.Width < 1 || config.Height < 1 {
+		return nil, fmt.Errorf("%s of %d×%d pixels", format, config.Width, config.Height)
+	}
+	if int64(config.Width)*int64(config.Height) > MaxPixels {
+		return nil, fmt.Errorf("%s of %d×%d pixels: more than the limit of %d", format, config.Width, config.Height, MaxPixels)
+	}
+	m, err := decode(bytes.NewReader(raw))
+	if err != nil {
+		return nil, fmt.Errorf("decode %s: %w", format, err)
+	}
+	switch format {
+	case "JPEG":
+		out, err := fromJPEG(m)
+		if err != nil {
+			return nil, fmt.Errorf("decode JPEG: %w", err)
+		}
+		return orient(out, exifOrientation(raw)), nil
+	case "WebP":
+		return fromWebP(m), nil
+	case "GIF": // the frame may be smaller than the screen
+		return fromGIF(m, config), nil
+	}
+	return toRGB(m), nil
+}
+
+// probe tells the format by its first bytes and reads the header.
+func probe(raw []byte) (format string, config image.Config, decode func(*bytes.Reader) (image.Image, error), err error) {
+	r := bytes.NewReader(raw)
+	switch {
+	case len(raw) == 0:
+		return "", config, nil, errors.New("zero bytes")
+	case bytes.HasPrefix(raw, []byte("\x89PNG\r\n\x1a\n")):
+		format, decode = "PNG", func(r *bytes.Reader) (image.Image, error) { return png.Decode(r) }
+		config, err = png.DecodeConfig(r)
+	case bytes.HasPrefix(raw, []byte("\xff\xd8\xff")):
+		format, decode = "JPEG", func(r *bytes.Reader) (image.Image, error) { return jpeg.Decode(r) }
+		config, err = jpeg.DecodeConfig(r)
+	case bytes.HasPrefix(raw, []byte("GIF8")):
+		format, decode = "GIF", func(r *bytes.Reader) (image.Image, error) { return gif.Decode(r) }
+		config, err = gif.DecodeConfig(r)
+	case len(raw) >= 12 && string(raw[:4]) == "RIFF" && string(raw[8:12]) == "WEBP":
+		format, decode = "WebP", func(r *bytes.Reader) (image.Image, error) { return webp.Decode(r) }
+		config, err = webp.DecodeConfig(r)
+	default:
+		return "", config, nil, errNoImage
+	}
+	if err != nil {
+		return "", config, nil, fmt.Errorf("decode %s: %w", format, err)
+	}
+	return format, config, decode, nil
+}
+
+// toRGB converts what the PNG decoder gives (and WebP's lossless form).
+func toRGB(m image.Image) *RGB {
+	b := m.Bounds()
+	out := NewRGB(b.Dx(), b.Dy())
+	rows := func(pix []uint8, stride, bytesPerPixel int, convert func(to, from []uint8)) *RGB {
+		for y := range out.Height {
+			from, to := pix[y*stride:], out.Pix[y*out.Width*3:]
+			for x := range out.Width {
+				convert(to[x*3:x*3+3], from[x*bytesPerPixel:])
+			}
+		}
+		return out
+	}
+	first3 := func(to, from []uint8) { copy(to, from[:3]) }
+	high3 := func(to, from []uint8) { to[0], to[1], to[2] = from[0], from[2], from[4] }
+	switch m := m.(type) {
+	case *image.NRGBA:
+		return rows(m.Pix, m.Stride, 4, first3)
+	case *image.RGBA: // opaque wherever the decoders give it
+		return rows(m.Pix, m.Stride, 4, first3)
+	case *image.NRGBA64:
+		return rows(m.Pix, m.Stride, 8, high3)
+	case *image.RGBA64:
+		return rows(m.Pix, m.Stride, 8, high3)
+	case *image.Gray:
+		return rows(m.Pix, m.Stride, 1, func(to, from []uint8) { to[0], to[1], to[2] = from[0], from[0], from[0] })
+	case *image.Gray16:
+		return rows(m.Pix, m.Stride, 2, func(to, from []uint8) {
+			v := from[1]
+			if from[0] > 0 {
+				v = 255
+			}
+			to[0], to[1], to[2] = v, v, v
+		})
+	case *image.Paletted:
+		colours := paletteRGB(m.Palette)
+		return rows(m.Pix, m.Stride, 1, func(to, from []uint8) { copy(to, colours[from[0]][:]) })
+	}
+	for y := range out.Height {
+		for x := range out.Width {
+			c := color.NRGBAModel.Convert(m.At(b.Min.X+x, b.Min.Y+y)).(color.NRGBA)
+			copy(out.Pix[(y*out.Width+x)*3:], []uint8{c.R, c.G, c.B})
+		}
+	}
+	return out
+}
+
+// paletteRGB lists the colours without their alpha; an index beyond the palette is black.
+func paletteRGB(p color.Palette) (colours [256][3]uint8) {
+	for i, c := range p[:min(len(p), len(colours))] {
+		n := color.NRGBAModel.Convert(c).(color.NRGBA)
+		colours[i] = [3]uint8{n.R, n.G, n.B}
+	}
+	return colours
+}
+
+// fromGIF puts the first frame on the screen, which is black elsewhere.
+func fromGIF(m image.Image, screen image.Config) *RGB {
+	b := m.Bounds()
+	frame := toRGB(m)
+	if b == image.Rect(0, 0, screen.Width, screen.Height) {
+		return frame
+	}
+	return Crop(frame, -b.Min.X, -b.Min.Y, screen.Width, screen.Height)
+}

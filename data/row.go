@@ -1,0 +1,143 @@
+package data
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sort"
+)
+
+// Row is a decoded row at its own size.
+type Row struct {
+	Image        *RGB
+	Conditioning *RGB // nil without NeedConditioning
+	Caption      string
+}
+
+// BadRow names a row that cannot be used.
+type BadRow struct {
+	File   string // its base name
+	Row    int64  // within the file, from 0
+	Reason string
+}
+
+// String names the row and the reason.
+func (b BadRow) String() string { return fmt.Sprintf("%s row %d: %s", b.File, b.Row, b.Reason) }
+
+// Report is what reading has met so far.
+type Report struct {
+	Rows int      // of the data set
+	Bad  []BadRow // in the order of the files
+}
+
+// Report lists the bad rows met so far. Batches decode ahead, so some may belong to batches that
+// were not taken yet.
+func (d *Dataset) Report() Report {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	rows := make([]int64, 0, len(d.bad))
+	for row := range d.bad {
+		rows = append(rows, row)
+	}
+	sort.Slice(rows, func(i, j int) bool { return rows[i] < rows[j] })
+	r := Report{Rows: int(d.rows), Bad: make([]BadRow, len(rows))}
+	for i, row := range rows {
+		r.Bad[i] = d.name(row, d.bad[row])
+	}
+	return r
+}
+
+// name says in which file a row of the data set lies.
+func (d *Dataset) name(row int64, reason string) BadRow {
+	shard := d.pieces[d.pieceOf(row)].shard
+	first := sort.Search(len(d.pieces), func(i int) bool { return d.pieces[i].shard >= shard })
+	return BadRow{File: filepath.Base(d.shards[shard].path), Row: row - d.pieces[first].start, Reason: reason}
+}
+
+// pieceOf finds the piece that holds a row of the data set.
+func (d *Dataset) pieceOf(row int64) int {
+	return sort.Search(len(d.pieces), func(i int) bool { return d.pieces[i].start > row }) - 1
+}
+
+// Row reads and decodes row i, in the order of the files. It fails if the row is bad.
+func (d *Dataset) Row(i int) (Row, error) {
+	if i < 0 || int64(i) >= d.rows {
+		return Row{}, fmt.Errorf("row %d: the data set has %d rows", i, d.rows)
+	}
+	index := d.pieceOf(int64(i))
+	p := d.pieces[index]
+	r, err := d.decode(d.cache.get(index, p.bytes)[int64(i)-p.start])
+	if err != nil {
+		d.markBad(int64(i), err)
+		return Row{}, fmt.Errorf("%s", d.name(int64(i), err.Error()))
+	}
+	return r, nil
+}
+
+func (d *Dataset) decode(raw rawRow) (r Row, err error) {
+	if raw.err != nil {
+		return Row{}, raw.err
+	}
+	if r.Image, err = Decode(raw.image); err != nil {
+		return Row{}, fmt.Errorf("%s: %w", d.options.ImageColumn, err)
+	}
+	if d.options.NeedConditioning {
+		if r.Conditioning, err = Decode(raw.condition); err != nil {
+			return Row{}, fmt.Errorf("%s: %w", d.options.ConditioningImageColumn, err)
+		}
+	}
+	r.Caption = raw.caption
+	return r, nil
+}
+
+func (d *Dataset) markBad(row int64, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.bad[row] = err.Error()
+}
+
+func (d *Dataset) isBad(row int64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, bad := d.bad[row]
+	return bad
+}
+
+// fitted is the row at a position of an epoch, decoded and fitted to the resolution. A bad row is
+// replaced by the next good one of the epoch's order, from its end on from its start.
+func (d *Dataset) fitted(ctx context.Context, order *epochOrder, position int64) (int64, Row, error) {
+	for i := range d.rows {
+		if err := ctx.Err(); err != nil {
+			return 0, Row{}, err
+		}
+		index, within := order.at((position + i) % d.rows)
+		p := d.pieces[index]
+		row := p.start + within
+		if d.isBad(row) {
+			continue
+		}
+		r, err := d.decode(d.cache.get(index, p.bytes)[within])
+		if err == nil {
+			err = d.fit(&r)
+		}
+		if err == nil {
+			return row, r, nil
+		}
+		d.markBad(row, err)
+	}
+	report := d.Report()
+	return 0, Row{}, fmt.Errorf("all %d rows are bad, the first: %s", report.Rows, report.Bad[0])
+}
+
+func (d *Dataset) fit(r *Row) (err error) {
+	if r.Image, err = Fit(r.Image, d.options.Resolution); err != nil {
+		return fmt.Errorf("%s: %w", d.options.ImageColumn, err)
+	}
+	if r.Conditioning == nil {
+		return nil
+	}
+	if r.Conditioning, err = Fit(r.Conditioning, d.options.Resolution); err != nil {
+		return fmt.Errorf("%s: %w", d.options.ConditioningImageColumn, err)
+	}
+	return nil
+}
