@@ -1,0 +1,50 @@
+package xla
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// setPluginEnv sets what a plugin reads from the process's environment, before it is
+// loaded; variables that the user has set stay as they are.
+//
+//   - libtpu on a machine without a TPU asks Google Cloud's metadata server what it runs
+//     on, for more than a minute; told not to, it fails at once and still compiles.
+//   - go-xla looks for NVIDIA's libraries when a CUDA plugin is loaded and then sets
+//     XLA_FLAGS to a folder of its author's; the plugin finds its libraries without that.
+func setPluginEnv(plugin string) error {
+	var env [][2]string
+	switch name := strings.ToLower(plugin); {
+	case strings.Contains(filepath.Base(name), "tpu") && !hasTPU("/dev"):
+		env = [][2]string{
+			{"TPU_SKIP_MDS_QUERY", "1"},
+			{"TPU_ACCELERATOR_TYPE", "v4-8"},
+			{"TPU_WORKER_HOSTNAMES", "localhost"},
+			{"ALLOW_MULTIPLE_LIBTPU_LOAD", "1"},
+		}
+	case strings.Contains(name, "cuda") || strings.Contains(name, "nvidia"):
+		env = [][2]string{{"GOPJRT_CUDA_CHECKS", "0"}}
+	}
+	for _, e := range env {
+		if _, set := os.LookupEnv(e[0]); set {
+			continue
+		}
+		if err := os.Setenv(e[0], e[1]); err != nil {
+			return fmt.Errorf("set %s: %w", e[0], err)
+		}
+	}
+	return nil
+}
+
+// hasTPU says whether dev, the folder of device files, has the files that TPU machines have:
+// accel0 … up to v4, vfio/0 … from v5e on.
+func hasTPU(dev string) bool {
+	for _, pattern := range []string{"accel[0-9]*", "vfio/[0-9]*"} {
+		if found, err := filepath.Glob(filepath.Join(dev, pattern)); err == nil && len(found) > 0 {
+			return true
+		}
+	}
+	return false
+}
