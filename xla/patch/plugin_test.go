@@ -1,20 +1,15 @@
 package patch_test
 
 import (
-	"os"
 	"testing"
 
-	"github.com/gomlx/gomlx/backends"
+	engine "limner/xla"
 )
 
-type deviceNum = backends.DeviceNum
-
-// pluginPath is the XLA:CPU plugin that the tests run on.
+// pluginPath is the XLA:CPU plugin that the tests run on, installed if it is not there.
 func pluginPath(t testing.TB) string {
 	t.Helper()
-	path := os.Getenv("LIMNER_PLUGIN")
-	if path == "" {
-		t.Skip("LIMNER_PLUGIN names no plugin")
-	}
+	path, err := engine.Plugin(t.Context(), "cpu", engine.InstallOptions{})
+	check(t, err)
 	return path
 }
