@@ -102,6 +102,9 @@ func TestAliasBytes(t *testing.T) {
 			if s.OutputBytes < stateBytes+4 {
 				t.Errorf("output bytes: got %d, want at least %d", s.OutputBytes, stateBytes+4)
 			}
+			if s.PeakBytes < s.ArgumentBytes || s.TotalBytes() < s.ArgumentBytes {
+				t.Errorf("peak %d and total %d are below the arguments: %+v", s.PeakBytes, s.TotalBytes(), s)
+			}
 			text, err := b.StableHLO(t.Name())
 			check(t, err)
 			if got := strings.Count(text, "tf.aliasing_output"); (got == 2) != c.aliased {
