@@ -1,0 +1,116 @@
+package clip
+
+import "strings"
+
+// wordEnd marks the last piece of a word in the vocabulary.
+const wordEnd = "</w>"
+
+// Tokenizer turns prompts into token ids as CLIP does: byte-level BPE over lower-case words. It
+// agrees with transformers 5's CLIPTokenizer: text is composed (NFC), runs of white space become one
+// space, case is folded rune by rune; nothing is repaired (no ftfy) and no HTML entity is resolved.
+// It may be used by several goroutines at once.
+type Tokenizer struct {
+	ids       map[string]int32
+	tokens    map[int32]string
+	merges    map[pair]merge
+	rules     [][2]string // the merges in order of rank, as merges.txt lists them
+	special   specialTokens
+	maxLength int
+}
+
+// specialTokens are the tokens that stand for no text. added has each once, with its id.
+type specialTokens struct {
+	bos, eos, unk, pad int32
+	added              []addedToken
+}
+
+// addedToken is split off before BPE sees the text: before normalization or, if normalized, after it.
+type addedToken struct {
+	match      string // what to look for: the token or, if normalized, its normal form
+	id         int32
+	normalized bool
+}
+
+func newAddedToken(content string, id int32, normalized bool) addedToken {
+	if normalized {
+		content = normalize(content)
+	}
+	return addedToken{match: content, id: id, normalized: normalized}
+}
+
+// Encode returns the ids of a prompt without the start and end tokens, however long it is.
+func (t *Tokenizer) Encode(prompt string) []int32 {
+	ids := []int32{}
+	splitAdded(strings.ToValidUTF8(prompt, "\uFFFD"), t.special.added, false, func(raw string, token *addedToken) {
+		if token != nil {
+			ids = append(ids, token.id)
+			return
+		}
+		splitAdded(normalize(raw), t.special.added, true, func(text string, token *addedToken) {
+			if token != nil {
+				ids = append(ids, token.id)
+				return
+			}
+			eachWord(text, func(word string) { ids = t.appendWord(ids, word) })
+		})
+	})
+	return ids
+}
+
+// EncodePadded returns MaxLength ids: start token, prompt, end token, padding. A prompt that does not
+// fit keeps its first MaxLength-2 ids, and truncated is true.
+func (t *Tokenizer) EncodePadded(prompt string) (ids []int32, truncated bool) {
+	ids = make([]int32, 0, t.maxLength)
+	text := t.Encode(prompt)
+	if most := t.maxLength - 2; len(text) > most {
+		text, truncated = text[:most], true
+	}
+	ids = append(append(append(ids, t.special.bos), text...), t.special.eos)
+	for len(ids) < t.maxLength {
+		ids = append(ids, t.special.pad)
+	}
+	return ids, truncated
+}
+
+// Decode returns the text of ids: lower case, one space after each word, special tokens and unknown
+// ids left out.
+func (t *Tokenizer) Decode(ids []int32) string {
+	special := map[int32]bool{}
+	for _, token := range t.special.added {
+		special[token.id] = true
+	}
+	var raw []byte
+	for _, id := range ids {
+		if special[id] {
+			continue
+		}
+		for _, r := range t.tokens[id] {
+			if b, ok := byteOf(r); ok {
+				raw = append(raw, b)
+			}
+		}
+	}
+	text := strings.ToValidUTF8(string(raw), "\uFFFD")
+	return strings.TrimSpace(strings.ReplaceAll(text, wordEnd, " "))
+}
+
+// MaxLength is the number of ids that EncodePadded returns: 77 for all of CLIP's published models.
+func (t *Tokenizer) MaxLength() int { return t.maxLength }
+
+// VocabSize is the number of rows that an embedding needs: one more than the largest id.
+func (t *Tokenizer) VocabSize() int {
+	size := 0
+	for id := range t.tokens {
+		size = max(size, int(id)+1)
+	}
+	return size
+}
+
+// BOS is the id of the start token.
+func (t *Tokenizer) BOS() int32 { return t.special.bos }
+
+// EOS is the id of the end token, at whose first place the text encoder pools.
+func (t *Tokenizer) EOS() int32 { return t.special.eos }
+
+// Pad is the id that fills up to MaxLength.
+func (t *Tokenizer) Pad() int32 { return t.special.pad }
