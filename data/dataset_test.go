@@ -1,0 +1,507 @@
+package data
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/parquet-go/parquet-go"
+)
+
+func testOptions() Options {
+	o := DefaultOptions()
+	o.Resolution, o.BatchSize, o.Seed = 32, 8, 3
+	return o
+}
+
+func openTest(t testing.TB, path string, o Options) *Dataset {
+	t.Helper()
+	d, err := Open([]string{path}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+// take reads batches [start, start+n).
+func take(t testing.TB, d *Dataset, start, n int) []*Batch {
+	t.Helper()
+	b, err := d.Batches(context.Background(), start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	list := make([]*Batch, n)
+	for i := range list {
+		if list[i], err = b.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return list
+}
+
+// sameBatches compares to the bit.
+func sameBatches(t *testing.T, what string, want, got []*Batch) {
+	t.Helper()
+	for i, w := range want {
+		g := got[i]
+		if g.Index != w.Index || g.Epoch != w.Epoch || !slices.Equal(g.Rows, w.Rows) || !slices.Equal(g.Captions, w.Captions) {
+			t.Fatalf("%s: got batch %d with rows %v, want %d with %v", what, g.Index, g.Rows, w.Index, w.Rows)
+		}
+		if !slices.Equal(g.Pixels, w.Pixels) || !slices.Equal(g.Conditioning, w.Conditioning) {
+			t.Fatalf("%s: batch %d has other pixels", what, w.Index)
+		}
+	}
+}
+
+// writeRows writes a parquet file of the given rows.
+func writeRows[T any](t testing.TB, rows []T, options ...parquet.WriterOption) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "rows.parquet")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := parquet.NewGenericWriter[T](f, options...)
+	if _, err := w.Write(rows); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Close(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestBatchesHoldTheRowsTheyName(t *testing.T) {
+	c := testCircles()
+	d := openTest(t, writeTestCircles(t, c), testOptions())
+	if got, want := d.StepsPerEpoch(), c.Count/8; got != want {
+		t.Fatalf("%d steps, want %d", got, want)
+	}
+	for k, b := range take(t, d, 0, 2*d.StepsPerEpoch()) {
+		if b.Index != k || b.Epoch != k/d.StepsPerEpoch() {
+			t.Fatalf("batch %d is numbered %d of epoch %d", k, b.Index, b.Epoch)
+		}
+		var pixels, conditioning []float32
+		for i, row := range b.Rows {
+			e := c.Example(int(row))
+			pixels, conditioning = AppendPixels(pixels, e.Image()), AppendCondition(conditioning, e.Condition())
+			if b.Captions[i] != e.Caption() {
+				t.Errorf("batch %d, row %d: caption %q, want %q", k, row, b.Captions[i], e.Caption())
+			}
+		}
+		if !slices.Equal(b.Pixels, pixels) || !slices.Equal(b.Conditioning, conditioning) {
+			t.Errorf("batch %d does not hold the pixels of its rows", k)
+		}
+	}
+}
+
+func TestEpochHoldsNoRowTwice(t *testing.T) {
+	d := openTest(t, writeTestCircles(t, testCircles()), testOptions())
+	steps := d.StepsPerEpoch()
+	var epochs [2][]int64
+	for _, b := range take(t, d, 0, 2*steps) {
+		epochs[b.Epoch] = append(epochs[b.Epoch], b.Rows...)
+	}
+	if slices.Equal(epochs[0], epochs[1]) {
+		t.Error("two epochs in one order")
+	}
+	for e, rows := range epochs {
+		slices.Sort(rows)
+		if n := len(slices.Compact(slices.Clone(rows))); n != steps*8 {
+			t.Errorf("epoch %d: %d different rows, want %d", e, n, steps*8)
+		}
+	}
+}
+
+// The same batches come whatever the workers, and wherever the run begins.
+func TestBatchesAreDeterministic(t *testing.T) {
+	dir := writeTestCircles(t, testCircles())
+	for name, buffer := range map[string]int64{"one bucket": 1 << 30, "many buckets": 8 << 10} {
+		t.Run(name, func(t *testing.T) {
+			o := testOptions()
+			o.BufferBytes = buffer
+			want := take(t, openTest(t, dir, o), 0, 20)
+			for _, workers := range []int{1, 2, 7} {
+				o.Workers, o.Prefetch = workers, workers
+				sameBatches(t, fmt.Sprintf("%d workers", workers), want, take(t, openTest(t, dir, o), 0, 20))
+			}
+			for _, k := range []int{1, 5, 6, 13} { // six batches an epoch
+				sameBatches(t, fmt.Sprintf("resumed at %d", k), want[k:], take(t, openTest(t, dir, o), k, 20-k))
+			}
+			o.Seed++
+			if slices.Equal(want[0].Rows, take(t, openTest(t, dir, o), 0, 1)[0].Rows) {
+				t.Error("another seed, the same rows")
+			}
+		})
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	o := testOptions()
+	o.BufferBytes = 16 << 10
+	c := testCircles()
+	c.Count, c.RowsPerShard = 400, 150
+	d := openTest(t, writeTestCircles(t, c), o)
+	if len(d.pieces) < 8 {
+		t.Fatalf("%d pieces: the case does not test what it should", len(d.pieces))
+	}
+	loads, held, most := 0, map[int]int64{}, int64(0)
+	load := d.cache.load
+	d.cache.load = func(index int) []rawRow {
+		rows := load(index)
+		d.cache.mu.Lock()
+		defer d.cache.mu.Unlock()
+		loads++
+		var size int64
+		for _, r := range rows {
+			size += int64(len(r.image) + len(r.condition) + len(r.caption))
+		}
+		held[index] = size
+		var total int64
+		for i := range d.cache.entries {
+			total += held[i]
+		}
+		most = max(most, total)
+		return rows
+	}
+	const epochs = 3
+	take(t, d, 0, epochs*d.StepsPerEpoch())
+	if allowed := o.BufferBytes * 5 / 4; most > allowed { // sizes of pieces are estimates
+		t.Errorf("%d bytes held, want about %d", most, o.BufferBytes)
+	}
+	if allowed := (epochs + 1) * len(d.pieces); loads > allowed {
+		t.Errorf("%d pieces were read %d times in %d epochs", len(d.pieces), loads, epochs)
+	}
+}
+
+func TestSizesAreFitted(t *testing.T) {
+	o := testOptions()
+	o.Resolution, o.NeedConditioning = 24, false
+	c := testCircles()
+	d := openTest(t, writeTestCircles(t, c), o)
+	b := take(t, d, 0, 1)[0]
+	if b.Conditioning != nil {
+		t.Error("conditioning was read though it is not needed")
+	}
+	want, err := Fit(c.Example(int(b.Rows[0])).Image(), 24)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := b.Pixels[:24*24*3]; !slices.Equal(got, AppendPixels(nil, want)) {
+		t.Error("pixels are not Fit's")
+	}
+}
+
+func TestMissingColumns(t *testing.T) {
+	dir := writeTestCircles(t, testCircles())
+	lists := writeRows(t, []struct {
+		Image string   `parquet:"image"`
+		Text  []string `parquet:"text"`
+		Side  int32    `parquet:"side"`
+	}{{Image: "x"}})
+	for name, tc := range map[string]struct {
+		path string
+		set  func(*Options)
+		want string
+	}{
+		"image":        {dir, func(o *Options) { o.ImageColumn = "target" }, `train-00000-of-00003.parquet has no column "target"; it has image (struct<bytes, path>), conditioning_image (struct<bytes, path>), text (string): name the right one with image_column`},
+		"conditioning": {dir, func(o *Options) { o.ConditioningImageColumn = "source" }, `no column "source"`},
+		"caption":      {dir, func(o *Options) { o.CaptionColumn = "prompt" }, `no column "prompt"`},
+		"not text":     {dir, func(o *Options) { o.CaptionColumn = "image" }, "column image is not text but struct<bytes, path>"},
+		"list":         {lists, func(o *Options) { o.NeedConditioning = false }, "column text is not text but list of string"},
+		"not image":    {lists, func(o *Options) { o.ImageColumn = "side" }, "column side is not an image (struct<bytes: binary, path: string> or binary) but int"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := testOptions()
+			tc.set(&o)
+			if _, err := Open([]string{tc.path}, o); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestConditioningColumnMayBeAbsent(t *testing.T) {
+	image, err := EncodePNG(NewRGB(32, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := writeRows(t, []struct { // images as plain bytes
+		Image []byte `parquet:"image"`
+		Text  string `parquet:"text"`
+	}{{image, "a"}, {image, "b"}})
+	o := testOptions()
+	o.NeedConditioning, o.BatchSize = false, 2
+	b := take(t, openTest(t, path, o), 0, 1)[0]
+	slices.Sort(b.Captions)
+	if !slices.Equal(b.Captions, []string{"a", "b"}) {
+		t.Errorf("captions %q", b.Captions)
+	}
+}
+
+// badRows are usable at the given indices only.
+func badRows(t *testing.T, n int, good ...int) []hfRow {
+	rows := make([]hfRow, n)
+	for i := range rows {
+		row, err := testCircles().Example(i).row(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(good, i) {
+			row.Image.Bytes = []byte("no image")
+		}
+		rows[i] = row
+	}
+	return rows
+}
+
+func TestBadRowsAreReplacedAndNamed(t *testing.T) {
+	path := writeRows(t, badRows(t, 20, 0, 4, 5, 11, 12, 13, 19), parquet.MaxRowsPerRowGroup(6))
+	for _, buffer := range []int64{1 << 20, 4 << 10} {
+		o := testOptions()
+		o.BatchSize, o.BufferBytes = 4, buffer
+		d := openTest(t, path, o)
+		batches := take(t, d, 0, 10)
+		for _, b := range batches {
+			for i, row := range b.Rows {
+				if want := testCircles().Example(int(row)).Caption(); b.Captions[i] != want || !slices.Contains([]int64{0, 4, 5, 11, 12, 13, 19}, row) {
+					t.Errorf("batch %d has row %d, %q", b.Index, row, b.Captions[i])
+				}
+			}
+		}
+		report := d.Report()
+		if report.Rows != 20 || len(report.Bad) != 13 {
+			t.Fatalf("%d of %d rows reported, want 13 of 20: %v", len(report.Bad), report.Rows, report.Bad)
+		}
+		if got, want := report.Bad[0].String(), "rows.parquet row 1: image: not an image: want PNG, JPEG, GIF or WebP bytes"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		o.Workers = 5
+		sameBatches(t, "resumed among bad rows", batches[3:], take(t, openTest(t, path, o), 3, 7))
+	}
+}
+
+func TestAllRowsBad(t *testing.T) {
+	d := openTest(t, writeRows(t, badRows(t, 12)), testOptions())
+	b, err := d.Batches(context.Background(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	for range 2 { // the error stays
+		_, err = b.Next()
+		if want := "all 12 rows are bad, the first: rows.parquet row 0: image: not an image"; err == nil || !strings.Contains(err.Error(), want) {
+			t.Fatalf("error %v, want %q", err, want)
+		}
+	}
+}
+
+func TestBatchesEnd(t *testing.T) {
+	d := openTest(t, writeTestCircles(t, testCircles()), testOptions())
+	ctx, cancel := context.WithCancel(context.Background())
+	b, err := d.Batches(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Next(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if _, err := b.Next(); !errors.Is(err, context.Canceled) {
+		t.Errorf("after cancelling: %v", err)
+	}
+	b.Close()
+	b.Close()
+	if _, err := b.Next(); err == nil {
+		t.Error("a closed reader yields batches")
+	}
+}
+
+func TestBatchesReject(t *testing.T) {
+	dir := writeTestCircles(t, testCircles())
+	for want, set := range map[string]func(*Options){
+		"batch size 51 is more than the 50 rows": func(o *Options) { o.BatchSize = 51 },
+		"batch size 0: want":                     func(o *Options) { o.BatchSize = 0 },
+		"resolution 0: want":                     func(o *Options) { o.Resolution = 0 },
+	} {
+		o := testOptions()
+		set(&o)
+		if _, err := openTest(t, dir, o).Batches(context.Background(), 0); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+	}
+	if _, err := openTest(t, dir, testOptions()).Batches(context.Background(), -1); err == nil {
+		t.Error("batch -1 accepted")
+	}
+}
+
+func TestOpenRejects(t *testing.T) {
+	dir := t.TempDir()
+	whole, err := os.ReadFile(filepath.Join(writeTestCircles(t, testCircles()), "train-00000-of-00003.parquet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hugeFooter := slices.Clone(whole)
+	copy(hugeFooter[len(hugeFooter)-8:], "\xff\xff\xff\x7f")
+	for name, tc := range map[string]struct {
+		raw  []byte
+		want string
+	}{
+		"cut.parquet":    {whole[:len(whole)/2], "not a parquet file, or cut off"},
+		"empty.parquet":  {nil, "0 bytes: not a parquet file"},
+		"footer.parquet": {hugeFooter, "footer of 2147483647 bytes"},
+		"front.parquet":  {whole[2000:], "invalid magic header"},
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, tc.raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open([]string{path}, testOptions()); err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: error %v, want %q", name, err, tc.want)
+		}
+	}
+	for _, paths := range [][]string{nil, {filepath.Join(dir, "absent")}, {t.TempDir()}} {
+		if _, err := Open(paths, testOptions()); err == nil {
+			t.Errorf("%q opened", paths)
+		}
+	}
+	o := Options{Resolution: -1, BatchSize: -2, Workers: -3, Prefetch: -4, BufferBytes: -5}
+	_, err = Open([]string{dir}, o)
+	for _, want := range []string{"image_column", "caption_column", "resolution -1", "batch size -2", "workers -3", "prefetch -4", "buffer of -5"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not tell of %s", err, want)
+		}
+	}
+}
+
+// Damage inside a column makes the rows behind it bad, and nothing worse.
+func TestDamagedPages(t *testing.T) {
+	whole, err := os.ReadFile(filepath.Join(writeTestCircles(t, testCircles()), "train-00000-of-00003.parquet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(whole[4:], strings.Repeat("\xff", 64)) // the first page header of image.bytes
+	path := filepath.Join(t.TempDir(), "damaged.parquet")
+	if err := os.WriteFile(path, whole, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d := openTest(t, path, testOptions())
+	_, err = d.Row(0)
+	if want := "damaged.parquet row 0: image, row group 0: "; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %q", err, want)
+	}
+	t.Log(err)
+}
+
+func TestFoldersAreExpanded(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"b.parquet", "a.parquet", "notes.txt", "data/train-00000-of-00001.parquet"} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(want ...string) {
+		t.Helper()
+		got, err := expand([]string{dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range want {
+			want[i] = filepath.Join(dir, want[i])
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	check("a.parquet", "b.parquet")
+	if err := os.Rename(filepath.Join(dir, "b.parquet"), filepath.Join(dir, "train-b.parquet")); err != nil {
+		t.Fatal(err)
+	}
+	check("train-b.parquet")
+	if err := errors.Join(os.Remove(filepath.Join(dir, "a.parquet")), os.Remove(filepath.Join(dir, "train-b.parquet"))); err != nil {
+		t.Fatal(err)
+	}
+	check("data/train-00000-of-00001.parquet")
+}
+
+func FuzzParquet(f *testing.F) {
+	paths, err := filepath.Glob("../testdata/goldens/parquet/*.parquet")
+	if err != nil || len(paths) == 0 {
+		f.Fatalf("no seeds: %v", err)
+	}
+	for _, path := range paths {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) { readAll(t, raw) })
+}
+
+// readAll opens bytes as a parquet file and reads its rows; only a panic fails.
+func readAll(t *testing.T, raw []byte) {
+	path := filepath.Join(t.TempDir(), "fuzz.parquet")
+	if err := os.WriteFile(path, raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o := DefaultOptions()
+	o.BufferBytes = 8 << 10
+	d, err := Open([]string{path}, o)
+	if err != nil {
+		return
+	}
+	defer d.Close()
+	for i := range min(d.Len(), 100) {
+		if _, err := d.Row(i); err == nil {
+			continue
+		} else if !strings.Contains(err.Error(), fmt.Sprintf("row %d: ", i)) {
+			t.Fatalf("row %d is not named: %v", i, err)
+		}
+	}
+}
+
+// TestMutatedParquet flips bytes of a real file throughout.
+func TestMutatedParquet(t *testing.T) {
+	whole, err := os.ReadFile("../testdata/goldens/parquet/rowgroups_snappy.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 400 {
+		raw := slices.Clone(whole)
+		at := newPermutation(uint64(len(raw)), 1).at(uint64(i))
+		if i%2 == 0 { // half of them in the footer
+			at = uint64(len(raw)) - 1 - at%4000
+		}
+		raw[at] ^= byte(1 + mix64(uint64(i))%255)
+		readAll(t, raw)
+	}
+}
+
+func BenchmarkReader(b *testing.B) {
+	c := DefaultCircles()
+	c.Count = 1024
+	o := testOptions()
+	o.Resolution, o.BatchSize = c.Size, 16
+	d := openTest(b, writeTestCircles(b, c), o)
+	batches, err := d.Batches(context.Background(), 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer batches.Close()
+	for b.Loop() {
+		if _, err := batches.Next(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N*o.BatchSize)/b.Elapsed().Seconds(), "images/s")
+}
