@@ -16,3 +16,6 @@ func diskSpace(dir string) (free, total int64, err error) {
 	}
 	return int64(fs.Bavail) * int64(fs.Bsize), int64(fs.Blocks) * int64(fs.Bsize), nil
 }
+
+// mayWrite says whether this user may make files in dir.
+func mayWrite(dir string) bool { return unix.Access(dir, unix.W_OK) == nil }

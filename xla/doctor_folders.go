@@ -1,0 +1,83 @@
+package xla
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Space below which a folder is a problem: a plugin, or a dataset with its checkpoints.
+const leastFree = 1e9
+
+// folders fills in the folders that limner uses.
+func (r *Report) folders(o DoctorOptions) {
+	cache := o.Install.CacheDir
+	if cache == "" {
+		dir, err := CacheDir(o.Install.getenv)
+		if err != nil {
+			r.problem("set LIMNER_CACHE to a folder that you can write", "%v", err)
+		}
+		cache = dir
+	}
+	work, err := filepath.Abs(o.WorkDir)
+	if err != nil {
+		r.problem("change to a folder that exists", "the working folder: %v", err)
+	}
+	for _, f := range []struct{ name, path, do string }{
+		{"cache", cache, "set LIMNER_CACHE to a folder on a disk with more space that you can write"},
+		{"Hugging Face cache", hubCache(o.Install.getenv), ""}, // read, and written only by downloads
+		{"working folder", work, "work in a folder on a disk with more space that you can write"},
+	} {
+		if f.path == "" {
+			continue
+		}
+		report := inspectFolder(f.name, f.path)
+		r.Folders = append(r.Folders, report)
+		switch {
+		case f.do == "":
+		case !report.Writable:
+			r.problem(f.do, "the %s %s cannot be written", f.name, f.path)
+		case report.TotalBytes > 0 && report.FreeBytes < leastFree:
+			r.problem(f.do, "the %s %s has only %s free", f.name, f.path, gigabytes(report.FreeBytes))
+		}
+	}
+}
+
+// inspectFolder looks at path, or at the folder above it that is there.
+func inspectFolder(name, path string) FolderReport {
+	report := FolderReport{Name: name, Path: path}
+	info, err := os.Stat(path)
+	report.Exists = err == nil && info.IsDir()
+	there := path
+	for errors.Is(err, fs.ErrNotExist) && filepath.Dir(there) != there {
+		there = filepath.Dir(there)
+		info, err = os.Stat(there)
+	}
+	if err != nil || !info.IsDir() {
+		return report
+	}
+	report.Writable = mayWrite(there)
+	if free, total, err := diskSpace(there); err == nil {
+		report.FreeBytes, report.TotalBytes = free, total
+	}
+	return report
+}
+
+// hubCache is where the Hugging Face libraries keep downloads; empty if there is no home folder.
+func hubCache(getenv func(string) string) string {
+	if dir := getenv("HF_HUB_CACHE"); dir != "" {
+		return dir
+	}
+	if dir := getenv("HF_HOME"); dir != "" {
+		return filepath.Join(dir, "hub")
+	}
+	if dir := getenv("XDG_CACHE_HOME"); dir != "" {
+		return filepath.Join(dir, "huggingface", "hub")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".cache", "huggingface", "hub")
+}
