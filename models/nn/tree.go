@@ -120,3 +120,15 @@ func Merge(parts ...Values) Values {
 	}
 	return out
 }
+
+// Within returns the part of the tree below name, under the keys it has there.
+func (t Tree) Within(name string) Tree {
+	var out Tree
+	for _, s := range t {
+		if rest, ok := strings.CutPrefix(s.Key, name+"."); ok {
+			s.Key = rest
+			out = append(out, s)
+		}
+	}
+	return out
+}

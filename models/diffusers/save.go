@@ -1,0 +1,60 @@
+package diffusers
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"limner/models/checkpoint"
+	"limner/models/nn"
+)
+
+// SaveComponent writes a network's config.json and weights to dir. The tree and the values are below the component's name.
+// dtype is "F32", "F16" or "BF16".
+func SaveComponent(dir, component string, config any, tree nn.Tree, values nn.Values, dtype string) error {
+	name := "diffusion_pytorch_model.safetensors"
+	if component == TextEncoder {
+		name = "model.safetensors"
+	}
+	if err := checkpoint.SaveModel(dir, name, tree.Within(component), values.Within(component), dtype); err != nil {
+		return err
+	}
+	return checkpoint.WriteJSON(filepath.Join(dir, "config.json"), config)
+}
+
+// Save writes the whole model to dir, with the weights of all components below their names.
+func (p *Pipeline) Save(dir string, values nn.Values, dtype string) error {
+	configs := map[string]any{UNet: p.UNet, VAE: p.VAE, TextEncoder: p.Text}
+	for component, config := range configs {
+		tree := p.Tree(component).Under(component)
+		if err := SaveComponent(filepath.Join(dir, component), component, config, tree, values, dtype); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "scheduler"), 0o755); err != nil {
+		return fmt.Errorf("save model: %w", err)
+	}
+	if err := checkpoint.WriteJSON(filepath.Join(dir, "scheduler", "scheduler_config.json"), p.Noise); err != nil {
+		return err
+	}
+	if err := p.Tokenizer.Save(filepath.Join(dir, "tokenizer")); err != nil {
+		return err
+	}
+	// The index comes last: with it the folder is a model.
+	return checkpoint.WriteJSON(filepath.Join(dir, "model_index.json"), p.index())
+}
+
+func (p *Pipeline) index() any {
+	none := []any{nil, nil}
+	return map[string]any{
+		"_class_name":             "StableDiffusionPipeline",
+		"feature_extractor":       none,
+		"requires_safety_checker": false,
+		"safety_checker":          none,
+		"scheduler":               []string{"diffusers", p.Noise.ClassName},
+		"text_encoder":            []string{"transformers", "CLIPTextModel"},
+		"tokenizer":               []string{"transformers", "CLIPTokenizer"},
+		"unet":                    []string{"diffusers", "UNet2DConditionModel"},
+		"vae":                     []string{"diffusers", "AutoencoderKL"},
+	}
+}

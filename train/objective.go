@@ -1,0 +1,44 @@
+// Package train fits networks to a dataset: one compiled step, and the loop around it.
+package train
+
+import (
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+	"github.com/gomlx/gomlx/pkg/core/shapes"
+
+	"limner/models/nn"
+	"limner/xla"
+	"limner/xla/patch"
+)
+
+// Objective is what a training run minimises.
+type Objective struct {
+	Name      string
+	Trainable nn.Tree // differentiated, updated and saved
+	Frozen    nn.Tree // only read
+	Batch     []xla.Value
+	// Loss builds the scalar float32 loss of a batch, given the nodes of Batch in order.
+	Loss func(trainable, frozen nn.Params, batch []*Node, draw Draws) *Node
+}
+
+// Draws are a step's random numbers. Each follows from the run's seed, the step, its purpose and its index alone.
+type Draws struct {
+	seed, step *Node // uint64 scalars
+}
+
+// The purposes of draws. The numbers are part of what makes a run repeatable: never change them.
+const (
+	drawNoise     = 1
+	drawTimesteps = 2
+	drawPosterior = 3
+)
+
+// normal draws float32 of the given dimensions with mean 0 and variance 1.
+func (d Draws) normal(purpose uint32, dims ...int) *Node {
+	return patch.RandomNormal(patch.Key(d.seed, d.step, purpose), shapes.Make(dtypes.Float32, dims...))
+}
+
+// below draws int32 [n], uniform in [0, limit).
+func (d Draws) below(purpose uint32, limit, n int) *Node {
+	return patch.RandomInt(patch.Key(d.seed, d.step, purpose), limit, n)
+}

@@ -1,0 +1,87 @@
+package train
+
+import (
+	"encoding/json"
+	"math"
+	"testing"
+
+	"limner/internal/golden"
+	"limner/internal/parity"
+)
+
+func TestGoldenSchedules(t *testing.T) {
+	var file struct {
+		BaseLR  float64 `json:"base_lr"`
+		Configs map[string]struct {
+			Name   string  `json:"name"`
+			Warmup int     `json:"num_warmup_steps"`
+			Steps  int     `json:"num_training_steps"`
+			Cycles float64 `json:"num_cycles"`
+			Power  float64 `json:"power"`
+			Rules  string  `json:"step_rules"`
+		} `json:"configs"`
+	}
+	golden.ReadJSON(t, &file, "train", "lr_schedules.json")
+	values := parity.Open(t, "train", "lr_schedules.safetensors")
+	for name, c := range file.Configs {
+		s := Schedule{Name: c.Name, Warmup: c.Warmup, Steps: c.Steps, Cycles: c.Cycles, Power: c.Power, StepRules: c.Rules}
+		if err := s.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		for step, want := range float64s(t, values, name) {
+			if got := s.At(step, file.BaseLR); !(math.Abs(got-want) <= 1e-12) {
+				t.Errorf("%s: step %d: got %.15g, want %.15g", name, step, got, want)
+				break
+			}
+		}
+	}
+}
+
+func TestGoldenEMADecay(t *testing.T) {
+	var configs map[string]json.RawMessage
+	golden.ReadJSON(t, &configs, "train", "ema.json")
+	values := parity.Open(t, "train", "ema.safetensors")
+	for name, raw := range configs {
+		e := DefaultEMA()
+		if err := json.Unmarshal(raw, &e); err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range float64s(t, values, name+".decay") {
+			if got := e.At(i + 1); !(math.Abs(got-want) <= 1e-12) {
+				t.Errorf("%s: decay after step %d: got %.15g, want %.15g", name, i+1, got, want)
+				break
+			}
+		}
+	}
+}
+
+// float64s reads a tensor of float64 without rounding.
+func float64s(t *testing.T, f parity.File, key string) []float64 {
+	t.Helper()
+	x, ok := f.Tensor(key)
+	if !ok {
+		t.Fatalf("%s has no tensor %s", f.Path(), key)
+	}
+	out := make([]float64, x.Size())
+	for i := range out {
+		out[i] = math.Float64frombits(le64(x.Data[8*i:]))
+	}
+	return out
+}
+
+func le64(b []byte) (v uint64) {
+	for i := range 8 {
+		v |= uint64(b[i]) << (8 * i)
+	}
+	return v
+}
+
+func TestScheduleErrors(t *testing.T) {
+	for _, s := range []Schedule{{Name: "cosin"}, {Name: "linear", Warmup: -1}, {Name: "piecewise_constant", StepRules: "1:10"},
+		{Name: "piecewise_constant", StepRules: "1:a,2"}} {
+		if s.Validate() == nil {
+			t.Errorf("%+v was accepted", s)
+		}
+	}
+}

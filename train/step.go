@@ -1,0 +1,173 @@
+package train
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+	"github.com/gomlx/gomlx/pkg/core/shapes"
+
+	"limner/models/nn"
+	"limner/xla"
+)
+
+// stepper holds the compiled training step and its state on the devices.
+type stepper struct {
+	backend   *xla.Backend
+	program   *xla.Program
+	objective Objective
+	optimizer AdamW
+	ema       bool
+	state     []*xla.Array // parameters, first moments, second moments and averages, each in the tree's order
+	frozen    []*xla.Array
+	seed      *xla.Array
+}
+
+// groups names the parts of the state, in order.
+func groups(ema bool) []string {
+	if ema {
+		return []string{"param", "exp_avg", "exp_avg_sq", "ema"}
+	}
+	return []string{"param", "exp_avg", "exp_avg_sq"}
+}
+
+// newStepper compiles the step.
+func newStepper(ctx context.Context, b *xla.Backend, o Objective, optimizer AdamW, ema bool, seed uint64) (*stepper, error) {
+	s := &stepper{backend: b, objective: o, optimizer: optimizer, ema: ema}
+	f := xla.Function{Name: "train_" + o.Name, Build: s.build}
+	for _, group := range groups(ema) {
+		for _, spec := range o.Trainable {
+			f.State = append(f.State, xla.Value{Name: group + "." + spec.Key, Shape: shapes.Make(dtypes.Float32, spec.Shape...)})
+		}
+	}
+	for _, spec := range o.Frozen {
+		f.Inputs = append(f.Inputs, xla.Value{Name: spec.Key, Shape: shapes.Make(dtypes.Float32, spec.Shape...)})
+	}
+	f.Inputs = append(f.Inputs, o.Batch...)
+	f.Inputs = append(f.Inputs,
+		xla.Value{Name: "rates", Shape: shapes.Make(dtypes.Float32, rateCount)},
+		xla.Value{Name: "seed", Shape: shapes.Make(dtypes.Uint64)},
+		xla.Value{Name: "step", Shape: shapes.Make(dtypes.Uint64)})
+	var err error
+	if s.program, err = b.Compile(ctx, f); err != nil {
+		return nil, err
+	}
+	s.seed, err = xla.Put(b, []uint64{seed}, xla.Replicated)
+	return s, err
+}
+
+func (s *stepper) build(g *Graph, state, inputs []*Node) (next, outputs []*Node) {
+	o := s.objective
+	n, frozen := len(o.Trainable), len(o.Frozen)
+	params, m, v := state[:n], state[n:2*n], state[2*n:3*n]
+	batch := inputs[frozen : frozen+len(o.Batch)]
+	rates, draw := inputs[frozen+len(o.Batch)], Draws{seed: inputs[len(inputs)-2], step: inputs[len(inputs)-1]}
+	rate := func(i int) *Node { return Reshape(Slice(rates, AxisElem(i))) }
+
+	loss := o.Loss(nn.Bind(o.Trainable, params), nn.Bind(o.Frozen, inputs[:frozen]), batch, draw)
+	grads, norm := s.optimizer.clip(Gradient(loss, params...))
+	next = make([]*Node, len(state))
+	for i, grad := range grads {
+		next[i], next[n+i], next[2*n+i] = s.optimizer.update(params[i], m[i], v[i], grad, rate(0), rate(1), rate(2))
+		if s.ema {
+			average := state[3*n+i]
+			next[3*n+i] = Add(next[i], Mul(rate(3), Sub(average, next[i])))
+		}
+	}
+	return next, []*Node{loss, norm}
+}
+
+// load puts the parameters on the devices, with moments of zero and averages equal to the parameters.
+func (s *stepper) load(trainable, frozen nn.Values) error {
+	values := nn.Values{}
+	for _, group := range groups(s.ema) {
+		for _, spec := range s.objective.Trainable {
+			switch data := trainable[spec.Key]; group {
+			case "param", "ema":
+				values[group+"."+spec.Key] = data
+			default:
+				values[group+"."+spec.Key] = make([]float32, spec.Size())
+			}
+		}
+	}
+	if err := s.restore(values); err != nil {
+		return err
+	}
+	for _, spec := range s.objective.Frozen {
+		a, err := xla.Put(s.backend, frozen[spec.Key], xla.Replicated, spec.Shape...)
+		if err != nil {
+			return fmt.Errorf("%s: %w", spec.Key, err)
+		}
+		s.frozen = append(s.frozen, a)
+	}
+	return nil
+}
+
+// restore replaces the state by values, whose keys are "group.key".
+func (s *stepper) restore(values nn.Values) error {
+	for _, a := range s.state {
+		if err := a.Free(); err != nil {
+			return err
+		}
+	}
+	s.state = nil
+	for _, group := range groups(s.ema) {
+		for _, spec := range s.objective.Trainable {
+			a, err := xla.Put(s.backend, values[group+"."+spec.Key], xla.Replicated, spec.Shape...)
+			if err != nil {
+				return fmt.Errorf("%s.%s: %w", group, spec.Key, err)
+			}
+			s.state = append(s.state, a)
+		}
+	}
+	return nil
+}
+
+// snapshot copies the state to the host.
+func (s *stepper) snapshot() (nn.Values, error) {
+	values := nn.Values{}
+	i := 0
+	for _, group := range groups(s.ema) {
+		for _, spec := range s.objective.Trainable {
+			data, err := xla.Get[float32](s.state[i])
+			if err != nil {
+				return nil, err
+			}
+			values[group+"."+spec.Key] = data
+			i++
+		}
+	}
+	return values, nil
+}
+
+// run makes optimizer step n, counted from 1, on a batch that lies on the devices, and frees the batch.
+func (s *stepper) run(batch []*xla.Array, n int, r rates) (loss, gradNorm float32, err error) {
+	args := append(append([]*xla.Array{}, s.frozen...), batch...)
+	vector, err := xla.Put(s.backend, s.optimizer.vector(r, n), xla.Replicated, rateCount)
+	if err != nil {
+		return 0, 0, err
+	}
+	step, err := xla.Put(s.backend, []uint64{uint64(n)}, xla.Replicated)
+	if err != nil {
+		return 0, 0, err
+	}
+	out, err := s.program.Run(s.state, append(args, vector, s.seed, step)...)
+	if err != nil {
+		return 0, 0, err
+	}
+	results := [2]float32{}
+	for i, a := range out {
+		x, err := xla.Get[float32](a)
+		if err != nil {
+			return 0, 0, err
+		}
+		results[i] = x[0]
+	}
+	for _, a := range append(append(out, vector, step), batch...) {
+		if err := a.Free(); err != nil {
+			return 0, 0, err
+		}
+	}
+	return results[0], results[1], nil
+}
