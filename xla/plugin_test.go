@@ -432,3 +432,36 @@ func TestHasTPU(t *testing.T) {
 		t.Error("accel0 not seen")
 	}
 }
+
+func TestSetPluginEnv(t *testing.T) {
+	keys := []string{"TF_CPP_MIN_LOG_LEVEL", "TPU_SKIP_MDS_QUERY", "TPU_ACCELERATOR_TYPE", "TPU_WORKER_HOSTNAMES", "ALLOW_MULTIPLE_LIBTPU_LOAD", "GOPJRT_CUDA_CHECKS"}
+	for plugin, want := range map[string]string{
+		"/a/xla_cpu_pjrt.so":               "[1     ]",
+		"/cuda13-pjrt/xla_cuda_plugin.so":  "[1     0]",
+		"/libtpu-0.0.52/libtpu.so":         "[1 1 user's localhost 1 ]",
+		"/tpu-is-only-the-folder/other.so": "[1     ]",
+	} {
+		for _, key := range keys {
+			t.Setenv(key, "") // restores it at the end
+			if err := os.Unsetenv(key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if strings.Contains(plugin, "libtpu") {
+			if hasTPU("/dev") {
+				continue
+			}
+			t.Setenv("TPU_ACCELERATOR_TYPE", "user's")
+		}
+		if err := setPluginEnv(plugin); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, key := range keys {
+			got = append(got, os.Getenv(key))
+		}
+		if fmt.Sprint(got) != want {
+			t.Errorf("%s: %v, want %s", plugin, got, want)
+		}
+	}
+}

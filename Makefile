@@ -1,0 +1,29 @@
+# `make` or `make help` lists the targets.
+FUZZTIME ?= 20s
+TESTFLAGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo build test lint fuzz
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: build ## train a ControlNet on the spot and draw with it, into demo/
+	bin/limner demo --output_dir demo
+
+build: ## build bin/limner
+	go build -trimpath -o bin/limner ./cmd/limner
+
+test: ## run every test
+	go test -timeout 30m $(TESTFLAGS) ./...
+
+lint: ## check formatting, go vet and staticcheck
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+
+fuzz: ## run every fuzz test, each for FUZZTIME (20s)
+	@grep -rn --include='*_test.go' -oE '^func Fuzz[A-Za-z0-9_]+' . | while IFS=: read -r file line name; do \
+		name=$${name#func }; echo "$$name in $$file"; \
+		go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) </dev/null || exit 1; \
+	done
