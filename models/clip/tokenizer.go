@@ -1,6 +1,9 @@
 package clip
 
-import "strings"
+import (
+	"strings"
+	"unicode"
+)
 
 // wordEnd marks the last piece of a word in the vocabulary.
 const wordEnd = "</w>"
@@ -8,6 +11,7 @@ const wordEnd = "</w>"
 // Tokenizer turns prompts into token ids as CLIP does: byte-level BPE over lower-case words. It
 // agrees with transformers 5's CLIPTokenizer: text is composed (NFC), runs of white space become one
 // space, case is folded rune by rune; nothing is repaired (no ftfy) and no HTML entity is resolved.
+// What is a letter is decided by Go's tables: scripts that Unicode added after version 15 are signs.
 // It may be used by several goroutines at once.
 type Tokenizer struct {
 	ids       map[string]int32
@@ -91,7 +95,9 @@ func (t *Tokenizer) Decode(ids []int32) string {
 		}
 	}
 	text := strings.ToValidUTF8(string(raw), "\uFFFD")
-	return strings.TrimSpace(strings.ReplaceAll(text, wordEnd, " "))
+	return strings.TrimFunc(strings.ReplaceAll(text, wordEnd, " "), func(r rune) bool {
+		return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f // white space to Python
+	})
 }
 
 // MaxLength is the number of ids that EncodePadded returns: 77 for all of CLIP's published models.
