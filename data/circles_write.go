@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image/png"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -176,11 +177,12 @@ func (c Circles) rows(ctx context.Context, start, end int) ([]hfRow, error) {
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for first := 0; first < len(rows); first += 32 {
 		group.Go(func() error {
+			encoder := &png.Encoder{BufferPool: &pngBuffer{}}
 			for i := first; i < min(first+32, len(rows)); i++ {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				row, err := c.Example(start + i).row(start + i)
+				row, err := c.Example(start+i).row(start+i, encoder)
 				if err != nil {
 					return err
 				}
@@ -192,12 +194,13 @@ func (c Circles) rows(ctx context.Context, start, end int) ([]hfRow, error) {
 	return rows, group.Wait()
 }
 
-func (c Circle) row(i int) (hfRow, error) {
-	image, err := EncodePNG(c.Image())
+// row draws the circle as row i of a set.
+func (c Circle) row(i int, encoder *png.Encoder) (hfRow, error) {
+	image, err := encodePNG(encoder, c.Image())
 	if err != nil {
 		return hfRow{}, err
 	}
-	condition, err := EncodePNG(c.Condition())
+	condition, err := encodePNG(encoder, c.Condition())
 	if err != nil {
 		return hfRow{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image/png"
 	"os"
 	"path/filepath"
 	"slices"
@@ -251,7 +252,7 @@ func TestConditioningColumnMayBeAbsent(t *testing.T) {
 func badRows(t *testing.T, n int, good ...int) []hfRow {
 	rows := make([]hfRow, n)
 	for i := range rows {
-		row, err := testCircles().Example(i).row(i)
+		row, err := testCircles().Example(i).row(i, &png.Encoder{})
 		if err != nil {
 			t.Fatal(err)
 		}

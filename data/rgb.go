@@ -50,12 +50,14 @@ func (m *RGB) NRGBA() *image.NRGBA {
 }
 
 // EncodePNG returns the image as PNG bytes, which depend on the pixels alone.
-func EncodePNG(m image.Image) ([]byte, error) {
+func EncodePNG(m image.Image) ([]byte, error) { return encodePNG(&png.Encoder{}, m) }
+
+func encodePNG(encoder *png.Encoder, m image.Image) ([]byte, error) {
 	if rgb, ok := m.(*RGB); ok {
 		m = rgb.NRGBA() // the encoder's fast path
 	}
 	var buf bytes.Buffer
-	if err := png.Encode(&buf, m); err != nil {
+	if err := encoder.Encode(&buf, m); err != nil {
 		return nil, fmt.Errorf("encode PNG: %w", err)
 	}
 	return buf.Bytes(), nil
@@ -72,3 +74,13 @@ func WritePNG(path string, m image.Image) error {
 	}
 	return nil
 }
+
+// pngBuffer lets one goroutine's encoder use its memory again; without it, setting up the
+// compressor costs more than a small picture.
+type pngBuffer struct{ buffer *png.EncoderBuffer }
+
+// Get implements png.EncoderBufferPool.
+func (p *pngBuffer) Get() *png.EncoderBuffer { return p.buffer }
+
+// Put implements png.EncoderBufferPool.
+func (p *pngBuffer) Put(b *png.EncoderBuffer) { p.buffer = b }
