@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/gomlx/go-xla/pkg/pjrt"
 	gomlx "github.com/gomlx/gomlx/backends/xla"
 	"github.com/gomlx/gomlx/pkg/core/distributed"
-	"github.com/gomlx/go-xla/pkg/pjrt"
 
 	"limner/xla/patch"
 )
@@ -51,6 +51,9 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	if isCPU(o.Backend, path) {
 		devices = max(devices, 1)
 		client = pjrt.NamedValuesMap{"cpu_device_count": int64(devices)}
+	}
+	if err := setPluginEnv(path); err != nil {
+		return nil, err
 	}
 	patch.RegisterGradients()
 	engine, err := gomlx.NewWithOptions(path, client)

@@ -135,22 +135,23 @@ func (p *Pipeline) Tree(component string) nn.Tree {
 func (p *Pipeline) Load(components ...string) (nn.Values, error) {
 	all := nn.Values{}
 	for _, component := range components {
-		values, err := loadWeights(filepath.Join(p.Dir, component), p.Tree(component))
+		values, err := LoadComponent(filepath.Join(p.Dir, component), component, p.Tree(component))
 		if err != nil {
 			return nil, err
 		}
-		all = nn.Merge(all, values.Under(component))
+		all = nn.Merge(all, values)
 	}
 	return all, nil
 }
 
-func loadWeights(dir string, tree nn.Tree) (nn.Values, error) {
+// LoadComponent reads a network's weights from its folder. The tree is without the component's name, the values are below it.
+func LoadComponent(dir, component string, tree nn.Tree) (nn.Values, error) {
 	m, err := checkpoint.OpenModel(dir)
 	if err != nil {
 		return nil, err
 	}
 	values, err := m.Load(tree)
-	return values, errors.Join(err, m.Close())
+	return values.Under(component), errors.Join(err, m.Close())
 }
 
 // OpenControlNet reads a ControlNet's folder. The weights stand below ControlNet.
@@ -159,6 +160,6 @@ func OpenControlNet(dir string) (controlnet.Config, nn.Values, error) {
 	if err != nil {
 		return c, nil, err
 	}
-	values, err := loadWeights(dir, c.Tree())
-	return c, values.Under(ControlNet), err
+	values, err := LoadComponent(dir, ControlNet, c.Tree())
+	return c, values, err
 }

@@ -1,0 +1,283 @@
+// Package demo is the tutorial job, end to end: a tiny base model and a ControlNet for it, trained on drawings of
+// circles, and pictures that show whether it follows.
+package demo
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+
+	"limner/data"
+	"limner/models/checkpoint"
+	"limner/models/clip"
+	"limner/models/diffusers"
+	"limner/models/nn"
+	"limner/models/noise"
+	"limner/models/unet"
+	"limner/models/vae"
+	"limner/train"
+	"limner/xla"
+)
+
+// Hooks tell the caller how a job goes.
+type Hooks struct {
+	Phase func(name string)     // a phase begins
+	Step  func(train.Progress)  // of training
+	Count func(done, total int) // of anything else
+	Log   func(string, ...any)  // a line worth reading
+}
+
+// Size is the side of the demo's pictures in pixels.
+const Size = 64
+
+// BaseOptions say how the base model is trained.
+type BaseOptions struct {
+	OutputDir string `json:"-"`
+	Seed      uint64 `json:"seed"`
+	Images    int    `json:"images"`
+	VAESteps  int    `json:"vae_steps"`
+	VAEBatch  int    `json:"vae_batch"`
+	UNetSteps int    `json:"unet_steps"`
+	UNetBatch int    `json:"unet_batch"`
+}
+
+// DefaultBaseOptions made the base model that is shipped.
+func DefaultBaseOptions() BaseOptions {
+	return BaseOptions{Seed: 1, Images: 8000, VAESteps: 3000, VAEBatch: 16, UNetSteps: 4000, UNetBatch: 32}
+}
+
+// Record is how a base model was trained, as training.json in its folder has it.
+type Record struct {
+	Options     BaseOptions        `json:"options"`
+	Dataset     string             `json:"dataset"`
+	VAELoss     float64            `json:"vae_loss"`  // mean of the last hundred steps: absolute error in [-1, 1], plus the weighted divergence
+	UNetLoss    float64            `json:"unet_loss"` // mean of the last hundred steps: squared error of v
+	LatentScale float64            `json:"scaling_factor"`
+	Seconds     map[string]float64 `json:"seconds"`
+	Parameters  map[string]int     `json:"parameters"`
+}
+
+// tinyModel is the base model's structure: Stable Diffusion 1.x's, small.
+func tinyModel(tokenizer *clip.Tokenizer) *diffusers.Pipeline {
+	p := &diffusers.Pipeline{UNet: unet.Default(), VAE: vae.Default(), Text: clip.Default(), Noise: noise.Default(), Tokenizer: tokenizer}
+	p.UNet.SampleSize = Size / 8
+	p.UNet.BlockOutChannels = []int{64, 128, 128}
+	p.UNet.DownBlockTypes = []string{"CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"}
+	p.UNet.UpBlockTypes = []string{"UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"}
+	p.UNet.LayersPerBlock = 1
+	p.UNet.CrossAttentionDim = 64
+	p.UNet.AttentionHeadDim = unet.Heads{4}
+	p.UNet.NormNumGroups = 16
+
+	p.VAE.SampleSize = Size
+	p.VAE.BlockOutChannels = []int{16, 32, 64, 64}
+	p.VAE.DownBlockTypes = []string{"DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"}
+	p.VAE.UpBlockTypes = []string{"UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"}
+	p.VAE.NormNumGroups = 8
+
+	p.Text.VocabSize = tokenizer.VocabSize()
+	p.Text.HiddenSize, p.Text.IntermediateSize = 64, 256
+	p.Text.NumHiddenLayers, p.Text.NumAttentionHeads = 2, 4
+	p.Text.MaxPositionEmbeddings = tokenizer.MaxLength()
+	p.Text.BOSTokenID, p.Text.EOSTokenID, p.Text.PadTokenID = int(tokenizer.BOS()), int(tokenizer.EOS()), int(tokenizer.Pad())
+
+	p.Noise.BetaStart, p.Noise.BetaEnd, p.Noise.BetaSchedule = 0.00085, 0.012, "scaled_linear"
+	p.Noise.PredictionType = noise.VPrediction
+	p.Noise.ClipSample, p.Noise.SetAlphaToOne, p.Noise.StepsOffset = false, false, 1
+	return p
+}
+
+// maxTokens is the length of the base model's prompts, with both ends.
+const maxTokens = 16
+
+// trainTokenizer fits a tokenizer to the captions of the data.
+func trainTokenizer(circles data.Circles) (*clip.Tokenizer, error) {
+	captions := make([]string, circles.Count)
+	for i := range captions {
+		captions[i] = circles.Example(i).Caption()
+	}
+	return clip.TrainTokenizer(captions, 200, maxTokens)
+}
+
+// TrainBase trains the base model from nothing: tokenizer, VAE, then UNet with text encoder. Each part goes on where an
+// interrupted call with the same options left it.
+func TrainBase(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks) error {
+	circles := data.DefaultCircles()
+	circles.Count, circles.Size, circles.Seed = o.Images, Size, o.Seed
+	record := Record{Options: o, Seconds: map[string]float64{}, Parameters: map[string]int{}}
+	record.Dataset = fmt.Sprintf("limner data synth circles --count %d --size %d --seed %d", circles.Count, circles.Size, circles.Seed)
+	dataset := filepath.Join(o.OutputDir, "data")
+	if _, err := os.Stat(dataset); err != nil {
+		h.Phase("drawing circles")
+		if err := data.WriteCircles(ctx, circles, dataset, h.Count); err != nil {
+			return err
+		}
+	}
+	tokenizer, err := trainTokenizer(circles)
+	if err != nil {
+		return err
+	}
+	model := tinyModel(tokenizer)
+	for _, component := range []string{diffusers.UNet, diffusers.VAE, diffusers.TextEncoder} {
+		record.Parameters[component] = model.Tree(component).Size()
+	}
+	blank := filepath.Join(o.OutputDir, "blank")
+	if err := model.Save(blank, initial(model, o.Seed), "F32"); err != nil {
+		return err
+	}
+
+	start := time.Now()
+	values, vaeLoss, err := trainVAE(ctx, b, o, h, model, blank, dataset)
+	if err != nil {
+		return err
+	}
+	record.Seconds["vae"], record.VAELoss = time.Since(start).Seconds(), vaeLoss
+	if model.VAE.ScalingFactor, err = latentScale(ctx, b, model, values, dataset, h); err != nil {
+		return err
+	}
+	record.LatentScale = model.VAE.ScalingFactor
+	withVAE := filepath.Join(o.OutputDir, "with-vae")
+	if err := model.Save(withVAE, nn.Merge(initial(model, o.Seed), values), "F32"); err != nil {
+		return err
+	}
+
+	start = time.Now()
+	unetLoss, err := trainUNet(ctx, b, o, h, withVAE, dataset)
+	if err != nil {
+		return err
+	}
+	record.Seconds["unet"], record.UNetLoss = time.Since(start).Seconds(), unetLoss
+	return publishBase(o, record)
+}
+
+func initial(p *diffusers.Pipeline, seed uint64) nn.Values {
+	values := nn.Values{}
+	for _, component := range []string{diffusers.UNet, diffusers.VAE, diffusers.TextEncoder} {
+		values = nn.Merge(values, nn.InitValues(p.Tree(component), seed).Under(component))
+	}
+	return values
+}
+
+// options are those that both trainings share.
+func (o BaseOptions) options(name string, batch, steps int) train.Options {
+	t := train.DefaultOptions()
+	t.OutputDir, t.Seed, t.Batch, t.MaxTrainSteps = filepath.Join(o.OutputDir, name), o.Seed, batch, steps
+	t.LearningRate = 1e-3
+	t.Schedule = train.Schedule{Name: "cosine", Warmup: 100}
+	ema := train.DefaultEMA()
+	ema.Decay = 0.998
+	t.EMA = &ema
+	t.CheckpointsTotalLimit = 2
+	t.ResumeFromCheckpoint = "latest"
+	return t
+}
+
+// recipe is what both trainings share.
+func recipe(h Hooks, model, dataset string) train.Recipe {
+	return train.Recipe{
+		Model: model, Data: []string{dataset}, Columns: data.DefaultOptions(), Resolution: Size, FromScratch: true,
+		Compute: dtypes.Float32, Log: h.Log, OnStep: h.Step, OnEncode: h.Count,
+	}
+}
+
+func trainVAE(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks, model *diffusers.Pipeline, blank, dataset string) (nn.Values, float64, error) {
+	h.Phase("training the VAE")
+	r := recipe(h, blank, dataset)
+	r.KLWeight = 1e-6
+	options := o.options("vae", o.VAEBatch, o.VAESteps)
+	run, err := train.NewAutoencoder(ctx, b, options, r)
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := run.Do(ctx); err != nil {
+		return nil, 0, err
+	}
+	values, err := diffusers.LoadComponent(options.OutputDir, diffusers.VAE, model.VAE.Tree())
+	if err != nil {
+		return nil, 0, err
+	}
+	loss, err := finalLoss(options.OutputDir)
+	return values, loss, err
+}
+
+func trainUNet(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks, model, dataset string) (float64, error) {
+	h.Phase("training the UNet and the text encoder")
+	r := recipe(h, model, dataset)
+	r.TrainTextEncoder, r.CacheLatents, r.ProportionEmpty = true, true, 0.1
+	options := o.options("unet", o.UNetBatch, o.UNetSteps)
+	run, err := train.NewTextToImage(ctx, b, options, r)
+	if err != nil {
+		return 0, err
+	}
+	if err := run.Do(ctx); err != nil {
+		return 0, err
+	}
+	return finalLoss(options.OutputDir)
+}
+
+// finalLoss is the mean loss of a run's last hundred steps.
+func finalLoss(dir string) (float64, error) {
+	steps, err := train.ReadMetrics(dir)
+	if err != nil || len(steps) == 0 {
+		return 0, err
+	}
+	last := steps[max(0, len(steps)-100):]
+	var sum float64
+	for _, p := range last {
+		sum += p.Loss
+	}
+	return sum / float64(len(last)), nil
+}
+
+// latentScale is one over the standard deviation of the latents, so that the UNet sees unit variance
+// (Rombach et al. 2022, arXiv:2112.10752, appendix G).
+func latentScale(ctx context.Context, b *xla.Backend, model *diffusers.Pipeline, values nn.Values, dir string, h Hooks) (float64, error) {
+	h.Phase("measuring the latents")
+	columns := data.DefaultOptions()
+	columns.NeedConditioning, columns.Resolution, columns.BatchSize = false, Size, 1
+	dataset, err := data.Open([]string{dir}, columns)
+	if err != nil {
+		return 0, err
+	}
+	defer dataset.Close()
+	moments, err := train.EncodeDataset(ctx, b, model.VAE, values, dataset, Size, 32, h.Count)
+	if err != nil {
+		return 0, err
+	}
+	var n, sum, squares float64
+	channels := model.VAE.LatentChannels
+	for _, row := range moments {
+		for i, v := range row {
+			if i%(2*channels) < channels { // the rest are log variances
+				n++
+				sum += float64(v)
+				squares += float64(v) * float64(v)
+			}
+		}
+	}
+	mean := sum / n
+	return 1 / math.Sqrt(squares/n-mean*mean), nil
+}
+
+// publishBase writes the finished model to the folder base, with half-precision weights, and the record of its training.
+func publishBase(o BaseOptions, record Record) error {
+	trained := filepath.Join(o.OutputDir, "unet")
+	model, err := diffusers.Open(trained)
+	if err != nil {
+		return err
+	}
+	values, err := model.Load(diffusers.UNet, diffusers.VAE, diffusers.TextEncoder)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(o.OutputDir, "base")
+	if err := model.Save(dir, values, "F16"); err != nil {
+		return err
+	}
+	return checkpoint.WriteJSON(filepath.Join(dir, "training.json"), record)
+}
