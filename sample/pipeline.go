@@ -189,9 +189,6 @@ func (p *Pipeline) Close() error {
 	return errors.Join(errs...)
 }
 
-// Shape is what the pipeline was compiled for.
-func (p *Pipeline) Shape() Shape { return p.shape }
-
 func (p *Pipeline) latentHeight() int { return p.shape.Height / p.model.Pipeline.VAE.Scale() }
 func (p *Pipeline) latentWidth() int  { return p.shape.Width / p.model.Pipeline.VAE.Scale() }
 func (p *Pipeline) channels() int     { return p.model.Pipeline.VAE.LatentChannels }

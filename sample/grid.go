@@ -1,0 +1,86 @@
+package sample
+
+import (
+	"image"
+	"image/color"
+
+	"golang.org/x/image/font"
+	"golang.org/x/image/font/basicfont"
+	"golang.org/x/image/math/fixed"
+
+	"limner/data"
+)
+
+// Grid puts images into rows on white, gap pixels apart and from the edge. Every column is as wide as its widest image and every
+// row as high as its highest. Titles, if any, stand above the columns, cut to what fits; images may be nil, which leaves a place empty.
+func Grid(rows [][]*data.RGB, gap int, titles ...string) *data.RGB {
+	face := basicfont.Face7x13
+	var widths, heights []int
+	for _, row := range rows {
+		height := 0
+		for column, m := range row {
+			if column == len(widths) {
+				widths = append(widths, 0)
+			}
+			if m != nil {
+				widths[column], height = max(widths[column], m.Width), max(height, m.Height)
+			}
+		}
+		heights = append(heights, height)
+	}
+	top := gap
+	if len(titles) > 0 {
+		top += face.Height + gap
+	}
+	width, height := gap, top
+	for _, w := range widths {
+		width += w + gap
+	}
+	for _, h := range heights {
+		height += h + gap
+	}
+	grid := data.NewRGB(width, height)
+	for i := range grid.Pix {
+		grid.Pix[i] = 255
+	}
+	x := gap
+	for column, w := range widths {
+		if column < len(titles) {
+			title(grid, titles[column], face, x, gap, w)
+		}
+		y := top
+		for i, row := range rows {
+			if column < len(row) && row[column] != nil {
+				paste(grid, row[column], x, y)
+			}
+			y += heights[i] + gap
+		}
+		x += w + gap
+	}
+	return grid
+}
+
+// paste copies m to (x, y); it must fit.
+func paste(grid, m *data.RGB, x, y int) {
+	for row := range m.Height {
+		copy(grid.Pix[((y+row)*grid.Width+x)*3:], m.Pix[row*m.Width*3:(row+1)*m.Width*3])
+	}
+}
+
+// title writes text in black, centred over width pixels from x, its top at y.
+func title(grid *data.RGB, text string, face *basicfont.Face, x, y, width int) {
+	letters := []rune(text)
+	letters = letters[:min(len(letters), width/face.Advance)]
+	text = string(letters)
+	drawn := image.NewGray(image.Rect(0, 0, width, face.Height))
+	pen := font.Drawer{Dst: drawn, Src: image.NewUniform(color.White), Face: face}
+	pen.Dot = fixed.P((width-len(letters)*face.Advance)/2, face.Ascent)
+	pen.DrawString(text)
+	for row := range face.Height {
+		for column := range width {
+			if drawn.GrayAt(column, row).Y > 0 {
+				copy(grid.Pix[((y+row)*grid.Width+x+column)*3:], []uint8{0, 0, 0})
+			}
+		}
+	}
+}

@@ -1,0 +1,202 @@
+package sample
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"limner/data"
+	"limner/internal/parity"
+	"limner/models/nn"
+	"limner/xla"
+)
+
+// smallRequest asks for images of a few steps, with seeds 1, 2, … for the given prompts.
+func smallRequest(prompts ...string) Request {
+	r := DefaultRequest()
+	r.NumInferenceSteps, r.Prompts = 3, prompts
+	for i := range prompts {
+		r.Seeds = append(r.Seeds, uint64(i+1))
+	}
+	return r
+}
+
+func mustSample(t *testing.T, p *Pipeline, r Request) *Result {
+	t.Helper()
+	result, err := p.Sample(context.Background(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(result.Images) != len(r.Prompts) || len(result.Latents) != len(r.Prompts)*p.latentSize() {
+		t.Fatalf("%d prompts gave %d images and %d values of latents", len(r.Prompts), len(result.Images), len(result.Latents))
+	}
+	return result
+}
+
+func checkLatents(t *testing.T, name string, got, want []float32, tolerance float64) {
+	t.Helper()
+	parity.Check(t, name, parity.Tensor{Data: got, Shape: []int{len(got)}}, parity.Tensor{Data: want, Shape: []int{len(want)}}, tolerance)
+}
+
+// An image depends on its own seed, prompt and negative prompt, not on its neighbours, its place, or the round.
+func TestImagesDoNotDependOnTheBatch(t *testing.T) {
+	p := goldenPipeline(t, false)
+	n := 2*p.shape.Batch + 1
+	r := smallRequest(slices.Repeat([]string{"a cat", "a dog"}, n)[:n]...)
+	var steps []int
+	r.OnStep = func(step, total int, latents func() ([]float32, error)) {
+		steps = append(steps, step)
+		if total != 3*r.NumInferenceSteps {
+			t.Errorf("total: got %d steps, want %d", total, 3*r.NumInferenceSteps)
+		}
+		x, err := latents()
+		if want := min(p.shape.Batch, n-(step-1)/r.NumInferenceSteps*p.shape.Batch) * p.latentSize(); err != nil || len(x) != want {
+			t.Errorf("step %d: %d values of latents, want %d; %v", step, len(x), want, err)
+		}
+	}
+	all := mustSample(t, p, r)
+	if len(steps) != 9 || !slices.IsSorted(steps) || steps[0] != 1 || steps[8] != 9 {
+		t.Errorf("steps: got %v", steps)
+	}
+	one := smallRequest(r.Prompts[n-2])
+	one.Seeds = []uint64{r.Seeds[n-2]}
+	size := p.latentSize()
+	checkLatents(t, "alone", mustSample(t, p, one).Latents, all.Latents[(n-2)*size:(n-1)*size], 0)
+
+	again := mustSample(t, p, r)
+	for i, m := range all.Images {
+		if !slices.Equal(m.Pix, again.Images[i].Pix) {
+			t.Errorf("image %d differs the second time", i)
+		}
+	}
+	r.NegativePrompts = []string{"blurry"}
+	if other := mustSample(t, p, r); slices.Equal(other.Latents, all.Latents) {
+		t.Error("the negative prompt has no effect")
+	}
+}
+
+func TestConditioningScaleZeroIsNoControlNet(t *testing.T) {
+	plain, control := goldenPipeline(t, false), goldenPipeline(t, true)
+	r := smallRequest("a red circle", "a blue circle")
+	want := mustSample(t, plain, r).Latents
+	r.Conditions = data.AppendCondition(nil, condition(t))
+	with := mustSample(t, control, r).Latents
+	if slices.Equal(with, want) {
+		t.Error("the ControlNet has no effect")
+	}
+	// One condition stands for all.
+	r.Conditions = slices.Repeat(r.Conditions, 2)
+	checkLatents(t, "one condition for each image", mustSample(t, control, r).Latents, with, 0)
+	r.ControlNetConditioningScale = 0
+	checkLatents(t, "conditioning scale 0", mustSample(t, control, r).Latents, want, 1e-5)
+}
+
+func TestTwoDevicesAgreeWithOne(t *testing.T) {
+	one := goldenPipeline(t, true)
+	if one.shape.Batch%2 != 0 {
+		t.Skip("the goldens' batch is odd")
+	}
+	b, err := xla.Open(context.Background(), xla.Options{Devices: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := New(context.Background(), b, loadModel(t, true), one.shape)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := smallRequest("a red circle", "a blue circle", "a green one")
+	r.Conditions = data.AppendCondition(nil, condition(t))
+	checkLatents(t, "two devices", mustSample(t, two, r).Latents, mustSample(t, one, r).Latents, 5e-5)
+	if err := errors.Join(two.Close(), b.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReplaceAndNaN(t *testing.T) {
+	p := goldenPipeline(t, false)
+	const key = "unet.conv_out.bias"
+	good := p.model.Values[key]
+	bad := slices.Clone(good)
+	bad[0] = float32(math.NaN())
+	if err := p.Replace(nn.Values{key: bad, "unknown": nil}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := p.Sample(context.Background(), smallRequest("a cat"))
+	if err == nil || !strings.Contains(err.Error(), `the latents of image 0 (prompt "a cat") are not finite`) {
+		t.Errorf("NaN in the weights: got %v", err)
+	}
+	if err := p.Replace(nn.Values{key: good}); err != nil {
+		t.Fatal(err)
+	}
+	mustSample(t, p, smallRequest("a cat"))
+}
+
+func TestCancel(t *testing.T) {
+	p := goldenPipeline(t, false)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	r := smallRequest("a cat")
+	last := 0
+	r.OnStep = func(step, _ int, _ func() ([]float32, error)) {
+		last = step
+		cancel()
+	}
+	if _, err := p.Sample(ctx, r); !errors.Is(err, context.Canceled) || last != 1 {
+		t.Errorf("got %v after step %d", err, last)
+	}
+}
+
+func TestRequestErrors(t *testing.T) {
+	for _, c := range []struct {
+		want    string
+		control bool
+		change  func(r *Request)
+	}{
+		{"no prompts", false, func(r *Request) { r.Prompts = nil }},
+		{"1 seeds for 2 images", false, func(r *Request) { r.Seeds = r.Seeds[:1] }},
+		{"3 negative prompts for 2 images", false, func(r *Request) { r.NegativePrompts = []string{"", "", ""} }},
+		{"num_inference_steps 0", false, func(r *Request) { r.NumInferenceSteps = 0 }},
+		{"guidance_scale NaN", false, func(r *Request) { r.GuidanceScale = math.NaN() }},
+		{"controlnet_conditioning_scale -1", false, func(r *Request) { r.ControlNetConditioningScale = -1 }},
+		{"1 values of latents", false, func(r *Request) { r.Latents = []float32{1} }},
+		{"without a ControlNet", false, func(r *Request) { r.Conditions = []float32{1} }},
+		{"0 values of conditioning images", true, func(r *Request) {}},
+	} {
+		r := smallRequest("a", "b")
+		c.change(&r)
+		if _, err := goldenPipeline(t, c.control).Sample(context.Background(), r); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v, want %q", err, c.want)
+		}
+	}
+}
+
+func TestShapeErrors(t *testing.T) {
+	m := loadModel(t, true)
+	for _, c := range []struct {
+		want    string
+		devices int
+		shape   Shape
+	}{
+		{"batch 10 does not divide over 4 devices: use 12", 4, Shape{Batch: 10, Height: 64, Width: 64}},
+		{"batch 0: want at least 1", 1, Shape{Height: 64, Width: 64}},
+		{"width 65: want a multiple of 8 pixels, such as 64", 1, Shape{Batch: 1, Height: 64, Width: 65}},
+		{"height 3: want a multiple of 8 pixels, such as 8", 1, Shape{Batch: 1, Height: 3, Width: 64}},
+	} {
+		if err := m.check(c.shape, c.devices); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v, want %q", err, c.want)
+		}
+	}
+	control := *m.ControlNet
+	control.ConditioningEmbeddingOutChannels = control.ConditioningEmbeddingOutChannels[1:]
+	control.CrossAttentionDim++
+	m.ControlNet = &control
+	err := m.check(Shape{Batch: 1, Height: 64, Width: 64}, 1)
+	for _, want := range []string{"cross_attention_dim", "pixels for each latent"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
