@@ -60,7 +60,7 @@ func New(ctx context.Context, b *xla.Backend, m Model, s Shape) (*Pipeline, erro
 	if m.Log == nil {
 		m.Log = io.Discard
 	}
-	if err := m.check(s, b.Devices()); err != nil {
+	if err := m.Check(s, b.Devices()); err != nil {
 		return nil, err
 	}
 	p := &Pipeline{
@@ -83,8 +83,8 @@ func New(ctx context.Context, b *xla.Backend, m Model, s Shape) (*Pipeline, erro
 	return p, nil
 }
 
-// check reports everything about a shape that does not fit the model or the devices.
-func (m Model) check(s Shape, devices int) error {
+// Check reports everything about a shape that does not fit the model or the devices.
+func (m Model) Check(s Shape, devices int) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if s.Batch < 1 {

@@ -185,7 +185,7 @@ func TestShapeErrors(t *testing.T) {
 		{"width 65: want a multiple of 8 pixels, such as 64", 1, Shape{Batch: 1, Height: 64, Width: 65}},
 		{"height 3: want a multiple of 8 pixels, such as 8", 1, Shape{Batch: 1, Height: 3, Width: 64}},
 	} {
-		if err := m.check(c.shape, c.devices); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := m.Check(c.shape, c.devices); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)
 		}
 	}
@@ -193,7 +193,7 @@ func TestShapeErrors(t *testing.T) {
 	control.ConditioningEmbeddingOutChannels = control.ConditioningEmbeddingOutChannels[1:]
 	control.CrossAttentionDim++
 	m.ControlNet = &control
-	err := m.check(Shape{Batch: 1, Height: 64, Width: 64}, 1)
+	err := m.Check(Shape{Batch: 1, Height: 64, Width: 64}, 1)
 	for _, want := range []string{"cross_attention_dim", "pixels for each latent"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)

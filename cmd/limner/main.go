@@ -1,0 +1,161 @@
+// Command limner trains ControlNets and other parts of Stable Diffusion models, and draws with them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"k8s.io/klog/v2"
+
+	"limner/train"
+)
+
+// cli is the whole command line; each command stands in its own file.
+type cli struct {
+	Demo    demoCmd    `cmd:"" help:"Make a dataset, train a ControlNet on it and draw with it, in minutes."`
+	Data    dataCmd    `cmd:"" help:"Make datasets."`
+	Train   trainCmd   `cmd:"" help:"Train a ControlNet, a UNet or a VAE."`
+	Sample  sampleCmd  `cmd:"" help:"Draw images from prompts."`
+	Base    baseCmd    `cmd:"" help:"Train the demo's base model from nothing."`
+	Doctor  doctorCmd  `cmd:"" help:"Check the plugin, the devices, memory and disks, and say what to do about whatever is wrong."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+const description = `limner trains ControlNets for Stable Diffusion models, and draws with them.
+
+New here? "limner demo" shows all of it in some minutes. Flags may be written with dashes or underscores alike.`
+
+// Exit codes, beside 0 for done and 1 for anything that is not listed.
+const (
+	exitUsage       = 2
+	exitInterrupted = 75 // stopped early with everything saved: run again to go on
+	exitConfig      = 78 // a model cannot be used
+)
+
+// usageError is a mistake in the command line that only the command itself could see.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// configError is a model folder that cannot be used.
+type configError struct{ error }
+
+func (e configError) Unwrap() error { return e.error }
+
+func main() {
+	// The engine's log tells users nothing that an error does not.
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
+	os.Exit(run(os.Args[1:]))
+}
+
+// run does what the arguments ask for and returns the exit code. The first SIGINT or SIGTERM cancels the command, the second
+// ends the process.
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	parser, err := newParser()
+	if err != nil {
+		return report(err)
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	command, err := parser.Parse(withDashes(args))
+	if err != nil {
+		return report(parseError(err))
+	}
+	command.BindTo(ctx, (*context.Context)(nil))
+	err = command.Run()
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
+	return report(err)
+}
+
+func newParser() (*kong.Kong, error) {
+	return kong.New(&cli{}, kong.Name("limner"), kong.Description(description),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Vars(demoDefaults()), kong.Vars(dataDefaults()), kong.Vars(sampleDefaults()))
+}
+
+// withDashes writes the names of flags with dashes instead of underscores. Values stay as they are.
+func withDashes(args []string) []string {
+	out := make([]string, len(args))
+	for i, arg := range args {
+		if arg == "--" {
+			copy(out[i:], args[i:])
+			break
+		}
+		if strings.HasPrefix(arg, "--") {
+			name, value, found := strings.Cut(arg, "=")
+			arg = strings.ReplaceAll(name, "_", "-")
+			if found {
+				arg += "=" + value
+			}
+		}
+		out[i] = arg
+	}
+	return out
+}
+
+// parseError adds where to read on.
+func parseError(err error) error {
+	help := "limner"
+	var parse *kong.ParseError
+	if errors.As(err, &parse) {
+		if node := parse.Context.Selected(); node != nil {
+			help = node.FullPath()
+		}
+	}
+	return usageError{fmt.Errorf("%w (see %s --help)", err, help)}
+}
+
+// report prints an error, if there is one, and returns the exit code.
+func report(err error) int {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "limner: %s\n", strings.ReplaceAll(err.Error(), "\n", "\n  "))
+	}
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	var usage usageError
+	var config configError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, train.ErrInterrupted):
+		return exitInterrupted
+	case errors.As(err, &config):
+		return exitConfig
+	}
+	return 1
+}
+
+type versionCmd struct{}
+
+// Help shows one working example.
+func (versionCmd) Help() string { return "Example:\n\n  limner version" }
+
+func (versionCmd) Run() error {
+	version := "(unknown)"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
+	}
+	_, err := fmt.Printf("limner %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
+}

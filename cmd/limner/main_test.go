@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"limner/data"
+	"limner/internal/golden"
+	"limner/train"
+)
+
+// The test binary is the command itself when this variable is set.
+const asCommand = "LIMNER_TEST_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// limner runs the command in a folder and returns its output and exit code.
+func limner(t *testing.T, dir string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	command := exec.Command(os.Args[0], args...)
+	command.Dir, command.Env = dir, append(os.Environ(), asCommand+"=1")
+	var out, log bytes.Buffer
+	command.Stdout, command.Stderr = &out, &log
+	err := command.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return out.String(), log.String(), command.ProcessState.ExitCode()
+}
+
+func TestWithDashes(t *testing.T) {
+	got := withDashes([]string{"sample", "--num_images=2", "--out_put=a_b", "--prompt", "a_b", "-x_y", "--", "--a_b"})
+	want := []string{"sample", "--num-images=2", "--out-put=a_b", "--prompt", "a_b", "-x_y", "--", "--a_b"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestExitCode(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want int
+	}{
+		{nil, 0}, {errors.New("x"), 1}, {usageError{errors.New("x")}, 2}, {fmt.Errorf("step: %w", train.ErrInterrupted), 75},
+		{configError{errors.New("x")}, 78}, {errors.Join(errors.New("x"), configError{errors.New("y")}), 78},
+	} {
+		if got := exitCode(c.err); got != c.want {
+			t.Errorf("%v: got %d, want %d", c.err, got, c.want)
+		}
+	}
+}
+
+// Every command shows an example, and the example parses.
+func TestExamples(t *testing.T) {
+	parser, err := newParser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := regexp.MustCompile(`"[^"]*"|\S+`)
+	for _, command := range parser.Model.Leaves(true) {
+		_, example, found := strings.Cut(command.Detail, "Example:")
+		if !found {
+			t.Errorf("%s --help shows no example", command.FullPath())
+			continue
+		}
+		line, _, _ := strings.Cut(strings.ReplaceAll(strings.TrimSpace(example), "\\\n", ""), "\n")
+		var args []string
+		for _, word := range words.FindAllString(line, -1) {
+			args = append(args, strings.Trim(word, `"`))
+		}
+		if args[0] != "limner" || !strings.HasPrefix(line, command.FullPath()) {
+			t.Errorf("the example of %s is %q", command.FullPath(), line)
+			continue
+		}
+		if _, err := parser.Parse(withDashes(args[1:])); err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	model := golden.Path(t, "sd15-tiny")
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "full"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "full", "letter.txt"), []byte("dear"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mish := filepath.Join(dir, "mish")
+	if err := os.CopyFS(mish, os.DirFS(model)); err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(mish, "unet", "config.json")
+	raw, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config, bytes.Replace(raw, []byte(`"silu"`), []byte(`"mish"`), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sample := func(args ...string) []string {
+		return append([]string{"sample", "--model", model, "--prompt", "x", "--output_dir", "out"}, args...)
+	}
+	for _, c := range []struct {
+		code int
+		want string
+		args []string
+	}{
+		{2, "unexpected argument sampel", []string{"sampel"}},
+		{2, "missing flags: --out=DIR (see limner data synth circles --help)", []string{"data", "synth", "circles"}},
+		{2, "count 0: want at least 1", []string{"data", "synth", "circles", "--count=0", "--out", "out"}},
+		{1, "holds something else (letter.txt", []string{"data", "synth", "circles", "--out", "full"}},
+		{1, "holds something else (letter.txt)", sample("--output_dir", "full")},
+		{78, "no model folder at nowhere", sample("--model", "nowhere")},
+		{78, `act_fn: got "mish"`, sample("--model", mish)},
+		{2, "use 999", sample("--num_inference_steps", "1000")},
+		{2, "--num_images 0: want at least 1", sample("--num_images", "0")},
+		{2, "--control_image needs --controlnet_model_name_or_path", sample("--control_image", "x.png")},
+		{1, "x.png: no such file", sample("--controlnet", filepath.Join(model, "controlnet"), "--control_image", "x.png")},
+		{2, "height 65: want a multiple of 8 pixels", sample("--height", "65")},
+		{2, "batch 3 does not divide over 2 devices: use 4", sample("--num_devices", "2", "--batch_size", "3")},
+		{1, `unknown backend "gpu"`, sample("--backend", "gpu")},
+	} {
+		stdout, stderr, code := limner(t, dir, c.args...)
+		if code != c.code || !strings.Contains(stderr, c.want) || !strings.HasPrefix(stderr, "limner: ") || stdout != "" {
+			t.Errorf("limner %q: exit code %d, want %d; got %q, want %q", c.args, code, c.code, stderr, c.want)
+		}
+		if strings.Contains(stderr, "goroutine") {
+			t.Errorf("limner %q shows a stack: %s", c.args, stderr)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "out")); err == nil {
+			t.Fatalf("limner %q left an output folder", c.args)
+		}
+	}
+}
+
+func TestCircles(t *testing.T) {
+	dir := t.TempDir()
+	args := []string{"data", "synth", "circles", "--count", "20", "--size", "16", "--output_dir", "set"}
+	for range 2 { // the second time it is there
+		stdout, stderr, code := limner(t, dir, args...)
+		if code != 0 || stdout != "set\n" || !strings.Contains(stderr, "drawing: step 20 of 20") {
+			t.Errorf("exit code %d, output %q, log %q", code, stdout, stderr)
+		}
+	}
+	if found, err := filepath.Glob(filepath.Join(dir, "set", "*.parquet")); err != nil || len(found) != 1 {
+		t.Errorf("files %q, %v", found, err)
+	}
+}
+
+func TestSample(t *testing.T) {
+	model, dir := golden.Path(t, "sd15-tiny"), t.TempDir()
+	args := []string{"sample", "--model", model, "--prompt", "a, b", "--prompt", "c", "--num_images", "2", "--num_inference_steps", "2",
+		"--guidance_scale", "1", "--seed", "5", "--batch_size", "2", "--output_dir", "out"}
+	stdout, stderr, code := limner(t, dir, args...)
+	if code != 0 || !strings.Contains(stdout, "image-00001.png  seed 6  a, b\n") || !strings.Contains(stderr, "sampling: step 4 of 4") {
+		t.Fatalf("exit code %d, output %q, log %q", code, stdout, stderr)
+	}
+	for name, want := range map[string]string{"image-00003.png": "64×64", "grid.png": "152×152"} {
+		raw, err := os.ReadFile(filepath.Join(dir, "out", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := data.Decode(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%d×%d", m.Width, m.Height); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+	o, err := openOutput(filepath.Join(dir, "out"))
+	if err != nil || len(o.old) != 5 {
+		t.Errorf("its own folder: %v, %v", o, err)
+	}
+}

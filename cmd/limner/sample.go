@@ -1,0 +1,281 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"limner/data"
+	"limner/models/diffusers"
+	"limner/models/nn"
+	"limner/sample"
+)
+
+type sampleCmd struct {
+	Model        string   `name:"pretrained-model-name-or-path" aliases:"model" required:"" placeholder:"DIR" help:"Stable Diffusion model in diffusers' layout. --model is the same."`
+	ControlNet   string   `name:"controlnet-model-name-or-path" aliases:"controlnet" placeholder:"DIR" help:"ControlNet in diffusers' layout. --controlnet is the same."`
+	ControlImage []string `sep:"none" placeholder:"FILE" help:"Conditioning image for the ControlNet: one for all prompts, or one for each, in their order."`
+
+	Prompt         []string `sep:"none" required:"" placeholder:"TEXT" help:"What to draw; may be given several times."`
+	NegativePrompt string   `placeholder:"TEXT" help:"What to keep away from."`
+	NumImages      int      `default:"1" help:"Images for each prompt."`
+	Height         int      `placeholder:"PX" help:"Height in pixels; without it, the size that the model was trained for."`
+	Width          int      `placeholder:"PX" help:"Width in pixels; likewise."`
+	Seed           uint64   `default:"0" help:"Of the first image; each further one has the next number."`
+
+	NumInferenceSteps           int     `default:"${sample_steps}" help:"Denoising steps, of DDIM."`
+	GuidanceScale               float64 `default:"${sample_guidance}" help:"How far to follow the prompt; at 1 and below, the negative prompt goes unused."`
+	ControlNetConditioningScale float64 `name:"controlnet-conditioning-scale" default:"${sample_conditioning}" help:"How far to follow the conditioning image."`
+
+	OutputDir string `required:"" placeholder:"DIR" help:"Folder for the images. One that holds an earlier result of this command is replaced; anything else is left alone."`
+	Grid      bool   `default:"true" negatable:"" help:"Write grid.png, all images in one, too."`
+	BatchSize int    `placeholder:"N" help:"Images drawn at once, over all devices; without it, at most 4 on each."`
+	backendFlags
+}
+
+// sampleDefaults are the values of the flags' defaults, which package sample holds.
+func sampleDefaults() map[string]string {
+	r := sample.DefaultRequest()
+	return map[string]string{
+		"sample_steps": fmt.Sprint(r.NumInferenceSteps), "sample_guidance": fmt.Sprint(r.GuidanceScale),
+		"sample_conditioning": fmt.Sprint(r.ControlNetConditioningScale),
+	}
+}
+
+// Help shows one working example.
+func (sampleCmd) Help() string {
+	return `Example:
+
+  limner sample --model sd15 --prompt "a red circle" --prompt "two cats" --num_images 2 --output_dir out
+
+The same seed gives the same image, whatever is drawn beside it. A control image of another size is resized.`
+}
+
+// imagesPerDevice is the largest batch that is chosen where no flag says how large.
+const imagesPerDevice = 4
+
+func (c sampleCmd) Run(ctx context.Context) (err error) {
+	if err := c.check(); err != nil {
+		return usageError{err}
+	}
+	out, err := openOutput(c.OutputDir)
+	if err != nil {
+		return err
+	}
+	model, err := c.load()
+	if err != nil {
+		return err
+	}
+	request, err := c.request(&model)
+	if err != nil {
+		return err
+	}
+	b, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	shape := sample.Shape{Batch: c.batch(b.Devices()), Height: c.Height, Width: c.Width, Guidance: c.GuidanceScale > 1}
+	if err := model.Check(shape, b.Devices()); err != nil {
+		return usageError{err}
+	}
+	pipeline, err := sample.New(ctx, b, model, shape)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pipeline.Close()) }()
+
+	bar := newProgress(os.Stderr, "sampling")
+	request.OnStep = func(step, total int, _ func() ([]float32, error)) { bar.Step(step, total, "") }
+	start := time.Now()
+	result, err := pipeline.Sample(ctx, request)
+	if err := errors.Join(err, bar.Close()); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "drawn in %.1f s\n", time.Since(start).Seconds())
+	return c.write(out, result.Images, request)
+}
+
+// check reports every flag that does not fit another.
+func (c *sampleCmd) check() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	for name, n := range map[string]int{"--num_images": c.NumImages, "--num_inference_steps": c.NumInferenceSteps} {
+		if n < 1 {
+			bad("%s %d: want at least 1", name, n)
+		}
+	}
+	for name, n := range map[string]int{"--height": c.Height, "--width": c.Width, "--batch_size": c.BatchSize, "--num_devices": c.NumDevices} {
+		if n < 0 {
+			bad("%s %d: want at least 1", name, n)
+		}
+	}
+	for name, x := range map[string]float64{"--guidance_scale": c.GuidanceScale, "--controlnet_conditioning_scale": c.ControlNetConditioningScale} {
+		if !(x >= 0) || math.IsInf(x, 0) {
+			bad("%s %g: want a number of at least 0", name, x)
+		}
+	}
+	switch n := len(c.ControlImage); {
+	case c.ControlNet == "" && n > 0:
+		bad("--control_image needs --controlnet_model_name_or_path")
+	case c.ControlNet != "" && n == 0:
+		bad("--controlnet_model_name_or_path needs --control_image")
+	case n > 1 && n != len(c.Prompt):
+		bad("%d control images for %d prompts: give one for all, or one for each", n, len(c.Prompt))
+	}
+	return errors.Join(errs...)
+}
+
+// load reads the model's files and fills in the size of the images where no flag set it.
+func (c *sampleCmd) load() (sample.Model, error) {
+	var m sample.Model
+	pipeline, err := diffusers.Open(c.Model)
+	if err != nil {
+		return m, configError{err}
+	}
+	if _, err := (sample.DDIM{Noise: pipeline.Noise}).Steps(c.NumInferenceSteps); err != nil {
+		return m, usageError{err}
+	}
+	m = sample.Model{Pipeline: pipeline, Log: os.Stderr}
+	native := pipeline.UNet.SampleSize * pipeline.VAE.Scale()
+	if c.Height == 0 {
+		c.Height = native
+	}
+	if c.Width == 0 {
+		c.Width = native
+	}
+	if m.Values, err = pipeline.Load(diffusers.UNet, diffusers.VAE, diffusers.TextEncoder); err != nil {
+		return m, configError{err}
+	}
+	if c.ControlNet == "" {
+		return m, nil
+	}
+	config, values, err := diffusers.OpenControlNet(c.ControlNet)
+	if err != nil {
+		return m, configError{err}
+	}
+	if n := config.ConditioningChannels; n != 3 {
+		return m, configError{fmt.Errorf("load %s: conditioning_channels is %d, images have 3", c.ControlNet, n)}
+	}
+	m.ControlNet, m.Values = &config, nn.Merge(m.Values, values)
+	return m, nil
+}
+
+// request lists the images: those of the first prompt, then those of the second, and so on.
+func (c *sampleCmd) request(m *sample.Model) (sample.Request, error) {
+	r := sample.Request{
+		NegativePrompts: []string{c.NegativePrompt}, NumInferenceSteps: c.NumInferenceSteps, GuidanceScale: c.GuidanceScale,
+		ControlNetConditioningScale: c.ControlNetConditioningScale,
+	}
+	controls, err := c.controls()
+	if err != nil {
+		return r, err
+	}
+	for i, prompt := range c.Prompt {
+		for range c.NumImages {
+			r.Prompts = append(r.Prompts, prompt)
+			r.Seeds = append(r.Seeds, c.Seed+uint64(len(r.Seeds)))
+			if m.ControlNet != nil {
+				r.Conditions = data.AppendCondition(r.Conditions, controls[i])
+			}
+		}
+	}
+	return r, nil
+}
+
+// controls reads the control image of each prompt, resized as diffusers does.
+func (c *sampleCmd) controls() ([]*data.RGB, error) {
+	var images []*data.RGB
+	for _, path := range c.ControlImage {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("load control image: %w", err)
+		}
+		m, err := data.Decode(raw)
+		if err != nil {
+			return nil, fmt.Errorf("load control image %s: %w", path, err)
+		}
+		if m, err = data.Resize(m, c.Width, c.Height, data.Lanczos); err != nil {
+			return nil, fmt.Errorf("load control image %s: %w", path, err)
+		}
+		images = append(images, m)
+	}
+	for len(images) > 0 && len(images) < len(c.Prompt) {
+		images = append(images, images[0])
+	}
+	return images, nil
+}
+
+// batch is the number of images to draw at once.
+func (c *sampleCmd) batch(devices int) int {
+	if c.BatchSize > 0 {
+		return c.BatchSize
+	}
+	n := min(len(c.Prompt)*c.NumImages, imagesPerDevice*devices)
+	return (n + devices - 1) / devices * devices
+}
+
+// write puts the images and the record of how they were made into the output folder.
+func (c *sampleCmd) write(out *output, images []*data.RGB, r sample.Request) error {
+	record := sampleRecord{
+		Model: c.Model, ControlNet: c.ControlNet, NegativePrompt: c.NegativePrompt, Height: c.Height, Width: c.Width,
+		NumInferenceSteps: c.NumInferenceSteps, GuidanceScale: c.GuidanceScale, ControlNetConditioningScale: c.ControlNetConditioningScale,
+	}
+	for i := range images {
+		entry := imageRecord{File: fmt.Sprintf("image-%05d.png", i), Prompt: r.Prompts[i], Seed: r.Seeds[i]}
+		switch n := len(c.ControlImage); {
+		case n == 1:
+			entry.ControlImage = c.ControlImage[0]
+		case n > 1:
+			entry.ControlImage = c.ControlImage[i/c.NumImages]
+		}
+		record.Images = append(record.Images, entry)
+	}
+	var grid *data.RGB
+	if c.Grid {
+		var err error
+		if grid, err = c.grid(images); err != nil {
+			return err
+		}
+	}
+	if err := out.write(record, images, grid); err != nil {
+		return err
+	}
+	for _, image := range record.Images {
+		fmt.Printf("%s  seed %d  %s\n", filepath.Join(c.OutputDir, image.File), image.Seed, image.Prompt)
+	}
+	if grid != nil {
+		fmt.Println(filepath.Join(c.OutputDir, gridFile))
+	}
+	return nil
+}
+
+// grid has a row for each prompt, beginning with its control image; single images without one fill a square.
+func (c *sampleCmd) grid(images []*data.RGB) (*data.RGB, error) {
+	const gap = 8
+	controls, err := c.controls()
+	if err != nil {
+		return nil, err
+	}
+	if c.NumImages == 1 && controls == nil {
+		side := int(math.Ceil(math.Sqrt(float64(len(images)))))
+		var rows [][]*data.RGB
+		for len(images) > 0 {
+			n := min(side, len(images))
+			rows, images = append(rows, images[:n]), images[n:]
+		}
+		return sample.Grid(rows, gap), nil
+	}
+	rows := make([][]*data.RGB, len(c.Prompt))
+	for i := range rows {
+		if controls != nil {
+			rows[i] = append(rows[i], controls[i])
+		}
+		rows[i] = append(rows[i], images[i*c.NumImages:(i+1)*c.NumImages]...)
+	}
+	return sample.Grid(rows, gap), nil
+}
