@@ -171,3 +171,39 @@ func (s *stepper) run(batch []*xla.Array, n int, r rates) (loss, gradNorm float3
 	}
 	return results[0], results[1], nil
 }
+
+// Step is the compiled training step by itself, for those who bring their own batches instead of the dataset,
+// checkpoints and metrics of a Run.
+type Step struct{ stepper *stepper }
+
+// CompileStep compiles the step of an objective, without an average of the weights.
+func CompileStep(ctx context.Context, b *xla.Backend, o Objective, optimizer AdamW, seed uint64) (*Step, error) {
+	s, err := newStepper(ctx, b, o, optimizer, false, seed)
+	if err != nil {
+		return nil, err
+	}
+	return &Step{s}, nil
+}
+
+// Load puts the parameters on the devices, with moments of zero.
+func (s *Step) Load(trainable, frozen nn.Values) error { return s.stepper.load(trainable, frozen) }
+
+// Run makes optimizer step n, counted from 1, on a batch that lies on the devices, and frees the batch. It returns the
+// loss and the gradients' global norm before clipping.
+func (s *Step) Run(batch []*xla.Array, n int, learningRate float64) (loss, gradNorm float32, err error) {
+	return s.stepper.run(batch, n, rates{learningRate: learningRate})
+}
+
+// Program is what was compiled: its time, memory and text.
+func (s *Step) Program() *xla.Program { return s.stepper.program }
+
+// Draw makes a sample of latents, scaled, and text embeddings, with the noise and timesteps of a step, as the loss of
+// Objective does; without a ControlNet.
+func (d Diffusion) Draw(draw Draws, latents, text *Node) Sample {
+	dims := latents.Shape().Dimensions
+	return Sample{
+		Latents: latents, Noise: draw.normal(drawNoise, dims...),
+		Timesteps: draw.below(drawTimesteps, d.Noise.NumTrainTimesteps, dims[0]),
+		Text:      text,
+	}
+}

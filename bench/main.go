@@ -1,0 +1,44 @@
+// Command bench measures limner against its peer, Flax with diffusers' own networks, on this machine's CPU.
+//
+//	make bench-peers                      # once: the peer's environment, in bench/venv
+//	make bench                            # every case, bench/results.json
+//	go run ./bench sd15_unet_forward      # one case, nothing written
+//
+// Each case runs in two processes, one of ours (this program again, as `bench worker CASE`) and one of the peer's
+// (peer.py CASE), both given the same network, shapes, optimizer and number of threads. Each compiles, makes a step
+// that is not counted, and then waits. Rounds of a few steps alternate between the two, ours, peer, ours, peer, so that
+// whatever else the machine does falls on both. Reported is the least that a step cost on each side over all rounds:
+//
+//   - wall: seconds of a step, from the batch on the host to the loss or the output on the host
+//   - cpu: user and system seconds of the whole process during a step
+//   - compile_wall, compile_cpu: the same of building, tracing and compiling the program, measured once
+//   - peak_rss: the most memory that the process ever held (VmHWM), compiler and weights included
+//   - not_aliased: bytes of the training state that a step does not write in place, by the compiler's own statistics
+//     (ours is zero if the state never doubles; the peer's figure is the size of its state)
+//
+// ratio is ours over the peer's, smaller is better; goal is the largest ratio that will do. Compiling may cost twice
+// the peer's; everything else may cost what the peer's does.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	args := os.Args[1:]
+	var err error
+	if len(args) == 2 && args[0] == workerArg {
+		err = work(ctx, args[1], os.Stdin, os.Stdout)
+	} else {
+		err = bench(ctx, args, os.Stdout)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}

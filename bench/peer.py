@@ -1,0 +1,168 @@
+"""The Flax side of the benchmarks: one case a process, driven over stdin and stdout by main.go.
+
+    python bench/peer.py CASE
+
+The first line printed describes what was compiled. Then each line read is a number of steps to run, and each line
+printed is what one of them cost: wall and CPU seconds, and the process's peak memory so far, as JSON.
+"""
+
+import json
+import resource
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from diffusers import FlaxUNet2DConditionModel
+
+
+def cpu_seconds():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def peak_bytes():
+    with open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    raise RuntimeError("no VmHWM in /proc/self/status")
+
+
+def timed(f):
+    wall, cpu = time.perf_counter(), cpu_seconds()
+    result = f()
+    return result, time.perf_counter() - wall, cpu_seconds() - cpu
+
+
+def weight_shapes(model):
+    """The shapes of the weights, from which a program is compiled before they take memory, as ours is."""
+    return jax.eval_shape(model.init_weights, jax.random.PRNGKey(0))
+
+
+def count(shapes):
+    return sum(leaf.size for leaf in jax.tree_util.tree_leaves(shapes))
+
+
+def random_weights(shapes):
+    """Draws the weights one tensor at a time, so that no second copy of them raises the peak."""
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        name = path[-1].key
+        if name == "scale":
+            return jnp.ones(leaf.shape, jnp.float32)
+        if name == "bias":
+            return jnp.zeros(leaf.shape, jnp.float32)
+        fan_in = int(np.prod(leaf.shape[:-1]))
+        data = rng.random(leaf.shape, np.float32)
+        data -= 0.5
+        data *= 2 / fan_in**0.5
+        return jax.device_put(data)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def train_step_small_unet():
+    """UNet of 4.4 M parameters, batch 4, 32×32×4 latents, ε loss, clipping by global norm, AdamW, state donated."""
+    batch, tokens, text_width = 4, 77, 64
+    model = FlaxUNet2DConditionModel(
+        sample_size=32, in_channels=4, out_channels=4, block_out_channels=(64, 128), layers_per_block=2,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=text_width, attention_head_dim=8, flip_sin_to_cos=True, freq_shift=0,
+    )
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=np.float32) ** 2
+    alphas_cumprod = np.cumprod(1 - betas)
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(1e-4, b1=0.9, b2=0.999, eps=1e-8, weight_decay=1e-2),
+    )
+
+    def loss_of(params, latents, text, key):
+        noise_key, timestep_key = jax.random.split(key)
+        noise = jax.random.normal(noise_key, latents.shape)
+        timesteps = jax.random.randint(timestep_key, (batch,), 0, 1000)
+        alphas = jnp.asarray(alphas_cumprod)[timesteps][:, None, None, None]
+        noisy = jnp.sqrt(alphas) * latents + jnp.sqrt(1 - alphas) * noise
+        prediction = model.apply({"params": params}, noisy, timesteps, text).sample
+        return jnp.mean((prediction - noise) ** 2)
+
+    def step(params, moments, latents, text, seed, n):
+        key = jax.random.fold_in(jax.random.PRNGKey(seed), n)
+        loss, grads = jax.value_and_grad(loss_of)(params, latents, text, key)
+        updates, moments = optimizer.update(grads, moments, params)
+        return optax.apply_updates(params, updates), moments, loss, optax.global_norm(grads)
+
+    rng = np.random.default_rng(1)
+    # The Flax classes take images as [batch, channels, height, width] and transpose them inside.
+    latents = rng.standard_normal((batch, 4, 32, 32)).astype(np.float32)
+    text = rng.standard_normal((batch, tokens, text_width)).astype(np.float32)
+    shapes = weight_shapes(model)
+    arguments = (shapes, jax.eval_shape(optimizer.init, shapes), latents, text, np.uint32(0), np.uint32(1))
+    donating = jax.jit(step, donate_argnums=(0, 1))
+    compiled, wall, cpu = timed(lambda: donating.lower(*arguments).compile())
+    params = random_weights(shapes)
+    state = [params, optimizer.init(params)]
+    del params
+    sizes = [leaf.nbytes for leaf in jax.tree_util.tree_leaves(state)]
+    n = 0
+
+    def run():
+        nonlocal n
+        n += 1
+        state[0], state[1], loss, norm = compiled(state[0], state[1], latents, text, np.uint32(0), np.uint32(n))
+        if not np.isfinite(float(loss)) or not np.isfinite(float(norm)):
+            raise RuntimeError(f"step {n}: loss {float(loss)}, gradient norm {float(norm)}")
+
+    return run, {
+        "compile_wall": wall, "compile_cpu": cpu, "parameters": count(shapes),
+        "state_bytes": sum(sizes), "alias_bytes": compiled.memory_analysis().alias_size_in_bytes,
+    }
+
+
+def sd15_unet_forward():
+    """The UNet of Stable Diffusion 1.5 on one 16×16 latent in float32."""
+    model = FlaxUNet2DConditionModel(
+        sample_size=64, in_channels=4, out_channels=4, block_out_channels=(320, 640, 1280, 1280), layers_per_block=2,
+        cross_attention_dim=768, attention_head_dim=8, flip_sin_to_cos=True, freq_shift=0,
+    )
+    rng = np.random.default_rng(1)
+    latents = rng.standard_normal((1, 4, 16, 16)).astype(np.float32)
+    text = rng.standard_normal((1, 77, 768)).astype(np.float32)
+    timesteps = np.array([500], np.int32)
+    shapes = weight_shapes(model)
+    forward = jax.jit(lambda params, *inputs: model.apply({"params": params}, *inputs).sample)
+    compiled, wall, cpu = timed(lambda: forward.lower(shapes, latents, timesteps, text).compile())
+    params = random_weights(shapes)
+
+    def run():
+        if not np.isfinite(np.asarray(compiled(params, latents, timesteps, text))).all():
+            raise RuntimeError("the output is not finite")
+
+    return run, {
+        "compile_wall": wall, "compile_cpu": cpu, "parameters": count(shapes),
+        "state_bytes": 0, "alias_bytes": 0,
+    }
+
+
+CASES = {
+    "train_step_small_unet": train_step_small_unet,
+    "sd15_unet_forward": sd15_unet_forward,
+}
+
+
+def main():
+    if len(sys.argv) != 2 or sys.argv[1] not in CASES:
+        sys.exit(f"usage: python bench/peer.py {'|'.join(CASES)}")
+    run, setup = CASES[sys.argv[1]]()
+    print(json.dumps(setup), flush=True)
+    for line in sys.stdin:
+        for _ in range(int(line)):
+            _, wall, cpu = timed(run)
+            print(json.dumps({"wall": wall, "cpu": cpu, "peak": peak_bytes()}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/google/renameio/v2"
+)
+
+// result is one row.
+type result struct {
+	Name    string  `json:"name"`
+	Unit    string  `json:"unit"`
+	Ours    float64 `json:"ours"`
+	Peer    float64 `json:"peer"`
+	Ratio   float64 `json:"ratio"` // ours over peer: smaller is better
+	Goal    float64 `json:"goal"`  // the largest ratio that will do
+	Machine string  `json:"machine"`
+	Date    string  `json:"date"`
+}
+
+// rows turns the figures of a case into results.
+func rows(c benchCase, ours, peer figures, machine, date string) []result {
+	var out []result
+	row := func(name, unit string, ours, peer, goal float64) {
+		out = append(out, result{
+			Name: c.name + "_" + name, Unit: unit, Ours: ours, Peer: peer, Ratio: ratio(ours, peer), Goal: goal, Machine: machine, Date: date,
+		})
+	}
+	row("wall", "s", ours.Wall, peer.Wall, c.goals.wall)
+	row("cpu", "CPU s", ours.CPU, peer.CPU, c.goals.cpu)
+	row("compile_wall", "s", ours.CompileWall, peer.CompileWall, c.goals.compile)
+	row("compile_cpu", "CPU s", ours.CompileCPU, peer.CompileCPU, c.goals.compile)
+	row("peak_rss", "bytes", float64(ours.Peak), float64(peer.Peak), c.goals.peak)
+	if c.goals.alias {
+		// The compiler's figure counts the padding of small arrays too, so it can exceed the state.
+		row("not_aliased", "bytes", float64(max(0, ours.StateBytes-ours.AliasBytes)), float64(peer.StateBytes), 0)
+	}
+	return out
+}
+
+// ratio is ours over the peer's cost. Where the peer has none, only none is as good.
+func ratio(ours, peer float64) float64 {
+	switch {
+	case peer > 0:
+		return ours / peer
+	case ours == 0:
+		return 1
+	default:
+		return ours
+	}
+}
+
+// met says whether the goal was reached.
+func (r result) met() bool { return r.Ratio <= r.Goal }
+
+// figure prints a value in its unit.
+func (r result) figure(x float64) string {
+	if r.Unit == "bytes" {
+		return fmt.Sprintf("%.1f MB", x/1e6)
+	}
+	return fmt.Sprintf("%.3f %s", x, r.Unit)
+}
+
+func printTable(out io.Writer, results []result) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "case\tours\tpeer\tratio\tgoal\t")
+	for _, r := range results {
+		verdict := "met"
+		if !r.met() {
+			verdict = "missed"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%.3f\t≤ %g\t%s\n", r.Name, r.figure(r.Ours), r.figure(r.Peer), r.Ratio, r.Goal, verdict)
+	}
+	return table.Flush()
+}
+
+// writeResults replaces the file, whole or not at all.
+func writeResults(path string, results []result) error {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(results); err != nil {
+		return err
+	}
+	return renameio.WriteFile(path, text.Bytes(), 0o644)
+}
+
+// machineName describes the processor.
+func machineName() string {
+	model := "unknown processor"
+	if raw, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(raw)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	return fmt.Sprintf("%d cores, %s, %s/%s", runtime.NumCPU(), model, runtime.GOOS, runtime.GOARCH)
+}

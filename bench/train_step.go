@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+	"github.com/gomlx/gomlx/pkg/core/shapes"
+
+	"limner/models/nn"
+	"limner/models/noise"
+	"limner/models/unet"
+	"limner/train"
+	"limner/xla"
+)
+
+// The training batch: that of peer.py.
+const (
+	trainBatch     = 4
+	trainSide      = 32
+	trainTokens    = 77
+	trainTextWidth = 64
+)
+
+// smallUNet has 4.4 M parameters.
+func smallUNet() unet.Config {
+	c := unet.Default()
+	c.SampleSize, c.BlockOutChannels, c.CrossAttentionDim = trainSide, []int{64, 128}, trainTextWidth
+	c.DownBlockTypes = []string{"CrossAttnDownBlock2D", "DownBlock2D"}
+	c.UpBlockTypes = []string{"UpBlock2D", "CrossAttnUpBlock2D"}
+	return c
+}
+
+// trainObjective is the ε loss of a UNet on latents and text embeddings; noise and timesteps are drawn on the device.
+// Its batch is latents and text embeddings.
+func trainObjective(c unet.Config) train.Objective {
+	schedule := noise.Default()
+	schedule.BetaStart, schedule.BetaEnd, schedule.BetaSchedule = 0.00085, 0.012, "scaled_linear"
+	diffusion := train.Diffusion{Networks: train.Networks{UNet: c, Noise: schedule, Compute: dtypes.Float32}}
+	return train.Objective{
+		Name:      "bench",
+		Trainable: c.Tree().Under("unet"),
+		Batch: []xla.Value{
+			{Name: "latents", Shape: shapes.Make(dtypes.Float32, trainBatch, trainSide, trainSide, c.InChannels), Sharding: xla.Batch},
+			{Name: "text", Shape: shapes.Make(dtypes.Float32, trainBatch, trainTokens, trainTextWidth), Sharding: xla.Batch},
+		},
+		Loss: func(trainable, frozen nn.Params, batch []*Node, draw train.Draws) *Node {
+			return diffusion.LossOf(trainable, frozen, diffusion.Draw(draw, batch[0], batch[1]))
+		},
+	}
+}
+
+// startTrainStep compiles the real training step: forward, backward, clipping by global norm and AdamW.
+func startTrainStep(ctx context.Context, b *xla.Backend) (workload, error) {
+	c := smallUNet()
+	objective := trainObjective(c)
+	var step *train.Step
+	compiled, err := measure(func() (err error) {
+		step, err = train.CompileStep(ctx, b, objective, train.DefaultAdamW(), 0)
+		return err
+	})
+	if err != nil {
+		return workload{}, err
+	}
+	stats, err := step.Program().Stats()
+	if err != nil {
+		return workload{}, err
+	}
+	if err := step.Load(nn.InitValues(objective.Trainable, 0), nil); err != nil {
+		return workload{}, err
+	}
+	rng := rand.New(rand.NewPCG(1, 1))
+	latents := normal(rng, trainBatch*trainSide*trainSide*c.InChannels)
+	text := normal(rng, trainBatch*trainTokens*trainTextWidth)
+	n := 0
+	parameters := objective.Trainable.Size()
+	const group = 3 * 4 // a parameter and its two moments, in float32
+	return workload{
+		setup: setup{
+			CompileWall: compiled.Wall, CompileCPU: compiled.CPU, Parameters: parameters,
+			StateBytes: group * int64(parameters), AliasBytes: stats.AliasBytes,
+		},
+		step: func() error {
+			n++
+			batch, err := put(b,
+				hostArray{latents, []int{trainBatch, trainSide, trainSide, c.InChannels}},
+				hostArray{text, []int{trainBatch, trainTokens, trainTextWidth}})
+			if err != nil {
+				return err
+			}
+			loss, norm, err := step.Run(batch, n, 1e-4)
+			if err != nil {
+				return err
+			}
+			if loss-loss != 0 || norm-norm != 0 { // NaN or infinite
+				return fmt.Errorf("step %d: loss %g, gradient norm %g", n, loss, norm)
+			}
+			return nil
+		},
+	}, nil
+}
+
+// hostArray is a float32 array of a batch.
+type hostArray struct {
+	data []float32
+	dims []int
+}
+
+// put copies the arrays of a batch to the device.
+func put(b *xla.Backend, arrays ...hostArray) ([]*xla.Array, error) {
+	out := make([]*xla.Array, len(arrays))
+	for i, x := range arrays {
+		var err error
+		if out[i], err = xla.Put(b, x.data, xla.Batch, x.dims...); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func normal(rng *rand.Rand, n int) []float32 {
+	data := make([]float32, n)
+	for i := range data {
+		data[i] = float32(rng.NormFloat64())
+	}
+	return data
+}
