@@ -3,7 +3,7 @@ FUZZTIME ?= 20s
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fuzz
+.PHONY: help demo build test lint fuzz bench bench-peers
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -27,3 +27,10 @@ fuzz: ## run every fuzz test, each for FUZZTIME (20s)
 		name=$${name#func }; echo "$$name in $$file"; \
 		go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) </dev/null || exit 1; \
 	done
+
+bench: ## measure against the peer, into bench/results.json (after make bench-peers)
+	go run ./bench
+
+bench-peers: ## install the benchmarks' peer, Flax, into bench/venv
+	python3 -m venv bench/venv
+	bench/venv/bin/python -m pip install --quiet --requirement bench/requirements.txt
