@@ -3,13 +3,16 @@ FUZZTIME ?= 20s
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fuzz bench bench-peers
+.PHONY: help demo base build test lint fuzz bench bench-peers
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: build ## train a ControlNet on the spot and draw with it, into demo/
-	bin/limner demo --output_dir demo
+demo: build ## train a ControlNet on the spot and draw with it, into out/demo
+	bin/limner demo --output_dir out/demo
+
+base: build ## train the demo's base model from nothing, into out/base-run (an hour)
+	bin/limner base --output_dir out/base-run
 
 build: ## build bin/limner
 	go build -trimpath -o bin/limner ./cmd/limner

@@ -5,6 +5,7 @@ package demo
 import (
 	"context"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -24,12 +25,12 @@ import (
 	"limner/xla"
 )
 
-// Hooks tell the caller how a job goes.
+// Hooks tell the caller how a job goes. All are needed.
 type Hooks struct {
 	Phase func(name string)     // a phase begins
 	Step  func(train.Progress)  // of training
 	Count func(done, total int) // of anything else
-	Log   func(string, ...any)  // a line worth reading
+	Log   io.Writer             // lines worth reading
 }
 
 // Size is the side of the demo's pictures in pixels.
@@ -48,7 +49,7 @@ type BaseOptions struct {
 
 // DefaultBaseOptions made the base model that is shipped.
 func DefaultBaseOptions() BaseOptions {
-	return BaseOptions{Seed: 1, Images: 8000, VAESteps: 3000, VAEBatch: 16, UNetSteps: 4000, UNetBatch: 32}
+	return BaseOptions{Seed: 1, Images: 8000, VAESteps: 1500, VAEBatch: 16, UNetSteps: 2500, UNetBatch: 32}
 }
 
 // Record is how a base model was trained, as training.json in its folder has it.
@@ -194,6 +195,7 @@ func trainVAE(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks, model
 	if err != nil {
 		return nil, 0, err
 	}
+	defer run.Close()
 	if err := run.Do(ctx); err != nil {
 		return nil, 0, err
 	}
@@ -214,6 +216,7 @@ func trainUNet(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks, mode
 	if err != nil {
 		return 0, err
 	}
+	defer run.Close()
 	if err := run.Do(ctx); err != nil {
 		return 0, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"path/filepath"
 	"time"
@@ -28,7 +29,7 @@ type Run struct {
 	Feed       func(*data.Batch) ([]*xla.Array, error) // puts a batch on the devices, in the objective's order
 	Finish     func(trained nn.Values) error           // publishes the result
 	OnStep     func(Progress)
-	Log        func(format string, args ...any)
+	Log        io.Writer // hears what a person may want to know; nil: silence
 }
 
 // Do trains until the last step, or until ctx is cancelled: then it saves a checkpoint and returns an error that wraps
@@ -54,14 +55,14 @@ func (r *Run) Do(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.Log("compiling the training step (%s, %d parameters, batch %d)", r.Objective.Name, r.Objective.Trainable.Size(), o.Batch)
+	r.logf("compiling the training step (%s, %d parameters, batch %d)", r.Objective.Name, r.Objective.Trainable.Size(), o.Batch)
 	s, err := newStepper(ctx, r.Backend, r.Objective, o.Optimizer, o.EMA != nil, o.Seed)
 	if errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%w while compiling, nothing was lost: run again to go on", ErrInterrupted)
 	} else if err != nil {
 		return err
 	}
-	r.Log("compiled in %.1f s", s.program.CompileTime.Seconds())
+	r.logf("compiled in %.1f s", s.program.CompileTime.Seconds())
 	if err := s.load(r.Trainable, r.Frozen); err != nil {
 		return err
 	}
@@ -84,6 +85,15 @@ func (r *Run) Do(ctx context.Context) error {
 	return r.Finish(values.Within(group))
 }
 
+func (r *Run) logf(format string, args ...any) {
+	if r.Log != nil {
+		fmt.Fprintf(r.Log, format+"\n", args...)
+	}
+}
+
+// Close closes the dataset.
+func (r *Run) Close() error { return r.Dataset.Close() }
+
 // resume looks for the checkpoint to go on from. Damaged ones are named and the one before is used.
 func (r *Run) resume(state *State) (nn.Values, error) {
 	o := r.Options
@@ -101,7 +111,7 @@ func (r *Run) resume(state *State) (nn.Values, error) {
 		dir := filepath.Join(o.OutputDir, name)
 		found, values, err := loadCheckpoint(dir, r.Objective.Trainable, r.Components)
 		if err != nil && o.ResumeFromCheckpoint == "latest" {
-			r.Log("checkpoint %s is damaged and passed over: %v", dir, err)
+			r.logf("checkpoint %s is damaged and passed over: %v", dir, err)
 			continue
 		} else if err != nil {
 			return nil, fmt.Errorf("resume from %s: %w", dir, err)
@@ -110,10 +120,10 @@ func (r *Run) resume(state *State) (nn.Values, error) {
 			return nil, fmt.Errorf("resume from %s: %w", dir, err)
 		}
 		*state = found
-		r.Log("going on from %s", dir)
+		r.logf("going on from %s", dir)
 		return values, nil
 	}
-	r.Log("no checkpoint to go on from: starting at step 0")
+	r.logf("no checkpoint to go on from: starting at step 0")
 	return nil, nil
 }
 
@@ -215,12 +225,12 @@ func (r *Run) reportRows() {
 	if len(report.Bad) == 0 {
 		return
 	}
-	r.Log("%d of %d rows could not be used:", len(report.Bad), report.Rows)
+	r.logf("%d of %d rows could not be used:", len(report.Bad), report.Rows)
 	for i, bad := range report.Bad {
 		if i == 10 {
-			r.Log("  and %d more", len(report.Bad)-i)
+			r.logf("  and %d more", len(report.Bad)-i)
 			return
 		}
-		r.Log("  %s", bad)
+		r.logf("  %s", bad)
 	}
 }

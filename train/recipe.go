@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
@@ -28,7 +29,7 @@ type Recipe struct {
 	TrainTextEncoder  bool         // with the UNet
 	KLWeight          float64      // of a VAE's loss
 	Compute           dtypes.DType // of activations: Float32 or BFloat16
-	Log               func(format string, args ...any)
+	Log               io.Writer    // hears what a person may want to know; nil: silence
 	OnStep            func(Progress)
 	OnEncode          func(done, total int) // while latents are cached
 }
@@ -50,6 +51,9 @@ func (r Recipe) Validate() error {
 
 // NewControlNet prepares the training of a ControlNet for a frozen model.
 func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
+	if r.TrainTextEncoder {
+		return nil, errors.New("train_text_encoder: a ControlNet is trained with the text encoder frozen")
+	}
 	model, err := r.open(o, b)
 	if err != nil {
 		return nil, err

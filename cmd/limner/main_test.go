@@ -155,7 +155,7 @@ func TestCircles(t *testing.T) {
 	args := []string{"data", "synth", "circles", "--count", "20", "--size", "16", "--output_dir", "set"}
 	for range 2 { // the second time it is there
 		stdout, stderr, code := limner(t, dir, args...)
-		if code != 0 || stdout != "set\n" || !strings.Contains(stderr, "drawing: step 20 of 20") {
+		if code != 0 || stdout != "set\n" || !strings.Contains(stderr, "drawing: 20 of 20") {
 			t.Errorf("exit code %d, output %q, log %q", code, stdout, stderr)
 		}
 	}
@@ -169,7 +169,7 @@ func TestSample(t *testing.T) {
 	args := []string{"sample", "--model", model, "--prompt", "a, b", "--prompt", "c", "--num_images", "2", "--num_inference_steps", "2",
 		"--guidance_scale", "1", "--seed", "5", "--batch_size", "2", "--output_dir", "out"}
 	stdout, stderr, code := limner(t, dir, args...)
-	if code != 0 || !strings.Contains(stdout, "image-00001.png  seed 6  a, b\n") || !strings.Contains(stderr, "sampling: step 4 of 4") {
+	if code != 0 || !strings.Contains(stdout, "image-00001.png  seed 6  a, b\n") || !strings.Contains(stderr, "sampling: 4 of 4") {
 		t.Fatalf("exit code %d, output %q, log %q", code, stdout, stderr)
 	}
 	for name, want := range map[string]string{"image-00003.png": "64×64", "grid.png": "152×152"} {

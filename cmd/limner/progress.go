@@ -62,7 +62,7 @@ func (p *progress) Step(done, total int, fields string) {
 		return
 	}
 	p.printed, p.tenth = now, tenth
-	words := []string{fmt.Sprintf("%s: step %d of %d", p.label, done, total)}
+	words := []string{fmt.Sprintf("%s: %d of %d", p.label, done, total)}
 	for _, word := range []string{fields, left} {
 		if word != "" {
 			words = append(words, word)

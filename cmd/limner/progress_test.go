@@ -28,7 +28,7 @@ func TestProgressLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"training: step 11 of 20, loss 0.5", "training: step 15 of 20, loss 0.5, 10 s left", "training: step 20 of 20, loss 0.5", ""}
+	want := []string{"training: 11 of 20, loss 0.5", "training: 15 of 20, loss 0.5, 10 s left", "training: 20 of 20, loss 0.5", ""}
 	if got := strings.Split(string(raw), "\n"); strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("got %q, want %q", got, want)
 	}

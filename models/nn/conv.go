@@ -32,7 +32,7 @@ func conv(p Params, x *Node, out, size, stride int, padding [2]int, init Init) *
 	in := x.Shape().Dim(-1)
 	fanIn := size * size * in
 	w := p.Param("weight", Kernel, init, fanIn, size, size, in, out)
-	b := p.Param("bias", Vector, init, fanIn, out)
+	b := p.Param("bias", Vector, InitZeros, fanIn, out)
 	y := Convolve(x, ConvertDType(w, x.DType())).
 		Strides(stride).
 		PaddingPerDim([][2]int{padding, padding}).

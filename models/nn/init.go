@@ -20,7 +20,7 @@ func InitValues(tree Tree, seed uint64) Values {
 			case InitOnes:
 				data[i] = 1
 			case InitUniform:
-				data[i] = float32((2*rng.Float64() - 1) / math.Sqrt(float64(spec.FanIn)))
+				data[i] = float32((2*rng.Float64() - 1) * math.Sqrt(3/float64(spec.FanIn)))
 			case InitNormal:
 				data[i] = float32(0.02 * rng.NormFloat64())
 			}

@@ -8,7 +8,7 @@ import (
 func Linear(p Params, x *Node, out int) *Node {
 	in := x.Shape().Dim(-1)
 	w := p.Param("weight", Dense, InitUniform, in, in, out)
-	b := p.Param("bias", Vector, InitUniform, in, out)
+	b := p.Param("bias", Vector, InitZeros, in, out)
 	return p.Out(addBias(matmul(x, w), b))
 }
 

@@ -28,8 +28,8 @@ const (
 	InitZeros Init = iota
 	// InitOnes is 1 everywhere: scales of norms.
 	InitOnes
-	// InitUniform is PyTorch's default for linear layers, convolutions and their biases:
-	// uniform in ±1/√FanIn.
+	// InitUniform is uniform with variance 1/FanIn (LeCun et al. 1998, Efficient BackProp), which keeps the variance
+	// of activations: the weights of linear layers and convolutions. PyTorch's default is a third of that.
 	InitUniform
 	// InitNormal is normal with mean 0 and standard deviation 0.02: embeddings.
 	InitNormal

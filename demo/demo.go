@@ -1,0 +1,239 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"limner/data"
+	"limner/models/checkpoint"
+	"limner/models/diffusers"
+	"limner/models/nn"
+	"limner/sample"
+	"limner/train"
+	"limner/xla"
+)
+
+// Options say how the demo trains and draws.
+type Options struct {
+	OutputDir         string  `json:"-"`
+	Seed              uint64  `json:"seed"`
+	Images            int     `json:"images"` // of the dataset
+	Steps             int     `json:"max_train_steps"`
+	Batch             int     `json:"train_batch_size"`
+	LearningRate      float64 `json:"learning_rate"`
+	Cases             int     `json:"cases"` // prompts and outlines that are drawn
+	NumInferenceSteps int     `json:"num_inference_steps"`
+	GuidanceScale     float64 `json:"guidance_scale"`
+}
+
+// DefaultOptions take some minutes on two cores.
+func DefaultOptions() Options {
+	return Options{
+		Seed: 7, Images: 3000, Steps: 400, Batch: 32, LearningRate: 1e-3, Cases: 64, NumInferenceSteps: 16, GuidanceScale: 2,
+	}
+}
+
+// Validate reports every option out of range.
+func (o Options) Validate() error {
+	var errs []error
+	for name, value := range map[string]int{"images": o.Images, "max_train_steps": o.Steps, "train_batch_size": o.Batch, "cases": o.Cases, "num_inference_steps": o.NumInferenceSteps} {
+		if value < 1 {
+			errs = append(errs, fmt.Errorf("%s: got %d, want at least 1", name, value))
+		}
+	}
+	if o.Images < o.Batch {
+		errs = append(errs, fmt.Errorf("images: got %d, want at least train_batch_size %d", o.Images, o.Batch))
+	}
+	return errors.Join(errs...)
+}
+
+// Report is what the demo measured, as report.json has it.
+type Report struct {
+	IoUWith     float64            `json:"iou_with"`     // mean intersection over union of the drawn disc with the asked one
+	IoUWithout  float64            `json:"iou_without"`  // the same without the ControlNet
+	ColourMatch float64            `json:"colour_match"` // share of images whose disc and background are nearest to the named colours
+	Seconds     map[string]float64 `json:"seconds"`
+	Loss        float64            `json:"loss"` // mean of the last hundred steps
+	Options     Options            `json:"options"`
+}
+
+// The names in the demo's folder.
+const (
+	baseName    = "base"
+	dataName    = "data"
+	controlName = "controlnet"
+	gridName    = "grid.png"
+	lossName    = "loss.png"
+	reportName  = "report.json"
+)
+
+// Do makes a dataset, trains a ControlNet for the shipped base model, and draws cases that training never saw, with the
+// ControlNet and without. An interrupted demo goes on where it was; a finished one starts anew.
+func Do(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*Report, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if err := prepareFolder(o.OutputDir); err != nil {
+		return nil, err
+	}
+	report := &Report{Options: o, Seconds: map[string]float64{}}
+	start := time.Now()
+	phase := func(key, name string, work func() error) error {
+		h.Phase(name)
+		begin := time.Now()
+		err := work()
+		report.Seconds[key] = time.Since(begin).Seconds()
+		return err
+	}
+	circles := data.DefaultCircles()
+	circles.Count, circles.Size, circles.Seed = o.Images, Size, o.Seed
+	base := filepath.Join(o.OutputDir, baseName)
+	err := phase("dataset", "drawing the dataset", func() error {
+		if err := UnpackBase(base); err != nil {
+			return err
+		}
+		return data.WriteCircles(ctx, circles, filepath.Join(o.OutputDir, dataName), h.Count)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var run *train.Run
+	err = phase("encode", "encoding the dataset", func() error {
+		run, err = prepareControlNet(ctx, b, o, h)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer run.Close()
+	if err := phase("train", "training the ControlNet", func() error { return run.Do(ctx) }); err != nil {
+		return nil, err
+	}
+	if report.Loss, err = finalLoss(filepath.Join(o.OutputDir, controlName)); err != nil {
+		return nil, err
+	}
+	cases := unseen(circles, o.Cases)
+	var with, without []*data.RGB
+	err = phase("sample", "drawing what training never saw", func() error {
+		with, without, err = drawCases(ctx, b, o, h, cases)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if report.IoUWith, report.IoUWithout, report.ColourMatch, err = score(circles, cases, with, without); err != nil {
+		return nil, err
+	}
+	grid, err := picture(cases, with, without)
+	if err != nil {
+		return nil, err
+	}
+	if err := data.WritePNG(filepath.Join(o.OutputDir, gridName), grid); err != nil {
+		return nil, err
+	}
+	if err := plotLoss(o.OutputDir); err != nil {
+		return nil, err
+	}
+	report.Seconds["total"] = time.Since(start).Seconds()
+	return report, checkpoint.WriteJSON(filepath.Join(o.OutputDir, reportName), report)
+}
+
+// prepareFolder makes the folder, or clears a finished demo out of it. It refuses a folder that holds anything else.
+func prepareFolder(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.MkdirAll(dir, 0o755)
+	} else if err != nil {
+		return fmt.Errorf("output folder: %w", err)
+	}
+	own := map[string]bool{baseName: true, dataName: true, controlName: true, gridName: true, lossName: true, reportName: true}
+	finished := false
+	for _, entry := range entries {
+		if !own[entry.Name()] {
+			return fmt.Errorf("output folder %s holds something else (%s): give another --output_dir", dir, entry.Name())
+		}
+		finished = finished || entry.Name() == reportName
+	}
+	if !finished {
+		return nil
+	}
+	// The report goes last: a clearing that is interrupted is taken up again.
+	for _, name := range []string{controlName, gridName, lossName, dataName, baseName, reportName} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("clear the last demo: %w", err)
+		}
+	}
+	return nil
+}
+
+func prepareControlNet(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*train.Run, error) {
+	r := recipe(h, filepath.Join(o.OutputDir, baseName), filepath.Join(o.OutputDir, dataName))
+	r.FromScratch, r.CacheLatents = false, true
+	r.EmbeddingChannels = []int{16, 32, 64, 64}
+	t := train.DefaultOptions()
+	t.OutputDir, t.Seed, t.Batch, t.MaxTrainSteps = filepath.Join(o.OutputDir, controlName), o.Seed, o.Batch, o.Steps
+	t.LearningRate = o.LearningRate
+	t.Schedule = train.Schedule{Name: "cosine", Warmup: min(20, o.Steps/10)}
+	t.CheckpointingSteps, t.CheckpointsTotalLimit = max(1, o.Steps/2), 1
+	t.ResumeFromCheckpoint = "latest"
+	return train.NewControlNet(ctx, b, t, r)
+}
+
+// unseen are examples behind those of the dataset.
+func unseen(circles data.Circles, n int) []data.Circle {
+	cases := make([]data.Circle, n)
+	for i := range cases {
+		cases[i] = circles.Example(circles.Count + i)
+	}
+	return cases
+}
+
+// drawCases draws every case with the ControlNet, then from the same noise with its residuals scaled to nothing.
+func drawCases(ctx context.Context, b *xla.Backend, o Options, h Hooks, cases []data.Circle) (with, without []*data.RGB, err error) {
+	model, err := diffusers.Open(filepath.Join(o.OutputDir, baseName))
+	if err != nil {
+		return nil, nil, err
+	}
+	values, err := model.Load(diffusers.UNet, diffusers.VAE, diffusers.TextEncoder)
+	if err != nil {
+		return nil, nil, err
+	}
+	control, weights, err := diffusers.OpenControlNet(filepath.Join(o.OutputDir, controlName))
+	if err != nil {
+		return nil, nil, err
+	}
+	batch := roundUp(min(len(cases), 32), b.Devices())
+	p, err := sample.New(ctx, b,
+		sample.Model{Pipeline: model, ControlNet: &control, Values: nn.Merge(values, weights), Log: h.Log},
+		sample.Shape{Batch: batch, Height: Size, Width: Size, Guidance: o.GuidanceScale > 1})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	r := sample.DefaultRequest()
+	r.NumInferenceSteps, r.GuidanceScale = o.NumInferenceSteps, o.GuidanceScale
+	for i, c := range cases {
+		r.Prompts = append(r.Prompts, c.Caption())
+		r.Seeds = append(r.Seeds, o.Seed+uint64(i))
+		r.Conditions = data.AppendCondition(r.Conditions, c.Condition())
+	}
+	done := 0
+	for i, images := range []*[]*data.RGB{&with, &without} {
+		r.ControlNetConditioningScale = float64(1 - i)
+		r.OnStep = func(step, total int, _ func() ([]float32, error)) { h.Count(done+step, 2*total) }
+		result, err := p.Sample(ctx, r)
+		if err != nil {
+			return nil, nil, err
+		}
+		*images = result.Images
+		done += o.NumInferenceSteps * ((len(cases) + batch - 1) / batch)
+	}
+	return with, without, nil
+}
+
+func roundUp(n, multiple int) int { return (n + multiple - 1) / multiple * multiple }

@@ -1,0 +1,81 @@
+// Package arch checks which package may import which.
+package arch
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// arrows lists what each package may import of the module. Tests are free.
+var arrows = map[string][]string{
+	"cmd/limner":        {"demo", "sample", "train", "data", "xla", "models/checkpoint", "models/diffusers", "models/nn"},
+	"demo":              {"sample", "train", "data", "xla", "models/checkpoint", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae"},
+	"train":             {"data", "xla", "xla/patch", "controlnet", "models/checkpoint", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae"},
+	"sample":            {"data", "xla", "controlnet", "models/diffusers", "models/nn", "models/noise", "models/unet"},
+	"controlnet":        {"models/nn", "models/unet"},
+	"models/unet":       {"models/nn"},
+	"models/vae":        {"models/nn"},
+	"models/clip":       {"models/nn"},
+	"models/noise":      {"models/nn"},
+	"models/nn":         {},
+	"models/checkpoint": {"models/nn"},
+	"models/diffusers":  {"controlnet", "models/checkpoint", "models/clip", "models/nn", "models/noise", "models/unet", "models/vae"},
+	"data":              {},
+	"xla":               {"xla/patch"},
+	"xla/patch":         {},
+	"bench":             {"train", "xla", "xla/patch", "models/nn", "models/noise", "models/unet"},
+	"internal/golden":   {},
+	"internal/parity":   {"internal/golden", "models/checkpoint", "models/nn", "xla"},
+	"internal/arch":     {},
+}
+
+// gomlxDoors may use GoMLX beyond its packages for graphs, shapes and dtypes.
+var gomlxDoors = []string{"models/nn", "train", "xla", "xla/patch"}
+
+var gomlxForAll = []string{
+	"github.com/gomlx/gomlx/pkg/core/graph", "github.com/gomlx/gomlx/pkg/core/shapes", "github.com/gomlx/gomlx/pkg/core/dtypes",
+}
+
+func TestArrows(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Doc", "limner/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var pkg struct {
+			ImportPath, Doc string
+			Imports         []string
+		}
+		if err := decoder.Decode(&pkg); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		seen++
+		name := strings.TrimPrefix(pkg.ImportPath, "limner/")
+		allowed, ok := arrows[name]
+		if !ok {
+			t.Errorf("%s has no place in the architecture", name)
+		}
+		if pkg.Doc == "" && name != "internal/arch" {
+			t.Errorf("%s has no package comment", name)
+		}
+		for _, path := range pkg.Imports {
+			if own, ok := strings.CutPrefix(path, "limner/"); ok && !slices.Contains(allowed, own) {
+				t.Errorf("%s imports %s: no arrow leads there", name, own)
+			}
+			if strings.HasPrefix(path, "github.com/gomlx/") && !slices.Contains(gomlxForAll, path) && !slices.Contains(gomlxDoors, name) {
+				t.Errorf("%s imports %s, which only %s may", name, path, strings.Join(gomlxDoors, ", "))
+			}
+		}
+	}
+	if seen == 0 {
+		t.Error("no packages were listed")
+	}
+}

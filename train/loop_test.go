@@ -1,0 +1,295 @@
+package train
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+
+	"limner/data"
+	"limner/internal/parity"
+	"limner/models/clip"
+	"limner/models/diffusers"
+	"limner/models/nn"
+	"limner/models/noise"
+	"limner/models/unet"
+	"limner/models/vae"
+	"limner/xla"
+)
+
+// smallModel writes a Stable Diffusion folder of a few thousand parameters, with 2 pixels per latent.
+func smallModel(t *testing.T) string {
+	t.Helper()
+	tokenizer, err := clip.TrainTokenizer([]string{"red circle with blue background"}, 20, 12)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &diffusers.Pipeline{UNet: unet.Default(), VAE: vae.Default(), Text: clip.Default(), Noise: noise.Default(), Tokenizer: tokenizer}
+	p.UNet.BlockOutChannels, p.UNet.LayersPerBlock, p.UNet.NormNumGroups = []int{8, 8}, 1, 4
+	p.UNet.DownBlockTypes = []string{"CrossAttnDownBlock2D", "DownBlock2D"}
+	p.UNet.UpBlockTypes = []string{"UpBlock2D", "CrossAttnUpBlock2D"}
+	p.UNet.CrossAttentionDim, p.UNet.AttentionHeadDim = 8, unet.Heads{2}
+	p.VAE.BlockOutChannels, p.VAE.NormNumGroups = []int{4, 4}, 2
+	p.VAE.DownBlockTypes = []string{"DownEncoderBlock2D", "DownEncoderBlock2D"}
+	p.VAE.UpBlockTypes = []string{"UpDecoderBlock2D", "UpDecoderBlock2D"}
+	p.Text.VocabSize, p.Text.HiddenSize, p.Text.IntermediateSize = tokenizer.VocabSize(), 8, 16
+	p.Text.NumHiddenLayers, p.Text.NumAttentionHeads, p.Text.MaxPositionEmbeddings = 1, 2, tokenizer.MaxLength()
+	p.Noise.PredictionType = noise.VPrediction
+	values := nn.Values{}
+	for _, component := range []string{diffusers.UNet, diffusers.VAE, diffusers.TextEncoder} {
+		values = nn.Merge(values, nn.InitValues(p.Tree(component), 1).Under(component))
+	}
+	dir := filepath.Join(t.TempDir(), "model")
+	if err := p.Save(dir, values, "F32"); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func smallDataset(t *testing.T) string {
+	t.Helper()
+	c := data.DefaultCircles()
+	c.Count, c.Size = 20, 16
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := data.WriteCircles(context.Background(), c, dir, nil); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// newWithTextEncoder trains the UNet and the text encoder.
+func newWithTextEncoder(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
+	r.TrainTextEncoder = true
+	return NewTextToImage(ctx, b, o, r)
+}
+
+type prepare func(context.Context, *xla.Backend, Options, Recipe) (*Run, error)
+
+// smallRun is a run of six steps of four images, twice to a checkpoint.
+func smallRun(t *testing.T, model, dataset string) (Options, Recipe, *bytes.Buffer) {
+	t.Helper()
+	log := &bytes.Buffer{}
+	o := DefaultOptions()
+	o.OutputDir = filepath.Join(t.TempDir(), "run")
+	o.Batch, o.MaxTrainSteps, o.CheckpointingSteps, o.LearningRate, o.Seed = 4, 6, 2, 1e-3, 3
+	ema := DefaultEMA()
+	o.EMA = &ema
+	r := Recipe{
+		Model: model, Data: []string{dataset}, Columns: data.DefaultOptions(), Resolution: 16, CacheLatents: true, ProportionEmpty: 0.5,
+		EmbeddingChannels: []int{4, 8}, KLWeight: 1e-6, Compute: dtypes.Float32, Log: log,
+		OnEncode: func(int, int) {},
+	}
+	return o, r, log
+}
+
+func do(t *testing.T, ctx context.Context, b *xla.Backend, prepare prepare, o Options, r Recipe) error {
+	t.Helper()
+	run, err := prepare(ctx, b, o, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer run.Close()
+	return run.Do(ctx)
+}
+
+// files reads all files of a folder but those that tell time or where the run was.
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || entry.Name() == metricsName || entry.Name() == runName {
+			return err
+		}
+		raw, err := os.ReadFile(path)
+		name, _ := filepath.Rel(dir, path)
+		all[name] = string(raw)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestResumeToTheSameBits(t *testing.T) {
+	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
+	for name, prepare := range map[string]prepare{"controlnet": NewControlNet, "text-to-image": newWithTextEncoder, "vae": NewAutoencoder} {
+		t.Run(name, func(t *testing.T) {
+			o, r, _ := smallRun(t, model, dataset)
+			if err := do(t, context.Background(), b, prepare, o, r); err != nil {
+				t.Fatal(err)
+			}
+			whole := files(t, o.OutputDir)
+			wholeSteps, err := ReadMetrics(o.OutputDir)
+			if err != nil || len(wholeSteps) != 6 {
+				t.Fatalf("%d lines of metrics, want 6 (%v)", len(wholeSteps), err)
+			}
+
+			o, r, log := smallRun(t, model, dataset)
+			ctx, cancel := context.WithCancel(context.Background())
+			r.OnStep = func(p Progress) {
+				if p.Step == 3 {
+					cancel()
+				}
+			}
+			if err := do(t, ctx, b, prepare, o, r); !errors.Is(err, ErrInterrupted) {
+				t.Fatalf("got %v, want ErrInterrupted", err)
+			}
+			r.OnStep, o.ResumeFromCheckpoint = nil, "latest"
+			if err := do(t, context.Background(), b, prepare, o, r); err != nil {
+				t.Fatal(err)
+			}
+			if want := "going on from " + filepath.Join(o.OutputDir, "checkpoint-3"); !strings.Contains(log.String(), want) {
+				t.Errorf("the log lacks %q:\n%s", want, log)
+			}
+			resumed := files(t, o.OutputDir)
+			for path, want := range whole {
+				if got, ok := resumed[path]; !ok || got != want {
+					t.Errorf("%s differs after an interruption (present: %v)", path, ok)
+				}
+			}
+			steps, err := ReadMetrics(o.OutputDir)
+			if err != nil || len(steps) != len(wholeSteps) {
+				t.Fatalf("%d lines of metrics, want %d (%v)", len(steps), len(wholeSteps), err)
+			}
+			for i := range steps {
+				if steps[i].Loss != wholeSteps[i].Loss || steps[i].GradNorm != wholeSteps[i].GradNorm || steps[i].Images != wholeSteps[i].Images {
+					t.Errorf("step %d: got %+v, want %+v", i+1, steps[i], wholeSteps[i])
+				}
+			}
+		})
+	}
+}
+
+func TestDamagedCheckpoint(t *testing.T) {
+	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
+	o, r, log := smallRun(t, model, dataset)
+	if err := do(t, context.Background(), b, NewAutoencoder, o, r); err != nil {
+		t.Fatal(err)
+	}
+	want := files(t, filepath.Join(o.OutputDir, "checkpoint-6"))
+	newest := filepath.Join(o.OutputDir, "checkpoint-6", optimizerName)
+	if err := os.Truncate(newest, 100); err != nil {
+		t.Fatal(err)
+	}
+	o.ResumeFromCheckpoint = "latest"
+	if err := do(t, context.Background(), b, NewAutoencoder, o, r); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"checkpoint-6 is damaged", optimizerName + ": got 100 bytes", "going on from " + filepath.Join(o.OutputDir, "checkpoint-4")} {
+		if !strings.Contains(log.String(), text) {
+			t.Errorf("the log lacks %q:\n%s", text, log)
+		}
+	}
+	for path, text := range files(t, filepath.Join(o.OutputDir, "checkpoint-6")) {
+		if text != want[path] {
+			t.Errorf("%s differs from the first time", path)
+		}
+	}
+
+	o.Seed++
+	run, err := NewAutoencoder(context.Background(), b, o, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer run.Close()
+	if err := run.Do(context.Background()); err == nil || !strings.Contains(err.Error(), "seed was 3, now 4") {
+		t.Errorf("another seed: got %v", err)
+	}
+}
+
+func TestCheckpointsTotalLimit(t *testing.T) {
+	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
+	o, r, _ := smallRun(t, model, dataset)
+	o.CheckpointingSteps, o.CheckpointsTotalLimit = 1, 2
+	if err := do(t, context.Background(), b, NewAutoencoder, o, r); err != nil {
+		t.Fatal(err)
+	}
+	names, err := checkpoints(o.OutputDir)
+	if err != nil || fmt.Sprint(names) != "[checkpoint-6 checkpoint-5]" {
+		t.Errorf("got %v, %v", names, err)
+	}
+	for _, name := range names {
+		if err := verify(filepath.Join(o.OutputDir, name)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
+	taken := t.TempDir()
+	if err := os.WriteFile(filepath.Join(taken, "thesis.tex"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		prepare prepare
+		change  func(o *Options, r *Recipe)
+		want    string
+	}{
+		"no such model":     {NewControlNet, func(_ *Options, r *Recipe) { r.Model = "nowhere" }, "no model folder at nowhere"},
+		"no ControlNet":     {NewControlNet, func(_ *Options, r *Recipe) { r.ControlNet = model }, "config.json"},
+		"embedding":         {NewControlNet, func(_ *Options, r *Recipe) { r.EmbeddingChannels = []int{4, 8, 8} }, "give 2 conditioning_embedding_out_channels"},
+		"resolution":        {NewControlNet, func(_ *Options, r *Recipe) { r.Resolution = 17 }, "got 17, want a multiple of 2"},
+		"columns":           {NewControlNet, func(_ *Options, r *Recipe) { r.Columns.CaptionColumn = "caption" }, "text"},
+		"text encoder":      {NewControlNet, func(_ *Options, r *Recipe) { r.TrainTextEncoder = true }, "train_text_encoder"},
+		"schedule":          {NewControlNet, func(o *Options, _ *Recipe) { o.Schedule.Name = "cosin" }, `lr_scheduler: got "cosin"`},
+		"proportion":        {NewTextToImage, func(_ *Options, r *Recipe) { r.ProportionEmpty = 2 }, "proportion_empty_prompts: got 2"},
+		"other files":       {NewAutoencoder, func(o *Options, _ *Recipe) { o.OutputDir = taken }, "holds something else (thesis.tex)"},
+		"batch of too many": {NewAutoencoder, func(o *Options, _ *Recipe) { o.Batch = 64 }, "batch size 64 is more than the 20 rows"},
+	} {
+		o, r, _ := smallRun(t, model, dataset)
+		c.change(&o, &r)
+		run, err := c.prepare(context.Background(), b, o, r)
+		if err == nil {
+			err = run.Do(context.Background())
+			run.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
+		}
+	}
+	if entries, _ := os.ReadDir(taken); len(entries) != 1 {
+		t.Error("a folder of others was written to")
+	}
+}
+
+// Four devices train as one does, but for the order of sums: over six steps at 1e-3 the losses agree to 1e-4.
+func TestSeveralDevices(t *testing.T) {
+	model, dataset := smallModel(t), smallDataset(t)
+	losses := map[int][]Progress{}
+	for _, devices := range []int{1, 4} {
+		b, err := xla.Open(context.Background(), xla.Options{Devices: devices})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, r, _ := smallRun(t, model, dataset)
+		if err := do(t, context.Background(), b, NewControlNet, o, r); err != nil {
+			t.Fatal(err)
+		}
+		if losses[devices], err = ReadMetrics(o.OutputDir); err != nil {
+			t.Fatal(err)
+		}
+		if devices == 4 {
+			o.Batch, o.OutputDir = 6, t.TempDir()
+			if _, err := NewControlNet(context.Background(), b, o, r); err == nil || !strings.Contains(err.Error(), "batch 6 does not divide over 4 devices") {
+				t.Errorf("batch 6 on 4 devices: got %v", err)
+			}
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, one := range losses[1] {
+		if four := losses[4][i]; math.Abs(four.Loss-one.Loss) > 1e-4*one.Loss {
+			t.Errorf("step %d: loss %g on one device, %g on four", i+1, one.Loss, four.Loss)
+		}
+	}
+}
