@@ -22,6 +22,7 @@ type Autoencoder struct {
 func (a Autoencoder) Objective() Objective {
 	return Objective{
 		Name:      "vae",
+		Compute:   dtypes.Float32,
 		Trainable: a.VAE.Tree().Under("vae"),
 		Batch:     []xla.Value{batchValue("pixels", dtypes.Float32, a.Batch, a.Resolution, a.Resolution, a.VAE.InChannels)},
 		Loss:      a.loss,

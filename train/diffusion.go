@@ -45,7 +45,7 @@ type Diffusion struct {
 // [batch, resolution/8, resolution/8, 2·latent_channels] (mean, then log variance); the token ids int32 [batch, tokens];
 // and for a ControlNet the conditioning images float32 [batch, resolution, resolution, channels] in [0, 1].
 func (d Diffusion) Objective() Objective {
-	o := Objective{Name: "text_to_image"}
+	o := Objective{Name: "text_to_image", Compute: d.Compute}
 	text := d.Text.Tree().Under("text_encoder")
 	if d.ControlNet != nil {
 		o.Name = "controlnet"
@@ -98,15 +98,21 @@ func (d Diffusion) loss(trainable, frozen nn.Params, batch []*Node, draw Draws) 
 		textParams = trainable
 	}
 	text := d.Text.Forward(textParams.In("text_encoder"), batch[1], d.Compute).LastHiddenState
-	var cond *Node
+	sample := d.Draw(draw, latents, text)
 	if d.ControlNet != nil {
-		cond = batch[2]
+		sample.Cond = batch[2]
 	}
-	return d.LossOf(trainable, frozen, Sample{
-		Latents: latents, Noise: draw.normal(drawNoise, shape...),
-		Timesteps: draw.below(drawTimesteps, d.Noise.NumTrainTimesteps, d.Batch),
-		Text:      text, Cond: cond,
-	})
+	return d.LossOf(trainable, frozen, sample)
+}
+
+// Draw adds the noise and the timesteps of a step to scaled latents and text embeddings.
+func (d Diffusion) Draw(draw Draws, latents, text *Node) Sample {
+	dims := latents.Shape().Dimensions
+	return Sample{
+		Latents: latents, Noise: draw.normal(drawNoise, dims...),
+		Timesteps: draw.below(drawTimesteps, d.Noise.NumTrainTimesteps, dims[0]),
+		Text:      text,
+	}
 }
 
 // Sample is a batch for which everything random has been drawn.

@@ -164,7 +164,7 @@ func TestGoldenControlNetSteps(t *testing.T) {
 	batches := parity.Open(t, "train", "controlnet_batches.safetensors")
 	after := parity.Open(t, "train", "controlnet_after3.safetensors")
 
-	o := Objective{Name: "golden", Loss: func(trainable, frozen nn.Params, batch []*Node, _ Draws) *Node {
+	o := Objective{Name: "golden", Compute: dtypes.Float32, Loss: func(trainable, frozen nn.Params, batch []*Node, _ Draws) *Node {
 		return d.LossOf(trainable, frozen, sampleOf(batch))
 	}}
 	o.Trainable, o.Frozen = split(model.Tree, "controlnet")

@@ -261,6 +261,29 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// In bfloat16 the losses are those of float32 to the precision of its eight bits.
+func TestBFloat16(t *testing.T) {
+	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
+	losses := map[dtypes.DType][]Progress{}
+	for _, compute := range []dtypes.DType{dtypes.Float32, dtypes.BFloat16} {
+		o, r, _ := smallRun(t, model, dataset)
+		r.Compute, r.CacheLatents, o.MaxTrainSteps = compute, false, 3
+		if err := do(t, context.Background(), b, NewControlNet, o, r); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if losses[compute], err = ReadMetrics(o.OutputDir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, full := range losses[dtypes.Float32] {
+		half := losses[dtypes.BFloat16][i]
+		if math.Abs(half.Loss-full.Loss) > 1e-2*full.Loss || half.Loss == full.Loss {
+			t.Errorf("step %d: loss %g in float32, %g in bfloat16", i+1, full.Loss, half.Loss)
+		}
+	}
+}
+
 // Four devices train as one does, but for the order of sums: over six steps at 1e-3 the losses agree to 1e-4.
 func TestSeveralDevices(t *testing.T) {
 	model, dataset := smallModel(t), smallDataset(t)

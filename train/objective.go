@@ -14,8 +14,9 @@ import (
 // Objective is what a training run minimises.
 type Objective struct {
 	Name      string
-	Trainable nn.Tree // differentiated, updated and saved
-	Frozen    nn.Tree // only read
+	Trainable nn.Tree      // differentiated, updated and saved
+	Frozen    nn.Tree      // only read
+	Compute   dtypes.DType // of activations, and of the frozen parameters on the devices: Float32 or BFloat16
 	Batch     []xla.Value
 	// Loss builds the scalar float32 loss of a batch, given the nodes of Batch in order.
 	Loss func(trainable, frozen nn.Params, batch []*Node, draw Draws) *Node

@@ -5,9 +5,11 @@ import (
 	"fmt"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	"github.com/gomlx/gomlx/pkg/core/dtypes/bfloat16"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
+	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/xla"
 )
@@ -42,7 +44,7 @@ func newStepper(ctx context.Context, b *xla.Backend, o Objective, optimizer Adam
 		}
 	}
 	for _, spec := range o.Frozen {
-		f.Inputs = append(f.Inputs, xla.Value{Name: spec.Key, Shape: shapes.Make(dtypes.Float32, spec.Shape...)})
+		f.Inputs = append(f.Inputs, xla.Value{Name: spec.Key, Shape: shapes.Make(o.Compute, spec.Shape...)})
 	}
 	f.Inputs = append(f.Inputs, o.Batch...)
 	f.Inputs = append(f.Inputs,
@@ -95,13 +97,25 @@ func (s *stepper) load(trainable, frozen nn.Values) error {
 		return err
 	}
 	for _, spec := range s.objective.Frozen {
-		a, err := xla.Put(s.backend, frozen[spec.Key], xla.Replicated, spec.Shape...)
+		a, err := putAs(s.backend, s.objective.Compute, frozen[spec.Key], spec.Shape...)
 		if err != nil {
 			return fmt.Errorf("%s: %w", spec.Key, err)
 		}
 		s.frozen = append(s.frozen, a)
 	}
 	return nil
+}
+
+// putAs puts values on the devices in the given dtype.
+func putAs(b *xla.Backend, dtype dtypes.DType, data []float32, dims ...int) (*xla.Array, error) {
+	if dtype != dtypes.BFloat16 {
+		return xla.Put(b, data, xla.Replicated, dims...)
+	}
+	half := make([]bfloat16.BFloat16, len(data))
+	for i, v := range data {
+		half[i] = bfloat16.FromBits(checkpoint.BFloat16Bits(v)) // FromFloat32 would cut instead of rounding
+	}
+	return xla.Put(b, half, xla.Replicated, dims...)
 }
 
 // restore replaces the state by values, whose keys are "group.key".
@@ -196,14 +210,3 @@ func (s *Step) Run(batch []*xla.Array, n int, learningRate float64) (loss, gradN
 
 // Program is what was compiled: its time, memory and text.
 func (s *Step) Program() *xla.Program { return s.stepper.program }
-
-// Draw makes a sample of latents, scaled, and text embeddings, with the noise and timesteps of a step, as the loss of
-// Objective does; without a ControlNet.
-func (d Diffusion) Draw(draw Draws, latents, text *Node) Sample {
-	dims := latents.Shape().Dimensions
-	return Sample{
-		Latents: latents, Noise: draw.normal(drawNoise, dims...),
-		Timesteps: draw.below(drawTimesteps, d.Noise.NumTrainTimesteps, dims[0]),
-		Text:      text,
-	}
-}

@@ -139,7 +139,7 @@ func appendFloat32s(b []byte, dtype string, values []float32) []byte {
 		case "F16":
 			b = le.AppendUint16(b, float32ToFloat16(v))
 		case "BF16":
-			b = le.AppendUint16(b, float32ToBFloat16(v))
+			b = le.AppendUint16(b, BFloat16Bits(v))
 		case "F64":
 			b = le.AppendUint64(b, math.Float64bits(float64(v)))
 		}
@@ -178,7 +178,8 @@ func float32ToFloat16(f float32) uint16 {
 	return sign | uint16(math.RoundToEven(float64(math.Float32frombits(abs))*0x1p24))
 }
 
-func float32ToBFloat16(f float32) uint16 {
+// BFloat16Bits is f rounded to bfloat16, to even where it is a tie, as PyTorch does. NaN stays NaN.
+func BFloat16Bits(f float32) uint16 {
 	b := math.Float32bits(f)
 	if b&0x7fffffff > 0x7f800000 {
 		if h := uint16(b >> 16); h&0x7f != 0 {

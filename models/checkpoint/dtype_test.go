@@ -35,7 +35,7 @@ func TestFloat16(t *testing.T) {
 func TestBFloat16(t *testing.T) {
 	for h := range 1 << 16 {
 		f := math.Float32frombits(uint32(h) << 16)
-		if got := float32ToBFloat16(f); got != uint16(h) {
+		if got := BFloat16Bits(f); got != uint16(h) {
 			t.Fatalf("%#04x became %v, then %#04x", h, f, got)
 		}
 	}
@@ -43,7 +43,7 @@ func TestBFloat16(t *testing.T) {
 		{0x3f808000, 0x3f80}, {0x3f818000, 0x3f82}, {0x3f808001, 0x3f81}, // ties to even
 		{0x7f7fffff, 0x7f80}, {0x7f800001, 0x7fc0}, // to infinity; NaN stays NaN
 	} {
-		if got := float32ToBFloat16(math.Float32frombits(c.in)); got != uint16(c.want) {
+		if got := BFloat16Bits(math.Float32frombits(c.in)); got != uint16(c.want) {
 			t.Errorf("%#08x: got %#04x, want %#04x", c.in, got, c.want)
 		}
 	}

@@ -36,6 +36,8 @@ func standardise(x *Node, eps float64, axes ...int) *Node {
 	return Mul(centred, Rsqrt(AddScalar(variance, eps)))
 }
 
+// affine scales and shifts the last axis of x, in float32.
 func affine(x, scale, shift *Node) *Node {
+	scale, shift = ConvertDType(scale, dtypes.Float32), ConvertDType(shift, dtypes.Float32)
 	return Add(Mul(x, ExpandLeftToRank(scale, x.Rank())), ExpandLeftToRank(shift, x.Rank()))
 }
