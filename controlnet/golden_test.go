@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -47,10 +49,6 @@ func TestGoldenControlNet(t *testing.T) {
 	if len(cases) == 0 {
 		t.Fatal("no unet_case files")
 	}
-	variants := map[string]struct {
-		scale float64
-		guess bool
-	}{"cn": {1, false}, "cn_scale0.7": {0.7, false}, "cn_guess": {1, true}, "cn_guess0.6": {0.6, true}}
 	for _, path := range cases {
 		name := filepath.Base(path)
 		t.Run(name, func(t *testing.T) {
@@ -59,8 +57,9 @@ func TestGoldenControlNet(t *testing.T) {
 				g.Image("controlnet_cond_u8").Map(parity.FromCondition)}
 			got := parity.Run(t, model, inputs, func(p nn.Params, in []*Node, out map[string]*Node) {
 				plain := c.Forward(p.In("controlnet"), in[0], in[1], in[2], in[3])
-				for variant, v := range variants {
-					r := controlnet.Scale(plain, Scalar(in[0].Graph(), dtypes.Float32, v.scale), v.guess)
+				for variant := range residualNames(g) {
+					scale, guess := parseVariant(t, variant)
+					r := controlnet.Scale(plain, Scalar(in[0].Graph(), dtypes.Float32, scale), guess)
 					for i, x := range append(append([]*Node{}, r.Down...), r.Mid) {
 						key := fmt.Sprintf("%s.down.%d", variant, i)
 						if i == len(r.Down) {
@@ -84,6 +83,32 @@ func TestGoldenControlNet(t *testing.T) {
 			}
 		})
 	}
+}
+
+// residualNames are the variants of residuals in a golden: cn, cn_scale0.7, cn_guess, cn_guess0.6, …
+func residualNames(g parity.File) map[string]bool {
+	names := map[string]bool{}
+	for _, key := range g.Keys() {
+		if name, ok := strings.CutSuffix(key, ".mid"); ok {
+			names[name] = true
+		}
+	}
+	return names
+}
+
+// parseVariant reads the conditioning scale and guess mode off a variant's name.
+func parseVariant(t *testing.T, name string) (scale float64, guess bool) {
+	t.Helper()
+	text, guess := strings.CutPrefix(name, "cn_guess")
+	text = strings.TrimPrefix(strings.TrimPrefix(text, "cn"), "_scale")
+	if text == "" {
+		return 1, guess
+	}
+	scale, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		t.Fatalf("residuals %s: %v", name, err)
+	}
+	return scale, guess
 }
 
 func TestGoldenControlNetEpsilon(t *testing.T) {

@@ -3,6 +3,7 @@ package unet_test
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -40,9 +41,14 @@ func TestGoldenUNet(t *testing.T) {
 			inputs := []parity.Tensor{g.Image("sample"), g.Get("timestep"), g.Get("encoder_hidden_states")}
 			got := parity.Run(t, model, inputs, func(p nn.Params, in []*Node, out map[string]*Node) {
 				out["out"] = c.Forward(p, in[0], in[1], in[2], nil)
-				if g.Has("out_t499.5") {
-					fractional := AddScalar(ZerosLike(in[1]), 499.5)
-					out["out_t499.5"] = c.Forward(p, in[0], fractional, in[2], nil)
+				for _, key := range g.Keys() { // out_t499.5 is at one timestep for all
+					if text, ok := strings.CutPrefix(key, "out_t"); ok {
+						timestep, err := strconv.ParseFloat(text, 64)
+						if err != nil {
+							t.Fatalf("%s: %v", key, err)
+						}
+						out[key] = c.Forward(p, in[0], AddScalar(ZerosLike(in[1]), timestep), in[2], nil)
+					}
 				}
 			})
 			for key, x := range got {
