@@ -25,6 +25,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+
+	"limner/xla"
 )
 
 func main() {
@@ -33,6 +35,7 @@ func main() {
 	args := os.Args[1:]
 	var err error
 	if len(args) == 2 && args[0] == workerArg {
+		xla.UseHugePages() // as limner itself does
 		err = work(ctx, args[1], os.Stdin, os.Stdout)
 	} else {
 		err = bench(ctx, args, os.Stdout)

@@ -52,6 +52,13 @@ func (o Options) Validate() error {
 	return errors.Join(errs...)
 }
 
+// circles are the dataset, and behind it the cases that training never sees.
+func (o Options) circles() data.Circles {
+	c := data.DefaultCircles()
+	c.Count, c.Size, c.Seed = o.Images, Size, o.Seed
+	return c
+}
+
 // Report is what the demo measured, as report.json has it.
 type Report struct {
 	IoUWith     float64            `json:"iou_with"`     // mean intersection over union of the drawn disc with the asked one
@@ -90,8 +97,7 @@ func Do(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*Report, error
 		report.Seconds[key] = time.Since(begin).Seconds()
 		return err
 	}
-	circles := data.DefaultCircles()
-	circles.Count, circles.Size, circles.Seed = o.Images, Size, o.Seed
+	circles := o.circles()
 	base := filepath.Join(o.OutputDir, baseName)
 	err := phase("dataset", "drawing the dataset", func() error {
 		if err := UnpackBase(base); err != nil {

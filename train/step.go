@@ -65,16 +65,19 @@ func (s *stepper) build(g *Graph, state, inputs []*Node) (next, outputs []*Node)
 	params, m, v := state[:n], state[n:2*n], state[2*n:3*n]
 	batch := inputs[frozen : frozen+len(o.Batch)]
 	rates, draw := inputs[frozen+len(o.Batch)], Draws{seed: inputs[len(inputs)-2], step: inputs[len(inputs)-1]}
-	rate := func(i int) *Node { return Reshape(Slice(rates, AxisElem(i))) }
+	var rate [rateCount]*Node
+	for i := range rate {
+		rate[i] = Reshape(Slice(rates, AxisElem(i)))
+	}
 
 	loss := o.Loss(nn.Bind(o.Trainable, params), nn.Bind(o.Frozen, inputs[:frozen]), batch, draw)
 	grads, norm := s.optimizer.clip(Gradient(loss, params...))
 	next = make([]*Node, len(state))
 	for i, grad := range grads {
-		next[i], next[n+i], next[2*n+i] = s.optimizer.update(params[i], m[i], v[i], grad, rate(0), rate(1), rate(2))
+		next[i], next[n+i], next[2*n+i] = s.optimizer.update(params[i], m[i], v[i], grad, rate[0], rate[1], rate[2])
 		if s.ema {
 			average := state[3*n+i]
-			next[3*n+i] = Add(next[i], Mul(rate(3), Sub(average, next[i])))
+			next[3*n+i] = Add(next[i], Mul(rate[3], Sub(average, next[i])))
 		}
 	}
 	return next, []*Node{loss, norm}

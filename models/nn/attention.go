@@ -21,13 +21,11 @@ func ScaledDotProduct(q, k, v *Node, heads int, mask *Node) *Node {
 	if mask != nil {
 		scores = Add(scores, mask)
 	}
-	weights := ConvertDType(softmax(scores), v.DType())
-	out := DotGeneral(weights, []int{3}, []int{0, 1}, v, []int{1}, []int{0, 2}) // [batch, heads, queries, channels/heads]
+	// Softmax, with its division after the product with v: there it is channels/keys as much work. The maximum only
+	// guards against overflow, so no gradient flows through it.
+	e := Exp(Sub(scores, StopGradient(ReduceAndKeep(scores, ReduceMax, -1))))
+	sum := ReduceAndKeep(e, ReduceSum, -1)                                                         // [batch, heads, queries, 1]
+	out := DotGeneral(ConvertDType(e, v.DType()), []int{3}, []int{0, 1}, v, []int{1}, []int{0, 2}) // [batch, heads, queries, channels/heads]
+	out = Div(out, ConvertDType(sum, v.DType()))
 	return Reshape(TransposeAllDims(out, 0, 2, 1, 3), batch, queries, channels)
-}
-
-// softmax over the last axis. The maximum only guards against overflow, so no gradient flows through it.
-func softmax(x *Node) *Node {
-	e := Exp(Sub(x, StopGradient(ReduceAndKeep(x, ReduceMax, -1))))
-	return Div(e, ReduceAndKeep(e, ReduceSum, -1))
 }

@@ -1,0 +1,103 @@
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"image/png"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"limner/internal/parity"
+	"limner/models/diffusers"
+	"limner/train"
+)
+
+func quiet() Hooks {
+	return Hooks{Phase: func(string) {}, Step: func(train.Progress) {}, Count: func(int, int) {}, Log: io.Discard}
+}
+
+// The whole demo at its smallest: what it measures means nothing, what it writes is all there.
+func TestDemo(t *testing.T) {
+	b := parity.Backend(t)
+	o := DefaultOptions()
+	o.OutputDir = filepath.Join(t.TempDir(), "demo")
+	o.Images, o.Steps, o.Batch, o.Cases, o.NumInferenceSteps = 8, 2, 2, 3, 2
+	report, err := Do(context.Background(), b, o, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(o.OutputDir, reportName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"iou_with", "iou_without", "colour_match", "seconds"} {
+		if _, ok := fields[key]; !ok {
+			t.Errorf("report.json lacks %s", key)
+		}
+	}
+	for _, name := range []string{gridName, lossName} {
+		f, err := os.Open(filepath.Join(o.OutputDir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := png.Decode(f); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		f.Close()
+	}
+	if _, _, err := diffusers.OpenControlNet(filepath.Join(o.OutputDir, controlName)); err != nil {
+		t.Error(err)
+	}
+	if text := report.Text(o.OutputDir); !strings.Contains(text, "3 pictures of circles") {
+		t.Errorf("the closing text lacks the number of cases:\n%s", text)
+	}
+
+	// A finished demo makes room for another; anything else in the folder does not.
+	if err := prepareFolder(o.OutputDir); err != nil {
+		t.Fatal(err)
+	}
+	if entries, _ := os.ReadDir(o.OutputDir); len(entries) != 0 {
+		t.Errorf("%d things are left of a finished demo", len(entries))
+	}
+	if err := os.WriteFile(filepath.Join(o.OutputDir, "thesis.tex"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Do(context.Background(), b, o, quiet()); err == nil || !strings.Contains(err.Error(), "thesis.tex") {
+		t.Errorf("a folder of others: got %v", err)
+	}
+}
+
+func TestShippedBase(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "base")
+	for range 2 { // the second time it is there
+		if err := UnpackBase(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	model, err := diffusers.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := model.Load(diffusers.UNet, diffusers.VAE, diffusers.TextEncoder); err != nil {
+		t.Fatal(err)
+	}
+	circle := unseen(DefaultOptions().circles(), 1)[0]
+	if ids, truncated := model.Tokenizer.EncodePadded(circle.Caption()); truncated || len(ids) != maxTokens {
+		t.Errorf("%q makes %d tokens (truncated: %v)", circle.Caption(), len(ids), truncated)
+	}
+	var record Record
+	raw, err := os.ReadFile(filepath.Join(dir, "training.json"))
+	if err == nil {
+		err = json.Unmarshal(raw, &record)
+	}
+	if err != nil || record.Options != DefaultBaseOptions() {
+		t.Errorf("training.json: got %+v, want the default options (%v)", record.Options, err)
+	}
+}
