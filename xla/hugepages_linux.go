@@ -7,9 +7,10 @@ import (
 	"syscall"
 )
 
-// UseHugePages is for the start of a program: it starts the process again with the C library's allocator on huge pages, where the kernel has them. XLA takes its
-// temporaries anew in every step; on small pages a third of a step's time goes into faults. The allocator reads the setting
-// only when a process starts. Where anything fails, the process goes on as it is.
+// UseHugePages is for the start of a program: it starts the process again with the C library's allocator on huge pages,
+// where the kernel has them. XLA takes its temporaries anew in every step; on small pages a third of a step's time goes
+// into faults. The allocator reads the setting only when a process starts. Where anything fails, the process goes on as
+// it is.
 func UseHugePages() {
 	const name, setting = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
 	tunables := os.Getenv(name)
