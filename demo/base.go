@@ -45,19 +45,22 @@ type BaseOptions struct {
 	VAEBatch  int    `json:"vae_batch"`
 	UNetSteps int    `json:"unet_steps"`
 	UNetBatch int    `json:"unet_batch"`
+	// DecoderSteps of VAEBatch images, last, refine the VAE's decoder for the latents that it is given by then.
+	DecoderSteps int `json:"decoder_steps"`
 }
 
 // DefaultBaseOptions made the base model that is shipped.
 func DefaultBaseOptions() BaseOptions {
-	return BaseOptions{Seed: 1, Images: 8000, VAESteps: 1500, VAEBatch: 16, UNetSteps: 2500, UNetBatch: 32}
+	return BaseOptions{Seed: 1, Images: 8000, VAESteps: 1500, VAEBatch: 16, UNetSteps: 2500, UNetBatch: 32, DecoderSteps: 1600}
 }
 
 // Record is how a base model was trained, as training.json in its folder has it.
 type Record struct {
 	Options     BaseOptions        `json:"options"`
 	Dataset     string             `json:"dataset"`
-	VAELoss     float64            `json:"vae_loss"`  // mean of the last hundred steps: absolute error in [-1, 1], plus the weighted divergence
-	UNetLoss    float64            `json:"unet_loss"` // mean of the last hundred steps: squared error of v
+	VAELoss     float64            `json:"vae_loss"`     // mean of the last hundred steps: absolute error in [-1, 1], plus the weighted divergence
+	UNetLoss    float64            `json:"unet_loss"`    // mean of the last hundred steps: squared error of v
+	DecoderLoss float64            `json:"decoder_loss"` // mean of the last hundred steps: absolute error in [-1, 1]
 	LatentScale float64            `json:"scaling_factor"`
 	Seconds     map[string]float64 `json:"seconds"`
 	Parameters  map[string]int     `json:"parameters"`
@@ -105,7 +108,7 @@ func trainTokenizer(circles data.Circles) (*clip.Tokenizer, error) {
 	return clip.TrainTokenizer(captions, 200, maxTokens)
 }
 
-// TrainBase trains the base model from nothing: tokenizer, VAE, then UNet with text encoder. Each part goes on where an
+// TrainBase trains the base model from nothing: tokenizer, VAE, UNet with text encoder, then the VAE's decoder again. Each part goes on where an
 // interrupted call with the same options left it.
 func TrainBase(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks) error {
 	circles := data.DefaultCircles()
@@ -133,7 +136,7 @@ func TrainBase(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks) erro
 	}
 
 	start := time.Now()
-	values, vaeLoss, err := trainVAE(ctx, b, o, h, model, blank, dataset)
+	values, vaeLoss, err := trainVAE(ctx, b, o.options("vae", o.VAEBatch, o.VAESteps), h, model, blank, dataset)
 	if err != nil {
 		return err
 	}
@@ -153,7 +156,14 @@ func TrainBase(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks) erro
 		return err
 	}
 	record.Seconds["unet"], record.UNetLoss = time.Since(start).Seconds(), unetLoss
-	return publishBase(o, record)
+
+	start = time.Now()
+	refined, decoderLoss, err := refineDecoder(ctx, b, o, h, model, dataset)
+	if err != nil {
+		return err
+	}
+	record.Seconds["decoder"], record.DecoderLoss = time.Since(start).Seconds(), decoderLoss
+	return publishBase(o, record, refined)
 }
 
 func initial(p *diffusers.Pipeline, seed uint64) nn.Values {
@@ -186,11 +196,23 @@ func recipe(h Hooks, model, dataset string) train.Recipe {
 	}
 }
 
-func trainVAE(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks, model *diffusers.Pipeline, blank, dataset string) (nn.Values, float64, error) {
+func trainVAE(ctx context.Context, b *xla.Backend, options train.Options, h Hooks, model *diffusers.Pipeline, blank, dataset string) (nn.Values, float64, error) {
 	h.Phase("training the VAE")
 	r := recipe(h, blank, dataset)
 	r.KLWeight = 1e-6
-	options := o.options("vae", o.VAEBatch, o.VAESteps)
+	return runVAE(ctx, b, options, r, model)
+}
+
+// refineDecoder goes on with the VAE's decoder on the finished model.
+func refineDecoder(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks, model *diffusers.Pipeline, dataset string) (nn.Values, float64, error) {
+	h.Phase("refining the decoder")
+	r := recipe(h, filepath.Join(o.OutputDir, "unet"), dataset)
+	r.FromScratch, r.DecoderOnly = false, true
+	return runVAE(ctx, b, o.options("decoder", o.VAEBatch, o.DecoderSteps), r, model)
+}
+
+// runVAE trains what the recipe says and returns the VAE and its final loss.
+func runVAE(ctx context.Context, b *xla.Backend, options train.Options, r train.Recipe, model *diffusers.Pipeline) (nn.Values, float64, error) {
 	run, err := train.NewAutoencoder(ctx, b, options, r)
 	if err != nil {
 		return nil, 0, err
@@ -268,7 +290,7 @@ func latentScale(ctx context.Context, b *xla.Backend, model *diffusers.Pipeline,
 }
 
 // publishBase writes the finished model to the folder base, with half-precision weights, and the record of its training.
-func publishBase(o BaseOptions, record Record) error {
+func publishBase(o BaseOptions, record Record, decoder nn.Values) error {
 	trained := filepath.Join(o.OutputDir, "unet")
 	model, err := diffusers.Open(trained)
 	if err != nil {
@@ -279,7 +301,7 @@ func publishBase(o BaseOptions, record Record) error {
 		return err
 	}
 	dir := filepath.Join(o.OutputDir, "base")
-	if err := model.Save(dir, values, "F16"); err != nil {
+	if err := model.Save(dir, nn.Merge(values, decoder), "F16"); err != nil {
 		return err
 	}
 	return checkpoint.WriteJSON(filepath.Join(dir, "training.json"), record)

@@ -34,7 +34,7 @@ type Options struct {
 // DefaultOptions take some minutes on two cores.
 func DefaultOptions() Options {
 	return Options{
-		Seed: 7, Images: 3000, Steps: 400, Batch: 32, LearningRate: 1e-3, Cases: 64, NumInferenceSteps: 16, GuidanceScale: 2,
+		Seed: 7, Images: 3000, Steps: 800, Batch: 16, LearningRate: 2e-3, Cases: 64, NumInferenceSteps: 16, GuidanceScale: 2,
 	}
 }
 

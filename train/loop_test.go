@@ -70,6 +70,12 @@ func newWithTextEncoder(ctx context.Context, b *xla.Backend, o Options, r Recipe
 	return NewTextToImage(ctx, b, o, r)
 }
 
+// newDecoder trains the VAE's decoder only.
+func newDecoder(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
+	r.DecoderOnly = true
+	return NewAutoencoder(ctx, b, o, r)
+}
+
 type prepare func(context.Context, *xla.Backend, Options, Recipe) (*Run, error)
 
 // smallRun is a run of six steps of four images, twice to a checkpoint.
@@ -120,7 +126,7 @@ func files(t *testing.T, dir string) map[string]string {
 
 func TestResumeToTheSameBits(t *testing.T) {
 	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
-	for name, prepare := range map[string]prepare{"controlnet": NewControlNet, "text-to-image": newWithTextEncoder, "vae": NewAutoencoder} {
+	for name, prepare := range map[string]prepare{"controlnet": NewControlNet, "text-to-image": newWithTextEncoder, "vae": NewAutoencoder, "decoder": newDecoder} {
 		t.Run(name, func(t *testing.T) {
 			o, r, _ := smallRun(t, model, dataset)
 			if err := do(t, context.Background(), b, prepare, o, r); err != nil {

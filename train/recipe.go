@@ -28,6 +28,7 @@ type Recipe struct {
 	FromScratch       bool         // start the trained networks from random weights
 	TrainTextEncoder  bool         // with the UNet
 	KLWeight          float64      // of a VAE's loss
+	DecoderOnly       bool         // train the VAE's decoder and leave the latents as they are
 	Compute           dtypes.DType // of activations: Float32 or BFloat16
 	Log               io.Writer    // hears what a person may want to know; nil: silence
 	OnStep            func(Progress)
@@ -135,16 +136,17 @@ func NewAutoencoder(_ context.Context, b *xla.Backend, o Options, r Recipe) (*Ru
 	if err != nil {
 		return nil, err
 	}
-	objective := Autoencoder{VAE: model.VAE, KLWeight: r.KLWeight, Batch: o.Batch, Resolution: r.Resolution}.Objective()
+	objective := Autoencoder{VAE: model.VAE, KLWeight: r.KLWeight, Decoder: r.DecoderOnly, Batch: o.Batch, Resolution: r.Resolution}.Objective()
 	return &Run{
 		Options: o, Backend: b, Objective: objective, Components: []Component{{diffusers.VAE, model.VAE}},
-		Trainable: values, Dataset: dataset, OnStep: r.OnStep, Log: r.Log,
+		Trainable: values, Frozen: values, Dataset: dataset, OnStep: r.OnStep, Log: r.Log,
 		Feed: func(batch *data.Batch) ([]*xla.Array, error) {
 			a, err := xla.Put(b, batch.Pixels, xla.Batch, o.Batch, r.Resolution, r.Resolution, model.VAE.InChannels)
 			return []*xla.Array{a}, err
 		},
 		Finish: func(trained nn.Values) error {
-			return diffusers.SaveComponent(o.OutputDir, diffusers.VAE, model.VAE, objective.Trainable, trained, "F32")
+			tree := model.VAE.Tree().Under(diffusers.VAE)
+			return diffusers.SaveComponent(o.OutputDir, diffusers.VAE, model.VAE, tree, nn.Merge(values, trained), "F32")
 		},
 	}, nil
 }

@@ -57,16 +57,17 @@ func demoDefaults() map[string]string {
 	return map[string]string{
 		"demo_steps": text(o.Steps), "demo_batch": text(o.Batch), "demo_rate": text(o.LearningRate), "demo_images": text(o.Images),
 		"demo_cases": text(o.Cases), "demo_inference": text(o.NumInferenceSteps), "demo_guidance": text(o.GuidanceScale), "demo_seed": text(o.Seed),
-		"base_images": text(base.Images), "base_vae_steps": text(base.VAESteps), "base_unet_steps": text(base.UNetSteps), "base_seed": text(base.Seed),
+		"base_images": text(base.Images), "base_vae_steps": text(base.VAESteps), "base_unet_steps": text(base.UNetSteps), "base_decoder_steps": text(base.DecoderSteps), "base_seed": text(base.Seed),
 	}
 }
 
 type baseCmd struct {
-	OutputDir string `required:"" placeholder:"DIR" help:"Folder for the dataset, the runs and, in DIR/base, the model."`
-	Images    int    `default:"${base_images}" help:"Pictures in the dataset."`
-	VAESteps  int    `name:"vae-steps" default:"${base_vae_steps}" help:"Steps of the VAE's training."`
-	UNetSteps int    `name:"unet-steps" default:"${base_unet_steps}" help:"Steps of the UNet's training."`
-	Seed      uint64 `default:"${base_seed}" help:"Of everything random."`
+	OutputDir    string `required:"" placeholder:"DIR" help:"Folder for the dataset, the runs and, in DIR/base, the model."`
+	Images       int    `default:"${base_images}" help:"Pictures in the dataset."`
+	VAESteps     int    `name:"vae-steps" default:"${base_vae_steps}" help:"Steps of the VAE's training."`
+	UNetSteps    int    `name:"unet-steps" default:"${base_unet_steps}" help:"Steps of the UNet's training."`
+	DecoderSteps int    `default:"${base_decoder_steps}" help:"Steps that refine the VAE's decoder at the end."`
+	Seed         uint64 `default:"${base_seed}" help:"Of everything random."`
 	backendFlags
 }
 
@@ -85,7 +86,7 @@ func (c baseCmd) Run(ctx context.Context) error {
 	}
 	defer b.Close()
 	o := demo.DefaultBaseOptions()
-	o.OutputDir, o.Images, o.VAESteps, o.UNetSteps, o.Seed = c.OutputDir, c.Images, c.VAESteps, c.UNetSteps, c.Seed
+	o.OutputDir, o.Images, o.VAESteps, o.UNetSteps, o.DecoderSteps, o.Seed = c.OutputDir, c.Images, c.VAESteps, c.UNetSteps, c.DecoderSteps, c.Seed
 	hooks, done := jobHooks()
 	if err := errors.Join(demo.TrainBase(ctx, b, o, hooks), done()); err != nil {
 		return err

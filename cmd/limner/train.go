@@ -115,7 +115,8 @@ func (c trainTextToImageCmd) Run(ctx context.Context) error {
 
 type trainVAECmd struct {
 	trainFlags
-	KLWeight float64 `name:"kl-weight" default:"1e-6" help:"Weight of the posterior's divergence from a standard normal."`
+	TrainDecoderOnly bool    `help:"Train the decoder and leave the latents, and so the UNet, as they are."`
+	KLWeight         float64 `name:"kl-weight" default:"1e-6" help:"Weight of the posterior's divergence from a standard normal."`
 }
 
 // Help shows one working example.
@@ -128,7 +129,7 @@ The result is a VAE in diffusers' layout in the output folder.`
 
 func (c trainVAECmd) Run(ctx context.Context) error {
 	return c.run(ctx, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
-		r.KLWeight = c.KLWeight
+		r.KLWeight, r.DecoderOnly = c.KLWeight, c.TrainDecoderOnly
 		return train.NewAutoencoder(ctx, b, o, r)
 	})
 }
