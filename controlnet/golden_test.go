@@ -2,7 +2,6 @@ package controlnet_test
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,21 +19,8 @@ import (
 
 func load(t *testing.T) (controlnet.Config, unet.Config, parity.Model) {
 	t.Helper()
-	read := func(component string) []byte {
-		raw, err := os.ReadFile(golden.Path(t, "sd15-tiny", component, "config.json"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return raw
-	}
-	u, err := unet.ParseConfig(read("unet"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := controlnet.ParseConfig(read("controlnet"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := parity.Config(t, unet.ParseConfig, "sd15-tiny", "unet", "config.json")
+	c := parity.Config(t, controlnet.ParseConfig, "sd15-tiny", "controlnet", "config.json")
 	control, base := parity.Load(t, c.Tree(), "sd15-tiny", "controlnet"), parity.Load(t, u.Tree(), "sd15-tiny", "unet")
 	both := parity.Model{
 		Tree:   append(control.Tree.Under("controlnet"), base.Tree.Under("unet")...),

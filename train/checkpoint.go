@@ -78,7 +78,7 @@ type manifestFile struct {
 // saveCheckpoint writes a checkpoint of values, whose keys are "group.component.key", and returns its folder.
 func saveCheckpoint(outputDir string, tree nn.Tree, components []Component, values nn.Values, state State) (string, error) {
 	final := filepath.Join(outputDir, checkpointPrefix+strconv.Itoa(state.Step))
-	aside, err := os.MkdirTemp(outputDir, ".writing-"+checkpointPrefix)
+	aside, err := os.MkdirTemp(outputDir, asidePrefix+checkpointPrefix)
 	if err != nil {
 		return "", fmt.Errorf("save checkpoint: %w", err)
 	}

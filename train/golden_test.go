@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os"
 	"sort"
 	"strings"
 	"testing"
@@ -22,31 +21,18 @@ import (
 	"limner/xla"
 )
 
-func readConfig[C any](t *testing.T, parse func([]byte) (C, error), parts ...string) C {
-	t.Helper()
-	raw, err := os.ReadFile(golden.Path(t, parts...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := parse(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 // tinyDiffusion is the loss on the goldens' model, and the parameters of its networks.
 func tinyDiffusion(t *testing.T, withControlNet bool) (Diffusion, parity.Model) {
 	t.Helper()
 	d := Diffusion{Networks: Networks{
-		UNet:    readConfig(t, unet.ParseConfig, "sd15-tiny", "unet", "config.json"),
-		Noise:   readConfig(t, noise.ParseConfig, "sd15-tiny", "scheduler", "scheduler_config.json"),
+		UNet:    parity.Config(t, unet.ParseConfig, "sd15-tiny", "unet", "config.json"),
+		Noise:   parity.Config(t, noise.ParseConfig, "sd15-tiny", "scheduler", "scheduler_config.json"),
 		Compute: dtypes.Float32,
 	}}
 	base := parity.Load(t, d.UNet.Tree(), "sd15-tiny", "unet")
 	model := parity.Model{Tree: base.Tree.Under("unet"), Values: base.Values.Under("unet")}
 	if withControlNet {
-		c := readConfig(t, controlnet.ParseConfig, "sd15-tiny", "controlnet", "config.json")
+		c := parity.Config(t, controlnet.ParseConfig, "sd15-tiny", "controlnet", "config.json")
 		d.ControlNet = &c
 		control := parity.Load(t, c.Tree(), "sd15-tiny", "controlnet")
 		model.Tree = append(model.Tree, control.Tree.Under("controlnet")...)

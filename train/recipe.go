@@ -156,6 +156,9 @@ func (r Recipe) open(o Options, b *xla.Backend) (*diffusers.Pipeline, error) {
 	if err := errors.Join(r.Validate(), o.Validate()); err != nil {
 		return nil, err
 	}
+	if err := checkOutput(o); err != nil {
+		return nil, err // before anything takes long
+	}
 	if o.Batch%b.Devices() != 0 {
 		return nil, fmt.Errorf("batch %d does not divide over %d devices: use a multiple of %d", o.Batch, b.Devices(), b.Devices())
 	}

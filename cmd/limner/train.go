@@ -155,7 +155,7 @@ func (f trainFlags) run(ctx context.Context, prepare func(context.Context, *xla.
 		return err
 	}
 	defer run.Close()
-	fmt.Fprintf(os.Stderr, "%d images a step: %d on each of %d devices\n", o.Batch, o.Batch/b.Devices(), b.Devices())
+	fmt.Fprintf(os.Stderr, "global batch %d, per-device batch %d, devices %d\n", o.Batch, o.Batch/b.Devices(), b.Devices())
 	if err := errors.Join(run.Do(ctx), steps.Close()); err != nil {
 		return err
 	}

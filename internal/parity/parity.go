@@ -113,6 +113,20 @@ func Backend(t testing.TB) *xla.Backend {
 	return b
 }
 
+// Config reads and parses a config.json among the goldens.
+func Config[C any](t testing.TB, parse func([]byte) (C, error), parts ...string) C {
+	t.Helper()
+	raw, err := os.ReadFile(golden.Path(t, parts...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // Model is a network's parameters from a diffusers folder among the goldens.
 type Model struct {
 	Tree   nn.Tree

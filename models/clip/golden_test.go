@@ -2,13 +2,11 @@ package clip_test
 
 import (
 	"fmt"
-	"os"
 	"testing"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
-	"limner/internal/golden"
 	"limner/internal/parity"
 	"limner/models/clip"
 	"limner/models/nn"
@@ -16,14 +14,7 @@ import (
 
 func loadTextEncoder(t *testing.T) (clip.Config, parity.Model) {
 	t.Helper()
-	raw, err := os.ReadFile(golden.Path(t, "sd15-tiny", "text_encoder", "config.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := clip.ParseConfig(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := parity.Config(t, clip.ParseConfig, "sd15-tiny", "text_encoder", "config.json")
 	return c, parity.Load(t, c.Tree(), "sd15-tiny", "text_encoder")
 }
 

@@ -2,13 +2,11 @@ package noise_test
 
 import (
 	"math"
-	"os"
 	"testing"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
-	"limner/internal/golden"
 	"limner/internal/parity"
 	"limner/models/nn"
 	"limner/models/noise"
@@ -16,14 +14,7 @@ import (
 
 // x_t and v are rotations of (x₀, ε): from both, the clean sample comes back.
 func TestTargetsInvert(t *testing.T) {
-	raw, err := os.ReadFile(golden.Path(t, "sd15-tiny", "scheduler", "scheduler_config.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := noise.ParseConfig(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := parity.Config(t, noise.ParseConfig, "sd15-tiny", "scheduler", "scheduler_config.json")
 	x0 := parity.Tensor{Data: []float32{1, -2, 3, 0.5}, Shape: []int{2, 2}}
 	epsilon := parity.Tensor{Data: []float32{-0.3, 1.2, 0.1, -2}, Shape: []int{2, 2}}
 	timesteps := []int{20, 981}

@@ -1,7 +1,6 @@
 package unet_test
 
 import (
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,14 +16,7 @@ import (
 
 func loadUNet(t *testing.T) (unet.Config, parity.Model) {
 	t.Helper()
-	raw, err := os.ReadFile(golden.Path(t, "sd15-tiny", "unet", "config.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := unet.ParseConfig(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := parity.Config(t, unet.ParseConfig, "sd15-tiny", "unet", "config.json")
 	return c, parity.Load(t, c.Tree(), "sd15-tiny", "unet")
 }
 

@@ -8,7 +8,6 @@ import (
 
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
-	"limner/internal/golden"
 	"limner/internal/parity"
 	"limner/models/nn"
 	"limner/models/vae"
@@ -16,14 +15,7 @@ import (
 
 func load(t *testing.T) (vae.Config, parity.Model) {
 	t.Helper()
-	raw, err := os.ReadFile(golden.Path(t, "sd15-tiny", "vae", "config.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := vae.ParseConfig(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := parity.Config(t, vae.ParseConfig, "sd15-tiny", "vae", "config.json")
 	return c, parity.Load(t, c.Tree(), "sd15-tiny", "vae")
 }
 
