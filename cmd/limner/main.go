@@ -39,7 +39,7 @@ New here? "limner demo" shows all of it in some minutes. Flags may be written wi
 const (
 	exitUsage       = 2
 	exitInterrupted = 75 // stopped early with everything saved: run again to go on
-	exitConfig      = 78 // a model cannot be used
+	exitConfig      = 78 // a model or a dataset cannot be used as asked
 )
 
 // usageError is a mistake in the command line that only the command itself could see.
@@ -47,7 +47,7 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// configError is a model folder that cannot be used.
+// configError is a model or a dataset that cannot be used as asked.
 type configError struct{ error }
 
 func (e configError) Unwrap() error { return e.error }

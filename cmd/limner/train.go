@@ -146,13 +146,16 @@ func (f trainFlags) run(ctx context.Context, prepare func(context.Context, *xla.
 	}
 	defer b.Close()
 	o, r := f.options(b.Devices()), f.recipe()
+	if err := errors.Join(o.Validate(), r.Validate()); err != nil {
+		return usageError{err}
+	}
 	steps := newProgress(os.Stderr, "training")
 	cached := newProgress(os.Stderr, "encoding images")
 	r.OnStep = func(p train.Progress) { steps.Step(p.Step, p.Steps, stepFields(p)) }
 	r.OnEncode = func(done, total int) { cached.Step(done, total, "") }
 	run, err := prepare(ctx, b, o, r)
 	if err != nil {
-		return err
+		return configError{err} // the model, the dataset and the flags do not fit each other
 	}
 	defer run.Close()
 	fmt.Fprintf(os.Stderr, "global batch %d, per-device batch %d, devices %d\n", o.Batch, o.Batch/b.Devices(), b.Devices())
