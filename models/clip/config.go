@@ -53,12 +53,14 @@ func ParseConfig(raw []byte) (Config, error) {
 // Validate reports every field whose value cannot be built.
 func (c Config) Validate() error {
 	var errs []error
-	for name, value := range map[string]int{"vocab_size": c.VocabSize, "hidden_size": c.HiddenSize, "intermediate_size": c.IntermediateSize,
-		"num_hidden_layers": c.NumHiddenLayers, "num_attention_heads": c.NumAttentionHeads, "max_position_embeddings": c.MaxPositionEmbeddings} {
-		if value < 1 {
-			errs = append(errs, fmt.Errorf("%s: got %d, want at least 1", name, value))
-		}
-	}
+	errs = append(errs, nn.AtLeastOne(
+		nn.Count{Field: "vocab_size", Value: c.VocabSize},
+		nn.Count{Field: "hidden_size", Value: c.HiddenSize},
+		nn.Count{Field: "intermediate_size", Value: c.IntermediateSize},
+		nn.Count{Field: "num_hidden_layers", Value: c.NumHiddenLayers},
+		nn.Count{Field: "num_attention_heads", Value: c.NumAttentionHeads},
+		nn.Count{Field: "max_position_embeddings", Value: c.MaxPositionEmbeddings},
+	)...)
 	if c.NumAttentionHeads > 0 && c.HiddenSize%c.NumAttentionHeads != 0 {
 		errs = append(errs, fmt.Errorf("num_attention_heads: %d channels do not divide over %d heads", c.HiddenSize, c.NumAttentionHeads))
 	}

@@ -50,3 +50,20 @@ func DecodeConfig(raw []byte, v any, fixed Fixed, ignored ...string) error {
 	}
 	return json.Unmarshal(raw, v)
 }
+
+// Count is a field of a config that says how many of something there are.
+type Count struct {
+	Field string
+	Value int
+}
+
+// AtLeastOne reports every count below 1, in order.
+func AtLeastOne(counts ...Count) []error {
+	var errs []error
+	for _, c := range counts {
+		if c.Value < 1 {
+			errs = append(errs, fmt.Errorf("%s: got %d, want at least 1", c.Field, c.Value))
+		}
+	}
+	return errs
+}

@@ -120,12 +120,13 @@ func ValidateEncoder(c Config) error {
 			bad("down_block_types: got %q, supported: CrossAttnDownBlock2D, DownBlock2D", t)
 		}
 	}
-	for name, value := range map[string]int{"in_channels": c.InChannels, "layers_per_block": c.LayersPerBlock,
-		"cross_attention_dim": c.CrossAttentionDim, "norm_num_groups": c.NormNumGroups, "block_out_channels": slices.Min(c.BlockOutChannels)} {
-		if value < 1 {
-			bad("%s: got %d, want at least 1", name, value)
-		}
-	}
+	errs = append(errs, nn.AtLeastOne(
+		nn.Count{Field: "in_channels", Value: c.InChannels},
+		nn.Count{Field: "layers_per_block", Value: c.LayersPerBlock},
+		nn.Count{Field: "cross_attention_dim", Value: c.CrossAttentionDim},
+		nn.Count{Field: "norm_num_groups", Value: c.NormNumGroups},
+		nn.Count{Field: "block_out_channels", Value: slices.Min(c.BlockOutChannels)},
+	)...)
 	if len(c.AttentionHeadDim) != 1 && len(c.AttentionHeadDim) != levels {
 		bad("attention_head_dim: %d entries for %d block_out_channels", len(c.AttentionHeadDim), levels)
 	}

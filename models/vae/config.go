@@ -74,12 +74,13 @@ func (c Config) Validate() error {
 			bad("up_block_types: got %q, supported: UpDecoderBlock2D", t)
 		}
 	}
-	for name, value := range map[string]int{"in_channels": c.InChannels, "out_channels": c.OutChannels, "layers_per_block": c.LayersPerBlock,
-		"latent_channels": c.LatentChannels, "norm_num_groups": c.NormNumGroups} {
-		if value < 1 {
-			bad("%s: got %d, want at least 1", name, value)
-		}
-	}
+	errs = append(errs, nn.AtLeastOne(
+		nn.Count{Field: "in_channels", Value: c.InChannels},
+		nn.Count{Field: "out_channels", Value: c.OutChannels},
+		nn.Count{Field: "layers_per_block", Value: c.LayersPerBlock},
+		nn.Count{Field: "latent_channels", Value: c.LatentChannels},
+		nn.Count{Field: "norm_num_groups", Value: c.NormNumGroups},
+	)...)
 	for _, channels := range c.BlockOutChannels {
 		if channels < 1 || c.NormNumGroups > 0 && channels%c.NormNumGroups != 0 {
 			bad("block_out_channels: %d does not divide into norm_num_groups %d", channels, c.NormNumGroups)
