@@ -82,7 +82,7 @@ func (r *Run) Do(ctx context.Context) error {
 	if state.EMA {
 		group = "ema"
 	}
-	return r.Finish(values.Within(group))
+	return errors.Join(s.free(), r.Finish(values.Within(group)))
 }
 
 func (r *Run) logf(format string, args ...any) {
@@ -216,7 +216,11 @@ func (r *Run) interrupted(s *stepper, state State, saved int) error {
 			return err
 		}
 	}
-	return fmt.Errorf("%w at step %d, all saved in %s: go on with --resume_from_checkpoint latest", ErrInterrupted, state.Step, r.Options.OutputDir)
+	how := "go on with --resume_from_checkpoint latest"
+	if r.Options.ResumeFromCheckpoint == "latest" {
+		how = "the same command goes on from there"
+	}
+	return fmt.Errorf("%w at step %d, all saved in %s: %s", ErrInterrupted, state.Step, r.Options.OutputDir, how)
 }
 
 // reportRows names the rows that could not be used.

@@ -145,8 +145,8 @@ func TestResumeToTheSameBits(t *testing.T) {
 					cancel()
 				}
 			}
-			if err := do(t, ctx, b, prepare, o, r); !errors.Is(err, ErrInterrupted) {
-				t.Fatalf("got %v, want ErrInterrupted", err)
+			if err := do(t, ctx, b, prepare, o, r); !errors.Is(err, ErrInterrupted) || !strings.Contains(err.Error(), "--resume_from_checkpoint latest") {
+				t.Fatalf("got %v, want ErrInterrupted and how to go on", err)
 			}
 			r.OnStep, o.ResumeFromCheckpoint = nil, "latest"
 			if err := do(t, context.Background(), b, prepare, o, r); err != nil {

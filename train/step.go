@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	"github.com/gomlx/gomlx/pkg/core/dtypes/bfloat16"
@@ -136,6 +137,16 @@ func (s *stepper) restore(values nn.Values) error {
 				return fmt.Errorf("%s.%s: %w", group, spec.Key, err)
 			}
 			s.state = append(s.state, a)
+		}
+	}
+	return nil
+}
+
+// free releases everything that the step holds on the devices.
+func (s *stepper) free() error {
+	for _, a := range slices.Concat(s.state, s.frozen, []*xla.Array{s.seed}) {
+		if err := a.Free(); err != nil {
+			return err
 		}
 	}
 	return nil
