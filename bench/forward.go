@@ -22,7 +22,7 @@ func startForward(ctx context.Context, b *xla.Backend) (workload, error) {
 	const side, tokens = 16, 77
 	f := xla.Function{Name: "sd15_unet_forward", Build: func(_ *Graph, _, inputs []*Node) (next, outputs []*Node) {
 		n := len(tree)
-		return nil, []*Node{c.Forward(nn.Bind(tree, inputs[:n]), inputs[n], inputs[n+1], inputs[n+2], nil)}
+		return nil, []*Node{c.Forward(nn.Bind(tree, inputs[:n]), inputs[n], inputs[n+1], unet.Context{Text: inputs[n+2]}, nil)}
 	}}
 	for _, spec := range tree {
 		f.Inputs = append(f.Inputs, xla.Value{Name: spec.Key, Shape: shapes.Make(dtypes.Float32, spec.Shape...)})

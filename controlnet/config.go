@@ -5,7 +5,6 @@ package controlnet
 import (
 	"errors"
 	"fmt"
-	"maps"
 
 	"limner/models/nn"
 	"limner/models/unet"
@@ -13,19 +12,13 @@ import (
 
 // Config is the config.json of a ControlNetModel. Fields that the UNet has too mean what they mean there.
 type Config struct {
-	ClassName                        string     `json:"_class_name"`
-	InChannels                       int        `json:"in_channels"`
-	ConditioningChannels             int        `json:"conditioning_channels"`
-	ConditioningEmbeddingOutChannels []int      `json:"conditioning_embedding_out_channels"`
-	FlipSinToCos                     bool       `json:"flip_sin_to_cos"`
-	FreqShift                        float64    `json:"freq_shift"`
-	DownBlockTypes                   []string   `json:"down_block_types"`
-	BlockOutChannels                 []int      `json:"block_out_channels"`
-	LayersPerBlock                   int        `json:"layers_per_block"`
-	CrossAttentionDim                int        `json:"cross_attention_dim"`
-	AttentionHeadDim                 unet.Heads `json:"attention_head_dim"`
-	NormNumGroups                    int        `json:"norm_num_groups"`
-	NormEps                          float64    `json:"norm_eps"`
+	ClassName                        string `json:"_class_name"`
+	InChannels                       int    `json:"in_channels"`
+	ConditioningChannels             int    `json:"conditioning_channels"`
+	ConditioningEmbeddingOutChannels []int  `json:"conditioning_embedding_out_channels"`
+	ConditioningChannelOrder         string `json:"controlnet_conditioning_channel_order"` // "rgb", or "bgr" to turn images around
+	GlobalPoolConditions             bool   `json:"global_pool_conditions"`                // residuals are their own means over height and width
+	unet.Encoder
 }
 
 // FromUNet is the config of the ControlNet that goes with a UNet, with the given widths of the conditioning embedding;
@@ -36,19 +29,14 @@ func FromUNet(u unet.Config, embedding []int) Config {
 	}
 	return Config{
 		ClassName: "ControlNetModel", InChannels: u.InChannels, ConditioningChannels: 3, ConditioningEmbeddingOutChannels: embedding,
-		FlipSinToCos: u.FlipSinToCos, FreqShift: u.FreqShift, DownBlockTypes: u.DownBlockTypes, BlockOutChannels: u.BlockOutChannels,
-		LayersPerBlock: u.LayersPerBlock, CrossAttentionDim: u.CrossAttentionDim, AttentionHeadDim: u.AttentionHeadDim,
-		NormNumGroups: u.NormNumGroups, NormEps: u.NormEps,
+		ConditioningChannelOrder: "rgb", Encoder: u.Encoder,
 	}
 }
 
 // ParseConfig decodes and checks a config.json.
 func ParseConfig(raw []byte) (Config, error) {
 	c := FromUNet(unet.Default(), nil)
-	fixed := maps.Clone(unet.Fixed)
-	fixed["controlnet_conditioning_channel_order"] = []string{`"rgb"`}
-	fixed["global_pool_conditions"] = []string{"false"}
-	if err := nn.DecodeConfig(raw, &c, fixed); err != nil {
+	if err := nn.DecodeConfig(raw, &c, unet.Fixed); err != nil {
 		return Config{}, err
 	}
 	return c, c.Validate()
@@ -56,9 +44,13 @@ func ParseConfig(raw []byte) (Config, error) {
 
 // Validate reports every field whose value cannot be built.
 func (c Config) Validate() error {
-	errs := []error{unet.ValidateEncoder(c.encoder())}
-	if c.ConditioningChannels < 1 {
-		errs = append(errs, fmt.Errorf("conditioning_channels: got %d, want at least 1", c.ConditioningChannels))
+	errs := []error{c.Encoder.Validate()}
+	errs = append(errs, nn.AtLeastOne(
+		nn.Count{Field: "in_channels", Value: c.InChannels},
+		nn.Count{Field: "conditioning_channels", Value: c.ConditioningChannels},
+	)...)
+	if order := c.ConditioningChannelOrder; order != "rgb" && order != "bgr" {
+		errs = append(errs, fmt.Errorf("controlnet_conditioning_channel_order: got %q, supported: rgb, bgr", order))
 	}
 	if len(c.ConditioningEmbeddingOutChannels) == 0 {
 		errs = append(errs, errors.New("conditioning_embedding_out_channels: empty"))
@@ -71,18 +63,13 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// encoder is the UNet whose encoder the ControlNet copies.
-func (c Config) encoder() unet.Config {
-	return unet.Config{
-		InChannels: c.InChannels, FlipSinToCos: c.FlipSinToCos, FreqShift: c.FreqShift, DownBlockTypes: c.DownBlockTypes,
-		BlockOutChannels: c.BlockOutChannels, LayersPerBlock: c.LayersPerBlock, CrossAttentionDim: c.CrossAttentionDim,
-		AttentionHeadDim: c.AttentionHeadDim, NormNumGroups: c.NormNumGroups, NormEps: c.NormEps,
-	}
-}
-
-// CheckUNet says in which fields the ControlNet does not fit a UNet.
+// CheckUNet says in which fields the ControlNet does not fit a UNet. A ControlNet of 4 in_channels also serves the 9-channel
+// inpainting UNet, whose latents are the first 4.
 func (c Config) CheckUNet(u unet.Config) error {
 	want := FromUNet(u, c.ConditioningEmbeddingOutChannels)
+	if c.InChannels == u.OutChannels {
+		want.InChannels = u.OutChannels
+	}
 	var errs []error
 	differ := func(field string, got, want any) {
 		if fmt.Sprint(got) != fmt.Sprint(want) {
@@ -93,6 +80,8 @@ func (c Config) CheckUNet(u unet.Config) error {
 	differ("block_out_channels", c.BlockOutChannels, want.BlockOutChannels)
 	differ("down_block_types", c.DownBlockTypes, want.DownBlockTypes)
 	differ("layers_per_block", c.LayersPerBlock, want.LayersPerBlock)
+	differ("transformer_layers_per_block", c.TransformerLayers, want.TransformerLayers)
 	differ("cross_attention_dim", c.CrossAttentionDim, want.CrossAttentionDim)
+	differ("width of the pooled text", c.PooledDim(), want.PooledDim())
 	return errors.Join(errs...)
 }

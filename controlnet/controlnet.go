@@ -9,16 +9,15 @@ import (
 	"limner/models/unet"
 )
 
-// Forward computes the residuals for the UNet, unscaled: sample [batch, height, width, in_channels], timesteps [batch],
-// text [batch, tokens, cross_attention_dim] as for the UNet, and the conditioning image
-// [batch, 8·height, 8·width, conditioning_channels] in [0, 1], RGB. All in sample's dtype.
-func (c Config) Forward(p nn.Params, sample, timesteps, text, cond *Node) *unet.Residuals {
-	encoder := c.encoder()
-	temb := encoder.TimeEmbedding(p, timesteps, sample.DType())
+// Forward computes the residuals for the UNet, unscaled: sample [batch, height, width, in_channels], timesteps [batch] and
+// context as for the UNet, and the conditioning image [batch, 8·height, 8·width, conditioning_channels] in [0, 1], RGB. All in
+// sample's dtype.
+func (c Config) Forward(p nn.Params, sample, timesteps *Node, context unet.Context, cond *Node) *unet.Residuals {
+	temb := c.TimeEmbedding(p, timesteps, context, sample.DType())
 	h := nn.Conv2D(p.In("conv_in"), sample, c.BlockOutChannels[0], 3)
 	h = Add(h, c.CondEmbedding(p.In("controlnet_cond_embedding"), cond))
-	skips := encoder.Encode(p, h, temb, text)
-	mid := encoder.Middle(p, skips[len(skips)-1], temb, text)
+	skips := c.Encode(p, h, temb, context.Text)
+	mid := c.Middle(p, skips[len(skips)-1], temb, context.Text)
 
 	r := &unet.Residuals{}
 	for i, skip := range skips {
@@ -32,6 +31,9 @@ func (c Config) Forward(p nn.Params, sample, timesteps, text, cond *Node) *unet.
 // the size and width of the UNet's first features, halving the size once for each width after the first.
 func (c Config) CondEmbedding(p nn.Params, cond *Node) *Node {
 	widths := c.ConditioningEmbeddingOutChannels
+	if c.ConditioningChannelOrder == "bgr" {
+		cond = Reverse(cond, -1)
+	}
 	h := nn.SiLU(nn.Conv2D(p.In("conv_in"), cond, widths[0], 3))
 	for i := range len(widths) - 1 {
 		h = nn.SiLU(nn.Conv2D(p.At("blocks", 2*i), h, widths[i], 3))
@@ -43,16 +45,24 @@ func (c Config) CondEmbedding(p nn.Params, cond *Node) *Node {
 // Stride is the number of pixels of the conditioning image per latent, each way.
 func (c Config) Stride() int { return 1 << (len(c.ConditioningEmbeddingOutChannels) - 1) }
 
-// Scale multiplies all residuals by scale, a scalar. In guess mode they also grow from a tenth at the first skip connection
-// to the whole at the middle block, evenly in the logarithm.
-func Scale(r *unet.Residuals, scale *Node, guessMode bool) *unet.Residuals {
-	factor := func(i int) float64 {
-		if !guessMode {
-			return 1
+// Scale multiplies the residuals by scale: a scalar for all, or a vector with one number for each, the middle block's last.
+// In guess mode they also grow from a tenth at the first skip connection to the whole at the middle block, evenly in the
+// logarithm; global_pool_conditions rules that out and leaves of each residual its mean over height and width.
+func (c Config) Scale(r *unet.Residuals, scale *Node, guessMode bool) *unet.Residuals {
+	times := func(x *Node, i int) *Node {
+		s := scale
+		if s.Rank() == 1 {
+			s = Reshape(Slice(s, AxisElem(i)))
 		}
-		return math.Pow(10, float64(i)/float64(len(r.Down))-1)
+		if guessMode && !c.GlobalPoolConditions {
+			s = MulScalar(s, math.Pow(10, float64(i)/float64(len(r.Down))-1))
+		}
+		x = Mul(x, ConvertDType(s, x.DType()))
+		if c.GlobalPoolConditions {
+			x = ReduceAndKeep(x, ReduceMean, 1, 2)
+		}
+		return x
 	}
-	times := func(x *Node, i int) *Node { return Mul(x, ConvertDType(MulScalar(scale, factor(i)), x.DType())) }
 	scaled := &unet.Residuals{Mid: times(r.Mid, len(r.Down))}
 	for i, x := range r.Down {
 		scaled.Down = append(scaled.Down, times(x, i))

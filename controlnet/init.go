@@ -13,10 +13,10 @@ import (
 // Tree lists the network's parameters. The config must be valid.
 func (c Config) Tree() nn.Tree {
 	return nn.Declare(func(g *Graph, p nn.Params) {
-		sample, timesteps, text := c.encoder().Inputs(g)
+		sample, timesteps, context := c.Inputs(g, c.InChannels)
 		side := sample.Shape().Dim(1) * c.Stride()
 		cond := Zeros(g, shapes.Make(dtypes.Float32, 1, side, side, c.ConditioningChannels))
-		c.Forward(p, sample, timesteps, text, cond)
+		c.Forward(p, sample, timesteps, context, cond)
 	})
 }
 

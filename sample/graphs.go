@@ -7,7 +7,6 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
-	"limner/controlnet"
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/models/unet"
@@ -85,13 +84,14 @@ func (p *Pipeline) stepFunction(guidance bool) xla.Function {
 		}
 		x := both(ConvertDType(state[0], compute))
 		timesteps := BroadcastToDims(Reshape(Slice(coefficients, AxisElem(0))), x.Shape().Dim(0)) // [rows]
+		context := unet.Context{Text: text}
 		var residuals *unet.Residuals
 		if c := p.model.ControlNet; c != nil {
 			cond := both(ConvertDType(in[4], compute))
-			residuals = c.Forward(params.In(diffusers.ControlNet), x, timesteps, text, cond)
-			residuals = controlnet.Scale(residuals, conditioningScale, false)
+			residuals = c.Forward(params.In(diffusers.ControlNet), x, timesteps, context, cond)
+			residuals = c.Scale(residuals, conditioningScale, false)
 		}
-		prediction := m.UNet.Forward(params.In(diffusers.UNet), x, timesteps, text, residuals)
+		prediction := m.UNet.Forward(params.In(diffusers.UNet), x, timesteps, context, residuals)
 		prediction = ConvertDType(prediction, dtypes.Float32)
 		if guidance {
 			prediction = guide(prediction, guidanceScale)

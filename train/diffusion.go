@@ -126,13 +126,14 @@ type Sample struct {
 // LossOf is the mean squared error of the network's prediction for a sample, a float32 scalar.
 func (d Diffusion) LossOf(trainable, frozen nn.Params, s Sample) *Node {
 	noisy := ConvertDType(d.Noise.Add(s.Latents, s.Noise, s.Timesteps), d.Compute)
+	context := unet.Context{Text: s.Text}
 	unetParams := trainable
 	var residuals *unet.Residuals
 	if d.ControlNet != nil {
 		unetParams = frozen
-		residuals = d.ControlNet.Forward(trainable.In("controlnet"), noisy, s.Timesteps, s.Text, ConvertDType(s.Cond, d.Compute))
+		residuals = d.ControlNet.Forward(trainable.In("controlnet"), noisy, s.Timesteps, context, ConvertDType(s.Cond, d.Compute))
 	}
-	prediction := d.UNet.Forward(unetParams.In("unet"), noisy, s.Timesteps, s.Text, residuals)
+	prediction := d.UNet.Forward(unetParams.In("unet"), noisy, s.Timesteps, context, residuals)
 	target := d.Noise.Target(s.Latents, s.Noise, s.Timesteps)
 	return ReduceAllMean(Square(Sub(ConvertDType(prediction, dtypes.Float32), target)))
 }

@@ -35,7 +35,7 @@ func smallModel(t *testing.T) string {
 	p.UNet.BlockOutChannels, p.UNet.LayersPerBlock, p.UNet.NormNumGroups = []int{8, 8}, 1, 4
 	p.UNet.DownBlockTypes = []string{"CrossAttnDownBlock2D", "DownBlock2D"}
 	p.UNet.UpBlockTypes = []string{"UpBlock2D", "CrossAttnUpBlock2D"}
-	p.UNet.CrossAttentionDim, p.UNet.AttentionHeadDim = 8, unet.Heads{2}
+	p.UNet.CrossAttentionDim, p.UNet.AttentionHeadDim = 8, unet.PerLevel{2}
 	p.VAE.BlockOutChannels, p.VAE.NormNumGroups = []int{4, 4}, 2
 	p.VAE.DownBlockTypes = []string{"DownEncoderBlock2D", "DownEncoderBlock2D"}
 	p.VAE.UpBlockTypes = []string{"UpDecoderBlock2D", "UpDecoderBlock2D"}

@@ -30,7 +30,7 @@ var arrows = map[string][]string{
 	"xla/patch":         {},
 	"bench":             {"train", "xla", "xla/patch", "models/nn", "models/noise", "models/unet"},
 	"internal/golden":   {},
-	"internal/parity":   {"internal/golden", "models/checkpoint", "models/nn", "xla"},
+	"internal/parity":   {"internal/golden", "models/checkpoint", "models/nn", "models/unet", "xla"},
 	"internal/arch":     {},
 }
 

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -40,4 +42,40 @@ func ReadJSON(t testing.TB, v any, parts ...string) {
 	if err := json.Unmarshal(raw, v); err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
+}
+
+// Tolerance is limit or, if that is larger, ten times the error that INDEX.md gives for what in the reference's own float32,
+// relative to the largest magnitude. Things that INDEX.md does not list have the limit.
+func Tolerance(t testing.TB, what string, limit float64) float64 {
+	t.Helper()
+	raw, err := os.ReadFile(Path(t, "INDEX.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(raw)) {
+		cells := strings.Split(line, "|") // "", what, absolute, relative, ""
+		if len(cells) != 5 || strings.TrimSpace(cells[1]) != what {
+			continue
+		}
+		relative, err := strconv.ParseFloat(strings.TrimSpace(cells[3]), 64)
+		if err != nil {
+			t.Fatalf("INDEX.md: %s: %v", what, err)
+		}
+		return max(limit, 10*relative)
+	}
+	return limit
+}
+
+// Families are the names of the model families among the goldens: each has a folder in components, and a model in
+// <family>-tiny.
+var Families = []string{"sd15", "sd21", "sdxl"}
+
+// Glob lists the files below Dir that match parts, and fails if there is none.
+func Glob(t testing.TB, parts ...string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(Path(t, parts...))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no files %s (%v)", Path(t, parts...), err)
+	}
+	return paths
 }

@@ -17,6 +17,7 @@ import (
 	"limner/internal/golden"
 	"limner/models/checkpoint"
 	"limner/models/nn"
+	"limner/models/unet"
 	"limner/xla"
 )
 
@@ -67,6 +68,27 @@ func (f File) Get(key string) Tensor {
 func (f File) Image(key string) Tensor {
 	f.t.Helper()
 	return f.Get(key).NHWC()
+}
+
+// UNetInputs are the inputs of a UNet in a golden, for Run; UNetNodes finds them there. Their keys begin with prefix.
+func (f File) UNetInputs(prefix string) []Tensor {
+	f.t.Helper()
+	inputs := []Tensor{f.Image(prefix + "sample"), f.Get(prefix + "timestep"), f.Get(prefix + "encoder_hidden_states")}
+	for _, key := range []string{prefix + "added.text_embeds", prefix + "added.time_ids"} {
+		if f.Has(key) {
+			inputs = append(inputs, f.Get(key))
+		}
+	}
+	return inputs
+}
+
+// UNetNodes are the nodes of what UNetInputs gave to Run.
+func UNetNodes(in []*Node) (sample, timesteps *Node, context unet.Context) {
+	context.Text = in[2]
+	if len(in) > 3 {
+		context.Pooled, context.TimeIDs = in[3], in[4]
+	}
+	return in[0], in[1], context
 }
 
 // NHWC moves the channels of a tensor of rank 4 behind.

@@ -4,11 +4,12 @@ package clip
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"limner/models/nn"
 )
 
-// Config is the config.json of a CLIPTextModel.
+// Config is the config.json of a CLIPTextModel or a CLIPTextModelWithProjection.
 type Config struct {
 	Architectures         []string `json:"architectures"`
 	ModelType             string   `json:"model_type"`
@@ -23,21 +24,28 @@ type Config struct {
 	BOSTokenID            int      `json:"bos_token_id"`
 	EOSTokenID            int      `json:"eos_token_id"`
 	PadTokenID            int      `json:"pad_token_id"`
+	ProjectionDim         int      `json:"projection_dim"` // of CLIPTextModelWithProjection's output; unused by CLIPTextModel
 }
+
+// WithProjection is the architecture whose pooled output goes through one more matrix.
+const WithProjection = "CLIPTextModelWithProjection"
+
+// Projects says whether the network has a text_projection.
+func (c Config) Projects() bool { return slices.Contains(c.Architectures, WithProjection) }
 
 // Fields of the file that say nothing about the graph: initialisation, the image side, the library's version.
 var fixed = nn.Fixed{
 	"model_type": {`"clip_text_model"`}, "attention_dropout": {"0.0", "0"}, "dropout": {"0.0", "0"},
 }
 
-var ignored = []string{"dtype", "torch_dtype", "initializer_factor", "initializer_range", "projection_dim", "transformers_version"}
+var ignored = []string{"dtype", "torch_dtype", "initializer_factor", "initializer_range", "transformers_version"}
 
 // Default holds the values that transformers gives to fields that a file leaves out.
 func Default() Config {
 	return Config{
 		Architectures: []string{"CLIPTextModel"}, ModelType: "clip_text_model", VocabSize: 49408, HiddenSize: 512, IntermediateSize: 2048,
 		NumHiddenLayers: 12, NumAttentionHeads: 8, MaxPositionEmbeddings: 77, HiddenAct: "quick_gelu", LayerNormEps: 1e-5,
-		BOSTokenID: 49406, EOSTokenID: 49407, PadTokenID: 1,
+		BOSTokenID: 49406, EOSTokenID: 49407, PadTokenID: 1, ProjectionDim: 512,
 	}
 }
 
@@ -60,6 +68,7 @@ func (c Config) Validate() error {
 		nn.Count{Field: "num_hidden_layers", Value: c.NumHiddenLayers},
 		nn.Count{Field: "num_attention_heads", Value: c.NumAttentionHeads},
 		nn.Count{Field: "max_position_embeddings", Value: c.MaxPositionEmbeddings},
+		nn.Count{Field: "projection_dim", Value: c.ProjectionDim},
 	)...)
 	if c.NumAttentionHeads > 0 && c.HiddenSize%c.NumAttentionHeads != 0 {
 		errs = append(errs, fmt.Errorf("num_attention_heads: %d channels do not divide over %d heads", c.HiddenSize, c.NumAttentionHeads))

@@ -7,45 +7,62 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
+	"limner/internal/golden"
 	"limner/internal/parity"
 	"limner/models/clip"
 	"limner/models/nn"
 )
 
-func loadTextEncoder(t *testing.T) (clip.Config, parity.Model) {
+// encoders lists the text encoders among the goldens by component folder and golden.
+var encoders = []struct{ family, name string }{
+	{"sd15", "text_encoder"}, {"sd21", "text_encoder"}, {"sdxl", "text_encoder"}, {"sdxl", "text_encoder_2"},
+}
+
+func loadTextEncoder(t *testing.T, family, name string) (clip.Config, parity.Model) {
 	t.Helper()
-	c := parity.Config(t, clip.ParseConfig, "sd15-tiny", "text_encoder", "config.json")
-	return c, parity.Load(t, c.Tree(), "sd15-tiny", "text_encoder")
+	c := parity.Config(t, clip.ParseConfig, family+"-tiny", name, "config.json")
+	return c, parity.Load(t, c.Tree(), family+"-tiny", name)
 }
 
 func TestGoldenTextEncoder(t *testing.T) {
-	c, model := loadTextEncoder(t)
-	g := parity.Open(t, "components", "sd15", "text_encoder.safetensors")
-	got := parity.Run(t, model, []parity.Tensor{g.Get("input_ids")}, func(p nn.Params, in []*Node, out map[string]*Node) {
-		o := c.Forward(p, ConvertDType(in[0], dtypes.Int32), dtypes.Float32)
-		out["last_hidden_state"], out["pooled"] = o.LastHiddenState, o.Pooled
-		for i, h := range o.HiddenStates {
-			key := fmt.Sprintf("hidden_states.%d", i)
-			out[key] = firstRows(h, g.Get(key).Shape[0])
-		}
-		skipped := c.FinalNorm(p.In("text_model"), o.HiddenStates[len(o.HiddenStates)-2])
-		out["clip_skip_1"] = firstRows(skipped, g.Get("clip_skip_1").Shape[0])
-	})
-	for _, key := range g.Keys() {
-		if key == "input_ids" {
-			continue
-		}
-		parity.Check(t, key, got[key], g.Get(key), 1e-5)
+	for _, e := range encoders {
+		t.Run(e.family+"/"+e.name, func(t *testing.T) {
+			c, model := loadTextEncoder(t, e.family, e.name)
+			g := parity.Open(t, "components", e.family, e.name+".safetensors")
+			got := parity.Run(t, model, []parity.Tensor{g.Get("input_ids")}, func(p nn.Params, in []*Node, out map[string]*Node) {
+				o := c.Forward(p, ConvertDType(in[0], dtypes.Int32), dtypes.Float32)
+				out["last_hidden_state"], out["pooled"] = o.LastHiddenState, o.Pooled
+				if c.Projects() {
+					out["text_embeds"] = o.TextEmbeds
+				}
+				for i, h := range o.HiddenStates {
+					key := fmt.Sprintf("hidden_states.%d", i)
+					out[key] = firstRows(h, g.Get(key).Shape[0])
+				}
+				skipped := c.FinalNorm(p.In("text_model"), o.HiddenStates[len(o.HiddenStates)-2])
+				out["clip_skip_1"] = firstRows(skipped, g.Get("clip_skip_1").Shape[0])
+			})
+			for _, key := range g.Keys() {
+				if key == "input_ids" {
+					continue
+				}
+				parity.Check(t, key, got[key], g.Get(key), 1e-5)
+			}
+		})
 	}
 }
 
 func firstRows(x *Node, n int) *Node { return Slice(x, AxisRange(0, n)) }
 
 func TestGoldenTextEncoderEpsilon(t *testing.T) {
-	c, model := loadTextEncoder(t)
-	g := parity.Open(t, "components", "sd15", "eps_probe.safetensors")
-	got := parity.Run(t, model.Shrink(0.02), []parity.Tensor{g.Get("input_ids")}, func(p nn.Params, in []*Node, out map[string]*Node) {
-		out["h"] = c.Forward(p, ConvertDType(in[0], dtypes.Int32), dtypes.Float32).LastHiddenState
-	})
-	parity.Check(t, "out.text_last_hidden_state", got["h"], g.Get("out.text_last_hidden_state"), 3e-5)
+	for _, family := range golden.Families {
+		t.Run(family, func(t *testing.T) {
+			c, model := loadTextEncoder(t, family, "text_encoder")
+			g := parity.Open(t, "components", family, "eps_probe.safetensors")
+			got := parity.Run(t, model.Shrink(0.02), []parity.Tensor{g.Get("input_ids")}, func(p nn.Params, in []*Node, out map[string]*Node) {
+				out["h"] = c.Forward(p, ConvertDType(in[0], dtypes.Int32), dtypes.Float32).LastHiddenState
+			})
+			parity.Check(t, "out.text_last_hidden_state", got["h"], g.Get("out.text_last_hidden_state"), 3e-5)
+		})
+	}
 }

@@ -12,13 +12,15 @@ import (
 type Output struct {
 	LastHiddenState *Node   // [batch, tokens, hidden_size], after the final norm: Stable Diffusion 1.x's text embeddings
 	Pooled          *Node   // [batch, hidden_size], LastHiddenState at the end-of-text token
+	TextEmbeds      *Node   // [batch, projection_dim], Pooled through text_projection; nil in a network without one
 	HiddenStates    []*Node // the input of each layer, then the last layer's output, before the final norm
 }
 
-// Forward is transformers' CLIPTextModel on token ids [batch, tokens], tokens being at most max_position_embeddings
-// (Radford et al. 2021, arXiv:2103.00020). Activations are in the given dtype.
+// Forward is transformers' CLIPTextModel or CLIPTextModelWithProjection on token ids [batch, tokens], tokens being at most
+// max_position_embeddings (Radford et al. 2021, arXiv:2103.00020). Activations are in the given dtype.
 func (c Config) Forward(p nn.Params, ids *Node, dtype dtypes.DType) Output {
 	ids.AssertRank(2)
+	projection := p.In("text_projection")
 	p = p.In("text_model")
 	tokens := ids.Shape().Dim(1)
 	tokenTable := p.In("embeddings.token_embedding").Param("weight", nn.Table, nn.InitNormal, 0, c.VocabSize, c.HiddenSize)
@@ -35,6 +37,9 @@ func (c Config) Forward(p nn.Params, ids *Node, dtype dtypes.DType) Output {
 	}
 	out.LastHiddenState = c.FinalNorm(p, h)
 	out.Pooled = c.pool(out.LastHiddenState, ids)
+	if c.Projects() {
+		out.TextEmbeds = nn.LinearNoBias(projection, out.Pooled, c.ProjectionDim)
+	}
 	return out
 }
 

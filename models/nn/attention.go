@@ -9,7 +9,7 @@ import (
 
 // ScaledDotProduct is multi-head attention without projections (Vaswani et al. 2017, arXiv:1706.03762):
 // q [batch, queries, channels], k and v [batch, keys, channels], the channels split over heads; the result is
-// [batch, queries, channels] in q's dtype. mask, if not nil, broadcasts to [batch, heads, queries, keys] and is
+// [batch, queries, channels] in v's dtype. mask, if not nil, broadcasts to [batch, heads, queries, keys] and is
 // added to the float32 scores before the softmax.
 func ScaledDotProduct(q, k, v *Node, heads int, mask *Node) *Node {
 	batch, queries, channels := q.Shape().Dim(0), q.Shape().Dim(1), q.Shape().Dim(2)

@@ -19,7 +19,7 @@ type Fixed map[string][]string
 // each field that does not, with its value and what is supported.
 func DecodeConfig(raw []byte, v any, fixed Fixed, ignored ...string) error {
 	known := slices.Clone(ignored)
-	for field := range reflect.TypeOf(v).Elem().Fields() {
+	for _, field := range reflect.VisibleFields(reflect.TypeOf(v).Elem()) {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		known = append(known, name)
 	}

@@ -1,4 +1,4 @@
-// Package unet builds diffusers' UNet2DConditionModel in the structure of Stable Diffusion 1.x, at any width.
+// Package unet builds diffusers' UNet2DConditionModel in the structures of Stable Diffusion 1.x, 2.x and XL, at any width.
 package unet
 
 import (
@@ -12,69 +12,101 @@ import (
 
 // Config is the config.json of a UNet2DConditionModel.
 type Config struct {
-	ClassName         string   `json:"_class_name"`
-	SampleSize        int      `json:"sample_size"` // height and width of the latents it was trained on
-	InChannels        int      `json:"in_channels"`
-	OutChannels       int      `json:"out_channels"`
+	ClassName   string `json:"_class_name"`
+	SampleSize  int    `json:"sample_size"`  // height and width of the latents it was trained on
+	InChannels  int    `json:"in_channels"`  // 9 for inpainting: latents, mask, latents of the masked image
+	OutChannels int    `json:"out_channels"` // of the latents
+	Encoder
+	UpBlockTypes []string `json:"up_block_types"`
+}
+
+// Encoder holds the fields that a ControlNetModel shares with the UNet whose encoder it copies.
+type Encoder struct {
 	FlipSinToCos      bool     `json:"flip_sin_to_cos"`
 	FreqShift         float64  `json:"freq_shift"`
 	DownBlockTypes    []string `json:"down_block_types"`
-	UpBlockTypes      []string `json:"up_block_types"`
 	BlockOutChannels  []int    `json:"block_out_channels"`
 	LayersPerBlock    int      `json:"layers_per_block"`
 	CrossAttentionDim int      `json:"cross_attention_dim"`
-	AttentionHeadDim  Heads    `json:"attention_head_dim"` // the number of heads, in spite of its name
+	AttentionHeadDim  PerLevel `json:"attention_head_dim"`           // the number of heads, in spite of its name
+	TransformerLayers PerLevel `json:"transformer_layers_per_block"` // the depth of each transformer
+	LinearProjection  bool     `json:"use_linear_projection"`        // in and out of a transformer; a 1×1 convolution else
+	UpcastAttention   bool     `json:"upcast_attention"`             // queries and keys meet in float32
 	NormNumGroups     int      `json:"norm_num_groups"`
 	NormEps           float64  `json:"norm_eps"`
+
+	// AdditionEmbedType is "text_time" in SDXL, whose time embedding is also told the pooled text and six numbers about
+	// the image, and nil elsewhere.
+	AdditionEmbedType    *string `json:"addition_embed_type"`
+	AdditionTimeEmbedDim *int    `json:"addition_time_embed_dim"`               // channels for each of the six numbers
+	AdditionInputDim     *int    `json:"projection_class_embeddings_input_dim"` // width of the pooled text + 6·AdditionTimeEmbedDim
 }
 
-// Heads is a number of attention heads, one for all levels or one for each.
-type Heads []int
+// textTime is the one supported value of addition_embed_type.
+const textTime = "text_time"
+
+// timeIDs is the number of values that SDXL is told of an image: original height and width, crop top and left, target
+// height and width.
+const timeIDs = 6
+
+// PooledDim is the width of the pooled text embeddings that the network is told beside the text, 0 where it takes none.
+func (e Encoder) PooledDim() int {
+	if e.AdditionEmbedType == nil {
+		return 0
+	}
+	return *e.AdditionInputDim - timeIDs**e.AdditionTimeEmbedDim
+}
+
+// PerLevel is a number for all levels, or one for each.
+type PerLevel []int
 
 // UnmarshalJSON accepts an integer or a list of integers.
-func (h *Heads) UnmarshalJSON(raw []byte) error {
+func (l *PerLevel) UnmarshalJSON(raw []byte) error {
 	var one int
 	if json.Unmarshal(raw, &one) == nil {
-		*h = Heads{one}
+		*l = PerLevel{one}
 		return nil
 	}
-	return json.Unmarshal(raw, (*[]int)(h))
+	return json.Unmarshal(raw, (*[]int)(l))
 }
 
 // MarshalJSON writes a single number as such.
-func (h Heads) MarshalJSON() ([]byte, error) {
-	if len(h) == 1 {
-		return json.Marshal(h[0])
+func (l PerLevel) MarshalJSON() ([]byte, error) {
+	if len(l) == 1 {
+		return json.Marshal(l[0])
 	}
-	return json.Marshal([]int(h))
+	return json.Marshal([]int(l))
 }
 
-// At is the number of heads of a level.
-func (h Heads) At(level int) int {
-	if len(h) == 1 {
-		return h[0]
+// At is the number for a level.
+func (l PerLevel) At(level int) int {
+	if len(l) == 1 {
+		return l[0]
 	}
-	return h[level]
+	return l[level]
 }
 
 // Fixed holds the fields of UNet2DConditionModel of which one value is supported; a ControlNetModel shares them.
 var Fixed = nn.Fixed{
 	"act_fn": {`"silu"`}, "center_input_sample": {"false"}, "downsample_padding": {"1"}, "mid_block_scale_factor": {"1", "1.0"},
 	"mid_block_type": {`"UNetMidBlock2DCrossAttn"`}, "dual_cross_attention": {"false"}, "only_cross_attention": {"false"},
-	"use_linear_projection": {"false"}, "upcast_attention": {"false"}, "resnet_time_scale_shift": {`"default"`},
-	"resnet_skip_time_act": {"false"}, "resnet_out_scale_factor": {"1", "1.0"}, "time_embedding_type": {`"positional"`},
+	"resnet_time_scale_shift": {`"default"`},
+	"resnet_skip_time_act":    {"false"}, "resnet_out_scale_factor": {"1", "1.0"}, "time_embedding_type": {`"positional"`},
 	"conv_in_kernel": {"3"}, "conv_out_kernel": {"3"}, "class_embeddings_concat": {"false"}, "addition_embed_type_num_heads": {"64"},
-	"transformer_layers_per_block": {"1"}, "attention_type": {`"default"`}, "dropout": {"0.0", "0"},
+	"attention_type": {`"default"`}, "dropout": {"0.0", "0"},
 }
 
 // Default holds the values that diffusers gives to fields that a file leaves out.
 func Default() Config {
 	return Config{
-		ClassName: "UNet2DConditionModel", SampleSize: 64, InChannels: 4, OutChannels: 4, FlipSinToCos: true,
-		DownBlockTypes:   []string{"CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"},
-		UpBlockTypes:     []string{"UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"},
-		BlockOutChannels: []int{320, 640, 1280, 1280}, LayersPerBlock: 2, CrossAttentionDim: 1280,
-		AttentionHeadDim: Heads{8}, NormNumGroups: 32, NormEps: 1e-5,
+		ClassName: "UNet2DConditionModel", SampleSize: 64, InChannels: 4, OutChannels: 4,
+		Encoder: Encoder{
+			FlipSinToCos:     true,
+			DownBlockTypes:   []string{"CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"},
+			BlockOutChannels: []int{320, 640, 1280, 1280}, LayersPerBlock: 2, CrossAttentionDim: 1280,
+			AttentionHeadDim: PerLevel{8}, TransformerLayers: PerLevel{1}, NormNumGroups: 32, NormEps: 1e-5,
+		},
+		UpBlockTypes: []string{"UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"},
 	}
 }
 
@@ -89,7 +121,7 @@ func ParseConfig(raw []byte) (Config, error) {
 
 // Validate reports every field whose value cannot be built.
 func (c Config) Validate() error {
-	errs := []error{ValidateEncoder(c)}
+	errs := []error{c.Encoder.Validate()}
 	if len(c.UpBlockTypes) != len(c.BlockOutChannels) {
 		errs = append(errs, fmt.Errorf("up_block_types: %d entries for %d block_out_channels", len(c.UpBlockTypes), len(c.BlockOutChannels)))
 	}
@@ -98,14 +130,15 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("up_block_types: got %q, supported: CrossAttnUpBlock2D, UpBlock2D", t))
 		}
 	}
-	if c.OutChannels < 1 {
-		errs = append(errs, fmt.Errorf("out_channels: got %d, want at least 1", c.OutChannels))
-	}
+	errs = append(errs, nn.AtLeastOne(
+		nn.Count{Field: "in_channels", Value: c.InChannels},
+		nn.Count{Field: "out_channels", Value: c.OutChannels},
+	)...)
 	return errors.Join(errs...)
 }
 
-// ValidateEncoder reports every bad field among those that a ControlNet shares with the UNet.
-func ValidateEncoder(c Config) error {
+// Validate reports every field whose value cannot be built.
+func (c Encoder) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	levels := len(c.BlockOutChannels)
@@ -121,15 +154,25 @@ func ValidateEncoder(c Config) error {
 		}
 	}
 	errs = append(errs, nn.AtLeastOne(
-		nn.Count{Field: "in_channels", Value: c.InChannels},
 		nn.Count{Field: "layers_per_block", Value: c.LayersPerBlock},
 		nn.Count{Field: "cross_attention_dim", Value: c.CrossAttentionDim},
 		nn.Count{Field: "norm_num_groups", Value: c.NormNumGroups},
 		nn.Count{Field: "block_out_channels", Value: slices.Min(c.BlockOutChannels)},
 	)...)
-	if len(c.AttentionHeadDim) != 1 && len(c.AttentionHeadDim) != levels {
-		bad("attention_head_dim: %d entries for %d block_out_channels", len(c.AttentionHeadDim), levels)
+	for _, f := range []struct {
+		name   string
+		values PerLevel
+	}{{"attention_head_dim", c.AttentionHeadDim}, {"transformer_layers_per_block", c.TransformerLayers}} {
+		if len(f.values) != 1 && len(f.values) != levels {
+			bad("%s: %d entries for %d block_out_channels", f.name, len(f.values), levels)
+		}
+		for _, n := range f.values {
+			if n < 1 {
+				bad("%s: got %d, want at least 1", f.name, n)
+			}
+		}
 	}
+	errs = append(errs, c.validateAddition()...)
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
@@ -137,7 +180,7 @@ func ValidateEncoder(c Config) error {
 		if channels%c.NormNumGroups != 0 {
 			bad("block_out_channels: %d does not divide into norm_num_groups %d", channels, c.NormNumGroups)
 		}
-		if heads := c.AttentionHeadDim.At(level); heads < 1 || channels%heads != 0 {
+		if heads := c.AttentionHeadDim.At(level); channels%heads != 0 {
 			bad("attention_head_dim: %d channels do not divide over %d heads", channels, heads)
 		}
 	}
@@ -145,4 +188,21 @@ func ValidateEncoder(c Config) error {
 		bad("block_out_channels: the first is %d, want an even number", c.BlockOutChannels[0])
 	}
 	return errors.Join(errs...)
+}
+
+// validateAddition checks the fields of SDXL's additional embedding.
+func (c Encoder) validateAddition() []error {
+	if c.AdditionEmbedType == nil {
+		return nil
+	}
+	if *c.AdditionEmbedType != textTime {
+		return []error{fmt.Errorf("addition_embed_type: got %q, supported: %s, null", *c.AdditionEmbedType, textTime)}
+	}
+	if c.AdditionTimeEmbedDim == nil || *c.AdditionTimeEmbedDim < 2 || *c.AdditionTimeEmbedDim%2 != 0 {
+		return []error{errors.New("addition_time_embed_dim: want an even number of at least 2 with addition_embed_type text_time")}
+	}
+	if least := timeIDs**c.AdditionTimeEmbedDim + 1; c.AdditionInputDim == nil || *c.AdditionInputDim < least {
+		return []error{fmt.Errorf("projection_class_embeddings_input_dim: want at least %d with addition_embed_type text_time", least)}
+	}
+	return nil
 }

@@ -14,72 +14,120 @@ import (
 	"limner/models/unet"
 )
 
-func loadUNet(t *testing.T) (unet.Config, parity.Model) {
+func loadUNet(t *testing.T, family string) (unet.Config, parity.Model) {
 	t.Helper()
-	c := parity.Config(t, unet.ParseConfig, "sd15-tiny", "unet", "config.json")
-	return c, parity.Load(t, c.Tree(), "sd15-tiny", "unet")
+	c := parity.Config(t, unet.ParseConfig, family+"-tiny", "unet", "config.json")
+	return c, parity.Load(t, c.Tree(), family+"-tiny", "unet")
 }
 
 func TestGoldenUNet(t *testing.T) {
-	c, model := loadUNet(t)
-	cases, _ := filepath.Glob(golden.Path(t, "components", "sd15", "unet_case*.safetensors"))
-	if len(cases) == 0 {
-		t.Fatal("no unet_case files")
-	}
-	for _, path := range cases {
-		name := filepath.Base(path)
-		t.Run(name, func(t *testing.T) {
-			g := parity.Open(t, "components", "sd15", name)
-			inputs := []parity.Tensor{g.Image("sample"), g.Get("timestep"), g.Get("encoder_hidden_states")}
-			got := parity.Run(t, model, inputs, func(p nn.Params, in []*Node, out map[string]*Node) {
-				out["out"] = c.Forward(p, in[0], in[1], in[2], nil)
-				for _, key := range g.Keys() { // out_t499.5 is at one timestep for all
-					if text, ok := strings.CutPrefix(key, "out_t"); ok {
-						timestep, err := strconv.ParseFloat(text, 64)
-						if err != nil {
-							t.Fatalf("%s: %v", key, err)
+	for _, family := range golden.Families {
+		c, model := loadUNet(t, family)
+		for _, path := range golden.Glob(t, "components", family, "unet_case*.safetensors") {
+			name := strings.TrimSuffix(filepath.Base(path), ".safetensors")
+			t.Run(family+"/"+name, func(t *testing.T) {
+				g := parity.Open(t, "components", family, filepath.Base(path))
+				got := parity.Run(t, model, g.UNetInputs(""), func(p nn.Params, in []*Node, out map[string]*Node) {
+					sample, timesteps, context := parity.UNetNodes(in)
+					out["out"] = c.Forward(p, sample, timesteps, context, nil)
+					for _, key := range g.Keys() { // out_t499.5 is at one timestep for all
+						if text, ok := strings.CutPrefix(key, "out_t"); ok {
+							timestep, err := strconv.ParseFloat(text, 64)
+							if err != nil {
+								t.Fatalf("%s: %v", key, err)
+							}
+							out[key] = c.Forward(p, sample, AddScalar(ZerosLike(timesteps), timestep), context, nil)
 						}
-						out[key] = c.Forward(p, in[0], AddScalar(ZerosLike(in[1]), timestep), in[2], nil)
 					}
+				})
+				tolerance := golden.Tolerance(t, strings.Replace(family+"/"+name, "unet_", "unet ", 1), 5e-5)
+				for key, x := range got {
+					parity.Check(t, key, x, g.Image(key), tolerance)
 				}
 			})
-			for key, x := range got {
-				parity.Check(t, key, x, g.Image(key), 5e-5)
-			}
-		})
-	}
-}
-
-func TestGoldenUNetActivations(t *testing.T) {
-	c, model := loadUNet(t)
-	g := parity.Open(t, "components", "sd15", "unet_activations.safetensors")
-	inputs := []parity.Tensor{g.Image("in.sample"), g.Get("in.timestep"), g.Get("in.encoder_hidden_states")}
-	got := parity.Run(t, model, inputs, func(p nn.Params, in []*Node, out map[string]*Node) {
-		p = p.WithProbe(func(path string, x *Node) {
-			if g.Has("act." + path) {
-				out["act."+path] = x
-			}
-		})
-		out["out"] = c.Forward(p, in[0], in[1], in[2], nil)
-	})
-	for _, key := range g.Keys() {
-		if strings.HasPrefix(key, "act.") || key == "out" {
-			x, ok := got[key]
-			if !ok {
-				t.Errorf("%s is not shown to the probe", key)
-				continue
-			}
-			parity.Check(t, key, x, g.Image(key), 1e-5)
 		}
 	}
 }
 
+func TestGoldenUNetActivations(t *testing.T) {
+	for _, path := range golden.Glob(t, "components", "*", "unet_activations.safetensors") {
+		family := filepath.Base(filepath.Dir(path))
+		t.Run(family, func(t *testing.T) {
+			c, model := loadUNet(t, family)
+			g := parity.Open(t, "components", family, "unet_activations.safetensors")
+			got := parity.Run(t, model, g.UNetInputs("in."), func(p nn.Params, in []*Node, out map[string]*Node) {
+				p = p.WithProbe(func(path string, x *Node) {
+					if g.Has("act." + path) {
+						out["act."+path] = x
+					}
+				})
+				sample, timesteps, context := parity.UNetNodes(in)
+				out["out"] = c.Forward(p, sample, timesteps, context, nil)
+			})
+			for _, key := range g.Keys() {
+				if strings.HasPrefix(key, "act.") || key == "out" {
+					x, ok := got[key]
+					if !ok {
+						t.Errorf("%s is not shown to the probe", key)
+						continue
+					}
+					parity.Check(t, key, x, g.Image(key), 1e-5)
+				}
+			}
+		})
+	}
+}
+
 func TestGoldenUNetEpsilon(t *testing.T) {
-	c, model := loadUNet(t)
-	g := parity.Open(t, "components", "sd15", "eps_probe.safetensors")
-	inputs := []parity.Tensor{g.Image("sample"), g.Get("timestep"), g.Get("encoder_hidden_states")}
-	got := parity.Run(t, model.Shrink(0.02), inputs, func(p nn.Params, in []*Node, out map[string]*Node) {
-		out["unet"] = c.Forward(p, in[0], in[1], in[2], nil)
-	})
-	parity.Check(t, "out.unet", got["unet"], g.Image("out.unet"), 3e-5)
+	for _, family := range golden.Families {
+		t.Run(family, func(t *testing.T) {
+			c, model := loadUNet(t, family)
+			g := parity.Open(t, "components", family, "eps_probe.safetensors")
+			got := parity.Run(t, model.Shrink(0.02), g.UNetInputs(""), func(p nn.Params, in []*Node, out map[string]*Node) {
+				sample, timesteps, context := parity.UNetNodes(in)
+				out["unet"] = c.Forward(p, sample, timesteps, context, nil)
+			})
+			parity.Check(t, "out.unet", got["unet"], g.Image("out.unet"), 3e-5)
+		})
+	}
+}
+
+// The inpainting UNet has a first convolution of 9 channels: latents, mask, latents of the masked image. Where the last five
+// are zero, it is the UNet whose first convolution is cut to the first four.
+func TestGoldenInpainting(t *testing.T) {
+	c, model := loadUNet(t, "sd15")
+	wide := parity.Open(t, "sd15-tiny-extra", "unet_inpaint9_conv_in.safetensors").Get("conv_in.weight") // [out, 9, 3, 3]
+	inpainting := c
+	inpainting.InChannels = wide.Shape[1]
+	if err := inpainting.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	const size = 3 * 3
+	out, in := wide.Shape[0], wide.Shape[1]
+	kernel := make([]float32, size*in*out) // [3, 3, in, out]
+	for o := range out {
+		for i := range in {
+			for k := range size {
+				kernel[(k*in+i)*out+o] = wide.Data[(o*in+i)*size+k]
+			}
+		}
+	}
+	cut := make([]float32, 0, size*c.InChannels*out)
+	for k := range size {
+		cut = append(cut, kernel[k*in*out:(k*in+c.InChannels)*out]...)
+	}
+	g := parity.Open(t, "components", "sd15", "unet_case3.safetensors")
+	predict := func(c unet.Config, kernel []float32) parity.Tensor {
+		m := parity.Model{Tree: c.Tree(), Values: nn.Merge(model.Values, nn.Values{"conv_in.weight": kernel})}
+		return parity.Run(t, m, g.UNetInputs(""), func(p nn.Params, in []*Node, out map[string]*Node) {
+			sample, timesteps, context := parity.UNetNodes(in)
+			if extra := c.InChannels - sample.Shape().Dim(-1); extra > 0 {
+				dims := append([]int{}, sample.Shape().Dimensions[:3]...)
+				zeros := BroadcastToDims(ScalarZero(sample.Graph(), sample.DType()), append(dims, extra)...)
+				sample = Concatenate([]*Node{sample, zeros}, -1)
+			}
+			out["out"] = c.Forward(p, sample, timesteps, context, nil)
+		})["out"]
+	}
+	parity.Check(t, "with 9 channels", predict(inpainting, kernel), predict(c, cut), 5e-6)
 }

@@ -1,16 +1,19 @@
 package unet
 
 import (
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
 	"limner/models/nn"
 )
 
-// transformer2D is diffusers' Transformer2DModel of depth 1 with convolutional projections: the pixels of an image
-// attend to each other and to the text.
+// transformer2D is diffusers' Transformer2DModel: the pixels of an image attend to each other and to the text.
 type transformer2D struct {
 	heads      int
+	layers     int // the depth
 	normGroups int
+	linear     bool // projections in and out are linear layers, not 1×1 convolutions: the same, but for the shape of the weights
+	upcast     bool // queries and keys meet in float32
 }
 
 // Forward maps x [batch, height, width, channels] to the same shape; text is [batch, tokens, cross_attention_dim].
@@ -18,11 +21,19 @@ func (t transformer2D) Forward(p nn.Params, x, text *Node) *Node {
 	n, height, width, c := x.Shape().Dim(0), x.Shape().Dim(1), x.Shape().Dim(2), x.Shape().Dim(3)
 	// This norm's epsilon is 1e-6 whatever norm_eps says.
 	h := nn.GroupNorm(p.In("norm"), x, t.normGroups, 1e-6)
-	h = nn.Conv2D(p.In("proj_in"), h, c, 1)
-	h = Reshape(h, n, height*width, c)
-	h = t.block(p.At("transformer_blocks", 0), h, text)
-	h = Reshape(h, n, height, width, c)
-	h = nn.Conv2D(p.In("proj_out"), h, c, 1)
+	if t.linear {
+		h = nn.Linear(p.In("proj_in"), Reshape(h, n, height*width, c), c)
+	} else {
+		h = Reshape(nn.Conv2D(p.In("proj_in"), h, c, 1), n, height*width, c)
+	}
+	for i := range t.layers {
+		h = t.block(p.At("transformer_blocks", i), h, text)
+	}
+	if t.linear {
+		h = Reshape(nn.Linear(p.In("proj_out"), h, c), n, height, width, c)
+	} else {
+		h = nn.Conv2D(p.In("proj_out"), Reshape(h, n, height, width, c), c, 1)
+	}
 	return p.Out(Add(h, x))
 }
 
@@ -44,6 +55,9 @@ func (t transformer2D) attention(p nn.Params, x, source *Node) *Node {
 	q := nn.LinearNoBias(p.In("to_q"), x, c)
 	k := nn.LinearNoBias(p.In("to_k"), source, c)
 	v := nn.LinearNoBias(p.In("to_v"), source, c)
+	if t.upcast {
+		q, k = ConvertDType(q, dtypes.Float32), ConvertDType(k, dtypes.Float32)
+	}
 	h := nn.ScaledDotProduct(q, k, v, t.heads, nil)
 	return p.Out(nn.Linear(p.In("to_out.0"), h, c))
 }

@@ -11,16 +11,20 @@ import (
 // Tree lists the network's parameters. The config must be valid.
 func (c Config) Tree() nn.Tree {
 	return nn.Declare(func(g *Graph, p nn.Params) {
-		sample, timesteps, text := c.Inputs(g)
-		c.Forward(p, sample, timesteps, text, nil)
+		sample, timesteps, context := c.Inputs(g, c.InChannels)
+		c.Forward(p, sample, timesteps, context, nil)
 	})
 }
 
 // Inputs makes the smallest inputs that the network takes, for declaring its parameters.
-func (c Config) Inputs(g *Graph) (sample, timesteps, text *Node) {
+func (c Encoder) Inputs(g *Graph, channels int) (sample, timesteps *Node, context Context) {
 	side := 1 << len(c.BlockOutChannels)
-	sample = Zeros(g, shapes.Make(dtypes.Float32, 1, side, side, c.InChannels))
+	sample = Zeros(g, shapes.Make(dtypes.Float32, 1, side, side, channels))
 	timesteps = Zeros(g, shapes.Make(dtypes.Int32, 1))
-	text = Zeros(g, shapes.Make(dtypes.Float32, 1, 1, c.CrossAttentionDim))
-	return sample, timesteps, text
+	context.Text = Zeros(g, shapes.Make(dtypes.Float32, 1, 1, c.CrossAttentionDim))
+	if c.AdditionEmbedType != nil {
+		context.Pooled = Zeros(g, shapes.Make(dtypes.Float32, 1, c.PooledDim()))
+		context.TimeIDs = Zeros(g, shapes.Make(dtypes.Float32, 1, timeIDs))
+	}
+	return sample, timesteps, context
 }

@@ -7,6 +7,15 @@ import (
 	"limner/models/nn"
 )
 
+// Context is what the network is told beside the sample and the timestep.
+type Context struct {
+	Text *Node // text embeddings [batch, tokens, cross_attention_dim]
+	// Pooled and TimeIDs go into the time embedding where addition_embed_type is text_time, and are nil elsewhere: the pooled
+	// text embeddings [batch, PooledDim] and original height and width, crop top and left, target height and width, all in
+	// pixels: float32 [batch, 6].
+	Pooled, TimeIDs *Node
+}
+
 // Residuals are what a ControlNet adds to the UNet: one for each skip connection, and one for the middle block.
 type Residuals struct {
 	Down []*Node // in the order of the encoder's outputs
@@ -14,33 +23,43 @@ type Residuals struct {
 }
 
 // Forward predicts the noise (or v) in sample [batch, height, width, in_channels] at timesteps [batch], which may be
-// fractional, given text embeddings [batch, tokens, cross_attention_dim]. residuals may be nil. The result is
-// [batch, height, width, out_channels] in sample's dtype, which is the compute dtype.
-func (c Config) Forward(p nn.Params, sample, timesteps, text *Node, residuals *Residuals) *Node {
-	temb := c.TimeEmbedding(p, timesteps, sample.DType())
+// fractional, given the context. residuals may be nil. The result is [batch, height, width, out_channels] in sample's
+// dtype, which is the compute dtype.
+func (c Config) Forward(p nn.Params, sample, timesteps *Node, context Context, residuals *Residuals) *Node {
+	temb := c.TimeEmbedding(p, timesteps, context, sample.DType())
 	h := nn.Conv2D(p.In("conv_in"), sample, c.BlockOutChannels[0], 3)
-	skips := c.Encode(p, h, temb, text)
-	h = c.Middle(p, skips[len(skips)-1], temb, text)
+	skips := c.Encode(p, h, temb, context.Text)
+	h = c.Middle(p, skips[len(skips)-1], temb, context.Text)
 	if residuals != nil {
 		for i := range skips {
 			skips[i] = Add(skips[i], residuals.Down[i])
 		}
 		h = Add(h, residuals.Mid)
 	}
-	h = c.decode(p, h, skips, temb, text)
+	h = c.decode(p, h, skips, temb, context.Text)
 	h = nn.GroupNorm(p.In("conv_norm_out"), h, c.NormNumGroups, c.NormEps)
 	return nn.Conv2D(p.In("conv_out"), nn.SiLU(h), c.OutChannels, 3)
 }
 
-// TimeEmbedding maps timesteps [batch] to [batch, 4×block_out_channels[0]] in the given dtype.
-func (c Config) TimeEmbedding(p nn.Params, timesteps *Node, dtype dtypes.DType) *Node {
+// TimeEmbedding maps timesteps [batch], and what else of the context goes with them, to [batch, 4×block_out_channels[0]] in
+// the given dtype.
+func (c Encoder) TimeEmbedding(p nn.Params, timesteps *Node, context Context, dtype dtypes.DType) *Node {
+	width := 4 * c.BlockOutChannels[0]
 	features := nn.Timesteps(p.In("time_proj"), timesteps, c.BlockOutChannels[0], c.FlipSinToCos, c.FreqShift)
-	return nn.TimestepEmbedding(p.In("time_embedding"), ConvertDType(features, dtype), 4*c.BlockOutChannels[0])
+	temb := nn.TimestepEmbedding(p.In("time_embedding"), ConvertDType(features, dtype), width)
+	if c.AdditionEmbedType == nil {
+		return temb
+	}
+	ids := Reshape(context.TimeIDs, -1) // [batch·6]
+	features = nn.Timesteps(p.In("add_time_proj"), ids, *c.AdditionTimeEmbedDim, c.FlipSinToCos, c.FreqShift)
+	features = Reshape(features, timesteps.Shape().Dim(0), timeIDs**c.AdditionTimeEmbedDim)
+	added := Concatenate([]*Node{ConvertDType(context.Pooled, dtype), ConvertDType(features, dtype)}, -1)
+	return Add(temb, nn.TimestepEmbedding(p.In("add_embedding"), added, width))
 }
 
 // Encode runs the down blocks on h, the output of conv_in, and returns the skip connections: h itself, then the output
 // of every layer and of every downsampler. The last one is the input of the middle block.
-func (c Config) Encode(p nn.Params, h, temb, text *Node) []*Node {
+func (c Encoder) Encode(p nn.Params, h, temb, text *Node) []*Node {
 	skips := []*Node{h}
 	for level, blockType := range c.DownBlockTypes {
 		block := p.At("down_blocks", level)
@@ -62,7 +81,7 @@ func (c Config) Encode(p nn.Params, h, temb, text *Node) []*Node {
 }
 
 // Middle is UNetMidBlock2DCrossAttn: h keeps its shape.
-func (c Config) Middle(p nn.Params, h, temb, text *Node) *Node {
+func (c Encoder) Middle(p nn.Params, h, temb, text *Node) *Node {
 	mid := p.In("mid_block")
 	last := len(c.BlockOutChannels) - 1
 	resnet := nn.ResnetBlock{OutChannels: c.BlockOutChannels[last], NormGroups: c.NormNumGroups, NormEps: c.NormEps}
@@ -95,6 +114,9 @@ func (c Config) decode(p nn.Params, h *Node, skips []*Node, temb, text *Node) *N
 	return h
 }
 
-func (c Config) transformer(level int) transformer2D {
-	return transformer2D{heads: c.AttentionHeadDim.At(level), normGroups: c.NormNumGroups}
+func (c Encoder) transformer(level int) transformer2D {
+	return transformer2D{
+		heads: c.AttentionHeadDim.At(level), layers: c.TransformerLayers.At(level), normGroups: c.NormNumGroups,
+		linear: c.LinearProjection, upcast: c.UpcastAttention,
+	}
 }

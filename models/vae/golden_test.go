@@ -8,20 +8,27 @@ import (
 
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
+	"limner/internal/golden"
 	"limner/internal/parity"
 	"limner/models/nn"
 	"limner/models/vae"
 )
 
-func load(t *testing.T) (vae.Config, parity.Model) {
+func load(t *testing.T, family string) (vae.Config, parity.Model) {
 	t.Helper()
-	c := parity.Config(t, vae.ParseConfig, "sd15-tiny", "vae", "config.json")
-	return c, parity.Load(t, c.Tree(), "sd15-tiny", "vae")
+	c := parity.Config(t, vae.ParseConfig, family+"-tiny", "vae", "config.json")
+	return c, parity.Load(t, c.Tree(), family+"-tiny", "vae")
 }
 
 func TestGoldenVAE(t *testing.T) {
-	c, model := load(t)
-	g := parity.Open(t, "components", "sd15", "vae.safetensors")
+	for _, family := range golden.Families {
+		t.Run(family, func(t *testing.T) { checkVAE(t, family) })
+	}
+}
+
+func checkVAE(t *testing.T, family string) {
+	c, model := load(t, family)
+	g := parity.Open(t, "components", family, "vae.safetensors")
 	cases := 0
 	for i := 0; g.Has(fmt.Sprintf("enc%d.image_u8", i)); i++ {
 		cases++
@@ -47,7 +54,7 @@ func TestGoldenVAE(t *testing.T) {
 }
 
 func TestGoldenVAEActivations(t *testing.T) {
-	c, model := load(t)
+	c, model := load(t, "sd15")
 	g := parity.Open(t, "components", "sd15", "vae_activations.safetensors")
 	inputs := []parity.Tensor{g.Image("in.z"), g.Image("in.image_u8").Map(parity.FromPixels)}
 	got := parity.Run(t, model, inputs, func(p nn.Params, in []*Node, out map[string]*Node) {
@@ -77,21 +84,25 @@ func TestGoldenVAEActivations(t *testing.T) {
 }
 
 func TestGoldenVAEEpsilon(t *testing.T) {
-	c, model := load(t)
-	g := parity.Open(t, "components", "sd15", "eps_probe.safetensors")
-	inputs := []parity.Tensor{g.Image("z"), g.Image("vae_image_u8").Map(parity.FromPixels)}
-	got := parity.Run(t, model.Shrink(0.02), inputs, func(p nn.Params, in []*Node, out map[string]*Node) {
-		out["vae_decode"] = c.Decode(p, in[0])
-		out["vae_encode_mean"], _ = c.Encode(p, in[1])
-	})
-	for key, x := range got {
-		parity.Check(t, "out."+key, x, g.Image("out."+key), 3e-5)
+	for _, family := range golden.Families {
+		t.Run(family, func(t *testing.T) {
+			c, model := load(t, family)
+			g := parity.Open(t, "components", family, "eps_probe.safetensors")
+			inputs := []parity.Tensor{g.Image("z"), g.Image("vae_image_u8").Map(parity.FromPixels)}
+			got := parity.Run(t, model.Shrink(0.02), inputs, func(p nn.Params, in []*Node, out map[string]*Node) {
+				out["vae_decode"] = c.Decode(p, in[0])
+				out["vae_encode_mean"], _ = c.Encode(p, in[1])
+			})
+			for key, x := range got {
+				parity.Check(t, "out."+key, x, g.Image("out."+key), 3e-5)
+			}
+		})
 	}
 }
 
 // Files from before diffusers 0.14 name the attention's layers differently.
 func TestGoldenVAEOldKeys(t *testing.T) {
-	c, model := load(t)
+	c, model := load(t, "sd15")
 	f := parity.Open(t, "sd15-tiny-extra", "vae_old_attention_keys.safetensors")
 	dir := t.TempDir()
 	if err := os.Symlink(f.Path(), dir+"/diffusion_pytorch_model.safetensors"); err != nil {
