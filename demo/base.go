@@ -75,7 +75,7 @@ func tinyModel(tokenizer *clip.Tokenizer) *diffusers.Pipeline {
 	p.UNet.UpBlockTypes = []string{"UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"}
 	p.UNet.LayersPerBlock = 1
 	p.UNet.CrossAttentionDim = 64
-	p.UNet.AttentionHeadDim = unet.Heads{4}
+	p.UNet.AttentionHeadDim = unet.PerLevel{4}
 	p.UNet.NormNumGroups = 16
 
 	p.VAE.SampleSize = Size
