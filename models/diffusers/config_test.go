@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"limner/controlnet"
 	"limner/internal/golden"
 	"limner/models/clip"
@@ -61,23 +64,32 @@ func TestUnsupportedFieldsAreNamed(t *testing.T) {
 }
 
 func TestGoldenModelKeepsItsBytes(t *testing.T) {
-	p, err := diffusers.Open(golden.Path(t, "sd15-tiny"))
+	for _, family := range golden.Families {
+		t.Run(family, func(t *testing.T) { checkBytes(t, family) })
+	}
+}
+
+func checkBytes(t *testing.T, family string) {
+	p, err := diffusers.Open(golden.Path(t, family+"-tiny"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	values, err := p.Load(diffusers.UNet, diffusers.VAE, diffusers.TextEncoder)
+	values, err := p.Load(p.Components()...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := p.Save(dir, values, "F16"); err != nil {
+	if err := p.Save(dir, values, "F32"); err != nil {
 		t.Fatal(err)
 	}
 	again, err := diffusers.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	reread, err := again.Load(diffusers.UNet, diffusers.VAE, diffusers.TextEncoder)
+	if diff := cmp.Diff(p, again, cmpopts.IgnoreFields(diffusers.Pipeline{}, "Dir"), cmpopts.IgnoreTypes(&clip.Tokenizer{})); diff != "" {
+		t.Errorf("configs (-want +got):\n%s", diff)
+	}
+	reread, err := again.Load(p.Components()...)
 	if err != nil {
 		t.Fatal(err)
 	}

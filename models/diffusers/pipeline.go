@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"limner/controlnet"
 	"limner/models/checkpoint"
@@ -20,29 +23,51 @@ import (
 
 // The folders of a model's components, which are also the names of their parameters' places in a tree.
 const (
-	UNet        = "unet"
-	VAE         = "vae"
-	TextEncoder = "text_encoder"
-	ControlNet  = "controlnet"
+	UNet         = "unet"
+	VAE          = "vae"
+	TextEncoder  = "text_encoder"
+	TextEncoder2 = "text_encoder_2"
+	ControlNet   = "controlnet"
 )
 
-// Pipeline is a StableDiffusionPipeline folder: the configs of its networks and its tokenizer. Weights are read by Load.
+// Pipeline is the folder of a Stable Diffusion pipeline: the configs of its networks and its tokenizers. Weights are read by
+// Load.
 type Pipeline struct {
 	Dir       string
+	ClassName string // in model_index.json
 	UNet      unet.Config
 	VAE       vae.Config
 	Text      clip.Config
 	Noise     noise.Config
 	Tokenizer *clip.Tokenizer
+	XL        *XL // nil but in SDXL
+}
+
+// XL is what an SDXL pipeline has beyond the others.
+type XL struct {
+	Text      clip.Config // of text_encoder_2
+	Tokenizer *clip.Tokenizer
+	// ForceZeros makes the embeddings of a negative prompt that was not given zeros, not those of "".
+	ForceZeros bool
+}
+
+// classes are the pipelines that a folder may name: whether they are SDXL's.
+var classes = map[string]bool{
+	"StableDiffusionPipeline": false, "StableDiffusionControlNetPipeline": false, "StableDiffusionImg2ImgPipeline": false,
+	"StableDiffusionInpaintPipeline":      false,
+	"StableDiffusionXLPipeline":           true,
+	"StableDiffusionXLImg2ImgPipeline":    true,
+	"StableDiffusionXLInpaintPipeline":    true,
+	"StableDiffusionXLControlNetPipeline": true,
 }
 
 // Open reads everything but the weights of a model folder.
 func Open(dir string) (*Pipeline, error) {
-	if err := checkIndex(dir); err != nil {
+	index, err := readIndex(dir)
+	if err != nil {
 		return nil, err
 	}
-	p := &Pipeline{Dir: dir}
-	var err error
+	p := &Pipeline{Dir: dir, ClassName: index.ClassName}
 	if p.UNet, err = readConfig(dir, UNet+"/config.json", unet.ParseConfig); err != nil {
 		return nil, err
 	}
@@ -58,45 +83,81 @@ func Open(dir string) (*Pipeline, error) {
 	if p.Tokenizer, err = clip.LoadTokenizer(filepath.Join(dir, "tokenizer")); err != nil {
 		return nil, err
 	}
+	if classes[p.ClassName] {
+		if p.XL, err = openXL(dir, index.ForceZeros); err != nil {
+			return nil, err
+		}
+	}
 	return p, p.check()
 }
 
-// checkIndex refuses a folder that holds no Stable Diffusion model.
-func checkIndex(dir string) error {
-	path := filepath.Join(dir, "model_index.json")
+func openXL(dir string, forceZeros bool) (*XL, error) {
+	xl := &XL{ForceZeros: forceZeros}
+	var err error
+	if xl.Text, err = readConfig(dir, TextEncoder2+"/config.json", clip.ParseConfig); err != nil {
+		return nil, err
+	}
+	xl.Tokenizer, err = clip.LoadTokenizer(filepath.Join(dir, "tokenizer_2"))
+	return xl, err
+}
+
+// index is the part of model_index.json that matters.
+type index struct {
+	ClassName  string `json:"_class_name"`
+	ForceZeros bool   `json:"force_zeros_for_empty_prompt"`
+}
+
+// readIndex refuses a folder that holds no Stable Diffusion model.
+func readIndex(dir string) (index, error) {
+	i := index{ForceZeros: true}
+	path := filepath.Join(dir, indexFile)
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(dir); err != nil {
-			return fmt.Errorf("no model folder at %s", dir)
+			return i, fmt.Errorf("no model folder at %s", dir)
 		}
-		return fmt.Errorf("%s is no model folder: it has no model_index.json", dir)
+		return i, fmt.Errorf("%s is no model folder: it has no %s", dir, indexFile)
 	} else if err != nil {
-		return fmt.Errorf("load model: %w", err)
+		return i, fmt.Errorf("load model: %w", err)
 	}
-	var index struct {
-		ClassName string `json:"_class_name"`
+	if err := json.Unmarshal(raw, &i); err != nil {
+		return i, fmt.Errorf("load %s: %w", path, err)
 	}
-	if err := json.Unmarshal(raw, &index); err != nil {
-		return fmt.Errorf("load %s: %w", path, err)
+	if _, ok := classes[i.ClassName]; !ok {
+		return i, fmt.Errorf("load %s: _class_name: got %q, supported: %s", path, i.ClassName, strings.Join(slices.Sorted(maps.Keys(classes)), ", "))
 	}
-	switch index.ClassName {
-	case "StableDiffusionPipeline", "StableDiffusionControlNetPipeline":
-		return nil
-	}
-	return fmt.Errorf("load %s: _class_name: got %q, supported: StableDiffusionPipeline, StableDiffusionControlNetPipeline", path, index.ClassName)
+	return i, nil
 }
 
 // check compares the components with each other.
 func (p *Pipeline) check() error {
 	var errs []error
-	if p.UNet.CrossAttentionDim != p.Text.HiddenSize {
-		errs = append(errs, fmt.Errorf("cross_attention_dim %d of the UNet is not the text encoder's hidden_size %d", p.UNet.CrossAttentionDim, p.Text.HiddenSize))
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	width, pooled := p.Text.HiddenSize, 0
+	if p.XL != nil {
+		width, pooled = width+p.XL.Text.HiddenSize, p.XL.Text.ProjectionDim
+		if !p.XL.Text.Projects() {
+			bad("%s: architectures is %v, want %s", TextEncoder2, p.XL.Text.Architectures, clip.WithProjection)
+		}
+		if p.XL.Tokenizer.MaxLength() != p.Tokenizer.MaxLength() {
+			bad("tokenizer_2 makes %d tokens, tokenizer %d: want the same", p.XL.Tokenizer.MaxLength(), p.Tokenizer.MaxLength())
+		}
 	}
-	if p.UNet.OutChannels != p.VAE.LatentChannels || p.UNet.InChannels != p.VAE.LatentChannels {
-		errs = append(errs, fmt.Errorf("the UNet has %d in_channels and %d out_channels, the VAE %d latent_channels: want the same", p.UNet.InChannels, p.UNet.OutChannels, p.VAE.LatentChannels))
+	if p.UNet.CrossAttentionDim != width {
+		bad("the UNet's cross_attention_dim is %d, the text embeddings are %d wide", p.UNet.CrossAttentionDim, width)
+	}
+	if got := p.UNet.PooledDim(); got != pooled {
+		bad("the UNet takes %d channels of pooled text, the text encoders make %d", got, pooled)
+	}
+	latents := p.VAE.LatentChannels
+	if p.UNet.OutChannels != latents {
+		bad("the UNet has %d out_channels, the VAE %d latent_channels: want the same", p.UNet.OutChannels, latents)
+	}
+	if in := p.UNet.InChannels; in != latents && in != 2*latents+1 {
+		bad("the UNet has %d in_channels: want the VAE's %d latent_channels or, for inpainting, %d", in, latents, 2*latents+1)
 	}
 	if p.Tokenizer.MaxLength() > p.Text.MaxPositionEmbeddings {
-		errs = append(errs, fmt.Errorf("the tokenizer makes %d tokens, the text encoder takes %d", p.Tokenizer.MaxLength(), p.Text.MaxPositionEmbeddings))
+		bad("the tokenizer makes %d tokens, the text encoder takes %d", p.Tokenizer.MaxLength(), p.Text.MaxPositionEmbeddings)
 	}
 	if len(errs) > 0 {
 		return fmt.Errorf("load %s: %w", p.Dir, errors.Join(errs...))
@@ -118,6 +179,15 @@ func readConfig[C any](dir, name string, parse func([]byte) (C, error)) (C, erro
 	return c, nil
 }
 
+// Components are the networks of the pipeline.
+func (p *Pipeline) Components() []string {
+	all := []string{UNet, VAE, TextEncoder}
+	if p.XL != nil {
+		all = append(all, TextEncoder2)
+	}
+	return all
+}
+
 // Tree lists the parameters of a component, without its name.
 func (p *Pipeline) Tree(component string) nn.Tree {
 	switch component {
@@ -127,6 +197,8 @@ func (p *Pipeline) Tree(component string) nn.Tree {
 		return p.VAE.Tree()
 	case TextEncoder:
 		return p.Text.Tree()
+	case TextEncoder2:
+		return p.XL.Text.Tree()
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ const (
 
 var fixed = nn.Fixed{
 	"trained_betas": {"null"}, "thresholding": {"false"}, "rescale_betas_zero_snr": {"false"},
+	"use_karras_sigmas": {"false"}, "interpolation_type": {`"linear"`},
 	"dynamic_thresholding_ratio": {"0.995"}, "clip_sample_range": {"1.0", "1"}, "sample_max_value": {"1.0", "1"},
 }
 
