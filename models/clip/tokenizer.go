@@ -22,10 +22,12 @@ type Tokenizer struct {
 	maxLength int
 }
 
-// specialTokens are the tokens that stand for no text. added has each once, with its id.
+// specialTokens are the tokens that BPE does not make. added has each once, with its id. vectors has
+// those of textual inversions: the ids that each stands for, itself first.
 type specialTokens struct {
 	bos, eos, unk, pad int32
 	added              []addedToken
+	vectors            map[int32][]int32
 }
 
 // addedToken is split off before BPE sees the text: before normalization or, if normalized, after it.
@@ -42,23 +44,37 @@ func newAddedToken(content string, id int32, normalized bool) addedToken {
 	return addedToken{match: content, id: id, normalized: normalized}
 }
 
-// Encode returns the ids of a prompt without the start and end tokens, however long it is.
+// Encode returns the ids of a prompt without the start and end tokens, however long it is. The token of
+// a textual inversion becomes the ids of all its vectors.
 func (t *Tokenizer) Encode(prompt string) []int32 {
 	ids := []int32{}
+	t.visit(prompt, func(word string) {
+		ids = t.appendWord(ids, word)
+	}, func(id int32) {
+		if vectors, ok := t.special.vectors[id]; ok {
+			ids = append(ids, vectors...)
+			return
+		}
+		ids = append(ids, id)
+	})
+	return ids
+}
+
+// visit goes through the words and the added tokens of a prompt in order.
+func (t *Tokenizer) visit(prompt string, word func(string), added func(id int32)) {
 	splitAdded(strings.ToValidUTF8(prompt, "\uFFFD"), t.special.added, false, func(raw string, token *addedToken) {
 		if token != nil {
-			ids = append(ids, token.id)
+			added(token.id)
 			return
 		}
 		splitAdded(normalize(raw), t.special.added, true, func(text string, token *addedToken) {
 			if token != nil {
-				ids = append(ids, token.id)
+				added(token.id)
 				return
 			}
-			eachWord(text, func(word string) { ids = t.appendWord(ids, word) })
+			eachWord(text, word)
 		})
 	})
-	return ids
 }
 
 // EncodePadded returns MaxLength ids: start token, prompt, end token, padding. A prompt that does not
@@ -76,8 +92,8 @@ func (t *Tokenizer) EncodePadded(prompt string) (ids []int32, truncated bool) {
 	return ids, truncated
 }
 
-// Decode returns the text of ids: lower case, one space after each word, special tokens and unknown
-// ids left out.
+// Decode returns the text of ids: lower case, one space after each word, special tokens, textual
+// inversions and unknown ids left out.
 func (t *Tokenizer) Decode(ids []int32) string {
 	special := map[int32]bool{}
 	for _, token := range t.special.added {

@@ -61,7 +61,7 @@ func parseTokenizer(files map[string][]byte) (*Tokenizer, error) {
 	if err := t.parseVocab(files[vocabFile]); err != nil {
 		return nil, fmt.Errorf("%s: %w", vocabFile, err)
 	}
-	if err := t.parseMerges(string(files[mergesFile])); err != nil {
+	if err := t.parseMerges(string(files[mergesFile]), nil); err != nil {
 		return nil, fmt.Errorf("%s: %w", mergesFile, err)
 	}
 	if err := t.parseConfig(files[configFile], files[specialFile]); err != nil {
@@ -90,9 +90,11 @@ func (t *Tokenizer) parseVocab(raw []byte) error {
 	return nil
 }
 
-// parseMerges reads lines of two tokens, after a first line "#version: 0.2" where there is one.
-func (t *Tokenizer) parseMerges(text string) error {
-	t.merges = map[pair]merge{}
+// parseMerges reads lines of two tokens, after a first line "#version: 0.2" where there is one. before,
+// where it is not nil, sees each pair before it is looked up in the vocabulary.
+func (t *Tokenizer) parseMerges(text string, before func(left, right string)) error {
+	lines := strings.Count(text, "\n") + 1
+	t.merges, t.rules = make(map[pair]merge, lines), make([][2]string, 0, lines)
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
@@ -103,6 +105,9 @@ func (t *Tokenizer) parseMerges(text string) error {
 		left, right, ok := strings.Cut(line, " ")
 		if !ok || left == "" || right == "" || strings.Contains(right, " ") {
 			return fmt.Errorf("line %d: got %q, want two tokens and a space between them", number, line)
+		}
+		if before != nil {
+			before(left, right)
 		}
 		if err := t.addMerge(left, right); err != nil {
 			return fmt.Errorf("line %d: %w", number, err)
@@ -197,15 +202,25 @@ func readRoles(raw []byte, fields map[string]tokenField) error {
 	return nil
 }
 
-// addSpecial takes up the tokens of the roles and of added_tokens_decoder, by id. Where roles that
-// share a text differ in form, the form that came up last for the first time decides, as in the
-// reference: SD 1.5's end token is normalized as eos_token and plain as pad_token, and so is plain.
+// addSpecial takes up the tokens of the roles and of added_tokens_decoder, by id. What the latter has
+// beyond the vocabulary are the tokens of textual inversions. Where roles that share a text differ in
+// form, the form that came up last for the first time decides, as in the reference: SD 1.5's end token
+// is normalized as eos_token and plain as pad_token, and so is plain.
 func (t *Tokenizer) addSpecial(fields map[string]tokenField, decoder map[string]tokenField) error {
 	byContent := map[string]tokenField{}
+	var inversions []string
 	for key, f := range decoder {
-		id, err := strconv.ParseInt(key, 10, 32)
-		if err != nil || t.tokens[int32(id)] != f.Content {
-			return fmt.Errorf("%s: added_tokens_decoder has %q as id %s, which %s does not: added tokens are not supported", configFile, f.Content, key, vocabFile)
+		number, err := strconv.ParseInt(key, 10, 32)
+		if err != nil || number < 0 {
+			return fmt.Errorf("%s: added_tokens_decoder: %q is not an id", configFile, key)
+		}
+		id := int32(number)
+		token, taken := t.tokens[id]
+		if _, known := t.ids[f.Content]; !taken && !known && f.Content != "" {
+			t.ids[f.Content], t.tokens[id] = id, f.Content
+			inversions = append(inversions, f.Content)
+		} else if token != f.Content || f.Content == "" {
+			return fmt.Errorf("%s: added_tokens_decoder has %q as id %s, which %s does not", configFile, f.Content, key, vocabFile)
 		}
 		byContent[f.Content] = f
 	}
@@ -235,5 +250,6 @@ func (t *Tokenizer) addSpecial(fields map[string]tokenField, decoder map[string]
 		t.special.added = append(t.special.added, newAddedToken(content, t.ids[content], f.Normalized))
 	}
 	slices.SortFunc(t.special.added, func(a, b addedToken) int { return cmp.Compare(a.id, b.id) })
+	t.setVectors(inversions)
 	return nil
 }

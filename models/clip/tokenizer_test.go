@@ -23,14 +23,18 @@ func goldenTokenizers(t *testing.T) map[string]string {
 	found := map[string]string{}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".json")
-		for _, dir := range []string{
+		tried := []string{
 			golden.Path(t, name+"-tiny", "tokenizer"),
 			golden.Path(t, strings.TrimSuffix(name, "2")+"-tiny", "tokenizer_2"),
-		} {
+		}
+		for _, dir := range tried {
 			if _, err := os.Stat(dir); err == nil {
 				found[filepath.Base(file)] = dir
 				break
 			}
+		}
+		if found[filepath.Base(file)] == "" {
+			t.Fatalf("%s: none of its tokenizers %v is there", file, tried)
 		}
 	}
 	if len(found) == 0 {
@@ -223,7 +227,10 @@ func TestLoadTokenizerRejects(t *testing.T) {
 		"pad unknown":      {specialFile, `{"pad_token":"!"}`, `pad_token "!" is not in vocab.json`},
 		"pad is a number":  {specialFile, `{"pad_token":0}`, "special_tokens_map.json: pad_token"},
 		"strip":            {specialFile, `{"pad_token":{"content":"a","lstrip":true}}`, "lstrip"},
-		"added":            {configFile, `{"added_tokens_decoder":{"7":{"content":"<cat>"}}}`, "added tokens are not supported"},
+		"added over":       {configFile, `{"added_tokens_decoder":{"3":{"content":"<cat>"}}}`, `has "<cat>" as id 3, which vocab.json does not`},
+		"added again":      {configFile, `{"added_tokens_decoder":{"7":{"content":"b"}}}`, `has "b" as id 7`},
+		"added empty":      {configFile, `{"added_tokens_decoder":{"7":{"content":""}}}`, `has "" as id 7`},
+		"added nowhere":    {configFile, `{"added_tokens_decoder":{"-7":{"content":"<cat>"}}}`, `"-7" is not an id`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := tinyFiles()
@@ -362,7 +369,7 @@ func TestSaveTokenizer(t *testing.T) {
 func same(t *testing.T, got, want *Tokenizer) {
 	t.Helper()
 	if !maps.Equal(got.ids, want.ids) || !slices.Equal(got.rules, want.rules) || got.maxLength != want.maxLength ||
-		!slices.Equal(got.special.added, want.special.added) || got.Pad() != want.Pad() || got.special.unk != want.special.unk {
+		!slices.Equal(got.special.added, want.special.added) || len(got.special.vectors) != len(want.special.vectors) || got.Pad() != want.Pad() || got.special.unk != want.special.unk {
 		t.Errorf("got %+v, length %d; want %+v, length %d", got.special, got.maxLength, want.special, want.maxLength)
 	}
 }

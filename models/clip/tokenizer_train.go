@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -23,13 +24,7 @@ func TrainTokenizer(corpus []string, merges, maxLength int) (*Tokenizer, error) 
 	if merges < 0 || maxLength < 2 {
 		return nil, fmt.Errorf("train tokenizer: got %d merges and length %d, want at least 0 and 2", merges, maxLength)
 	}
-	t := &Tokenizer{ids: map[string]int32{}, tokens: map[int32]string{}, merges: map[pair]merge{}, maxLength: maxLength}
-	_, order := byteRunes()
-	for _, end := range []string{"", wordEnd} {
-		for _, b := range order {
-			t.addToken(string(alphabet[b]) + end)
-		}
-	}
+	t := newVocabulary(maxLength)
 	words := countWords(corpus)
 	for range merges {
 		left, right, ok := commonestPair(words)
@@ -50,6 +45,18 @@ func TrainTokenizer(corpus []string, merges, maxLength int) (*Tokenizer, error) 
 		newAddedToken(endToken, eos, false),
 	}}
 	return t, nil
+}
+
+// newVocabulary is a tokenizer with CLIP's first 512 tokens: the bytes, and the same at a word's end.
+func newVocabulary(maxLength int) *Tokenizer {
+	t := &Tokenizer{ids: map[string]int32{}, tokens: map[int32]string{}, merges: map[pair]merge{}, maxLength: maxLength}
+	_, order := byteRunes()
+	for _, end := range []string{"", wordEnd} {
+		for _, b := range order {
+			t.addToken(string(alphabet[b]) + end)
+		}
+	}
+	return t
 }
 
 // addToken gives a token the next id, unless it has one: two merges can make the same token.
@@ -140,6 +147,9 @@ func (t *Tokenizer) Save(dir string) error {
 func (t *Tokenizer) format() (map[string][]byte, error) {
 	var vocab, merges bytes.Buffer
 	for _, id := range slices.Sorted(maps.Keys(t.tokens)) {
+		if _, ok := t.special.vectors[id]; ok {
+			continue // it is in the configuration
+		}
 		token, err := json.Marshal(t.tokens[id])
 		if err != nil {
 			return nil, err
@@ -162,6 +172,9 @@ func (t *Tokenizer) format() (map[string][]byte, error) {
 		"model_max_length": t.maxLength,
 		"tokenizer_class":  "CLIPTokenizer",
 	})
+	if len(t.special.vectors) > 0 {
+		config["added_tokens_decoder"] = t.formatAdded()
+	}
 	files := map[string][]byte{
 		vocabFile:  append(append([]byte{'{'}, bytes.TrimPrefix(vocab.Bytes(), []byte{','})...), '}'),
 		mergesFile: merges.Bytes(),
@@ -180,15 +193,29 @@ func (t *Tokenizer) format() (map[string][]byte, error) {
 }
 
 // formatSpecial is a special token as special_tokens_map.json and as tokenizer_config.json have it: an
-// object, except that plain padding is a string, as in Stable Diffusion's own folders.
+// object, except that plain padding is a string, as in Stable Diffusion's own folders. Where the end
+// token pads too, these call it normalized in its other roles, which the padding overrides: see addSpecial.
 func (t *Tokenizer) formatSpecial(role string, id int32) (inMap, inConfig any) {
 	content := t.tokens[id]
 	normalized := slices.ContainsFunc(t.special.added, func(a addedToken) bool { return a.id == id && a.normalized })
 	if role == "pad_token" && !normalized {
 		return content, content
 	}
+	normalized = normalized || id == t.special.pad
 	fields := map[string]any{"content": content, "lstrip": false, "normalized": normalized, "rstrip": false, "single_word": false}
 	typed := maps.Clone(fields)
 	typed["__type"] = "AddedToken"
 	return fields, typed
+}
+
+// formatAdded is added_tokens_decoder, where transformers 4 keeps tokens that the vocabulary lacks. It
+// also has the special tokens, since a reader takes their forms from here then.
+func (t *Tokenizer) formatAdded() map[string]any {
+	decoder := map[string]any{}
+	for _, a := range t.special.added {
+		_, inversion := t.special.vectors[a.id]
+		decoder[strconv.Itoa(int(a.id))] = map[string]any{"content": t.tokens[a.id], "lstrip": false,
+			"normalized": a.normalized, "rstrip": false, "single_word": false, "special": !inversion}
+	}
+	return decoder
 }
