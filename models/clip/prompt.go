@@ -1,0 +1,103 @@
+package clip
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// Style says what brackets in a prompt mean.
+type Style string
+
+const (
+	// Plain takes a prompt as it stands, as diffusers does.
+	Plain Style = "plain"
+	// A1111 is AUTOMATIC1111's syntax: (x) is ×1.1, [x] is ÷1.1, (x:1.3) is ×1.3, and what is nested
+	// multiplies. A bracket that is not closed holds to the end. \( \) \[ \] and \\ are the signs
+	// themselves. BREAK as a word of its own goes on in a new chunk.
+	A1111 Style = "a1111"
+	// Comfy is ComfyUI's syntax: (x) is ×1.1 and nested multiplies, but (x:1.3) is 1.3 whatever stands
+	// around it. Square brackets and BREAK are text; \( and \) are the signs themselves.
+	Comfy Style = "comfy"
+)
+
+// Styles lists all styles, the default first.
+func Styles() []Style { return []Style{Plain, A1111, Comfy} }
+
+// ParseStyle finds a style by its name; the empty name is Plain. It fails for any other.
+func ParseStyle(name string) (Style, error) {
+	if name == "" {
+		return Plain, nil
+	}
+	for _, s := range Styles() {
+		if name == string(s) {
+			return s, nil
+		}
+	}
+	return "", fmt.Errorf("prompt style %q: want plain, a1111 or comfy", name)
+}
+
+// Segment is a part of a prompt whose tokens have one weight. Weight is finite, 1 without emphasis, and
+// may be 0 or negative. Break marks a place where A1111 goes on in a new chunk; its Text is empty.
+type Segment struct {
+	Text   string
+	Weight float64
+	Break  bool
+}
+
+const (
+	emphasis   = 1.1 // of a pair of parentheses
+	maxNesting = 500 // open brackets: each costs time for all that it holds
+)
+
+// ParsePrompt splits a prompt into segments, in order. An empty prompt gives at most one empty segment.
+// It fails for an unknown style, for more than 500 brackets in one another, and for a weight that
+// nesting makes too large for float32. What is not a number after a colon is text, infinity included.
+func ParsePrompt(style Style, prompt string) ([]Segment, error) {
+	var segments []Segment
+	var err error
+	switch style {
+	case Plain:
+		return []Segment{{Text: prompt, Weight: 1}}, nil
+	case A1111:
+		segments, err = parseA1111(prompt)
+	case Comfy:
+		segments, err = parseComfy(prompt)
+	default:
+		_, err = ParseStyle(string(style))
+		if err == nil {
+			err = fmt.Errorf("no prompt style: want plain, a1111 or comfy")
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range segments {
+		if math.Abs(s.Weight) > math.MaxFloat32 {
+			return nil, fmt.Errorf("prompt: the weight %g of %q is too large", s.Weight, s.Text)
+		}
+	}
+	return segments, nil
+}
+
+func nestingError() error {
+	return fmt.Errorf("prompt: more than %d brackets in one another: write \\( for a sign that is text", maxNesting)
+}
+
+var decimal = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
+
+// parseWeight reads a finite decimal number, with white space around it.
+func parseWeight(text string) (float64, bool) {
+	text = strings.TrimFunc(text, pythonSpace)
+	if !decimal.MatchString(text) {
+		return 0, false
+	}
+	weight, err := strconv.ParseFloat(text, 64)
+	return weight, err == nil
+}
+
+// pythonSpace is what Python calls white space, which is four control characters more.
+func pythonSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
