@@ -30,19 +30,18 @@ const defaultMaxLength = 77
 var roles = []string{"bos_token", "eos_token", "unk_token", "pad_token"}
 
 // LoadTokenizer reads a tokenizer folder: vocab.json, merges.txt, tokenizer_config.json and, where
-// there is one, special_tokens_map.json, whose tokens take precedence.
+// there is one, special_tokens_map.json, whose tokens take precedence. Where there is no vocab.json it
+// reads tokenizer.json in place of it and merges.txt.
 func LoadTokenizer(dir string) (*Tokenizer, error) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("load tokenizer: no folder at %s", dir)
 	}
 	files := map[string][]byte{}
-	for _, name := range []string{vocabFile, mergesFile, configFile, specialFile} {
+	for _, name := range []string{vocabFile, mergesFile, wholeFile, configFile, specialFile} {
 		raw, err := os.ReadFile(filepath.Join(dir, name))
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && name == specialFile:
-			continue
 		case errors.Is(err, fs.ErrNotExist):
-			return nil, fmt.Errorf("load tokenizer %s: %s is missing: a CLIP tokenizer has %s, %s and %s", dir, name, vocabFile, mergesFile, configFile)
+			continue
 		case err != nil:
 			return nil, fmt.Errorf("load tokenizer: %w", err)
 		}
@@ -57,6 +56,21 @@ func LoadTokenizer(dir string) (*Tokenizer, error) {
 
 // parseTokenizer builds a tokenizer from the contents of its files.
 func parseTokenizer(files map[string][]byte) (*Tokenizer, error) {
+	required := []string{vocabFile, mergesFile, configFile}
+	if _, ok := files[vocabFile]; !ok && files[wholeFile] != nil {
+		required = []string{configFile}
+	}
+	for _, name := range required {
+		if _, ok := files[name]; !ok {
+			return nil, fmt.Errorf("%s is missing: a CLIP tokenizer has %s, %s and %s, or %s for the first two", name, vocabFile, mergesFile, configFile, wholeFile)
+		}
+	}
+	if len(required) == 1 {
+		var err error
+		if files, err = splitWhole(files); err != nil {
+			return nil, err
+		}
+	}
 	t := &Tokenizer{}
 	if err := t.parseVocab(files[vocabFile]); err != nil {
 		return nil, fmt.Errorf("%s: %w", vocabFile, err)
