@@ -31,9 +31,11 @@ fuzz: ## run every fuzz test, each for FUZZTIME (20s)
 		go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) </dev/null || exit 1; \
 	done
 
-bench: ## measure against the peer, into bench/results.json (after make bench-peers)
+bench: ## measure against the peers, into bench/results.json (after make bench-peers)
 	go run ./bench
 
-bench-peers: ## install the benchmarks' peer, Flax, into bench/venv
+bench-peers: ## install the benchmarks' peers, Flax and PyTorch (several GB), into bench/venv and bench/venv-torch
 	python3 -m venv bench/venv
 	bench/venv/bin/python -m pip install --quiet --requirement bench/requirements.txt
+	python3 -m venv bench/venv-torch
+	bench/venv-torch/bin/python -m pip install --quiet --requirement bench/requirements-torch.txt

@@ -12,11 +12,18 @@ import (
 	"limner/xla"
 )
 
-// Where things lie, from the root of the repository.
-const (
-	peerScript  = "bench/peer.py"
-	peerPython  = "bench/venv/bin/python"
-	resultsFile = "bench/results.json"
+// resultsFile is where results lie, from the root of the repository.
+const resultsFile = "bench/results.json"
+
+// peer is another implementation of a case: a script, and the Python environment that it runs in.
+type peer struct {
+	name, script, python string
+}
+
+// The peers, with their files from the root of the repository.
+var (
+	flax  = peer{"flax", "bench/peer.py", "bench/venv/bin/python"}
+	torch = peer{"torch", "bench/peer_torch.py", "bench/venv-torch/bin/python"}
 )
 
 // bench measures the named cases, prints a table and, if no case was left out, writes the results.
@@ -25,8 +32,12 @@ func bench(ctx context.Context, names []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := checkPeer("."); err != nil {
-		return err
+	for _, c := range chosen {
+		for _, p := range c.peers {
+			if err := p.check("."); err != nil {
+				return err
+			}
+		}
 	}
 	// Install the plugin here, so that its progress is seen and no case pays for it.
 	if _, err := xla.Plugin(ctx, "cpu", xla.InstallOptions{Progress: os.Stderr}); err != nil {
@@ -39,22 +50,28 @@ func bench(ctx context.Context, names []string, out io.Writer) error {
 	machine, date := machineName(), time.Now().UTC().Format(time.RFC3339)
 	var results []result
 	for _, c := range chosen {
-		ours, peer, err := compare(ctx, c, []string{self, workerArg, c.name}, []string{peerPython, peerScript, c.name})
-		if err != nil {
+		sides := []side{{name: "ours", command: []string{self, workerArg, c.name}}}
+		for _, p := range c.peers {
+			sides = append(sides, side{name: p.name, command: []string{p.python, p.script, c.name}})
+		}
+		if err := compare(ctx, c, sides); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
-		if ours.Parameters != peer.Parameters {
-			return fmt.Errorf("%s: our network has %d parameters, the peer's %d: make them the same", c.name, ours.Parameters, peer.Parameters)
+		ours := sides[0]
+		for _, p := range sides[1:] {
+			if ours.Parameters != p.Parameters {
+				return fmt.Errorf("%s: our network has %d parameters, that of %s %d: make them the same", c.name, ours.Parameters, p.name, p.Parameters)
+			}
+			if c.goals.alias {
+				fmt.Fprintf(out, "%s: state %d bytes, alias %d bytes (%s: %d, %d)\n", c.name, ours.StateBytes, ours.AliasBytes, p.name, p.StateBytes, p.AliasBytes)
+			}
+			results = append(results, rows(c, ours.figures, p, machine, date)...)
 		}
-		if c.goals.alias {
-			fmt.Fprintf(out, "%s: state %d bytes, alias %d bytes (peer: %d, %d)\n", c.name, ours.StateBytes, ours.AliasBytes, peer.StateBytes, peer.AliasBytes)
-		}
-		results = append(results, rows(c, ours, peer, machine, date)...)
 	}
 	if err := printTable(out, results); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "On %s. Each figure is the least over the rounds, which alternate between ours and the peer.\n", machine)
+	fmt.Fprintf(out, "On %s. Each figure is the least over the rounds.\n", machine)
 	if len(names) > 0 {
 		return nil
 	}
@@ -65,15 +82,15 @@ func bench(ctx context.Context, names []string, out io.Writer) error {
 	return err
 }
 
-// checkPeer says what is missing for the peer to run below root.
-func checkPeer(root string) error {
-	if _, err := os.Stat(filepath.Join(root, peerScript)); errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("no %s here: run the bench in the root of the repository", peerScript)
+// check says what is missing for the peer to run below root.
+func (p peer) check(root string) error {
+	if _, err := os.Stat(filepath.Join(root, p.script)); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("no %s here: run the bench in the root of the repository", p.script)
 	} else if err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(root, peerPython)); errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("no %s: run make bench-peers first", peerPython)
+	if _, err := os.Stat(filepath.Join(root, p.python)); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("no %s: run make bench-peers first", p.python)
 	} else if err != nil {
 		return err
 	}

@@ -30,17 +30,17 @@ func sample() []result {
 	c := benchCase{name: "case", goals: goals{wall: 1, cpu: 0.8, compile: 2, peak: 1, alias: true}}
 	ours := figures{setup{CompileWall: 3, CompileCPU: 6, StateBytes: 120, AliasBytes: 100}, cost{Wall: 0.5, CPU: 0.9, Peak: 2e6}}
 	peer := figures{setup{CompileWall: 2, CompileCPU: 2, StateBytes: 80, AliasBytes: 80}, cost{Wall: 1, CPU: 1, Peak: 1e6}}
-	return rows(c, ours, peer, "a machine", "today")
+	return rows(c, ours, side{name: "flax", figures: peer}, "a machine", "today")
 }
 
 func TestRows(t *testing.T) {
 	want := []result{
-		{"case_wall", "s", 0.5, 1, 0.5, 1, "a machine", "today"},
-		{"case_cpu", "CPU s", 0.9, 1, 0.9, 0.8, "a machine", "today"},
-		{"case_compile_wall", "s", 3, 2, 1.5, 2, "a machine", "today"},
-		{"case_compile_cpu", "CPU s", 6, 2, 3, 2, "a machine", "today"},
-		{"case_peak_rss", "bytes", 2e6, 1e6, 2, 1, "a machine", "today"},
-		{"case_not_aliased", "bytes", 20, 80, 0.25, 0, "a machine", "today"},
+		{"case_wall", "flax", "s", 0.5, 1, 0.5, 1, "a machine", "today"},
+		{"case_cpu", "flax", "CPU s", 0.9, 1, 0.9, 0.8, "a machine", "today"},
+		{"case_compile_wall", "flax", "s", 3, 2, 1.5, 2, "a machine", "today"},
+		{"case_compile_cpu", "flax", "CPU s", 6, 2, 3, 2, "a machine", "today"},
+		{"case_peak_rss", "flax", "bytes", 2e6, 1e6, 2, 1, "a machine", "today"},
+		{"case_not_aliased", "flax", "bytes", 20, 80, 0.25, 0, "a machine", "today"},
 	}
 	if diff := cmp.Diff(want, sample()); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
@@ -58,12 +58,12 @@ func TestPrintTable(t *testing.T) {
 	}
 	for i, want := range []string{
 		"case ours peer ratio goal",
-		"case_wall 0.500 s 1.000 s 0.500 ≤ 1 met",
-		"case_cpu 0.900 CPU s 1.000 CPU s 0.900 ≤ 0.8 missed",
-		"case_compile_wall 3.000 s 2.000 s 1.500 ≤ 2 met",
-		"case_compile_cpu 6.000 CPU s 2.000 CPU s 3.000 ≤ 2 missed",
-		"case_peak_rss 2.0 MB 1.0 MB 2.000 ≤ 1 missed",
-		"case_not_aliased 0.0 MB 0.0 MB 0.250 ≤ 0 missed",
+		"case_wall 0.500 s flax 1.000 s 0.500 ≤ 1 met",
+		"case_cpu 0.900 CPU s flax 1.000 CPU s 0.900 ≤ 0.8 missed",
+		"case_compile_wall 3.000 s flax 2.000 s 1.500 ≤ 2 met",
+		"case_compile_cpu 6.000 CPU s flax 2.000 CPU s 3.000 ≤ 2 missed",
+		"case_peak_rss 2.0 MB flax 1.0 MB 2.000 ≤ 1 missed",
+		"case_not_aliased 0.0 MB flax 0.0 MB 0.250 ≤ 0 missed",
 	} {
 		if got := strings.Join(strings.Fields(lines[i]), " "); got != want {
 			t.Errorf("line %d: got %q, want %q", i, got, want)
@@ -92,43 +92,48 @@ func TestWriteResults(t *testing.T) {
 	if err := json.Unmarshal(raw, &fields); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"name", "unit", "ours", "peer", "ratio", "goal", "machine", "date"} {
+	for _, key := range []string{"name", "against", "unit", "ours", "peer", "ratio", "goal", "machine", "date"} {
 		if _, ok := fields[0][key]; !ok {
 			t.Errorf("no field %s in %s", key, raw)
 		}
 	}
 }
 
-func TestPeerHasEveryCase(t *testing.T) {
-	script, err := os.ReadFile("peer.py")
-	if err != nil {
-		t.Fatal(err)
-	}
+func TestPeersHaveTheirCases(t *testing.T) {
 	for _, c := range cases() {
-		if !strings.Contains(string(script), `    "`+c.name+`": `+c.name+",\n") {
-			t.Errorf("peer.py has no case %s", c.name)
+		if len(c.peers) == 0 {
+			t.Errorf("%s has no peer", c.name)
+		}
+		for _, p := range c.peers {
+			script, err := os.ReadFile(filepath.Base(p.script))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(string(script), `    "`+c.name+`": `) {
+				t.Errorf("%s has no case %s", p.script, c.name)
+			}
 		}
 	}
 }
 
 func TestCheckPeer(t *testing.T) {
 	root := t.TempDir()
-	if err := checkPeer(root); err == nil || !strings.Contains(err.Error(), "root of the repository") {
+	if err := flax.check(root); err == nil || !strings.Contains(err.Error(), "root of the repository") {
 		t.Errorf("empty folder: got %v", err)
 	}
-	if err := os.MkdirAll(filepath.Join(root, filepath.Dir(peerPython)), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(root, filepath.Dir(flax.python)), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(root, peerScript), nil, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(root, flax.script), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := checkPeer(root); err == nil || !strings.Contains(err.Error(), "run make bench-peers first") {
+	if err := flax.check(root); err == nil || !strings.Contains(err.Error(), "run make bench-peers first") {
 		t.Errorf("no environment: got %v", err)
 	}
-	if err := os.WriteFile(filepath.Join(root, peerPython), nil, 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(root, flax.python), nil, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := checkPeer(root); err != nil {
+	if err := flax.check(root); err != nil {
 		t.Error(err)
 	}
 }
@@ -151,18 +156,21 @@ func shell(setup, cost string) []string {
 }
 
 func TestCompare(t *testing.T) {
-	c := benchCase{name: "case", rounds: 2, steps: 3}
-	ours, peer, err := compare(context.Background(), c,
-		shell(`{"compile_wall": 1, "parameters": 5}`, `{"wall": 2, "cpu": 3, "peak": 4}`),
-		shell(`{"compile_wall": 6, "parameters": 5}`, `{"wall": 7, "cpu": 8, "peak": 9}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := (figures{setup{CompileWall: 1, Parameters: 5}, cost{2, 3, 4}}); ours != want {
-		t.Errorf("ours: got %+v, want %+v", ours, want)
-	}
-	if want := (figures{setup{CompileWall: 6, Parameters: 5}, cost{7, 8, 9}}); peer != want {
-		t.Errorf("peer: got %+v, want %+v", peer, want)
+	for _, apart := range []bool{false, true} {
+		c := benchCase{name: "case", rounds: 2, steps: 3, apart: apart}
+		sides := []side{
+			{name: "ours", command: shell(`{"compile_wall": 1, "parameters": 5}`, `{"wall": 2, "cpu": 3, "peak": 4}`)},
+			{name: "flax", command: shell(`{"compile_wall": 6, "parameters": 5}`, `{"wall": 7, "cpu": 8, "peak": 9}`)},
+		}
+		if err := compare(context.Background(), c, sides); err != nil {
+			t.Fatal(err)
+		}
+		if want := (figures{setup{CompileWall: 1, Parameters: 5}, cost{2, 3, 4}}); sides[0].figures != want {
+			t.Errorf("ours: got %+v, want %+v", sides[0].figures, want)
+		}
+		if want := (figures{setup{CompileWall: 6, Parameters: 5}, cost{7, 8, 9}}); sides[1].figures != want {
+			t.Errorf("flax: got %+v, want %+v", sides[1].figures, want)
+		}
 	}
 }
 
@@ -173,8 +181,9 @@ func TestCompareTellsWhyAWorkerFailed(t *testing.T) {
 		"in a step":        {"sh", "-c", "echo '{}'; read n; echo why >&2; exit 3"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, _, err := compare(context.Background(), benchCase{rounds: 1, steps: 1}, good, bad)
-			if err == nil || !strings.Contains(err.Error(), "peer") || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "why") {
+			sides := []side{{name: "ours", command: good}, {name: "flax", command: bad}}
+			err := compare(context.Background(), benchCase{rounds: 1, steps: 1}, sides)
+			if err == nil || !strings.Contains(err.Error(), "flax") || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "why") {
 				t.Errorf("got %v, want the side, the exit status and what it printed", err)
 			}
 		})

@@ -14,7 +14,9 @@ type benchCase struct {
 	rounds int
 	steps  int // of one side in a round
 	goals  goals
-	start  func(context.Context, *xla.Backend) (workload, error) // ours; the peer's stands in peer.py under the same name
+	peers  []peer
+	apart  bool                                                  // the sides run one after the other: they do not fit into memory together
+	start  func(context.Context, *xla.Backend) (workload, error) // ours; the peers' stand in their scripts under the same name
 }
 
 // goals are the largest ratios that will do.
@@ -30,9 +32,14 @@ type workload struct {
 }
 
 func cases() []benchCase {
+	full := goals{wall: 0.8, cpu: 0.8, compile: 2, peak: 1}
+	both := []peer{flax, torch}
 	return []benchCase{
-		{name: "train_step_small_unet", rounds: 6, steps: 2, start: startTrainStep, goals: goals{wall: 1, cpu: 1, compile: 2, peak: 1, alias: true}},
-		{name: "sd15_unet_forward", rounds: 5, steps: 2, start: startForward, goals: goals{wall: 1, cpu: 1, compile: 2, peak: 1}},
+		{name: "train_step_small_unet", rounds: 6, steps: 2, peers: []peer{flax}, start: startTrainStep, goals: goals{wall: 1, cpu: 1, compile: 2, peak: 1, alias: true}},
+		{name: "sd15_unet_forward", rounds: 5, steps: 2, peers: []peer{flax}, start: startForward(sd15(), 1, 16), goals: goals{wall: 1, cpu: 1, compile: 2, peak: 1}},
+		{name: "sd15_unet_forward_64", rounds: 4, steps: 1, peers: both, start: startForward(sd15(), 2, 64), goals: full},
+		{name: "sd21_unet_forward_64", rounds: 4, steps: 1, peers: both, start: startForward(sd21(), 2, 64), goals: full},
+		{name: "sdxl_unet_forward_64", rounds: 3, steps: 1, peers: both, apart: true, start: startForward(sdxl(), 2, 64), goals: full},
 	}
 }
 

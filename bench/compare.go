@@ -23,17 +23,38 @@ type cost struct {
 	Peak int64   `json:"peak"` // bytes that the process has held at most until now
 }
 
+// side is one process of a case.
+type side struct {
+	name    string
+	command []string
+	figures
+}
+
 // figures are those of one side in one case.
 type figures struct {
 	setup
 	cost // the least wall and CPU seconds of a step, and the last peak
 }
 
-// compare runs the rounds of a case, alternating between the two commands.
-func compare(ctx context.Context, c benchCase, oursCommand, peerCommand []string) (ours, peer figures, err error) {
+// compare runs the rounds of a case and fills in the figures of its sides. The rounds alternate between the sides, so that
+// whatever else the machine does falls on all of them; a case whose sides do not fit into memory together runs them one after
+// the other.
+func compare(ctx context.Context, c benchCase, sides []side) error {
+	if !c.apart {
+		return alternate(ctx, c, sides)
+	}
+	for i := range sides {
+		if err := alternate(ctx, c, sides[i:i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func alternate(ctx context.Context, c benchCase, sides []side) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var workers [2]*worker
+	workers := make([]*worker, len(sides))
 	defer func() {
 		cancel()
 		for _, w := range workers {
@@ -42,33 +63,37 @@ func compare(ctx context.Context, c benchCase, oursCommand, peerCommand []string
 			}
 		}
 	}()
-	sides := [2]*figures{&ours, &peer}
-	for i, command := range [][]string{oursCommand, peerCommand} {
-		fmt.Fprintf(os.Stderr, "%s: %s compiles\n", c.name, sideNames[i])
-		if workers[i], err = startWorker(ctx, command); err != nil {
-			return ours, peer, fmt.Errorf("%s: %w", sideNames[i], err)
+	for i := range sides {
+		s := &sides[i]
+		fmt.Fprintf(os.Stderr, "%s: %s compiles\n", c.name, s.name)
+		if workers[i], err = startWorker(ctx, s.command); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		if err := workers[i].read(&sides[i].setup); err != nil {
-			return ours, peer, fmt.Errorf("%s: %w", sideNames[i], err)
+		if err := workers[i].read(&s.setup); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		if _, err := workers[i].run(1); err != nil { // not counted
-			return ours, peer, fmt.Errorf("%s: first step: %w", sideNames[i], err)
+			return fmt.Errorf("%s: first step: %w", s.name, err)
 		}
 	}
 	for round := range c.rounds {
 		for i, w := range workers {
 			costs, err := w.run(c.steps)
 			if err != nil {
-				return ours, peer, fmt.Errorf("%s: round %d: %w", sideNames[i], round+1, err)
+				return fmt.Errorf("%s: round %d: %w", sides[i].name, round+1, err)
 			}
 			sides[i].add(costs)
+			fmt.Fprintf(os.Stderr, "%s: round %d of %d, %s %.3g s\n", c.name, round+1, c.rounds, sides[i].name, sides[i].Wall)
 		}
-		fmt.Fprintf(os.Stderr, "%s: round %d of %d, ours %.3g s, peer %.3g s\n", c.name, round+1, c.rounds, ours.Wall, peer.Wall)
 	}
-	return ours, peer, errors.Join(workers[0].close(), workers[1].close())
+	var errs []error
+	for i, w := range workers {
+		if err := w.close(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", sides[i].name, err))
+		}
+	}
+	return errors.Join(errs...)
 }
-
-var sideNames = [2]string{"ours", "peer"}
 
 // add takes in the costs of more steps.
 func (f *figures) add(costs []cost) {

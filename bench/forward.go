@@ -14,23 +14,61 @@ import (
 	"limner/xla"
 )
 
-// startForward compiles the UNet of Stable Diffusion 1.5 for one 16×16 latent, with random weights.
-func startForward(ctx context.Context, b *xla.Backend) (workload, error) {
+// sd15, sd21 and sdxl are the UNets of these models.
+func sd15() unet.Config {
 	c := unet.Default()
 	c.CrossAttentionDim = 768
+	return c
+}
+
+func sd21() unet.Config {
+	c := unet.Default()
+	c.CrossAttentionDim, c.LinearProjection, c.AttentionHeadDim = 1024, true, unet.PerLevel{5, 10, 20, 20}
+	return c
+}
+
+func sdxl() unet.Config {
+	c := unet.Default()
+	c.CrossAttentionDim, c.LinearProjection, c.AttentionHeadDim = 2048, true, unet.PerLevel{5, 10, 20}
+	c.BlockOutChannels, c.TransformerLayers = []int{320, 640, 1280}, unet.PerLevel{1, 2, 10}
+	c.DownBlockTypes = []string{"DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"}
+	c.UpBlockTypes = []string{"CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"}
+	kind, channels, width := "text_time", 256, 2816
+	c.AdditionEmbedType, c.AdditionTimeEmbedDim, c.AdditionInputDim = &kind, &channels, &width
+	return c
+}
+
+// startForward compiles a UNet for a batch of latents, with random weights.
+func startForward(c unet.Config, batch, side int) func(context.Context, *xla.Backend) (workload, error) {
+	const tokens = 77
+	inputs := []xla.Value{
+		{Name: "sample", Shape: shapes.Make(dtypes.Float32, batch, side, side, c.InChannels), Sharding: xla.Batch},
+		{Name: "timesteps", Shape: shapes.Make(dtypes.Float32, batch), Sharding: xla.Batch},
+		{Name: "text", Shape: shapes.Make(dtypes.Float32, batch, tokens, c.CrossAttentionDim), Sharding: xla.Batch},
+	}
+	if width := c.PooledDim(); width > 0 {
+		inputs = append(inputs,
+			xla.Value{Name: "pooled", Shape: shapes.Make(dtypes.Float32, batch, width), Sharding: xla.Batch},
+			xla.Value{Name: "time_ids", Shape: shapes.Make(dtypes.Float32, batch, 6), Sharding: xla.Batch})
+	}
 	tree := c.Tree()
-	const side, tokens = 16, 77
-	f := xla.Function{Name: "sd15_unet_forward", Build: func(_ *Graph, _, inputs []*Node) (next, outputs []*Node) {
-		n := len(tree)
-		return nil, []*Node{c.Forward(nn.Bind(tree, inputs[:n]), inputs[n], inputs[n+1], unet.Context{Text: inputs[n+2]}, nil)}
+	f := xla.Function{Name: "unet_forward", Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
+		params, in := nn.Bind(tree, in[:len(tree)]), in[len(tree):]
+		context := unet.Context{Text: in[2]}
+		if len(in) > 3 {
+			context.Pooled, context.TimeIDs = in[3], in[4]
+		}
+		return nil, []*Node{c.Forward(params, in[0], in[1], context, nil)}
 	}}
 	for _, spec := range tree {
 		f.Inputs = append(f.Inputs, xla.Value{Name: spec.Key, Shape: shapes.Make(dtypes.Float32, spec.Shape...)})
 	}
-	f.Inputs = append(f.Inputs,
-		xla.Value{Name: "sample", Shape: shapes.Make(dtypes.Float32, 1, side, side, c.InChannels), Sharding: xla.Batch},
-		xla.Value{Name: "timesteps", Shape: shapes.Make(dtypes.Int32, 1), Sharding: xla.Batch},
-		xla.Value{Name: "text", Shape: shapes.Make(dtypes.Float32, 1, tokens, c.CrossAttentionDim), Sharding: xla.Batch})
+	f.Inputs = append(f.Inputs, inputs...)
+	return func(ctx context.Context, b *xla.Backend) (workload, error) { return forward(ctx, b, f, tree, inputs) }
+}
+
+// forward compiles f, whose inputs are the tree's and then the given ones.
+func forward(ctx context.Context, b *xla.Backend, f xla.Function, tree nn.Tree, inputs []xla.Value) (workload, error) {
 	var program *xla.Program
 	compiled, err := measure(func() (err error) {
 		program, err = b.Compile(ctx, f)
@@ -44,19 +82,18 @@ func startForward(ctx context.Context, b *xla.Backend) (workload, error) {
 		return workload{}, err
 	}
 	rng := rand.New(rand.NewPCG(1, 1))
-	sample, text := normal(rng, side*side*c.InChannels), normal(rng, tokens*c.CrossAttentionDim)
+	var batch []hostArray
+	for _, in := range inputs {
+		batch = append(batch, hostArray{normal(rng, in.Shape.Size()), in.Shape.Dimensions})
+	}
 	return workload{
 		setup: setup{CompileWall: compiled.Wall, CompileCPU: compiled.CPU, Parameters: tree.Size()},
 		step: func() error {
-			batch, err := put(b, hostArray{sample, []int{1, side, side, c.InChannels}}, hostArray{text, []int{1, tokens, c.CrossAttentionDim}})
+			arrays, err := put(b, batch...)
 			if err != nil {
 				return err
 			}
-			timesteps, err := xla.Put(b, []int32{500}, xla.Batch, 1)
-			if err != nil {
-				return err
-			}
-			out, err := program.Run(nil, append(append([]*xla.Array{}, weights...), batch[0], timesteps, batch[1])...)
+			out, err := program.Run(nil, append(append([]*xla.Array{}, weights...), arrays...)...)
 			if err != nil {
 				return err
 			}
@@ -69,7 +106,7 @@ func startForward(ctx context.Context, b *xla.Backend) (workload, error) {
 					return fmt.Errorf("output %d is %g", i, x)
 				}
 			}
-			for _, a := range append(append(batch, timesteps), out...) {
+			for _, a := range append(arrays, out...) {
 				if err := a.Free(); err != nil {
 					return err
 				}

@@ -1,13 +1,14 @@
-// Command bench measures limner against its peer, Flax with diffusers' own networks, on this machine's CPU.
+// Command bench measures limner against its peers on this machine's CPU: diffusers' own networks in Flax and in PyTorch.
 //
-//	make bench-peers                      # once: the peer's environment, in bench/venv
+//	make bench-peers                      # once: the peers' environments, in bench/venv and bench/venv-torch
 //	make bench                            # every case, bench/results.json
 //	go run ./bench sd15_unet_forward      # one case, nothing written
 //
-// Each case runs in two processes, one of ours (this program again, as `bench worker CASE`) and one of the peer's
-// (peer.py CASE), both given the same network, shapes, optimizer and number of threads. Each compiles, makes a step
-// that is not counted, and then waits. Rounds of a few steps alternate between the two, ours, peer, ours, peer, so that
-// whatever else the machine does falls on both. Reported is the least that a step cost on each side over all rounds:
+// Each case runs in a process of ours (this program again, as `bench worker CASE`) and one of each peer (peer.py CASE,
+// peer_torch.py CASE), all given the same network, shapes, optimizer and number of threads. Each compiles, makes a step
+// that is not counted, and then waits. Rounds of a few steps alternate between them, so that whatever else the machine
+// does falls on all; only cases that do not fit into memory together run apart. Reported is the least that a step cost on
+// each side over all rounds:
 //
 //   - wall: seconds of a step, from the batch on the host to the loss or the output on the host
 //   - cpu: user and system seconds of the whole process during a step

@@ -122,23 +122,30 @@ def train_step_small_unet():
     }
 
 
-def sd15_unet_forward():
-    """The UNet of Stable Diffusion 1.5 on one 16×16 latent in float32."""
+def unet_forward(batch, side, text_width, **config):
+    """A UNet in float32 on a batch of latents."""
     model = FlaxUNet2DConditionModel(
-        sample_size=64, in_channels=4, out_channels=4, block_out_channels=(320, 640, 1280, 1280), layers_per_block=2,
-        cross_attention_dim=768, attention_head_dim=8, flip_sin_to_cos=True, freq_shift=0,
+        sample_size=side, in_channels=4, out_channels=4, layers_per_block=2, cross_attention_dim=text_width,
+        flip_sin_to_cos=True, freq_shift=0, **config,
     )
     rng = np.random.default_rng(1)
-    latents = rng.standard_normal((1, 4, 16, 16)).astype(np.float32)
-    text = rng.standard_normal((1, 77, 768)).astype(np.float32)
-    timesteps = np.array([500], np.int32)
+    inputs = [
+        rng.standard_normal((batch, 4, side, side)).astype(np.float32),
+        np.full(batch, 500, np.float32),
+        rng.standard_normal((batch, 77, text_width)).astype(np.float32),
+    ]
+    if config.get("addition_embed_type"):
+        inputs.append({
+            "text_embeds": rng.standard_normal((batch, 1280)).astype(np.float32),
+            "time_ids": np.full((batch, 6), 512, np.float32),
+        })
     shapes = weight_shapes(model)
     forward = jax.jit(lambda params, *inputs: model.apply({"params": params}, *inputs).sample)
-    compiled, wall, cpu = timed(lambda: forward.lower(shapes, latents, timesteps, text).compile())
+    compiled, wall, cpu = timed(lambda: forward.lower(shapes, *inputs).compile())
     params = random_weights(shapes)
 
     def run():
-        if not np.isfinite(np.asarray(compiled(params, latents, timesteps, text))).all():
+        if not np.isfinite(np.asarray(compiled(params, *inputs))).all():
             raise RuntimeError("the output is not finite")
 
     return run, {
@@ -147,9 +154,23 @@ def sd15_unet_forward():
     }
 
 
+SD15 = dict(text_width=768, block_out_channels=(320, 640, 1280, 1280), attention_head_dim=8)
+SD21 = dict(
+    text_width=1024, block_out_channels=(320, 640, 1280, 1280), attention_head_dim=(5, 10, 20, 20), use_linear_projection=True,
+)
+SDXL = dict(
+    text_width=2048, block_out_channels=(320, 640, 1280), attention_head_dim=(5, 10, 20), use_linear_projection=True,
+    down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), transformer_layers_per_block=(1, 2, 10),
+    addition_embed_type="text_time", addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816,
+)
+
 CASES = {
     "train_step_small_unet": train_step_small_unet,
-    "sd15_unet_forward": sd15_unet_forward,
+    "sd15_unet_forward": lambda: unet_forward(1, 16, **SD15),
+    "sd15_unet_forward_64": lambda: unet_forward(2, 64, **SD15),
+    "sd21_unet_forward_64": lambda: unet_forward(2, 64, **SD21),
+    "sdxl_unet_forward_64": lambda: unet_forward(2, 64, **SDXL),
 }
 
 
