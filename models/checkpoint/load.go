@@ -2,19 +2,42 @@ package checkpoint
 
 import (
 	"fmt"
-	"runtime"
 	"slices"
-	"strings"
-
-	"golang.org/x/sync/errgroup"
 
 	"limner/models/nn"
 )
 
 // Load reads every parameter of the tree as float32 in memory's layout. Old spellings of keys are
 // accepted (see QUIRKS.md). It fails with one error that lists every key that is missing, extra,
-// misshapen or not floating point, with shapes as the file has them.
+// misshapen or not floating point, with shapes as a diffusers file has them.
 func (m *Model) Load(tree nn.Tree) (nn.Values, error) {
+	found, err := m.fit(tree)
+	if err != nil {
+		return nil, err
+	}
+	values := make(nn.Values, len(tree))
+	for _, s := range tree {
+		t := m.tensors[found[s.Key]]
+		read, err := t.reader()
+		if err != nil {
+			return nil, fmt.Errorf("load %s: %s: %w", m.path, s.Key, err)
+		}
+		v := make([]float32, s.Size())
+		values[s.Key] = v
+		err = copyElements(t.Shape, t.Order, orderOf(s.Kind), read, func(at int, src []float32) error {
+			copy(v[at:], src)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return values, nil
+}
+
+// fit finds the model's key for each parameter of the tree. It fails with one error that lists
+// everything that does not fit.
+func (m *Model) fit(tree nn.Tree) (map[string]string, error) {
 	if err := checkTree(tree); err != nil {
 		return nil, fmt.Errorf("load %s: %w", m.path, err)
 	}
@@ -26,36 +49,13 @@ func (m *Model) Load(tree nn.Tree) (nn.Values, error) {
 		}
 	}
 	for _, key := range extra {
-		t, _ := m.Tensor(key)
-		wrong = append(wrong, fmt.Sprintf("extra: %s %v", key, t.Shape))
+		wrong = append(wrong, fmt.Sprintf("extra: %s %v", m.spelling(key), m.tensors[key].Shape))
 	}
 	if len(wrong) > 0 {
-		return nil, fmt.Errorf("load %s: %d keys do not fit the model of %d parameters:\n  %s",
-			m.path, len(wrong), len(tree), strings.Join(wrong, "\n  "))
+		return nil, fmt.Errorf("load %s: %d keys do not fit the model of %d parameters:%s",
+			m.path, len(wrong), len(tree), list(wrong))
 	}
-
-	loaded := make([][]float32, len(tree))
-	var group errgroup.Group
-	group.SetLimit(min(4, runtime.GOMAXPROCS(0)))
-	for i, s := range tree {
-		group.Go(func() error {
-			t, _ := m.Tensor(found[s.Key])
-			values, err := t.Float32s()
-			if err != nil {
-				return fmt.Errorf("load %s: %s: %w", m.path, s.Key, err)
-			}
-			loaded[i] = toMemory(s, values)
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	values := make(nn.Values, len(tree))
-	for i, s := range tree {
-		values[s.Key] = loaded[i]
-	}
-	return values, nil
+	return found, nil
 }
 
 // misfit says what is wrong with the tensor that the file has for a parameter; "" if nothing is.
@@ -63,8 +63,8 @@ func (m *Model) misfit(s nn.Spec, key string) string {
 	t, ok := m.Tensor(key)
 	want := s.FileShape()
 	name := s.Key
-	if ok && key != s.Key {
-		name = fmt.Sprintf("%s (in the file: %s)", s.Key, key)
+	if in := m.spelling(key); ok && in != s.Key {
+		name = fmt.Sprintf("%s (in the file: %s)", s.Key, in)
 	}
 	switch {
 	case !ok:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,4 +33,17 @@ func mapFile(path string) ([]byte, func() error, error) {
 		return nil, nil, fmt.Errorf("map: %w", err)
 	}
 	return data, func() error { return unix.Munmap(data) }, nil
+}
+
+// canDropPages says that mapFile maps: dropPages on other memory would lose what it holds.
+const canDropPages = true
+
+// dropPages tells the kernel that the pages wholly inside data, a part of a mapped file, are not
+// needed for now. They no longer count as this process's memory; who touches them reads the file again.
+func dropPages(data []byte) {
+	page := os.Getpagesize()
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(data)))) & (page - 1)
+	if n := (len(data) - skip) &^ (page - 1); n > 0 {
+		_ = unix.Madvise(data[skip:skip+n], unix.MADV_DONTNEED) // an advice: without it, more memory is held
+	}
 }

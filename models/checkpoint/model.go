@@ -11,18 +11,21 @@ import (
 	"strings"
 )
 
-// Model is the weights of one component folder (unet, vae, text_encoder, controlnet, …): one
-// safetensors file or several shards.
+// Model is the weights of one network (unet, vae, text_encoder, controlnet, …) under diffusers' keys,
+// whatever file they came from: a component folder with one safetensors file, with shards or with
+// Flax weights, or a part of a single-file checkpoint. Keys of other formats are translated when it is
+// opened; older spellings of diffusers' own stay, and Load and Stream understand them.
 type Model struct {
-	path  string // for errors: the file, or the folder of the shards
-	files []*File
-	home  map[string]*File // by key
+	path    string // for errors: the file, or the folder of the shards
+	tensors map[string]Tensor
+	spelled map[string]string // how the file spells a key, where it differs
+	release func() error
 }
 
 // OpenModel opens the weights of a component folder under the names that diffusers and transformers
 // give them: diffusion_pytorch_model.safetensors or model.safetensors, then the same in shards, then
-// their .fp16 and .bf16 variants. A folder that has only pickled weights (.bin, .ckpt, …) is an
-// error that says how to obtain safetensors.
+// their .fp16 and .bf16 variants, then Flax's. A folder that has only pickled weights (.bin, .ckpt, …)
+// is an error that says how to obtain safetensors.
 func OpenModel(dir string) (*Model, error) {
 	info, err := os.Stat(dir)
 	switch {
@@ -53,6 +56,11 @@ func OpenModel(dir string) (*Model, error) {
 			}
 		}
 	}
+	for _, name := range []string{"diffusion_flax_model.msgpack", "flax_model.msgpack"} {
+		if present[name] {
+			return OpenModelFile(filepath.Join(dir, name))
+		}
+	}
 	return nil, fmt.Errorf("open model %s: %s", dir, explainAbsence(slices.Sorted(maps.Keys(present))))
 }
 
@@ -68,18 +76,19 @@ func indexNames(base, variant string) []string {
 	}
 }
 
+// unpickle says why pickled weights are not read, and what to do.
+const unpickle = "which are never loaded because they can run code: " +
+	"take the .safetensors file of the same model, or convert the whole model once with Python's diffusers: " +
+	"DiffusionPipeline.from_pretrained(IN, use_safetensors=False).save_pretrained(OUT, safe_serialization=True)"
+
 // explainAbsence says what a folder without known weights has instead.
 func explainAbsence(names []string) string {
 	var other []string
 	for _, name := range names {
 		switch filepath.Ext(name) {
 		case ".bin", ".ckpt", ".pt", ".pth":
-			return fmt.Sprintf("has only pickled weights (%s), which are never loaded because they can run code: "+
-				"take the .safetensors file of the same model, or convert the whole model once with Python's diffusers: "+
-				"DiffusionPipeline.from_pretrained(IN, use_safetensors=False).save_pretrained(OUT, safe_serialization=True)", name)
-		case ".msgpack":
-			return fmt.Sprintf("has only Flax weights (%s): take the .safetensors file of the same model", name)
-		case ".safetensors":
+			return fmt.Sprintf("has only pickled weights (%s), %s", name, unpickle)
+		case ".safetensors", ".msgpack":
 			other = append(other, name)
 		}
 	}
@@ -89,12 +98,18 @@ func explainAbsence(names []string) string {
 	return "has no diffusion_pytorch_model.safetensors and no model.safetensors"
 }
 
-// OpenModelFile opens a single safetensors file as a model.
+// OpenModelFile opens a single file that holds one network. A safetensors file whose keys are of no
+// known kind is a model with those keys.
 func OpenModelFile(path string) (*Model, error) {
-	m := &Model{path: path, home: map[string]*File{}}
-	if err := m.add(path); err != nil {
+	c, err := OpenFile(path)
+	if err != nil {
 		return nil, err
 	}
+	m, err := c.only()
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	m.release = c.Close
 	return m, nil
 }
 
@@ -110,74 +125,95 @@ func openShards(dir, index string) (*Model, error) {
 	if len(content.WeightMap) == 0 {
 		return nil, fmt.Errorf("load %s: weight_map is missing or empty", path)
 	}
-	m := &Model{path: dir, home: map[string]*File{}}
-	if err := m.addShards(path, content.WeightMap); err != nil {
-		_ = m.Close()
-		return nil, err
+	files, err := openFiles(path, slices.Compact(slices.Sorted(maps.Values(content.WeightMap))))
+	release := func() error {
+		var all []error
+		for _, f := range files {
+			all = append(all, f.Close())
+		}
+		return errors.Join(all...)
+	}
+	if err != nil {
+		return nil, errors.Join(err, release())
+	}
+	m := &Model{path: dir, tensors: map[string]Tensor{}, release: release}
+	if err := m.addShards(path, files, content.WeightMap); err != nil {
+		return nil, errors.Join(err, release())
 	}
 	return m, nil
 }
 
-func (m *Model) addShards(index string, weightMap map[string]string) error {
+// openFiles opens the shards of an index. The files that were opened before an error come with it.
+func openFiles(index string, shards []string) ([]*File, error) {
 	dir := filepath.Dir(index)
-	shards := slices.Compact(slices.Sorted(maps.Values(weightMap)))
+	var files []*File
 	for _, name := range shards {
 		if name != filepath.Base(name) || !filepath.IsLocal(name) {
-			return fmt.Errorf("load %s: shard %q is outside the folder", index, name)
+			return files, fmt.Errorf("load %s: shard %q is outside the folder", index, name)
 		}
 		if _, err := os.Stat(filepath.Join(dir, name)); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("load %s: shard %s is missing (%d shards in all)", index, name, len(shards))
+			return files, fmt.Errorf("load %s: shard %s is missing (%d shards in all)", index, name, len(shards))
 		}
-		if err := m.add(filepath.Join(dir, name)); err != nil {
-			return err
+		f, err := Open(filepath.Join(dir, name))
+		if err != nil {
+			return files, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// addShards takes up the tensors of all files, which must be as the index says.
+func (m *Model) addShards(index string, files []*File, weightMap map[string]string) error {
+	home := map[string]string{} // by key
+	for _, f := range files {
+		for _, key := range f.keys {
+			if other, ok := home[key]; ok {
+				return fmt.Errorf("load %s: %q is also in %s", f.path, key, other)
+			}
+			home[key] = filepath.Base(f.path)
+			m.tensors[key] = f.tensors[key]
 		}
 	}
 	var absent []string
 	for _, key := range slices.Sorted(maps.Keys(weightMap)) {
-		if f := m.home[key]; f == nil || filepath.Base(f.path) != weightMap[key] {
-			absent = append(absent, fmt.Sprintf("\n  missing in %s: %s", weightMap[key], key))
+		if home[key] != weightMap[key] {
+			absent = append(absent, fmt.Sprintf("missing in %s: %s", weightMap[key], key))
 		}
 	}
 	if len(absent) > 0 {
-		return fmt.Errorf("load %s: %d keys are not where the index says:%s", index, len(absent), strings.Join(absent, ""))
+		return fmt.Errorf("load %s: %d keys are not where the index says:%s", index, len(absent), list(absent))
 	}
 	return nil
 }
 
-// add opens a file and takes up its tensors.
-func (m *Model) add(path string) error {
-	f, err := Open(path)
-	if err != nil {
-		return err
-	}
-	m.files = append(m.files, f)
-	for _, key := range f.keys {
-		if other := m.home[key]; other != nil {
-			return fmt.Errorf("load %s: %q is also in %s", path, key, filepath.Base(other.path))
-		}
-		m.home[key] = f
-	}
-	return nil
-}
+// Keys lists the keys in alphabetical order.
+func (m *Model) Keys() []string { return slices.Sorted(maps.Keys(m.tensors)) }
 
-// Keys lists the keys of all shards in alphabetical order, as the files spell them.
-func (m *Model) Keys() []string { return slices.Sorted(maps.Keys(m.home)) }
-
-// Tensor finds a tensor by its key in the files.
+// Tensor finds a tensor by its key.
 func (m *Model) Tensor(key string) (Tensor, bool) {
-	f, ok := m.home[key]
-	if !ok {
-		return Tensor{}, false
-	}
-	return f.Tensor(key)
+	t, ok := m.tensors[key]
+	return t, ok
 }
 
-// Close unmaps the files. What Load returned stays valid.
-func (m *Model) Close() error {
-	var all []error
-	for _, f := range m.files {
-		all = append(all, f.Close())
+// Path is the file or the folder that the model was opened from.
+func (m *Model) Path() string { return m.path }
+
+// spelling is how the file spells a key.
+func (m *Model) spelling(key string) string {
+	if s, ok := m.spelled[key]; ok {
+		return s
 	}
-	m.files, m.home = nil, nil
-	return errors.Join(all...)
+	return key
+}
+
+// Close unmaps the files. What Load returned stays valid. The models of a Checkpoint's components
+// leave their file to it.
+func (m *Model) Close() error {
+	release := m.release
+	m.tensors, m.release = nil, nil
+	if release == nil {
+		return nil
+	}
+	return release()
 }

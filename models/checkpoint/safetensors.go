@@ -1,5 +1,5 @@
-// Package checkpoint maps model files to named tensors and back: safetensors, the key spellings of
-// old files, and the change between a diffusers file's layout and memory's.
+// Package checkpoint maps model files to named tensors and back: safetensors and Flax msgpack, the key
+// spellings of every format, and the change between a file's layout and memory's.
 package checkpoint
 
 import (
@@ -26,12 +26,26 @@ type File struct {
 	tensors  map[string]Tensor
 }
 
-// Tensor is one array of a file: row-major, little-endian.
+// Tensor is one array of a file, little-endian.
 type Tensor struct {
 	DType string // as the format spells it: F32, BF16, I64, …
-	Shape []int
+	Shape []int  // as a diffusers file has it: [out, in] and [out, in, height, width]
 	Data  []byte // part of the mapped file: read only, and valid until the file is closed
+	Order Order  // how the elements stand in Data
+
+	mapped bool // Data is part of a mapped file, whose pages may be dropped
 }
+
+// Order says how the elements of a tensor stand in its Data.
+type Order int
+
+const (
+	// FileOrder is row-major in Shape, as PyTorch saves.
+	FileOrder Order = iota
+	// MemoryOrder is row-major in memory's layout of the same tensor, [in, out] or [height, width, in, out],
+	// as Flax saves. Shape still is [out, in] or [out, in, height, width].
+	MemoryOrder
+)
 
 // Open maps a safetensors file into memory and checks all of its header: a file that opens has every
 // tensor in full. It fails on a truncated or longer file with the size got and wanted, on offsets
@@ -54,6 +68,10 @@ func Open(path string) (*File, error) {
 		return nil, fmt.Errorf("open safetensors %s: %w", path, err)
 	}
 	f.path, f.release = path, release
+	for key, t := range f.tensors {
+		t.mapped = canDropPages
+		f.tensors[key] = t
+	}
 	return f, nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"limner/models/nn"
 )
@@ -42,8 +41,8 @@ func SaveModel(dir, name string, tree nn.Tree, values nn.Values, dtype string) e
 		wrong = append(wrong, "extra: "+key)
 	}
 	if len(wrong) > 0 {
-		return fmt.Errorf("save %s: %d values do not fit the model of %d parameters:\n  %s",
-			path, len(wrong), len(tree), strings.Join(wrong, "\n  "))
+		return fmt.Errorf("save %s: %d values do not fit the model of %d parameters:%s",
+			path, len(wrong), len(tree), list(wrong))
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("save %s: %w", path, err)

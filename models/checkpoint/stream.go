@@ -1,0 +1,161 @@
+package checkpoint
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"limner/models/nn"
+)
+
+// Stream checks the model against the tree as Load does, then calls visit with every parameter in the
+// tree's order: its elements in memory's layout, little-endian, as dtype F32, F16 or BF16, rounded to
+// nearest even. data is valid until visit returns and must not be changed: it is a buffer used again
+// for the next parameter, or the mapped file itself where neither dtype nor layout change. Memory grows
+// by the largest parameter only. A finite value that F16 cannot hold is an error that names it.
+func (m *Model) Stream(tree nn.Tree, dtype string, visit func(spec nn.Spec, data []byte) error) error {
+	if dtype != "F32" && dtype != "F16" && dtype != "BF16" {
+		return fmt.Errorf("load %s: dtype %q: want F32, F16 or BF16", m.path, dtype)
+	}
+	found, err := m.fit(tree)
+	if err != nil {
+		return err
+	}
+	var scratch []byte
+	for _, s := range tree {
+		t := m.tensors[found[s.Key]]
+		data, err := t.elements(dtype, orderOf(s.Kind), &scratch)
+		if err != nil {
+			return fmt.Errorf("load %s: %s: %w", m.path, s.Key, err)
+		}
+		err = visit(s, data)
+		t.drop()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drop lets go of the pages of the file that hold the tensor.
+func (t Tensor) drop() {
+	if t.mapped {
+		dropPages(t.Data)
+	}
+}
+
+// elements returns the tensor's elements in a dtype of floating point and an order: Data itself where
+// it has them so, else in scratch, which grows as needed.
+func (t Tensor) elements(dtype string, order Order, scratch *[]byte) ([]byte, error) {
+	if t.DType == dtype && (t.Order == order || sameOrder(t.Shape)) {
+		return t.Data, nil
+	}
+	read, err := t.reader()
+	if err != nil {
+		return nil, err
+	}
+	width := dtypes[dtype].bits / 8
+	size := t.Size() * width
+	if cap(*scratch) < size {
+		*scratch = make([]byte, size)
+	}
+	buf := (*scratch)[:size]
+	err = copyElements(t.Shape, t.Order, order, read, func(at int, src []float32) error {
+		if i := encode(buf[at*width:], dtype, src); i >= 0 {
+			return fmt.Errorf("element %v is %g, which F16 cannot hold: the largest is 65504; use BF16 or F32", place(at+i, t.Shape, order), src[i])
+		}
+		return nil
+	})
+	return buf, err
+}
+
+// place is the position in a tensor of file shape of the element that stands at i in an order.
+func place(i int, shape []int, order Order) []int {
+	axes := make([]int, len(shape)) // from the slowest
+	for k := range axes {
+		axes[k] = k
+	}
+	if order == MemoryOrder {
+		switch len(shape) {
+		case 2:
+			axes = []int{1, 0}
+		case 4:
+			axes = []int{2, 3, 1, 0}
+		}
+	}
+	at := make([]int, len(shape))
+	for k := len(axes) - 1; k >= 0; k-- {
+		d := max(1, shape[axes[k]])
+		at[axes[k]] = i % d
+		i /= d
+	}
+	return at
+}
+
+// reader returns how to decode a tensor of floating point.
+func (t Tensor) reader() (reader, error) {
+	if err := t.checkSize(); err != nil {
+		return nil, err
+	}
+	le, b := binary.LittleEndian, t.Data
+	switch t.DType {
+	case "F32":
+		return func(dst []float32, at int) {
+			src := b[4*at : 4*(at+len(dst))]
+			for i := range dst {
+				dst[i] = math.Float32frombits(le.Uint32(src[4*i:]))
+			}
+		}, nil
+	case "F16":
+		return func(dst []float32, at int) {
+			src := b[2*at : 2*(at+len(dst))]
+			for i := range dst {
+				dst[i] = float16ToFloat32(le.Uint16(src[2*i:]))
+			}
+		}, nil
+	case "BF16":
+		return func(dst []float32, at int) {
+			src := b[2*at : 2*(at+len(dst))]
+			for i := range dst {
+				dst[i] = math.Float32frombits(uint32(le.Uint16(src[2*i:])) << 16)
+			}
+		}, nil
+	case "F64":
+		return func(dst []float32, at int) {
+			src := b[8*at : 8*(at+len(dst))]
+			for i := range dst {
+				dst[i] = float32(math.Float64frombits(le.Uint64(src[8*i:])))
+			}
+		}, nil
+	}
+	return nil, fmt.Errorf("got %s, want F32, F16, BF16 or F64", t.DType)
+}
+
+// encode puts values into b in a dtype of floating point, rounded to nearest even. It returns the
+// index of the first finite value that becomes infinite in F16, and -1 if there is none.
+func encode(b []byte, dtype string, values []float32) int {
+	le := binary.LittleEndian
+	switch dtype {
+	case "F32":
+		for i, v := range values {
+			le.PutUint32(b[4*i:], math.Float32bits(v))
+		}
+	case "F16":
+		for i, v := range values {
+			h := float32ToFloat16(v)
+			if h&0x7fff == 0x7c00 && !math.IsInf(float64(v), 0) {
+				return i
+			}
+			le.PutUint16(b[2*i:], h)
+		}
+	case "BF16":
+		for i, v := range values {
+			le.PutUint16(b[2*i:], BFloat16Bits(v))
+		}
+	case "F64":
+		for i, v := range values {
+			le.PutUint64(b[8*i:], math.Float64bits(float64(v)))
+		}
+	}
+	return -1
+}
