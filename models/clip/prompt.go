@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -32,12 +33,15 @@ func ParseStyle(name string) (Style, error) {
 	if name == "" {
 		return Plain, nil
 	}
-	for _, s := range Styles() {
-		if name == string(s) {
-			return s, nil
-		}
+	return Style(name), Style(name).check()
+}
+
+// check says what is wrong with a style.
+func (s Style) check() error {
+	if !slices.Contains(Styles(), s) {
+		return fmt.Errorf("prompt style %q: want plain, a1111 or comfy", string(s))
 	}
-	return "", fmt.Errorf("prompt style %q: want plain, a1111 or comfy", name)
+	return nil
 }
 
 // Segment is a part of a prompt whose tokens have one weight. Weight is finite, 1 without emphasis, and
@@ -67,10 +71,7 @@ func ParsePrompt(style Style, prompt string) ([]Segment, error) {
 	case Comfy:
 		segments, err = parseComfy(prompt)
 	default:
-		_, err = ParseStyle(string(style))
-		if err == nil {
-			err = fmt.Errorf("no prompt style: want plain, a1111 or comfy")
-		}
+		err = style.check()
 	}
 	if err != nil {
 		return nil, err

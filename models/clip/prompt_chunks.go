@@ -52,8 +52,11 @@ func (t *Tokenizer) EncodePrompt(style Style, prompt string) (Encoded, error) {
 //     that does not fit; longer ones are cut where the chunk is full.
 //
 // What alone is longer than a chunk is cut in every style. It fails for a tokenizer whose MaxLength
-// leaves no room for a token, and for a weight beyond float32.
+// leaves no room for a token, for an unknown style, and for a weight beyond float32.
 func (t *Tokenizer) EncodeSegments(style Style, segments []Segment) (Encoded, error) {
+	if err := style.check(); err != nil {
+		return Encoded{}, fmt.Errorf("encode prompt: %w", err)
+	}
 	c := chunker{t: t, size: t.maxLength - 2, lastComma: -1, comma: -1}
 	if c.size < 1 {
 		return Encoded{}, fmt.Errorf("encode prompt: a tokenizer of length %d has no room for a token", t.maxLength)

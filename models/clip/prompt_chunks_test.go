@@ -146,6 +146,9 @@ func TestEncodeSegmentsRejects(t *testing.T) {
 	if _, err := lettersTokenizer(t, 5).EncodeSegments(Comfy, []Segment{{Text: "a", Weight: 1e39}}); err == nil || !strings.Contains(err.Error(), "not a float32") {
 		t.Errorf("got %v", err)
 	}
+	if _, err := lettersTokenizer(t, 5).EncodeSegments("", nil); err == nil || !strings.Contains(err.Error(), `encode prompt: prompt style ""`) {
+		t.Errorf("got %v", err)
+	}
 	if _, err := lettersTokenizer(t, 5).EncodePrompt("x", "a"); err == nil || !strings.Contains(err.Error(), "want plain") {
 		t.Errorf("got %v", err)
 	}
