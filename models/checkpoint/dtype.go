@@ -129,24 +129,6 @@ func (t Tensor) int64At() (func(i int) int64, error) {
 	return nil, fmt.Errorf("dtype %s holds no whole numbers", t.DType)
 }
 
-// appendFloat32s appends values to b in a dtype of floating point, rounded to nearest even.
-func appendFloat32s(b []byte, dtype string, values []float32) []byte {
-	le := binary.LittleEndian
-	for _, v := range values {
-		switch dtype {
-		case "F32":
-			b = le.AppendUint32(b, math.Float32bits(v))
-		case "F16":
-			b = le.AppendUint16(b, float32ToFloat16(v))
-		case "BF16":
-			b = le.AppendUint16(b, BFloat16Bits(v))
-		case "F64":
-			b = le.AppendUint64(b, math.Float64bits(float64(v)))
-		}
-	}
-	return b
-}
-
 func float16ToFloat32(h uint16) float32 {
 	sign := uint32(h&0x8000) << 16
 	exponent, mantissa := uint32(h>>10)&0x1f, uint32(h)&0x3ff

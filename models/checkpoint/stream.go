@@ -62,11 +62,16 @@ func (t Tensor) elements(dtype string, order Order, scratch *[]byte) ([]byte, er
 	buf := (*scratch)[:size]
 	err = copyElements(t.Shape, t.Order, order, read, func(at int, src []float32) error {
 		if i := encode(buf[at*width:], dtype, src); i >= 0 {
-			return fmt.Errorf("element %v is %g, which F16 cannot hold: the largest is 65504; use BF16 or F32", place(at+i, t.Shape, order), src[i])
+			return overflow(at+i, t.Shape, order, src[i])
 		}
 		return nil
 	})
 	return buf, err
+}
+
+// overflow says that the value at i, in a tensor of that file shape and order, is too large for F16.
+func overflow(i int, shape []int, order Order, value float32) error {
+	return fmt.Errorf("element %v is %g, which F16 cannot hold: its largest value is 65504; use BF16 or F32", place(i, shape, order), value)
 }
 
 // place is the position in a tensor of file shape of the element that stands at i in an order.

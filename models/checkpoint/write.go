@@ -16,15 +16,19 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// Entry is a tensor to write. Its elements come from Data or, where that is nil, from Float32s.
+// Entry is a tensor to write. Its elements come from Parts, Data or Float32s, the first of them that is there.
 type Entry struct {
 	Key   string
 	DType string
 	Shape []int
+	// Parts are the tensors whose elements are written one after another, changed to DType and to Order.
+	Parts []Tensor
+	Order Order
 	// Data holds the elements as the file does: little-endian, in DType.
 	Data []byte
 	// Float32s is called when the tensor's turn in the file comes, so one at a time; its values are
-	// rounded to DType, which is F64, F32, F16 or BF16, to nearest even.
+	// rounded to DType, which is F64, F32, F16 or BF16, to nearest even. A finite value that F16 cannot
+	// hold is an error.
 	Float32s func() ([]float32, error)
 }
 
@@ -58,8 +62,9 @@ func write(path string, entries []Entry, metadata map[string]string) error {
 	if _, err := w.Write(head); err != nil {
 		return err
 	}
+	var scratch []byte
 	for _, e := range entries {
-		if err := e.writeTo(w); err != nil {
+		if err := e.writeTo(w, &scratch); err != nil {
 			return fmt.Errorf("tensor %q: %w", e.Key, err)
 		}
 	}
@@ -93,12 +98,17 @@ func formatHeader(entries []Entry, metadata map[string]string) ([]byte, error) {
 			return nil, fmt.Errorf("tensor %q: %w", e.Key, err)
 		}
 		switch {
+		case e.Parts != nil:
+			err = e.checkParts()
 		case e.Data == nil && e.Float32s == nil && size > 0:
 			return nil, fmt.Errorf("tensor %q: has no data", e.Key)
 		case e.Data == nil && e.Float32s != nil && !isFloat(e.DType):
 			return nil, fmt.Errorf("tensor %q: float32 values cannot be written as %s: use F64, F32, F16 or BF16", e.Key, e.DType)
 		case e.Data != nil && uint64(len(e.Data)) != size:
 			return nil, fmt.Errorf("tensor %q: got %d bytes, want %d for %s %v", e.Key, len(e.Data), size, e.DType, e.Shape)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("tensor %q: %w", e.Key, err)
 		}
 		if b.Len() > 1 {
 			b.WriteByte(',')
@@ -139,8 +149,40 @@ func appendField(b *bytes.Buffer, key string, value any) error {
 	return nil
 }
 
-func (e Entry) writeTo(w io.Writer) error {
-	if e.Data != nil || e.Float32s == nil {
+// checkParts fails unless the parts fill the entry and can be changed to its dtype.
+func (e Entry) checkParts() error {
+	size := 0
+	for _, p := range e.Parts {
+		size += p.Size()
+		if err := p.checkSize(); err != nil {
+			return err
+		}
+		if p.DType != e.DType && !(isFloat(p.DType) && isFloat(e.DType)) {
+			return fmt.Errorf("%s cannot be written as %s", p.DType, e.DType)
+		}
+	}
+	if want := (Tensor{Shape: e.Shape}).Size(); size != want {
+		return fmt.Errorf("got %d elements, want %d for %v", size, want, e.Shape)
+	}
+	return nil
+}
+
+// writeTo writes the elements, using scratch and letting it grow.
+func (e Entry) writeTo(w io.Writer, scratch *[]byte) error {
+	switch {
+	case e.Parts != nil:
+		for _, p := range e.Parts {
+			data, err := p.elements(e.DType, e.Order, scratch)
+			if err != nil {
+				return err
+			}
+			if _, err := w.Write(data); err != nil {
+				return err
+			}
+			p.drop()
+		}
+		return nil
+	case e.Data != nil || e.Float32s == nil:
 		_, err := w.Write(e.Data)
 		return err
 	}
@@ -151,10 +193,14 @@ func (e Entry) writeTo(w io.Writer) error {
 	if want := (Tensor{Shape: e.Shape}).Size(); len(values) != want {
 		return fmt.Errorf("got %d values, want %d for %v", len(values), want, e.Shape)
 	}
-	buf := make([]byte, 0, 1<<17)
-	for chunk := range slices.Chunk(values, 1<<14) {
-		buf = appendFloat32s(buf[:0], e.DType, chunk)
-		if _, err := w.Write(buf); err != nil {
+	width := dtypes[e.DType].bits / 8
+	buf := make([]byte, run*width)
+	for at := 0; at < len(values); at += run {
+		chunk := values[at:min(at+run, len(values))]
+		if i := encode(buf, e.DType, chunk); i >= 0 {
+			return overflow(at+i, e.Shape, FileOrder, chunk[i])
+		}
+		if _, err := w.Write(buf[:len(chunk)*width]); err != nil {
 			return err
 		}
 	}
