@@ -13,7 +13,7 @@ import (
 
 // arrows lists what each package may import of the module. Tests are free.
 var arrows = map[string][]string{
-	"cmd/limner":        {"demo", "sample", "train", "data", "xla", "models/checkpoint", "models/diffusers", "models/nn"},
+	"cmd/limner":        {"demo", "sample", "train", "data", "xla", "models/checkpoint", "models/diffusers", "models/hub", "models/nn"},
 	"demo":              {"sample", "train", "data", "xla", "models/checkpoint", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae"},
 	"train":             {"data", "xla", "xla/patch", "controlnet", "models/checkpoint", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae"},
 	"sample":            {"data", "xla", "controlnet", "models/diffusers", "models/nn", "models/noise", "models/unet"},
@@ -24,6 +24,7 @@ var arrows = map[string][]string{
 	"models/noise":      {"models/nn"},
 	"models/nn":         {},
 	"models/checkpoint": {"models/nn"},
+	"models/hub":        {},
 	"models/diffusers":  {"controlnet", "models/checkpoint", "models/clip", "models/nn", "models/noise", "models/unet", "models/vae"},
 	"data":              {},
 	"xla":               {"xla/patch"},

@@ -1,0 +1,201 @@
+package hub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+const (
+	maxInfo = 64 << 20 // bytes of a repo's file list
+	maxFile = 1 << 50  // bytes of a file
+)
+
+// file is a file of a repo.
+type file struct {
+	path string
+	size int64  // -1 if unknown
+	etag string // its SHA-256 in LFS, its git SHA-1 elsewhere; empty if unknown
+}
+
+func isIndex(f file) bool { return f.path == "model_index.json" }
+
+// repoInfo is a revision of a repo.
+type repoInfo struct {
+	commit string
+	files  []file
+}
+
+// info asks the Hub for a revision's commit and files.
+func (c *Client) info(ctx context.Context, ref Ref, attempts int) (repoInfo, error) {
+	address := fmt.Sprintf("%s/api/models/%s/revision/%s?blobs=true", c.options.Endpoint, ref.Repo, url.PathEscape(ref.Revision))
+	var data []byte
+	err := c.retry(ctx, attempts, "look up "+ref.String(), func() (_ bool, err error) {
+		data, err = c.getLimited(ctx, address, maxInfo)
+		return false, err
+	})
+	if err != nil {
+		return repoInfo{}, err
+	}
+	info, err := parseInfo(data)
+	if err != nil {
+		return repoInfo{}, fmt.Errorf("the answer of %s is not the Hub's: %w", c.options.Endpoint, err)
+	}
+	return info, nil
+}
+
+var (
+	sha256Pattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	etagPattern   = regexp.MustCompile(`^[0-9A-Za-z_-]{1,128}$`)
+)
+
+// parseInfo reads the answer of /api/models. Names that would lead out of a folder are an error;
+// names that some system cannot hold are left out, as no model needs one.
+func parseInfo(data []byte) (repoInfo, error) {
+	var answer struct {
+		SHA      string `json:"sha"`
+		Siblings []struct {
+			Name   string `json:"rfilename"`
+			Size   *int64 `json:"size"`
+			BlobID string `json:"blobId"`
+			LFS    *struct {
+				SHA256 string `json:"sha256"`
+				Size   *int64 `json:"size"`
+			} `json:"lfs"`
+		} `json:"siblings"`
+	}
+	if err := json.Unmarshal(data, &answer); err != nil {
+		return repoInfo{}, fmt.Errorf("read the repo's files: %w", err)
+	}
+	if !commitPattern.MatchString(answer.SHA) {
+		return repoInfo{}, fmt.Errorf("commit %.50q: want 40 hexadecimal digits", answer.SHA)
+	}
+	info := repoInfo{commit: answer.SHA}
+	seen := map[string]bool{}
+	for _, s := range answer.Siblings {
+		if strings.HasPrefix(s.Name, "/") || hasDots(s.Name) {
+			return repoInfo{}, fmt.Errorf("file %.200q is outside the repo", s.Name)
+		}
+		if !validPath(s.Name) || seen[s.Name] {
+			continue
+		}
+		seen[s.Name] = true
+		f := file{path: s.Name, size: -1, etag: s.BlobID}
+		size, pattern := s.Size, commitPattern
+		if s.LFS != nil {
+			f.etag, pattern = s.LFS.SHA256, sha256Pattern
+			if s.LFS.Size != nil {
+				size = s.LFS.Size
+			}
+		}
+		if f.etag != "" && !pattern.MatchString(f.etag) {
+			return repoInfo{}, fmt.Errorf("file %s: hash %.80q: want hexadecimal digits", f.path, f.etag)
+		}
+		if size != nil {
+			f.size = *size
+			if f.size < 0 || f.size > maxFile {
+				return repoInfo{}, fmt.Errorf("file %s: %d bytes", f.path, f.size)
+			}
+		}
+		info.files = append(info.files, f)
+	}
+	return info, nil
+}
+
+func hasDots(name string) bool {
+	for part := range strings.FieldsFuncSeq(name, func(c rune) bool { return c == '/' || c == '\\' }) {
+		if part == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+// describe asks for the size and hash of the files that the list did not say them of, as a mirror
+// may leave them out.
+func (c *Client) describe(ctx context.Context, ref Ref, commit string, files []file) ([]file, error) {
+	described := make([]file, len(files))
+	for i, f := range files {
+		if f.size < 0 || f.etag == "" {
+			err := c.retry(ctx, c.options.Attempts, "look up "+f.path, func() (_ bool, err error) {
+				f, err = c.headFile(ctx, c.resolveURL(ref, commit, f.path), f)
+				return false, err
+			})
+			if err != nil {
+				return nil, fmt.Errorf("look up %s: %w", f.path, c.explain(ref, err))
+			}
+		}
+		described[i] = f
+	}
+	return described, nil
+}
+
+// headFile asks the Hub itself: the host that a large file is redirected to names it otherwise.
+func (c *Client) headFile(ctx context.Context, address string, f file) (file, error) {
+	r, _, done, err := c.send(ctx, c.head, http.MethodHead, address, "")
+	if err != nil {
+		return f, err
+	}
+	defer done()
+	redirect := r.StatusCode/100 == 3
+	if r.StatusCode != http.StatusOK && !redirect {
+		return f, c.statusError(r)
+	}
+	size, etag := r.Header.Get("X-Linked-Size"), r.Header.Get("X-Linked-Etag")
+	if size == "" && !redirect {
+		size = r.Header.Get("Content-Length")
+	}
+	if etag == "" {
+		etag = r.Header.Get("ETag")
+	}
+	n, err := strconv.ParseInt(size, 10, 64)
+	if err != nil || n < 0 || n > maxFile {
+		return f, fmt.Errorf("the server does not say its size (%.50q)", size)
+	}
+	etag = strings.Trim(strings.TrimPrefix(etag, "W/"), `"`)
+	if !etagPattern.MatchString(etag) {
+		return f, fmt.Errorf("the server does not say its ETag (%.80q)", etag)
+	}
+	f.size, f.etag = n, etag
+	return f, nil
+}
+
+// explain says what an answer of the Hub means and what to do about it.
+func (c *Client) explain(ref Ref, err error) error {
+	var status *statusError
+	if !errors.As(err, &status) || status.elsewhere {
+		return fmt.Errorf("%s: %w", ref, err)
+	}
+	page, token := c.options.Endpoint+"/"+ref.Repo, c.options.Token.IsSet()
+	invalid := strings.HasPrefix(status.message, "Invalid credentials") || strings.HasPrefix(status.message, "Invalid username")
+	switch {
+	case status.reason == "GatedRepo" && token:
+		return fmt.Errorf("%s is gated: accept the conditions at %s with the account that HF_TOKEN belongs to, "+
+			"and see that the token may read gated repos: %w", ref.Repo, page, err)
+	case status.reason == "GatedRepo":
+		return fmt.Errorf("%s is gated: accept the conditions at %s and set HF_TOKEN: %w", ref.Repo, page, err)
+	case status.reason == "RevisionNotFound":
+		return fmt.Errorf("%s has no revision %q: see the branches and tags at %s/tree/main: %w", ref.Repo, ref.Revision, page, err)
+	case status.reason == "EntryNotFound":
+		return fmt.Errorf("%s: a file that the Hub lists is not there: %w", ref, err)
+	case status.code == http.StatusUnauthorized && token && invalid:
+		return fmt.Errorf("%s: the Hub does not know the token: make a new one at %s/settings/tokens and set HF_TOKEN, "+
+			"or unset it for a public model: %w", ref.Repo, c.options.Endpoint, err)
+	case status.reason == "RepoNotFound" || status.code == http.StatusUnauthorized || status.code == http.StatusNotFound && status.reason == "":
+		if token {
+			return fmt.Errorf("no model %s at %s that the token in use may read: check the spelling, "+
+				"and if it is private, that HF_TOKEN has access to it: %w", ref.Repo, c.options.Endpoint, err)
+		}
+		return fmt.Errorf("no public model %s at %s: check the spelling, and if it is private or gated, set HF_TOKEN: %w",
+			ref.Repo, c.options.Endpoint, err)
+	case status.code == http.StatusForbidden:
+		return fmt.Errorf("%s: no permission: see that HF_TOKEN may read this repo, at %s/settings/tokens: %w", ref.Repo, c.options.Endpoint, err)
+	}
+	return fmt.Errorf("%s: %w", ref, err)
+}
