@@ -1,0 +1,47 @@
+package checkpoint_test
+
+import (
+	"encoding/binary"
+	"math"
+	"strings"
+	"testing"
+
+	"limner/models/checkpoint"
+	"limner/models/nn"
+)
+
+func TestInMemory(t *testing.T) {
+	tree := nn.Tree{{Key: "b", Shape: []int{2}}, {Key: "a", Shape: []int{1}}}
+	values := checkpoint.InMemory{"a": {3}, "b": {1, -2}}
+	for dtype, size := range map[string]int{"F32": 4, "BF16": 2, "F16": 2} {
+		var keys []string
+		err := values.Stream(tree, dtype, func(s nn.Spec, data []byte) error {
+			keys = append(keys, s.Key)
+			if len(data) != size*s.Size() {
+				t.Errorf("%s as %s: %d bytes", s.Key, dtype, len(data))
+			}
+			if dtype == "F32" {
+				if got := math.Float32frombits(binary.LittleEndian.Uint32(data)); got != values[s.Key][0] {
+					t.Errorf("%s: got %g", s.Key, got)
+				}
+			}
+			return nil
+		})
+		if err != nil || strings.Join(keys, " ") != "b a" {
+			t.Errorf("%s: keys %v, %v", dtype, keys, err)
+		}
+	}
+	none := func(nn.Spec, []byte) error { return nil }
+	for want, c := range map[string]struct {
+		tree  nn.Tree
+		dtype string
+	}{
+		"no values for parameter c": {nn.Tree{{Key: "c", Shape: []int{1}}}, "F32"},
+		"got 2 values, want 3":      {nn.Tree{{Key: "b", Shape: []int{3}}}, "F32"},
+		`dtype "I8"`:                {tree, "I8"},
+	} {
+		if err := values.Stream(c.tree, c.dtype, none); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
