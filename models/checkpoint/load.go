@@ -44,7 +44,11 @@ func (m *Model) fit(tree nn.Tree) (map[string]string, error) {
 	found, extra := match(tree, m.Keys())
 	var wrong []string
 	for _, s := range tree {
-		if line := m.misfit(s, found[s.Key]); line != "" {
+		line := m.misfit(s, found[s.Key])
+		if line != "" && found[s.Key] == "" && len(wrong) < listed {
+			line += suggestion(s.Key, extra)
+		}
+		if line != "" {
 			wrong = append(wrong, line)
 		}
 	}
@@ -52,10 +56,25 @@ func (m *Model) fit(tree nn.Tree) (map[string]string, error) {
 		wrong = append(wrong, fmt.Sprintf("extra: %s %v", m.spelling(key), m.tensors[key].Shape))
 	}
 	if len(wrong) > 0 {
-		return nil, fmt.Errorf("load %s: %d keys do not fit the model of %d parameters:%s",
-			m.path, len(wrong), len(tree), list(wrong))
+		return nil, fmt.Errorf("load %s: %s%d keys do not fit the model of %d parameters:%s",
+			m.path, m.otherFamily(tree), len(wrong), len(tree), list(wrong))
 	}
 	return found, nil
+}
+
+// otherFamily says that the weights are those of another kind of network than the tree's, or of another
+// family; "" if they are not or it cannot be told.
+func (m *Model) otherFamily(tree nn.Tree) string {
+	want, ok := StructureOf(tree)
+	got, known := m.Structure()
+	if !ok || !known {
+		return ""
+	}
+	a, b := got.describe(), want.describe()
+	if a == b {
+		return ""
+	}
+	return fmt.Sprintf("this is %s, the run wants %s: ", a, b)
 }
 
 // misfit says what is wrong with the tensor that the file has for a parameter; "" if nothing is.
@@ -70,7 +89,14 @@ func (m *Model) misfit(s nn.Spec, key string) string {
 	case !ok:
 		return fmt.Sprintf("missing: %s %v", s.Key, want)
 	case !slices.Equal(t.Shape, want) && !isOldAttention(s, t):
-		return fmt.Sprintf("shape: %s: got %v, want %v", name, t.Shape, want)
+		hint := ""
+		if got := slices.Clone(t.Shape); len(got) == len(want) {
+			slices.Sort(got)
+			if slices.Equal(got, slices.Sorted(slices.Values(want))) {
+				hint = ": transposed?"
+			}
+		}
+		return fmt.Sprintf("shape: %s: got %v, want %v%s", name, t.Shape, want, hint)
 	case !isFloat(t.DType):
 		return fmt.Sprintf("dtype: %s: got %s, want F32, F16, BF16 or F64", name, t.DType)
 	}

@@ -2,7 +2,6 @@ package checkpoint
 
 import (
 	"fmt"
-	"slices"
 
 	"limner/models/nn"
 )
@@ -225,13 +224,20 @@ func (s Structure) guess() (Family, []string) {
 // Inpainting says whether a UNet takes a mask and a masked image beside the latents.
 func (s Structure) Inpainting() bool { return s.Component == UNet && s.InChannels == 9 }
 
-// width is the number that most clearly tells a network of one family from another's.
-func (s Structure) width() (name string, value int) {
-	switch s.Component {
-	case UNet, ControlNet:
-		return "cross_attention_dim", s.CrossAttentionDim
-	case TextEncoder:
-		return "hidden_size", s.HiddenSize
+// describe names the network by what tells families apart.
+func (s Structure) describe() string {
+	family, _ := s.guess()
+	of := ""
+	if family != UnknownFamily {
+		of = " of " + string(family)
 	}
-	return "block_out_channels", slices.Max(append([]int{0}, s.BlockOutChannels...))
+	switch s.Component {
+	case UNet:
+		return fmt.Sprintf("a UNet%s (cross_attention_dim %d, in_channels %d)", of, s.CrossAttentionDim, s.InChannels)
+	case ControlNet:
+		return fmt.Sprintf("a ControlNet%s (cross_attention_dim %d)", of, s.CrossAttentionDim)
+	case TextEncoder:
+		return fmt.Sprintf("a text encoder (hidden_size %d)", s.HiddenSize)
+	}
+	return fmt.Sprintf("a VAE (latent_channels %d)", s.LatentChannels)
 }

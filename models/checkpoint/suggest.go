@@ -17,3 +17,67 @@ func list(lines []string) string {
 	}
 	return text
 }
+
+// suggestion names the one of several dotted names that is nearest to name, if it is near.
+func suggestion(name string, among []string) string {
+	best, cost := "", 0.0
+	for _, other := range among {
+		if c, ok := distance(name, other); ok && (best == "" || c < cost || c == cost && other < best) {
+			best, cost = other, c
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return " (is it " + best + "?)"
+}
+
+// distance compares names part by part: a part that changed costs the share of its letters that did. Names
+// that differ in more than two parts, or in their numbers, are not near.
+func distance(a, b string) (float64, bool) {
+	if len(a) > maxKey || len(b) > maxKey || a == b {
+		return 0, a == b
+	}
+	x, y := strings.Split(a, "."), strings.Split(b, ".")
+	// What they have in common at both ends leaves the parts that changed.
+	for len(x) > 0 && len(y) > 0 && x[0] == y[0] {
+		x, y = x[1:], y[1:]
+	}
+	for len(x) > 0 && len(y) > 0 && x[len(x)-1] == y[len(y)-1] {
+		x, y = x[:len(x)-1], y[:len(y)-1]
+	}
+	if len(x) > 2 || len(y) > 2 {
+		return 0, false
+	}
+	p, q := strings.Join(x, "."), strings.Join(y, ".")
+	if isNumber(p) || isNumber(q) {
+		return 0, false
+	}
+	c := float64(edits(p, q)) / float64(max(len(p), len(q)))
+	return c, c <= 0.6
+}
+
+func isNumber(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
+}
+
+// edits is the number of letters to insert, drop or change that make one text the other (Levenshtein 1966).
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			c := diagonal
+			if a[i] != b[j] {
+				c++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(c, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,124 @@
+package checkpoint
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+)
+
+// Save writes the LoRA to path in the naming of DialectDiffusers, DialectPEFT or DialectKohya. dtype is F32,
+// F16, BF16 or F64; "" keeps each tensor's own. diffusers' naming has no alpha and loads with alpha = rank, so
+// up is multiplied by alpha/rank there; PEFT's keeps it in the metadata as diffusers does, kohya's as a tensor.
+func (l *LoRA) Save(path string, dialect Dialect, dtype string) error {
+	if err := checkDType(dtype); err != nil {
+		return fmt.Errorf("save %s: %w", path, err)
+	}
+	metadata := maps.Clone(l.Metadata)
+	if metadata == nil {
+		metadata = map[string]string{}
+	}
+	delete(metadata, metadataAlphas)
+	metadata["format"] = "pt"
+	var entries []Entry
+	for _, layer := range l.Layers {
+		var err error
+		var more []Entry
+		switch dialect {
+		case DialectDiffusers:
+			more, err = layer.diffusersEntries(dtype)
+		case DialectPEFT:
+			name := layer.Component + "." + layer.Module
+			more = []Entry{entryOf(name+".lora_A.weight", layer.Down, dtype), entryOf(name+".lora_B.weight", layer.Up, dtype)}
+		case DialectKohya:
+			more = l.kohyaEntries(layer, dtype)
+		default:
+			err = fmt.Errorf("a LoRA cannot be written in the naming of %q", dialect)
+		}
+		if err != nil {
+			return fmt.Errorf("save %s: %w", path, err)
+		}
+		entries = append(entries, more...)
+	}
+	if dialect == DialectPEFT {
+		text, err := json.Marshal(l.peftConfig())
+		if err != nil {
+			return fmt.Errorf("save %s: %w", path, err)
+		}
+		metadata[metadataAlphas] = string(text)
+	}
+	return Write(path, entries, metadata)
+}
+
+func (l LoRALayer) diffusersEntries(dtype string) ([]Entry, error) {
+	name := l.Component + "." + l.Module
+	up := entryOf(name+".lora.up.weight", l.Up, dtype)
+	if scale := l.Scale(); scale != 1 {
+		up.Parts = nil
+		up.Float32s = func() ([]float32, error) {
+			values, err := l.Up.Float32s()
+			for i := range values {
+				values[i] *= float32(scale)
+			}
+			return values, err
+		}
+	}
+	return []Entry{entryOf(name+".lora.down.weight", l.Down, dtype), up}, nil
+}
+
+func (l *LoRA) kohyaEntries(layer LoRALayer, dtype string) []Entry {
+	prefix := map[string]string{UNet: "lora_unet_", TextEncoder: "lora_te_", TextEncoder2: "lora_te2_"}[layer.Component]
+	for _, c := range l.Components() {
+		if c == TextEncoder2 && layer.Component == TextEncoder {
+			prefix = "lora_te1_" // where there are two
+		}
+	}
+	name := prefix + underscored(layer.Module)
+	down := entryOf(name+".lora_down.weight", layer.Down, dtype)
+	return []Entry{down, entryOf(name+".lora_up.weight", layer.Up, dtype), {
+		Key: name + ".alpha", DType: down.DType, Shape: []int{},
+		Float32s: func() ([]float32, error) { return []float32{float32(layer.Alpha)}, nil },
+	}}
+}
+
+// peftConfig holds rank and alpha as PEFT's config does, below each component's name: those of most
+// layers, and the others by module.
+func (l *LoRA) peftConfig() map[string]any {
+	config := map[string]any{}
+	for _, component := range l.Components() {
+		ranks, alphas := map[int]int{}, map[float64]int{}
+		for _, layer := range l.Layers {
+			if layer.Component == component {
+				ranks[layer.Rank()]++
+				alphas[layer.Alpha]++
+			}
+		}
+		rank, alpha := most(ranks), most(alphas)
+		rankPattern, alphaPattern := map[string]int{}, map[string]float64{}
+		for _, layer := range l.Layers {
+			if layer.Component != component {
+				continue
+			}
+			if layer.Rank() != rank {
+				rankPattern[layer.Module] = layer.Rank()
+			}
+			if layer.Alpha != alpha {
+				alphaPattern[layer.Module] = layer.Alpha
+			}
+		}
+		config[component+".r"], config[component+".rank_pattern"] = rank, rankPattern
+		config[component+".lora_alpha"], config[component+".alpha_pattern"] = alpha, alphaPattern
+	}
+	return config
+}
+
+// most is the key with the largest count, the smallest of those where several have it.
+func most[K int | float64](counts map[K]int) K {
+	var best K
+	found := 0
+	for k, n := range counts {
+		if n > found || n == found && k < best {
+			best, found = k, n
+		}
+	}
+	return best
+}
