@@ -215,7 +215,7 @@ func drawCases(ctx context.Context, b *xla.Backend, o Options, h Hooks, cases []
 	}
 	batch := roundUp(min(len(cases), 32), b.Devices())
 	p, err := sample.New(ctx, b,
-		sample.Model{Pipeline: model, ControlNet: &control, Values: nn.Merge(values, weights), Log: h.Log},
+		sample.Model{Pipeline: model, ControlNet: &control, Weights: checkpoint.InMemory(nn.Merge(values, weights)), Log: h.Log},
 		sample.Shape{Batch: batch, Height: Size, Width: Size, Guidance: o.GuidanceScale > 1})
 	if err != nil {
 		return nil, nil, err

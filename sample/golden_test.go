@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"os"
@@ -12,11 +13,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+
 	"limner/data"
 	"limner/internal/golden"
 	"limner/internal/parity"
+	"limner/models/clip"
 	"limner/models/diffusers"
-	"limner/models/nn"
 	"limner/models/noise"
 	"limner/xla"
 )
@@ -34,6 +37,7 @@ type run struct {
 		Guidance        float64   `json:"guidance_scale"`
 		Conditioning    *float64  `json:"controlnet_conditioning_scale"`
 		ImagesPerPrompt int       `json:"num_images_per_prompt"`
+		ClipSkip        int       `json:"clip_skip"`
 		Height          int       `json:"height"`
 		Width           int       `json:"width"`
 	} `json:"args"`
@@ -55,8 +59,21 @@ func (s *oneOrMany) UnmarshalJSON(raw []byte) error {
 // pythonNumbers are what Python writes for infinity and NaN, which is no JSON.
 var pythonNumbers = regexp.MustCompile(`(:)\s*(-?Infinity|NaN)\b`)
 
-// goldenRuns lists the runs that this package can do: DDIM without extensions, of a Stable Diffusion 1.5 pipeline.
-func goldenRuns(t *testing.T) map[string]run {
+// indexRuns lists all runs of the goldens.
+func indexRuns(t *testing.T) map[string]run {
+	t.Helper()
+	runs := map[string]run{}
+	for name, raw := range rawRuns(t) {
+		var r run
+		if err := json.Unmarshal(raw, &r); err != nil {
+			t.Fatalf("run %s: %v", name, err)
+		}
+		runs[name] = r
+	}
+	return runs
+}
+
+func rawRuns(t *testing.T) map[string]json.RawMessage {
 	t.Helper()
 	var index struct {
 		Runs map[string]json.RawMessage `json:"runs"`
@@ -69,27 +86,31 @@ func goldenRuns(t *testing.T) map[string]run {
 	if err := json.Unmarshal(raw, &index); err != nil {
 		t.Fatal(err)
 	}
+	return index.Runs
+}
+
+// goldenRuns lists the runs that this package can do: DDIM without extensions, of a text-to-image pipeline.
+func goldenRuns(t *testing.T) map[string]run {
+	t.Helper()
 	known := []string{"prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "controlnet_conditioning_scale",
-		"num_images_per_prompt", "height", "width"}
+		"num_images_per_prompt", "height", "width", "clip_skip"}
 	runs := map[string]run{}
-	for name, raw := range index.Runs {
-		var r run
+	all := indexRuns(t)
+	for name, raw := range rawRuns(t) {
+		r := all[name]
 		var args struct {
 			Args map[string]any `json:"args"`
 		}
-		for _, v := range []any{&r, &args} {
-			if err := json.Unmarshal(raw, v); err != nil {
-				t.Fatalf("run %s: %v", name, err)
-			}
+		if err := json.Unmarshal(raw, &args); err != nil {
+			t.Fatalf("run %s: %v", name, err)
 		}
 		extra := slices.ContainsFunc(slices.Collect(maps.Keys(args.Args)), func(key string) bool { return !slices.Contains(known, key) })
-		sd15 := strings.HasPrefix(name, "txt2img_") && r.Pipeline == "StableDiffusionPipeline" ||
-			strings.HasPrefix(name, "controlnet_") && r.Pipeline == "StableDiffusionControlNetPipeline"
-		if r.Scheduler == "DDIMScheduler" && sd15 && !extra {
+		ours := strings.HasPrefix(name, "txt2img_") || strings.HasPrefix(name, "controlnet_") || strings.HasPrefix(name, "sd21_")
+		if r.Scheduler == "DDIMScheduler" && ours && !extra {
 			runs[name] = r
 		}
 	}
-	for _, name := range []string{"txt2img_ddim", "controlnet_ddim"} {
+	for _, name := range []string{"txt2img_ddim", "controlnet_ddim", "sd21_ddim"} {
 		if _, ok := runs[name]; !ok {
 			t.Fatalf("the goldens have no run %s", name)
 		}
@@ -97,23 +118,29 @@ func goldenRuns(t *testing.T) map[string]run {
 	return runs
 }
 
-// loadModel reads the model of the goldens, with its ControlNet if that is wanted.
-func loadModel(t *testing.T, withControlNet bool) Model {
+// loadModel opens a model of the goldens, with its ControlNet if that is wanted.
+func loadModel(t *testing.T, family string, withControlNet bool) Model {
 	t.Helper()
-	pipeline, err := diffusers.Open(golden.Path(t, "sd15-tiny"))
+	pipeline, err := diffusers.Open(golden.Path(t, family+"-tiny"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := Model{Pipeline: pipeline}
-	if m.Values, err = pipeline.Load(diffusers.UNet, diffusers.VAE, diffusers.TextEncoder); err != nil {
+	weights, err := pipeline.Weights(pipeline.Components()...)
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { weights.Close() })
+	m := Model{Pipeline: pipeline, Weights: weights}
 	if withControlNet {
-		config, values, err := diffusers.OpenControlNet(golden.Path(t, "sd15-tiny", "controlnet"))
+		dir := golden.Path(t, family+"-tiny", "controlnet")
+		config, err := diffusers.ReadControlNet(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.ControlNet, m.Values = &config, nn.Merge(m.Values, values)
+		if err := weights.Open(diffusers.ControlNet, dir, config.Tree()); err != nil {
+			t.Fatal(err)
+		}
+		m.ControlNet = &config
 	}
 	return m
 }
@@ -133,19 +160,22 @@ func condition(t *testing.T) *data.RGB {
 
 func TestGoldenPipelines(t *testing.T) {
 	runs := goldenRuns(t)
-	for _, family := range []string{"txt2img", "controlnet"} {
-		g := parity.Open(t, "pipelines", family+".safetensors")
-		control := family == "controlnet"
+	for _, kind := range []string{"txt2img", "controlnet", "sd21"} {
+		g := parity.Open(t, "pipelines", kind+".safetensors")
+		family, control := "sd15", kind == "controlnet"
+		if kind == "sd21" {
+			family = kind
+		}
 		latents := g.Image("latents_in")
 		for name, r := range runs {
-			if !strings.HasPrefix(name, family) {
+			if !strings.HasPrefix(name, kind+"_") {
 				continue
 			}
 			config, err := noise.ParseConfig(r.Config)
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			p := pipelineFor(t, control, config, latents.Shape)
+			p := pipelineFor(t, family, control, config, latents.Shape)
 			t.Run(name, func(t *testing.T) { checkRun(t, p, g, name, r, latents) })
 		}
 	}
@@ -153,6 +183,7 @@ func TestGoldenPipelines(t *testing.T) {
 
 // variant is what a pipeline of the tests is compiled for.
 type variant struct {
+	family               string
 	control              bool
 	noise                noise.Config
 	batch, height, width int
@@ -162,13 +193,13 @@ type variant struct {
 var pipelines = map[variant]*Pipeline{}
 
 // pipelineFor returns a pipeline for latents of the given shape [batch, height/8, width/8, channels].
-func pipelineFor(t *testing.T, control bool, config noise.Config, latents []int) *Pipeline {
+func pipelineFor(t *testing.T, family string, control bool, config noise.Config, latents []int) *Pipeline {
 	t.Helper()
-	key := variant{control, config, latents[0], latents[1], latents[2]}
+	key := variant{family, control, config, latents[0], latents[1], latents[2]}
 	if p := pipelines[key]; p != nil {
 		return p
 	}
-	m := loadModel(t, control)
+	m := loadModel(t, family, control)
 	m.Pipeline.Noise = config
 	scale := m.Pipeline.VAE.Scale()
 	shape := Shape{Batch: latents[0], Height: latents[1] * scale, Width: latents[2] * scale, Guidance: true}
@@ -187,7 +218,7 @@ func goldenPipeline(t *testing.T, control bool) *Pipeline {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pipelineFor(t, control, config, parity.Open(t, "pipelines", "txt2img.safetensors").Image("latents_in").Shape)
+	return pipelineFor(t, "sd15", control, config, parity.Open(t, "pipelines", "txt2img.safetensors").Image("latents_in").Shape)
 }
 
 func checkRun(t *testing.T, p *Pipeline, g parity.File, name string, r run, latents parity.Tensor) {
@@ -213,7 +244,7 @@ func checkRun(t *testing.T, p *Pipeline, g parity.File, name string, r run, late
 			request.Prompts = append(request.Prompts, prompt)
 		}
 	}
-	request.NegativePrompts, request.Latents = r.Args.NegativePrompt, latents.Data
+	request.NegativePrompts, request.Latents, request.ClipSkip = r.Args.NegativePrompt, latents.Data, r.Args.ClipSkip
 	if p.model.ControlNet != nil {
 		request.Conditions = data.AppendCondition(nil, condition(t))
 	}
@@ -271,31 +302,47 @@ func checkImage(t *testing.T, p *Pipeline, g parity.File, name string, result *R
 }
 
 func TestGoldenPromptEmbeddings(t *testing.T) {
-	g := parity.Open(t, "pipelines", "txt2img.safetensors")
-	r := goldenRuns(t)["txt2img_ddim"]
-	p := goldenPipeline(t, false)
-	programs, err := p.programsFor(context.Background(), true)
-	if err != nil {
+	for kind, run := range map[string]string{"txt2img": "txt2img_ddim", "sdxl": "sdxl_euler"} {
+		t.Run(kind, func(t *testing.T) {
+			g := parity.Open(t, "pipelines", kind+".safetensors")
+			p := goldenPipeline(t, false)
+			if kind == "sdxl" {
+				p = textOnly(t, kind)
+			}
+			r := indexRuns(t)[run]
+			texts, err := p.encode(context.Background(), Request{
+				Prompts: r.Args.Prompt, NegativePrompts: r.Args.NegativePrompt, GuidanceScale: r.Args.Guidance, PromptStyle: clip.Plain,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for prefix, embeddings := range map[string][]embedding{"": texts.prompt, "negative_": texts.negative} {
+				var text, pooled []float32
+				for _, e := range embeddings {
+					text, pooled = append(text, e.text...), append(pooled, e.pooled...)
+				}
+				want := g.Get(prefix + "prompt_embeds")
+				parity.Check(t, prefix+"prompt_embeds", parity.Tensor{Data: text, Shape: want.Shape}, want, 1e-5)
+				if key := prefix + "pooled_prompt_embeds"; kind == "sdxl" {
+					want := g.Get(key)
+					parity.Check(t, key, parity.Tensor{Data: pooled, Shape: want.Shape}, want, 1e-5)
+				}
+			}
+		})
+	}
+}
+
+// textOnly is a pipeline of which only the text encoders are compiled.
+func textOnly(t *testing.T, family string) *Pipeline {
+	t.Helper()
+	m := loadModel(t, family, false)
+	m.Log, m.Compute = io.Discard, dtypes.Float32
+	p := &Pipeline{
+		backend: parity.Backend(t), model: m, shape: Shape{Batch: 2, Height: 64, Width: 64}, trees: m.trees(),
+		params: map[string]*xla.Array{}, texts: map[int]*xla.Program{},
+	}
+	if err := m.Weights.Stream(p.trees.text, "F32", p.put); err != nil {
 		t.Fatal(err)
 	}
-	round := &round{Pipeline: p, programs: programs, count: len(r.Args.Prompt), request: Request{
-		Prompts: r.Args.Prompt, NegativePrompts: r.Args.NegativePrompt, GuidanceScale: r.Args.Guidance,
-	}}
-	text, err := round.encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	x, err := xla.Get[float32](text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	size := len(x) / (2 * len(r.Args.Prompt))
-	for half, key := range []string{"negative_prompt_embeds", "prompt_embeds"} {
-		want := g.Get(key)
-		got := parity.Tensor{Shape: want.Shape}
-		for i := range r.Args.Prompt {
-			got.Data = append(got.Data, x[(2*i+half)*size:(2*i+half+1)*size]...)
-		}
-		parity.Check(t, key, got, want, 1e-5)
-	}
+	return p
 }

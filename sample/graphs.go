@@ -20,9 +20,11 @@ type trees struct {
 
 func (m Model) trees() trees {
 	t := trees{
-		text:   m.Pipeline.Text.Tree().Under(diffusers.TextEncoder),
 		step:   m.Pipeline.UNet.Tree().Under(diffusers.UNet),
 		decode: m.Pipeline.VAE.DecoderTree().Under(diffusers.VAE),
+	}
+	for _, e := range m.encoders() {
+		t.text = append(t.text, e.config.Tree().Under(e.component)...)
 	}
 	if m.ControlNet != nil {
 		t.step = append(t.step, m.ControlNet.Tree().Under(diffusers.ControlNet)...)
@@ -40,60 +42,50 @@ func (p *Pipeline) rows(guidance bool) int {
 	return p.shape.Batch
 }
 
-// textFunction maps token ids int32 [rows, tokens] to text embeddings [rows, tokens, cross_attention_dim] in the compute
-// dtype.
-func (p *Pipeline) textFunction(guidance bool) xla.Function {
-	tree, text := p.trees.text, p.model.Pipeline.Text
-	ids := batch("input_ids", dtypes.Int32, p.rows(guidance), p.model.Pipeline.Tokenizer.MaxLength())
-	return xla.Function{
-		Name: "encode_text", Inputs: append(parameters(tree), ids), Outputs: []xla.Sharding{xla.Batch},
-		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-			params := nn.Bind(tree, in[:len(tree)])
-			out := text.Forward(params.In(diffusers.TextEncoder), in[len(tree)], p.model.Compute)
-			return nil, []*Node{out.LastHiddenState}
-		},
-	}
-}
-
 // stepFunction replaces latents float32 [batch, height/8, width/8, channels] by those of the next timestep. Its inputs are the
-// text embeddings, the sampler's coefficients, the scales of guidance and of the ControlNet and, with a ControlNet, the
-// conditioning images float32 [batch, height, width, channels].
-func (p *Pipeline) stepFunction(guidance bool) xla.Function {
+// sampler's coefficients, the scales of guidance and of the ControlNet, the text embeddings float32
+// [rows, tokens, cross_attention_dim], in SDXL the pooled ones float32 [rows, PooledDim] and the time ids float32 [rows, 6],
+// and with a ControlNet the conditioning images float32 [batch, height, width, channels].
+func (p *Pipeline) stepFunction(key stepKey) xla.Function {
 	tree, m, compute := p.trees.step, p.model.Pipeline, p.model.Compute
 	f := xla.Function{
 		Name:  "denoise",
 		State: []xla.Value{p.latents()},
-		Inputs: append(parameters(tree),
-			batch("text", compute, p.rows(guidance), m.Tokenizer.MaxLength(), m.UNet.CrossAttentionDim),
+		Inputs: append(p.parameters(tree),
 			xla.Value{Name: "coefficients", Shape: shapes.Make(dtypes.Float32, coefficientCount)},
 			xla.Value{Name: "guidance_scale", Shape: shapes.Make(dtypes.Float32)},
 			xla.Value{Name: "conditioning_scale", Shape: shapes.Make(dtypes.Float32)}),
 	}
+	f.Inputs = append(f.Inputs, p.contextValues(key)...)
 	if c := p.model.ControlNet; c != nil {
 		f.Inputs = append(f.Inputs, batch("conditions", dtypes.Float32, p.shape.Batch, p.shape.Height, p.shape.Width, c.ConditioningChannels))
 	}
 	f.Build = func(_ *Graph, state, in []*Node) (next, outputs []*Node) {
 		params := nn.Bind(tree, in[:len(tree)])
 		in = in[len(tree):]
-		text, coefficients, guidanceScale, conditioningScale := in[0], in[1], in[2], in[3]
+		coefficients, guidanceScale, conditioningScale, in := in[0], in[1], in[2], in[3:]
+		context := unet.Context{Text: ConvertDType(in[0], compute)}
+		in = in[1:]
+		if m.XL != nil {
+			context.Pooled, context.TimeIDs, in = in[0], in[1], in[2:]
+		}
 		both := func(x *Node) *Node {
-			if guidance {
+			if key.guidance {
 				return duplicate(x)
 			}
 			return x
 		}
 		x := both(ConvertDType(state[0], compute))
 		timesteps := BroadcastToDims(Reshape(Slice(coefficients, AxisElem(0))), x.Shape().Dim(0)) // [rows]
-		context := unet.Context{Text: text}
 		var residuals *unet.Residuals
 		if c := p.model.ControlNet; c != nil {
-			cond := both(ConvertDType(in[4], compute))
+			cond := both(ConvertDType(in[0], compute))
 			residuals = c.Forward(params.In(diffusers.ControlNet), x, timesteps, context, cond)
 			residuals = c.Scale(residuals, conditioningScale, false)
 		}
 		prediction := m.UNet.Forward(params.In(diffusers.UNet), x, timesteps, context, residuals)
 		prediction = ConvertDType(prediction, dtypes.Float32)
-		if guidance {
+		if key.guidance {
 			prediction = guide(prediction, guidanceScale)
 		}
 		return []*Node{p.sampler.Step(state[0], prediction, coefficients)}, nil
@@ -101,11 +93,26 @@ func (p *Pipeline) stepFunction(guidance bool) xla.Function {
 	return f
 }
 
+// contextValues are the inputs for what the network is told of the prompts.
+func (p *Pipeline) contextValues(key stepKey) []xla.Value {
+	m, rows := p.model.Pipeline, p.rows(key.guidance)
+	values := []xla.Value{batch("text", dtypes.Float32, rows, key.chunks*m.Tokenizer.MaxLength(), m.UNet.CrossAttentionDim)}
+	if m.XL != nil {
+		values = append(values,
+			batch("pooled", dtypes.Float32, rows, m.UNet.PooledDim()),
+			batch("time_ids", dtypes.Float32, rows, timeIDs))
+	}
+	return values
+}
+
+// timeIDs is how many numbers SDXL is told of an image's size.
+const timeIDs = 6
+
 // decodeFunction maps latents float32 [batch, height/8, width/8, channels] to images float32 [batch, height, width, 3] in [0, 1].
 func (p *Pipeline) decodeFunction() xla.Function {
 	tree, vae := p.trees.decode, p.model.Pipeline.VAE
 	return xla.Function{
-		Name: "decode", Inputs: append(parameters(tree), p.latents()), Outputs: []xla.Sharding{xla.Batch},
+		Name: "decode", Inputs: append(p.parameters(tree), p.latents()), Outputs: []xla.Sharding{xla.Batch},
 		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
 			params := nn.Bind(tree, in[:len(tree)])
 			latents := DivScalar(in[len(tree)], vae.ScalingFactor)
@@ -125,10 +132,10 @@ func batch(name string, dtype dtypes.DType, dims ...int) xla.Value {
 }
 
 // parameters are the inputs that bring a tree to a program.
-func parameters(tree nn.Tree) []xla.Value {
+func (p *Pipeline) parameters(tree nn.Tree) []xla.Value {
 	values := make([]xla.Value, len(tree))
 	for i, spec := range tree {
-		values[i] = xla.Value{Name: spec.Key, Shape: shapes.Make(dtypes.Float32, spec.Shape...)}
+		values[i] = xla.Value{Name: spec.Key, Shape: shapes.Make(p.model.Compute, spec.Shape...)}
 	}
 	return values
 }

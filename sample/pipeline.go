@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	"github.com/gomlx/gomlx/pkg/core/shapes"
 
 	"limner/controlnet"
 	"limner/models/diffusers"
@@ -21,9 +22,9 @@ import (
 type Model struct {
 	Pipeline   *diffusers.Pipeline
 	ControlNet *controlnet.Config // nil: images from text alone
-	Values     nn.Values          // the weights, below unet, vae, text_encoder and, with a ControlNet, controlnet
-	Compute    dtypes.DType       // of activations; the zero value is float32
-	Log        io.Writer          // hears of compiling, and of prompts that are cut; nil: silence
+	Weights    nn.Source          // below unet, vae, text_encoder, with SDXL text_encoder_2, and with a ControlNet controlnet
+	Compute    dtypes.DType       // of activations and weights; the zero value is float32
+	Log        io.Writer          // hears of compiling, and of prompts that are long; nil: silence
 }
 
 // Shape is what the programs are compiled for. Anything else may vary from request to request.
@@ -33,26 +34,28 @@ type Shape struct {
 	Guidance      bool
 }
 
+// stepKey is what the denoising step is compiled for, beside the shape.
+type stepKey struct {
+	guidance bool
+	chunks   int // of the text embeddings
+}
+
 // Pipeline holds the compiled programs, and the parameters on the devices, of one model and shape. It may be used from one
 // goroutine at a time.
 type Pipeline struct {
-	backend  *xla.Backend
-	model    Model
-	shape    Shape
-	sampler  DDIM
-	trees    trees
-	params   map[string]*xla.Array // by key, shared by all programs
-	programs map[bool]*programs    // by guidance
-	decoder  *xla.Program
-}
-
-// programs depend on whether there is guidance.
-type programs struct {
-	text, step *xla.Program
+	backend *xla.Backend
+	model   Model
+	shape   Shape
+	sampler DDIM
+	trees   trees
+	params  map[string]*xla.Array // by key, shared by all programs
+	texts   map[int]*xla.Program  // by clip skip
+	steps   map[stepKey]*xla.Program
+	decoder *xla.Program
 }
 
 // New compiles the programs for a shape and puts the parameters on the devices. A request that needs guidance where shape has
-// none, or the other way round, makes the pipeline compile once more.
+// none, or the other way round, or whose prompts are longer than one chunk, makes the pipeline compile once more.
 func New(ctx context.Context, b *xla.Backend, m Model, s Shape) (*Pipeline, error) {
 	if m.Compute == dtypes.InvalidDType {
 		m.Compute = dtypes.Float32
@@ -65,20 +68,21 @@ func New(ctx context.Context, b *xla.Backend, m Model, s Shape) (*Pipeline, erro
 	}
 	p := &Pipeline{
 		backend: b, model: m, shape: s, sampler: DDIM{m.Pipeline.Noise}, trees: m.trees(),
-		params: map[string]*xla.Array{}, programs: map[bool]*programs{},
+		params: map[string]*xla.Array{}, texts: map[int]*xla.Program{}, steps: map[stepKey]*xla.Program{},
 	}
 	// The parameters come last: a program that does not compile leaves nothing on the devices.
-	if _, err := p.programsFor(ctx, s.Guidance); err != nil {
+	if _, err := p.textProgram(ctx, 0); err != nil {
+		return nil, err
+	}
+	if _, err := p.stepProgram(ctx, stepKey{s.Guidance, 1}); err != nil {
 		return nil, err
 	}
 	var err error
 	if p.decoder, err = p.compile(ctx, "the image decoder", p.decodeFunction()); err != nil {
 		return nil, err
 	}
-	for _, spec := range p.trees.all() {
-		if err := p.put(spec, m.Values[spec.Key]); err != nil {
-			return nil, errors.Join(err, p.Close())
-		}
+	if err := m.Weights.Stream(p.trees.all(), fileDType(m.Compute), p.put); err != nil {
+		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }
@@ -101,8 +105,13 @@ func (m Model) Check(s Shape, devices int) error {
 	if n := m.Pipeline.VAE.OutChannels; n != 3 {
 		bad("the VAE's out_channels is %d, supported: 3", n)
 	}
-	if have, want := m.Pipeline.Text.VocabSize, m.Pipeline.Tokenizer.VocabSize(); have < want {
-		bad("the tokenizer has %d tokens, the text encoder's vocab_size is %d", want, have)
+	for _, e := range m.encoders() {
+		if have, want := e.config.VocabSize, e.tokenizer.VocabSize(); have < want {
+			bad("%s: the tokenizer has %d tokens, vocab_size is %d", e.component, want, have)
+		}
+	}
+	if u := m.Pipeline.UNet; u.InChannels != u.OutChannels {
+		bad("the model is for inpainting (%d in_channels), which this command does not do", u.InChannels)
 	}
 	if c := m.ControlNet; c != nil {
 		if err := c.CheckUNet(m.Pipeline.UNet); err != nil {
@@ -115,26 +124,38 @@ func (m Model) Check(s Shape, devices int) error {
 	return errors.Join(errs...)
 }
 
-// programsFor returns the programs with or without guidance, compiling them on first use.
-func (p *Pipeline) programsFor(ctx context.Context, guidance bool) (*programs, error) {
-	if have := p.programs[guidance]; have != nil {
+// textProgram is the program of the text encoders for a clip skip, compiled on first use.
+func (p *Pipeline) textProgram(ctx context.Context, clipSkip int) (*xla.Program, error) {
+	if have := p.texts[clipSkip]; have != nil {
 		return have, nil
 	}
-	text, err := p.compile(ctx, "the text encoder", p.textFunction(guidance))
+	program, err := p.compile(ctx, "the text encoder", p.textFunction(clipSkip))
 	if err != nil {
 		return nil, err
+	}
+	p.texts[clipSkip] = program
+	return program, nil
+}
+
+// stepProgram is the program of a denoising step, compiled on first use.
+func (p *Pipeline) stepProgram(ctx context.Context, key stepKey) (*xla.Program, error) {
+	if have := p.steps[key]; have != nil {
+		return have, nil
 	}
 	how := ""
-	if guidance {
+	if key.guidance {
 		how = " with guidance"
 	}
+	if key.chunks > 1 {
+		how += fmt.Sprintf(", prompts of %d chunks", key.chunks)
+	}
 	name := fmt.Sprintf("the denoising step%s (batch %d, %d×%d pixels)", how, p.shape.Batch, p.shape.Width, p.shape.Height)
-	step, err := p.compile(ctx, name, p.stepFunction(guidance))
+	program, err := p.compile(ctx, name, p.stepFunction(key))
 	if err != nil {
 		return nil, err
 	}
-	p.programs[guidance] = &programs{text: text, step: step}
-	return p.programs[guidance], nil
+	p.steps[key] = program
+	return program, nil
 }
 
 // compile announces a program and how long it took.
@@ -150,34 +171,40 @@ func (p *Pipeline) compile(ctx context.Context, name string, f xla.Function) (*x
 	return program, nil
 }
 
-// Replace puts other weights in the place of those with the same keys, such as a ControlNet's that is being trained.
-func (p *Pipeline) Replace(values nn.Values) error {
-	for _, spec := range p.trees.all() {
-		data, ok := values[spec.Key]
-		if !ok {
-			continue
-		}
+// Replace puts other weights in the place of the parameters that the tree lists, such as a ControlNet's that is being
+// trained. It fails for a parameter that the pipeline does not have.
+func (p *Pipeline) Replace(tree nn.Tree, weights nn.Source) error {
+	return weights.Stream(tree, fileDType(p.model.Compute), func(spec nn.Spec, data []byte) error {
 		old := p.params[spec.Key]
+		if old == nil {
+			return fmt.Errorf("the pipeline has no parameter %s", spec.Key)
+		}
 		if err := p.put(spec, data); err != nil {
 			return err
 		}
-		if err := old.Free(); err != nil {
-			return err
-		}
-	}
-	return nil
+		return old.Free()
+	})
 }
 
-func (p *Pipeline) put(spec nn.Spec, data []float32) error {
-	if data == nil {
-		return fmt.Errorf("no values for parameter %s", spec.Key)
-	}
-	a, err := xla.Put(p.backend, data, xla.Replicated, spec.Shape...)
+// put copies a parameter to the devices.
+func (p *Pipeline) put(spec nn.Spec, data []byte) error {
+	a, err := xla.PutBytes(p.backend, data, shapes.Make(p.model.Compute, spec.Shape...), xla.Replicated)
 	if err != nil {
 		return fmt.Errorf("parameter %s: %w", spec.Key, err)
 	}
 	p.params[spec.Key] = a
 	return nil
+}
+
+// fileDType is how safetensors and nn.Source spell a compute dtype.
+func fileDType(dtype dtypes.DType) string {
+	switch dtype {
+	case dtypes.BFloat16:
+		return "BF16"
+	case dtypes.Float16:
+		return "F16"
+	}
+	return "F32"
 }
 
 // Close frees the parameters. The pipeline is of no use afterwards.

@@ -10,6 +10,8 @@ import (
 
 	"limner/data"
 	"limner/internal/parity"
+	"limner/models/checkpoint"
+	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/xla"
 )
@@ -103,7 +105,7 @@ func TestTwoDevicesAgreeWithOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := New(context.Background(), b, loadModel(t, true), one.shape)
+	two, err := New(context.Background(), b, loadModel(t, "sd15", true), one.shape)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,17 +120,27 @@ func TestTwoDevicesAgreeWithOne(t *testing.T) {
 func TestReplaceAndNaN(t *testing.T) {
 	p := goldenPipeline(t, false)
 	const key = "unet.conv_out.bias"
-	good := p.model.Values[key]
-	bad := slices.Clone(good)
-	bad[0] = float32(math.NaN())
-	if err := p.Replace(nn.Values{key: bad, "unknown": nil}); err != nil {
+	values, err := p.model.Pipeline.Load(diffusers.UNet)
+	if err != nil {
 		t.Fatal(err)
 	}
-	_, err := p.Sample(context.Background(), smallRequest("a cat"))
+	var tree nn.Tree
+	for _, spec := range p.trees.step {
+		if spec.Key == key {
+			tree = append(tree, spec)
+		}
+	}
+	good := checkpoint.InMemory{key: values[key]}
+	bad := checkpoint.InMemory{key: slices.Clone(values[key])}
+	bad[key][0] = float32(math.NaN())
+	if err := p.Replace(tree, bad); err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.Sample(context.Background(), smallRequest("a cat"))
 	if err == nil || !strings.Contains(err.Error(), `the latents of image 0 (prompt "a cat") are not finite`) {
 		t.Errorf("NaN in the weights: got %v", err)
 	}
-	if err := p.Replace(nn.Values{key: good}); err != nil {
+	if err := p.Replace(tree, good); err != nil {
 		t.Fatal(err)
 	}
 	mustSample(t, p, smallRequest("a cat"))
@@ -174,7 +186,7 @@ func TestRequestErrors(t *testing.T) {
 }
 
 func TestShapeErrors(t *testing.T) {
-	m := loadModel(t, true)
+	m := loadModel(t, "sd15", true)
 	for _, c := range []struct {
 		want    string
 		devices int

@@ -6,12 +6,16 @@ import (
 	"math"
 
 	"limner/data"
+	"limner/models/clip"
 )
 
 // Request asks for images, one for each prompt. Its fields bear the names of diffusers' arguments.
 type Request struct {
 	Prompts                     []string
-	NegativePrompts             []string // one for each prompt, one for all, or none, which is ""
+	NegativePrompts             []string // one for each prompt, one for all, or none: "" or, where SDXL asks for them, zeros
+	PromptStyle                 clip.Style
+	TruncatePrompts             bool // a prompt ends after one chunk of the text encoder, as in diffusers; else it takes as many as it needs
+	ClipSkip                    int  // last layers of the text encoders to leave out
 	NumInferenceSteps           int
 	GuidanceScale               float64 // at most 1: no guidance, and the negative prompts go unused
 	ControlNetConditioningScale float64 // what the ControlNet's residuals are multiplied by; 0 is no effect
@@ -23,6 +27,10 @@ type Request struct {
 	// Conditions are the conditioning images [images, height, width, channels] in [0, 1], or one for all images.
 	Conditions []float32
 
+	// Height and width, or top and left, that SDXL is told: of the picture before it was cropped, of the crop, and of the
+	// result. Where the first and the last are 0, it is the size of the images.
+	OriginalSize, CropsCoordsTopLeft, TargetSize [2]int
+
 	// OnStep, if not nil, is called after each step. step counts from 1 to total, over all rounds. latents copies the
 	// latents of the images of the current round from the devices; it is of no use after OnStep has returned.
 	OnStep func(step, total int, latents func() ([]float32, error))
@@ -30,7 +38,7 @@ type Request struct {
 
 // DefaultRequest has diffusers' defaults, and neither prompts nor seeds.
 func DefaultRequest() Request {
-	return Request{NumInferenceSteps: 50, GuidanceScale: 7.5, ControlNetConditioningScale: 1}
+	return Request{PromptStyle: clip.Plain, NumInferenceSteps: 50, GuidanceScale: 7.5, ControlNetConditioningScale: 1}
 }
 
 // Result is what a request gave.
@@ -54,6 +62,9 @@ func (p *Pipeline) check(r Request) error {
 		if math.IsNaN(scale) || math.IsInf(scale, 0) || scale < 0 {
 			bad("%s %g: want a number of at least 0", name, scale)
 		}
+	}
+	if most := p.model.maxClipSkip(); r.ClipSkip < 0 || r.ClipSkip > most {
+		bad("clip_skip %d: want 0 to %d, the layers that the text encoder can do without", r.ClipSkip, most)
 	}
 	switch {
 	case r.Latents != nil:

@@ -21,16 +21,19 @@ func (p *Pipeline) Sample(ctx context.Context, r Request) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	programs, err := p.programsFor(ctx, guided(r.GuidanceScale))
+	texts, err := p.encode(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	p.warnOfCuts(r)
+	program, err := p.stepProgram(ctx, stepKey{guided(r.GuidanceScale), texts.chunks})
+	if err != nil {
+		return nil, err
+	}
 	rounds := (len(r.Prompts) + p.shape.Batch - 1) / p.shape.Batch
 	result := &Result{}
 	for i := range rounds {
 		round := &round{
-			Pipeline: p, programs: programs, request: r, steps: steps,
+			Pipeline: p, program: program, request: r, texts: texts, steps: steps,
 			first: i * p.shape.Batch, done: i * len(steps), total: rounds * len(steps),
 		}
 		round.count = min(p.shape.Batch, len(r.Prompts)-round.first)
@@ -45,8 +48,9 @@ func (p *Pipeline) Sample(ctx context.Context, r Request) (*Result, error) {
 // round draws at most a batch of images.
 type round struct {
 	*Pipeline
-	programs    *programs
+	program     *xla.Program
 	request     Request
+	texts       *embeddings
 	steps       []Coefficients
 	first       int // index of the first image
 	count       int // images that are wanted
@@ -55,11 +59,7 @@ type round struct {
 }
 
 func (r *round) run(ctx context.Context, result *Result) error {
-	text, err := r.encode()
-	if err != nil {
-		return fmt.Errorf("encode prompts: %w", err)
-	}
-	latents, err := r.denoise(ctx, text)
+	latents, err := r.denoise(ctx)
 	if err != nil {
 		return err
 	}
@@ -87,36 +87,53 @@ func (r *round) run(ctx context.Context, result *Result) error {
 	return nil
 }
 
-// encode gives the text embeddings, with guidance those of the negative prompt before those of the prompt.
-func (r *round) encode() (*xla.Array, error) {
-	var ids []int32
+// context puts what the network is told of the prompts on the devices, with guidance that of the negative prompt before that
+// of the prompt.
+func (r *round) context() ([]*xla.Array, error) {
+	var text, pooled, ids []float32
 	rows := 0
-	add := func(prompt string) {
-		row, _ := r.model.Pipeline.Tokenizer.EncodePadded(prompt)
-		ids = append(ids, row...)
+	add := func(e embedding) {
+		text, pooled, ids = append(text, e.text...), append(pooled, e.pooled...), append(ids, r.timeIDs()...)
 		rows++
 	}
 	for i := range r.shape.Batch {
 		i = r.index(i)
-		if guided(r.request.GuidanceScale) {
-			add(r.request.negative(i))
+		if r.texts.negative != nil {
+			add(r.texts.negative[i])
 		}
-		add(r.request.Prompts[i])
+		add(r.texts.prompt[i])
 	}
-	input, err := keep(r, ids, xla.Batch, rows, len(ids)/rows)
+	width := r.model.Pipeline.UNet.CrossAttentionDim
+	a, err := keep(r, text, xla.Batch, rows, len(text)/rows/width, width)
+	if err != nil || r.model.Pipeline.XL == nil {
+		return []*xla.Array{a}, err
+	}
+	b, err := keep(r, pooled, xla.Batch, rows, len(pooled)/rows)
 	if err != nil {
 		return nil, err
 	}
-	out, err := r.programs.text.Run(nil, r.arguments(r.trees.text, input)...)
-	if err != nil {
-		return nil, err
+	c, err := keep(r, ids, xla.Batch, rows, timeIDs)
+	return []*xla.Array{a, b, c}, err
+}
+
+// timeIDs are the sizes that SDXL is told.
+func (r *round) timeIDs() []float32 {
+	size := [2]int{r.shape.Height, r.shape.Width}
+	original, target := r.request.OriginalSize, r.request.TargetSize
+	if original == [2]int{} {
+		original = size
 	}
-	r.arrays = append(r.arrays, out...)
-	return out[0], nil
+	if target == [2]int{} {
+		target = size
+	}
+	crop := r.request.CropsCoordsTopLeft
+	return []float32{
+		float32(original[0]), float32(original[1]), float32(crop[0]), float32(crop[1]), float32(target[0]), float32(target[1]),
+	}
 }
 
 // denoise runs the loop over the timesteps.
-func (r *round) denoise(ctx context.Context, text *xla.Array) (*xla.Array, error) {
+func (r *round) denoise(ctx context.Context) (*xla.Array, error) {
 	latents, err := keep(r, r.initial(), xla.Batch, r.Pipeline.latents().Shape.Dimensions...)
 	if err != nil {
 		return nil, err
@@ -129,13 +146,16 @@ func (r *round) denoise(ctx context.Context, text *xla.Array) (*xla.Array, error
 	if err != nil {
 		return nil, err
 	}
-	var conditions []*xla.Array
+	inputs, err := r.context()
+	if err != nil {
+		return nil, err
+	}
 	if c := r.model.ControlNet; c != nil {
 		a, err := keep(r, r.conditions(), xla.Batch, r.shape.Batch, r.shape.Height, r.shape.Width, c.ConditioningChannels)
 		if err != nil {
 			return nil, err
 		}
-		conditions = append(conditions, a)
+		inputs = append(inputs, a)
 	}
 	for i, step := range r.steps {
 		if err := ctx.Err(); err != nil {
@@ -145,8 +165,8 @@ func (r *round) denoise(ctx context.Context, text *xla.Array) (*xla.Array, error
 		if err != nil {
 			return nil, err
 		}
-		inputs := append([]*xla.Array{text, coefficients, guidance, conditioning}, conditions...)
-		if _, err := r.programs.step.Run([]*xla.Array{latents}, r.arguments(r.trees.step, inputs...)...); err != nil {
+		args := r.arguments(r.trees.step, append([]*xla.Array{coefficients, guidance, conditioning}, inputs...)...)
+		if _, err := r.program.Run([]*xla.Array{latents}, args...); err != nil {
 			return nil, fmt.Errorf("step %d of %d: %w", i+1, len(r.steps), err)
 		}
 		if r.request.OnStep != nil {
@@ -243,16 +263,4 @@ func (r *round) free() error {
 		errs = append(errs, a.Free())
 	}
 	return errors.Join(errs...)
-}
-
-// warnOfCuts names the prompts that are longer than the text encoder takes.
-func (p *Pipeline) warnOfCuts(r Request) {
-	warned := map[string]bool{}
-	for _, prompt := range slices.Concat(r.Prompts, r.NegativePrompts) {
-		tokenizer := p.model.Pipeline.Tokenizer
-		if _, cut := tokenizer.EncodePadded(prompt); cut && !warned[prompt] {
-			warned[prompt] = true
-			fmt.Fprintf(p.model.Log, "prompt %q is cut after %d tokens\n", prompt, tokenizer.MaxLength()-2)
-		}
-	}
 }

@@ -2,11 +2,14 @@ package xla
 
 import (
 	"fmt"
+	"unsafe"
 
 	"github.com/gomlx/gomlx/backends"
 	"github.com/gomlx/gomlx/pkg/core/distributed"
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	"github.com/gomlx/gomlx/pkg/core/dtypes/bfloat16"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
+	"github.com/x448/float16"
 )
 
 // dataAxis is the mesh's axis over which batches are divided.
@@ -67,6 +70,38 @@ func Put[T dtypes.Supported](b *Backend, data []T, sharding Sharding, dims ...in
 		a.shards = append(a.shards, buffer)
 	}
 	return a, nil
+}
+
+// PutBytes is Put for the bytes of an array of the given shape, little-endian.
+func PutBytes(b *Backend, data []byte, shape shapes.Shape, sharding Sharding) (*Array, error) {
+	if want := int(shape.Memory()); len(data) != want {
+		return nil, fmt.Errorf("%d bytes for an array of shape %s, want %d", len(data), shape, want)
+	}
+	switch shape.DType {
+	case dtypes.Float32:
+		return Put(b, reinterpret[float32](data), sharding, shape.Dimensions...)
+	case dtypes.BFloat16:
+		return Put(b, reinterpret[bfloat16.BFloat16](data), sharding, shape.Dimensions...)
+	case dtypes.Float16:
+		return Put(b, reinterpret[float16.Float16](data), sharding, shape.Dimensions...)
+	}
+	return nil, fmt.Errorf("bytes cannot be put as %s", shape.DType)
+}
+
+// reinterpret looks at bytes as numbers, without a copy where the bytes are aligned for them.
+func reinterpret[T any](data []byte) []T {
+	var one T
+	size := int(unsafe.Sizeof(one))
+	n := len(data) / size
+	if n == 0 {
+		return []T{}
+	}
+	if uintptr(unsafe.Pointer(&data[0]))%uintptr(size) != 0 {
+		aligned := make([]T, n)
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&aligned[0])), n*size), data)
+		return aligned
+	}
+	return unsafe.Slice((*T)(unsafe.Pointer(&data[0])), n)
 }
 
 // Get copies an array to a flat slice, row-major.

@@ -23,7 +23,9 @@ const (
 type sampleRecord struct {
 	Model                       string        `json:"pretrained_model_name_or_path"`
 	ControlNet                  string        `json:"controlnet_model_name_or_path,omitempty"`
-	NegativePrompt              string        `json:"negative_prompt"`
+	NegativePrompt              *string       `json:"negative_prompt"` // null where none was given
+	PromptStyle                 string        `json:"prompt_style"`
+	ClipSkip                    int           `json:"clip_skip"`
 	Height                      int           `json:"height"`
 	Width                       int           `json:"width"`
 	NumInferenceSteps           int           `json:"num_inference_steps"`

@@ -9,9 +9,11 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+
 	"limner/data"
+	"limner/models/clip"
 	"limner/models/diffusers"
-	"limner/models/nn"
 	"limner/sample"
 )
 
@@ -20,17 +22,21 @@ type sampleCmd struct {
 	ControlNet   string   `name:"controlnet-model-name-or-path" aliases:"controlnet" placeholder:"DIR" help:"ControlNet in diffusers' layout. --controlnet is the same."`
 	ControlImage []string `sep:"none" placeholder:"FILE" help:"Conditioning image for the ControlNet: one for all prompts, or one for each, in their order."`
 
-	Prompt         []string `sep:"none" required:"" placeholder:"TEXT" help:"What to draw; may be given several times."`
-	NegativePrompt string   `placeholder:"TEXT" help:"What to keep away from."`
-	NumImages      int      `default:"1" help:"Images for each prompt."`
-	Height         int      `placeholder:"PX" help:"Height in pixels; without it, the size that the model was trained for."`
-	Width          int      `placeholder:"PX" help:"Width in pixels; likewise."`
-	Seed           uint64   `default:"0" help:"Of the first image; each further one has the next number."`
+	Prompt          []string `sep:"none" required:"" placeholder:"TEXT" help:"What to draw; may be given several times."`
+	NegativePrompt  *string  `placeholder:"TEXT" help:"What to keep away from."`
+	PromptStyle     string   `enum:"plain,a1111,comfy" default:"plain" help:"What brackets in prompts mean: plain (nothing), a1111 or comfy; see below."`
+	TruncatePrompts bool     `help:"Cut prompts after 75 tokens, as diffusers does, instead of encoding them in chunks of 75."`
+	ClipSkip        int      `default:"0" help:"Last layers of the text encoder to leave out."`
+	NumImages       int      `default:"1" help:"Images for each prompt."`
+	Height          int      `placeholder:"PX" help:"Height in pixels; without it, the size that the model was trained for."`
+	Width           int      `placeholder:"PX" help:"Width in pixels; likewise."`
+	Seed            uint64   `default:"0" help:"Of the first image; each further one has the next number."`
 
 	NumInferenceSteps           int     `default:"${sample_steps}" help:"Denoising steps, of DDIM."`
 	GuidanceScale               float64 `default:"${sample_guidance}" help:"How far to follow the prompt; at 1 and below, the negative prompt goes unused."`
 	ControlNetConditioningScale float64 `name:"controlnet-conditioning-scale" default:"${sample_conditioning}" help:"How far to follow the conditioning image."`
 
+	Dtype     string `enum:"f32,bf16" default:"f32" help:"Of weights and activations: f32 or bf16."`
 	OutputDir string `required:"" placeholder:"DIR" help:"Folder for the images. One that holds an earlier result of this command is replaced; anything else is left alone."`
 	Grid      bool   `default:"true" negatable:"" help:"Write grid.png, all images in one, too."`
 	BatchSize int    `placeholder:"N" help:"Images drawn at once, over all devices; without it, at most 4 on each."`
@@ -52,7 +58,12 @@ func (sampleCmd) Help() string {
 
   limner sample --model sd15 --prompt "a red circle" --prompt "two cats" --num_images 2 --output_dir out
 
-The same seed gives the same image, whatever is drawn beside it. A control image of another size is resized.`
+The same seed gives the same image, whatever is drawn beside it. A control image of another size is resized.
+
+Prompt styles: plain takes a prompt as it stands. With a1111, (x) counts 1.1 times as much, [x] 1/1.1 times, (x:1.3) 1.3 times; nested
+brackets multiply; \( \) \[ \] are signs; BREAK goes on in a new chunk of 75 tokens; the mean of the embeddings is restored. With comfy,
+(x) and (x:1.3) likewise, but an explicit weight replaces the outer one, square brackets and BREAK are text, and a weight moves the
+embedding from that of the empty prompt.`
 }
 
 // imagesPerDevice is the largest batch that is chosen where no flag says how large.
@@ -70,7 +81,8 @@ func (c sampleCmd) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	request, err := c.request(&model)
+	defer func() { err = errors.Join(err, model.weights.Close()) }()
+	request, err := c.request(&model.Model)
 	if err != nil {
 		return err
 	}
@@ -83,7 +95,7 @@ func (c sampleCmd) Run(ctx context.Context) (err error) {
 	if err := model.Check(shape, b.Devices()); err != nil {
 		return usageError{err}
 	}
-	pipeline, err := sample.New(ctx, b, model, shape)
+	pipeline, err := sample.New(ctx, b, model.Model, shape)
 	if err != nil {
 		return err
 	}
@@ -109,6 +121,9 @@ func (c *sampleCmd) check() error {
 			bad("%s %d: want at least 1", name, n)
 		}
 	}
+	if c.ClipSkip < 0 {
+		bad("--clip_skip %d: want at least 0", c.ClipSkip)
+	}
 	for name, n := range map[string]int{"--height": c.Height, "--width": c.Width, "--batch_size": c.BatchSize, "--num_devices": c.NumDevices} {
 		if n < 0 {
 			bad("%s %d: want at least 1", name, n)
@@ -130,9 +145,15 @@ func (c *sampleCmd) check() error {
 	return errors.Join(errs...)
 }
 
-// load reads the model's files and fills in the size of the images where no flag set it.
-func (c *sampleCmd) load() (sample.Model, error) {
-	var m sample.Model
+// loadedModel is a model whose weights are still in their files.
+type loadedModel struct {
+	sample.Model
+	weights *diffusers.Weights
+}
+
+// load opens the model's files and fills in the size of the images where no flag set it.
+func (c *sampleCmd) load() (loadedModel, error) {
+	var m loadedModel
 	pipeline, err := diffusers.Open(c.Model)
 	if err != nil {
 		return m, configError{err}
@@ -140,7 +161,10 @@ func (c *sampleCmd) load() (sample.Model, error) {
 	if _, err := (sample.DDIM{Noise: pipeline.Noise}).Steps(c.NumInferenceSteps); err != nil {
 		return m, usageError{err}
 	}
-	m = sample.Model{Pipeline: pipeline, Log: os.Stderr}
+	m.Model = sample.Model{Pipeline: pipeline, Log: os.Stderr}
+	if c.Dtype == "bf16" {
+		m.Compute = dtypes.BFloat16
+	}
 	native := pipeline.UNet.SampleSize * pipeline.VAE.Scale()
 	if c.Height == 0 {
 		c.Height = native
@@ -148,28 +172,38 @@ func (c *sampleCmd) load() (sample.Model, error) {
 	if c.Width == 0 {
 		c.Width = native
 	}
-	if m.Values, err = pipeline.Load(diffusers.UNet, diffusers.VAE, diffusers.TextEncoder); err != nil {
+	if m.weights, err = pipeline.Weights(pipeline.Components()...); err != nil {
 		return m, configError{err}
 	}
-	if c.ControlNet == "" {
-		return m, nil
+	m.Weights = m.weights
+	if c.ControlNet != "" {
+		if err := c.loadControlNet(&m); err != nil {
+			return m, configError{errors.Join(err, m.weights.Close())}
+		}
 	}
-	config, values, err := diffusers.OpenControlNet(c.ControlNet)
+	return m, nil
+}
+
+func (c *sampleCmd) loadControlNet(m *loadedModel) error {
+	config, err := diffusers.ReadControlNet(c.ControlNet)
 	if err != nil {
-		return m, configError{err}
+		return err
 	}
 	if n := config.ConditioningChannels; n != 3 {
-		return m, configError{fmt.Errorf("load %s: conditioning_channels is %d, images have 3", c.ControlNet, n)}
+		return fmt.Errorf("load %s: conditioning_channels is %d, images have 3", c.ControlNet, n)
 	}
-	m.ControlNet, m.Values = &config, nn.Merge(m.Values, values)
-	return m, nil
+	m.ControlNet = &config
+	return m.weights.Open(diffusers.ControlNet, c.ControlNet, config.Tree())
 }
 
 // request lists the images: those of the first prompt, then those of the second, and so on.
 func (c *sampleCmd) request(m *sample.Model) (sample.Request, error) {
 	r := sample.Request{
-		NegativePrompts: []string{c.NegativePrompt}, NumInferenceSteps: c.NumInferenceSteps, GuidanceScale: c.GuidanceScale,
+		PromptStyle: clip.Style(c.PromptStyle), TruncatePrompts: c.TruncatePrompts, ClipSkip: c.ClipSkip, NumInferenceSteps: c.NumInferenceSteps, GuidanceScale: c.GuidanceScale,
 		ControlNetConditioningScale: c.ControlNetConditioningScale,
+	}
+	if c.NegativePrompt != nil {
+		r.NegativePrompts = []string{*c.NegativePrompt}
 	}
 	controls, err := c.controls()
 	if err != nil {
@@ -222,7 +256,7 @@ func (c *sampleCmd) batch(devices int) int {
 // write puts the images and the record of how they were made into the output folder.
 func (c *sampleCmd) write(out *output, images []*data.RGB, r sample.Request) error {
 	record := sampleRecord{
-		Model: c.Model, ControlNet: c.ControlNet, NegativePrompt: c.NegativePrompt, Height: c.Height, Width: c.Width,
+		Model: c.Model, ControlNet: c.ControlNet, NegativePrompt: c.NegativePrompt, PromptStyle: c.PromptStyle, ClipSkip: c.ClipSkip, Height: c.Height, Width: c.Width,
 		NumInferenceSteps: c.NumInferenceSteps, GuidanceScale: c.GuidanceScale, ControlNetConditioningScale: c.ControlNetConditioningScale,
 	}
 	for i := range images {

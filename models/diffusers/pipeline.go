@@ -226,9 +226,14 @@ func LoadComponent(dir, component string, tree nn.Tree) (nn.Values, error) {
 	return values.Under(component), errors.Join(err, m.Close())
 }
 
+// ReadControlNet reads the config of a ControlNet's folder.
+func ReadControlNet(dir string) (controlnet.Config, error) {
+	return readConfig(dir, "config.json", controlnet.ParseConfig)
+}
+
 // OpenControlNet reads a ControlNet's folder. The weights stand below ControlNet.
 func OpenControlNet(dir string) (controlnet.Config, nn.Values, error) {
-	c, err := readConfig(dir, "config.json", controlnet.ParseConfig)
+	c, err := ReadControlNet(dir)
 	if err != nil {
 		return c, nil, err
 	}

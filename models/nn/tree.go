@@ -82,6 +82,14 @@ func (t Tree) Size() int {
 // Values holds one float32 slice for each key of a tree, in memory's layout, row-major.
 type Values map[string][]float32
 
+// Source gives the values of parameters one at a time, so that they need not be in memory together.
+type Source interface {
+	// Stream calls visit once with each parameter of the tree, in any order. data holds its elements in memory's layout,
+	// row-major, little-endian, as dtype: F32, F16 or BF16, rounded to nearest even. It is valid until visit returns. Stream
+	// fails if a parameter is missing or misshapen, and with the first error of visit.
+	Stream(tree Tree, dtype string, visit func(spec Spec, data []byte) error) error
+}
+
 // Under returns the tree with every key below name: the place of one network among several.
 func (t Tree) Under(name string) Tree {
 	out := make(Tree, len(t))

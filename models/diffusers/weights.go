@@ -1,0 +1,86 @@
+package diffusers
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"limner/models/checkpoint"
+	"limner/models/nn"
+)
+
+// Weights are networks' weights in their files, below the names of their components. They are a source of parameters, which
+// are read one at a time and never all in memory.
+type Weights struct {
+	parts map[string]part
+}
+
+type part struct {
+	model *checkpoint.Model
+	tree  nn.Tree // all of it
+}
+
+// Weights opens the files of components.
+func (p *Pipeline) Weights(components ...string) (*Weights, error) {
+	w := &Weights{parts: map[string]part{}}
+	for _, component := range components {
+		if err := w.Open(component, filepath.Join(p.Dir, component), p.Tree(component)); err != nil {
+			return nil, errors.Join(err, w.Close())
+		}
+	}
+	return w, nil
+}
+
+// Open adds the weights of a component from its folder. The tree lists all of its parameters, without its name.
+func (w *Weights) Open(component, dir string, tree nn.Tree) error {
+	m, err := checkpoint.OpenModel(dir)
+	if err != nil {
+		return err
+	}
+	w.parts[component] = part{m, tree}
+	return nil
+}
+
+// Stream is that of nn.Source, in the order that a component's own tree has. The tree's keys begin with the names of
+// components, of which it may list a part.
+func (w *Weights) Stream(tree nn.Tree, dtype string, visit func(spec nn.Spec, data []byte) error) error {
+	for len(tree) > 0 {
+		component, _, _ := strings.Cut(tree[0].Key, ".")
+		wanted := map[string]bool{}
+		n := 0
+		for ; n < len(tree) && strings.HasPrefix(tree[n].Key, component+"."); n++ {
+			wanted[tree[n].Key] = true
+		}
+		part, ok := w.parts[component]
+		if !ok {
+			return fmt.Errorf("no weights for %s", component)
+		}
+		// The whole tree is streamed, since that compares all of it with the file.
+		err := part.model.Stream(part.tree, dtype, func(spec nn.Spec, data []byte) error {
+			spec.Key = component + "." + spec.Key
+			if !wanted[spec.Key] {
+				return nil
+			}
+			delete(wanted, spec.Key)
+			return visit(spec, data)
+		})
+		if err != nil {
+			return err
+		}
+		for key := range wanted {
+			return fmt.Errorf("no parameter %s in the model", key)
+		}
+		tree = tree[n:]
+	}
+	return nil
+}
+
+// Close closes the files.
+func (w *Weights) Close() error {
+	var errs []error
+	for _, part := range w.parts {
+		errs = append(errs, part.model.Close())
+	}
+	return errors.Join(errs...)
+}
