@@ -103,6 +103,9 @@ func (c *Client) fetchBlob(ctx context.Context, repo repoCache, ref Ref, commit 
 	}
 	defer t.out.Close()
 	if err := c.retry(ctx, c.options.Attempts, f.path, func() (bool, error) { return t.try(ctx) }); err != nil {
+		if unavailable(err) && t.have > 0 {
+			err = fmt.Errorf("%w: run again to go on from byte %d of %d", err, t.have, f.size)
+		}
 		return false, hintCache(err)
 	}
 	if err := t.out.Sync(); err != nil {
@@ -144,7 +147,7 @@ func newTransfer(c *Client, address string, f file, path string, m *meter) (*tra
 // resume hashes the prefix that is there, and throws away what is too long for one.
 func (t *transfer) resume() error {
 	t.resetHash()
-	n, err := io.Copy(t.hash, t.out)
+	n, err := io.Copy(t.hash, io.LimitReader(t.out, t.file.size+1))
 	if err != nil {
 		return err
 	}

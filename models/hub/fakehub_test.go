@@ -96,13 +96,13 @@ func (h *fakeHub) options(t testing.TB) Options {
 	return o
 }
 
-// count says how many requests so far begin with a method and hold a part of a path.
+// count says how many requests so far had a method, or any if it is empty, and hold a part of a path.
 func (h *fakeHub) count(method, part string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := 0
 	for _, r := range h.requests {
-		if strings.HasPrefix(r, method+" ") && strings.Contains(r, part) {
+		if (method == "" || strings.HasPrefix(r, method+" ")) && strings.Contains(r, part) {
 			n++
 		}
 	}

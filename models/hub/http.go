@@ -140,7 +140,7 @@ func shorten(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return networkError{errors.New("the connection broke off")}
 	}
 	var urlError *url.Error

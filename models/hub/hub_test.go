@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -453,18 +454,56 @@ func TestTogether(t *testing.T) {
 	}
 }
 
-// TestReadOnlyCache uses a whole model in a cache that cannot be written.
+// TestFullDisk is told of a file that no disk holds, before anything is downloaded.
+func TestFullDisk(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, "/api/") {
+			t.Errorf("asked for %s", r.URL.Path)
+		}
+		fmt.Fprintf(w, `{"sha": %q, "siblings": [{"rfilename": "lora.safetensors", "size": %d, "blobId": %[1]q}]}`, testCommit, int64(1)<<49)
+	}))
+	defer server.Close()
+	o := DefaultOptions()
+	o.Endpoint, o.Cache = server.URL, t.TempDir()
+	if _, ok := freeSpace(o.Cache); !ok {
+		t.Skip("the free space is not known here")
+	}
+	_, err := newClient(t, o).Fetch(t.Context(), Ref{Repo: "org/name", Revision: "main"}, Selection{})
+	if err == nil || !strings.Contains(err.Error(), "needs 562949953 MB") || !strings.Contains(err.Error(), "HF_HUB_CACHE") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestReadOnlyCache meets a cache that cannot be written.
 func TestReadOnlyCache(t *testing.T) {
 	if os.Getuid() == 0 {
 		t.Skip("root may write everywhere")
 	}
-	hub := newFakeHub(t, map[string]*fakeRepo{"org/name": {files: pipelineFiles()}})
+	hub := newFakeHub(t, map[string]*fakeRepo{"org/name": {files: pipelineFiles()}, "org/other": {files: pipelineFiles()}})
 	o := hub.options(t)
-	if err := os.Chmod(o.Cache, 0o555); err != nil {
+	c := newClient(t, o)
+	if _, err := c.Fetch(t.Context(), Ref{Repo: "org/name", Revision: "main"}, Selection{}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := newClient(t, o).Fetch(t.Context(), Ref{Repo: "org/name", Revision: "main"}, Selection{})
-	if err == nil || !strings.Contains(err.Error(), "HF_HUB_CACHE") {
-		t.Errorf("got %v", err)
+	if err := filepath.WalkDir(o.Cache, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		t.Cleanup(func() { _ = os.Chmod(path, 0o755) })
+		return os.Chmod(path, 0o555)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, revision := range []string{"main", testCommit, "refs/pr/1"} { // the last cannot be noted
+		if _, err := c.Fetch(t.Context(), Ref{Repo: "org/name", Revision: revision}, Selection{}); err != nil {
+			t.Errorf("a whole model at %s: %v", revision, err)
+		}
+	}
+	for ref, selection := range map[Ref]Selection{
+		{Repo: "org/other", Revision: "main"}: {}, {Repo: "org/name", Revision: "main"}: {Variant: "fp16"},
+	} {
+		if _, err := c.Fetch(t.Context(), ref, selection); err == nil || !strings.Contains(err.Error(), "HF_HUB_CACHE") {
+			t.Errorf("%s: %v", ref, err)
+		}
 	}
 }

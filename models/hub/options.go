@@ -42,7 +42,8 @@ func DefaultOptions() Options {
 
 // OptionsFrom reads the environment variables that Python's huggingface_hub reads, with its
 // meaning and defaults: HF_ENDPOINT, HF_HOME, XDG_CACHE_HOME, HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE,
-// HF_TOKEN, HUGGING_FACE_HUB_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE. It reads the token's file.
+// HF_TOKEN, HUGGING_FACE_HUB_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE. It reads
+// the token's file.
 func OptionsFrom(getenv func(string) string) (Options, error) {
 	o := DefaultOptions()
 	if s := getenv("HF_ENDPOINT"); s != "" {
@@ -80,7 +81,11 @@ func OptionsFrom(getenv func(string) string) (Options, error) {
 	if o.Token, err = readToken(tokenPath, getenv); err != nil {
 		return Options{}, err
 	}
-	switch strings.ToUpper(getenv("HF_HUB_OFFLINE")) {
+	offline := getenv("HF_HUB_OFFLINE")
+	if offline == "" {
+		offline = getenv("TRANSFORMERS_OFFLINE")
+	}
+	switch strings.ToUpper(offline) {
 	case "1", "ON", "YES", "TRUE":
 		o.Offline = true
 	}
