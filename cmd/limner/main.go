@@ -27,6 +27,8 @@ type cli struct {
 	Train   trainCmd   `cmd:"" help:"Train a ControlNet, a UNet or a VAE."`
 	Sample  sampleCmd  `cmd:"" help:"Draw images from prompts."`
 	Base    baseCmd    `cmd:"" help:"Train the demo's base model from nothing."`
+	Show    showCmd    `cmd:"" help:"Say what a file of weights is, and what is in it."`
+	Convert convertCmd `cmd:"" help:"Convert models and LoRAs between formats."`
 	Doctor  doctorCmd  `cmd:"" help:"Check the plugin, the devices, memory and disks, and say what to do about whatever is wrong."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

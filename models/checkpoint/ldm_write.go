@@ -44,6 +44,18 @@ func SaveControlNetFile(path string, m *Model, dtype string) error {
 	return Write(path, entries, map[string]string{"format": "pt"})
 }
 
+// SaveVAEFile writes a VAE to path in the naming of the original code, as A1111 reads it from *.vae.safetensors.
+func SaveVAEFile(path string, m *Model, dtype string) error {
+	if err := checkDType(dtype); err != nil {
+		return fmt.Errorf("save %s: %w", path, err)
+	}
+	entries, err := m.ldmVAE(dtype)
+	if err != nil {
+		return fmt.Errorf("save %s: %w", path, err)
+	}
+	return Write(path, entries, map[string]string{"format": "pt"})
+}
+
 // SaveSingleFile writes a whole model to path as one file in the naming of the original code, as A1111
 // reads it. Components are by the names of their folders: unet, vae, text_encoder and, of an SDXL model,
 // text_encoder_2. The text encoder of SD 2.x has 23 of OpenCLIP's 24 layers in diffusers, and no

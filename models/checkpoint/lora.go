@@ -260,3 +260,20 @@ func (l *LoRA) layer(component string, s nn.Spec) (LoRALayer, bool) {
 	}
 	return l.Layers[i], true
 }
+
+// family tells which family's networks the LoRA is for, by the width of the text that its layers read.
+func (l *LoRA) family() (Family, []string) {
+	for _, layer := range l.Layers {
+		if layer.Component != UNet || !strings.HasSuffix(layer.Module, ".attn2.to_k") {
+			continue
+		}
+		width := layer.Down.Shape[1]
+		if family, ok := map[int]Family{768: SD1, 1024: SD2, 2048: SDXL, 1280: SDXLRefiner}[width]; ok {
+			return family, []string{fmt.Sprintf("%s reads text of width %d", layer.Module, width)}
+		}
+	}
+	if slices.Contains(l.Components(), TextEncoder2) {
+		return SDXL, []string{"it changes a second text encoder"}
+	}
+	return UnknownFamily, nil
+}

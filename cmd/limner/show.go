@@ -1,0 +1,142 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"limner/models/checkpoint"
+)
+
+type showCmd struct {
+	Path string `arg:"" placeholder:"FILE|DIR" help:"Weights of any kind, or a folder in diffusers' layout."`
+	All  bool   `help:"List every tensor; without it, tensors that differ only in numbers share a line."`
+	JSON bool   `name:"json" help:"Print all of it as JSON."`
+}
+
+// Help shows one working example.
+func (showCmd) Help() string {
+	return `Example:
+
+  limner show v1-5-pruned-emaonly.safetensors
+
+Files are told by their content, not by their names: whole models and networks in the naming of diffusers and of the original code,
+Flax weights, LoRAs and textual inversions.`
+}
+
+func (c showCmd) Run() error {
+	d, err := checkpoint.Describe(c.Path)
+	if err != nil {
+		return configError{err}
+	}
+	if c.JSON {
+		enc := json.NewEncoder(os.Stdout)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		return enc.Encode(d)
+	}
+	_, err = fmt.Print(describe(d, c.All))
+	return err
+}
+
+// describe is the text that limner show prints.
+func describe(d checkpoint.Description, all bool) string {
+	var b strings.Builder
+	field := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%-9s %s\n", name, value)
+		}
+	}
+	field("file", d.Path)
+	field("format", d.Format)
+	kind := string(d.Kind)
+	if d.Dialect != "" {
+		kind += fmt.Sprintf(", named as by %s", d.Dialect)
+	}
+	field("kind", kind)
+	family := string(d.Family)
+	if d.Inpainting {
+		family += " inpainting"
+	}
+	if len(d.Reasons) > 0 {
+		family += " (" + strings.Join(d.Reasons, "; ") + ")"
+	}
+	field("family", family)
+	if len(d.Components) > 0 {
+		fmt.Fprintln(&b, "\ncomponents")
+	}
+	for _, p := range d.Components {
+		fmt.Fprintln(&b, "  "+describePart(p))
+	}
+	if len(d.Metadata) > 0 {
+		fmt.Fprintln(&b, "\nmetadata")
+	}
+	for _, key := range slices.Sorted(maps.Keys(d.Metadata)) {
+		fmt.Fprintf(&b, "  %s: %s\n", key, d.Metadata[key])
+	}
+	fmt.Fprintf(&b, "\ntensors (%d)\n", len(d.Tensors))
+	for _, line := range tensorLines(d.Tensors, all) {
+		fmt.Fprintln(&b, "  "+line)
+	}
+	return b.String()
+}
+
+func describePart(p checkpoint.Part) string {
+	if p.Problem != "" {
+		return fmt.Sprintf("%-15s %s", p.Name, p.Problem)
+	}
+	var dtypes []string
+	for _, dtype := range slices.Sorted(maps.Keys(p.DTypes)) {
+		dtypes = append(dtypes, dtype)
+	}
+	line := fmt.Sprintf("%-15s %14s parameters  %s", p.Name, thousands(p.Parameters), strings.Join(dtypes, " "))
+	if p.Layers > 0 {
+		line += fmt.Sprintf("  %d layers of rank %s", p.Layers, strings.Trim(fmt.Sprint(p.Ranks), "[]"))
+	}
+	return line
+}
+
+// thousands writes a number with commas.
+func thousands(n int) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+// foldedLines is how many lines of tensors are printed unless all are asked for.
+const foldedLines = 60
+
+// tensorLines lists tensors. Unless all are asked for, those whose keys differ in numbers alone and that
+// have the same dtype and shape share a line.
+func tensorLines(tensors []checkpoint.TensorInfo, all bool) []string {
+	counts := map[string]int{}
+	var lines []string
+	for _, t := range tensors {
+		key := t.Key
+		if !all {
+			key = numbers.ReplaceAllString(key, "$1#")
+		}
+		line := fmt.Sprintf("%-4s %v  %s", t.DType, t.Shape, key)
+		if counts[line]++; counts[line] == 1 {
+			lines = append(lines, line)
+		}
+	}
+	for i, line := range lines {
+		if n := counts[line]; n > 1 {
+			lines[i] = fmt.Sprintf("%s  ×%d", line, n)
+		}
+	}
+	if more := len(lines) - foldedLines; more > 0 && !all {
+		lines = append(lines[:foldedLines], fmt.Sprintf("… and %d more kinds: --all lists every tensor", more))
+	}
+	return lines
+}
+
+// numbers matches the parts of a key that are numbers, in anybody's naming.
+var numbers = regexp.MustCompile(`([._/])\d+`)
