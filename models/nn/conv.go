@@ -33,11 +33,13 @@ func conv(p Params, x *Node, out, size, stride int, padding [2]int, init Init) *
 	fanIn := size * size * in
 	w := p.Param("weight", Kernel, init, fanIn, size, size, in, out)
 	b := p.Param("bias", Vector, InitZeros, fanIn, out)
-	y := Convolve(x, ConvertDType(w, x.DType())).
-		Strides(stride).
-		PaddingPerDim([][2]int{padding, padding}).
-		Done()
-	return p.Out(addBias(y, b))
+	convolve := func(x, w *Node) *Node {
+		return Convolve(x, ConvertDType(w, x.DType())).
+			Strides(stride).
+			PaddingPerDim([][2]int{padding, padding}).
+			Done()
+	}
+	return p.Out(p.adapt(x, addBias(convolve(x, w), b), convolve))
 }
 
 // Downsample2D halves x [batch, height, width, channels], rounding up, by a 3×3 convolution at stride 2

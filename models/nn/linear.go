@@ -9,13 +9,13 @@ func Linear(p Params, x *Node, out int) *Node {
 	in := x.Shape().Dim(-1)
 	w := p.Param("weight", Dense, InitUniform, in, in, out)
 	b := p.Param("bias", Vector, InitZeros, in, out)
-	return p.Out(addBias(matmul(x, w), b))
+	return p.Out(p.adapt(x, addBias(matmul(x, w), b), matmul))
 }
 
 // LinearNoBias is Linear without a bias: the projections q, k and v of attention.
 func LinearNoBias(p Params, x *Node, out int) *Node {
 	in := x.Shape().Dim(-1)
-	return p.Out(matmul(x, p.Param("weight", Dense, InitUniform, in, in, out)))
+	return p.Out(p.adapt(x, matmul(x, p.Param("weight", Dense, InitUniform, in, in, out)), matmul))
 }
 
 // matmul contracts the last axis of x with the first of w, in x's dtype.

@@ -20,9 +20,10 @@ type Params struct {
 
 // source answers for all positions of one network.
 type source struct {
-	nodes   map[string]*Node // bound parameters
-	declare *declaration     // nil once the parameters are bound
-	probe   func(path string, x *Node)
+	nodes    map[string]*Node // bound parameters
+	declare  *declaration     // nil once the parameters are bound
+	probe    func(path string, x *Node)
+	adapters map[string][]Adapter // by layer
 }
 
 type declaration struct {

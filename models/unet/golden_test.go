@@ -2,14 +2,17 @@ package unet_test
 
 import (
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
 	"limner/internal/golden"
 	"limner/internal/parity"
+	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/models/unet"
 )
@@ -130,4 +133,61 @@ func TestGoldenInpainting(t *testing.T) {
 		})["out"]
 	}
 	parity.Check(t, "with 9 channels", predict(inpainting, kernel), predict(c, cut), 5e-6)
+}
+
+// A LoRA gives the same whether its changes are applied at run time or added to the weights, in each of its namings.
+func TestGoldenLoRA(t *testing.T) {
+	c, model := loadUNet(t, "sd15")
+	g, loaded := parity.Open(t, "train", "lora", "golden.safetensors"), parity.Open(t, "train", "lora", "out_loaded.safetensors")
+	inputs := []parity.Tensor{g.Image("batch0.latents"), g.Get("batch0.timesteps"), g.Get("encoder_hidden_states")}
+	for name, want := range map[string]parity.Tensor{
+		"pytorch_lora_weights.safetensors": loaded.Image("out_loaded"), // the format has no alpha: diffusers takes the rank
+		"kohya.safetensors":                g.Image("out_lora"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			lora, err := checkpoint.OpenLoRA(golden.Path(t, "train", "lora", name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer lora.Close()
+			layers, err := lora.Matrices("unet", c.Tree())
+			if err != nil {
+				t.Fatal(err)
+			}
+			both := parity.Model{Tree: model.Tree, Values: nn.Merge(model.Values)}
+			for _, l := range layers {
+				both.Tree = append(both.Tree,
+					nn.Spec{Key: "lora." + l.Module + ".down", Shape: l.DownShape}, nn.Spec{Key: "lora." + l.Module + ".up", Shape: l.UpShape})
+				both.Values["lora."+l.Module+".down"], both.Values["lora."+l.Module+".up"] = l.Down, l.Up
+			}
+			got := parity.Run(t, both, inputs, func(p nn.Params, in []*Node, out map[string]*Node) {
+				adapters := map[string][]nn.Adapter{}
+				for _, l := range layers {
+					at := p.In("lora." + l.Module)
+					adapters[l.Module] = []nn.Adapter{{
+						Down: at.Param("down", nn.Dense, nn.InitZeros, 0, l.DownShape...), Up: at.Param("up", nn.Dense, nn.InitZeros, 0, l.UpShape...),
+						Scale: Scalar(in[0].Graph(), dtypes.Float32, l.Scale),
+					}}
+				}
+				sample, timesteps, context := parity.UNetNodes(in)
+				out["base"] = c.Forward(p, sample, timesteps, context, nil)
+				out["lora"] = c.Forward(p.WithAdapters(adapters), sample, timesteps, context, nil)
+			})
+			parity.Check(t, "out_base", got["base"], g.Image("out_base"), 5e-5)
+			parity.Check(t, "at run time", got["lora"], want, 5e-5)
+
+			fused := parity.Model{Tree: model.Tree, Values: nn.Values{}}
+			for key, values := range model.Values {
+				fused.Values[key] = slices.Clone(values)
+			}
+			if err := lora.Fuse("unet", c.Tree(), fused.Values, 1); err != nil {
+				t.Fatal(err)
+			}
+			got = parity.Run(t, fused, inputs, func(p nn.Params, in []*Node, out map[string]*Node) {
+				sample, timesteps, context := parity.UNetNodes(in)
+				out["fused"] = c.Forward(p, sample, timesteps, context, nil)
+			})
+			parity.Check(t, "fused", got["fused"], want, 5e-5)
+		})
+	}
 }

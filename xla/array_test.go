@@ -1,0 +1,44 @@
+package xla
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	"github.com/gomlx/gomlx/pkg/core/dtypes/bfloat16"
+	"github.com/gomlx/gomlx/pkg/core/shapes"
+)
+
+func TestPutBytes(t *testing.T) {
+	b, err := Open(context.Background(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	raw := []byte{0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0} // 1 and -2 in float32; 0, 1, 0, -2 in bfloat16
+	odd := append([]byte{7}, raw...)[1:]           // at an odd address, most likely
+	for _, data := range [][]byte{raw, odd} {
+		a, err := PutBytes(b, data, shapes.Make(dtypes.Float32, 2), Replicated)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Get[float32](a); err != nil || got[0] != 1 || got[1] != -2 {
+			t.Errorf("float32: got %v, %v", got, err)
+		}
+		if a, err = PutBytes(b, data, shapes.Make(dtypes.BFloat16, 2, 2), Replicated); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Get[bfloat16.BFloat16](a); err != nil || got[1].Float32() != 1 || got[3].Float32() != -2 {
+			t.Errorf("bfloat16: got %v, %v", got, err)
+		}
+	}
+	for want, shape := range map[string]shapes.Shape{
+		"8 bytes for an array of shape (Float32)[3], want 12": shapes.Make(dtypes.Float32, 3),
+		"bytes cannot be put as Int8":                         shapes.Make(dtypes.Int8, 8),
+	} {
+		if _, err := PutBytes(b, raw, shape, Replicated); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
