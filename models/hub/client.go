@@ -59,6 +59,12 @@ type Snapshot struct {
 // that is whole. Files appear under their names only when they are complete and verified; what
 // an interrupted fetch left is taken up by the next one.
 func (c *Client) Fetch(ctx context.Context, ref Ref, s Selection) (Snapshot, error) {
+	snapshot, err := c.find(ctx, ref, s)
+	return snapshot, c.options.Token.clean(err)
+}
+
+// find decides between the cache and the Hub.
+func (c *Client) find(ctx context.Context, ref Ref, s Selection) (Snapshot, error) {
 	if err := ref.Validate(); err != nil {
 		return Snapshot{}, err
 	}

@@ -253,7 +253,7 @@ func (t *transfer) receive(ctx context.Context) error {
 // begin looks whether an answer goes on where the file ends.
 func (t *transfer) begin(r *http.Response) error {
 	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		return contentError{fmt.Errorf("the server sends the file in the encoding %.20q, which was not asked for", e)}
+		return contentError{fmt.Errorf("the server sends the file in the encoding %s, which was not asked for", t.client.quote(e))}
 	}
 	switch r.StatusCode {
 	case http.StatusOK:
@@ -267,7 +267,7 @@ func (t *transfer) begin(r *http.Response) error {
 	case http.StatusPartialContent:
 		start, total, ok := parseContentRange(r.Header.Get("Content-Range"))
 		if !ok || start != t.have || total >= 0 && total != t.file.size {
-			return t.damaged("the server sends another range than asked for (%.50q)", r.Header.Get("Content-Range"))
+			return t.damaged("the server sends another range than asked for (%s)", t.client.quote(r.Header.Get("Content-Range")))
 		}
 		return nil
 	case http.StatusRequestedRangeNotSatisfiable:

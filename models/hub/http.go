@@ -96,6 +96,9 @@ func (c *Client) statusError(r *http.Response) *statusError {
 	}
 }
 
+// quote shows what a server wrote, without the token, which a part of would escape Token.clean.
+func (c *Client) quote(s string) string { return fmt.Sprintf("%.80q", c.options.Token.redact(s)) }
+
 // send makes one request, which ends where StallTimeout passes without a call of alive. The caller
 // reads the body and calls done.
 func (c *Client) send(ctx context.Context, client *http.Client, method, address, rangeHeader string) (r *http.Response, alive func(), done func(), err error) {

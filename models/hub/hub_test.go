@@ -157,9 +157,17 @@ func TestToken(t *testing.T) {
 	if err == nil {
 		t.Fatal("403 passed")
 	}
+	hub.setFault(func(w http.ResponseWriter, r *http.Request, f fakeFile, n int) bool {
+		w.Header().Set("Content-Encoding", testToken)
+		return false
+	})
+	_, quoted := newClient(t, o).Fetch(t.Context(), ref, Selection{})
+	if quoted == nil || !strings.Contains(quoted.Error(), redacted) {
+		t.Errorf("an odd encoding: %v", quoted)
+	}
 	c.logf("the token is %s", testToken)
 	for name, text := range map[string]string{
-		"error": err.Error(), "error tree": fmt.Sprintf("%+v %#v", err, err), "log": log.String(),
+		"error": err.Error(), "quoting error": quoted.Error(), "error tree": fmt.Sprintf("%+v %#v", err, err), "log": log.String(),
 		"options": fmt.Sprintf("%v %+v %#v", o, o, o), "client": fmt.Sprintf("%v %+v %#v", c, c, c),
 	} {
 		if strings.Contains(text, testToken) {

@@ -74,13 +74,13 @@ func parseInfo(data []byte) (repoInfo, error) {
 		return repoInfo{}, fmt.Errorf("read the repo's files: %w", err)
 	}
 	if !commitPattern.MatchString(answer.SHA) {
-		return repoInfo{}, fmt.Errorf("commit %.50q: want 40 hexadecimal digits", answer.SHA)
+		return repoInfo{}, fmt.Errorf("commit %s: want 40 hexadecimal digits", brief(answer.SHA))
 	}
 	info := repoInfo{commit: answer.SHA}
 	seen := map[string]bool{}
 	for _, s := range answer.Siblings {
 		if strings.HasPrefix(s.Name, "/") || hasDots(s.Name) {
-			return repoInfo{}, fmt.Errorf("file %.200q is outside the repo", s.Name)
+			return repoInfo{}, fmt.Errorf("file %s is outside the repo", brief(s.Name))
 		}
 		if !validPath(s.Name) || seen[s.Name] {
 			continue
@@ -95,7 +95,7 @@ func parseInfo(data []byte) (repoInfo, error) {
 			}
 		}
 		if f.etag != "" && !pattern.MatchString(f.etag) {
-			return repoInfo{}, fmt.Errorf("file %s: hash %.80q: want hexadecimal digits", f.path, f.etag)
+			return repoInfo{}, fmt.Errorf("file %s: hash %s: want hexadecimal digits", f.path, brief(f.etag))
 		}
 		if size != nil {
 			f.size = *size
@@ -106,6 +106,14 @@ func parseInfo(data []byte) (repoInfo, error) {
 		info.files = append(info.files, f)
 	}
 	return info, nil
+}
+
+// brief quotes a value whole, or not at all if it is endless.
+func brief(s string) string {
+	if len(s) > 300 {
+		return fmt.Sprintf("of %d bytes", len(s))
+	}
+	return strconv.Quote(s)
 }
 
 func hasDots(name string) bool {
@@ -156,11 +164,11 @@ func (c *Client) headFile(ctx context.Context, address string, f file) (file, er
 	}
 	n, err := strconv.ParseInt(size, 10, 64)
 	if err != nil || n < 0 || n > maxFile {
-		return f, fmt.Errorf("the server does not say its size (%.50q)", size)
+		return f, fmt.Errorf("the server does not say its size (%s)", c.quote(size))
 	}
 	etag = strings.Trim(strings.TrimPrefix(etag, "W/"), `"`)
 	if !etagPattern.MatchString(etag) {
-		return f, fmt.Errorf("the server does not say its ETag (%.80q)", etag)
+		return f, fmt.Errorf("the server does not say its ETag (%s)", c.quote(etag))
 	}
 	f.size, f.etag = n, etag
 	return f, nil

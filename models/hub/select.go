@@ -222,7 +222,7 @@ func (l *layout) root() error {
 		l.path = weights[0]
 		l.need(weights[0])
 	case len(weights) > 1:
-		return fmt.Errorf("has %d weights files: name one of them, as in org/name/%s: %s", len(weights), weights[0], strings.Join(weights, ", "))
+		return fmt.Errorf("has %d weights files: name one of them behind the repo's name, as in org/name/%s: %s", len(weights), weights[0], few(weights))
 	case len(bad) > 0:
 		l.pickled, l.missing = bad, []string{"model_index.json"}
 	default:

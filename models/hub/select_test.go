@@ -82,7 +82,7 @@ func TestChoose(t *testing.T) {
 		"ControlNet, .bin":  {index: "none", files: "config.json diffusion_pytorch_model.bin", pickled: "diffusion_pytorch_model.bin", missing: "model_index.json"},
 		"LoRA":              {index: "none", files: "README.md image.png my_lora.safetensors", want: "my_lora.safetensors", path: "my_lora.safetensors"},
 		"LoRA, diffusers'":  {index: "none", files: "pytorch_lora_weights.safetensors other.safetensors", want: loraFile, path: loraFile},
-		"several":           {index: "none", files: "a.safetensors b.safetensors", err: "2 weights files: name one of them, as in org/name/a.safetensors: a.safetensors, b.safetensors"},
+		"several":           {index: "none", files: "a.safetensors b.safetensors", err: "2 weights files: name one of them behind the repo's name, as in org/name/a.safetensors: a.safetensors, b.safetensors"},
 		"no weights":        {index: "none", files: "README.md data/x.parquet", err: "no model_index.json and no .safetensors"},
 		"a file":            {at: "b.safetensors", files: "a.safetensors b.safetensors", want: "b.safetensors", path: "b.safetensors"},
 		"a file in folders": {at: "x/y/b.safetensors", files: "x/y/b.safetensors", want: "x/y/b.safetensors", path: "x/y/b.safetensors"},

@@ -39,6 +39,22 @@ func (t Token) redact(s string) string {
 	return strings.ReplaceAll(s, t.reveal(), redacted)
 }
 
+// clean takes the token out of an error that quotes a server.
+func (t Token) clean(err error) error {
+	if err == nil || t.redact(err.Error()) == err.Error() {
+		return err
+	}
+	return cleanError{t.redact(err.Error()), err}
+}
+
+type cleanError struct {
+	text string
+	err  error
+}
+
+func (e cleanError) Error() string { return e.text }
+func (e cleanError) Unwrap() error { return e.err }
+
 // String returns [redacted], or nothing where there is no token.
 func (t Token) String() string {
 	if !t.IsSet() {
