@@ -2,6 +2,7 @@ package sample
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
@@ -13,9 +14,11 @@ import (
 	"limner/xla"
 )
 
-// trees list what each program reads of the parameters.
+// trees list what each program reads of the parameters. lora are the matrices of LoRAs, which stand at the end of text and
+// step as well.
 type trees struct {
 	text, step, decode nn.Tree
+	lora               nn.Tree
 }
 
 func (m Model) trees() trees {
@@ -29,10 +32,16 @@ func (m Model) trees() trees {
 	if m.ControlNet != nil {
 		t.step = append(t.step, m.ControlNet.Tree().Under(diffusers.ControlNet)...)
 	}
+	t.lora = m.loraTree(m.Pipeline.Components()...)
+	t.step = append(t.step, m.loraTree(diffusers.UNet)...)
+	t.text = append(t.text, m.loraTree(m.encoderNames()...)...)
 	return t
 }
 
-func (t trees) all() nn.Tree { return slices.Concat(t.text, t.step, t.decode) }
+// networks lists the parameters of the networks, without the LoRAs.
+func (t trees) networks() nn.Tree {
+	return slices.DeleteFunc(slices.Concat(t.text, t.step, t.decode), func(s nn.Spec) bool { return strings.HasPrefix(s.Key, "lora") })
+}
 
 // rows is the number of text embeddings of a batch.
 func (p *Pipeline) rows(guidance bool) int {
@@ -43,7 +52,7 @@ func (p *Pipeline) rows(guidance bool) int {
 }
 
 // stepFunction replaces latents float32 [batch, height/8, width/8, channels] by those of the next timestep. Its inputs are the
-// sampler's coefficients, the scales of guidance and of the ControlNet, the text embeddings float32
+// scales of the LoRAs, the sampler's coefficients, the scales of guidance and of the ControlNet, the text embeddings float32
 // [rows, tokens, cross_attention_dim], in SDXL the pooled ones float32 [rows, PooledDim] and the time ids float32 [rows, 6],
 // and with a ControlNet the conditioning images float32 [batch, height, width, channels].
 func (p *Pipeline) stepFunction(key stepKey) xla.Function {
@@ -52,6 +61,7 @@ func (p *Pipeline) stepFunction(key stepKey) xla.Function {
 		Name:  "denoise",
 		State: []xla.Value{p.latents()},
 		Inputs: append(p.parameters(tree),
+			p.model.loraScales(),
 			xla.Value{Name: "coefficients", Shape: shapes.Make(dtypes.Float32, coefficientCount)},
 			xla.Value{Name: "guidance_scale", Shape: shapes.Make(dtypes.Float32)},
 			xla.Value{Name: "conditioning_scale", Shape: shapes.Make(dtypes.Float32)}),
@@ -63,7 +73,8 @@ func (p *Pipeline) stepFunction(key stepKey) xla.Function {
 	f.Build = func(_ *Graph, state, in []*Node) (next, outputs []*Node) {
 		params := nn.Bind(tree, in[:len(tree)])
 		in = in[len(tree):]
-		coefficients, guidanceScale, conditioningScale, in := in[0], in[1], in[2], in[3:]
+		params = p.model.withLoRAs(params, in[0], diffusers.UNet)
+		coefficients, guidanceScale, conditioningScale, in := in[1], in[2], in[3], in[4:]
 		context := unet.Context{Text: ConvertDType(in[0], compute)}
 		in = in[1:]
 		if m.XL != nil {

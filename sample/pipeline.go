@@ -13,6 +13,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
 	"limner/controlnet"
+	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/xla"
@@ -23,6 +24,7 @@ type Model struct {
 	Pipeline   *diffusers.Pipeline
 	ControlNet *controlnet.Config // nil: images from text alone
 	Weights    nn.Source          // below unet, vae, text_encoder, with SDXL text_encoder_2, and with a ControlNet controlnet
+	LoRAs      []*diffusers.LoRA  // applied at run time
 	Compute    dtypes.DType       // of activations and weights; the zero value is float32
 	Log        io.Writer          // hears of compiling, and of prompts that are long; nil: silence
 }
@@ -81,7 +83,10 @@ func New(ctx context.Context, b *xla.Backend, m Model, s Shape) (*Pipeline, erro
 	if p.decoder, err = p.compile(ctx, "the image decoder", p.decodeFunction()); err != nil {
 		return nil, err
 	}
-	if err := m.Weights.Stream(p.trees.all(), fileDType(m.Compute), p.put); err != nil {
+	err = errors.Join(
+		m.Weights.Stream(p.trees.networks(), fileDType(m.Compute), p.put),
+		checkpoint.InMemory(m.loraValues()).Stream(p.trees.lora, fileDType(m.Compute), p.put))
+	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil

@@ -44,12 +44,21 @@ func (m Model) encoders() []encoder {
 	return all
 }
 
+// encoderNames are the names of the text encoders.
+func (m Model) encoderNames() []string {
+	var names []string
+	for _, e := range m.encoders() {
+		names = append(names, e.component)
+	}
+	return names
+}
+
 // textFunction maps token ids int32 [batch, tokens], one input for each text encoder, to its text embeddings float32
 // [batch, tokens, hidden_size] and, in SDXL, to the second one's pooled embeddings float32 [batch, projection_dim] behind
 // them. clipSkip is the number of last layers to leave out. SDXL leaves out one more than it says, and the final norm.
 func (p *Pipeline) textFunction(clipSkip int) xla.Function {
 	tree, encoders, xl := p.trees.text, p.model.encoders(), p.model.Pipeline.XL != nil
-	f := xla.Function{Name: "encode_text", Inputs: p.parameters(tree)}
+	f := xla.Function{Name: "encode_text", Inputs: append(p.parameters(tree), p.model.loraScales())}
 	for _, e := range encoders {
 		f.Inputs = append(f.Inputs, batch(e.component+"_ids", dtypes.Int32, p.shape.Batch, e.tokenizer.MaxLength()))
 		f.Outputs = append(f.Outputs, xla.Batch)
@@ -58,7 +67,8 @@ func (p *Pipeline) textFunction(clipSkip int) xla.Function {
 		f.Outputs = append(f.Outputs, xla.Batch)
 	}
 	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-		params, ids := nn.Bind(tree, in[:len(tree)]), in[len(tree):]
+		params, ids := nn.Bind(tree, in[:len(tree)]), in[len(tree)+1:]
+		params = p.model.withLoRAs(params, in[len(tree)], p.model.encoderNames()...)
 		var pooled *Node
 		for i, e := range encoders {
 			place := params.In(e.component)
@@ -114,7 +124,7 @@ func (p *Pipeline) encode(ctx context.Context, r Request) (*embeddings, error) {
 
 	out := &embeddings{chunks: len(tokens[r.Prompts[0]][0].IDs)}
 	var err error
-	if out.prompt, err = p.embed(ctx, r.PromptStyle, r.ClipSkip, tokens, r.Prompts); err != nil {
+	if out.prompt, err = p.embed(ctx, r, r.ClipSkip, tokens, r.Prompts); err != nil {
 		return nil, err
 	}
 	switch {
@@ -124,7 +134,7 @@ func (p *Pipeline) encode(ctx context.Context, r Request) (*embeddings, error) {
 			texts[i] = r.negative(i)
 		}
 		// diffusers leaves no layers out for negative prompts, whatever clip_skip says.
-		out.negative, err = p.embed(ctx, r.PromptStyle, 0, tokens, texts)
+		out.negative, err = p.embed(ctx, r, 0, tokens, texts)
 	case guided(r.GuidanceScale):
 		for _, e := range out.prompt {
 			out.negative = append(out.negative, embedding{make([]float32, len(e.text)), make([]float32, len(e.pooled))})
@@ -134,8 +144,8 @@ func (p *Pipeline) encode(ctx context.Context, r Request) (*embeddings, error) {
 }
 
 // embed gives the embeddings of texts, whose tokens are known.
-func (p *Pipeline) embed(ctx context.Context, style clip.Style, clipSkip int, tokens map[string][]clip.Encoded, texts []string) ([]embedding, error) {
-	w := &chunkEncoder{Pipeline: p, clipSkip: clipSkip, done: map[string]chunk{}}
+func (p *Pipeline) embed(ctx context.Context, r Request, clipSkip int, tokens map[string][]clip.Encoded, texts []string) ([]embedding, error) {
+	w := &chunkEncoder{Pipeline: p, clipSkip: clipSkip, scales: r.scales(len(p.model.LoRAs)), done: map[string]chunk{}}
 	for _, text := range texts {
 		w.want(tokens[text])
 	}
@@ -145,7 +155,7 @@ func (p *Pipeline) embed(ctx context.Context, style clip.Style, clipSkip int, to
 	out := make([]embedding, len(texts))
 	for i, text := range texts {
 		var err error
-		if out[i], err = w.assemble(style, tokens[text]); err != nil {
+		if out[i], err = w.assemble(r.PromptStyle, tokens[text]); err != nil {
 			return nil, fmt.Errorf("prompt %q: %w", text, err)
 		}
 	}
@@ -205,6 +215,7 @@ type chunk struct {
 type chunkEncoder struct {
 	*Pipeline
 	clipSkip int
+	scales   []float32 // of the LoRAs
 	wanted   []chunk
 	done     map[string]chunk // by key
 }
@@ -261,6 +272,11 @@ func (w *chunkEncoder) encodeRows(program *xla.Program, rows []chunk) (err error
 			err = errors.Join(err, a.Free())
 		}
 	}()
+	scales, err := xla.Put(w.backend, w.scales, xla.Replicated, len(w.scales))
+	if err != nil {
+		return err
+	}
+	arrays = append(arrays, scales)
 	encoders := w.model.encoders()
 	for k := range encoders {
 		var ids []int32

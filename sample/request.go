@@ -17,8 +17,9 @@ type Request struct {
 	TruncatePrompts             bool // a prompt ends after one chunk of the text encoder, as in diffusers; else it takes as many as it needs
 	ClipSkip                    int  // last layers of the text encoders to leave out
 	NumInferenceSteps           int
-	GuidanceScale               float64 // at most 1: no guidance, and the negative prompts go unused
-	ControlNetConditioningScale float64 // what the ControlNet's residuals are multiplied by; 0 is no effect
+	GuidanceScale               float64   // at most 1: no guidance, and the negative prompts go unused
+	LoRAScales                  []float64 // one for each LoRA of the model; nil: 1 for each
+	ControlNetConditioningScale float64   // what the ControlNet's residuals are multiplied by; 0 is no effect
 
 	// Seeds has one seed for each image. The noise that an image starts from depends on its seed and size only.
 	Seeds []uint64
@@ -62,6 +63,9 @@ func (p *Pipeline) check(r Request) error {
 		if math.IsNaN(scale) || math.IsInf(scale, 0) || scale < 0 {
 			bad("%s %g: want a number of at least 0", name, scale)
 		}
+	}
+	if k := len(p.model.LoRAs); r.LoRAScales != nil && len(r.LoRAScales) != k {
+		bad("%d LoRA scales for %d LoRAs: give one for each", len(r.LoRAScales), k)
 	}
 	if most := p.model.maxClipSkip(); r.ClipSkip < 0 || r.ClipSkip > most {
 		bad("clip_skip %d: want 0 to %d, the layers that the text encoder can do without", r.ClipSkip, most)

@@ -138,6 +138,11 @@ func (r *round) denoise(ctx context.Context) (*xla.Array, error) {
 	if err != nil {
 		return nil, err
 	}
+	scales := r.request.scales(len(r.model.LoRAs))
+	loras, err := keep(r, scales, xla.Replicated, len(scales))
+	if err != nil {
+		return nil, err
+	}
 	guidance, err := keep(r, []float32{float32(r.request.GuidanceScale)}, xla.Replicated)
 	if err != nil {
 		return nil, err
@@ -165,7 +170,7 @@ func (r *round) denoise(ctx context.Context) (*xla.Array, error) {
 		if err != nil {
 			return nil, err
 		}
-		args := r.arguments(r.trees.step, append([]*xla.Array{coefficients, guidance, conditioning}, inputs...)...)
+		args := r.arguments(r.trees.step, append([]*xla.Array{loras, coefficients, guidance, conditioning}, inputs...)...)
 		if _, err := r.program.Run([]*xla.Array{latents}, args...); err != nil {
 			return nil, fmt.Errorf("step %d of %d: %w", i+1, len(r.steps), err)
 		}

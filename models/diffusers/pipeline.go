@@ -30,17 +30,18 @@ const (
 	ControlNet   = "controlnet"
 )
 
-// Pipeline is the folder of a Stable Diffusion pipeline: the configs of its networks and its tokenizers. Weights are read by
-// Load.
+// Pipeline is a Stable Diffusion pipeline: the configs of its networks and its tokenizers. Weights are read by Load, or opened
+// by Weights.
 type Pipeline struct {
-	Dir       string
+	Dir       string // or a single file
 	ClassName string // in model_index.json
 	UNet      unet.Config
 	VAE       vae.Config
 	Text      clip.Config
 	Noise     noise.Config
 	Tokenizer *clip.Tokenizer
-	XL        *XL // nil but in SDXL
+	XL        *XL  // nil but in SDXL
+	single    bool // Dir is a file
 }
 
 // XL is what an SDXL pipeline has beyond the others.
@@ -61,8 +62,11 @@ var classes = map[string]bool{
 	"StableDiffusionXLControlNetPipeline": true,
 }
 
-// Open reads everything but the weights of a model folder.
-func Open(dir string) (*Pipeline, error) {
+// Open is OpenWith without options.
+func Open(path string) (*Pipeline, error) { return OpenWith(path, Options{}) }
+
+// openFolder reads a folder in diffusers' layout.
+func openFolder(dir string) (*Pipeline, error) {
 	index, err := readIndex(dir)
 	if err != nil {
 		return nil, err
@@ -205,15 +209,19 @@ func (p *Pipeline) Tree(component string) nn.Tree {
 
 // Load reads the weights of components, each below its name.
 func (p *Pipeline) Load(components ...string) (nn.Values, error) {
+	w, err := p.Weights(components...)
+	if err != nil {
+		return nil, err
+	}
 	all := nn.Values{}
 	for _, component := range components {
-		values, err := LoadComponent(filepath.Join(p.Dir, component), component, p.Tree(component))
+		values, err := w.parts[component].model.Load(p.Tree(component))
 		if err != nil {
-			return nil, err
+			return nil, errors.Join(err, w.Close())
 		}
-		all = nn.Merge(all, values)
+		all = nn.Merge(all, values.Under(component))
 	}
-	return all, nil
+	return all, w.Close()
 }
 
 // LoadComponent reads a network's weights from its folder. The tree is without the component's name, the values are below it.

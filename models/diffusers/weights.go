@@ -14,6 +14,7 @@ import (
 // are read one at a time and never all in memory.
 type Weights struct {
 	parts map[string]part
+	file  *checkpoint.Checkpoint // nil, or the single file that parts are in
 }
 
 type part struct {
@@ -24,6 +25,20 @@ type part struct {
 // Weights opens the files of components.
 func (p *Pipeline) Weights(components ...string) (*Weights, error) {
 	w := &Weights{parts: map[string]part{}}
+	if p.single {
+		var err error
+		if w.file, err = checkpoint.OpenFile(p.Dir); err != nil {
+			return nil, err
+		}
+		for _, component := range components {
+			m, ok := w.file.Component(component)
+			if !ok {
+				return nil, errors.Join(fmt.Errorf("load %s: the file has no %s", p.Dir, component), w.Close())
+			}
+			w.parts[component] = part{m, p.Tree(component)}
+		}
+		return w, nil
+	}
 	for _, component := range components {
 		if err := w.Open(component, filepath.Join(p.Dir, component), p.Tree(component)); err != nil {
 			return nil, errors.Join(err, w.Close())
@@ -81,6 +96,9 @@ func (w *Weights) Close() error {
 	var errs []error
 	for _, part := range w.parts {
 		errs = append(errs, part.model.Close())
+	}
+	if w.file != nil {
+		errs = append(errs, w.file.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -1,0 +1,210 @@
+package diffusers
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"limner/models/checkpoint"
+	"limner/models/clip"
+	"limner/models/noise"
+	"limner/models/unet"
+	"limner/models/vae"
+)
+
+// Options say what the files of a model do not.
+type Options struct {
+	// Config is a model folder whose configs and tokenizers go with the weights of a single file. Without it they are those
+	// that the file's family was published with, at the widths that its tensors have.
+	Config string
+	// PredictionType takes the place of the schedule's: "epsilon" or "v_prediction". A single file does not tell the two
+	// apart, so SD 2.x is taken for v_prediction and the others for epsilon.
+	PredictionType string
+}
+
+// OpenWith reads everything but the weights of a model: a folder in diffusers' layout, or a single file in the naming of the
+// original code, as A1111 uses them.
+func OpenWith(path string, o Options) (*Pipeline, error) {
+	open := openFolder
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+		open = func(path string) (*Pipeline, error) { return openFile(path, o.Config) }
+	}
+	p, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	switch o.PredictionType {
+	case "":
+	case noise.Epsilon, noise.VPrediction:
+		p.Noise.PredictionType = o.PredictionType
+	default:
+		return nil, fmt.Errorf("prediction type %q: want %s or %s", o.PredictionType, noise.Epsilon, noise.VPrediction)
+	}
+	return p, nil
+}
+
+// openFile reads a single file. The weights of configDir, if given, are of no matter.
+func openFile(path, configDir string) (p *Pipeline, err error) {
+	c, err := checkpoint.OpenFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if c.Kind != checkpoint.KindPipeline {
+		return nil, fmt.Errorf("load %s: it holds no whole model but: %s (%s)", path, c.Kind, strings.Join(c.Components(), ", "))
+	}
+	if configDir != "" {
+		p, err = openFolder(configDir)
+	} else {
+		p, err = guess(c)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", path, err)
+	}
+	p.Dir, p.single = path, true
+	for _, component := range p.Components() {
+		if _, ok := c.Component(component); !ok {
+			return nil, fmt.Errorf("load %s: the file has no %s, only %s", path, component, strings.Join(c.Components(), ", "))
+		}
+	}
+	return p, p.check()
+}
+
+// guess makes the configs that the family of a single file was published with, at the widths of its tensors.
+func guess(c *checkpoint.Checkpoint) (*Pipeline, error) {
+	p := &Pipeline{ClassName: "StableDiffusionPipeline"}
+	second := ""
+	switch c.Family {
+	case checkpoint.SD1, checkpoint.SD2:
+	case checkpoint.SDXL:
+		p.ClassName, second = "StableDiffusionXLPipeline", TextEncoder2
+	default:
+		return nil, fmt.Errorf("its family is %s: supported are %s, %s and %s", c.Family, checkpoint.SD1, checkpoint.SD2, checkpoint.SDXL)
+	}
+	parts := map[string]checkpoint.Structure{}
+	for _, component := range []string{UNet, VAE, TextEncoder, second} {
+		if component == "" {
+			continue
+		}
+		m, ok := c.Component(component)
+		if !ok {
+			return nil, fmt.Errorf("the file has no %s, only %s", component, strings.Join(c.Components(), ", "))
+		}
+		s, ok := m.Structure()
+		if !ok {
+			return nil, fmt.Errorf("the keys of its %s are of no known network", component)
+		}
+		parts[component] = s
+	}
+	p.UNet = guessUNet(parts[UNet], c.Family)
+	p.VAE = guessVAE(parts[VAE], c.Family)
+	p.Text = guessText(parts[TextEncoder], c.Family == checkpoint.SD2)
+	p.Noise = guessNoise(c)
+	pad := clip.PadEnd
+	if c.Family == checkpoint.SD2 {
+		pad = clip.PadExclamation
+	}
+	var err error
+	if p.Tokenizer, err = clip.Standard(pad); err != nil {
+		return nil, err
+	}
+	if second != "" {
+		p.XL = &XL{Text: guessText(parts[second], true), ForceZeros: true}
+		if p.XL.Tokenizer, err = clip.Standard(clip.PadExclamation); err != nil {
+			return nil, err
+		}
+	}
+	return p, errors.Join(p.UNet.Validate(), p.VAE.Validate(), p.Text.Validate())
+}
+
+func guessUNet(s checkpoint.Structure, family checkpoint.Family) unet.Config {
+	c := unet.Default()
+	c.InChannels, c.OutChannels = s.InChannels, s.OutChannels
+	c.Encoder = guessEncoder(c.Encoder, s, family)
+	c.UpBlockTypes = nil
+	for _, t := range slices.Backward(c.DownBlockTypes) {
+		c.UpBlockTypes = append(c.UpBlockTypes, strings.Replace(t, "Down", "Up", 1))
+	}
+	c.SampleSize = map[checkpoint.Family]int{checkpoint.SD1: 64, checkpoint.SD2: 96, checkpoint.SDXL: 128}[family]
+	return c
+}
+
+// guessEncoder fills in what a UNet and a ControlNet share.
+func guessEncoder(c unet.Encoder, s checkpoint.Structure, family checkpoint.Family) unet.Encoder {
+	c.BlockOutChannels, c.LayersPerBlock, c.CrossAttentionDim = s.BlockOutChannels, s.LayersPerBlock, s.CrossAttentionDim
+	c.LinearProjection = s.LinearProjection
+	c.DownBlockTypes, c.TransformerLayers = nil, nil
+	for _, depth := range s.TransformerLayers {
+		block := "CrossAttnDownBlock2D"
+		if depth == 0 {
+			block = "DownBlock2D"
+		}
+		c.DownBlockTypes = append(c.DownBlockTypes, block)
+		c.TransformerLayers = append(c.TransformerLayers, max(1, depth))
+	}
+	// The middle block has the depth of the last level, also where that level itself has no attention.
+	if n := len(c.TransformerLayers); n > 0 && s.MidTransformerLayers > 0 {
+		c.TransformerLayers[n-1] = s.MidTransformerLayers
+	}
+	if len(slices.Compact(slices.Clone(c.TransformerLayers))) == 1 {
+		c.TransformerLayers = c.TransformerLayers[:1]
+	}
+	if family != checkpoint.SD1 {
+		c.AttentionHeadDim = nil
+		for _, channels := range c.BlockOutChannels {
+			c.AttentionHeadDim = append(c.AttentionHeadDim, max(1, channels/64))
+		}
+	}
+	if s.AdditionInputDim > 0 {
+		kind, channels := "text_time", 256
+		c.AdditionEmbedType, c.AdditionTimeEmbedDim, c.AdditionInputDim = &kind, &channels, &s.AdditionInputDim
+	}
+	return c
+}
+
+func guessVAE(s checkpoint.Structure, family checkpoint.Family) vae.Config {
+	c := vae.Default()
+	c.InChannels, c.OutChannels, c.LatentChannels = s.InChannels, s.OutChannels, s.LatentChannels
+	c.BlockOutChannels, c.LayersPerBlock, c.SampleSize = s.BlockOutChannels, s.LayersPerBlock, 512
+	levels := len(s.BlockOutChannels)
+	c.DownBlockTypes = slices.Repeat([]string{"DownEncoderBlock2D"}, levels)
+	c.UpBlockTypes = slices.Repeat([]string{"UpDecoderBlock2D"}, levels)
+	if family == checkpoint.SDXL {
+		c.ScalingFactor, c.SampleSize = 0.13025, 1024
+	}
+	return c
+}
+
+// guessText is the config of one of OpenAI's text encoders, or one of OpenCLIP's.
+func guessText(s checkpoint.Structure, openCLIP bool) clip.Config {
+	c := clip.Default()
+	c.VocabSize, c.HiddenSize, c.IntermediateSize = s.VocabSize, s.HiddenSize, s.IntermediateSize
+	c.NumHiddenLayers, c.MaxPositionEmbeddings = s.NumHiddenLayers, s.MaxPositionEmbeddings
+	c.NumAttentionHeads = max(1, s.HiddenSize/64)
+	c.ProjectionDim = s.HiddenSize
+	c.BOSTokenID, c.EOSTokenID = 0, 2 // as published: see the text encoder's pooling
+	if openCLIP {
+		c.HiddenAct = "gelu"
+	}
+	if s.ProjectionDim > 0 {
+		c.Architectures, c.ProjectionDim = []string{clip.WithProjection}, s.ProjectionDim
+	}
+	return c
+}
+
+// guessNoise is the schedule that all families were trained with.
+func guessNoise(c *checkpoint.Checkpoint) noise.Config {
+	n := noise.Default()
+	n.BetaStart, n.BetaEnd, n.BetaSchedule = 0.00085, 0.012, "scaled_linear"
+	n.ClipSample, n.SetAlphaToOne, n.StepsOffset, n.SkipPRKSteps = false, false, 1, true
+	n.ClassName = map[checkpoint.Family]string{
+		checkpoint.SD1: "PNDMScheduler", checkpoint.SD2: "DDIMScheduler", checkpoint.SDXL: "EulerDiscreteScheduler",
+	}[c.Family]
+	_, marked := c.Tensor("v_pred") // some fine-tunes of SDXL say so by an empty tensor
+	if c.Family == checkpoint.SD2 || marked {
+		n.PredictionType = noise.VPrediction
+	}
+	return n
+}

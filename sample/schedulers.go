@@ -1,0 +1,170 @@
+package sample
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"limner/models/noise"
+)
+
+// PlanOptions are what the schedulers can be asked for beyond their config, under the names of diffusers' step and set_timesteps.
+type PlanOptions struct {
+	Strength              float64  `json:"strength"`                 // of image to image: the share of the steps that is made
+	Eta                   float64  `json:"eta"`                      // DDIM: 0 adds no noise, 1 as much as DDPM
+	UseClippedModelOutput bool     `json:"use_clipped_model_output"` // DDIM: ε̂ follows from the clipped x̂₀
+	SChurn                float64  `json:"s_churn"`                  // Euler: how much noise is added over all steps
+	STmin                 float64  `json:"s_tmin"`                   // Euler: the noise level from which on it is
+	STmax                 float64  `json:"s_tmax"`                   // Euler: the noise level up to which it is
+	SNoise                float64  `json:"s_noise"`                  // Euler: the standard deviation of that noise
+	Mu                    *float64 `json:"mu"`                       // flow matching with use_dynamic_shifting
+}
+
+// DefaultPlanOptions are diffusers' defaults.
+func DefaultPlanOptions() PlanOptions {
+	return PlanOptions{Strength: 1, STmax: math.Inf(1), SNoise: 1}
+}
+
+// Validate reports every option out of range.
+func (o PlanOptions) Validate() error {
+	switch {
+	case !(0 < o.Strength && o.Strength <= 1):
+		return fmt.Errorf("strength %g: want more than 0, and 1 at most", o.Strength)
+	case !(0 <= o.Eta && o.Eta <= 1):
+		return fmt.Errorf("eta %g: want 0 to 1", o.Eta)
+	case !(o.SChurn >= 0):
+		return fmt.Errorf("s_churn %g: want at least 0", o.SChurn)
+	}
+	return nil
+}
+
+// scheduler is one that can be asked for by name.
+type scheduler struct {
+	name   string // the short one; that of the class means the same where set is nil
+	class  string
+	set    func(*noise.Config) // what the name asks for beyond the class
+	builds func(c noise.Config, steps, begin int, o PlanOptions) (Plan, error)
+}
+
+// schedulers lists all, for each class the plain one first.
+func schedulers() []scheduler {
+	karras := func(c *noise.Config) { c.UseKarrasSigmas, c.UseExponentialSigmas, c.UseBetaSigmas = true, false, false }
+	solver := func(algorithm string, order int, more ...func(*noise.Config)) func(*noise.Config) {
+		return func(c *noise.Config) {
+			c.AlgorithmType, c.SolverOrder = algorithm, order
+			for _, set := range more {
+				set(c)
+			}
+		}
+	}
+	const ode, sde = "dpmsolver++", "sde-dpmsolver++"
+	return []scheduler{
+		{"ddim", noise.DDIM, nil, newDDIM},
+		{"ddpm", noise.DDPM, nil, newDDPM},
+		{"pndm", noise.PNDM, nil, newPNDM},
+		{"lms", noise.LMS, nil, newLMS},
+		{"lms_karras", noise.LMS, karras, newLMS},
+		{"euler", noise.Euler, nil, newEuler},
+		{"euler_karras", noise.Euler, karras, newEuler},
+		{"euler_a", noise.EulerAncestral, nil, newEulerAncestral},
+		{"heun", noise.Heun, nil, newHeun},
+		{"heun_karras", noise.Heun, karras, newHeun},
+		{"dpm++", noise.DPMSolver, nil, newDPMSolver},
+		{"dpm++_2m", noise.DPMSolver, solver(ode, 2), newDPMSolver},
+		{"dpm++_2m_karras", noise.DPMSolver, solver(ode, 2, karras), newDPMSolver},
+		{"dpm++_3m", noise.DPMSolver, solver(ode, 3), newDPMSolver},
+		{"dpm++_3m_karras", noise.DPMSolver, solver(ode, 3, karras), newDPMSolver},
+		{"dpm++_sde", noise.DPMSolver, solver(sde, 1), newDPMSolver},
+		{"dpm++_sde_karras", noise.DPMSolver, solver(sde, 1, karras), newDPMSolver},
+		{"dpm++_2m_sde", noise.DPMSolver, solver(sde, 2), newDPMSolver},
+		{"dpm++_2m_sde_karras", noise.DPMSolver, solver(sde, 2, karras), newDPMSolver},
+		{"dpm++_3m_sde", noise.DPMSolver, solver(sde, 3), newDPMSolver},
+		{"dpm++_3m_sde_karras", noise.DPMSolver, solver(sde, 3, karras), newDPMSolver},
+		{"unipc", noise.UniPC, nil, newUniPC},
+		{"unipc_karras", noise.UniPC, karras, newUniPC},
+		{"lcm", noise.LCM, nil, newLCM},
+		{"flow_match_euler", noise.FlowMatch, nil, newFlowMatch},
+	}
+}
+
+// SchedulerNames lists the short names that NewPlan knows. It knows the classes of diffusers as well.
+func SchedulerNames() []string {
+	var names []string
+	for _, s := range schedulers() {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// NewPlan plans steps of a scheduler, which diffusers would build from the config by from_config: fields that were not given have the
+// defaults of the scheduler's class. The name is a short one of SchedulerNames, a class of diffusers, or "" for the config's own class.
+func NewPlan(name string, c noise.Config, steps int, o PlanOptions) (Plan, error) {
+	if name == "" {
+		name = c.ClassName
+	}
+	s, err := schedulerNamed(name)
+	if err != nil {
+		return Plan{}, err
+	}
+	c = c.For(s.class)
+	if s.set != nil {
+		s.set(&c)
+	}
+	if err := c.Validate(); err != nil {
+		return Plan{}, fmt.Errorf("scheduler %s: %w", name, err)
+	}
+	if err := o.Validate(); err != nil {
+		return Plan{}, fmt.Errorf("scheduler %s: %w", name, err)
+	}
+	begin := max(steps-min(int(float64(steps)*o.Strength), steps), 0)
+	if steps > 0 && begin == steps {
+		return Plan{}, fmt.Errorf("scheduler %s: strength %g leaves none of %d steps", name, o.Strength, steps)
+	}
+	p, err := s.builds(c, steps, begin, o)
+	if err != nil {
+		return Plan{}, fmt.Errorf("scheduler %s: %w", name, err)
+	}
+	if len(p.Calls) == 0 {
+		return Plan{}, fmt.Errorf("scheduler %s: strength %g leaves none of %d steps", name, o.Strength, steps)
+	}
+	return p, nil
+}
+
+// schedulerNamed finds a scheduler.
+func schedulerNamed(name string) (scheduler, error) {
+	var names []string
+	for _, s := range schedulers() {
+		if strings.EqualFold(name, s.name) || name == s.class {
+			return s, nil
+		}
+		names = append(names, s.name)
+		if s.set == nil {
+			names = append(names, s.class)
+		}
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return edits(name, a) - edits(name, b) })
+	return scheduler{}, fmt.Errorf("scheduler %q: unknown; the nearest are %s", name, strings.Join(names[:5], ", "))
+}
+
+// edits is the number of letters to insert, drop or change that make one text the other (Levenshtein 1966).
+func edits(a, b string) int {
+	a, b = strings.ToLower(a), strings.ToLower(b)
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,112 @@
+package sample
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+)
+
+// The vector of a Call's coefficients: the timestep, the input scale, the factors of x̂₀, the range it is clipped to, and the forms
+// of the next x and of the memory.
+const (
+	coefficientTimestep = iota
+	coefficientScale
+	coefficientX0
+	coefficientClip  = coefficientX0 + 2
+	coefficientForms = coefficientClip + 1
+	// CoefficientCount is the vector's length.
+	CoefficientCount = coefficientForms + (1+Memories)*columns
+)
+
+// Coefficients is the vector that brings call i to the devices: an input of the one program that follows all plans.
+func (p Plan) Coefficients(i int) []float32 {
+	c := p.Calls[i]
+	clip := p.ClipRange
+	if clip == 0 {
+		clip = math.MaxFloat32
+	}
+	out := make([]float32, 0, CoefficientCount)
+	for _, v := range []float64{c.Timestep, c.InputScale, c.X0[0], c.X0[1], clip} {
+		out = append(out, float32(v))
+	}
+	for _, form := range append([]Form{c.Next}, c.Memory[:]...) {
+		for _, v := range form {
+			out = append(out, float32(v))
+		}
+	}
+	return out
+}
+
+// NetworkInput is what the network is given at a call: x float32 [batch, height, width, channels] scaled, and the timesteps float32
+// [batch]. The coefficients are Plan.Coefficients.
+func NetworkInput(x, coefficients *Node) (scaled, timesteps *Node) {
+	timesteps = BroadcastToDims(coefficient(coefficients, coefficientTimestep), x.Shape().Dim(0))
+	return Mul(x, coefficient(coefficients, coefficientScale)), timesteps
+}
+
+// Step follows a call: x, the network's output, each memory and the noise are float32 [batch, height, width, channels], and so are
+// the next x and memory. The coefficients are Plan.Coefficients. Only whether there is a threshold changes the program.
+func (t Threshold) Step(x, output *Node, memory []*Node, noise, coefficients *Node) (next *Node, nextMemory []*Node) {
+	x.AssertRank(4)
+	coefficients.AssertDims(CoefficientCount)
+	if len(memory) != Memories {
+		panic(fmt.Sprintf("%d tensors of memory: want %d", len(memory), Memories))
+	}
+	x0 := Add(Mul(x, coefficient(coefficients, coefficientX0)), Mul(output, coefficient(coefficients, coefficientX0+1)))
+	if t != (Threshold{}) {
+		s := t.graph(x0) // [batch, 1, 1, 1]
+		x0 = Div(Clip(x0, Neg(s), s), s)
+	} else {
+		limit := BroadcastToShape(coefficient(coefficients, coefficientClip), x0.Shape())
+		x0 = Clip(x0, Neg(limit), limit)
+	}
+	basis := append([]*Node{x, output, x0}, memory...)
+	basis = append(basis, noise)
+	forms := make([]*Node, 1+Memories)
+	for f := range forms {
+		for i, b := range basis {
+			term := Mul(b, coefficient(coefficients, coefficientForms+f*columns+i))
+			if i == 0 {
+				forms[f] = term
+			} else {
+				forms[f] = Add(forms[f], term)
+			}
+		}
+	}
+	return forms[0], forms[1:]
+}
+
+// coefficient is number i of the vector, a scalar.
+func coefficient(coefficients *Node, i int) *Node {
+	return Reshape(Slice(coefficients, AxisElem(i)))
+}
+
+// graph is s for each image of x0 [batch, height, width, channels], as [batch, 1, 1, 1].
+func (t Threshold) graph(x0 *Node) *Node {
+	batch, n := x0.Shape().Dim(0), x0.Shape().Size()/x0.Shape().Dim(0)
+	magnitudes := Reshape(Abs(x0), batch, n)
+	below, weight := t.position(n)
+	s := orderStatistic(magnitudes, below) // [batch, 1]
+	if weight > 0 {
+		s = Add(s, MulScalar(Sub(orderStatistic(magnitudes, below+1), s), weight))
+	}
+	s = MinScalar(MaxScalar(s, 1), t.Max)
+	return Reshape(s, batch, 1, 1, 1)
+}
+
+// orderStatistic is the value of index k among the sorted values of each row of x [batch, n], none of which is negative, as
+// [batch, 1]. GoMLX cannot sort. But the bits of such floats are ordered as integers are, so the value is found bit by bit, from the
+// highest on: a bit is set if at most k of the values are smaller with it.
+func orderStatistic(x *Node, k int) *Node {
+	bits := Bitcast(x, dtypes.Int32)
+	found := Zeros(x.Graph(), bits.Shape())
+	found = Slice(found, AxisRange(), AxisElem(0)) // [batch, 1]
+	for bit := 30; bit >= 0; bit-- {
+		candidate := AddScalar(found, float64(int32(1)<<bit))
+		smaller := ReduceAndKeep(ConvertDType(LessThan(bits, candidate), dtypes.Int32), ReduceSum, 1)
+		found = Where(LessOrEqual(smaller, Scalar(x.Graph(), dtypes.Int32, k)), candidate, found)
+	}
+	return Bitcast(found, dtypes.Float32)
+}
