@@ -246,6 +246,7 @@ func (c *Checkpoint) openPipeline() {
 	}
 	for _, p := range []place{
 		{"model.diffusion_model.", UNet, fromLDMUNet, ""},
+		{"control_model.", ControlNet, fromLDMControlNet, ""}, // the first ControlNets were published with the model they control
 		{"first_stage_model.", VAE, fromLDMVAE, ""},
 		{"cond_stage_model.transformer.", TextEncoder, fromLDMText, SD1},
 		{"cond_stage_model.model.", TextEncoder, openCLIP(true), SD2},

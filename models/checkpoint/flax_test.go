@@ -79,6 +79,7 @@ func TestMsgpack(t *testing.T) {
 		"too few bytes":      {"\x81\xa1a\xc7\x0c\x01\x93\x91\x02\xa5uint8\xc4\x01x", nil, "got 1 bytes, want 2"},
 		"unknown dtype":      {"\x81\xa1a\xc7\x0c\x01\x93\x91\x01\xa5uint9\xc4\x01x", nil, `dtype "uint9"`},
 		"negative shape":     {"\x81\xa1a\xc7\x0c\x01\x93\x91\xff\xa5uint8\xc4\x01x", nil, "something else than numbers"},
+		"long name":          {"\x81\xda\x02\x00" + strings.Repeat("a", 512) + array("x"), nil, "longer than 512"},
 		"deep":               {strings.Repeat("\x81\xa1a", 100) + "\x01", nil, "more than 64 deep"},
 	} {
 		t.Run(name, func(t *testing.T) {

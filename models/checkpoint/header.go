@@ -70,6 +70,7 @@ func parseHeader(raw []byte) (*header, error) {
 	return h, nil
 }
 
+// parseMetadata decodes the free text. Of a key that appears twice the last one counts, as in the reference.
 func parseMetadata(dec *json.Decoder) (map[string]string, error) {
 	var raw json.RawMessage
 	if err := dec.Decode(&raw); err != nil {
@@ -81,9 +82,6 @@ func parseMetadata(dec *json.Decoder) (map[string]string, error) {
 	m := map[string]string{}
 	inner := json.NewDecoder(bytes.NewReader(raw))
 	err := eachField(inner, func(key string) error {
-		if _, ok := m[key]; ok {
-			return errors.New("appears twice")
-		}
 		token, err := inner.Token()
 		if err != nil {
 			return err

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"bytes"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -108,7 +109,7 @@ func TestGoldenSingleFile(t *testing.T) {
 				}
 				sameTensors(t, m, model)
 				got, _ := m.Structure()
-				if from, _ := model.Structure(); !equalStructure(got, from) {
+				if from, _ := model.Structure(); !reflect.DeepEqual(got, from) {
 					t.Errorf("%s: got structure %+v, want %+v", component, got, from)
 				}
 				tree := treeOf(t, model)
@@ -136,17 +137,6 @@ func openModelFile(t testing.TB, path string) *Model {
 	}
 	t.Cleanup(func() { _ = m.Close() })
 	return m
-}
-
-func equalStructure(a, b Structure) bool {
-	return a.Component == b.Component && a.InChannels == b.InChannels && a.OutChannels == b.OutChannels &&
-		slices.Equal(a.BlockOutChannels, b.BlockOutChannels) && a.LayersPerBlock == b.LayersPerBlock &&
-		slices.Equal(a.TransformerLayers, b.TransformerLayers) && a.MidTransformerLayers == b.MidTransformerLayers &&
-		a.CrossAttentionDim == b.CrossAttentionDim && a.LinearProjection == b.LinearProjection && a.AdditionInputDim == b.AdditionInputDim &&
-		a.ConditioningChannels == b.ConditioningChannels &&
-		slices.Equal(a.ConditioningEmbeddingOutChannels, b.ConditioningEmbeddingOutChannels) && a.LatentChannels == b.LatentChannels &&
-		a.VocabSize == b.VocabSize && a.HiddenSize == b.HiddenSize && a.IntermediateSize == b.IntermediateSize &&
-		a.NumHiddenLayers == b.NumHiddenLayers && a.MaxPositionEmbeddings == b.MaxPositionEmbeddings && a.ProjectionDim == b.ProjectionDim
 }
 
 func TestGoldenControlNetFile(t *testing.T) {

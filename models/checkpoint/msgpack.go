@@ -210,7 +210,13 @@ func (r *msgpackReader) readMap(n uint64, path []string, tensors map[string]Tens
 }
 
 func (r *msgpackReader) readEntry(path []string, tensors map[string]Tensor) error {
-	key := strings.Join(path, "/")
+	length := 0
+	for _, name := range path {
+		length += len(name) + 1
+	}
+	if length > maxKey {
+		return fmt.Errorf("a name is longer than %d bytes", maxKey)
+	}
 	v, err := r.next()
 	if err != nil {
 		return err
@@ -227,6 +233,7 @@ func (r *msgpackReader) readEntry(path []string, tensors map[string]Tensor) erro
 	if err != nil || t == nil {
 		return err
 	}
+	key := strings.Join(path, "/")
 	if _, ok := tensors[key]; ok {
 		return fmt.Errorf("%q appears twice", key)
 	}

@@ -42,6 +42,22 @@ func Write(path string, entries []Entry, metadata map[string]string) error {
 }
 
 func write(path string, entries []Entry, metadata map[string]string) error {
+	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(0o644))
+	if err != nil {
+		return err
+	}
+	defer file.Cleanup()
+	w := bufio.NewWriterSize(file, 1<<20)
+	if err := writeTo(w, entries, metadata); err != nil {
+		return err
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return file.CloseAtomicallyReplace()
+}
+
+func writeTo(w io.Writer, entries []Entry, metadata map[string]string) error {
 	entries = slices.Clone(entries)
 	slices.SortStableFunc(entries, func(a, b Entry) int {
 		return cmp.Or(cmp.Compare(dtypes[b.DType].rank, dtypes[a.DType].rank), strings.Compare(a.Key, b.Key))
@@ -50,12 +66,6 @@ func write(path string, entries []Entry, metadata map[string]string) error {
 	if err != nil {
 		return err
 	}
-	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(0o644))
-	if err != nil {
-		return err
-	}
-	defer file.Cleanup()
-	w := bufio.NewWriterSize(file, 1<<20)
 	if err := binary.Write(w, binary.LittleEndian, uint64(len(head))); err != nil {
 		return err
 	}
@@ -68,10 +78,7 @@ func write(path string, entries []Entry, metadata map[string]string) error {
 			return fmt.Errorf("tensor %q: %w", e.Key, err)
 		}
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	return file.CloseAtomicallyReplace()
+	return nil
 }
 
 // formatHeader makes the JSON header of sorted entries, padded with spaces to 8 bytes.

@@ -1,0 +1,220 @@
+package checkpoint
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"limner/models/nn"
+)
+
+// stream collects what Stream yields, by key.
+func stream(t testing.TB, m *Model, tree nn.Tree, dtype string) map[string][]byte {
+	t.Helper()
+	got := map[string][]byte{}
+	var order []string
+	err := m.Stream(tree, dtype, func(s nn.Spec, data []byte) error {
+		got[s.Key] = bytes.Clone(data)
+		order = append(order, s.Key)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range tree {
+		if order[i] != s.Key {
+			t.Fatalf("got %s at %d, want %s", order[i], i, s.Key)
+		}
+	}
+	return got
+}
+
+// TestStream compares every pair of dtypes with Load: odd shapes, and one parameter that is large enough to be
+// spread over cores.
+func TestStream(t *testing.T) {
+	tree := append(slices.Clone(smallTree),
+		nn.Spec{Key: "wide.weight", Shape: []int{131, 1027}, Kind: nn.Dense},
+		nn.Spec{Key: "deep.weight", Shape: []int{3, 3, 67, 129}, Kind: nn.Kernel},
+		nn.Spec{Key: "one.weight", Shape: []int{1, 1, 1, 5}, Kind: nn.Kernel})
+	rng := rand.New(rand.NewPCG(5, 6))
+	values := nn.Values{}
+	for _, s := range tree {
+		v := make([]float32, s.Size())
+		for i := range v {
+			v[i] = float32(rng.NormFloat64())
+		}
+		values[s.Key] = v
+	}
+	for _, from := range []string{"F32", "F16", "BF16", "F64"} {
+		dir := t.TempDir()
+		if err := SaveModel(dir, "model.safetensors", tree, values, from); err != nil {
+			t.Fatal(err)
+		}
+		m := openModel(t, dir)
+		loaded := load(t, m, tree)
+		for _, to := range []string{"F32", "F16", "BF16"} {
+			got := stream(t, m, tree, to)
+			for _, s := range tree {
+				want := make([]byte, s.Size()*dtypes[to].bits/8)
+				if i := encode(want, to, loaded[s.Key]); i >= 0 {
+					t.Fatalf("%s[%d] overflows", s.Key, i)
+				}
+				if !bytes.Equal(got[s.Key], want) {
+					t.Errorf("%s to %s: %s differs from what Load reads", from, to, s.Key)
+				}
+			}
+		}
+	}
+}
+
+func TestStreamDoesNotCopy(t *testing.T) {
+	dir := t.TempDir()
+	if err := SaveModel(dir, "model.safetensors", smallTree, smallValues(), "F32"); err != nil {
+		t.Fatal(err)
+	}
+	m := openModel(t, dir)
+	err := m.Stream(smallTree, "F32", func(s nn.Spec, data []byte) error {
+		tensor, _ := m.Tensor(s.Key)
+		if mapped := &data[0] == &tensor.Data[0]; mapped != (s.Kind == nn.Vector || s.Kind == nn.Table) {
+			t.Errorf("%s: the file itself: %v", s.Key, mapped)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	// Pages that were dropped are read again.
+	a, b := stream(t, m, smallTree, "F32"), stream(t, m, smallTree, "F32")
+	for key := range a {
+		if !bytes.Equal(a[key], b[key]) {
+			t.Errorf("%s differs when it is read again", key)
+		}
+	}
+}
+
+func TestStreamRejects(t *testing.T) {
+	dir := t.TempDir()
+	values := smallValues()
+	values["linear.weight"][65] = -7e4 // [in 1, out 32]
+	values["conv.bias"][0] = float32(math.Inf(1))
+	if err := SaveModel(dir, "model.safetensors", smallTree, values, "F32"); err != nil {
+		t.Fatal(err)
+	}
+	m := openModel(t, dir)
+	none := func(nn.Spec, []byte) error { return nil }
+	err := m.Stream(smallTree, "F16", none)
+	if want := "linear.weight: element [32 1] is -70000, which F16 cannot hold: its largest value is 65504"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
+	}
+	if err := m.Stream(smallTree, "BF16", none); err != nil {
+		t.Error(err)
+	}
+	if err := m.Stream(smallTree, "I8", none); err == nil || !strings.Contains(err.Error(), `dtype "I8"`) {
+		t.Errorf("got %v", err)
+	}
+	if err := m.Stream(smallTree[1:], "F32", none); err == nil || !strings.Contains(err.Error(), "extra: conv.weight") {
+		t.Errorf("got %v", err)
+	}
+	if err := m.Stream(smallTree, "F32", func(nn.Spec, []byte) error { return os.ErrClosed }); err != os.ErrClosed {
+		t.Errorf("got %v, want what visit returned", err)
+	}
+	err = SaveModel(t.TempDir(), "x.safetensors", smallTree, values, "F16")
+	if want := `tensor "linear.weight": element [32 1] is -70000`; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
+	}
+}
+
+// TestStreamKeepsMemory streams a file of 256 MiB and checks that neither the file nor copies of it stay.
+func TestStreamKeepsMemory(t *testing.T) {
+	if testing.Short() || runtime.GOOS != "linux" {
+		t.Skip("needs /proc and time")
+	}
+	path, tree := bigFile(t, "F16", 8, 4096)
+	m := openModelFile(t, path)
+	before, peak := resident(t), 0
+	err := m.Stream(tree, "F32", func(nn.Spec, []byte) error {
+		peak = max(peak, resident(t)-before)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const scratch, one, slack = 64 << 20, 32 << 20, 32 << 20 // one parameter in float32, its pages, the rest
+	if peak > scratch+one+slack {
+		t.Errorf("%d MiB more were resident, want at most %d", peak>>20, (scratch+one+slack)>>20)
+	}
+}
+
+// resident is the number of bytes of the process in memory.
+func resident(t *testing.T) int {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := strconv.Atoi(strings.Fields(string(text))[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages * os.Getpagesize()
+}
+
+// bigFile writes square matrices of one dtype.
+func bigFile(t testing.TB, dtype string, count, side int) (string, nn.Tree) {
+	t.Helper()
+	width := dtypes[dtype].bits / 8
+	data := make([]byte, side*side*width)
+	for i := range side * side {
+		if v := float32(i % 1000); width == 2 {
+			binary.LittleEndian.PutUint16(data[2*i:], float32ToFloat16(v))
+		} else {
+			binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(v))
+		}
+	}
+	var entries []Entry
+	var tree nn.Tree
+	for i := range count {
+		key := at("layers", i, "weight")
+		entries = append(entries, Entry{Key: key, DType: dtype, Shape: []int{side, side}, Data: data})
+		tree = append(tree, nn.Spec{Key: key, Shape: []int{side, side}, Kind: nn.Dense})
+	}
+	path := filepath.Join(t.TempDir(), "big.safetensors")
+	if err := Write(path, entries, nil); err != nil {
+		t.Fatal(err)
+	}
+	return path, tree
+}
+
+func BenchmarkStream(b *testing.B) {
+	for _, c := range []struct{ from, to string }{{"F16", "F32"}, {"F32", "F32"}, {"F32", "BF16"}, {"F32", "F16"}, {"F16", "F16"}} {
+		b.Run(c.from+" to "+c.to, func(b *testing.B) {
+			path, tree := bigFile(b, c.from, 4, 2048)
+			m := openModelFile(b, path)
+			b.SetBytes(int64(tree.Size() * dtypes[c.to].bits / 8))
+			for b.Loop() {
+				if err := m.Stream(tree, c.to, func(nn.Spec, []byte) error { return nil }); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkKernel is a 3×3 convolution of SDXL, from a file of float16 to float32 in memory's layout.
+func BenchmarkKernel(b *testing.B) {
+	t := Tensor{DType: "F16", Shape: []int{1280, 1280, 3, 3}, Data: make([]byte, 2*9*1280*1280)}
+	b.SetBytes(int64(2 * len(t.Data)))
+	var scratch []byte
+	for b.Loop() {
+		if _, err := t.elements("F32", MemoryOrder, &scratch); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
