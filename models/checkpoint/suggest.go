@@ -32,8 +32,11 @@ func suggestion(name string, among []string) string {
 	return " (is it " + best + "?)"
 }
 
-// distance compares names part by part: a part that changed costs the share of its letters that did. Names
-// that differ in more than two parts, or in their numbers, are not near.
+// near is the share of the letters of a changed part, up to which names are near.
+const near = 0.6
+
+// distance compares names part by part: parts that changed cost the share of their letters that did. Names that
+// differ in more than two parts, in all of them, or in a number, are not near.
 func distance(a, b string) (float64, bool) {
 	if len(a) > maxKey || len(b) > maxKey || a == b {
 		return 0, a == b
@@ -46,7 +49,7 @@ func distance(a, b string) (float64, bool) {
 	for len(x) > 0 && len(y) > 0 && x[len(x)-1] == y[len(y)-1] {
 		x, y = x[:len(x)-1], y[:len(y)-1]
 	}
-	if len(x) > 2 || len(y) > 2 {
+	if len(x) > 2 || len(y) > 2 || len(x) == 1+strings.Count(a, ".") {
 		return 0, false
 	}
 	p, q := strings.Join(x, "."), strings.Join(y, ".")
@@ -54,7 +57,10 @@ func distance(a, b string) (float64, bool) {
 		return 0, false
 	}
 	c := float64(edits(p, q)) / float64(max(len(p), len(q)))
-	return c, c <= 0.6
+	if strings.Contains(p, q) || strings.Contains(q, p) { // something was added
+		c = min(c, near)
+	}
+	return c, c <= near
 }
 
 func isNumber(s string) bool {

@@ -1,0 +1,272 @@
+package checkpoint
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"limner/internal/golden"
+	"limner/models/nn"
+)
+
+// zeros is a tensor of float16 to write.
+func zeros(key string, shape ...int) Entry {
+	return Entry{Key: key, DType: "F16", Shape: shape, Data: make([]byte, 2*Tensor{Shape: shape}.Size())}
+}
+
+func writeFile(t testing.TB, entries ...Entry) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "x.bin") // names say nothing
+	if err := Write(path, entries, nil); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestOpenFileKinds(t *testing.T) {
+	unet := func(prefix string, crossAttention int) []Entry {
+		return []Entry{
+			zeros(prefix+"down_blocks.0.resnets.0.conv1.weight", 320, 320, 3, 3), zeros(prefix+"up_blocks.0.resnets.0.conv1.weight", 320, 640, 3, 3),
+			zeros(prefix+"conv_in.weight", 320, 9, 3, 3),
+			zeros(prefix+"down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight", 4, crossAttention),
+		}
+	}
+	for name, c := range map[string]struct {
+		entries    []Entry
+		kind       Kind
+		dialect    Dialect
+		family     Family
+		inpainting bool
+		components []string
+	}{
+		"inpainting SD 1.x": {unet("", 768), KindComponent, DialectDiffusers, SD1, true, []string{UNet}},
+		"SD 2.x":            {unet("", 1024), KindComponent, DialectDiffusers, SD2, true, []string{UNet}},
+		"SDXL":              {append(unet("", 2048), zeros("add_embedding.linear_1.weight", 4, 2816)), KindComponent, DialectDiffusers, SDXL, true, []string{UNet}},
+		"refiner":           {append(unet("", 1280), zeros("add_embedding.linear_1.weight", 4, 2560)), KindComponent, DialectDiffusers, SDXLRefiner, true, []string{UNet}},
+		"bare LDM UNet":     {[]Entry{zeros("input_blocks.0.0.weight", 4, 4, 3, 3), zeros("input_blocks.1.0.in_layers.0.weight", 4), zeros("output_blocks.0.0.in_layers.0.weight", 4)}, KindComponent, DialectLDM, UnknownFamily, false, []string{UNet}},
+		"LDM VAE":           {[]Entry{zeros("encoder.down.0.block.0.norm1.weight", 4), zeros("decoder.up.0.block.0.norm1.weight", 4)}, KindComponent, DialectLDM, UnknownFamily, false, []string{VAE}},
+		"prefixed LDM VAE":  {[]Entry{zeros("first_stage_model.encoder.down.0.block.0.norm1.weight", 4)}, KindComponent, DialectLDM, UnknownFamily, false, []string{VAE}},
+		"text encoder":      {[]Entry{zeros("text_model.embeddings.token_embedding.weight", 9, 768)}, KindComponent, DialectDiffusers, SD1, false, []string{TextEncoder}},
+		"with projection":   {[]Entry{zeros("text_model.embeddings.token_embedding.weight", 9, 1280), zeros("text_projection.weight", 1280, 1280)}, KindComponent, DialectDiffusers, SDXL, false, []string{TextEncoder}},
+		"diffusers token":   {[]Entry{zeros("<cat>", 768)}, KindEmbedding, DialectDiffusers, UnknownFamily, false, nil},
+		"A1111 token":       {[]Entry{zeros("emb_params", 2, 768)}, KindEmbedding, DialectA1111, UnknownFamily, false, nil},
+		"SDXL token":        {[]Entry{zeros("clip_l", 2, 768), zeros("clip_g", 2, 1280)}, KindEmbedding, DialectA1111, UnknownFamily, false, nil},
+		"whole refiner":     {[]Entry{zeros("model.diffusion_model.input_blocks.0.0.weight", 4, 4, 3, 3), zeros("conditioner.embedders.0.model.token_embedding.weight", 9, 8)}, KindPipeline, DialectLDM, SDXLRefiner, false, []string{TextEncoder2}},
+		"something else":    {[]Entry{zeros("a.b", 4), zeros("c.d", 4)}, KindUnknown, DialectNone, UnknownFamily, false, nil},
+		"nothing":           {nil, KindUnknown, DialectNone, UnknownFamily, false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := openFile(t, writeFile(t, c.entries...))
+			if got.Kind != c.kind || got.Dialect != c.dialect || got.Family != c.family || got.Inpainting != c.inpainting {
+				t.Errorf("got %s, %s, %s, inpainting %v", got.Kind, got.Dialect, got.Family, got.Inpainting)
+			}
+			if !slices.Equal(got.Components(), c.components) {
+				t.Errorf("got components %v, want %v", got.Components(), c.components)
+			}
+		})
+	}
+}
+
+func TestOtherFormatsAreExplained(t *testing.T) {
+	for name, c := range map[string]struct{ content, want string }{
+		"zip":       {"PK\x03\x04rest of an archive", "can run code"},
+		"pickle":    {"\x80\x02}q\x01.", "torch.load(IN, weights_only=True)"},
+		"gguf":      {"GGUF\x03\x00\x00\x00", "quantised"},
+		"hdf5":      {"\x89HDF\r\n\x1a\n", "HDF5"},
+		"git lfs":   {"version https://git-lfs.github.com/spec/v1\noid sha256:1", "git lfs pull"},
+		"web page":  {"<!DOCTYPE html><html>", "a web page"},
+		"damaged":   {"\x81\xa1a\xc7\xff\x01\x93", "open msgpack"},
+		"noise":     {"\x01\x02\x03", "truncated"},
+		"empty":     {"", "got 0 bytes"},
+		"flax list": {"\x81\xa1a\x91\x01", "holds a list"},
+	} {
+		path := filepath.Join(t.TempDir(), "model.safetensors")
+		if err := os.WriteFile(path, []byte(c.content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenFile(path); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: got %v, want the path and %q", name, err, c.want)
+		}
+	}
+	if _, err := OpenFile(t.TempDir()); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("a folder: got %v", err)
+	}
+	if _, err := OpenModelFile(filepath.Join(t.TempDir(), "gone")); err == nil {
+		t.Error("opened a file that does not exist")
+	}
+}
+
+func TestWrongNetworkIsNamedFirst(t *testing.T) {
+	sd15 := treeOf(t, openModel(t, golden.Path(t, "sd15-tiny", "unet")))
+	for name, c := range map[string]struct{ path, want string }{
+		"family":     {golden.Path(t, "sdxl-tiny", "unet"), "this is a UNet of SDXL base (cross_attention_dim 40, in_channels 4), the run wants a UNet of SD 1.x (cross_attention_dim 32, in_channels 4): "},
+		"ControlNet": {golden.Path(t, "sd15-tiny", "controlnet"), "this is a ControlNet of SD 1.x (cross_attention_dim 32), the run wants a UNet"},
+		"VAE":        {golden.Path(t, "sd15-tiny", "vae"), "this is a VAE (latent_channels 4), the run wants a UNet"},
+		"text":       {golden.Path(t, "sd15-tiny", "text_encoder"), "this is a text encoder (hidden_size 32), the run wants a UNet"},
+	} {
+		_, err := openModel(t, c.path).Load(sd15)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %.400v, want %q", name, err, c.want)
+			continue
+		}
+		if n := strings.Count(err.Error(), "\n"); n != listed+1 || !strings.Contains(err.Error(), "… and ") {
+			t.Errorf("%s: %d lines, want %d and a count", name, n, listed+1)
+		}
+	}
+}
+
+func TestMisfitsAreExplained(t *testing.T) {
+	tree := nn.Tree{
+		{Key: "conv_in.weight", Shape: []int{3, 3, 4, 8}, Kind: nn.Kernel},
+		{Key: "mid_block.attentions.0.to_q.weight", Shape: []int{4, 8}, Kind: nn.Dense},
+		{Key: "down_blocks.0.resnets.0.conv1.weight", Shape: []int{3, 3, 4, 8}, Kind: nn.Kernel},
+		{Key: "up_blocks.7.norm.bias", Shape: []int{4}},
+	}
+	path := writeFile(t, zeros("conv_input.weight", 8, 4, 3, 3), zeros("mid_block.attentions.0.to_q.weight", 4, 8),
+		zeros("down_blocks.0.resnets.0.conv1.weight", 3, 3, 4, 8), zeros("up_blocks.8.norm.bias", 4))
+	_, err := openModelFile(t, path).Load(tree)
+	if err == nil {
+		t.Fatal("loaded")
+	}
+	for _, want := range []string{
+		"missing: conv_in.weight [8 4 3 3] (is it conv_input.weight?)",
+		"shape: mid_block.attentions.0.to_q.weight: got [4 8], want [8 4]: transposed?",
+		"shape: down_blocks.0.resnets.0.conv1.weight: got [3 3 4 8], want [8 4 3 3]: transposed?",
+		"missing: up_blocks.7.norm.bias [4]\n",
+		"extra: conv_input.weight [8 4 3 3]",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("got\n%v\nwant %q", err, want)
+		}
+	}
+}
+
+func TestSuggestion(t *testing.T) {
+	names := []string{"conv_in.weight", "conv_out.weight", "mid_block.attentions.0.to_q.weight", "mid_block.attentions.1.to_q.weight"}
+	for name, want := range map[string]string{
+		"conv_input.weight":                  " (is it conv_in.weight?)",
+		"convin.weight":                      " (is it conv_in.weight?)",
+		"mid_block.attentions.0.q.weight":    " (is it mid_block.attentions.0.to_q.weight?)",
+		"mid_block.attention.1.to_q.weight":  " (is it mid_block.attentions.1.to_q.weight?)",
+		"mid_block.attentions.2.to_q.weight": "",
+		"something.else.entirely":            "",
+		"":                                   "",
+	} {
+		if got := suggestion(name, names); got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+// TestWholeOpenCLIP reads a single file of SD 2.x with what published ones have beside diffusers' parameters.
+func TestWholeOpenCLIP(t *testing.T) {
+	components := folder(t, "sd21-tiny")
+	entries, err := singleFile(components, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range slices.Clone(entries) {
+		const last = "cond_stage_model.model.transformer.resblocks.2."
+		if rest, ok := strings.CutPrefix(e.Key, last); ok {
+			e.Key = "cond_stage_model.model.transformer.resblocks.3." + rest
+			entries = append(entries, e)
+		}
+	}
+	entries = append(entries, zeros("cond_stage_model.model.text_projection", 24, 24), zeros("cond_stage_model.model.logit_scale"),
+		zeros("model_ema.decay"), zeros("model_ema.diffusion_modelout0weight", 8), zeros("alphas_cumprod", 1000), zeros("betas", 1000))
+	c := openFile(t, writeFile(t, entries...))
+	for component, want := range components {
+		m, _ := c.Component(component)
+		sameTensors(t, m, want)
+	}
+	if c.Kind != KindPipeline || c.Family != SD2 {
+		t.Errorf("got %s, %s", c.Kind, c.Family)
+	}
+	if _, err := OpenModelFile(c.Path()); err == nil || !strings.Contains(err.Error(), "a whole model (unet, vae, text_encoder)") {
+		t.Errorf("as one network: got %v", err)
+	}
+}
+
+// TestGoldenStructure compares what the weights tell with the configs beside them.
+func TestGoldenStructure(t *testing.T) {
+	for _, dir := range components(t) {
+		var c struct {
+			ClassName         string   `json:"_class_name"`
+			InChannels        int      `json:"in_channels"`
+			OutChannels       int      `json:"out_channels"`
+			BlockOutChannels  []int    `json:"block_out_channels"`
+			DownBlockTypes    []string `json:"down_block_types"`
+			LayersPerBlock    int      `json:"layers_per_block"`
+			TransformerLayers any      `json:"transformer_layers_per_block"`
+			CrossAttentionDim int      `json:"cross_attention_dim"`
+			Linear            bool     `json:"use_linear_projection"`
+			AdditionInputDim  int      `json:"projection_class_embeddings_input_dim"`
+			Conditioning      int      `json:"conditioning_channels"`
+			Embedding         []int    `json:"conditioning_embedding_out_channels"`
+			LatentChannels    int      `json:"latent_channels"`
+
+			Architectures    []string `json:"architectures"`
+			VocabSize        int      `json:"vocab_size"`
+			HiddenSize       int      `json:"hidden_size"`
+			IntermediateSize int      `json:"intermediate_size"`
+			Layers           int      `json:"num_hidden_layers"`
+			Positions        int      `json:"max_position_embeddings"`
+			ProjectionDim    int      `json:"projection_dim"`
+		}
+		if err := ReadConfig(filepath.Join(dir, "config.json"), &c); err != nil {
+			t.Fatal(err)
+		}
+		want := Structure{
+			InChannels: c.InChannels, OutChannels: c.OutChannels, BlockOutChannels: c.BlockOutChannels, LayersPerBlock: c.LayersPerBlock,
+			CrossAttentionDim: c.CrossAttentionDim, LinearProjection: c.Linear, AdditionInputDim: c.AdditionInputDim,
+			ConditioningChannels: c.Conditioning, ConditioningEmbeddingOutChannels: c.Embedding, LatentChannels: c.LatentChannels,
+			VocabSize: c.VocabSize, HiddenSize: c.HiddenSize, IntermediateSize: c.IntermediateSize, NumHiddenLayers: c.Layers, MaxPositionEmbeddings: c.Positions,
+		}
+		switch c.ClassName {
+		case "UNet2DConditionModel":
+			want.Component = UNet
+		case "ControlNetModel":
+			want.Component = ControlNet
+			if want.ConditioningChannels == 0 {
+				want.ConditioningChannels = 3
+			}
+			if want.InChannels == 0 {
+				want.InChannels = 4
+			}
+		case "AutoencoderKL":
+			want.Component = VAE
+		default:
+			want.Component = TextEncoder
+			if slices.Contains(c.Architectures, "CLIPTextModelWithProjection") {
+				want.ProjectionDim = c.ProjectionDim
+			}
+		}
+		for level, block := range c.DownBlockTypes {
+			if want.Component == VAE {
+				break
+			}
+			depth := 1
+			switch layers := c.TransformerLayers.(type) {
+			case float64:
+				depth = int(layers)
+			case []any:
+				depth = int(layers[level].(float64))
+			}
+			want.MidTransformerLayers = depth
+			if block == "DownBlock2D" {
+				depth = 0
+			}
+			want.TransformerLayers = append(want.TransformerLayers, depth)
+		}
+		m := openModel(t, dir)
+		if got, ok := m.Structure(); !ok || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got\n%+v, want\n%+v", dir, got, want)
+		}
+		if got, ok := StructureOf(treeOf(t, m)); !ok || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got\n%+v of the tree, want\n%+v", dir, got, want)
+		}
+	}
+}
