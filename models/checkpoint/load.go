@@ -35,6 +35,12 @@ func (m *Model) Load(tree nn.Tree) (nn.Values, error) {
 	return values, nil
 }
 
+// Check fails as Load does if the model does not hold the tree's parameters and no others.
+func (m *Model) Check(tree nn.Tree) error {
+	_, err := m.fit(tree)
+	return err
+}
+
 // fit finds the model's key for each parameter of the tree. It fails with one error that lists
 // everything that does not fit.
 func (m *Model) fit(tree nn.Tree) (map[string]string, error) {

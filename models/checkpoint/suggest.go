@@ -36,7 +36,7 @@ func suggestion(name string, among []string) string {
 const near = 0.6
 
 // distance compares names part by part: parts that changed cost the share of their letters that did. Names that
-// differ in more than two parts, in all of them, or in a number, are not near.
+// differ in more than two parts, or in a number, are not near.
 func distance(a, b string) (float64, bool) {
 	if len(a) > maxKey || len(b) > maxKey || a == b {
 		return 0, a == b
@@ -49,7 +49,7 @@ func distance(a, b string) (float64, bool) {
 	for len(x) > 0 && len(y) > 0 && x[len(x)-1] == y[len(y)-1] {
 		x, y = x[:len(x)-1], y[:len(y)-1]
 	}
-	if len(x) > 2 || len(y) > 2 || len(x) == 1+strings.Count(a, ".") {
+	if len(x) > 2 || len(y) > 2 {
 		return 0, false
 	}
 	p, q := strings.Join(x, "."), strings.Join(y, ".")
@@ -57,7 +57,7 @@ func distance(a, b string) (float64, bool) {
 		return 0, false
 	}
 	c := float64(edits(p, q)) / float64(max(len(p), len(q)))
-	if strings.Contains(p, q) || strings.Contains(q, p) { // something was added
+	if len(x) <= strings.Count(a, ".") && (strings.Contains(p, q) || strings.Contains(q, p)) { // something was added to one part
 		c = min(c, near)
 	}
 	return c, c <= near
