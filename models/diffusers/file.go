@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"limner/controlnet"
 	"limner/models/checkpoint"
 	"limner/models/clip"
 	"limner/models/noise"
@@ -28,7 +29,7 @@ type Options struct {
 // original code, as A1111 uses them.
 func OpenWith(path string, o Options) (*Pipeline, error) {
 	open := openFolder
-	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+	if isFile(path) {
 		open = func(path string) (*Pipeline, error) { return openFile(path, o.Config) }
 	}
 	p, err := open(path)
@@ -43,6 +44,11 @@ func OpenWith(path string, o Options) (*Pipeline, error) {
 		return nil, fmt.Errorf("prediction type %q: want %s or %s", o.PredictionType, noise.Epsilon, noise.VPrediction)
 	}
 	return p, nil
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // openFile reads a single file. The weights of configDir, if given, are of no matter.
@@ -162,6 +168,30 @@ func guessEncoder(c unet.Encoder, s checkpoint.Structure, family checkpoint.Fami
 		c.AdditionEmbedType, c.AdditionTimeEmbedDim, c.AdditionInputDim = &kind, &channels, &s.AdditionInputDim
 	}
 	return c
+}
+
+// guessControlNet makes the config of a ControlNet in a single file.
+func guessControlNet(path string) (config controlnet.Config, err error) {
+	c, err := checkpoint.OpenFile(path)
+	if err != nil {
+		return config, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	m, ok := c.Component(ControlNet)
+	if !ok {
+		return config, fmt.Errorf("load %s: it holds no ControlNet but: %s (%s)", path, c.Kind, strings.Join(c.Components(), ", "))
+	}
+	s, ok := m.Structure()
+	if !ok || s.Component != ControlNet {
+		return config, fmt.Errorf("load %s: its keys are not those of a ControlNet", path)
+	}
+	config = controlnet.FromUNet(unet.Default(), s.ConditioningEmbeddingOutChannels)
+	config.InChannels, config.ConditioningChannels = s.InChannels, s.ConditioningChannels
+	config.Encoder = guessEncoder(config.Encoder, s, c.Family)
+	if err := config.Validate(); err != nil {
+		return config, fmt.Errorf("load %s: %w", path, err)
+	}
+	return config, nil
 }
 
 func guessVAE(s checkpoint.Structure, family checkpoint.Family) vae.Config {

@@ -234,17 +234,23 @@ func LoadComponent(dir, component string, tree nn.Tree) (nn.Values, error) {
 	return values.Under(component), errors.Join(err, m.Close())
 }
 
-// ReadControlNet reads the config of a ControlNet's folder.
-func ReadControlNet(dir string) (controlnet.Config, error) {
-	return readConfig(dir, "config.json", controlnet.ParseConfig)
+// ReadControlNet reads the config of a ControlNet's folder, or makes that of a single file.
+func ReadControlNet(path string) (controlnet.Config, error) {
+	if isFile(path) {
+		return guessControlNet(path)
+	}
+	return readConfig(path, "config.json", controlnet.ParseConfig)
 }
 
-// OpenControlNet reads a ControlNet's folder. The weights stand below ControlNet.
-func OpenControlNet(dir string) (controlnet.Config, nn.Values, error) {
-	c, err := ReadControlNet(dir)
-	if err != nil {
+// OpenControlNet reads a ControlNet from a folder or a single file. The weights stand below ControlNet.
+func OpenControlNet(path string) (c controlnet.Config, values nn.Values, err error) {
+	if c, err = ReadControlNet(path); err != nil {
 		return c, nil, err
 	}
-	values, err := LoadComponent(dir, ControlNet, c.Tree())
-	return c, values, err
+	w := &Weights{parts: map[string]part{}}
+	if err := w.Open(ControlNet, path, c.Tree()); err != nil {
+		return c, nil, err
+	}
+	values, err = w.parts[ControlNet].model.Load(c.Tree())
+	return c, values.Under(ControlNet), errors.Join(err, w.Close())
 }

@@ -17,26 +17,67 @@ const indexFile = "model_index.json"
 // SaveComponent writes a network's config.json and weights to dir. The tree and the values are below the component's name.
 // dtype is "F32", "F16" or "BF16".
 func SaveComponent(dir, component string, config any, tree nn.Tree, values nn.Values, dtype string) error {
-	name := "diffusion_pytorch_model.safetensors"
-	if component == TextEncoder || component == TextEncoder2 {
-		name = "model.safetensors"
-	}
-	if err := checkpoint.SaveModel(dir, name, tree.Within(component), values.Within(component), dtype); err != nil {
+	if err := checkpoint.SaveModel(dir, weightsFile(component), tree.Within(component), values.Within(component), dtype); err != nil {
 		return err
 	}
 	return checkpoint.WriteJSON(filepath.Join(dir, "config.json"), config)
 }
 
+// weightsFile is the name of a component's weights.
+func weightsFile(component string) string {
+	if component == TextEncoder || component == TextEncoder2 {
+		return "model.safetensors"
+	}
+	return "diffusion_pytorch_model.safetensors"
+}
+
 // Save writes the whole model to dir, with the weights of all components below their names.
 func (p *Pipeline) Save(dir string, values nn.Values, dtype string) error {
-	configs := map[string]any{UNet: p.UNet, VAE: p.VAE, TextEncoder: p.Text}
-	tokenizers := map[string]*clip.Tokenizer{"tokenizer": p.Tokenizer}
-	if p.XL != nil {
-		configs[TextEncoder2], tokenizers["tokenizer_2"] = p.XL.Text, p.XL.Tokenizer
-	}
-	for component, config := range configs {
+	return p.save(dir, func(component string) error {
 		tree := p.Tree(component).Under(component)
-		if err := SaveComponent(filepath.Join(dir, component), component, config, tree, values, dtype); err != nil {
+		return SaveComponent(filepath.Join(dir, component), component, p.config(component), tree, values, dtype)
+	})
+}
+
+// SaveFrom writes the whole model to dir, copying the weights one tensor at a time. dtype is "F32", "F16", "BF16", or "" to
+// keep each tensor's own.
+func (p *Pipeline) SaveFrom(dir string, w *Weights, dtype string) error {
+	return p.save(dir, func(component string) error {
+		folder := filepath.Join(dir, component)
+		part, ok := w.parts[component]
+		if !ok {
+			return fmt.Errorf("no weights for %s", component)
+		}
+		if err := part.model.Check(part.tree); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return fmt.Errorf("save model: %w", err)
+		}
+		if err := checkpoint.SaveModelFile(filepath.Join(folder, weightsFile(component)), part.model, dtype); err != nil {
+			return err
+		}
+		return checkpoint.WriteJSON(filepath.Join(folder, "config.json"), p.config(component))
+	})
+}
+
+// config is the content of a component's config.json.
+func (p *Pipeline) config(component string) any {
+	switch component {
+	case UNet:
+		return p.UNet
+	case VAE:
+		return p.VAE
+	case TextEncoder2:
+		return p.XL.Text
+	}
+	return p.Text
+}
+
+// save writes the components by saveComponent, and all that lies beside them.
+func (p *Pipeline) save(dir string, saveComponent func(component string) error) error {
+	for _, component := range p.Components() {
+		if err := saveComponent(component); err != nil {
 			return err
 		}
 	}
@@ -45,6 +86,10 @@ func (p *Pipeline) Save(dir string, values nn.Values, dtype string) error {
 	}
 	if err := checkpoint.WriteJSON(filepath.Join(dir, "scheduler", "scheduler_config.json"), p.Noise); err != nil {
 		return err
+	}
+	tokenizers := map[string]*clip.Tokenizer{"tokenizer": p.Tokenizer}
+	if p.XL != nil {
+		tokenizers["tokenizer_2"] = p.XL.Tokenizer
 	}
 	for name, tokenizer := range tokenizers {
 		if err := tokenizer.Save(filepath.Join(dir, name)); err != nil {

@@ -14,7 +14,7 @@ import (
 // are read one at a time and never all in memory.
 type Weights struct {
 	parts map[string]part
-	file  *checkpoint.Checkpoint // nil, or the single file that parts are in
+	files []*checkpoint.Checkpoint // the single files that parts are in
 }
 
 type part struct {
@@ -26,16 +26,15 @@ type part struct {
 func (p *Pipeline) Weights(components ...string) (*Weights, error) {
 	w := &Weights{parts: map[string]part{}}
 	if p.single {
-		var err error
-		if w.file, err = checkpoint.OpenFile(p.Dir); err != nil {
+		c, err := checkpoint.OpenFile(p.Dir)
+		if err != nil {
 			return nil, err
 		}
+		w.files = append(w.files, c)
 		for _, component := range components {
-			m, ok := w.file.Component(component)
-			if !ok {
-				return nil, errors.Join(fmt.Errorf("load %s: the file has no %s", p.Dir, component), w.Close())
+			if err := w.take(c, component, p.Tree(component)); err != nil {
+				return nil, errors.Join(err, w.Close())
 			}
-			w.parts[component] = part{m, p.Tree(component)}
 		}
 		return w, nil
 	}
@@ -47,11 +46,30 @@ func (p *Pipeline) Weights(components ...string) (*Weights, error) {
 	return w, nil
 }
 
-// Open adds the weights of a component from its folder. The tree lists all of its parameters, without its name.
-func (w *Weights) Open(component, dir string, tree nn.Tree) error {
-	m, err := checkpoint.OpenModel(dir)
+// Open adds the weights of a component from its folder or from a single file. The tree lists all of its parameters, without
+// its name.
+func (w *Weights) Open(component, path string, tree nn.Tree) error {
+	if isFile(path) {
+		c, err := checkpoint.OpenFile(path)
+		if err != nil {
+			return err
+		}
+		w.files = append(w.files, c)
+		return w.take(c, component, tree)
+	}
+	m, err := checkpoint.OpenModel(path)
 	if err != nil {
 		return err
+	}
+	w.parts[component] = part{m, tree}
+	return nil
+}
+
+// take adds a component of a single file.
+func (w *Weights) take(c *checkpoint.Checkpoint, component string, tree nn.Tree) error {
+	m, ok := c.Component(component)
+	if !ok {
+		return fmt.Errorf("load %s: the file has no %s, only %s", c.Path(), component, strings.Join(c.Components(), ", "))
 	}
 	w.parts[component] = part{m, tree}
 	return nil
@@ -97,8 +115,8 @@ func (w *Weights) Close() error {
 	for _, part := range w.parts {
 		errs = append(errs, part.model.Close())
 	}
-	if w.file != nil {
-		errs = append(errs, w.file.Close())
+	for _, c := range w.files {
+		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
 }
