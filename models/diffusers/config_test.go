@@ -42,7 +42,7 @@ func TestUnsupportedFieldsAreNamed(t *testing.T) {
 		{"unet/config.json", `"in_channels"`, `"addition_embed_type": "text_time", "in_channels"`, "addition_time_embed_dim: want an even number"},
 		{"vae/config.json", `"latent_channels": 4`, `"latent_channels": 4, "shift_factor": 0.1`, "field shift_factor"},
 		{"text_encoder/config.json", `"quick_gelu"`, `"relu"`, `hidden_act: got "relu", supported: quick_gelu, gelu`},
-		{"scheduler/scheduler_config.json", `"scaled_linear"`, `"sigmoid"`, `beta_schedule: got "sigmoid"`},
+		{"scheduler/scheduler_config.json", `"scaled_linear"`, `"squared"`, `beta_schedule: got "squared"`},
 	} {
 		raw, err := os.ReadFile(golden.Path(t, "sd15-tiny", c.file))
 		if err != nil {

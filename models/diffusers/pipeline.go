@@ -40,8 +40,9 @@ type Pipeline struct {
 	Text      clip.Config
 	Noise     noise.Config
 	Tokenizer *clip.Tokenizer
-	XL        *XL  // nil but in SDXL
-	single    bool // Dir is a file
+	XL        *XL                  // nil but in SDXL
+	single    bool                 // Dir is a file
+	added     map[string][]float32 // rows of textual inversions, by text encoder
 }
 
 // XL is what an SDXL pipeline has beyond the others.
@@ -215,9 +216,12 @@ func (p *Pipeline) Load(components ...string) (nn.Values, error) {
 	}
 	all := nn.Values{}
 	for _, component := range components {
-		values, err := w.parts[component].model.Load(p.Tree(component))
+		values, err := w.parts[component].model.Load(p.fileTree(component))
 		if err != nil {
 			return nil, errors.Join(err, w.Close())
+		}
+		if rows := p.added[component]; rows != nil {
+			values[tokenTable] = append(values[tokenTable], rows...)
 		}
 		all = nn.Merge(all, values.Under(component))
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"limner/models/checkpoint"
@@ -19,7 +20,8 @@ type Weights struct {
 
 type part struct {
 	model *checkpoint.Model
-	tree  nn.Tree // all of it
+	tree  nn.Tree   // all of it
+	added []float32 // rows behind those of the token embeddings
 }
 
 // Weights opens the files of components.
@@ -32,18 +34,29 @@ func (p *Pipeline) Weights(components ...string) (*Weights, error) {
 		}
 		w.files = append(w.files, c)
 		for _, component := range components {
-			if err := w.take(c, component, p.Tree(component)); err != nil {
+			if err := w.take(c, component, p.fileTree(component)); err != nil {
 				return nil, errors.Join(err, w.Close())
 			}
 		}
-		return w, nil
+		return p.withAdded(w), nil
 	}
 	for _, component := range components {
-		if err := w.Open(component, filepath.Join(p.Dir, component), p.Tree(component)); err != nil {
+		if err := w.Open(component, filepath.Join(p.Dir, component), p.fileTree(component)); err != nil {
 			return nil, errors.Join(err, w.Close())
 		}
 	}
-	return w, nil
+	return p.withAdded(w), nil
+}
+
+// withAdded puts the rows of textual inversions behind the token embeddings.
+func (p *Pipeline) withAdded(w *Weights) *Weights {
+	for component, rows := range p.added {
+		if part, ok := w.parts[component]; ok {
+			part.added = rows
+			w.parts[component] = part
+		}
+	}
+	return w
 }
 
 // Open adds the weights of a component from its folder or from a single file. The tree lists all of its parameters, without
@@ -61,7 +74,7 @@ func (w *Weights) Open(component, path string, tree nn.Tree) error {
 	if err != nil {
 		return err
 	}
-	w.parts[component] = part{m, tree}
+	w.parts[component] = part{model: m, tree: tree}
 	return nil
 }
 
@@ -71,7 +84,7 @@ func (w *Weights) take(c *checkpoint.Checkpoint, component string, tree nn.Tree)
 	if !ok {
 		return fmt.Errorf("load %s: the file has no %s, only %s", c.Path(), component, strings.Join(c.Components(), ", "))
 	}
-	w.parts[component] = part{m, tree}
+	w.parts[component] = part{model: m, tree: tree}
 	return nil
 }
 
@@ -96,6 +109,9 @@ func (w *Weights) Stream(tree nn.Tree, dtype string, visit func(spec nn.Spec, da
 				return nil
 			}
 			delete(wanted, spec.Key)
+			if len(part.added) > 0 && strings.HasSuffix(spec.Key, "."+tokenTable) {
+				return visitExtended(spec, data, part.added, dtype, visit)
+			}
 			return visit(spec, data)
 		})
 		if err != nil {
@@ -107,6 +123,16 @@ func (w *Weights) Stream(tree nn.Tree, dtype string, visit func(spec nn.Spec, da
 		tree = tree[n:]
 	}
 	return nil
+}
+
+// visitExtended visits the token embeddings with more rows behind them.
+func visitExtended(spec nn.Spec, data []byte, rows []float32, dtype string, visit func(spec nn.Spec, data []byte) error) error {
+	width := spec.Shape[1]
+	more := nn.Spec{Key: spec.Key, Shape: []int{len(rows) / width, width}}
+	return checkpoint.InMemory{spec.Key: rows}.Stream(nn.Tree{more}, dtype, func(_ nn.Spec, tail []byte) error {
+		spec.Shape = []int{spec.Shape[0] + more.Shape[0], width}
+		return visit(spec, slices.Concat(data, tail))
+	})
 }
 
 // Close closes the files.

@@ -1,0 +1,131 @@
+package diffusers_test
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+
+	"limner/internal/golden"
+	"limner/internal/parity"
+	"limner/models/checkpoint"
+	"limner/models/diffusers"
+	"limner/models/nn"
+)
+
+// The golden's token was learned from that of "circle". Its embedding is pooled, because the config's eos_token_id is 2.
+func TestGoldenTextualInversion(t *testing.T) {
+	p, err := diffusers.Open(golden.Path(t, "sd15-tiny"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := p.Tokenizer.Encode("a photo of a circle")
+	if err := p.AddEmbedding(golden.Path(t, "train", "learned_embeds.safetensors"), ""); err != nil {
+		t.Fatal(err)
+	}
+	g := parity.Open(t, "train", "textual_inversion.safetensors")
+	ids := g.Get("input_ids")
+	var got []float32
+	for _, prompt := range []string{"a photo of a <golden-thing>", "<golden-thing> on a table"} {
+		row, _ := p.Tokenizer.EncodePadded(prompt)
+		for _, id := range row {
+			got = append(got, float32(id))
+		}
+	}
+	if !slices.Equal(got, ids.Data) {
+		t.Errorf("ids: got %v, want %v", got, ids.Data)
+	}
+	if after := p.Tokenizer.Encode("a photo of a circle"); !slices.Equal(before, after) {
+		t.Errorf("other prompts: got %v, want %v", after, before)
+	}
+	values, err := p.Load(diffusers.TextEncoder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := p.Weights(diffusers.TextEncoder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	tree := p.Text.Tree()
+	err = w.Stream(tree.Under(diffusers.TextEncoder), "F32", func(spec nn.Spec, data []byte) error {
+		want := values[spec.Key]
+		if len(data) != 4*len(want) || len(want) != spec.Size() {
+			t.Errorf("%s: %d bytes for %v, %d values loaded", spec.Key, len(data), spec.Shape, len(want))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	model := parity.Model{Tree: tree, Values: values.Within(diffusers.TextEncoder)}
+	out := parity.Run(t, model, []parity.Tensor{ids}, func(params nn.Params, in []*Node, out map[string]*Node) {
+		out["pooled_after"] = p.Text.Forward(params, ConvertDType(in[0], dtypes.Int32), dtypes.Float32).Pooled
+	})
+	parity.Check(t, "pooled_after", out["pooled_after"], g.Get("pooled_after"), 1e-5)
+}
+
+func TestTextualInversionFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, tensors map[string][]int) string {
+		path := filepath.Join(dir, name)
+		var entries []checkpoint.Entry
+		for key, shape := range tensors {
+			n := 1
+			for _, d := range shape {
+				n *= d
+			}
+			entries = append(entries, checkpoint.Entry{Key: key, DType: "F32", Shape: shape, Float32s: func() ([]float32, error) { return make([]float32, n), nil }})
+		}
+		if err := checkpoint.Write(path, entries, nil); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, c := range map[string]struct {
+		model, token, want string
+		tensors            map[string][]int
+	}{
+		"a1111.safetensors":  {model: "sd15-tiny", tensors: map[string][]int{"emb_params": {3, 32}}},
+		"xl.safetensors":     {model: "sdxl-tiny", tensors: map[string][]int{"clip_l": {2, 16}, "clip_g": {2, 24}}},
+		"named.safetensors":  {model: "sd15-tiny", token: "<mine>", tensors: map[string][]int{"<theirs>": {32}}},
+		"wide.safetensors":   {model: "sd15-tiny", tensors: map[string][]int{"emb_params": {1, 24}}, want: "vectors are 24 wide, the text_encoder's embeddings 32"},
+		"single.safetensors": {model: "sdxl-tiny", tensors: map[string][]int{"emb_params": {1, 16}}, want: "vectors are 16 wide, the text_encoder_2's embeddings 24"},
+		"space.safetensors":  {model: "sd15-tiny", token: "two words", tensors: map[string][]int{"emb_params": {1, 32}}, want: "white space"},
+		"twice.safetensors":  {model: "sd15-tiny", token: "circle</w>", tensors: map[string][]int{"emb_params": {1, 32}}, want: "already has"},
+	} {
+		p, err := diffusers.Open(golden.Path(t, c.model))
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := p.Text.VocabSize
+		err = p.AddEmbedding(write(name, c.tensors), c.token)
+		if c.want != "" {
+			if err == nil || !strings.Contains(err.Error(), c.want) || p.Text.VocabSize != size {
+				t.Errorf("%s: got %v, want %q; vocabulary %d, was %d", name, err, c.want, p.Text.VocabSize, size)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		token := c.token
+		if token == "" {
+			token = strings.TrimSuffix(name, ".safetensors")
+		}
+		if got, want := p.Tokenizer.Encode(token), p.Text.VocabSize-size; len(got) != want || int(got[0]) != size {
+			t.Errorf("%s: %q became %v, want %d ids from %d on", name, token, got, want, size)
+		}
+	}
+	p, err := diffusers.Open(golden.Path(t, "sd15-tiny"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.AddEmbedding(golden.Path(t, "train", "lora", "kohya.safetensors"), ""); err == nil || !strings.Contains(err.Error(), "no textual inversion but: LoRA") {
+		t.Errorf("a LoRA: got %v", err)
+	}
+}
