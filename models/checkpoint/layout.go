@@ -10,9 +10,12 @@ import (
 	"limner/models/nn"
 )
 
-// tile is the side of the squares in which matrices are transposed, so that both the rows read and
-// the rows written stay in the first-level cache.
-const tile = 64
+// Matrices are transposed in tiles of that many outputs and columns (see copyElements), which stay in the nearest caches. They
+// are taller than wide: rows of a tile are read and its columns are written, and writing is dearer.
+const (
+	tileRows    = 128
+	tileColumns = 64
+)
 
 // run is how many elements are changed at once where the layout stays.
 const run = 1 << 13
@@ -39,19 +42,22 @@ func sameOrder(shape []int) bool {
 	return len(shape) != 2 && len(shape) != 4 || long < 2
 }
 
+// element is what is moved: values that change their dtype on the way, or bits that do not.
+type element interface{ float32 | uint16 | uint32 }
+
 // A reader decodes the elements from at on into dst; a writer takes the elements from at on. Both
 // are called from several goroutines, for parts that do not overlap.
 type (
-	reader func(dst []float32, at int)
-	writer func(at int, src []float32) error
+	reader[T element] func(dst []T, at int)
+	writer[T element] func(at int, src []T) error
 )
 
 // copyElements moves all elements of a tensor of this file shape from one order to another.
-func copyElements(shape []int, from, to Order, read reader, write writer) error {
+func copyElements[T element](shape []int, from, to Order, read reader[T], write writer[T]) error {
 	size := Tensor{Shape: shape}.Size()
 	if from == to || sameOrder(shape) {
 		return spread(size, run, size, func(i0, i1 int) error {
-			buf := make([]float32, min(run, i1-i0))
+			buf := make([]T, min(run, i1-i0))
 			for i := i0; i < i1; i += run {
 				part := buf[:min(run, i1-i)]
 				read(part, i)
@@ -67,14 +73,16 @@ func copyElements(shape []int, from, to Order, read reader, write writer) error 
 		area *= d
 	}
 	// In file order this is a matrix [out, in·area]; in memory's, its columns are rows, those of one pixel together.
-	columns := in * area
-	row := func(column int) int { return (column%area*in + column/area) * out }
-	return spread(out, tile, size, func(i0, i1 int) error {
-		square, line := make([]float32, tile*tile), make([]float32, tile)
-		for i := i0; i < i1; i += tile {
-			rows := min(tile, i1-i)
-			for j := 0; j < columns; j += tile {
-				if err := copyTile(from, i, rows, j, min(tile, columns-j), columns, row, square, line, read, write); err != nil {
+	m := matrix[T]{columns: in * area, in: in, out: out, area: area, read: read, write: write}
+	move := m.toMemory
+	if from == MemoryOrder {
+		move = m.toFile
+	}
+	return spread(out, tileRows, size, func(i0, i1 int) error {
+		square, line := new([tileRows * tileColumns]T), new([tileRows]T)
+		for i := i0; i < i1; i += tileRows {
+			for j := 0; j < m.columns; j += tileColumns {
+				if err := move(square, line, i, min(tileRows, i1-i), j, min(tileColumns, m.columns-j)); err != nil {
 					return err
 				}
 			}
@@ -83,31 +91,42 @@ func copyElements(shape []int, from, to Order, read reader, write writer) error 
 	})
 }
 
-// copyTile moves the part of the matrix with the given rows from i on and columns from j on. row is
-// where a column begins in memory's order.
-func copyTile(from Order, i, rows, j, width, columns int, row func(int) int, square, line []float32, read reader, write writer) error {
-	if from == FileOrder {
-		for r := range rows {
-			read(square[r*tile:r*tile+width], (i+r)*columns+j)
-		}
-		for c := range width {
-			for r := range rows {
-				line[r] = square[r*tile+c]
-			}
-			if err := write(row(j+c)+i, line[:rows]); err != nil {
-				return err
-			}
-		}
-		return nil
+// matrix is a tensor whose order changes.
+type matrix[T element] struct {
+	columns, in, out, area int
+	read                   reader[T]
+	write                  writer[T]
+}
+
+// row is where a column begins in memory's order.
+func (m *matrix[T]) row(column int) int { return (column%m.area*m.in + column/m.area) * m.out }
+
+// toMemory moves the square of rows from i on and columns from j on.
+func (m *matrix[T]) toMemory(square *[tileRows * tileColumns]T, line *[tileRows]T, i, rows, j, width int) error {
+	for r := range rows {
+		m.read(square[r*tileColumns:r*tileColumns+width], (i+r)*m.columns+j)
 	}
 	for c := range width {
-		read(line[:rows], row(j+c)+i)
-		for r := range rows {
-			square[r*tile+c] = line[r]
+		for r := range line { // all of it: what lies beyond rows is not written
+			line[r] = square[(r*tileColumns+c)%len(square)]
+		}
+		if err := m.write(m.row(j+c)+i, line[:rows]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// toFile is the inverse of toMemory.
+func (m *matrix[T]) toFile(square *[tileRows * tileColumns]T, line *[tileRows]T, i, rows, j, width int) error {
+	for c := range width {
+		m.read(line[:rows], m.row(j+c)+i)
+		for r := range line {
+			square[(r*tileColumns+c)%len(square)] = line[r]
 		}
 	}
 	for r := range rows {
-		if err := write((i+r)*columns+j, square[r*tile:r*tile+width]); err != nil {
+		if err := m.write((i+r)*m.columns+j, square[r*tileColumns:r*tileColumns+width]); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,11 +16,35 @@ import (
 // parameter at a time is changed to the file's layout, so memory grows by the largest only.
 func SaveModel(dir, name string, tree nn.Tree, values nn.Values, dtype string) error {
 	path := filepath.Join(dir, name)
+	entries, err := modelEntries(tree, values, dtype)
+	if err != nil {
+		return fmt.Errorf("save %s: %w", path, err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("save %s: %w", path, err)
+	}
+	return Write(path, entries, modelMetadata)
+}
+
+// WriteModel writes what SaveModel saves to w, which should be buffered.
+func WriteModel(w io.Writer, tree nn.Tree, values nn.Values, dtype string) error {
+	entries, err := modelEntries(tree, values, dtype)
+	if err != nil {
+		return err
+	}
+	return writeTo(w, entries, modelMetadata)
+}
+
+// modelMetadata is what the reference's loaders ask for.
+var modelMetadata = map[string]string{"format": "pt"}
+
+// modelEntries pairs the tree's parameters with their values.
+func modelEntries(tree nn.Tree, values nn.Values, dtype string) ([]Entry, error) {
 	if !isFloat(dtype) {
-		return fmt.Errorf("save %s: dtype %q: want F32, F16, BF16 or F64", path, dtype)
+		return nil, fmt.Errorf("dtype %q: want F32, F16, BF16 or F64", dtype)
 	}
 	if err := checkTree(tree); err != nil {
-		return fmt.Errorf("save %s: %w", path, err)
+		return nil, err
 	}
 	var wrong []string
 	left := maps.Clone(values)
@@ -41,11 +66,7 @@ func SaveModel(dir, name string, tree nn.Tree, values nn.Values, dtype string) e
 		wrong = append(wrong, "extra: "+key)
 	}
 	if len(wrong) > 0 {
-		return fmt.Errorf("save %s: %d values do not fit the model of %d parameters:%s",
-			path, len(wrong), len(tree), list(wrong))
+		return nil, fmt.Errorf("%d values do not fit the model of %d parameters:%s", len(wrong), len(tree), list(wrong))
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("save %s: %w", path, err)
-	}
-	return Write(path, entries, map[string]string{"format": "pt"})
+	return entries, nil
 }

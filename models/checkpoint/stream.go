@@ -50,8 +50,7 @@ func (t Tensor) elements(dtype string, order Order, scratch *[]byte) ([]byte, er
 	if t.DType == dtype && (t.Order == order || sameOrder(t.Shape)) {
 		return t.Data, nil
 	}
-	read, err := t.reader()
-	if err != nil {
+	if err := t.checkSize(); err != nil {
 		return nil, err
 	}
 	width := dtypes[dtype].bits / 8
@@ -60,6 +59,15 @@ func (t Tensor) elements(dtype string, order Order, scratch *[]byte) ([]byte, er
 		*scratch = make([]byte, size)
 	}
 	buf := (*scratch)[:size]
+	if t.DType == dtype && width == 2 { // bits that only move
+		return buf, copyElements(t.Shape, t.Order, order,
+			func(dst []uint16, at int) { decode16(dst, t.Data[2*at:]) },
+			func(at int, src []uint16) error { encode16(buf[2*at:], src); return nil })
+	}
+	read, err := t.reader()
+	if err != nil {
+		return nil, err
+	}
 	err = copyElements(t.Shape, t.Order, order, read, func(at int, src []float32) error {
 		if i := encode(buf[at*width:], dtype, src); i >= 0 {
 			return overflow(at+i, t.Shape, order, src[i])
@@ -67,6 +75,20 @@ func (t Tensor) elements(dtype string, order Order, scratch *[]byte) ([]byte, er
 		return nil
 	})
 	return buf, err
+}
+
+func decode16(dst []uint16, b []byte) {
+	b = b[:2*len(dst)]
+	for i := range dst {
+		dst[i] = binary.LittleEndian.Uint16(b[2*i:])
+	}
+}
+
+func encode16(b []byte, src []uint16) {
+	b = b[:2*len(src)]
+	for i, v := range src {
+		binary.LittleEndian.PutUint16(b[2*i:], v)
+	}
 }
 
 // overflow says that the value at i, in a tensor of that file shape and order, is too large for F16.
@@ -98,7 +120,7 @@ func place(i int, shape []int, order Order) []int {
 }
 
 // reader returns how to decode a tensor of floating point.
-func (t Tensor) reader() (reader, error) {
+func (t Tensor) reader() (reader[float32], error) {
 	if err := t.checkSize(); err != nil {
 		return nil, err
 	}
@@ -115,7 +137,14 @@ func (t Tensor) reader() (reader, error) {
 		return func(dst []float32, at int) {
 			src := b[2*at : 2*(at+len(dst))]
 			for i := range dst {
-				dst[i] = float16ToFloat32(le.Uint16(src[2*i:]))
+				h := uint32(le.Uint16(src[2*i:]))
+				if h&0x7c00 == 0x7c00 { // infinity and NaN
+					dst[i] = float16ToFloat32(uint16(h))
+					continue
+				}
+				// The exponent is rebiased by a multiplication, which sets subnormal numbers right too.
+				f := math.Float32frombits(h&0x7fff<<13) * 0x1p112
+				dst[i] = math.Float32frombits(math.Float32bits(f) | h&0x8000<<16)
 			}
 		}, nil
 	case "BF16":
@@ -147,6 +176,12 @@ func encode(b []byte, dtype string, values []float32) int {
 		}
 	case "F16":
 		for i, v := range values {
+			bits := math.Float32bits(v)
+			if r := bits & 0x7fffffff; r-0x38800000 < 0x477ff000-0x38800000 { // normal, and below what rounds to 2^16
+				r -= (127 - 15) << 23
+				le.PutUint16(b[2*i:], uint16(bits>>16&0x8000|(r+0xfff+r>>13&1)>>13))
+				continue
+			}
 			h := float32ToFloat16(v)
 			if h&0x7fff == 0x7c00 && !math.IsInf(float64(v), 0) {
 				return i
