@@ -23,7 +23,7 @@ func SaveModel(dir, name string, tree nn.Tree, values nn.Values, dtype string) e
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("save %s: %w", path, err)
 	}
-	return Write(path, entries, modelMetadata)
+	return Write(path, entries, map[string]string{"format": "pt"})
 }
 
 // WriteModel writes what SaveModel saves to w, which should be buffered.
@@ -32,11 +32,8 @@ func WriteModel(w io.Writer, tree nn.Tree, values nn.Values, dtype string) error
 	if err != nil {
 		return err
 	}
-	return writeTo(w, entries, modelMetadata)
+	return writeTo(w, entries, map[string]string{"format": "pt"})
 }
-
-// modelMetadata is what the reference's loaders ask for.
-var modelMetadata = map[string]string{"format": "pt"}
 
 // modelEntries pairs the tree's parameters with their values.
 func modelEntries(tree nn.Tree, values nn.Values, dtype string) ([]Entry, error) {
