@@ -158,7 +158,7 @@ func (c Conversion) toDiffusers() error {
 	return errors.Join(c.writeFolder(s), s.close())
 }
 
-// writeFolder writes the source's folder beside Out, then gives it Out's name.
+// writeFolder writes the source's folder.
 func (c Conversion) writeFolder(s *source) error {
 	config := s.folder
 	if c.Config != "" {
@@ -167,10 +167,16 @@ func (c Conversion) writeFolder(s *source) error {
 	if config == "" {
 		return fmt.Errorf("convert %s: weights do not hold all of a config: name a folder in diffusers' layout with --config", c.In)
 	}
-	if entries, err := os.ReadDir(c.Out); err == nil && len(entries) > 0 {
-		return fmt.Errorf("convert: %s is not empty: name another folder, or empty it", c.Out)
+	return WriteFolder(c.Out, func(dir string) error { return c.fill(dir, config, s) })
+}
+
+// WriteFolder has fill write a folder beside out, then gives it out's name, which must be new or that of an
+// empty folder. So out appears when it is whole, or not at all.
+func WriteFolder(out string, fill func(dir string) error) error {
+	if entries, err := os.ReadDir(out); err == nil && len(entries) > 0 {
+		return fmt.Errorf("convert: %s is not empty: name another folder, or empty it", out)
 	}
-	out := filepath.Clean(c.Out)
+	out = filepath.Clean(out)
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return fmt.Errorf("convert: %w", err)
 	}
@@ -179,7 +185,7 @@ func (c Conversion) writeFolder(s *source) error {
 		return fmt.Errorf("convert: %w", err)
 	}
 	defer os.RemoveAll(aside)
-	if err := c.fill(aside, config, s); err != nil {
+	if err := fill(aside); err != nil {
 		return err
 	}
 	if err := os.Chmod(aside, 0o755); err != nil {
@@ -201,20 +207,64 @@ func (c Conversion) fill(dir, config string, s *source) error {
 		if err := copyConfig(filepath.Join(config, "config.json"), filepath.Join(dir, "config.json")); err != nil {
 			return err
 		}
+		if err := s.networks[s.single].checkConfig(filepath.Join(dir, "config.json")); err != nil {
+			return err
+		}
 		return SaveModelFile(filepath.Join(dir, weightsName(s.single)), s.networks[s.single], c.DType)
 	}
 	if err := copyConfigs(config, dir, s.networks); err != nil {
 		return err
 	}
 	for name, m := range s.networks {
-		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
-			return fmt.Errorf("convert: %w", err)
+		if err := m.checkConfig(filepath.Join(dir, name, "config.json")); err != nil {
+			return err
 		}
 		if err := SaveModelFile(filepath.Join(dir, name, weightsName(name)), m, c.DType); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// checkConfig compares a config with what the weights tell of it, so that weights never get the config of
+// another network.
+func (m *Model) checkConfig(path string) error {
+	s, ok := m.Structure()
+	if !ok {
+		return nil
+	}
+	var c struct {
+		InChannels        *int  `json:"in_channels"`
+		BlockOutChannels  []int `json:"block_out_channels"`
+		LayersPerBlock    *int  `json:"layers_per_block"`
+		CrossAttentionDim *int  `json:"cross_attention_dim"`
+		LatentChannels    *int  `json:"latent_channels"`
+		HiddenSize        *int  `json:"hidden_size"`
+		NumHiddenLayers   *int  `json:"num_hidden_layers"`
+		VocabSize         *int  `json:"vocab_size"`
+	}
+	if err := ReadConfig(path, &c); err != nil {
+		return err
+	}
+	var errs []error
+	for _, f := range []struct {
+		name    string
+		config  *int
+		weights int
+	}{
+		{"in_channels", c.InChannels, s.InChannels}, {"layers_per_block", c.LayersPerBlock, s.LayersPerBlock},
+		{"cross_attention_dim", c.CrossAttentionDim, s.CrossAttentionDim}, {"latent_channels", c.LatentChannels, s.LatentChannels},
+		{"hidden_size", c.HiddenSize, s.HiddenSize}, {"num_hidden_layers", c.NumHiddenLayers, s.NumHiddenLayers},
+		{"vocab_size", c.VocabSize, s.VocabSize},
+	} {
+		if f.config != nil && *f.config != f.weights {
+			errs = append(errs, fmt.Errorf("%s: the weights of %s have %d, the config %d", f.name, m.path, f.weights, *f.config))
+		}
+	}
+	if c.BlockOutChannels != nil && !slices.Equal(c.BlockOutChannels, s.BlockOutChannels) {
+		errs = append(errs, fmt.Errorf("block_out_channels: the weights of %s have %v, the config %v", m.path, s.BlockOutChannels, c.BlockOutChannels))
+	}
+	return errors.Join(errs...)
 }
 
 // weightsName is what diffusers and transformers call the weights of a component.

@@ -26,7 +26,11 @@ type Model struct {
 // give them: diffusion_pytorch_model.safetensors or model.safetensors, then the same in shards, then
 // their .fp16 and .bf16 variants, then Flax's. A folder that has only pickled weights (.bin, .ckpt, …)
 // is an error that says how to obtain safetensors.
-func OpenModel(dir string) (*Model, error) {
+func OpenModel(dir string) (*Model, error) { return OpenVariant(dir, "") }
+
+// OpenVariant is OpenModel, but takes weights of the given variant, such as fp16, before others. An empty
+// one has no preference.
+func OpenVariant(dir, variant string) (*Model, error) {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -44,7 +48,11 @@ func OpenModel(dir string) (*Model, error) {
 	for _, e := range entries {
 		present[e.Name()] = true
 	}
-	for _, variant := range []string{"", ".fp16", ".bf16"} {
+	variants := []string{"", ".fp16", ".bf16"}
+	if variant != "" {
+		variants = slices.Insert(variants, 0, "."+variant)
+	}
+	for _, variant := range variants {
 		for _, base := range []string{"diffusion_pytorch_model", "model"} {
 			if name := base + variant + ".safetensors"; present[name] {
 				return OpenModelFile(filepath.Join(dir, name))
