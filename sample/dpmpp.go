@@ -37,7 +37,6 @@ func newDPMSolver(c noise.Config, steps, begin int, o PlanOptions) (Plan, error)
 		call.remember(m, 2)
 		p.Calls = append(p.Calls, call)
 	}
-	c.ClipSample = false // this class has no such field
 	return p.finish(c)
 }
 

@@ -33,7 +33,6 @@ func newPNDM(c noise.Config, steps, begin int, _ PlanOptions) (Plan, error) {
 		}
 		p.Calls = append(p.Calls, call)
 	}
-	c.ClipSample = false // this class has no such field
 	return p.finish(c)
 }
 

@@ -42,7 +42,6 @@ func newUniPC(c noise.Config, steps, begin int, o PlanOptions) (Plan, error) {
 		call.Memory[lastX] = x
 		p.Calls = append(p.Calls, call)
 	}
-	c.ClipSample = false // this class has no such field
 	return p.finish(c)
 }
 

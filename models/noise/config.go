@@ -1,114 +1,255 @@
-// Package noise holds the noise schedule of a diffusion model: how much of an image is left at each timestep, and what the
-// network is asked to predict.
+// Package noise holds the noise schedule of a diffusion model: how much of an image is left at each timestep, which noise levels a
+// sampler visits, and what the network is asked to predict.
 package noise
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
 
 	"limner/models/nn"
 )
 
-// Config is the part of a scheduler_config.json that describes the schedule a model was trained with. What only concerns
-// one sampler stands here too, so that one file configures all of them.
+// Config is a scheduler_config.json: the schedule a model was trained with, and how samplers walk along it. It holds the fields of
+// every scheduler class that is supported; For says which of them a class heeds.
 type Config struct {
-	ClassName         string  `json:"_class_name"`
-	NumTrainTimesteps int     `json:"num_train_timesteps"`
-	BetaStart         float64 `json:"beta_start"`
-	BetaEnd           float64 `json:"beta_end"`
-	BetaSchedule      string  `json:"beta_schedule"`   // "linear" or "scaled_linear"
-	PredictionType    string  `json:"prediction_type"` // "epsilon" or "v_prediction"
-	ClipSample        bool    `json:"clip_sample"`
-	SetAlphaToOne     bool    `json:"set_alpha_to_one"` // ᾱ after the last step: 1, else that of timestep 0
-	StepsOffset       int     `json:"steps_offset"`
-	TimestepSpacing   string  `json:"timestep_spacing"` // "leading"
-	SkipPRKSteps      bool    `json:"skip_prk_steps"`
+	ClassName string `json:"_class_name"`
+
+	// The schedule.
+	NumTrainTimesteps   int        `json:"num_train_timesteps"`
+	BetaStart           float64    `json:"beta_start"`
+	BetaEnd             float64    `json:"beta_end"`
+	BetaSchedule        string     `json:"beta_schedule"`          // "linear", "scaled_linear", "squaredcos_cap_v2" or "sigmoid"
+	TrainedBetas        *[]float64 `json:"trained_betas"`          // in place of a beta_schedule; a pointer keeps Config comparable
+	RescaleBetasZeroSNR bool       `json:"rescale_betas_zero_snr"` // ᾱ = 0 at the last timestep
+	PredictionType      string     `json:"prediction_type"`        // "epsilon", "v_prediction", "sample" or "flow_prediction"
+
+	// What is done to a predicted x₀.
+	ClipSample               bool    `json:"clip_sample"`
+	ClipSampleRange          float64 `json:"clip_sample_range"`
+	Thresholding             bool    `json:"thresholding"`
+	DynamicThresholdingRatio float64 `json:"dynamic_thresholding_ratio"`
+	SampleMaxValue           float64 `json:"sample_max_value"`
+
+	// Which timesteps are visited.
+	TimestepSpacing        string  `json:"timestep_spacing"` // "leading", "linspace" or "trailing"
+	StepsOffset            int     `json:"steps_offset"`     // of spacing "leading"
+	TimestepType           string  `json:"timestep_type"`    // "discrete" or "continuous"
+	OriginalInferenceSteps int     `json:"original_inference_steps"`
+	TimestepScaling        float64 `json:"timestep_scaling"`
+	SkipPRKSteps           bool    `json:"skip_prk_steps"`
+	SetAlphaToOne          bool    `json:"set_alpha_to_one"` // ᾱ after the last step: 1, else that of timestep 0
+
+	// Which noise levels are visited.
+	FinalSigmasType      string  `json:"final_sigmas_type"`  // "zero" or "sigma_min"
+	InterpolationType    string  `json:"interpolation_type"` // "linear" or "log_linear"
+	UseKarrasSigmas      bool    `json:"use_karras_sigmas"`
+	UseExponentialSigmas bool    `json:"use_exponential_sigmas"`
+	UseBetaSigmas        bool    `json:"use_beta_sigmas"`
+	UseLuLambdas         bool    `json:"use_lu_lambdas"`
+	UseFlowSigmas        bool    `json:"use_flow_sigmas"`
+	SigmaMin             float64 `json:"sigma_min"` // 0: the schedule's
+	SigmaMax             float64 `json:"sigma_max"` // 0: the schedule's
+	LambdaMinClipped     float64 `json:"lambda_min_clipped"`
+
+	// Flow matching.
+	FlowShift          float64 `json:"flow_shift"`
+	Shift              float64 `json:"shift"`
+	UseDynamicShifting bool    `json:"use_dynamic_shifting"`
+	TimeShiftType      string  `json:"time_shift_type"` // "exponential" or "linear"
+	ShiftTerminal      float64 `json:"shift_terminal"`  // 0: off
+	InvertSigmas       bool    `json:"invert_sigmas"`
+	StochasticSampling bool    `json:"stochastic_sampling"`
+
+	// Solvers.
+	VarianceType     string `json:"variance_type"` // "fixed_small", "fixed_small_log", "fixed_large" or "fixed_large_log"
+	SolverOrder      int    `json:"solver_order"`
+	AlgorithmType    string `json:"algorithm_type"` // "dpmsolver++", "dpmsolver", "sde-dpmsolver++" or "sde-dpmsolver"
+	SolverType       string `json:"solver_type"`    // "midpoint" or "heun", "bh1" or "bh2"
+	LowerOrderFinal  bool   `json:"lower_order_final"`
+	EulerAtFinal     bool   `json:"euler_at_final"`
+	PredictX0        bool   `json:"predict_x0"`
+	DisableCorrector *[]int `json:"disable_corrector"` // steps; a pointer keeps Config comparable
+
+	// Given are the fields that the file held. The others have the default of the class that reads them.
+	Given Fields `json:"-"`
 }
 
-// Epsilon and VPrediction are the values of prediction_type.
+// Fields is a set of fields of a Config, a bit for each in the order of their declaration.
+type Fields uint64
+
+// The values of prediction_type: the network's output is ε, √ᾱ_t·ε - √(1-ᾱ_t)·x₀, x₀, or ε - x₀ in flow matching.
 const (
-	Epsilon     = "epsilon"
-	VPrediction = "v_prediction"
+	Epsilon        = "epsilon"
+	VPrediction    = "v_prediction"
+	Sample         = "sample"
+	FlowPrediction = "flow_prediction"
 )
 
-var fixed = nn.Fixed{
-	"trained_betas": {"null"}, "thresholding": {"false"}, "rescale_betas_zero_snr": {"false"},
-	"use_karras_sigmas": {"false"}, "interpolation_type": {`"linear"`},
-	"dynamic_thresholding_ratio": {"0.995"}, "clip_sample_range": {"1.0", "1"}, "sample_max_value": {"1.0", "1"},
+// Default is what diffusers' DDIMScheduler has without a file.
+func Default() Config { return Defaults(DDIM) }
+
+// fixed are fields of which only these values are supported.
+var fixed = nn.Fixed{"solver_p": {"null"}}
+
+// elsewhere are fields of classes that are not supported, and those of pipelines: no class that is supported heeds them.
+var elsewhere = []string{
+	"base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len", // the pipeline finds μ by these
+	"sigma_data", "s_noise", "rho", "clip_denoised", "snr_shift_scale", "sigma_schedule", "s_churn", "s_min", "s_max", "eta",
+	"predictor_order", "corrector_order", "tau_func", "noise_sampler_seed", "set_alpha_to_zero", "tensor_format",
 }
 
-// Default holds the values that diffusers gives to fields that a file leaves out.
-func Default() Config {
-	return Config{
-		ClassName: "DDIMScheduler", NumTrainTimesteps: 1000, BetaStart: 0.0001, BetaEnd: 0.02, BetaSchedule: "linear",
-		PredictionType: Epsilon, ClipSample: true, SetAlphaToOne: true, TimestepSpacing: "leading",
-	}
-}
+// infinity is how Python writes the default of lambda_min_clipped, which is no JSON.
+var infinity = regexp.MustCompile(`("lambda_min_clipped"\s*:\s*)-Infinity`)
 
-// ParseConfig decodes and checks a scheduler_config.json.
+// ParseConfig decodes and checks a scheduler_config.json. Fields that it leaves out have the defaults of its class.
 func ParseConfig(raw []byte) (Config, error) {
-	c := Default()
-	if err := nn.DecodeConfig(raw, &c, fixed); err != nil {
+	raw = infinity.ReplaceAll(raw, []byte("${1}null"))
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return Config{}, fmt.Errorf("not a JSON object: %w", err)
+	}
+	var class string
+	if name, ok := fields["_class_name"]; ok {
+		if err := json.Unmarshal(name, &class); err != nil {
+			return Config{}, fmt.Errorf("field _class_name: %w", err)
+		}
+	}
+	c := Defaults(class)
+	if err := nn.DecodeConfig(raw, &c, fixed, elsewhere...); err != nil {
 		return Config{}, err
+	}
+	for i, field := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
+		if value, ok := fields[field.Tag.Get("json")]; ok && string(value) != "null" {
+			c.Given |= 1 << i
+		}
 	}
 	return c, c.Validate()
 }
+
+// MarshalJSON writes the fields that were given, and those that are no defaults of their class: what it leaves out, the class that
+// reads the file chooses.
+func (c Config) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteString("{")
+	values, defaults := reflect.ValueOf(c), reflect.ValueOf(Defaults(c.ClassName))
+	for i, field := range reflect.VisibleFields(values.Type()) {
+		name := field.Tag.Get("json")
+		if name == "-" || name != "_class_name" && !c.has(i, values, defaults) {
+			continue
+		}
+		value := values.Field(i).Interface()
+		if math.IsInf(c.LambdaMinClipped, -1) && name == "lambda_min_clipped" {
+			continue
+		}
+		raw, err := json.Marshal(value)
+		if err != nil {
+			return nil, fmt.Errorf("field %s: %w", name, err)
+		}
+		if b.Len() > 1 {
+			b.WriteString(",")
+		}
+		fmt.Fprintf(&b, "%q:%s", name, raw)
+	}
+	b.WriteString("}")
+	return b.Bytes(), nil
+}
+
+// has says whether field i was given, in a file or by changing the default.
+func (c Config) has(i int, values, defaults reflect.Value) bool {
+	return c.Given&(1<<i) != 0 || !reflect.DeepEqual(values.Field(i).Interface(), defaults.Field(i).Interface())
+}
+
+// For is the config as diffusers' from_config hands it to a class: of the fields that the class has, those that were given;
+// for all others the class's own defaults.
+func (c Config) For(class string) Config {
+	out := Defaults(class)
+	to, from, defaults := reflect.ValueOf(&out).Elem(), reflect.ValueOf(c), reflect.ValueOf(Defaults(c.ClassName))
+	own := fieldsOf(class)
+	for i, field := range reflect.VisibleFields(to.Type()) {
+		if slices.Contains(own, field.Tag.Get("json")) && c.has(i, from, defaults) {
+			to.Field(i).Set(from.Field(i))
+			out.Given |= 1 << i
+		}
+	}
+	return out
+}
+
+// most bounds num_train_timesteps: a damaged file must not ask for all memory.
+const most = 10000
 
 // Validate reports every field whose value is not supported.
 func (c Config) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if c.NumTrainTimesteps < 1 {
-		bad("num_train_timesteps: got %d, want at least 1", c.NumTrainTimesteps)
+	among := func(name, got string, supported ...string) {
+		if !slices.Contains(supported, got) {
+			bad("%s: got %q, supported: %s", name, got, strings.Join(supported, ", "))
+		}
 	}
-	if !(0 < c.BetaStart && c.BetaStart <= c.BetaEnd && c.BetaEnd < 1) {
+	if c.NumTrainTimesteps < 1 || c.NumTrainTimesteps > most {
+		bad("num_train_timesteps: got %d, want 1 to %d", c.NumTrainTimesteps, most)
+	}
+	if c.TrainedBetas != nil {
+		if n := len(*c.TrainedBetas); n != c.NumTrainTimesteps {
+			bad("trained_betas: got %d, want num_train_timesteps, %d", n, c.NumTrainTimesteps)
+		}
+		if i := slices.IndexFunc(*c.TrainedBetas, func(b float64) bool { return !(0 < b && b < 1) }); i >= 0 {
+			bad("trained_betas: got %g at %d, want between 0 and 1", (*c.TrainedBetas)[i], i)
+		}
+	} else if !(0 < c.BetaStart && c.BetaStart <= c.BetaEnd && c.BetaEnd < 1) {
 		bad("beta_start, beta_end: got %g and %g, want 0 < start ≤ end < 1", c.BetaStart, c.BetaEnd)
 	}
-	if c.BetaSchedule != "linear" && c.BetaSchedule != "scaled_linear" {
-		bad("beta_schedule: got %q, supported: linear, scaled_linear", c.BetaSchedule)
+	among("beta_schedule", c.BetaSchedule, "linear", "scaled_linear", squaredCosine, "sigmoid")
+	among("prediction_type", c.PredictionType, c.predictions()...)
+	among("timestep_spacing", c.TimestepSpacing, "leading", "linspace", "trailing")
+	among("timestep_type", c.TimestepType, "discrete", "continuous")
+	among("final_sigmas_type", c.FinalSigmasType, "zero", "sigma_min")
+	among("interpolation_type", c.InterpolationType, "linear", "log_linear")
+	among("time_shift_type", c.TimeShiftType, "exponential", "linear")
+	among("variance_type", c.VarianceType, "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log")
+	among("algorithm_type", c.AlgorithmType, "dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver", "deis")
+	among("solver_type", c.SolverType, "midpoint", "heun", "bh1", "bh2", "logrho")
+	if c.SolverOrder < 1 || c.SolverOrder > 3 {
+		bad("solver_order: got %d, want 1 to 3", c.SolverOrder)
 	}
-	if c.PredictionType != Epsilon && c.PredictionType != VPrediction {
-		bad("prediction_type: got %q, supported: %s, %s", c.PredictionType, Epsilon, VPrediction)
+	if c.StepsOffset < 0 || c.StepsOffset > most {
+		bad("steps_offset: got %d, want 0 to %d", c.StepsOffset, most)
 	}
-	if c.TimestepSpacing != "leading" {
-		bad("timestep_spacing: got %q, supported: leading", c.TimestepSpacing)
+	if one := []bool{c.UseKarrasSigmas, c.UseExponentialSigmas, c.UseBetaSigmas}; count(one) > 1 {
+		bad("use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas: got %v, want one of them at most", one)
+	}
+	if c.ClipSample && !(c.ClipSampleRange > 0) {
+		bad("clip_sample_range: got %g, want more than 0", c.ClipSampleRange)
+	}
+	if c.Thresholding && !(c.SampleMaxValue > 0 && 0 <= c.DynamicThresholdingRatio && c.DynamicThresholdingRatio <= 1) {
+		bad("sample_max_value, dynamic_thresholding_ratio: got %g and %g, want more than 0, and 0 to 1",
+			c.SampleMaxValue, c.DynamicThresholdingRatio)
+	}
+	if !(c.SigmaMin >= 0 && c.SigmaMax >= 0) {
+		bad("sigma_min, sigma_max: got %g and %g, want at least 0", c.SigmaMin, c.SigmaMax)
+	}
+	if c.OriginalInferenceSteps < 1 || c.ClassName == LCM && c.OriginalInferenceSteps > c.NumTrainTimesteps {
+		bad("original_inference_steps: got %d, want 1 to num_train_timesteps, %d", c.OriginalInferenceSteps, c.NumTrainTimesteps)
+	}
+	if !(c.FlowShift > 0 && c.Shift > 0) {
+		bad("flow_shift, shift: got %g and %g, want more than 0", c.FlowShift, c.Shift)
 	}
 	return errors.Join(errs...)
 }
 
-// AlphasCumprod is ᾱ_t = Π (1-β_s) for s ≤ t, for each training timestep. The betas are computed in float32 as the reference does.
-func (c Config) AlphasCumprod() []float32 {
-	start, end, power := c.BetaStart, c.BetaEnd, 1.0
-	if c.BetaSchedule == "scaled_linear" {
-		start, end, power = math.Sqrt(start), math.Sqrt(end), 2
-	}
-	out := make([]float32, c.NumTrainTimesteps)
-	product := float32(1)
-	for i, beta := range linspace(float32(start), float32(end), c.NumTrainTimesteps) {
-		if power == 2 {
-			beta *= beta
-		}
-		product *= 1 - beta
-		out[i] = product
-	}
-	return out
-}
-
-// linspace is torch's: n evenly spaced float32 values, the second half counted from the end.
-func linspace(start, end float32, n int) []float32 {
-	out := make([]float32, n)
-	if n == 1 {
-		out[0] = start
-		return out
-	}
-	step := (end - start) / float32(n-1)
-	for i := range out {
-		if i < n/2 {
-			out[i] = start + step*float32(i)
-		} else {
-			out[i] = end - step*float32(n-1-i)
+func count(flags []bool) int {
+	n := 0
+	for _, flag := range flags {
+		if flag {
+			n++
 		}
 	}
-	return out
+	return n
 }

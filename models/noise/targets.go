@@ -12,11 +12,17 @@ func (c Config) Add(x0, noise, timesteps *Node) *Node {
 	return Add(Mul(signal, x0), Mul(sigma, noise))
 }
 
-// Target is what the network should predict for samples noised as in Add: ε, or
-// v = √ᾱ_t·ε - √(1-ᾱ_t)·x₀ (Salimans and Ho 2022, arXiv:2202.00512).
+// Target is what the network should predict for samples noised as in Add: ε, x₀, or
+// v = √ᾱ_t·ε - √(1-ᾱ_t)·x₀ (Salimans and Ho 2022, arXiv:2202.00512). Flow matching noises samples otherwise, so its
+// "flow_prediction" has no target here.
 func (c Config) Target(x0, noise, timesteps *Node) *Node {
-	if c.PredictionType == Epsilon {
+	switch c.PredictionType {
+	case Epsilon:
 		return noise
+	case Sample:
+		return x0
+	case FlowPrediction:
+		panic("prediction_type flow_prediction is no target of training: use epsilon or v_prediction")
 	}
 	signal, sigma := c.levels(x0, timesteps)
 	return Sub(Mul(signal, noise), Mul(sigma, x0))

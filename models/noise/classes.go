@@ -1,0 +1,101 @@
+package noise
+
+import (
+	"math"
+	"slices"
+)
+
+// The scheduler classes of diffusers that are supported, as _class_name has them.
+const (
+	DDPM           = "DDPMScheduler"
+	DDIM           = "DDIMScheduler"
+	PNDM           = "PNDMScheduler"
+	LMS            = "LMSDiscreteScheduler"
+	Euler          = "EulerDiscreteScheduler"
+	EulerAncestral = "EulerAncestralDiscreteScheduler"
+	Heun           = "HeunDiscreteScheduler"
+	DPMSolver      = "DPMSolverMultistepScheduler"
+	UniPC          = "UniPCMultistepScheduler"
+	LCM            = "LCMScheduler"
+	FlowMatch      = "FlowMatchEulerDiscreteScheduler"
+)
+
+// fieldsOf lists the fields that a class heeds: the arguments of its constructor, and sigma_min and sigma_max, which diffusers looks
+// up wherever it spaces noise levels itself.
+func fieldsOf(class string) []string {
+	schedule := []string{"num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type", "timestep_spacing", "steps_offset"}
+	sigmas := []string{"use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "sigma_min", "sigma_max"}
+	threshold := []string{"thresholding", "dynamic_thresholding_ratio", "sample_max_value"}
+	clip := []string{"clip_sample", "clip_sample_range"}
+	const zeroSNR = "rescale_betas_zero_snr"
+	switch class {
+	case DDPM:
+		return slices.Concat(schedule, clip, threshold, []string{zeroSNR, "variance_type"})
+	case DDIM:
+		return slices.Concat(schedule, clip, threshold, []string{zeroSNR, "set_alpha_to_one"})
+	case PNDM:
+		return slices.Concat(schedule, []string{"skip_prk_steps", "set_alpha_to_one"})
+	case LMS:
+		return slices.Concat(schedule, sigmas)
+	case Euler:
+		return slices.Concat(schedule, sigmas, []string{zeroSNR, "interpolation_type", "timestep_type", "final_sigmas_type"})
+	case EulerAncestral:
+		return slices.Concat(schedule, []string{zeroSNR})
+	case Heun:
+		return slices.Concat(schedule, sigmas, clip)
+	case DPMSolver:
+		return slices.Concat(schedule, sigmas, threshold, []string{zeroSNR, "solver_order", "algorithm_type", "solver_type",
+			"lower_order_final", "euler_at_final", "use_lu_lambdas", "use_flow_sigmas", "flow_shift", "final_sigmas_type",
+			"lambda_min_clipped", "variance_type", "use_dynamic_shifting", "time_shift_type"})
+	case UniPC:
+		return slices.Concat(schedule, sigmas, threshold, []string{zeroSNR, "solver_order", "predict_x0", "solver_type",
+			"lower_order_final", "disable_corrector", "use_flow_sigmas", "flow_shift", "final_sigmas_type", "use_dynamic_shifting",
+			"time_shift_type", "shift_terminal"})
+	case LCM:
+		return slices.Concat(schedule, clip, threshold, []string{zeroSNR, "set_alpha_to_one", "original_inference_steps", "timestep_scaling"})
+	case FlowMatch:
+		return slices.Concat(sigmas, []string{"num_train_timesteps", "shift", "use_dynamic_shifting", "invert_sigmas", "shift_terminal",
+			"time_shift_type", "stochastic_sampling"})
+	}
+	return nil
+}
+
+// Defaults are the values that a class of diffusers gives to the fields that a file leaves out. A class without clip_sample does not
+// clip; other fields that it lacks, and classes that are not supported, have those of DDIMScheduler.
+func Defaults(class string) Config {
+	c := Config{
+		ClassName: class, NumTrainTimesteps: 1000, BetaStart: 0.0001, BetaEnd: 0.02, BetaSchedule: "linear", PredictionType: Epsilon,
+		ClipSample: true, ClipSampleRange: 1, DynamicThresholdingRatio: 0.995, SampleMaxValue: 1,
+		TimestepSpacing: "leading", TimestepType: "discrete", OriginalInferenceSteps: 50, TimestepScaling: 10, SetAlphaToOne: true,
+		FinalSigmasType: "zero", InterpolationType: "linear", LambdaMinClipped: math.Inf(-1),
+		FlowShift: 1, Shift: 1, TimeShiftType: "exponential",
+		VarianceType: "fixed_small", SolverOrder: 2, AlgorithmType: "dpmsolver++", SolverType: "midpoint",
+		LowerOrderFinal: true, PredictX0: true,
+	}
+	switch class {
+	case PNDM:
+		c.SetAlphaToOne, c.ClipSample = false, false
+	case LMS, Euler, EulerAncestral, DPMSolver:
+		c.TimestepSpacing, c.ClipSample = "linspace", false
+	case UniPC:
+		c.TimestepSpacing, c.ClipSample, c.SolverType = "linspace", false, "bh2"
+	case Heun:
+		c.BetaStart, c.BetaEnd, c.TimestepSpacing, c.ClipSample = 0.00085, 0.012, "linspace", false
+	case LCM:
+		c.BetaStart, c.BetaEnd, c.BetaSchedule, c.ClipSample = 0.00085, 0.012, "scaled_linear", false
+	case FlowMatch:
+		c.ClipSample = false
+	}
+	return c
+}
+
+// predictions are the values of prediction_type that the class supports.
+func (c Config) predictions() []string {
+	switch c.ClassName {
+	case PNDM, EulerAncestral:
+		return []string{Epsilon, VPrediction}
+	case DPMSolver, UniPC:
+		return []string{Epsilon, VPrediction, Sample, FlowPrediction}
+	}
+	return []string{Epsilon, VPrediction, Sample}
+}

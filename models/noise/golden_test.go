@@ -1,0 +1,45 @@
+package noise_test
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"limner/internal/parity"
+	"limner/models/noise"
+)
+
+// Goldens: diffusers 0.42.1, torch 2.15, CPU, float32.
+func TestBetasParity(t *testing.T) {
+	g := parity.Open(t, "schedulers", "betas.safetensors")
+	for _, key := range g.Keys() {
+		t.Run(key, func(t *testing.T) {
+			name, what, _ := strings.Cut(key, "/")
+			schedule, rescaled := strings.CutSuffix(name, ".zsnr")
+			c := noise.Defaults(noise.DDPM)
+			c.BetaSchedule, c.RescaleBetasZeroSNR = schedule, rescaled
+			if schedule == "scaled_linear" {
+				c.BetaStart, c.BetaEnd = 0.00085, 0.012
+			}
+			if err := c.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			got := c.AlphasCumprod()
+			if what == "betas" {
+				got = c.Betas()
+			}
+			worst := 0.0
+			for i, want := range g.Get(key).Data {
+				limit := 1e-6 * math.Abs(float64(want))
+				if rescaled {
+					limit = 1e-7
+				}
+				d := math.Abs(float64(got[i]) - float64(want))
+				if worst = max(worst, d); !(d <= limit) {
+					t.Fatalf("at %d: got %g, want %g", i, got[i], want)
+				}
+			}
+			t.Logf("worst error %.2g", worst)
+		})
+	}
+}

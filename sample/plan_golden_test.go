@@ -1,0 +1,169 @@
+package sample
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"limner/internal/golden"
+	"limner/internal/parity"
+	"limner/models/noise"
+)
+
+// schedulerGoldens is schedulers/index.json.
+type schedulerGoldens struct {
+	Schedulers map[string]struct {
+		Cases []struct {
+			Config             map[string]json.RawMessage `json:"config"`
+			StepKwargs         json.RawMessage            `json:"step_kwargs"`
+			SetTimestepsKwargs json.RawMessage            `json:"set_timesteps_kwargs"`
+			Runs               map[string]struct {
+				InitNoiseSigma    float64 `json:"init_noise_sigma"`
+				StatesAt          []int   `json:"states_at"`
+				NonfiniteFromStep *int    `json:"nonfinite_from_step"`
+				Error             string  `json:"error"`
+			} `json:"runs"`
+		} `json:"cases"`
+	} `json:"schedulers"`
+}
+
+// goldenNetwork is the network of the goldens: 0.3·x·cos(t/100) + 0.2·sin(2x + t/200).
+func goldenNetwork(x []float64, t float64) []float64 {
+	out := make([]float64, len(x))
+	for i, v := range x {
+		out[i] = 0.3*v*math.Cos(0.01*t) + 0.2*math.Sin(2*v+0.005*t)
+	}
+	return out
+}
+
+func doubles(x []float32) []float64 {
+	out := make([]float64, len(x))
+	for i, v := range x {
+		out[i] = float64(v)
+	}
+	return out
+}
+
+// Goldens: diffusers 0.42.1, torch 2.15, CPU, float32.
+func TestPlanParity(t *testing.T) {
+	var index schedulerGoldens
+	golden.ReadJSON(t, &index, "schedulers", "index.json")
+	common := parity.Open(t, "schedulers", "common.safetensors")
+	start := doubles(common.Get("x_T").Data)
+	draws := doubles(common.Get("noise").Data)
+	draw := func(i int) []float64 { return draws[i*len(start) : (i+1)*len(start)] }
+	for class, s := range index.Schedulers {
+		g := parity.Open(t, "schedulers", class+".safetensors")
+		for i, c := range s.Cases {
+			c.Config["_class_name"], _ = json.Marshal(class)
+			raw, err := json.Marshal(c.Config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config, err := noise.ParseConfig(raw)
+			if err != nil {
+				t.Errorf("%s, case %d: %v", class, i, err)
+				continue
+			}
+			options := DefaultPlanOptions()
+			for _, kwargs := range []json.RawMessage{c.StepKwargs, c.SetTimestepsKwargs} {
+				if err := json.Unmarshal(kwargs, &options); kwargs != nil && err != nil {
+					t.Fatal(err)
+				}
+			}
+			tolerance := 1e-5
+			if config.UseKarrasSigmas || config.UseExponentialSigmas || config.UseBetaSigmas || config.UseLuLambdas || class == noise.LMS {
+				tolerance = 5e-5
+			}
+			for n, run := range c.Runs {
+				t.Run(fmt.Sprintf("%s/case%02d/n%s", class, i, n), func(t *testing.T) {
+					var steps int
+					if _, err := fmt.Sscan(n, &steps); err != nil {
+						t.Fatal(err)
+					}
+					p, err := NewPlan(class, config, steps, options)
+					if run.Error != "" {
+						// The reference fails; a plan that does not must stay finite.
+						if err != nil {
+							t.Logf("%v", err)
+							return
+						}
+					} else if err != nil {
+						t.Fatalf("%s: %v", raw, err)
+					}
+					key := fmt.Sprintf("case%02d/n%s/", i, n)
+					if g.Has(key + "timesteps") {
+						checkTimesteps(t, p, g.Get(key+"timesteps").Data)
+					}
+					if g.Has(key + "sigmas") {
+						checkSigmas(t, p, g.Get(key+"sigmas").Data)
+					}
+					if want := run.InitNoiseSigma; run.Error == "" && math.Abs(p.InitNoiseSigma-want) > 1e-6*want {
+						t.Errorf("init_noise_sigma: got %g, want %g", p.InitNoiseSigma, want)
+					}
+					x := slices.Clone(start)
+					for i := range x {
+						x[i] *= p.InitNoiseSigma
+					}
+					worst := 0.0
+					p.Run(x, goldenNetwork, draw, func(call int, x []float64) {
+						if slices.ContainsFunc(x, func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }) {
+							t.Fatalf("the latents after call %d are not finite", call)
+						}
+						if run.NonfiniteFromStep != nil && call >= *run.NonfiniteFromStep {
+							return
+						}
+						if at := slices.Index(run.StatesAt, call); at >= 0 {
+							want := g.Get(key + "states").Data[at*len(x) : (at+1)*len(x)]
+							worst = max(worst, checkState(t, call, x, want, tolerance))
+						}
+					})
+					t.Logf("worst error %.2g of %.2g", worst, tolerance)
+				})
+			}
+		}
+	}
+}
+
+func checkTimesteps(t *testing.T, p Plan, want []float32) {
+	t.Helper()
+	if len(p.Calls) != len(want) {
+		t.Fatalf("got %d calls, want %d", len(p.Calls), len(want))
+	}
+	for i, c := range p.Calls {
+		if float32(c.Timestep) != want[i] {
+			t.Errorf("timestep %d: got %v, want %v", i, c.Timestep, want[i])
+		}
+	}
+}
+
+func checkSigmas(t *testing.T, p Plan, want []float32) {
+	t.Helper()
+	if len(p.Sigmas) != len(want) {
+		t.Fatalf("got %d sigmas, want %d", len(p.Sigmas), len(want))
+	}
+	for i, got := range p.Sigmas {
+		if w := float64(want[i]); !(math.Abs(got-w) <= 1e-6*math.Abs(w)) {
+			t.Errorf("sigma %d: got %v, want %v", i, got, w)
+		}
+	}
+}
+
+// checkState returns the largest difference relative to want's largest magnitude.
+func checkState(t *testing.T, call int, got []float64, want []float32, tolerance float64) float64 {
+	t.Helper()
+	var worst, largest float64
+	at := 0
+	for i, w := range want {
+		largest = max(largest, math.Abs(float64(w)))
+		if d := math.Abs(got[i] - float64(w)); d > worst {
+			worst, at = d, i
+		}
+	}
+	if worst > tolerance*largest {
+		t.Errorf("latents after call %d: error %.2g, tolerance %.2g; worst at %d: got %g, want %g", call, worst/largest, tolerance, at, got[at], want[at])
+	}
+	return worst / largest
+}
