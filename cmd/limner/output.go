@@ -26,6 +26,9 @@ type sampleRecord struct {
 	NegativePrompt              *string       `json:"negative_prompt"` // null where none was given
 	PromptStyle                 string        `json:"prompt_style"`
 	ClipSkip                    int           `json:"clip_skip"`
+	LoRAs                       []string      `json:"lora,omitempty"`
+	LoRAScales                  []float64     `json:"lora_scale,omitempty"`
+	TextualInversions           []string      `json:"textual_inversion,omitempty"`
 	Height                      int           `json:"height"`
 	Width                       int           `json:"width"`
 	NumInferenceSteps           int           `json:"num_inference_steps"`

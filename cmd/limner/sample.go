@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -18,9 +19,13 @@ import (
 )
 
 type sampleCmd struct {
-	Model        string   `name:"pretrained-model-name-or-path" aliases:"model" required:"" placeholder:"DIR" help:"Stable Diffusion model in diffusers' layout. --model is the same."`
-	ControlNet   string   `name:"controlnet-model-name-or-path" aliases:"controlnet" placeholder:"DIR" help:"ControlNet in diffusers' layout. --controlnet is the same."`
+	modelFlags
+	ControlNet   string   `name:"controlnet-model-name-or-path" aliases:"controlnet" placeholder:"MODEL" help:"ControlNet: a folder in diffusers' layout, a single file, or org/name on the Hub. --controlnet is the same."`
 	ControlImage []string `sep:"none" placeholder:"FILE" help:"Conditioning image for the ControlNet: one for all prompts, or one for each, in their order."`
+
+	LoRA             []string  `name:"lora" sep:"none" placeholder:"MODEL" help:"LoRA to apply: a file of diffusers', PEFT's or kohya's naming, or org/name on the Hub; may be given several times."`
+	LoRAScale        []float64 `name:"lora-scale" placeholder:"X" help:"How far to apply each LoRA, in their order; 1 without it."`
+	TextualInversion []string  `sep:"none" placeholder:"[TOKEN=]FILE" help:"Textual inversion; the token is the file's own, or the file's name, unless it is given. May be given several times."`
 
 	Prompt          []string `sep:"none" required:"" placeholder:"TEXT" help:"What to draw; may be given several times."`
 	NegativePrompt  *string  `placeholder:"TEXT" help:"What to keep away from."`
@@ -77,7 +82,7 @@ func (c sampleCmd) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	model, err := c.load()
+	model, err := c.load(ctx)
 	if err != nil {
 		return err
 	}
@@ -134,6 +139,9 @@ func (c *sampleCmd) check() error {
 			bad("%s %g: want a number of at least 0", name, x)
 		}
 	}
+	if n := len(c.LoRAScale); n > 0 && n != len(c.LoRA) {
+		bad("%d times --lora_scale for %d times --lora: give one for each", n, len(c.LoRA))
+	}
 	switch n := len(c.ControlImage); {
 	case c.ControlNet == "" && n > 0:
 		bad("--control_image needs --controlnet_model_name_or_path")
@@ -152,11 +160,11 @@ type loadedModel struct {
 }
 
 // load opens the model's files and fills in the size of the images where no flag set it.
-func (c *sampleCmd) load() (loadedModel, error) {
+func (c *sampleCmd) load(ctx context.Context) (loadedModel, error) {
 	var m loadedModel
-	pipeline, err := diffusers.Open(c.Model)
+	pipeline, err := c.openModel(ctx)
 	if err != nil {
-		return m, configError{err}
+		return m, err
 	}
 	if _, err := (sample.DDIM{Noise: pipeline.Noise}).Steps(c.NumInferenceSteps); err != nil {
 		return m, usageError{err}
@@ -172,35 +180,70 @@ func (c *sampleCmd) load() (loadedModel, error) {
 	if c.Width == 0 {
 		c.Width = native
 	}
+	if err := c.loadAdditions(ctx, &m); err != nil {
+		return m, err
+	}
 	if m.weights, err = pipeline.Weights(pipeline.Components()...); err != nil {
 		return m, configError{err}
 	}
 	m.Weights = m.weights
 	if c.ControlNet != "" {
-		if err := c.loadControlNet(&m); err != nil {
-			return m, configError{errors.Join(err, m.weights.Close())}
+		if err := c.loadControlNet(ctx, &m); err != nil {
+			return m, errors.Join(err, m.weights.Close())
 		}
 	}
 	return m, nil
 }
 
-func (c *sampleCmd) loadControlNet(m *loadedModel) error {
-	config, err := diffusers.ReadControlNet(c.ControlNet)
+// loadAdditions reads LoRAs and textual inversions.
+func (c *sampleCmd) loadAdditions(ctx context.Context, m *loadedModel) error {
+	for _, name := range c.LoRA {
+		path, err := locate(ctx, name, "")
+		if err != nil {
+			return err
+		}
+		lora, err := m.Pipeline.OpenLoRA(path)
+		if err != nil {
+			return configError{err}
+		}
+		m.LoRAs = append(m.LoRAs, lora)
+	}
+	for _, name := range c.TextualInversion {
+		token, path, ok := strings.Cut(name, "=")
+		if !ok {
+			token, path = "", name
+		}
+		if err := m.Pipeline.AddEmbedding(path, token); err != nil {
+			return configError{err}
+		}
+	}
+	return nil
+}
+
+func (c *sampleCmd) loadControlNet(ctx context.Context, m *loadedModel) error {
+	path, err := locate(ctx, c.ControlNet, c.Variant)
 	if err != nil {
 		return err
 	}
+	config, err := diffusers.ReadControlNet(path)
+	if err != nil {
+		return configError{err}
+	}
 	if n := config.ConditioningChannels; n != 3 {
-		return fmt.Errorf("load %s: conditioning_channels is %d, images have 3", c.ControlNet, n)
+		return configError{fmt.Errorf("load %s: conditioning_channels is %d, images have 3", path, n)}
 	}
 	m.ControlNet = &config
-	return m.weights.Open(diffusers.ControlNet, c.ControlNet, config.Tree())
+	if err := m.weights.Open(diffusers.ControlNet, path, config.Tree()); err != nil {
+		return configError{err}
+	}
+	return nil
 }
 
 // request lists the images: those of the first prompt, then those of the second, and so on.
 func (c *sampleCmd) request(m *sample.Model) (sample.Request, error) {
 	r := sample.Request{
 		PromptStyle: clip.Style(c.PromptStyle), TruncatePrompts: c.TruncatePrompts, ClipSkip: c.ClipSkip, NumInferenceSteps: c.NumInferenceSteps, GuidanceScale: c.GuidanceScale,
-		ControlNetConditioningScale: c.ControlNetConditioningScale,
+		ControlNetConditioningScale: c.ControlNetConditioningScale, LoRAScales: c.LoRAScale,
 	}
 	if c.NegativePrompt != nil {
 		r.NegativePrompts = []string{*c.NegativePrompt}
@@ -256,7 +299,7 @@ func (c *sampleCmd) batch(devices int) int {
 // write puts the images and the record of how they were made into the output folder.
 func (c *sampleCmd) write(out *output, images []*data.RGB, r sample.Request) error {
 	record := sampleRecord{
-		Model: c.Model, ControlNet: c.ControlNet, NegativePrompt: c.NegativePrompt, PromptStyle: c.PromptStyle, ClipSkip: c.ClipSkip, Height: c.Height, Width: c.Width,
+		Model: c.Model, ControlNet: c.ControlNet, NegativePrompt: c.NegativePrompt, PromptStyle: c.PromptStyle, ClipSkip: c.ClipSkip, LoRAs: c.LoRA, LoRAScales: c.LoRAScale, TextualInversions: c.TextualInversion, Height: c.Height, Width: c.Width,
 		NumInferenceSteps: c.NumInferenceSteps, GuidanceScale: c.GuidanceScale, ControlNetConditioningScale: c.ControlNetConditioningScale,
 	}
 	for i := range images {

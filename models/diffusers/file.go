@@ -17,6 +17,8 @@ import (
 
 // Options say what the files of a model do not.
 type Options struct {
+	// Variant is the name of the weights to take where a folder has several, such as fp16.
+	Variant string
 	// Config is a model folder whose configs and tokenizers go with the weights of a single file. Without it they are those
 	// that the file's family was published with, at the widths that its tensors have.
 	Config string
@@ -36,6 +38,7 @@ func OpenWith(path string, o Options) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.variant = o.Variant
 	switch o.PredictionType {
 	case "":
 	case noise.Epsilon, noise.VPrediction:
@@ -49,6 +52,19 @@ func OpenWith(path string, o Options) (*Pipeline, error) {
 func isFile(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular()
+}
+
+// IsWholeFile says whether path is a single file that holds a whole model.
+func IsWholeFile(path string) bool {
+	if !isFile(path) {
+		return false
+	}
+	c, err := checkpoint.OpenFile(path)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	return c.Kind == checkpoint.KindPipeline
 }
 
 // openFile reads a single file. The weights of configDir, if given, are of no matter.

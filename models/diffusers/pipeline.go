@@ -40,8 +40,9 @@ type Pipeline struct {
 	Text      clip.Config
 	Noise     noise.Config
 	Tokenizer *clip.Tokenizer
-	XL        *XL                  // nil but in SDXL
-	single    bool                 // Dir is a file
+	XL        *XL  // nil but in SDXL
+	single    bool // Dir is a file
+	variant   string
 	added     map[string][]float32 // rows of textual inversions, by text encoder
 }
 

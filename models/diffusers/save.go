@@ -2,6 +2,7 @@ package diffusers
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -59,6 +60,48 @@ func (p *Pipeline) SaveFrom(dir string, w *Weights, dtype string) error {
 		}
 		return checkpoint.WriteJSON(filepath.Join(folder, "config.json"), p.config(component))
 	})
+}
+
+// Copy writes the whole model to dir as SaveFrom does, from its own files.
+func (p *Pipeline) Copy(dir, dtype string) error {
+	w, err := p.Weights(p.Components()...)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.SaveFrom(dir, w, dtype), w.Close())
+}
+
+// SaveFused writes the whole model to dir with LoRAs added to its weights, each times its scale. One network at a time is in
+// memory, as float32. dtype is "F32", "F16", "BF16", or "" for F32.
+func (p *Pipeline) SaveFused(dir string, loras []string, scales []float64, dtype string) error {
+	for _, path := range loras { // whatever does not fit shows before anything is written
+		if _, err := p.OpenLoRA(path); err != nil {
+			return err
+		}
+	}
+	return p.save(dir, func(component string) error {
+		values, err := p.Load(component)
+		if err != nil {
+			return err
+		}
+		network := values.Within(component)
+		for i, path := range loras {
+			if err := fuse(path, component, p.Tree(component), network, scales[i]); err != nil {
+				return err
+			}
+		}
+		tree := p.Tree(component).Under(component)
+		return SaveComponent(filepath.Join(dir, component), component, p.config(component), tree, values, cmp.Or(dtype, "F32"))
+	})
+}
+
+// fuse adds a LoRA's changes to one network to its values.
+func fuse(path, component string, tree nn.Tree, values nn.Values, scale float64) error {
+	l, err := checkpoint.OpenLoRA(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(l.Fuse(component, tree, values, scale), l.Close())
 }
 
 // config is the content of a component's config.json.

@@ -41,9 +41,11 @@ func (p *Pipeline) Weights(components ...string) (*Weights, error) {
 		return p.withAdded(w), nil
 	}
 	for _, component := range components {
-		if err := w.Open(component, filepath.Join(p.Dir, component), p.fileTree(component)); err != nil {
+		m, err := checkpoint.OpenVariant(filepath.Join(p.Dir, component), p.variant)
+		if err != nil {
 			return nil, errors.Join(err, w.Close())
 		}
+		w.parts[component] = part{model: m, tree: p.fileTree(component)}
 	}
 	return p.withAdded(w), nil
 }
