@@ -163,13 +163,12 @@ func (c *Checkpoint) addPart(component string, t translated) bool {
 	m := &Model{path: c.path, tensors: t.tensors, spelled: t.spelled}
 	s, ok := m.Structure()
 	if component == "" {
-		component = s.Component
-	}
-	if !ok {
-		c.parts[""] = m
-		return false
+		component = s.Component // "" as well where it is none
 	}
 	c.parts[component] = m
+	if !ok {
+		return false
+	}
 	if family, reasons := s.guess(); c.Family == UnknownFamily || component == UNet {
 		c.Family, c.Reasons = family, append(c.Reasons, reasons...)
 	}
@@ -194,6 +193,9 @@ func (c *Checkpoint) detect() {
 	case has("model.diffusion_model."):
 		c.Kind, c.Dialect = KindPipeline, DialectLDM
 		c.openPipeline()
+		if len(c.Components()) == 1 { // a UNet that kept its place in a whole model
+			c.Kind = KindComponent
+		}
 	case isLoRA(c.tensors) != DialectNone:
 		c.Kind, c.Dialect = KindLoRA, isLoRA(c.tensors)
 	case has("control_model."):

@@ -54,7 +54,8 @@ func TestOpenFileKinds(t *testing.T) {
 		"diffusers token":   {[]Entry{zeros("<cat>", 768)}, KindEmbedding, DialectDiffusers, UnknownFamily, false, nil},
 		"A1111 token":       {[]Entry{zeros("emb_params", 2, 768)}, KindEmbedding, DialectA1111, UnknownFamily, false, nil},
 		"SDXL token":        {[]Entry{zeros("clip_l", 2, 768), zeros("clip_g", 2, 1280)}, KindEmbedding, DialectA1111, UnknownFamily, false, nil},
-		"whole refiner":     {[]Entry{zeros("model.diffusion_model.input_blocks.0.0.weight", 4, 4, 3, 3), zeros("conditioner.embedders.0.model.token_embedding.weight", 9, 8)}, KindPipeline, DialectLDM, SDXLRefiner, false, []string{TextEncoder2}},
+		"whole refiner":     {[]Entry{zeros("model.diffusion_model.input_blocks.0.0.weight", 4, 4, 3, 3), zeros("conditioner.embedders.0.model.token_embedding.weight", 9, 8)}, KindPipeline, DialectLDM, SDXLRefiner, false, []string{UNet, TextEncoder2}},
+		"UNet in its place": {[]Entry{zeros("model.diffusion_model.input_blocks.0.0.weight", 4, 4, 3, 3)}, KindComponent, DialectLDM, UnknownFamily, false, []string{UNet}},
 		"something else":    {[]Entry{zeros("a.b", 4), zeros("c.d", 4)}, KindUnknown, DialectNone, UnknownFamily, false, nil},
 		"nothing":           {nil, KindUnknown, DialectNone, UnknownFamily, false, nil},
 	} {
