@@ -45,15 +45,16 @@ type point struct {
 	alpha, sigma, lambda float64
 }
 
-// pointAt is the point of a noise level.
+// pointAt is the point of a noise level, in float32 as the reference computes it: the third order divides by differences of λ.
 func pointAt(c noise.Config, sigma float64) point {
-	alpha := 1 / math.Sqrt(sigma*sigma+1)
+	single := func(x float64) float64 { return float64(float32(x)) }
+	alpha := single(1 / single(math.Sqrt(single(single(sigma*sigma)+1))))
 	if c.UseFlowSigmas {
-		alpha = 1 - sigma
+		alpha = single(1 - sigma)
 	} else {
-		sigma *= alpha
+		sigma = single(sigma * alpha)
 	}
-	return point{alpha, sigma, math.Log(alpha) - math.Log(sigma)}
+	return point{alpha, sigma, single(single(math.Log(alpha)) - single(math.Log(sigma)))}
 }
 
 // call begins a Call there.

@@ -107,7 +107,11 @@ func TestPlanParity(t *testing.T) {
 					for i := range x {
 						x[i] *= p.InitNoiseSigma
 					}
-					worst := 0.0
+					// The reference's float32 rounds as the largest latents so far have it: with a σ of 4096 that is most of the error.
+					worst, largest := 0.0, 0.0
+					for _, v := range x {
+						largest = max(largest, math.Abs(v))
+					}
 					p.Run(x, goldenNetwork, draw, func(call int, x []float64) {
 						if slices.ContainsFunc(x, func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }) {
 							t.Fatalf("the latents after call %d are not finite", call)
@@ -117,7 +121,7 @@ func TestPlanParity(t *testing.T) {
 						}
 						if at := slices.Index(run.StatesAt, call); at >= 0 {
 							want := g.Get(key + "states").Data[at*len(x) : (at+1)*len(x)]
-							worst = max(worst, checkState(t, call, x, want, tolerance))
+							worst = max(worst, checkState(t, call, x, want, tolerance, largest/(1<<23)))
 						}
 					})
 					t.Logf("worst error %.2g of %.2g", worst, tolerance)
@@ -151,8 +155,8 @@ func checkSigmas(t *testing.T, p Plan, want []float32) {
 	}
 }
 
-// checkState returns the largest difference relative to want's largest magnitude.
-func checkState(t *testing.T, call int, got []float64, want []float32, tolerance float64) float64 {
+// checkState returns the largest difference relative to want's largest magnitude. Differences up to rounding pass.
+func checkState(t *testing.T, call int, got []float64, want []float32, tolerance, rounding float64) float64 {
 	t.Helper()
 	var worst, largest float64
 	at := 0
@@ -162,7 +166,7 @@ func checkState(t *testing.T, call int, got []float64, want []float32, tolerance
 			worst, at = d, i
 		}
 	}
-	if worst > tolerance*largest {
+	if worst > max(tolerance*largest, rounding) {
 		t.Errorf("latents after call %d: error %.2g, tolerance %.2g; worst at %d: got %g, want %g", call, worst/largest, tolerance, at, got[at], want[at])
 	}
 	return worst / largest

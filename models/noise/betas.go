@@ -51,7 +51,7 @@ func rescaleZeroSNR(betas []float32) {
 	for i, root := range roots {
 		root = (root - last) * (first / (first - last))
 		alpha := root * root
-		betas[i] = 1 - alpha/previous
+		betas[i] = float32(1 - float64(alpha)/float64(previous))
 		previous = alpha
 	}
 }
@@ -70,19 +70,19 @@ func cumprod(betas []float32) []float32 {
 	return out
 }
 
-// linspace32 is torch's: n evenly spaced float32 values, the second half counted from the end.
+// linspace32 is torch's: n evenly spaced float32 values, the second half counted from the end, each rounded once.
 func linspace32(start, end float32, n int) []float32 {
 	out := make([]float32, n)
 	if n == 1 {
 		out[0] = start
 		return out
 	}
-	step := (end - start) / float32(n-1)
+	step := float64((end - start) / float32(n-1))
 	for i := range out {
 		if i < n/2 {
-			out[i] = start + float32(step*float32(i))
+			out[i] = float32(float64(start) + step*float64(i))
 		} else {
-			out[i] = end - float32(step*float32(n-1-i))
+			out[i] = float32(float64(end) - step*float64(n-1-i))
 		}
 	}
 	return out

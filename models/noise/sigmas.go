@@ -193,15 +193,6 @@ func luSigmas(least, largest float64, n int) []float64 {
 	return mapped(linspace(0, 1, n), func(ramp float64) float64 { return math.Exp(largest + ramp*(least-largest)) })
 }
 
-// logarithms of float32 values, in float32.
-func logarithms(x []float32) []float32 {
-	out := make([]float32, len(x))
-	for i, v := range x {
-		out[i] = float32(math.Log(float64(v)))
-	}
-	return out
-}
-
 // interpolated finds the noise levels at timesteps that may lie between two of the table.
 func interpolated(timesteps []float64, table []float32) []float64 {
 	return mapped(timesteps, func(t float64) float64 {
