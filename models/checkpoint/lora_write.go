@@ -80,8 +80,8 @@ func (l *LoRA) kohyaEntries(layer LoRALayer, dtype string) []Entry {
 	}}
 }
 
-// peftConfig holds rank and alpha as PEFT's config does, below each component's name: those of most
-// layers, and the others by module.
+// peftConfig holds modules, rank and alpha as PEFT's config does, below each component's name: rank and
+// alpha of most layers, and the others by module. diffusers makes PEFT's config of nothing else where it is there.
 func (l *LoRA) peftConfig() map[string]any {
 	config := map[string]any{}
 	for _, component := range l.Components() {
@@ -94,10 +94,12 @@ func (l *LoRA) peftConfig() map[string]any {
 		}
 		rank, alpha := most(ranks), most(alphas)
 		rankPattern, alphaPattern := map[string]int{}, map[string]float64{}
+		var modules []string
 		for _, layer := range l.Layers {
 			if layer.Component != component {
 				continue
 			}
+			modules = append(modules, layer.Module)
 			if layer.Rank() != rank {
 				rankPattern[layer.Module] = layer.Rank()
 			}
@@ -107,6 +109,7 @@ func (l *LoRA) peftConfig() map[string]any {
 		}
 		config[component+".r"], config[component+".rank_pattern"] = rank, rankPattern
 		config[component+".lora_alpha"], config[component+".alpha_pattern"] = alpha, alphaPattern
+		config[component+".target_modules"] = modules
 	}
 	return config
 }
