@@ -3,6 +3,7 @@
 //	make bench-peers                      # once: the peers' environments, in bench/venv and bench/venv-torch
 //	make bench                            # every case, bench/results.json
 //	go run ./bench sd15_unet_forward      # one case, nothing written
+//	go run ./bench load sd15              # time and memory of loading a model of full size: sd15, sd21 or sdxl
 //
 // Each case runs in a process of ours (this program again, as `bench worker CASE`) and one of each peer (peer.py CASE,
 // peer_torch.py CASE), all given the same network, shapes, optimizer and number of threads. Each compiles, makes a step
@@ -35,10 +36,16 @@ func main() {
 	defer stop()
 	args := os.Args[1:]
 	var err error
-	if len(args) == 2 && args[0] == workerArg {
+	switch {
+	case len(args) == 2 && args[0] == workerArg:
 		xla.UseHugePages() // as limner itself does
 		err = work(ctx, args[1], os.Stdin, os.Stdout)
-	} else {
+	case len(args) == 3 && args[0] == loadWorkerArg:
+		xla.UseHugePages()
+		err = loadWorker(ctx, args[1], args[2], os.Stdout)
+	case len(args) == 2 && args[0] == loadArg:
+		err = load(ctx, args[1], os.Stdout)
+	default:
 		err = bench(ctx, args, os.Stdout)
 	}
 	if err != nil {

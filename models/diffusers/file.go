@@ -138,7 +138,10 @@ func guess(c *checkpoint.Checkpoint) (*Pipeline, error) {
 			return nil, err
 		}
 	}
-	return p, errors.Join(p.UNet.Validate(), p.VAE.Validate(), p.Text.Validate())
+	if err := errors.Join(p.UNet.Validate(), p.VAE.Validate(), p.Text.Validate()); err != nil {
+		return nil, fmt.Errorf("it is not built as the published models of its family (%s): give a folder with its configs\n%w", c.Family, err)
+	}
+	return p, nil
 }
 
 func guessUNet(s checkpoint.Structure, family checkpoint.Family) unet.Config {

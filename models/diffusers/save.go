@@ -34,7 +34,16 @@ func weightsFile(component string) string {
 
 // Save writes the whole model to dir, with the weights of all components below their names.
 func (p *Pipeline) Save(dir string, values nn.Values, dtype string) error {
+	return p.SaveEach(dir, dtype, func(string) (nn.Values, error) { return values, nil })
+}
+
+// SaveEach writes the whole model to dir, one network after the other: load gives the values of a component, below its name.
+func (p *Pipeline) SaveEach(dir, dtype string, load func(component string) (nn.Values, error)) error {
 	return p.save(dir, func(component string) error {
+		values, err := load(component)
+		if err != nil {
+			return err
+		}
 		tree := p.Tree(component).Under(component)
 		return SaveComponent(filepath.Join(dir, component), component, p.config(component), tree, values, dtype)
 	})
@@ -79,19 +88,18 @@ func (p *Pipeline) SaveFused(dir string, loras []string, scales []float64, dtype
 			return err
 		}
 	}
-	return p.save(dir, func(component string) error {
+	return p.SaveEach(dir, cmp.Or(dtype, "F32"), func(component string) (nn.Values, error) {
 		values, err := p.Load(component)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		network := values.Within(component)
 		for i, path := range loras {
 			if err := fuse(path, component, p.Tree(component), network, scales[i]); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		tree := p.Tree(component).Under(component)
-		return SaveComponent(filepath.Join(dir, component), component, p.config(component), tree, values, cmp.Or(dtype, "F32"))
+		return values, nil
 	})
 }
 

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	"github.com/gomlx/gomlx/pkg/core/shapes"
+
+	"limner/models/clip"
+	"limner/models/diffusers"
+	"limner/models/nn"
+	"limner/models/noise"
+	"limner/models/vae"
+	"limner/xla"
+)
+
+// Loading is measured apart from the cases, since it has no steps: `bench load sd15|sd21|sdxl` writes a model of full size with
+// random weights in f16 once, into bench/out, and then loads all of its networks onto the device in a process of their own
+// for each dtype. The goal is a peak of at most 1.3 times the weights in that dtype.
+
+const (
+	loadArg       = "load"
+	loadWorkerArg = "load-worker"
+	modelsDir     = "bench/out"
+	loadGoal      = 1.3
+)
+
+// loaded is what a load worker says.
+type loaded struct {
+	Wall  float64 `json:"wall"`  // seconds
+	CPU   float64 `json:"cpu"`   // seconds
+	Bytes int64   `json:"bytes"` // of the weights on the device
+	Base  int64   `json:"base"`  // bytes that the process had held at most before it loaded: the plugin and the client
+	Peak  int64   `json:"peak"`  // and after
+}
+
+// load measures the loading of a family's model.
+func load(ctx context.Context, family string, out io.Writer) error {
+	dir, err := writeModel(family)
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "model\tas\tweights\twall\tCPU\tGB/s\tpeak\tof weights\tgoal\t")
+	for _, dtype := range []string{"F32", "BF16", "F16"} {
+		command := exec.CommandContext(ctx, self, loadWorkerArg, dir, dtype)
+		command.Stderr = os.Stderr
+		raw, err := command.Output()
+		if err != nil {
+			return fmt.Errorf("load %s as %s: %w", family, dtype, err)
+		}
+		var l loaded
+		if err := json.Unmarshal(raw, &l); err != nil {
+			return err
+		}
+		const gb = 1e9
+		ratio := float64(l.Peak) / float64(l.Bytes)
+		verdict := "met"
+		if ratio > loadGoal {
+			verdict = "missed"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%.2f GB\t%.2f s\t%.2f s\t%.2f\t%.2f GB\t%.2f\t≤ %g\t%s\n", family, dtype, float64(l.Bytes)/gb, l.Wall, l.CPU,
+			float64(l.Bytes)/gb/l.Wall, float64(l.Peak)/gb, ratio, loadGoal, verdict)
+	}
+	return table.Flush()
+}
+
+// loadWorker loads every network of a model and prints what it took.
+func loadWorker(ctx context.Context, dir, dtype string, out io.Writer) (err error) {
+	on := map[string]dtypes.DType{"F32": dtypes.Float32, "BF16": dtypes.BFloat16, "F16": dtypes.Float16}[dtype]
+	b, err := xla.Open(ctx, xla.Options{Log: os.Stderr})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	var l loaded
+	var kept []*xla.Array // or the collector would free them
+	if l.Base, err = peakBytes(); err != nil {
+		return err
+	}
+	c, err := measure(func() error {
+		p, err := diffusers.Open(dir)
+		if err != nil {
+			return err
+		}
+		w, err := p.Weights(p.Components()...)
+		if err != nil {
+			return err
+		}
+		for _, component := range p.Components() {
+			err := w.Stream(p.Tree(component).Under(component), dtype, func(spec nn.Spec, data []byte) error {
+				l.Bytes += int64(len(data))
+				a, err := xla.PutBytes(b, data, shapes.Make(on, spec.Shape...), xla.Replicated)
+				kept = append(kept, a)
+				return err
+			})
+			if err != nil {
+				return errors.Join(err, w.Close())
+			}
+		}
+		return w.Close()
+	})
+	if err != nil {
+		return err
+	}
+	l.Wall, l.CPU, l.Peak = c.Wall, c.CPU, c.Peak
+	for _, a := range kept {
+		if err := a.Free(); err != nil {
+			return err
+		}
+	}
+	return json.NewEncoder(out).Encode(l)
+}
+
+// writeModel writes a model of full size in f16, with random weights, unless it is there already.
+func writeModel(family string) (string, error) {
+	p, err := fullModel(family)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(modelsDir, family)
+	if _, err := diffusers.Open(dir); err == nil {
+		return dir, nil
+	}
+	fmt.Fprintf(os.Stderr, "writing %s with random weights\n", dir)
+	start := time.Now()
+	err = p.SaveEach(dir, "F16", func(component string) (nn.Values, error) {
+		return nn.InitValues(p.Tree(component), 0).Under(component), nil
+	})
+	if err == nil {
+		fmt.Fprintf(os.Stderr, "written in %.0f s\n", time.Since(start).Seconds())
+	}
+	return dir, err
+}
+
+// fullModel is a published model, without its weights.
+func fullModel(family string) (*diffusers.Pipeline, error) {
+	p := &diffusers.Pipeline{ClassName: "StableDiffusionPipeline", VAE: vae.Default(), Text: clip.Default(), Noise: noise.Default()}
+	p.VAE.BlockOutChannels, p.VAE.LayersPerBlock = []int{128, 256, 512, 512}, 2
+	p.VAE.DownBlockTypes = slices.Repeat([]string{"DownEncoderBlock2D"}, 4)
+	p.VAE.UpBlockTypes = slices.Repeat([]string{"UpDecoderBlock2D"}, 4)
+	p.Text.HiddenSize, p.Text.IntermediateSize, p.Text.NumAttentionHeads = 768, 3072, 12
+	pad := clip.PadEnd
+	switch family {
+	case "sd15":
+		p.UNet = sd15()
+	case "sd21":
+		p.UNet, pad = sd21(), clip.PadExclamation
+		p.Text.HiddenSize, p.Text.IntermediateSize, p.Text.NumAttentionHeads, p.Text.NumHiddenLayers = 1024, 4096, 16, 23
+	case "sdxl":
+		p.UNet, p.ClassName = sdxl(), "StableDiffusionXLPipeline"
+		text := p.Text
+		text.Architectures = []string{clip.WithProjection}
+		text.HiddenSize, text.IntermediateSize, text.NumAttentionHeads, text.NumHiddenLayers, text.ProjectionDim = 1280, 5120, 20, 32, 1280
+		second, err := clip.Standard(clip.PadExclamation)
+		if err != nil {
+			return nil, err
+		}
+		p.XL = &diffusers.XL{Text: text, Tokenizer: second, ForceZeros: true}
+	default:
+		return nil, fmt.Errorf("got model %s, want sd15, sd21 or sdxl", family)
+	}
+	var err error
+	p.Tokenizer, err = clip.Standard(pad)
+	return p, err
+}
