@@ -3,7 +3,7 @@ FUZZTIME ?= 20s
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo base build test lint fuzz bench bench-peers
+.PHONY: help demo base build test lint fuzz interop bench bench-peers
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,6 +30,11 @@ fuzz: ## run every fuzz test, each for FUZZTIME (20s)
 		name=$${name#func }; echo "$$name in $$file"; \
 		go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) </dev/null || exit 1; \
 	done
+
+interop: ## compare with Python's safetensors and huggingface_hub, installed into bench/venv-interop
+	python3 -m venv bench/venv-interop
+	bench/venv-interop/bin/python -m pip install --quiet safetensors==0.8.0 numpy==2.4.6 huggingface_hub==2.4.0
+	LIMNER_PYTHON=$(CURDIR)/bench/venv-interop/bin/python go test -count=1 -tags interop -run 'SameVerdict|Python' -v ./models/checkpoint ./models/hub
 
 bench: ## measure against the peers, into bench/results.json (after make bench-peers)
 	go run ./bench
