@@ -28,6 +28,7 @@ func (m *Model) Load(tree nn.Tree) (nn.Values, error) {
 			copy(v[at:], src)
 			return nil
 		})
+		t.drop()
 		if err != nil {
 			return nil, err
 		}
