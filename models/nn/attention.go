@@ -7,15 +7,49 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 )
 
+// maxScores is how many attention scores are computed at once: 256 MB of float32. Where there are more, as among the 4096
+// pixels of a 512-pixel image, the queries are taken in parts, whose scores do not lie in memory together.
+const maxScores = 1 << 26
+
 // ScaledDotProduct is multi-head attention without projections (Vaswani et al. 2017, arXiv:1706.03762):
 // q [batch, queries, channels], k and v [batch, keys, channels], the channels split over heads; the result is
 // [batch, queries, channels] in v's dtype. mask, if not nil, broadcasts to [batch, heads, queries, keys] and is
 // added to the float32 scores before the softmax.
 func ScaledDotProduct(q, k, v *Node, heads int, mask *Node) *Node {
+	return attention(q, k, v, heads, mask, maxScores)
+}
+
+// attention is ScaledDotProduct with at most the given number of scores at once, or those of one query.
+func attention(q, k, v *Node, heads int, mask *Node, most int) *Node {
 	batch, queries, channels := q.Shape().Dim(0), q.Shape().Dim(1), q.Shape().Dim(2)
 	split := func(x *Node) *Node { return Reshape(x, batch, x.Shape().Dim(1), heads, channels/heads) }
 	q, k, v = split(MulScalar(q, 1/math.Sqrt(float64(channels/heads)))), split(k), split(v)
 
+	size := partSize(queries, batch*heads*k.Shape().Dim(1), most)
+	if size == queries || mask != nil {
+		return Reshape(attend(q, k, v, mask), batch, queries, channels)
+	}
+	var parts []*Node
+	for at := 0; at < queries; at += size {
+		parts = append(parts, attend(Slice(q, AxisRange(), AxisRange(at, min(at+size, queries))), k, v, nil))
+	}
+	return Reshape(Concatenate(parts, 1), batch, queries, channels)
+}
+
+// partSize is how many queries to take at once if each has some scores: all of them, or a part of which no other is smaller
+// where the queries can be divided so.
+func partSize(queries, scores, most int) int {
+	parts := (queries*scores + most - 1) / most
+	for n := parts; n < 2*parts && n <= queries; n++ {
+		if queries%n == 0 {
+			return queries / n
+		}
+	}
+	return max(1, queries/parts)
+}
+
+// attend maps q [batch, queries, heads, width], k and v [batch, keys, heads, width] to [batch, queries, heads, width].
+func attend(q, k, v, mask *Node) *Node {
 	scores := DotGeneral(q, []int{3}, []int{0, 2}, k, []int{3}, []int{0, 2}) // [batch, heads, queries, keys]
 	scores = ConvertDType(scores, dtypes.Float32)
 	if mask != nil {
@@ -25,7 +59,7 @@ func ScaledDotProduct(q, k, v *Node, heads int, mask *Node) *Node {
 	// guards against overflow, so no gradient flows through it.
 	e := Exp(Sub(scores, StopGradient(ReduceAndKeep(scores, ReduceMax, -1))))
 	sum := ReduceAndKeep(e, ReduceSum, -1)                                                         // [batch, heads, queries, 1]
-	out := DotGeneral(ConvertDType(e, v.DType()), []int{3}, []int{0, 1}, v, []int{1}, []int{0, 2}) // [batch, heads, queries, channels/heads]
+	out := DotGeneral(ConvertDType(e, v.DType()), []int{3}, []int{0, 1}, v, []int{1}, []int{0, 2}) // [batch, heads, queries, width]
 	out = Div(out, ConvertDType(sum, v.DType()))
-	return Reshape(TransposeAllDims(out, 0, 2, 1, 3), batch, queries, channels)
+	return TransposeAllDims(out, 0, 2, 1, 3)
 }

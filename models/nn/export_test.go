@@ -1,0 +1,7 @@
+package nn
+
+// For the tests of attention in parts.
+var (
+	Attention = attention
+	PartSize  = partSize
+)
