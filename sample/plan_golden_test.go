@@ -171,3 +171,25 @@ func checkState(t *testing.T, call int, got []float64, want []float32, tolerance
 	}
 	return worst / largest
 }
+
+// planRun is what an entry of pipelines/index.json says of the scheduler.
+type planRun struct {
+	Scheduler     string          `json:"scheduler"`
+	Config        json.RawMessage `json:"scheduler_config"`
+	Timesteps     []float64       `json:"timesteps"`
+	RandomTensors [][]int         `json:"random_tensors"`
+	Args          struct {
+		Steps    int     `json:"num_inference_steps"`
+		Strength float64 `json:"strength"`
+		Eta      float64 `json:"eta"`
+	} `json:"args"`
+}
+
+func marshalled(t *testing.T, v any) []byte {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}

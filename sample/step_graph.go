@@ -56,7 +56,7 @@ func (t Threshold) Step(x, output *Node, memory []*Node, noise, coefficients *No
 	}
 	x0 := Add(Mul(x, coefficient(coefficients, coefficientX0)), Mul(output, coefficient(coefficients, coefficientX0+1)))
 	if t != (Threshold{}) {
-		s := t.graph(x0) // [batch, 1, 1, 1]
+		s := BroadcastToShape(t.graph(x0), x0.Shape())
 		x0 = Div(Clip(x0, Neg(s), s), s)
 	} else {
 		limit := BroadcastToShape(coefficient(coefficients, coefficientClip), x0.Shape())

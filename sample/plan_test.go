@@ -1,0 +1,309 @@
+package sample
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+
+	"limner/internal/parity"
+	"limner/models/nn"
+	"limner/models/noise"
+)
+
+func mustPlan(t *testing.T, name string, c noise.Config, steps int, o PlanOptions) Plan {
+	t.Helper()
+	p, err := NewPlan(name, c, steps, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func sd15(t *testing.T) noise.Config {
+	t.Helper()
+	return parity.Config(t, noise.ParseConfig, "sd15-tiny", "scheduler", "scheduler_config.json")
+}
+
+func timesteps(p Plan) []float64 {
+	var out []float64
+	for _, c := range p.Calls {
+		out = append(out, c.Timestep)
+	}
+	return out
+}
+
+// Fields that a file does not hold have the defaults of the class that reads it: from one file, some classes run "leading" and
+// others "linspace".
+func TestPlansFromAFileOfAnotherClass(t *testing.T) {
+	leading := []float64{801, 601, 401, 201, 1}
+	for name, want := range map[string][]float64{
+		"ddim":            leading,
+		"ddpm":            leading,
+		"":                {801, 601, 601, 401, 201, 1},
+		"lcm":             {999, 799, 599, 399, 199},
+		"euler":           {999, 749.25, 499.5, 249.75, 0},
+		"euler_a":         {999, 749.25, 499.5, 249.75, 0},
+		"lms":             {999, 749.25, 499.5, 249.75, 0},
+		"heun":            {999, 749.25, 749.25, 499.5, 499.5, 249.75, 249.75, 0, 0},
+		"dpm++_2m":        {999, 799, 599, 400, 200},
+		"dpm++_2m_karras": {999, 786, 427, 59, 0},
+		"unipc":           {999, 799, 599, 400, 200},
+	} {
+		if got := timesteps(mustPlan(t, name, sd15(t), 5, DefaultPlanOptions())); !slices.Equal(got, want) {
+			t.Errorf("%q: got timesteps %v, want %v", name, got, want)
+		}
+	}
+}
+
+// Goldens: diffusers 0.42.1. The pipelines' runs show where image to image begins, and how often noise is drawn.
+func TestPlansOfPipelines(t *testing.T) {
+	for name, raw := range rawRuns(t) {
+		var r planRun
+		if err := json.Unmarshal(raw, &r); err != nil {
+			t.Fatalf("run %s: %v", name, err)
+		}
+		c, err := noise.ParseConfig(r.Config)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		o := DefaultPlanOptions()
+		o.Eta = r.Args.Eta
+		if r.Args.Strength > 0 {
+			o.Strength = r.Args.Strength
+		}
+		p := mustPlan(t, r.Scheduler, c, r.Args.Steps, o)
+		for i, want := range r.Timesteps {
+			if i >= len(p.Calls) || float32(p.Calls[i].Timestep) != float32(want) || len(p.Calls) != len(r.Timesteps) {
+				t.Errorf("%s: got timesteps %v, want %v", name, timesteps(p), r.Timesteps)
+				break
+			}
+		}
+		draws := 0
+		for _, call := range p.Calls {
+			if call.Noise {
+				draws++
+			}
+		}
+		fromNoise := strings.HasPrefix(name, "txt2img") || strings.HasPrefix(name, "controlnet")
+		if want := len(r.RandomTensors); fromNoise && draws != want {
+			t.Errorf("%s: draws noise %d times, want %d", name, draws, want)
+		}
+	}
+}
+
+// Goldens: diffusers 0.42.1. A call's Signal and Sigma noise an image to its timestep.
+func TestPlansAddNoise(t *testing.T) {
+	c := noise.Defaults("")
+	c.BetaStart, c.BetaEnd, c.BetaSchedule = 0.00085, 0.012, "scaled_linear"
+	seen := 0
+	for _, s := range schedulers() {
+		if s.set != nil || s.class == noise.FlowMatch {
+			continue
+		}
+		g := parity.Open(t, "schedulers", s.class+".safetensors")
+		p := mustPlan(t, s.class, c, 20, DefaultPlanOptions())
+		x0, epsilon, want := g.Get("add_noise/x0").Data, g.Get("add_noise/noise").Data, g.Get("add_noise/out").Data
+		at := g.Get("add_noise/timesteps").Data
+		size := len(x0) / len(at)
+		for row, t0 := range at {
+			i := slices.IndexFunc(p.Calls, func(c Call) bool { return float32(c.Timestep) == t0 })
+			if i < 0 {
+				t.Errorf("%s: no call at timestep %v", s.class, t0)
+				continue
+			}
+			seen++
+			for j := row * size; j < (row+1)*size; j++ {
+				got := p.Calls[i].Signal*float64(x0[j]) + p.Calls[i].Sigma*float64(epsilon[j])
+				if math.Abs(got-float64(want[j])) > 1e-6*max(1, p.Calls[i].Sigma) {
+					t.Errorf("%s: noised to %v: got %g, want %g", s.class, t0, got, want[j])
+				}
+			}
+		}
+	}
+	if seen == 0 {
+		t.Error("no timestep was compared")
+	}
+}
+
+func TestNewPlanErrors(t *testing.T) {
+	zero := sd15(t)
+	zero.RescaleBetasZeroSNR = true
+	offset := sd15(t)
+	offset.StepsOffset = 2
+	strength := DefaultPlanOptions()
+	strength.Strength = 0.1
+	for _, c := range []struct {
+		name    string
+		config  noise.Config
+		steps   int
+		options PlanOptions
+		want    string
+	}{
+		{"eular", sd15(t), 5, DefaultPlanOptions(), `scheduler "eular": unknown; the nearest are euler,`},
+		{"ddim", sd15(t), 0, DefaultPlanOptions(), "num_inference_steps 0: want 1 to 1000"},
+		{"ddim", sd15(t), 1001, DefaultPlanOptions(), "want 1 to 1000"},
+		{"ddim", sd15(t), 1000, DefaultPlanOptions(), "use 999"},
+		{"ddim", offset, 500, DefaultPlanOptions(), "use 499"},
+		{"dpm++_2m", sd15(t), 1000, DefaultPlanOptions(), "use 999"},
+		{"lcm", sd15(t), 51, DefaultPlanOptions(), "want 1 to 50"},
+		{"pndm", func() noise.Config { c := sd15(t); c.SkipPRKSteps = false; return c }(), 5, DefaultPlanOptions(), ""},
+		{"ddim", zero, 5, DefaultPlanOptions(), ""}, // leading: the last timestep is not reached
+		{"ddim", func() noise.Config { c := zero; c.TimestepSpacing = "trailing"; return c }(), 5, DefaultPlanOptions(), "a coefficient at timestep 999 is"},
+		{"ddim", sd15(t), 5, strength, "strength 0.1 leaves none of 5 steps"},
+		{"ddim", sd15(t), 5, PlanOptions{}, "strength 0: want more than 0"},
+		{"flow_match_euler", func() noise.Config { c := sd15(t); c.UseDynamicShifting = true; return c }(), 5, DefaultPlanOptions(), "needs mu"},
+	} {
+		_, err := NewPlan(c.name, c.config, c.steps, c.options)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s, %d steps: got %v, want %q", c.name, c.steps, err, c.want)
+		}
+	}
+}
+
+// Every name plans from 1 to 50 steps, and on to the end of the trajectory from anywhere in it.
+func TestPlansOfEveryName(t *testing.T) {
+	for _, name := range SchedulerNames() {
+		for _, steps := range []int{1, 2, 3, 20, 50} {
+			for _, strength := range []float64{1, 0.7, 0.34} {
+				if int(float64(steps)*strength) == 0 {
+					continue
+				}
+				o := DefaultPlanOptions()
+				o.Strength = strength
+				p := mustPlan(t, name, sd15(t), steps, o)
+				x := make([]float64, 8)
+				for i := range x {
+					x[i] = p.InitNoiseSigma * math.Sin(float64(i))
+				}
+				draw := func(i int) []float64 { return []float64{1, -1, 0.5, 0, 2, 0.3, -0.2, -1.1} }
+				for i, v := range p.Run(x, goldenNetwork, draw, nil) {
+					if math.IsNaN(v) || math.Abs(v) > 1e3 {
+						t.Errorf("%s, %d steps, strength %g: latent %d is %g", name, steps, strength, i, v)
+						break
+					}
+				}
+			}
+		}
+	}
+}
+
+// The graph takes the steps that the host takes, for every scheduler by one program, and for a threshold by another.
+func TestStepGraphFollowsTheHost(t *testing.T) {
+	shape := []int{2, 2, 3, 2}
+	const size = 12
+	o := DefaultPlanOptions()
+	o.Eta = 0.5
+	clipped := noise.Default()
+	thresholded := clipped
+	thresholded.Thresholding, thresholded.SampleMaxValue, thresholded.DynamicThresholdingRatio = true, 1.5, 0.8
+	for _, c := range []struct {
+		name      string
+		plans     []Plan
+		threshold Threshold
+	}{
+		{"plain", []Plan{
+			mustPlan(t, "unipc", sd15(t), 20, o), mustPlan(t, "pndm", sd15(t), 20, o), mustPlan(t, "ddim", clipped, 20, o),
+			mustPlan(t, "dpm++_3m", sd15(t), 20, o), mustPlan(t, "heun", sd15(t), 20, o),
+		}, Threshold{}},
+		{"threshold", []Plan{mustPlan(t, "ddim", thresholded, 20, o)}, Threshold{0.8, 1.5}},
+	} {
+		// One program takes every plan's step 9.
+		const at = 9
+		inputs := []parity.Tensor{}
+		for i := range 3 + Memories {
+			data := make([]float32, 2*size)
+			for j := range data {
+				data[j] = float32(3 * math.Sin(float64(7*i+j*j)))
+			}
+			inputs = append(inputs, parity.Tensor{Data: data, Shape: shape})
+		}
+		for _, p := range c.plans {
+			if p.Threshold != c.threshold {
+				t.Fatalf("%s: threshold %v, want %v", p.Scheduler, p.Threshold, c.threshold)
+			}
+			inputs = append(inputs, parity.Tensor{Data: p.Coefficients(at), Shape: []int{CoefficientCount}})
+		}
+		got := parity.Run(t, parity.Model{}, inputs, func(_ nn.Params, in []*Node, out map[string]*Node) {
+			memory := in[3 : 3+Memories]
+			for i, coefficients := range in[3+Memories:] {
+				next, nextMemory := c.threshold.Step(in[0], in[1], memory, in[2], coefficients)
+				scaled, timesteps := NetworkInput(in[0], coefficients)
+				key := c.plans[i].Scheduler + " "
+				out[key+"next"], out[key+"scaled"], out[key+"timesteps"] = next, scaled, timesteps
+				for m, node := range nextMemory {
+					out[key+"memory"+string(rune('0'+m))] = node
+				}
+			}
+		})
+		for _, p := range c.plans {
+			call := p.Calls[at]
+			want := map[string]parity.Tensor{
+				"next":      {Data: make([]float32, 2*size), Shape: shape},
+				"scaled":    inputs[0].Map(func(v float32) float32 { return v * float32(call.InputScale) }),
+				"timesteps": {Data: []float32{float32(call.Timestep), float32(call.Timestep)}, Shape: []int{2}},
+			}
+			forms := map[string]Form{"next": call.Next}
+			for m, form := range call.Memory {
+				key := "memory" + string(rune('0'+m))
+				forms[key] = form
+				want[key] = parity.Tensor{Data: make([]float32, 2*size), Shape: shape}
+			}
+			for image := range 2 {
+				part := func(i int) []float64 { return doubles(inputs[i].Data[image*size : (image+1)*size]) }
+				basis := [][]float64{part(0), part(1), p.predict(call, part(0), part(1))}
+				for m := range Memories {
+					basis = append(basis, part(3+m))
+				}
+				basis = append(basis, part(2))
+				for key, form := range forms {
+					for j, v := range form.of(basis) {
+						want[key].Data[image*size+j] = float32(v)
+					}
+				}
+			}
+			for key, w := range want {
+				parity.Check(t, p.Scheduler+" "+key, got[p.Scheduler+" "+key], w, 2e-6)
+			}
+		}
+	}
+}
+
+// FuzzPlan: no file, name or number of steps makes a plan panic.
+func FuzzPlan(f *testing.F) {
+	f.Add([]byte(`{"_class_name": "PNDMScheduler", "beta_schedule": "scaled_linear", "skip_prk_steps": true}`), "euler", 5, 0.6)
+	f.Add([]byte(`{"use_karras_sigmas": true, "lambda_min_clipped": -Infinity, "solver_order": 3}`), "dpm++", 20, 1.0)
+	f.Add([]byte(`{"trained_betas": [0.1, 0.2], "num_train_timesteps": 2, "disable_corrector": [0]}`), "unipc", 2, 1.0)
+	f.Add([]byte(`{"timestep_spacing": "trailing", "rescale_betas_zero_snr": true, "prediction_type": "v_prediction"}`), "ddim", 7, 0.5)
+	f.Add([]byte(`{"use_flow_sigmas": true, "prediction_type": "flow_prediction", "flow_shift": 3}`), "unipc", 1, 1.0)
+	f.Add([]byte(`{"lambda_min_clipped": -5.1, "beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing"}`), "dpm++", 9, 1.0)
+	for _, s := range schedulers() {
+		f.Add([]byte(`{"use_beta_sigmas": true, "num_train_timesteps": 20, "original_inference_steps": 10}`), s.name, 3, 0.9)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte, name string, steps int, strength float64) {
+		c, err := noise.ParseConfig(raw)
+		if err != nil {
+			return
+		}
+		o := DefaultPlanOptions()
+		o.Strength, o.Eta, o.SChurn = strength, 0.5, 1
+		p, err := NewPlan(name, c, steps, o)
+		if err != nil {
+			return
+		}
+		if len(p.Calls) == 0 {
+			t.Error("a plan without calls")
+		}
+		again, err := noise.ParseConfig(marshalled(t, c))
+		if err != nil {
+			t.Fatalf("written and read again: %v", err)
+		}
+		if q, err := NewPlan(name, again, steps, o); err != nil || !slices.Equal(q.Calls, p.Calls) {
+			t.Errorf("the config written and read again gives another plan (%v)", err)
+		}
+	})
+}
