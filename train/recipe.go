@@ -166,6 +166,12 @@ func (r Recipe) open(o Options, b *xla.Backend) (*diffusers.Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
+	if model.XL != nil {
+		return nil, fmt.Errorf("%s is an SDXL model: supported for training are SD 1.x and 2.x", r.Model)
+	}
+	if in, out := model.UNet.InChannels, model.UNet.OutChannels; in != out {
+		return nil, fmt.Errorf("%s is an inpainting model (%d in_channels): supported for training are those with %d", r.Model, in, out)
+	}
 	if scale := model.VAE.Scale(); r.Resolution < scale || r.Resolution%scale != 0 {
 		return nil, fmt.Errorf("resolution: got %d, want a multiple of %d", r.Resolution, scale)
 	}
