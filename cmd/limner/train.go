@@ -22,7 +22,7 @@ type trainCmd struct {
 
 // trainFlags are the flags of every training, under the names of diffusers' scripts.
 type trainFlags struct {
-	Model     string   `name:"pretrained-model-name-or-path" aliases:"model" required:"" placeholder:"DIR" help:"Stable Diffusion model in diffusers' layout."`
+	Model     string   `name:"pretrained-model-name-or-path" aliases:"model" required:"" placeholder:"MODEL" help:"Stable Diffusion 1.x or 2.x model: a folder in diffusers' layout, a single file, or org/name[@revision] on the Hub. --model is the same."`
 	Data      []string `name:"train-data-dir" required:"" placeholder:"DIR" help:"Folder of parquet files (or a parquet file) with images and captions; may be given several times."`
 	OutputDir string   `required:"" placeholder:"DIR" help:"Folder for checkpoints, metrics.jsonl and the result."`
 
@@ -70,7 +70,7 @@ type cacheFlags struct {
 type trainControlNetCmd struct {
 	trainFlags
 	cacheFlags
-	ControlNet        string `name:"controlnet-model-name-or-path" aliases:"controlnet" placeholder:"DIR" help:"ControlNet to go on from; without it, a copy of the UNet's encoder."`
+	ControlNet        string `name:"controlnet-model-name-or-path" aliases:"controlnet" placeholder:"MODEL" help:"ControlNet to go on from: a folder, a single file, or org/name on the Hub; without it, a copy of the UNet's encoder."`
 	EmbeddingChannels []int  `name:"conditioning-embedding-out-channels" placeholder:"N,…" help:"Widths of a new ControlNet's conditioning embedding (default 16,32,96,256)."`
 }
 
@@ -85,7 +85,13 @@ The result is a ControlNet in diffusers' layout in the output folder. Ctrl-C sav
 
 func (c trainControlNetCmd) Run(ctx context.Context) error {
 	return c.run(ctx, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
-		r.ControlNet, r.EmbeddingChannels = c.ControlNet, c.EmbeddingChannels
+		r.EmbeddingChannels = c.EmbeddingChannels
+		if c.ControlNet != "" {
+			var err error
+			if r.ControlNet, err = locate(ctx, c.ControlNet, ""); err != nil {
+				return nil, err
+			}
+		}
 		c.cacheFlags.apply(&r)
 		return train.NewControlNet(ctx, b, o, r)
 	})
@@ -148,6 +154,9 @@ func (f trainFlags) run(ctx context.Context, prepare func(context.Context, *xla.
 	o, r := f.options(b.Devices()), f.recipe()
 	if err := errors.Join(o.Validate(), r.Validate()); err != nil {
 		return usageError{err}
+	}
+	if r.Model, err = locate(ctx, r.Model, ""); err != nil {
+		return err
 	}
 	steps := newProgress(os.Stderr, "training")
 	cached := newProgress(os.Stderr, "encoding images")
