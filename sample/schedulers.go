@@ -143,7 +143,15 @@ func schedulerNamed(name string) (scheduler, error) {
 			names = append(names, s.class)
 		}
 	}
-	slices.SortStableFunc(names, func(a, b string) int { return edits(name, a) - edits(name, b) })
+	const longest = 64 // no name is longer
+	if len(name) > longest {
+		name = name[:longest] + "…"
+	}
+	far := map[string]int{}
+	for _, other := range names {
+		far[other] = edits(name, other)
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return far[a] - far[b] })
 	return scheduler{}, fmt.Errorf("scheduler %q: unknown; the nearest are %s", name, strings.Join(names[:5], ", "))
 }
 
