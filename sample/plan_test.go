@@ -23,9 +23,18 @@ func mustPlan(t *testing.T, name string, c noise.Config, steps int, o PlanOption
 	return p
 }
 
+// sd15 is the scheduler_config.json of Stable Diffusion 1.5.
 func sd15(t *testing.T) noise.Config {
 	t.Helper()
-	return parity.Config(t, noise.ParseConfig, "sd15-tiny", "scheduler", "scheduler_config.json")
+	c, err := noise.ParseConfig([]byte(`{
+		"_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0", "beta_start": 0.00085, "beta_end": 0.012,
+		"beta_schedule": "scaled_linear", "num_train_timesteps": 1000, "trained_betas": null, "skip_prk_steps": true,
+		"set_alpha_to_one": false, "steps_offset": 1, "clip_sample": false
+	}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 func timesteps(p Plan) []float64 {

@@ -5,7 +5,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+
 	"limner/internal/parity"
+	"limner/models/nn"
 	"limner/models/noise"
 )
 
@@ -41,5 +45,25 @@ func TestBetasParity(t *testing.T) {
 			}
 			t.Logf("worst error %.2g", worst)
 		})
+	}
+}
+
+// Goldens: diffusers 0.42.1, torch 2.15, CPU, float32.
+func TestTargetsParity(t *testing.T) {
+	g := parity.Open(t, "schedulers", "DDIMScheduler.safetensors")
+	c := noise.Default()
+	c.BetaStart, c.BetaEnd, c.BetaSchedule, c.PredictionType = 0.00085, 0.012, "scaled_linear", noise.VPrediction
+	inputs := []parity.Tensor{g.Get("add_noise/x0"), g.Get("add_noise/noise"), g.Get("add_noise/timesteps"), g.Get("velocity/timesteps")}
+	got := parity.Run(t, parity.Model{}, inputs, func(_ nn.Params, in []*Node, out map[string]*Node) {
+		visited, velocity := ConvertDType(in[2], dtypes.Int32), ConvertDType(in[3], dtypes.Int32)
+		out["add_noise/out"] = c.Add(in[0], in[1], visited)
+		out["add_noise/out_0_1_500_999"] = c.Add(in[0], in[1], velocity)
+		out["velocity/out"] = c.Target(in[0], in[1], velocity)
+		sample := c
+		sample.PredictionType = noise.Sample
+		out["add_noise/x0"] = sample.Target(in[0], in[1], velocity)
+	})
+	for name, x := range got {
+		parity.Check(t, name, x, g.Get(name), 1e-6)
 	}
 }
