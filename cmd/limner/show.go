@@ -89,10 +89,7 @@ func describePart(p checkpoint.Part) string {
 	if p.Problem != "" {
 		return fmt.Sprintf("%-15s %s", p.Name, p.Problem)
 	}
-	var dtypes []string
-	for _, dtype := range slices.Sorted(maps.Keys(p.DTypes)) {
-		dtypes = append(dtypes, dtype)
-	}
+	dtypes := slices.Sorted(maps.Keys(p.DTypes))
 	line := fmt.Sprintf("%-15s %14s parameters  %s", p.Name, thousands(p.Parameters), strings.Join(dtypes, " "))
 	if p.Layers > 0 {
 		line += fmt.Sprintf("  %d layers of rank %s", p.Layers, strings.Trim(fmt.Sprint(p.Ranks), "[]"))
