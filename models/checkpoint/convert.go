@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -215,11 +216,16 @@ func (c Conversion) fill(dir, config string, s *source) error {
 	if err := copyConfigs(config, dir, s.networks); err != nil {
 		return err
 	}
-	for name, m := range s.networks {
-		if err := m.checkConfig(filepath.Join(dir, name, "config.json")); err != nil {
-			return err
-		}
-		if err := SaveModelFile(filepath.Join(dir, name, weightsName(name)), m, c.DType); err != nil {
+	names := slices.Sorted(maps.Keys(s.networks))
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, s.networks[name].checkConfig(filepath.Join(dir, name, "config.json")))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := SaveModelFile(filepath.Join(dir, name, weightsName(name)), s.networks[name], c.DType); err != nil {
 			return err
 		}
 	}
