@@ -1,6 +1,7 @@
 package train
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -15,18 +16,18 @@ import (
 	"strings"
 
 	"limner/models/checkpoint"
-	"limner/models/diffusers"
 	"limner/models/nn"
 )
 
 // A checkpoint is a folder checkpoint-N in the output folder, N being the optimizer steps made. It holds the trained
-// components in diffusers' layout (with an average, also below NAME_ema), the moments in optimizer.safetensors,
-// trainer_state.json, and, written last, manifest.json with the size and SHA-256 of every file. It is made aside and
-// renamed when it is whole and synced.
+// components in diffusers' layout (with an average, also below NAME_ema), the moments in optimizer.safetensors, where the run
+// stood in trainer_state.json, what it was made of in recipe.json, and, written last, manifest.json with the size and SHA-256
+// of every file. It is made aside and renamed when it is whole and synced.
 const (
 	checkpointPrefix = "checkpoint-"
 	optimizerName    = "optimizer.safetensors"
 	stateName        = "trainer_state.json"
+	recipeName       = "recipe.json"
 	manifestName     = "manifest.json"
 )
 
@@ -40,30 +41,9 @@ type Component struct {
 type State struct {
 	Step      int    `json:"global_step"` // optimizer steps made
 	Images    int    `json:"images_seen"`
+	Epoch     int    `json:"epoch"`      // that the next batch is of
+	NextBatch int    `json:"next_batch"` // of the run, whose order follows from the seed
 	Seed      uint64 `json:"seed"`
-	Batch     int    `json:"global_batch_size"`
-	Rows      int    `json:"dataset_rows"`
-	Objective string `json:"objective"`
-	EMA       bool   `json:"use_ema"`
-}
-
-// compatible says why a run in the state now cannot go on from a checkpoint in state s.
-func (s State) compatible(now State) error {
-	var errs []error
-	differ := func(name string, was, is any) {
-		if was != is {
-			errs = append(errs, fmt.Errorf("%s was %v, now %v", name, was, is))
-		}
-	}
-	differ("the objective", s.Objective, now.Objective)
-	differ("seed", s.Seed, now.Seed)
-	differ("the global batch size", s.Batch, now.Batch)
-	differ("the number of rows", s.Rows, now.Rows)
-	differ("use_ema", s.EMA, now.EMA)
-	if len(errs) > 0 {
-		return fmt.Errorf("%w: give the same to go on, or another output folder", errors.Join(errs...))
-	}
-	return nil
 }
 
 type manifest struct {
@@ -75,107 +55,13 @@ type manifestFile struct {
 	SHA256 string `json:"sha256"`
 }
 
-// saveCheckpoint writes a checkpoint of values, whose keys are "group.component.key", and returns its folder.
-func saveCheckpoint(outputDir string, tree nn.Tree, components []Component, values nn.Values, state State) (string, error) {
-	final := filepath.Join(outputDir, checkpointPrefix+strconv.Itoa(state.Step))
-	aside, err := os.MkdirTemp(outputDir, asidePrefix+checkpointPrefix)
-	if err != nil {
-		return "", fmt.Errorf("save checkpoint: %w", err)
-	}
-	defer os.RemoveAll(aside)
-	if err := writeCheckpoint(aside, tree, components, values, state); err != nil {
-		return "", fmt.Errorf("save checkpoint %s: %w", final, err)
-	}
-	// One of the same name is from a run that was continued from an earlier step, or is damaged.
-	if err := os.RemoveAll(final); err != nil {
-		return "", fmt.Errorf("save checkpoint: %w", err)
-	}
-	if err := os.Rename(aside, final); err != nil {
-		return "", fmt.Errorf("save checkpoint: %w", err)
-	}
-	return final, syncPath(outputDir)
-}
+func checkpointName(step int) string { return checkpointPrefix + strconv.Itoa(step) }
 
-func writeCheckpoint(dir string, tree nn.Tree, components []Component, values nn.Values, state State) error {
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return err
-	}
-	for _, c := range components {
-		if err := diffusers.SaveComponent(filepath.Join(dir, c.Name), c.Name, c.Config, tree, values.Within("param"), "F32"); err != nil {
-			return err
-		}
-		if state.EMA {
-			if err := diffusers.SaveComponent(filepath.Join(dir, c.Name+"_ema"), c.Name, c.Config, tree, values.Within("ema"), "F32"); err != nil {
-				return err
-			}
-		}
-	}
-	if err := checkpoint.SaveModel(dir, optimizerName, momentTree(tree), moments(values), "F32"); err != nil {
-		return err
-	}
-	if err := checkpoint.WriteJSON(filepath.Join(dir, stateName), state); err != nil {
-		return err
-	}
-	return writeManifest(dir)
-}
+// Checkpoints lists the names of the checkpoints in an output folder, the newest first.
+func Checkpoints(outputDir string) ([]string, error) { return checkpoints(disk{}, outputDir) }
 
-// momentTree lists both moments of every parameter.
-func momentTree(tree nn.Tree) nn.Tree {
-	return append(tree.Under("exp_avg"), tree.Under("exp_avg_sq")...)
-}
-
-func moments(values nn.Values) nn.Values {
-	return nn.Merge(values.Within("exp_avg").Under("exp_avg"), values.Within("exp_avg_sq").Under("exp_avg_sq"))
-}
-
-// writeManifest syncs every file and folder below dir and writes the manifest.
-func writeManifest(dir string) error {
-	m := manifest{Files: map[string]manifestFile{}}
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if entry.IsDir() {
-			return syncPath(path)
-		}
-		name, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		m.Files[filepath.ToSlash(name)], err = hashFile(path)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if err := checkpoint.WriteJSON(filepath.Join(dir, manifestName), m); err != nil {
-		return err
-	}
-	return syncPath(dir)
-}
-
-func hashFile(path string) (manifestFile, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return manifestFile{}, err
-	}
-	defer f.Close()
-	h := sha256.New()
-	size, err := io.Copy(h, f)
-	return manifestFile{Size: size, SHA256: hex.EncodeToString(h.Sum(nil))}, err
-}
-
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
-// checkpoints lists the checkpoints in an output folder, the newest first.
-func checkpoints(outputDir string) ([]string, error) {
-	entries, err := os.ReadDir(outputDir)
+func checkpoints(files fileSystem, outputDir string) ([]string, error) {
+	entries, err := files.ReadDir(outputDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("find checkpoints: %w", err)
 	}
@@ -193,8 +79,8 @@ func checkpoints(outputDir string) ([]string, error) {
 	return names, nil
 }
 
-// verify reads every file of a checkpoint and compares it with the manifest.
-func verify(dir string) error {
+// VerifyCheckpoint reads every file of a checkpoint and fails unless each is as its manifest says, to the bit.
+func VerifyCheckpoint(dir string) error {
 	raw, err := os.ReadFile(filepath.Join(dir, manifestName))
 	if err != nil {
 		return err
@@ -203,8 +89,14 @@ func verify(dir string) error {
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return fmt.Errorf("%s: %w", manifestName, err)
 	}
-	if _, ok := m.Files[stateName]; !ok {
-		return fmt.Errorf("%s: does not list %s", manifestName, stateName)
+	// JSON is lenient, with the case of names for one, and nothing else vouches for the manifest.
+	if again, err := encodeJSON(m); err != nil || !bytes.Equal(raw, again) {
+		return fmt.Errorf("%s: is not as it was written", manifestName)
+	}
+	for _, name := range []string{stateName, recipeName, optimizerName} {
+		if _, ok := m.Files[name]; !ok {
+			return fmt.Errorf("%s: does not list %s", manifestName, name)
+		}
 	}
 	for name, want := range m.Files {
 		got, err := hashFile(filepath.Join(dir, filepath.FromSlash(name)))
@@ -220,12 +112,20 @@ func verify(dir string) error {
 	return nil
 }
 
-// loadCheckpoint reads a verified checkpoint. The keys of the values are "group.component.key".
-func loadCheckpoint(dir string, tree nn.Tree, components []Component) (State, nn.Values, error) {
-	var state State
-	if err := verify(dir); err != nil {
-		return state, nil, err
+func hashFile(path string) (manifestFile, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return manifestFile{}, err
 	}
+	defer f.Close()
+	h := sha256.New()
+	size, err := io.Copy(h, f)
+	return manifestFile{Size: size, SHA256: hex.EncodeToString(h.Sum(nil))}, err
+}
+
+// loadCheckpoint reads a verified checkpoint. The keys of the values are "group.component.key".
+func loadCheckpoint(dir string, tree nn.Tree, components []Component, ema bool) (State, nn.Values, error) {
+	var state State
 	if err := checkpoint.ReadConfig(filepath.Join(dir, stateName), &state); err != nil {
 		return state, nil, err
 	}
@@ -243,7 +143,7 @@ func loadCheckpoint(dir string, tree nn.Tree, components []Component) (State, nn
 		if err := read(filepath.Join(dir, c.Name), "param."+c.Name, tree.Within(c.Name)); err != nil {
 			return state, nil, err
 		}
-		if state.EMA {
+		if ema {
 			if err := read(filepath.Join(dir, c.Name+"_ema"), "ema."+c.Name, tree.Within(c.Name)); err != nil {
 				return state, nil, err
 			}
@@ -255,21 +155,4 @@ func loadCheckpoint(dir string, tree nn.Tree, components []Component) (State, nn
 	}
 	loaded, err := m.Load(momentTree(tree))
 	return state, nn.Merge(values, loaded), errors.Join(err, m.Close())
-}
-
-// prune removes all but the newest checkpoints.
-func prune(outputDir string, keep int) error {
-	if keep == 0 {
-		return nil
-	}
-	names, err := checkpoints(outputDir)
-	if err != nil {
-		return err
-	}
-	for _, name := range names[min(keep, len(names)):] {
-		if err := os.RemoveAll(filepath.Join(outputDir, name)); err != nil {
-			return fmt.Errorf("remove an old checkpoint: %w", err)
-		}
-	}
-	return nil
 }

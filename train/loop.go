@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -26,6 +27,8 @@ type Run struct {
 	Trainable  nn.Values   // starting values, below the components' names
 	Frozen     nn.Values
 	Dataset    *data.Dataset
+	Recipe     Recipe                                  // what the run was made from; compared when it goes on
+	Networks   map[string]any                          // their configs by name, compared too; those of Components need not be here
 	Feed       func(*data.Batch) ([]*xla.Array, error) // puts a batch on the devices, in the objective's order
 	Finish     func(trained nn.Values) error           // publishes the result
 	OnStep     func(Progress)
@@ -40,49 +43,75 @@ func (r *Run) Do(ctx context.Context) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
-	steps := o.MaxTrainSteps
-	if steps == 0 {
-		steps = o.NumTrainEpochs * r.Dataset.StepsPerEpoch()
+	if o.MaxTrainSteps == 0 {
+		o.MaxTrainSteps = o.NumTrainEpochs * r.Dataset.StepsPerEpoch()
 	}
 	if o.Schedule.Steps == 0 {
-		o.Schedule.Steps = steps
+		o.Schedule.Steps = o.MaxTrainSteps
 	}
-	if err := prepareOutput(o); err != nil {
-		return err
-	}
-	state := State{Seed: o.Seed, Batch: o.Batch, Rows: r.Dataset.Len(), Objective: r.Objective.Name, EMA: o.EMA != nil}
-	restored, err := r.resume(&state)
+	lock, err := ownOutput(o)
 	if err != nil {
 		return err
 	}
-	r.logf("compiling the training step (%s, %d parameters, batch %d)", r.Objective.Name, r.Objective.Trainable.Size(), o.Batch)
-	s, err := newStepper(ctx, r.Backend, r.Objective, o.Optimizer, o.EMA != nil, o.Seed)
-	if errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%w while compiling, nothing was lost: run again to go on", ErrInterrupted)
-	} else if err != nil {
-		return err
-	}
-	r.logf("compiled in %.1f s", s.program.CompileTime.Seconds())
-	if err := s.load(r.Trainable, r.Frozen); err != nil {
-		return err
-	}
-	if restored != nil {
-		if err := s.restore(restored); err != nil {
-			return err
-		}
-	}
-	if err := r.steps(ctx, s, &state, steps, o); err != nil {
-		return err
-	}
-	values, err := s.snapshot()
+	return errors.Join(r.do(ctx, o), lock.Close())
+}
+
+// do trains in an output folder that this process owns.
+func (r *Run) do(ctx context.Context, o Options) error {
+	made, err := r.record(o)
 	if err != nil {
+		return err
+	}
+	state, values, err := r.resume(o, made)
+	if err != nil {
+		return err
+	}
+	names, err := Checkpoints(o.OutputDir)
+	if err != nil {
+		return err
+	}
+	if err := checkSpace(o, r.Objective.Trainable, state.Step, o.MaxTrainSteps, len(names)); err != nil {
+		return err
+	}
+	if err := markOutput(o.OutputDir, made); err != nil {
+		return err
+	}
+	if state.Step >= o.MaxTrainSteps {
+		r.logf("step %d of %d is made: nothing is left to train", state.Step, o.MaxTrainSteps)
+	} else if values, err = r.train(ctx, o, made, &state, values); err != nil {
 		return err
 	}
 	group := "param"
-	if state.EMA {
+	if o.EMA != nil {
 		group = "ema"
 	}
-	return errors.Join(s.free(), r.Finish(values.Within(group)))
+	return r.Finish(values.Within(group))
+}
+
+// train makes the steps that are left and returns the state at the end, which is saved. restored is the state to begin with; nil
+// begins with the starting values.
+func (r *Run) train(ctx context.Context, o Options, made record, state *State, restored nn.Values) (nn.Values, error) {
+	r.logf("compiling the training step (%s, %d parameters, batch %d)", r.Objective.Name, r.Objective.Trainable.Size(), o.Batch)
+	s, err := newStepper(ctx, r.Backend, r.Objective, o.Optimizer, o.EMA != nil, o.Seed)
+	if errors.Is(err, context.Canceled) {
+		return nil, fmt.Errorf("%w while compiling, at step %d: nothing was lost, %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
+	} else if err != nil {
+		return nil, err
+	}
+	r.logf("compiled in %.1f s", s.program.CompileTime.Seconds())
+	if err := s.load(r.Trainable, r.Frozen); err != nil {
+		return nil, err
+	}
+	if restored != nil {
+		if err := s.restore(restored); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.steps(ctx, s, state, o, made); err != nil {
+		return nil, err
+	}
+	values, err := s.snapshot()
+	return values, errors.Join(err, s.free())
 }
 
 func (r *Run) logf(format string, args ...any) {
@@ -95,83 +124,127 @@ func (r *Run) logf(format string, args ...any) {
 func (r *Run) Close() error { return r.Dataset.Close() }
 
 // resume looks for the checkpoint to go on from. Damaged ones are named and the one before is used.
-func (r *Run) resume(state *State) (nn.Values, error) {
-	o := r.Options
+func (r *Run) resume(o Options, made record) (State, nn.Values, error) {
+	state := State{Seed: o.Seed}
 	if o.ResumeFromCheckpoint == "" {
-		return nil, nil
+		return state, nil, nil
 	}
 	names := []string{filepath.Base(o.ResumeFromCheckpoint)}
-	if o.ResumeFromCheckpoint == "latest" {
+	latest := o.ResumeFromCheckpoint == "latest"
+	if latest {
 		var err error
-		if names, err = checkpoints(o.OutputDir); err != nil {
-			return nil, err
+		if names, err = Checkpoints(o.OutputDir); err != nil {
+			return state, nil, err
 		}
 	}
 	for _, name := range names {
 		dir := filepath.Join(o.OutputDir, name)
-		found, values, err := loadCheckpoint(dir, r.Objective.Trainable, r.Components)
-		if err != nil && o.ResumeFromCheckpoint == "latest" {
+		if err := VerifyCheckpoint(dir); err != nil && latest {
 			r.logf("checkpoint %s is damaged and passed over: %v", dir, err)
 			continue
 		} else if err != nil {
-			return nil, fmt.Errorf("resume from %s: %w", dir, err)
+			return state, nil, fmt.Errorf("resume from %s: %w", dir, err)
 		}
-		if err := found.compatible(*state); err != nil {
-			return nil, fmt.Errorf("resume from %s: %w", dir, err)
+		state, values, err := r.restore(dir, o, made)
+		if err != nil {
+			return state, nil, fmt.Errorf("resume from %s: %w", dir, err)
 		}
-		*state = found
 		r.logf("going on from %s", dir)
-		return values, nil
+		return state, values, nil
+	}
+	if len(names) > 0 {
+		return state, nil, fmt.Errorf("every checkpoint in %s is damaged: bring one back from a copy, or start anew with another --output_dir", o.OutputDir)
 	}
 	r.logf("no checkpoint to go on from: starting at step 0")
-	return nil, nil
+	return state, nil, nil
 }
 
-// steps runs the loop proper from state.Step to steps.
-func (r *Run) steps(ctx context.Context, s *stepper, state *State, steps int, o Options) (err error) {
+// restore reads a verified checkpoint, after comparing what it and the run are made of.
+func (r *Run) restore(dir string, o Options, made record) (State, nn.Values, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, recipeName))
+	if err != nil {
+		return State{}, nil, err
+	}
+	notes, err := compare(raw, made)
+	if err != nil {
+		return State{}, nil, err
+	}
+	for _, note := range notes {
+		r.logf("%s", note)
+	}
+	return loadCheckpoint(dir, r.Objective.Trainable, r.Components, o.EMA != nil)
+}
+
+// steps runs the loop proper from state to the last step, and saves that.
+func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, made record) (err error) {
 	m, err := openMetrics(o.OutputDir, state.Step)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
-	batches, err := r.Dataset.Batches(context.WithoutCancel(ctx), state.Step)
+	batches, err := r.Dataset.Batches(ctx, state.NextBatch)
 	if err != nil {
 		return err
 	}
 	defer batches.Close()
-	saved, start, first := state.Step, time.Now(), state.Step
-	for state.Step < steps {
-		if ctx.Err() != nil {
-			return r.interrupted(s, *state, saved)
+	saves := r.background(o, made, m)
+	saves.last = state.Step
+	defer func() { err = errors.Join(err, saves.wait()) }()
+	start, first := time.Now(), state.Step
+	for state.Step < o.MaxTrainSteps {
+		if err := saves.poll(); err != nil {
+			return fmt.Errorf("stopped at step %d: %w", state.Step, err)
 		}
-		p, err := r.step(s, batches, state, o)
-		if err != nil {
+		p, err := r.step(ctx, s, batches, state, o)
+		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+			return r.interrupted(s, saves, *state)
+		} else if err != nil {
 			return err
 		}
 		elapsed := time.Since(start)
 		done := state.Step - first
-		p.Steps = steps
+		p.Steps = o.MaxTrainSteps
 		p.ImagesPerSecond = float64(done*o.Batch) / elapsed.Seconds()
-		p.Left = elapsed / time.Duration(done) * time.Duration(steps-state.Step)
+		p.Left = elapsed / time.Duration(done) * time.Duration(p.Steps-state.Step)
 		if err := m.write(p); err != nil {
 			return err
 		}
 		if r.OnStep != nil {
 			r.OnStep(p)
 		}
-		if state.Step%o.CheckpointingSteps == 0 || state.Step == steps {
-			if _, err := r.save(s, *state); err != nil {
+		if state.Step%o.CheckpointingSteps == 0 || state.Step == o.MaxTrainSteps {
+			if err := saves.start(*state, s.snapshot); err != nil {
 				return err
 			}
-			saved = state.Step
 		}
 	}
 	r.reportRows()
-	return nil
+	return saves.wait()
 }
 
-// step makes one optimizer step.
-func (r *Run) step(s *stepper, batches *data.Batches, state *State, o Options) (Progress, error) {
+// background saves into the output folder, each checkpoint after the metrics of its steps.
+func (r *Run) background(o Options, made record, m *metrics) *background {
+	s := &saver{
+		files: disk{}, outputDir: o.OutputDir, tree: r.Objective.Trainable, components: r.Components, ema: o.EMA != nil,
+		keep: o.CheckpointsTotalLimit, recipe: made,
+	}
+	return &background{logf: r.logf, save: func(values nn.Values, state State) error {
+		err := m.sync()
+		if err == nil {
+			err = s.save(values, state)
+		}
+		if err != nil {
+			return fmt.Errorf("%w\nthe checkpoints before %s are whole: mend that, then go on with --resume_from_checkpoint latest", err, checkpointName(state.Step))
+		}
+		return nil
+	}}
+}
+
+// step makes one optimizer step. When ctx is cancelled it makes none.
+func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state *State, o Options) (Progress, error) {
+	if err := ctx.Err(); err != nil {
+		return Progress{}, err
+	}
 	batch, err := batches.Next()
 	if err != nil {
 		return Progress{}, err
@@ -191,36 +264,38 @@ func (r *Run) step(s *stepper, batches *data.Batches, state *State, o Options) (
 	}
 	state.Step++
 	state.Images += o.Batch
+	state.NextBatch = batch.Index + 1
+	state.Epoch = state.NextBatch / r.Dataset.StepsPerEpoch()
 	if l := float64(loss); math.IsNaN(l) || math.IsInf(l, 0) {
-		return Progress{}, fmt.Errorf("the loss of step %d is %g and nothing after the last checkpoint was kept: try a lower --learning_rate, then --resume_from_checkpoint latest", state.Step, l)
+		return Progress{}, fmt.Errorf("the loss of step %d is %g and nothing after the last checkpoint was kept: try a lower --learning_rate in another --output_dir", state.Step, l)
 	}
 	return Progress{Step: state.Step, Epoch: batch.Epoch, Images: state.Images, Loss: float64(loss), GradNorm: float64(norm), LearningRate: rate}, nil
 }
 
-func (r *Run) save(s *stepper, state State) (string, error) {
-	values, err := s.snapshot()
-	if err != nil {
-		return "", err
-	}
-	dir, err := saveCheckpoint(r.Options.OutputDir, r.Objective.Trainable, r.Components, values, state)
-	if err != nil {
-		return "", err
-	}
-	return dir, prune(r.Options.OutputDir, r.Options.CheckpointsTotalLimit)
-}
-
 // interrupted saves what was learnt since the last checkpoint.
-func (r *Run) interrupted(s *stepper, state State, saved int) error {
-	if state.Step > saved {
-		if _, err := r.save(s, state); err != nil {
+func (r *Run) interrupted(s *stepper, saves *background, state State) error {
+	if err := saves.wait(); err != nil {
+		r.logf("%v: trying again at step %d", err, state.Step)
+	}
+	if state.Step > saves.last {
+		if err := errors.Join(saves.start(state, s.snapshot), saves.wait()); err != nil {
 			return err
 		}
+		return fmt.Errorf("%w at step %d, saved in %s: %s", ErrInterrupted, state.Step,
+			filepath.Join(r.Options.OutputDir, checkpointName(state.Step)), r.howToGoOn(state.Step))
 	}
-	how := "go on with --resume_from_checkpoint latest"
-	if r.Options.ResumeFromCheckpoint == "latest" {
-		how = "the same command goes on from there"
+	return fmt.Errorf("%w at step %d, with no step made since the last checkpoint: %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
+}
+
+// howToGoOn says how to go on from a step.
+func (r *Run) howToGoOn(step int) string {
+	switch {
+	case r.Options.ResumeFromCheckpoint == "latest":
+		return "the same command goes on from there"
+	case r.Options.ResumeFromCheckpoint == "" && step == 0:
+		return "start again with --resume_from_checkpoint latest"
 	}
-	return fmt.Errorf("%w at step %d, all saved in %s: %s", ErrInterrupted, state.Step, r.Options.OutputDir, how)
+	return "go on with --resume_from_checkpoint latest"
 }
 
 // reportRows names the rows that could not be used.

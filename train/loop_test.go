@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,7 +111,7 @@ func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || entry.Name() == metricsName || entry.Name() == runName {
+		if err != nil || entry.IsDir() || slices.Contains([]string{metricsName, runName, lockName}, entry.Name()) {
 			return err
 		}
 		raw, err := os.ReadFile(path)
@@ -206,7 +207,7 @@ func TestDamagedCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer run.Close()
-	if err := run.Do(context.Background()); err == nil || !strings.Contains(err.Error(), "seed was 3, now 4") {
+	if err := run.Do(context.Background()); err == nil || !strings.Contains(err.Error(), "seed: checkpoint has 3, the run has 4") {
 		t.Errorf("another seed: got %v", err)
 	}
 }
@@ -218,12 +219,12 @@ func TestCheckpointsTotalLimit(t *testing.T) {
 	if err := do(t, context.Background(), b, NewAutoencoder, o, r); err != nil {
 		t.Fatal(err)
 	}
-	names, err := checkpoints(o.OutputDir)
+	names, err := Checkpoints(o.OutputDir)
 	if err != nil || fmt.Sprint(names) != "[checkpoint-6 checkpoint-5]" {
 		t.Errorf("got %v, %v", names, err)
 	}
 	for _, name := range names {
-		if err := verify(filepath.Join(o.OutputDir, name)); err != nil {
+		if err := VerifyCheckpoint(filepath.Join(o.OutputDir, name)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

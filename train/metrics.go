@@ -101,4 +101,7 @@ func (m *metrics) write(p Progress) error {
 	return nil
 }
 
+// sync makes the lines so far durable.
+func (m *metrics) sync() error { return m.file.Sync() }
+
 func (m *metrics) close() error { return m.file.Close() }

@@ -6,19 +6,29 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
+
+	"github.com/gofrs/flock"
 
 	"limner/models/checkpoint"
 )
 
-// runName is the file that marks an output folder as a run's: its options.
+// runName is the file that marks an output folder as a run's: what it was made of when it last started.
 const runName = "run.json"
 
-// asidePrefix begins the names of folders that are being written.
-const asidePrefix = ".writing-"
+// temporary are the names that files have while they are being written outside checkpoints. A process that is killed
+// leaves them behind.
+var temporary = regexp.MustCompile(`^\.[A-Za-z0-9_]+\.(json|jsonl|safetensors|txt)[0-9]+$`)
 
-// checkOutput refuses an output folder that is not empty and not this run's to go on with.
+// checkOutput refuses an output folder that is another process's, or not empty and not this run's to go on with. It
+// touches nothing.
 func checkOutput(o Options) error {
+	return errors.Join(checkContents(o), checkOwner(o.OutputDir))
+}
+
+func checkContents(o Options) error {
 	entries, err := os.ReadDir(o.OutputDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("output folder: %w", err)
@@ -29,7 +39,7 @@ func checkOutput(o Options) error {
 		switch name := entry.Name(); {
 		case name == runName:
 			ours = true
-		case !strings.HasPrefix(name, asidePrefix):
+		case name != lockName && !temporary.MatchString(name) && !isAside(name):
 			others = append(others, name)
 		}
 	}
@@ -42,22 +52,74 @@ func checkOutput(o Options) error {
 	return nil
 }
 
-// prepareOutput makes the output folder, clears it of what a run that was killed was writing, and marks it as the run's.
-func prepareOutput(o Options) error {
-	if err := checkOutput(o); err != nil {
-		return err
+func isAside(name string) bool {
+	return slices.ContainsFunc([]string{asidePrefix, replacedPrefix, removedPrefix}, func(prefix string) bool {
+		return strings.HasPrefix(name, prefix+checkpointPrefix)
+	})
+}
+
+// ownOutput makes the output folder and this process its owner, and clears it of what a run that was killed left there half done.
+func ownOutput(o Options) (*flock.Flock, error) {
+	// Before anything is made in a folder of others, and again when nobody else can make anything there.
+	if err := checkContents(o); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(o.OutputDir, 0o755); err != nil {
-		return fmt.Errorf("make output folder: %w", err)
+		return nil, fmt.Errorf("make output folder: %w", err)
 	}
-	left, err := filepath.Glob(filepath.Join(o.OutputDir, asidePrefix+"*"))
+	lock, err := lockOutput(o.OutputDir)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkContents(o); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	if err := clearOutput(o.OutputDir); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
+}
+
+// clearOutput clears an output folder, which this process owns.
+func clearOutput(dir string) error {
+	names, err := Checkpoints(dir)
+	if err != nil {
+		return err
+	}
+	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		name := entry.Name()
+		if final, ok := strings.CutPrefix(name, replacedPrefix); ok && isAside(name) && !slices.Contains(names, final) {
+			// Killed before the new one could take its name.
+			return skip(os.Rename(path, filepath.Join(dir, final)))
+		}
+		switch {
+		case entry.IsDir() && isAside(name):
+			return skip(os.RemoveAll(path))
+		case entry.IsDir() && slices.Contains(names, name):
+			return fs.SkipDir
+		case !entry.IsDir() && temporary.MatchString(name):
+			return os.Remove(path)
+		}
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("output folder: %w", err)
 	}
-	for _, path := range left {
-		if err := os.RemoveAll(path); err != nil {
-			return fmt.Errorf("output folder: %w", err)
-		}
+	return nil
+}
+
+// skip is the error, or that a folder is not to be walked.
+func skip(err error) error {
+	if err != nil {
+		return err
 	}
-	return checkpoint.WriteJSON(filepath.Join(o.OutputDir, runName), o)
+	return fs.SkipDir
+}
+
+// markOutput says what the run is made of. It is the last thing before the run starts.
+func markOutput(dir string, r record) error {
+	return checkpoint.WriteJSON(filepath.Join(dir, runName), r)
 }

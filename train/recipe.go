@@ -140,6 +140,7 @@ func NewAutoencoder(_ context.Context, b *xla.Backend, o Options, r Recipe) (*Ru
 	return &Run{
 		Options: o, Backend: b, Objective: objective, Components: []Component{{diffusers.VAE, model.VAE}},
 		Trainable: values, Frozen: values, Dataset: dataset, OnStep: r.OnStep, Log: r.Log,
+		Recipe: r, Networks: map[string]any{diffusers.VAE: model.VAE},
 		Feed: func(batch *data.Batch) ([]*xla.Array, error) {
 			a, err := xla.Put(b, batch.Pixels, xla.Batch, o.Batch, r.Resolution, r.Resolution, model.VAE.InChannels)
 			return []*xla.Array{a}, err
@@ -205,6 +206,7 @@ func (r Recipe) diffusion(ctx context.Context, b *xla.Backend, o Options, model 
 	}
 	return &Run{
 		Options: o, Backend: b, Objective: d.Objective(), Trainable: trainable, Frozen: frozen, Dataset: dataset,
-		Feed: feed.Put, OnStep: r.OnStep, Log: r.Log,
+		Feed: feed.Put, OnStep: r.OnStep, Log: r.Log, Recipe: r,
+		Networks: map[string]any{diffusers.UNet: model.UNet, diffusers.VAE: model.VAE, diffusers.TextEncoder: model.Text, "scheduler": model.Noise},
 	}, nil
 }

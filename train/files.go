@@ -1,0 +1,45 @@
+package train
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+)
+
+// fileSystem is all that saving a checkpoint does to the disk, so that tests can make each call fail in turn.
+type fileSystem interface {
+	ReadDir(path string) ([]fs.DirEntry, error)
+	Mkdir(path string) error
+	Create(path string) (newFile, error) // fails if there is one
+	Rename(from, to string) error
+	RemoveAll(path string) error
+	SyncDir(path string) error // makes the names in a folder durable
+}
+
+// newFile is a file that is being written.
+type newFile interface {
+	io.Writer
+	Sync() error
+	Close() error
+}
+
+// disk is the real one.
+type disk struct{}
+
+func (disk) ReadDir(path string) ([]fs.DirEntry, error) { return os.ReadDir(path) }
+func (disk) Mkdir(path string) error                    { return os.Mkdir(path, 0o755) }
+func (disk) Rename(from, to string) error               { return os.Rename(from, to) }
+func (disk) RemoveAll(path string) error                { return os.RemoveAll(path) }
+
+func (disk) Create(path string) (newFile, error) {
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+}
+
+func (disk) SyncDir(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,201 @@
+package train
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"limner/models/nn"
+)
+
+// record is what a run is made of, resolved: recipe.json of its checkpoints and run.json of its output folder.
+type record struct {
+	Options   Options        `json:"options"`
+	Recipe    settings       `json:"recipe"`
+	Networks  map[string]any `json:"networks"` // their configs, and the noise schedule's
+	Objective string         `json:"objective"`
+	UseEMA    bool           `json:"use_ema"`
+	Rows      int            `json:"dataset_rows"`
+	Dataset   string         `json:"dataset"` // its fingerprint
+	Frozen    string         `json:"frozen_weights"`
+	Devices   int            `json:"num_devices"`
+	Plugin    string         `json:"plugin"`
+}
+
+// settings are the fields of Recipe that tell runs apart, under the names of flags.
+type settings struct {
+	Model             string   `json:"pretrained_model_name_or_path"`
+	ControlNet        string   `json:"controlnet_model_name_or_path"`
+	Data              []string `json:"train_data_dir"`
+	ImageColumn       string   `json:"image_column"`
+	ConditionColumn   string   `json:"conditioning_image_column"`
+	CaptionColumn     string   `json:"caption_column"`
+	BufferBytes       int64    `json:"shuffle_buffer_bytes"`
+	Resolution        int      `json:"resolution"`
+	CacheLatents      bool     `json:"cache_latents"`
+	ProportionEmpty   float64  `json:"proportion_empty_prompts"`
+	FromScratch       bool     `json:"from_scratch"`
+	EmbeddingChannels []int    `json:"conditioning_embedding_out_channels"`
+	TrainTextEncoder  bool     `json:"train_text_encoder"`
+	KLWeight          float64  `json:"kl_weight"`
+	DecoderOnly       bool     `json:"train_decoder_only"`
+	Compute           string   `json:"compute_dtype"`
+}
+
+func (r Recipe) settings() settings {
+	return settings{
+		Model: r.Model, ControlNet: r.ControlNet, Data: r.Data,
+		ImageColumn: r.Columns.ImageColumn, ConditionColumn: r.Columns.ConditioningImageColumn, CaptionColumn: r.Columns.CaptionColumn,
+		BufferBytes: r.Columns.BufferBytes, Resolution: r.Resolution, CacheLatents: r.CacheLatents, ProportionEmpty: r.ProportionEmpty,
+		FromScratch: r.FromScratch, EmbeddingChannels: r.EmbeddingChannels, TrainTextEncoder: r.TrainTextEncoder, KLWeight: r.KLWeight,
+		DecoderOnly: r.DecoderOnly, Compute: r.Compute.String(),
+	}
+}
+
+// mayChange are the fields that may change when a run goes on: none of them has a say in the bits of its result. Where the frozen
+// weights and the rows come from does not matter either, since what they are is compared.
+var mayChange = []string{
+	"checkpointing_steps", "checkpoints_total_limit", "max_train_steps", "num_train_epochs",
+	"pretrained_model_name_or_path", "controlnet_model_name_or_path", "train_data_dir", "from_scratch", "conditioning_embedding_out_channels",
+}
+
+// mayReorder are the fields that may change too, but with them the order of the sums on the devices, and so the last bits.
+var mayReorder = []string{"num_devices", "plugin"}
+
+// record resolves what the run is made of, wherever its folder is and however often it was stopped. o.Schedule.Steps is set.
+func (r *Run) record(o Options) (record, error) {
+	o.OutputDir, o.ResumeFromCheckpoint = "", ""
+	dataset, err := r.Dataset.Fingerprint()
+	if err != nil {
+		return record{}, err
+	}
+	networks := map[string]any{}
+	maps.Copy(networks, r.Networks)
+	for _, c := range r.Components {
+		networks[c.Name] = c.Config
+	}
+	return record{
+		Options: o, Recipe: r.Recipe.settings(), Networks: networks, Objective: r.Objective.Name, UseEMA: o.EMA != nil,
+		Rows: r.Dataset.Len(), Dataset: dataset, Frozen: fingerprint(r.Objective.Frozen, r.Frozen),
+		Devices: r.Backend.Devices(), Plugin: filepath.Base(r.Backend.Plugin()),
+	}, nil
+}
+
+// fingerprint tells weights from others by some elements of each, without the seconds that hashing all of them takes.
+func fingerprint(tree nn.Tree, values nn.Values) string {
+	const elements = 64
+	h := sha256.New()
+	for _, spec := range tree {
+		fmt.Fprintln(h, spec)
+		data := values[spec.Key]
+		for i := range min(elements, len(data)) {
+			var bits [4]byte
+			binary.LittleEndian.PutUint32(bits[:], math.Float32bits(data[i*len(data)/min(elements, len(data))]))
+			h.Write(bits[:])
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// compare says why a run of record now cannot go on from a checkpoint whose recipe.json is raw, and names the fields
+// that change the last bits only.
+func compare(raw []byte, now record) (notes []string, err error) {
+	was, err := flatten(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", recipeName, err)
+	}
+	raw, err = encodeJSON(now)
+	if err != nil {
+		return nil, err
+	}
+	is, err := flatten(raw)
+	if err != nil {
+		return nil, err
+	}
+	if !now.Options.Schedule.dependsOnSteps() {
+		delete(was, "num_training_steps")
+		delete(is, "num_training_steps")
+	}
+	if was["use_ema"] != is["use_ema"] {
+		for _, fields := range []map[string]string{was, is} {
+			maps.DeleteFunc(fields, func(name, _ string) bool { return name == "ema" || strings.HasPrefix(name, "ema.") })
+		}
+	}
+	var errs []error
+	both := maps.Clone(was)
+	maps.Copy(both, is)
+	for _, name := range slices.Sorted(maps.Keys(both)) {
+		if same(was[name], is[name]) || slices.Contains(mayChange, name) {
+			continue
+		}
+		line := fmt.Sprintf("%s: checkpoint has %s, the run has %s", name, orNothing(was[name]), orNothing(is[name]))
+		if slices.Contains(mayReorder, name) {
+			notes = append(notes, line+": sums in another order may change the last bits")
+			continue
+		}
+		if name == "num_training_steps" {
+			line += " (max_train_steps; " + now.Options.Schedule.Name + " depends on it)"
+		}
+		errs = append(errs, errors.New(line))
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("the run is not the one that it would go on with:\n%w\nset them back to go on, or start anew with another --output_dir", errors.Join(errs...))
+	}
+	return notes, nil
+}
+
+// same also holds of a field that one of them does not have, as versions differ, and that says nothing in the other.
+func same(was, is string) bool {
+	empty := []string{"", "null", "false", "0", `""`, "[]"}
+	return was == is || was == "" && slices.Contains(empty, is) || is == "" && slices.Contains(empty, was)
+}
+
+// dependsOnSteps says whether the learning rate of a step follows from the steps of the whole run.
+func (s Schedule) dependsOnSteps() bool {
+	return slices.Contains([]string{"linear", "cosine", "cosine_with_restarts", "polynomial"}, s.Name)
+}
+
+func orNothing(text string) string {
+	if text == "" {
+		return "nothing"
+	}
+	return text
+}
+
+// flatten gives the JSON of every field by its name, which within options and recipe is the flag's.
+func flatten(raw []byte) (map[string]string, error) {
+	fields := map[string]string{}
+	var walk func(name string, raw json.RawMessage) error
+	walk = func(name string, raw json.RawMessage) error {
+		if len(raw) == 0 || raw[0] != '{' {
+			compact, err := json.Marshal(json.RawMessage(raw))
+			fields[name] = string(compact)
+			return err
+		}
+		var object map[string]json.RawMessage
+		if err := json.Unmarshal(raw, &object); err != nil {
+			return err
+		}
+		for key, value := range object {
+			path := key
+			switch name {
+			case "", "options", "recipe", "schedule", "optimizer":
+			default:
+				path = name + "." + key
+			}
+			if err := walk(path, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return fields, walk("", raw)
+}

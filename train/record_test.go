@@ -1,0 +1,92 @@
+package train
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+
+	"limner/data"
+	"limner/models/nn"
+)
+
+func tinyRecord() record {
+	o := DefaultOptions()
+	o.Schedule = Schedule{Name: "constant", Steps: 100}
+	ema := DefaultEMA()
+	o.EMA = &ema
+	return record{
+		Options: o, Recipe: Recipe{Model: "sd15", Data: []string{"data"}, Columns: data.DefaultOptions(), Resolution: 64, Compute: dtypes.Float32}.settings(),
+		Networks: map[string]any{"unet": map[string]any{"block_out_channels": []int{8, 16}}}, Objective: "controlnet", UseEMA: true, Rows: 20,
+		Dataset: "ab", Frozen: "cd", Devices: 1, Plugin: "cpu.so",
+	}
+}
+
+func TestCompare(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*record)
+		want   string // in the error; "" goes on
+		note   string
+	}{
+		{"nothing", func(*record) {}, "", ""},
+		{"seed", func(r *record) { r.Options.Seed = 4 }, "seed: checkpoint has 0, the run has 4\n", ""},
+		{"batch", func(r *record) { r.Options.Batch = 8 }, "global_batch_size: checkpoint has 4, the run has 8", ""},
+		{"rate", func(r *record) { r.Options.LearningRate = 1e-4 }, "learning_rate: checkpoint has 0.000005, the run has 0.0001", ""},
+		{"schedule", func(r *record) { r.Options.Schedule.Name = "linear" }, `lr_scheduler: checkpoint has "constant", the run has "linear"`, ""},
+		{"optimizer", func(r *record) { r.Options.Optimizer.Beta1 = 0.8 }, "adam_beta1: checkpoint has 0.9, the run has 0.8", ""},
+		{"no average", func(r *record) { r.Options.EMA, r.UseEMA = nil, false }, "use_ema: checkpoint has true, the run has false\nset", ""},
+		{"average", func(r *record) { r.Options.EMA.Decay = 0.9 }, "ema.decay: checkpoint has 0.9999, the run has 0.9\n", ""},
+		{"resolution", func(r *record) { r.Recipe.Resolution = 128 }, "resolution: checkpoint has 64, the run has 128", ""},
+		{"column", func(r *record) { r.Recipe.CaptionColumn = "prompt" }, `caption_column: checkpoint has "text", the run has "prompt"`, ""},
+		{"dtype", func(r *record) { r.Recipe.Compute = "BFloat16" }, `compute_dtype: checkpoint has "Float32"`, ""},
+		{"rows", func(r *record) { r.Rows, r.Dataset = 21, "ef" }, "dataset: checkpoint has \"ab\", the run has \"ef\"\ndataset_rows: checkpoint has 20, the run has 21", ""},
+		{"frozen", func(r *record) { r.Frozen = "ef" }, "frozen_weights: checkpoint has", ""},
+		{"network", func(r *record) { r.Networks["unet"] = map[string]any{"block_out_channels": []int{8, 8}} }, "networks.unet.block_out_channels: checkpoint has [8,16], the run has [8,8]", ""},
+		{"objective", func(r *record) { r.Objective = "vae" }, `objective: checkpoint has "controlnet", the run has "vae"`, ""},
+		{"a new field", func(r *record) { r.Networks["vae"] = map[string]any{"shift": 1} }, "networks.vae.shift: checkpoint has nothing, the run has 1", ""},
+		{"a new field that says nothing", func(r *record) { r.Networks["vae"] = map[string]any{"shift": 0} }, "", ""},
+		{"more steps", func(r *record) { r.Options.MaxTrainSteps, r.Options.Schedule.Steps = 200, 200 }, "", ""},
+		{"more steps, with a schedule", func(r *record) { r.Options.Schedule = Schedule{Name: "cosine", Steps: 200} }, "num_training_steps: checkpoint has 100, the run has 200 (max_train_steps; cosine depends on it)", ""},
+		{"saves", func(r *record) { r.Options.CheckpointingSteps, r.Options.CheckpointsTotalLimit = 7, 3 }, "", ""},
+		{"moved", func(r *record) { r.Recipe.Model, r.Recipe.Data = "/models/sd15", []string{"/data"} }, "", ""},
+		{"devices", func(r *record) { r.Devices, r.Plugin = 4, "tpu.so" }, "", "num_devices: checkpoint has 1, the run has 4: sums in another order may change the last bits"},
+	} {
+		raw, err := encodeJSON(tinyRecord())
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := tinyRecord()
+		c.change(&now)
+		notes, err := compare(raw, now)
+		if (err == nil) != (c.want == "") || err != nil && !(strings.Contains(err.Error(), c.want) && strings.Contains(err.Error(), "set them back to go on, or start anew with another --output_dir")) {
+			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
+		}
+		if got := strings.Join(notes, "\n"); !strings.HasPrefix(got, c.note) || (got == "") != (c.note == "") {
+			t.Errorf("%s: noted %q, want %q", c.name, got, c.note)
+		}
+	}
+}
+
+// A field that Recipe gets has to be among the settings, or here among those that have no say in the result.
+func TestSettingsAreWhole(t *testing.T) {
+	const silent, columns = 4, 4 // Log, OnStep, OnEncode and Columns, of which there are four settings
+	if got, want := reflect.TypeFor[settings]().NumField(), reflect.TypeFor[Recipe]().NumField()-silent+columns; got != want {
+		t.Errorf("%d settings, want %d", got, want)
+	}
+}
+
+func TestFingerprint(t *testing.T) {
+	tree := nn.Tree{{Key: "vae.weight", Shape: []int{10, 100}}, {Key: "vae.bias", Shape: []int{3}}}
+	values := func() nn.Values { return nn.Values{"vae.weight": make([]float32, 1000), "vae.bias": {1, 2, 3}} }
+	was := fingerprint(tree, values())
+	if fingerprint(tree, values()) != was {
+		t.Error("the same weights differ")
+	}
+	other := values()
+	other["vae.bias"][2] = 4
+	if fingerprint(tree, other) == was {
+		t.Error("other weights are the same")
+	}
+}

@@ -1,0 +1,261 @@
+package train
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+
+	"limner/models/checkpoint"
+	"limner/models/diffusers"
+	"limner/models/nn"
+)
+
+// The prefixes of folders in an output folder that are no checkpoints: one that is being written, one that another of its
+// name is taking the place of, and one that is being removed.
+const (
+	asidePrefix    = ".writing-"
+	replacedPrefix = ".replaced-"
+	removedPrefix  = ".removing-"
+)
+
+// saver writes the checkpoints of a run.
+type saver struct {
+	files      fileSystem
+	outputDir  string
+	tree       nn.Tree
+	components []Component
+	ema        bool
+	keep       int // checkpoints_total_limit; 0 keeps all
+	recipe     any // recipe.json
+}
+
+// save writes a checkpoint of values, whose keys are "group.component.key", and then removes those that are too many. Until
+// the new one is durable nothing of the old ones is touched.
+func (s *saver) save(values nn.Values, state State) error {
+	name := checkpointName(state.Step)
+	aside := filepath.Join(s.outputDir, asidePrefix+name)
+	// One of a save that failed and could not be cleared away.
+	if err := s.files.RemoveAll(aside); err != nil {
+		return fmt.Errorf("save %s: %w", name, err)
+	}
+	err := s.write(aside, values, state)
+	if err == nil {
+		err = s.publish(aside, name)
+	}
+	if err != nil {
+		_ = s.files.RemoveAll(aside) // else the next start does it
+		return fmt.Errorf("save %s: %w", name, err)
+	}
+	if err := s.prune(state.Step); err != nil {
+		return fmt.Errorf("remove checkpoints older than %s: %w", name, err)
+	}
+	return nil
+}
+
+// write makes the folder of a checkpoint, whole and synced.
+func (s *saver) write(dir string, values nn.Values, state State) error {
+	w := folder{files: s.files, dir: dir, manifest: manifest{Files: map[string]manifestFile{}}}
+	if err := w.mkdir("."); err != nil {
+		return err
+	}
+	for _, c := range s.components {
+		if err := w.component(c.Name, c, s.tree, values.Within("param")); err != nil {
+			return err
+		}
+		if s.ema {
+			if err := w.component(c.Name+"_ema", c, s.tree, values.Within("ema")); err != nil {
+				return err
+			}
+		}
+	}
+	if err := w.model(optimizerName, momentTree(s.tree), moments(values)); err != nil {
+		return err
+	}
+	if err := w.json(recipeName, s.recipe); err != nil {
+		return err
+	}
+	if err := w.json(stateName, state); err != nil {
+		return err
+	}
+	// The manifest comes when all that it lists is on the disk.
+	if err := w.syncDirs(); err != nil {
+		return err
+	}
+	if err := w.json(manifestName, w.manifest); err != nil {
+		return err
+	}
+	return s.files.SyncDir(dir)
+}
+
+// publish gives a finished folder its name.
+func (s *saver) publish(aside, name string) error {
+	names, err := checkpoints(s.files, s.outputDir)
+	if err != nil {
+		return err
+	}
+	final, replaced := filepath.Join(s.outputDir, name), filepath.Join(s.outputDir, replacedPrefix+name)
+	// One of the same name is damaged, or of a run that was continued from an earlier step.
+	there := slices.Contains(names, name)
+	if there {
+		if err := errors.Join(s.files.RemoveAll(replaced), s.files.Rename(final, replaced)); err != nil {
+			return err
+		}
+	}
+	if err := s.files.Rename(aside, final); err != nil {
+		if there {
+			err = errors.Join(err, s.files.Rename(replaced, final))
+		}
+		return err
+	}
+	if err := s.files.SyncDir(s.outputDir); err != nil {
+		return err
+	}
+	if there {
+		return s.files.RemoveAll(replaced)
+	}
+	return nil
+}
+
+// prune removes all but the newest checkpoints up to the one just written. Later ones, which are damaged or of a run that was
+// continued from an earlier step, stay until they are written again.
+func (s *saver) prune(step int) error {
+	if s.keep == 0 {
+		return nil
+	}
+	names, err := checkpoints(s.files, s.outputDir)
+	if err != nil {
+		return err
+	}
+	names = names[slices.Index(names, checkpointName(step)):]
+	for _, name := range names[min(s.keep, len(names)):] {
+		// It loses its name first: what has the name of a checkpoint is always whole.
+		removed := filepath.Join(s.outputDir, removedPrefix+name)
+		if err := s.files.RemoveAll(removed); err != nil {
+			return err
+		}
+		if err := s.files.Rename(filepath.Join(s.outputDir, name), removed); err != nil {
+			return err
+		}
+		if err := s.files.RemoveAll(removed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// folder writes the files of a checkpoint and keeps the manifest.
+type folder struct {
+	files    fileSystem
+	dir      string
+	dirs     []string
+	manifest manifest
+}
+
+func (w *folder) mkdir(name string) error {
+	path := filepath.Join(w.dir, name)
+	w.dirs = append(w.dirs, path)
+	return w.files.Mkdir(path)
+}
+
+// component writes a network as diffusers' folder of it.
+func (w *folder) component(dir string, c Component, tree nn.Tree, values nn.Values) error {
+	if err := w.mkdir(dir); err != nil {
+		return err
+	}
+	name := "diffusion_pytorch_model.safetensors"
+	if c.Name == diffusers.TextEncoder || c.Name == diffusers.TextEncoder2 {
+		name = "model.safetensors"
+	}
+	if err := w.model(filepath.Join(dir, name), tree.Within(c.Name), values.Within(c.Name)); err != nil {
+		return err
+	}
+	return w.json(filepath.Join(dir, "config.json"), c.Config)
+}
+
+func (w *folder) model(name string, tree nn.Tree, values nn.Values) error {
+	return w.create(name, func(to io.Writer) error { return checkpoint.WriteModel(to, tree, values, "F32") })
+}
+
+func (w *folder) json(name string, v any) error {
+	return w.create(name, func(to io.Writer) error {
+		raw, err := encodeJSON(v)
+		if err != nil {
+			return err
+		}
+		_, err = to.Write(raw)
+		return err
+	})
+}
+
+// create writes and syncs one file and adds it to the manifest.
+func (w *folder) create(name string, write func(io.Writer) error) error {
+	f, err := w.files.Create(filepath.Join(w.dir, name))
+	if err != nil {
+		return err
+	}
+	entry, err := writeHashed(f, write)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	w.manifest.Files[filepath.ToSlash(name)] = entry
+	return nil
+}
+
+func (w *folder) syncDirs() error {
+	for _, dir := range w.dirs {
+		if err := w.files.SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeHashed hashes what is meant to be in the file, so that whatever else gets there is found out by verifying.
+func writeHashed(f io.Writer, write func(io.Writer) error) (manifestFile, error) {
+	hash, size := sha256.New(), &counter{}
+	buffered := bufio.NewWriterSize(io.MultiWriter(f, hash, size), 1<<20)
+	if err := write(buffered); err != nil {
+		return manifestFile{}, err
+	}
+	if err := buffered.Flush(); err != nil {
+		return manifestFile{}, err
+	}
+	return manifestFile{Size: size.n, SHA256: hex.EncodeToString(hash.Sum(nil))}, nil
+}
+
+// counter counts what is written to it.
+type counter struct{ n int64 }
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.n += int64(len(p))
+	return len(p), nil
+}
+
+// encodeJSON is indented, with a newline at the end. Equal values give equal bytes.
+func encodeJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	err := enc.Encode(v)
+	return b.Bytes(), err
+}
+
+// momentTree lists both moments of every parameter.
+func momentTree(tree nn.Tree) nn.Tree {
+	return append(tree.Under("exp_avg"), tree.Under("exp_avg_sq")...)
+}
+
+func moments(values nn.Values) nn.Values {
+	return nn.Merge(values.Within("exp_avg").Under("exp_avg"), values.Within("exp_avg_sq").Under("exp_avg_sq"))
+}

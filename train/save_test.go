@@ -1,0 +1,356 @@
+package train
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"limner/models/diffusers"
+	"limner/models/nn"
+)
+
+// tinySaver saves two networks of some parameters, with averages.
+func tinySaver(dir string, files fileSystem, keep int) *saver {
+	tree := nn.Tree{
+		{Key: "unet.conv_in.weight", Shape: []int{3, 3, 4, 8}, Kind: nn.Kernel},
+		{Key: "unet.conv_in.bias", Shape: []int{8}},
+		{Key: "text_encoder.proj.weight", Shape: []int{5, 7}, Kind: nn.Dense},
+	}
+	return &saver{
+		files: files, outputDir: dir, tree: tree, ema: true, keep: keep, recipe: map[string]any{"seed": 3},
+		components: []Component{{diffusers.UNet, map[string]any{"sample_size": 8}}, {diffusers.TextEncoder, map[string]any{"vocab_size": 5}}},
+	}
+}
+
+// valuesAt are the state after a step.
+func (s *saver) valuesAt(step int) nn.Values {
+	values, rng := nn.Values{}, rand.New(rand.NewPCG(1, uint64(step)))
+	for _, group := range groups(s.ema) {
+		for _, spec := range s.tree {
+			data := make([]float32, spec.Size())
+			for i := range data {
+				data[i] = float32(rng.NormFloat64())
+			}
+			values[group+"."+spec.Key] = data
+		}
+	}
+	return values
+}
+
+func (s *saver) saveAt(step int) error {
+	return s.save(s.valuesAt(step), State{Step: step, Images: 4 * step, NextBatch: step, Seed: 3})
+}
+
+// check fails unless the checkpoint of a step is there as it was saved.
+func (s *saver) check(step int) error {
+	dir := filepath.Join(s.outputDir, checkpointName(step))
+	if err := VerifyCheckpoint(dir); err != nil {
+		return err
+	}
+	state, values, err := loadCheckpoint(dir, s.tree, s.components, s.ema)
+	if err != nil {
+		return err
+	}
+	if state.Step != step || state.NextBatch != step || !maps.EqualFunc(values, s.valuesAt(step), equalFloats) {
+		return fmt.Errorf("%s holds another state", dir)
+	}
+	return nil
+}
+
+func equalFloats(a, b []float32) bool { return fmt.Sprint(a) == fmt.Sprint(b) }
+
+// failing is a disk whose call number at fails, as fault says. With at 0 it counts calls.
+type failing struct {
+	disk
+	calls, at int
+	fault     error
+}
+
+// errShortWrite makes a write put half of its bytes on the disk and claim no error.
+var errShortWrite = errors.New("short write")
+
+func (f *failing) call() error {
+	if f.calls++; f.calls == f.at {
+		return f.fault
+	}
+	return nil
+}
+
+func (f *failing) ReadDir(path string) ([]fs.DirEntry, error) {
+	if err := f.call(); err != nil {
+		return nil, err
+	}
+	return f.disk.ReadDir(path)
+}
+
+func (f *failing) Mkdir(path string) error {
+	return firstError(f.call, func() error { return f.disk.Mkdir(path) })
+}
+
+func (f *failing) Rename(from, to string) error {
+	return firstError(f.call, func() error { return f.disk.Rename(from, to) })
+}
+
+func (f *failing) RemoveAll(path string) error {
+	return firstError(f.call, func() error { return f.disk.RemoveAll(path) })
+}
+
+func (f *failing) SyncDir(path string) error {
+	return firstError(f.call, func() error { return f.disk.SyncDir(path) })
+}
+
+func (f *failing) Create(path string) (newFile, error) {
+	if err := f.call(); err != nil {
+		return nil, err
+	}
+	file, err := f.disk.Create(path)
+	return failingFile{file, f}, err
+}
+
+type failingFile struct {
+	newFile
+	disk *failing
+}
+
+func (f failingFile) Write(p []byte) (int, error) {
+	err := f.disk.call()
+	if err == nil {
+		return f.newFile.Write(p)
+	}
+	n, _ := f.newFile.Write(p[:len(p)/2])
+	if errors.Is(err, errShortWrite) {
+		err = nil
+	}
+	return n, err
+}
+
+func (f failingFile) Sync() error { return firstError(f.disk.call, f.newFile.Sync) }
+
+func (f failingFile) Close() error {
+	err := f.newFile.Close()
+	return errors.Join(f.disk.call(), err)
+}
+
+func firstError(calls ...func() error) error {
+	for _, call := range calls {
+		if err := call(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Whichever call of a save fails, the save says so, the checkpoints before it are whole, and the next save works.
+func TestEachCallOfASaveFails(t *testing.T) {
+	for _, replace := range []bool{false, true} {
+		prepare := func(files fileSystem) *saver {
+			s := tinySaver(t.TempDir(), disk{}, 1)
+			if err := s.saveAt(2); err != nil {
+				t.Fatal(err)
+			}
+			if replace { // a damaged one of the same name
+				if err := os.Mkdir(filepath.Join(s.outputDir, checkpointName(4)), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(s.outputDir, checkpointName(4), manifestName), []byte("{"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.files = files
+			return s
+		}
+		count := &failing{}
+		if err := prepare(count).saveAt(4); err != nil {
+			t.Fatal(err)
+		}
+		failed := 0
+		for _, fault := range []error{syscall.ENOSPC, syscall.EIO, errShortWrite} {
+			for k := 1; k <= count.calls; k++ {
+				files := &failing{at: k, fault: fault}
+				s := prepare(files)
+				err := s.saveAt(4)
+				if err == nil || !strings.Contains(err.Error(), fault.Error()) {
+					t.Errorf("call %d with %q: got %v", k, fault, err)
+				}
+				if err != nil && !strings.Contains(err.Error(), checkpointName(4)) {
+					t.Errorf("call %d: %q does not say what could not be saved", k, err)
+				}
+				failed++
+				// A start afterwards finds the new one, if it was whole before the call, or the one before.
+				if err := clearOutput(s.outputDir); err != nil {
+					t.Errorf("call %d: %v", k, err)
+				}
+				if s.check(4) != nil {
+					if err := s.check(2); err != nil {
+						t.Errorf("call %d with %q: the checkpoint before is lost: %v", k, fault, err)
+					}
+				}
+				s.files = disk{}
+				if err := s.saveAt(6); err != nil {
+					t.Errorf("the save after call %d failed: %v", k, err)
+				}
+				if err := s.check(6); err != nil {
+					t.Errorf("the save after call %d: %v", k, err)
+				}
+				checkNames(t, s.outputDir, 6)
+			}
+		}
+		t.Logf("replacing %v: a save makes %d calls; %d failing calls, each once with no space, an I/O error and a short write", replace, count.calls, failed)
+	}
+}
+
+// checkNames fails unless an output folder holds the checkpoints of these steps and nothing else.
+func checkNames(t *testing.T, dir string, steps ...int) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, got := map[string]bool{}, map[string]bool{}
+	for _, step := range steps {
+		want[checkpointName(step)] = true
+	}
+	for _, entry := range entries {
+		got[entry.Name()] = true
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the folder holds %v, want %v", got, want)
+	}
+}
+
+// A flipped bit anywhere in a checkpoint is found out.
+func TestFlippedBits(t *testing.T) {
+	s := tinySaver(t.TempDir(), disk{}, 0)
+	if err := s.saveAt(2); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(s.outputDir, checkpointName(2))
+	var paths []string
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			paths = append(paths, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const flips = 500
+	rng, detected := rand.New(rand.NewPCG(5, 0)), 0
+	flip := func(path string, bit int) {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		damaged := bytes.Clone(raw)
+		damaged[bit/8] ^= 1 << (bit % 8)
+		if err := os.WriteFile(path, damaged, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if VerifyCheckpoint(dir) == nil {
+			t.Errorf("%s: bit %d flipped and not detected", path, bit)
+		} else {
+			detected++
+		}
+		if err := os.WriteFile(path, raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range flips {
+		path := paths[rng.IntN(len(paths))]
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		flip(path, rng.IntN(8*int(info.Size())))
+	}
+	// The manifest vouches for the rest and nothing for it: every bit of it.
+	manifest := filepath.Join(dir, manifestName)
+	info, err := os.Stat(manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for bit := range 8 * int(info.Size()) {
+		flip(manifest, bit)
+	}
+	t.Logf("%d flipped bits over %d files and each of the manifest's %d: %d detected", flips, len(paths), 8*info.Size(), detected)
+	if err := s.check(2); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPrune(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		keep int
+		save []int
+		want []int
+	}{
+		{"all", 0, []int{2, 4, 6}, []int{2, 4, 6}},
+		{"one", 1, []int{2, 4, 6}, []int{6}},
+		{"two", 2, []int{2, 4, 6, 8}, []int{6, 8}},
+		{"by number, not by name", 2, []int{9, 10, 11}, []int{10, 11}},
+		{"going on from an earlier one", 1, []int{6, 3}, []int{3, 6}},
+		{"the same again", 1, []int{2, 2}, []int{2}},
+	} {
+		s := tinySaver(t.TempDir(), disk{}, c.keep)
+		for _, step := range c.save {
+			if err := s.saveAt(step); err != nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		}
+		checkNames(t, s.outputDir, c.want...)
+	}
+}
+
+// A start puts right what a kill at any moment of a save left behind.
+func TestClearOutput(t *testing.T) {
+	s := tinySaver(t.TempDir(), disk{}, 0)
+	for _, step := range []int{2, 4, 6} {
+		if err := s.saveAt(step); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := func(name string) string { return filepath.Join(s.outputDir, name) }
+	for from, to := range map[string]string{
+		checkpointName(2): removedPrefix + checkpointName(2),
+		checkpointName(4): replacedPrefix + checkpointName(4), // killed before the new one had its name
+	} {
+		if err := os.Rename(at(from), at(to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{asidePrefix + checkpointName(8), replacedPrefix + checkpointName(6), "unet"} {
+		if err := os.Mkdir(at(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{".run.json123", ".metrics.jsonl77", "unet/.config.json5", "unet/.diffusion_pytorch_model.safetensors9"} {
+		if err := os.WriteFile(at(name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := clearOutput(s.outputDir); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(at("unet")); err != nil || len(entries) != 0 {
+		t.Errorf("left in a folder of the result: %v, %v", entries, err)
+	}
+	if err := os.Remove(at("unet")); err != nil {
+		t.Fatal(err)
+	}
+	checkNames(t, s.outputDir, 4, 6)
+	for _, step := range []int{4, 6} {
+		if err := s.check(step); err != nil {
+			t.Error(err)
+		}
+	}
+}

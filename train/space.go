@@ -1,0 +1,51 @@
+package train
+
+import (
+	"fmt"
+
+	"limner/models/nn"
+)
+
+// checkpointBytes is the size of a checkpoint: float32 parameters and two moments, with an average four of each, and about
+// 200 bytes in headers for every tensor.
+func checkpointBytes(tree nn.Tree, ema bool) int64 {
+	copies := int64(3)
+	if ema {
+		copies = 4
+	}
+	return copies * (4*int64(tree.Size()) + 200*int64(len(tree)))
+}
+
+// checkSpace fails if the disk cannot hold the checkpoints that the run will keep at once, and one more while it is being
+// written. present is how many there are.
+func checkSpace(o Options, tree nn.Tree, step, steps, present int) error {
+	// Every so many steps, and after the last.
+	saves := (steps+o.CheckpointingSteps-1)/o.CheckpointingSteps - step/o.CheckpointingSteps
+	most := saves
+	if o.CheckpointsTotalLimit > 0 {
+		// The old ones go when the new one is whole.
+		most = min(saves, max(1, o.CheckpointsTotalLimit+1-present))
+	}
+	if saves <= 0 {
+		return nil
+	}
+	size := checkpointBytes(tree, o.EMA != nil)
+	need := int64(most)*size + 4*int64(tree.Size()) // and the result
+	free, err := freeSpace(o.OutputDir)
+	if err != nil || free >= need {
+		return nil // unknown: the saves will tell
+	}
+	advice := "give an --output_dir on another disk, or make space"
+	if o.CheckpointsTotalLimit == 0 && most > 2 {
+		advice = "give --checkpoints_total_limit, more --checkpointing_steps, or an --output_dir on another disk"
+	}
+	return fmt.Errorf("not enough disk space in %s: %d checkpoints of %s and the result need %s, %s are free: %s",
+		o.OutputDir, most, gigabytes(size), gigabytes(need), gigabytes(free), advice)
+}
+
+func gigabytes(bytes int64) string {
+	if bytes < 1e8 {
+		return fmt.Sprintf("%.1f MB", float64(bytes)/1e6)
+	}
+	return fmt.Sprintf("%.1f GB", float64(bytes)/1e9)
+}
