@@ -1,9 +1,11 @@
 # `make` or `make help` lists the targets.
 FUZZTIME ?= 20s
+KILLS ?= 200
+STOPS ?= 100
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo base build test lint fuzz interop bench bench-peers
+.PHONY: help demo base build test lint fuzz torture interop bench bench-peers
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,6 +32,10 @@ fuzz: ## run every fuzz test, each for FUZZTIME (20s)
 		name=$${name#func }; echo "$$name in $$file"; \
 		go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) </dev/null || exit 1; \
 	done
+
+torture: build ## lose nothing to KILLS (200) kills, STOPS (100) signals, flipped bits and failing calls (a quarter of an hour)
+	go test ./train -count 1 -v -run 'TestEachCallOfASaveFails|TestFlippedBits'
+	go run ./train/torture -limner bin/limner -kills $(KILLS) -stops $(STOPS)
 
 interop: ## compare with Python's safetensors and huggingface_hub, installed into bench/venv-interop
 	python3 -m venv bench/venv-interop

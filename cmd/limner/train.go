@@ -144,8 +144,24 @@ func (f cacheFlags) apply(r *train.Recipe) {
 	r.CacheLatents, r.ProportionEmpty = f.CacheLatents, f.ProportionEmptyPrompts
 }
 
-// run opens the devices and trains what prepare makes.
-func (f trainFlags) run(ctx context.Context, prepare func(context.Context, *xla.Backend, train.Options, train.Recipe) (*train.Run, error)) error {
+// prepareRun makes a run from flags.
+type prepareRun func(context.Context, *xla.Backend, train.Options, train.Recipe) (*train.Run, error)
+
+// run trains what prepare makes. A signal at any moment ends it with train.ErrInterrupted.
+func (f trainFlags) run(ctx context.Context, prepare prepareRun) error {
+	quiet := context.AfterFunc(ctx, func() {
+		fmt.Fprintln(os.Stderr, "\nlimner: stopping when the step or the compiling under way is done, and saving; a second signal leaves at once")
+	})
+	defer quiet()
+	err := f.train(ctx, prepare)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%w before the first step: nothing was lost, the same command starts again", train.ErrInterrupted)
+	}
+	return err
+}
+
+// train opens the devices and trains what prepare makes.
+func (f trainFlags) train(ctx context.Context, prepare prepareRun) error {
 	b, err := f.open(ctx)
 	if err != nil {
 		return err
