@@ -18,6 +18,11 @@ import (
 // ErrInterrupted says that a run was stopped early with everything saved.
 var ErrInterrupted = errors.New("stopped early")
 
+// ConfigError is a run that cannot be made as asked: nothing was begun.
+type ConfigError struct{ error }
+
+func (e ConfigError) Unwrap() error { return e.error }
+
 // Run is a training run.
 type Run struct {
 	Options    Options

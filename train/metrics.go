@@ -96,7 +96,7 @@ func linesUpTo(path string, step int) ([]byte, error) {
 
 func (m *metrics) write(p Progress) error {
 	if err := m.enc.Encode(p); err != nil {
-		return fmt.Errorf("write %s: %w", m.file.Name(), err)
+		return fmt.Errorf("metrics: %w", err)
 	}
 	return nil
 }

@@ -147,7 +147,7 @@ func compare(raw []byte, now record) (notes []string, err error) {
 		errs = append(errs, errors.New(line))
 	}
 	if len(errs) > 0 {
-		return nil, fmt.Errorf("the run is not the one that it would go on with:\n%w\nset them back to go on, or start anew with another --output_dir", errors.Join(errs...))
+		return nil, ConfigError{fmt.Errorf("the run is not the one that it would go on with:\n%w\nset them back to go on, or start anew with another --output_dir", errors.Join(errs...))}
 	}
 	return notes, nil
 }

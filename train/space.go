@@ -39,12 +39,15 @@ func checkSpace(o Options, tree nn.Tree, step, steps, present int) error {
 	if o.CheckpointsTotalLimit == 0 && most > 2 {
 		advice = "give --checkpoints_total_limit, more --checkpointing_steps, or an --output_dir on another disk"
 	}
-	return fmt.Errorf("not enough disk space in %s: %d checkpoints of %s and the result need %s, %s are free: %s",
-		o.OutputDir, most, gigabytes(size), gigabytes(need), gigabytes(free), advice)
+	return ConfigError{fmt.Errorf("not enough disk space in %s: %d checkpoints of %s and the result need %s, %s are free: %s",
+		o.OutputDir, most, inUnits(size), inUnits(need), inUnits(free), advice)}
 }
 
-func gigabytes(bytes int64) string {
-	if bytes < 1e8 {
+func inUnits(bytes int64) string {
+	switch {
+	case bytes < 1e6:
+		return fmt.Sprintf("%d kB", bytes/1e3)
+	case bytes < 1e8:
 		return fmt.Sprintf("%.1f MB", float64(bytes)/1e6)
 	}
 	return fmt.Sprintf("%.1f GB", float64(bytes)/1e9)

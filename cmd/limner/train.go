@@ -184,7 +184,11 @@ func (f trainFlags) train(ctx context.Context, prepare prepareRun) error {
 	}
 	defer run.Close()
 	fmt.Fprintf(os.Stderr, "global batch %d, per-device batch %d, devices %d\n", o.Batch, o.Batch/b.Devices(), b.Devices())
-	if err := errors.Join(run.Do(ctx), steps.Close()); err != nil {
+	err = errors.Join(run.Do(ctx), steps.Close())
+	var config train.ConfigError
+	if errors.As(err, &config) {
+		return configError{err}
+	} else if err != nil {
 		return err
 	}
 	fmt.Println(f.OutputDir)

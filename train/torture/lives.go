@@ -106,10 +106,10 @@ func (p *process) log() string {
 }
 
 func (t *torture) start(r *recipe, output string) (*process, error) {
-	args := append([]string{"train"}, r.args...)
-	args = append(args, "--model", t.model, "--train_data_dir", t.dataset, "--output_dir", output, "--resolution", "8",
+	args := []string{"train", r.args[0], "--model", t.model, "--train_data_dir", t.dataset, "--output_dir", output, "--resolution", "8",
 		"--train_batch_size", "2", "--lr_warmup_steps", "5", "--learning_rate", "1e-3", "--seed", "3", "--resume_from_checkpoint", "latest",
-		"--max_train_steps", strconv.Itoa(steps), "--checkpointing_steps", strconv.Itoa(every), "--checkpoints_total_limit", strconv.Itoa(keep))
+		"--max_train_steps", strconv.Itoa(steps), "--checkpointing_steps", strconv.Itoa(every), "--checkpoints_total_limit", strconv.Itoa(keep)}
+	args = append(args, r.args[1:]...) // the last one of a flag counts
 	p := &process{command: exec.Command(t.limner, args...), done: make(chan error, 1)}
 	p.command.Stderr = p
 	p.command.Env = append(os.Environ(), "XLA_FLAGS=--xla_backend_optimization_level=0") // compiling is most of a life
