@@ -105,7 +105,7 @@ func jobHooks() (hooks demo.Hooks, done func() error) {
 		return p.Close()
 	}
 	hooks = demo.Hooks{
-		Log: os.Stderr,
+		Log: besideBar{func() *progress { return p }},
 		Phase: func(name string) {
 			_ = done() // a bar that is not finished, of a phase that is
 			fmt.Fprintf(os.Stderr, "\n%s\n", name)

@@ -176,6 +176,7 @@ func (f trainFlags) train(ctx context.Context, prepare prepareRun) error {
 	}
 	steps := newProgress(os.Stderr, "training")
 	cached := newProgress(os.Stderr, "encoding images")
+	r.Log = besideBar{func() *progress { return steps }}
 	r.OnStep = func(p train.Progress) { steps.Step(p.Step, p.Steps, stepFields(p)) }
 	r.OnEncode = func(done, total int) { cached.Step(done, total, "") }
 	run, err := prepare(ctx, b, o, r)
