@@ -78,7 +78,7 @@ func (r *Run) do(ctx context.Context, o Options) error {
 	if err := checkSpace(o, r.Objective.Trainable, state.Step, o.MaxTrainSteps, len(names)); err != nil {
 		return err
 	}
-	if err := markOutput(o.OutputDir, made); err != nil {
+	if err := markOutput(o.OutputDir, made, r.Recipe.Text); err != nil {
 		return err
 	}
 	if state.Step >= o.MaxTrainSteps {

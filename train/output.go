@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/gofrs/flock"
+	"github.com/google/renameio/v2"
 
 	"limner/models/checkpoint"
 )
@@ -18,9 +19,12 @@ import (
 // runName is the file that marks an output folder as a run's: what it was made of when it last started.
 const runName = "run.json"
 
+// textName is the file that the run can be made from again.
+const textName = "recipe.yaml"
+
 // temporary are the names that files have while they are being written outside checkpoints. A process that is killed
 // leaves them behind.
-var temporary = regexp.MustCompile(`^\.[A-Za-z0-9_]+\.(json|jsonl|safetensors|txt)[0-9]+$`)
+var temporary = regexp.MustCompile(`^\.[A-Za-z0-9_]+\.(json|jsonl|safetensors|txt|yaml)[0-9]+$`)
 
 // checkOutput refuses an output folder that is another process's, or not empty and not this run's to go on with. It
 // touches nothing.
@@ -120,6 +124,12 @@ func skip(err error) error {
 }
 
 // markOutput says what the run is made of. It is the last thing before the run starts.
-func markOutput(dir string, r record) error {
-	return checkpoint.WriteJSON(filepath.Join(dir, runName), r)
+func markOutput(dir string, r record, text []byte) error {
+	if err := checkpoint.WriteJSON(filepath.Join(dir, runName), r); err != nil || text == nil {
+		return err
+	}
+	if err := renameio.WriteFile(filepath.Join(dir, textName), text, 0o644); err != nil {
+		return fmt.Errorf("write recipe: %w", err)
+	}
+	return nil
 }

@@ -17,7 +17,8 @@ import (
 
 // Recipe is what a run trains on what, besides its Options.
 type Recipe struct {
-	Model             string       // pretrained_model_name_or_path: a Stable Diffusion folder
+	Model             string // pretrained_model_name_or_path: a Stable Diffusion folder or file
+	Opening           diffusers.Options
 	ControlNet        string       // controlnet_model_name_or_path: the ControlNet to go on from; "" copies the UNet's encoder
 	EmbeddingChannels []int        // conditioning_embedding_out_channels of a new ControlNet; nil is diffusers' default
 	Data              []string     // parquet files, or folders of them
@@ -30,6 +31,7 @@ type Recipe struct {
 	KLWeight          float64      // of a VAE's loss
 	DecoderOnly       bool         // train the VAE's decoder and leave the latents as they are
 	Compute           dtypes.DType // of activations: Float32 or BFloat16
+	Text              []byte       // recipe.yaml of the output folder: what a person gave; nil writes none
 	Log               io.Writer    // hears what a person may want to know; nil: silence
 	OnStep            func(Progress)
 	OnEncode          func(done, total int) // while latents are cached
@@ -163,7 +165,7 @@ func (r Recipe) open(o Options, b *xla.Backend) (*diffusers.Pipeline, error) {
 	if o.Batch%b.Devices() != 0 {
 		return nil, fmt.Errorf("batch %d does not divide over %d devices: use a multiple of %d", o.Batch, b.Devices(), b.Devices())
 	}
-	model, err := diffusers.Open(r.Model)
+	model, err := diffusers.OpenWith(r.Model, r.Opening)
 	if err != nil {
 		return nil, err
 	}

@@ -76,7 +76,11 @@ func run(args []string) int {
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
-	command, err := parser.Parse(withDashes(args))
+	args = withDashes(args)
+	if err := explainForeign(args); err != nil {
+		return report(usageError{err})
+	}
+	command, err := parser.Parse(args)
 	if err != nil {
 		return report(parseError(err))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/alecthomas/kong"
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
 	"limner/data"
@@ -22,7 +23,8 @@ type trainCmd struct {
 
 // trainFlags are the flags of every training, under the names of diffusers' scripts.
 type trainFlags struct {
-	Model     string   `name:"pretrained-model-name-or-path" aliases:"model" required:"" placeholder:"MODEL" help:"Stable Diffusion 1.x or 2.x model: a folder in diffusers' layout, a single file, or org/name[@revision] on the Hub. --model is the same."`
+	Recipe recipeFile `placeholder:"FILE" help:"YAML file with flags under their names, such as the recipe.yaml of an earlier run; flags given here come before it."`
+	modelFlags
 	Data      []string `name:"train-data-dir" required:"" placeholder:"DIR" help:"Folder of parquet files (or a parquet file) with images and captions; may be given several times."`
 	OutputDir string   `required:"" placeholder:"DIR" help:"Folder for checkpoints, metrics.jsonl and the result."`
 
@@ -61,99 +63,16 @@ type trainFlags struct {
 	backendFlags
 }
 
-// cacheFlags are the flags of trainings that see images through the VAE.
-type cacheFlags struct {
-	CacheLatents           bool    `help:"Encode every image once before training; takes host memory for all latents."`
-	ProportionEmptyPrompts float64 `default:"0" help:"Share of captions replaced by the empty one, which guidance needs."`
-}
-
-type trainControlNetCmd struct {
-	trainFlags
-	cacheFlags
-	ControlNet        string `name:"controlnet-model-name-or-path" aliases:"controlnet" placeholder:"MODEL" help:"ControlNet to go on from: a folder, a single file, or org/name on the Hub; without it, a copy of the UNet's encoder."`
-	EmbeddingChannels []int  `name:"conditioning-embedding-out-channels" placeholder:"N,…" help:"Widths of a new ControlNet's conditioning embedding (default 16,32,96,256)."`
-}
-
-// Help shows one working example.
-func (trainControlNetCmd) Help() string {
-	return `Example:
-  limner train controlnet --pretrained_model_name_or_path sd15 --train_data_dir data \
-    --output_dir run --resolution 512 --train_batch_size 4 --learning_rate 1e-5 --max_train_steps 10000
-The result is a ControlNet in diffusers' layout in the output folder. Ctrl-C saves a checkpoint; the same command with
---resume_from_checkpoint latest goes on to the same bits.`
-}
-
-func (c trainControlNetCmd) Run(ctx context.Context) error {
-	return c.run(ctx, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
-		r.EmbeddingChannels = c.EmbeddingChannels
-		if c.ControlNet != "" {
-			var err error
-			if r.ControlNet, err = locate(ctx, c.ControlNet, ""); err != nil {
-				return nil, err
-			}
-		}
-		c.cacheFlags.apply(&r)
-		return train.NewControlNet(ctx, b, o, r)
-	})
-}
-
-type trainTextToImageCmd struct {
-	trainFlags
-	cacheFlags
-	TrainTextEncoder bool `help:"Train the text encoder too."`
-}
-
-// Help shows one working example.
-func (trainTextToImageCmd) Help() string {
-	return `Example:
-  limner train text-to-image --pretrained_model_name_or_path sd15 --train_data_dir data \
-    --output_dir run --resolution 512 --learning_rate 1e-5 --max_train_steps 5000 --use_ema
-The result is a whole model in diffusers' layout in the output folder.`
-}
-
-func (c trainTextToImageCmd) Run(ctx context.Context) error {
-	return c.run(ctx, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
-		r.TrainTextEncoder = c.TrainTextEncoder
-		c.cacheFlags.apply(&r)
-		return train.NewTextToImage(ctx, b, o, r)
-	})
-}
-
-type trainVAECmd struct {
-	trainFlags
-	TrainDecoderOnly bool    `help:"Train the decoder and leave the latents, and so the UNet, as they are."`
-	KLWeight         float64 `name:"kl-weight" default:"1e-6" help:"Weight of the posterior's divergence from a standard normal."`
-}
-
-// Help shows one working example.
-func (trainVAECmd) Help() string {
-	return `Example:
-  limner train vae --pretrained_model_name_or_path sd15 --train_data_dir data --output_dir run \
-    --resolution 256 --learning_rate 1e-4 --max_train_steps 5000
-The result is a VAE in diffusers' layout in the output folder.`
-}
-
-func (c trainVAECmd) Run(ctx context.Context) error {
-	return c.run(ctx, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
-		r.KLWeight, r.DecoderOnly = c.KLWeight, c.TrainDecoderOnly
-		return train.NewAutoencoder(ctx, b, o, r)
-	})
-}
-
-func (f cacheFlags) apply(r *train.Recipe) {
-	r.CacheLatents, r.ProportionEmpty = f.CacheLatents, f.ProportionEmptyPrompts
-}
-
 // prepareRun makes a run from flags.
 type prepareRun func(context.Context, *xla.Backend, train.Options, train.Recipe) (*train.Run, error)
 
 // run trains what prepare makes. A signal at any moment ends it with train.ErrInterrupted.
-func (f trainFlags) run(ctx context.Context, prepare prepareRun) error {
+func (f trainFlags) run(ctx context.Context, command *kong.Context, prepare prepareRun) error {
 	quiet := context.AfterFunc(ctx, func() {
 		fmt.Fprintln(os.Stderr, "\nlimner: stopping when the step or the compiling under way is done, and saving; a second signal leaves at once")
 	})
 	defer quiet()
-	err := f.train(ctx, prepare)
+	err := f.train(ctx, command, prepare)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%w before the first step: nothing was lost, the same command starts again", train.ErrInterrupted)
 	}
@@ -161,7 +80,7 @@ func (f trainFlags) run(ctx context.Context, prepare prepareRun) error {
 }
 
 // train opens the devices and trains what prepare makes.
-func (f trainFlags) train(ctx context.Context, prepare prepareRun) error {
+func (f trainFlags) train(ctx context.Context, command *kong.Context, prepare prepareRun) error {
 	b, err := f.open(ctx)
 	if err != nil {
 		return err
@@ -171,7 +90,10 @@ func (f trainFlags) train(ctx context.Context, prepare prepareRun) error {
 	if err := errors.Join(o.Validate(), r.Validate()); err != nil {
 		return usageError{err}
 	}
-	if r.Model, err = locate(ctx, r.Model, ""); err != nil {
+	if r.Text, err = resolvedRecipe(command); err != nil {
+		return err
+	}
+	if r.Model, err = f.find(ctx); err != nil {
 		return err
 	}
 	steps := newProgress(os.Stderr, "training")
@@ -228,7 +150,7 @@ func (f trainFlags) recipe() train.Recipe {
 		columns.Workers = f.DataloaderNumWorkers
 	}
 	r := train.Recipe{
-		Model: f.Model, Data: f.Data, Columns: columns, Resolution: f.Resolution, FromScratch: f.FromScratch,
+		Model: f.Model, Opening: f.opening(), Data: f.Data, Columns: columns, Resolution: f.Resolution, FromScratch: f.FromScratch,
 		Compute: dtypes.Float32, Log: os.Stderr,
 	}
 	if f.MixedPrecision == "bf16" {

@@ -156,7 +156,7 @@ func TestSuggestion(t *testing.T) {
 		"something.else.entirely":            "",
 		"":                                   "",
 	} {
-		if got := suggestion(name, names); got != want {
+		if got := Suggestion(name, names); got != want {
 			t.Errorf("%q: got %q, want %q", name, got, want)
 		}
 	}

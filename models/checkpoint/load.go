@@ -53,7 +53,7 @@ func (m *Model) fit(tree nn.Tree) (map[string]string, error) {
 	for _, s := range tree {
 		line := m.misfit(s, found[s.Key])
 		if line != "" && found[s.Key] == "" && len(wrong) < listed {
-			line += suggestion(s.Key, extra)
+			line += Suggestion(s.Key, extra)
 		}
 		if line != "" {
 			wrong = append(wrong, line)

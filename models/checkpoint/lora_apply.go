@@ -44,7 +44,7 @@ func (l *LoRA) Check(component string, tree nn.Tree) error {
 		case !ok:
 			line := "no such layer: " + layer.Module
 			if len(wrong) < listed {
-				line += suggestion(layer.Module, names)
+				line += Suggestion(layer.Module, names)
 			}
 			wrong = append(wrong, line)
 		case !layer.fits(s):

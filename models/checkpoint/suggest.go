@@ -18,8 +18,8 @@ func list(lines []string) string {
 	return text
 }
 
-// suggestion names the one of several dotted names that is nearest to name, if it is near.
-func suggestion(name string, among []string) string {
+// Suggestion names the one of several dotted names that is nearest to name, if it is near.
+func Suggestion(name string, among []string) string {
 	best, cost := "", 0.0
 	for _, other := range among {
 		if c, ok := distance(name, other); ok && (best == "" || c < cost || c == cost && other < best) {

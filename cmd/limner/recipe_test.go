@@ -1,0 +1,190 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+)
+
+// parseTrain parses a command line and returns the command with its flags set.
+func parseTrain(t *testing.T, args ...string) (*kong.Context, error) {
+	t.Helper()
+	parser, err := newParser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parser.Parse(withDashes(append([]string{"train"}, args...)))
+}
+
+func writeRecipe(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "recipe.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Whatever flags a training has, the recipe that is written makes the same command again.
+func TestRecipeRoundTrip(t *testing.T) {
+	parser, err := newParser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, leaf := range parser.Model.Leaves(true) {
+		name, ok := strings.CutPrefix(leaf.FullPath(), "limner train ")
+		if !ok {
+			continue
+		}
+		args := []string{name, "--output_dir", "out"}
+		for _, flag := range commandFlags(leaf) {
+			value := exampleValue(flag)
+			switch {
+			case flag.Name == "output-dir":
+			case flag.IsBool():
+				args = append(args, "--"+flag.Name)
+			default:
+				args = append(args, "--"+flag.Name+"="+value)
+			}
+		}
+		first, err := parseTrain(t, args...)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		text, err := resolvedRecipe(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "output_dir: ") {
+			t.Errorf("%s: the recipe says where the run lies:\n%s", name, text)
+		}
+		path := writeRecipe(t, string(text))
+		second, err := parseTrain(t, name, "--output_dir", "out", "--recipe", path, "--resume_from_checkpoint", exampleText)
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, text)
+		}
+		for i, flag := range commandFlags(second.Selected()) {
+			want := commandFlags(first.Selected())[i].Target.Interface()
+			if got := flag.Target.Interface(); !slices.Contains(whereFlags, flag.Name) && !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: %s: got %v, want %v", name, flag.Name, got, want)
+			}
+		}
+		again, err := resolvedRecipe(second)
+		if err != nil || string(again) != string(text) {
+			t.Errorf("%s: written again:\n%s\nwant:\n%s (%v)", name, again, text, err)
+		}
+	}
+}
+
+// exampleText would be something else in YAML if it were not quoted.
+const exampleText = "yes: # 'no'"
+
+// exampleValue is a value that is not the flag's default.
+func exampleValue(flag *kong.Flag) string {
+	if flag.Enum != "" {
+		return flag.EnumSlice()[1]
+	}
+	kind := flag.Target.Type()
+	if kind.Kind() == reflect.Slice || kind.Kind() == reflect.Pointer {
+		kind = kind.Elem()
+	}
+	switch kind.Kind() {
+	case reflect.String:
+		return exampleText
+	case reflect.Float64:
+		return "0.000025"
+	}
+	return "7"
+}
+
+func TestRecipeGivesWayToFlags(t *testing.T) {
+	path := writeRecipe(t, `
+# of a team
+model: sd15
+train_data_dir: [a, "b,c"]
+output-dir: run
+learning_rate: 2e-5
+conditioning_embedding_out_channels:
+  - 4
+  - 8
+use_ema: true
+mixed_precision: bf16
+seed: null
+`)
+	command, err := parseTrain(t, "controlnet", "--recipe", path, "--mixed_precision", "no", "--train_data_dir", "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := command.Selected().Target.Interface().(trainControlNetCmd)
+	got := []any{c.Model, c.Data, c.OutputDir, c.LearningRate, c.EmbeddingChannels, c.UseEMA, c.MixedPrecision, c.Seed, c.Resolution}
+	want := []any{"sd15", []string{"d"}, "run", 2e-5, []int{4, 8}, true, "no", uint64(0), 512}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v\nwant %v", got, want)
+	}
+}
+
+func TestBadRecipes(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		want []string
+	}{
+		"all fields at once": {
+			"learning_rat: 1\nresolution: big\nmixed_precision: fp8\nmodel:\n  name: x\nuse_ema: perhaps\nconditioning_embedding_out_channels: [4, x]\nseed: -1\n",
+			[]string{
+				":1:1: learning_rat is no flag of limner train controlnet (is it learning_rate?)", ":2:13: resolution: ", `"big"`,
+				`:3:18: mixed_precision: got "fp8", want one of no, bf16`, "pretrained_model_name_or_path: got a mapping",
+				":6:10: use_ema: ", `:7:38: conditioning_embedding_out_channels: got "x", want numbers`, ":8:7: seed: ",
+			},
+		},
+		"twice":           {"learning-rate: 1\nlearning_rate: 2\n", []string{":2:1: learning_rate: given twice"}},
+		"the same key":    {"seed: 1\nseed: 2\n", []string{":2:1: "}},
+		"no YAML":         {"seed: [1\n", []string{"recipe.yaml:1:"}},
+		"a list":          {"- seed\n", []string{":1:1: want lines of the form flag: value"}},
+		"two documents":   {"seed: 1\n---\nseed: 2\n", []string{"a second document"}},
+		"diffusers' flag": {"push_to_hub: true\n", []string{":1:1: push_to_hub: the result is a folder in diffusers' layout"}},
+		"another recipe":  {"recipe: other.yaml\n", []string{"recipe is no flag of limner train controlnet"}},
+		"the help":        {"help: true\n", []string{"help is no flag"}},
+	} {
+		_, err := parseTrain(t, "controlnet", "--model", "m", "--train_data_dir", "d", "--output_dir", "o", "--recipe", writeRecipe(t, c.text))
+		if err == nil {
+			t.Errorf("%s: no error", name)
+			continue
+		}
+		for _, want := range c.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: got %v\nwant %q", name, err, want)
+			}
+		}
+	}
+	if _, err := parseTrain(t, "vae", "--recipe", "nowhere.yaml"); err == nil || !strings.Contains(err.Error(), "recipe: open nowhere.yaml") {
+		t.Errorf("no such file: got %v", err)
+	}
+}
+
+// A flag of diffusers' scripts either works or explains itself.
+func TestDiffusersFlags(t *testing.T) {
+	parser, err := newParser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, leaf := range parser.Model.Leaves(true) {
+		for _, flag := range commandFlags(leaf) {
+			known[flag.Name] = true
+		}
+	}
+	for name := range foreignFlags {
+		if known[name] {
+			t.Errorf("--%s is a flag and needs no explanation", name)
+		}
+	}
+	_, stderr, code := limner(t, t.TempDir(), "train", "controlnet", "--from_pt", "--model", "m", "--hub_token=x", "--streaming")
+	if code != exitUsage || !strings.Contains(stderr, "--from_pt: leave it out") || !strings.Contains(stderr, "--streaming: ") || strings.Contains(stderr, "=x") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+
+	"github.com/alecthomas/kong"
+
+	"limner/train"
+	"limner/xla"
+)
+
+type trainControlNetCmd struct {
+	trainFlags
+	cacheFlags
+	ControlNet        string `name:"controlnet-model-name-or-path" aliases:"controlnet" placeholder:"MODEL" help:"ControlNet to go on from: a folder, a single file, or org/name on the Hub; without it, a copy of the UNet's encoder."`
+	EmbeddingChannels []int  `name:"conditioning-embedding-out-channels" placeholder:"N,…" help:"Widths of a new ControlNet's conditioning embedding (default 16,32,96,256)."`
+}
+
+// Help shows one working example.
+func (trainControlNetCmd) Help() string {
+	return `Example:
+  limner train controlnet --pretrained_model_name_or_path sd15 --train_data_dir data \
+    --output_dir run --resolution 512 --train_batch_size 4 --learning_rate 1e-5 --max_train_steps 10000
+The result is a ControlNet in diffusers' layout in the output folder. Ctrl-C saves a checkpoint; the same command with
+--resume_from_checkpoint latest goes on to the same bits.`
+}
+
+func (c trainControlNetCmd) Run(ctx context.Context, command *kong.Context) error {
+	return c.run(ctx, command, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
+		r.EmbeddingChannels = c.EmbeddingChannels
+		if c.ControlNet != "" {
+			var err error
+			if r.ControlNet, err = locate(ctx, c.ControlNet, ""); err != nil {
+				return nil, err
+			}
+		}
+		c.cacheFlags.apply(&r)
+		return train.NewControlNet(ctx, b, o, r)
+	})
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+
+	"github.com/alecthomas/kong"
+
+	"limner/train"
+	"limner/xla"
+)
+
+type trainTextToImageCmd struct {
+	trainFlags
+	cacheFlags
+	TrainTextEncoder bool `help:"Train the text encoder too."`
+}
+
+// Help shows one working example.
+func (trainTextToImageCmd) Help() string {
+	return `Example:
+  limner train text-to-image --pretrained_model_name_or_path sd15 --train_data_dir data \
+    --output_dir run --resolution 512 --learning_rate 1e-5 --max_train_steps 5000 --use_ema
+The result is a whole model in diffusers' layout in the output folder.`
+}
+
+func (c trainTextToImageCmd) Run(ctx context.Context, command *kong.Context) error {
+	return c.run(ctx, command, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
+		r.TrainTextEncoder = c.TrainTextEncoder
+		c.cacheFlags.apply(&r)
+		return train.NewTextToImage(ctx, b, o, r)
+	})
+}
+
+// cacheFlags are the flags of trainings that see images through the VAE.
+type cacheFlags struct {
+	CacheLatents           bool    `help:"Encode every image once before training; takes host memory for all latents."`
+	ProportionEmptyPrompts float64 `default:"0" help:"Share of captions replaced by the empty one, which guidance needs."`
+}
+
+func (f cacheFlags) apply(r *train.Recipe) {
+	r.CacheLatents, r.ProportionEmpty = f.CacheLatents, f.ProportionEmptyPrompts
+}

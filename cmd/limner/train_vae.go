@@ -1,0 +1,31 @@
+package main
+
+import (
+	"context"
+
+	"github.com/alecthomas/kong"
+
+	"limner/train"
+	"limner/xla"
+)
+
+type trainVAECmd struct {
+	trainFlags
+	TrainDecoderOnly bool    `help:"Train the decoder and leave the latents, and so the UNet, as they are."`
+	KLWeight         float64 `name:"kl-weight" default:"1e-6" help:"Weight of the posterior's divergence from a standard normal."`
+}
+
+// Help shows one working example.
+func (trainVAECmd) Help() string {
+	return `Example:
+  limner train vae --pretrained_model_name_or_path sd15 --train_data_dir data --output_dir run \
+    --resolution 256 --learning_rate 1e-4 --max_train_steps 5000
+The result is a VAE in diffusers' layout in the output folder.`
+}
+
+func (c trainVAECmd) Run(ctx context.Context, command *kong.Context) error {
+	return c.run(ctx, command, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
+		r.KLWeight, r.DecoderOnly = c.KLWeight, c.TrainDecoderOnly
+		return train.NewAutoencoder(ctx, b, o, r)
+	})
+}
