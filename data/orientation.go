@@ -1,51 +1,15 @@
 package data
 
-import (
-	"bytes"
-	"encoding/binary"
-)
-
 // exifOrientation returns the Orientation tag (1 to 8) of a JPEG; 1, upright, where there is none.
 func exifOrientation(raw []byte) int {
-	for at := 2; at+4 <= len(raw) && raw[at] == 0xff; {
-		marker, size := raw[at+1], int(binary.BigEndian.Uint16(raw[at+2:]))
-		if marker == 0xda || size < 2 || at+2+size > len(raw) { // the picture data begin
-			return 1
-		}
-		body := raw[at+4 : at+2+size]
-		if tiff, ok := bytes.CutPrefix(body, []byte("Exif\x00\x00")); ok && marker == 0xe1 {
-			return tiffOrientation(tiff)
-		}
-		at += 2 + size
-	}
-	return 1
-}
-
-func tiffOrientation(tiff []byte) int {
-	const entrySize, orientationTag = 12, 0x0112
-	if len(tiff) < 8 {
+	tiff := jpegEXIF(raw)
+	folder, order := exifFolder(tiff)
+	value, ok := exifValue(tiff, order, folder, tagOrientation)
+	if !ok || len(value) < 2 {
 		return 1
 	}
-	var order binary.ByteOrder = binary.LittleEndian
-	if tiff[0] == 'M' {
-		order = binary.BigEndian
-	}
-	at := int64(order.Uint32(tiff[4:]))
-	if at+2 > int64(len(tiff)) {
-		return 1
-	}
-	count := int(order.Uint16(tiff[at:]))
-	for i := range count {
-		entry := at + 2 + int64(i)*entrySize
-		if entry+entrySize > int64(len(tiff)) {
-			return 1
-		}
-		if e := tiff[entry:]; order.Uint16(e) == orientationTag {
-			if v := int(order.Uint16(e[8:])); v >= 1 && v <= 8 {
-				return v
-			}
-			return 1
-		}
+	if v := int(order.Uint16(value)); v >= 1 && v <= 8 {
+		return v
 	}
 	return 1
 }

@@ -243,3 +243,12 @@ func AppendCondition(dst []float32, m *RGB) []float32 {
 	}
 	return dst
 }
+
+// AppendGray appends the image to dst as one float a pixel in [0, 1], of the gray that PIL's convert("L") gives: the range of masks.
+func AppendGray(dst []float32, m *RGB) []float32 {
+	for i := 0; i < len(m.Pix); i += 3 {
+		gray := (19595*int(m.Pix[i]) + 38470*int(m.Pix[i+1]) + 7471*int(m.Pix[i+2]) + 1<<15) >> 16
+		dst = append(dst, float32(gray)/255)
+	}
+	return dst
+}

@@ -214,25 +214,30 @@ func drawCases(ctx context.Context, b *xla.Backend, o Options, h Hooks, cases []
 		return nil, nil, err
 	}
 	batch := roundUp(min(len(cases), 32), b.Devices())
-	p, err := sample.New(ctx, b,
-		sample.Model{Pipeline: model, ControlNet: &control, Weights: checkpoint.InMemory(nn.Merge(values, weights)), Log: h.Log},
-		sample.Shape{Batch: batch, Height: Size, Width: Size, Guidance: o.GuidanceScale > 1})
+	r := sample.DefaultRequest()
+	r.Scheduler, r.NumInferenceSteps, r.GuidanceScale = "ddim", o.NumInferenceSteps, o.GuidanceScale
+	var conditions []float32
+	for i, c := range cases {
+		r.Prompts = append(r.Prompts, c.Caption())
+		r.Seeds = append(r.Seeds, o.Seed+uint64(i))
+		conditions = data.AppendCondition(conditions, c.Condition())
+	}
+	r.Conditions = [][]float32{conditions}
+	drawer := sample.Model{Pipeline: model, Weights: checkpoint.InMemory(nn.Merge(values, weights)), Log: h.Log}
+	drawer.ControlNets = append(drawer.ControlNets, control)
+	p, err := sample.New(ctx, b, drawer, sample.Shape{Batch: batch, Height: Size, Width: Size}, r)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
-	r := sample.DefaultRequest()
-	r.NumInferenceSteps, r.GuidanceScale = o.NumInferenceSteps, o.GuidanceScale
-	for i, c := range cases {
-		r.Prompts = append(r.Prompts, c.Caption())
-		r.Seeds = append(r.Seeds, o.Seed+uint64(i))
-		r.Conditions = data.AppendCondition(r.Conditions, c.Condition())
-	}
 	done := 0
 	for i, images := range []*[]*data.RGB{&with, &without} {
-		r.ControlNetConditioningScale = float64(1 - i)
+		r.ControlNetConditioningScale = []float64{float64(1 - i)}
 		r.OnStep = func(step, total int, _ func() ([]float32, error)) { h.Count(done+step, 2*total) }
 		result, err := p.Sample(ctx, r)
+		if err == nil {
+			err = result.Err()
+		}
 		if err != nil {
 			return nil, nil, err
 		}

@@ -1,7 +1,7 @@
 package sample
 
 import (
-	"slices"
+	"fmt"
 	"strings"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -14,33 +14,74 @@ import (
 	"limner/xla"
 )
 
-// trees list what each program reads of the parameters. lora are the matrices of LoRAs, which stand at the end of text and
-// step as well.
+// trees list what each program reads of the parameters; the matrices of LoRAs stand at the end of text and step.
 type trees struct {
-	text, step, decode nn.Tree
-	lora               nn.Tree
+	text, step, encode, decode nn.Tree
 }
 
 func (m Model) trees() trees {
 	t := trees{
 		step:   m.Pipeline.UNet.Tree().Under(diffusers.UNet),
+		encode: m.Pipeline.VAE.EncoderTree().Under(diffusers.VAE),
 		decode: m.Pipeline.VAE.DecoderTree().Under(diffusers.VAE),
 	}
 	for _, e := range m.encoders() {
 		t.text = append(t.text, e.config.Tree().Under(e.component)...)
 	}
-	if m.ControlNet != nil {
-		t.step = append(t.step, m.ControlNet.Tree().Under(diffusers.ControlNet)...)
+	for i, c := range m.ControlNets {
+		t.step = append(t.step, c.Tree().Under(ControlNetName(i))...)
 	}
-	t.lora = m.loraTree(m.Pipeline.Components()...)
 	t.step = append(t.step, m.loraTree(diffusers.UNet)...)
 	t.text = append(t.text, m.loraTree(m.encoderNames()...)...)
 	return t
 }
 
-// networks lists the parameters of the networks, without the LoRAs.
-func (t trees) networks() nn.Tree {
-	return slices.DeleteFunc(slices.Concat(t.text, t.step, t.decode), func(s nn.Spec) bool { return strings.HasPrefix(s.Key, "lora") })
+// stepKey is what the denoising step is compiled for, beside the shape.
+type stepKey struct {
+	guidance, rescale, guess bool
+	chunks                   int    // of the text embeddings
+	controls                 uint64 // bit i: ControlNet i is at work
+	masked                   bool
+	threshold                Threshold
+}
+
+// String is what is worth saying of a key.
+func (k stepKey) String() string {
+	var text strings.Builder
+	if k.guidance {
+		text.WriteString(" with guidance")
+	}
+	if k.masked {
+		text.WriteString(", inpainting")
+	}
+	if k.chunks > 1 {
+		fmt.Fprintf(&text, ", prompts of %d chunks", k.chunks)
+	}
+	return text.String()
+}
+
+// stepKey is the key of a request's call of a plan. As in diffusers, a first ControlNet with global_pool_conditions has guess mode on.
+func (p *Pipeline) stepKey(r Request, plan Plan, call, chunks int) stepKey {
+	key := stepKey{
+		guidance: guided(r.GuidanceScale), chunks: chunks, controls: p.atWork(r, call, len(plan.Calls)), masked: r.Masks != nil || p.model.inpaints(),
+		threshold: plan.Threshold,
+	}
+	key.rescale = key.guidance && r.GuidanceRescale > 0
+	key.guess = key.controls != 0 && (r.GuessMode || p.model.ControlNets[0].GlobalPoolConditions)
+	return key
+}
+
+// atWork says which ControlNets have a say in a call: bit i is set for ControlNet i. One whose scale is 0 is computed like any other, so
+// that a scale never changes the program.
+func (p *Pipeline) atWork(r Request, call, calls int) uint64 {
+	var at uint64
+	for i := range p.model.ControlNets {
+		first, last := float64(call)/float64(calls), float64(call+1)/float64(calls)
+		if first >= nth(r.ControlGuidanceStart, i, 0) && last <= nth(r.ControlGuidanceEnd, i, 1) {
+			at |= 1 << i
+		}
+	}
+	return at
 }
 
 // rows is the number of text embeddings of a batch.
@@ -51,57 +92,149 @@ func (p *Pipeline) rows(guidance bool) int {
 	return p.shape.Batch
 }
 
-// stepFunction replaces latents float32 [batch, height/8, width/8, channels] by those of the next timestep. Its inputs are the
-// scales of the LoRAs, the sampler's coefficients, the scales of guidance and of the ControlNet, the text embeddings float32
-// [rows, tokens, cross_attention_dim], in SDXL the pooled ones float32 [rows, PooledDim] and the time ids float32 [rows, 6],
-// and with a ControlNet the conditioning images float32 [batch, height, width, channels].
-func (p *Pipeline) stepFunction(key stepKey) xla.Function {
-	tree, m, compute := p.trees.step, p.model.Pipeline, p.model.Compute
-	f := xla.Function{
-		Name:  "denoise",
-		State: []xla.Value{p.latents()},
-		Inputs: append(p.parameters(tree),
-			p.model.loraScales(),
-			xla.Value{Name: "coefficients", Shape: shapes.Make(dtypes.Float32, coefficientCount)},
-			xla.Value{Name: "guidance_scale", Shape: shapes.Make(dtypes.Float32)},
-			xla.Value{Name: "conditioning_scale", Shape: shapes.Make(dtypes.Float32)}),
+// stepInputs are the inputs of the denoising step behind the parameters, as nodes.
+type stepInputs struct {
+	loras         *Node         // the scales of the LoRAs
+	coefficients  *Node         // of the call
+	noise         *Node         // unit normals, as the latents
+	guidance      *Node         // guidance_scale and guidance_rescale
+	conditioning  *Node         // the scale of each ControlNet
+	context       unet.Context  // float32 [rows, …]
+	conditions    map[int]*Node // by ControlNet at work: float32 [batch, height, width, channels]
+	mask          *Node         // float32 [batch, height/8, width/8, 1]: 1 where the image is painted anew
+	known         *Node         // as the latents: those of the image, or with 9 channels of the image without what is painted anew
+	knownNoise    *Node         // as the latents; nil with 9 channels
+	knownSchedule *Node         // the factors of known and knownNoise after the call
+}
+
+// stepValues describe the inputs that unpack gives to stepInputs, in the order of its fields.
+func (p *Pipeline) stepValues(key stepKey) []xla.Value {
+	scalars := func(name string, n int) xla.Value {
+		return xla.Value{Name: name, Shape: shapes.Make(dtypes.Float32, n)}
 	}
-	f.Inputs = append(f.Inputs, p.contextValues(key)...)
-	if c := p.model.ControlNet; c != nil {
-		f.Inputs = append(f.Inputs, batch("conditions", dtypes.Float32, p.shape.Batch, p.shape.Height, p.shape.Width, c.ConditioningChannels))
+	like := func(name string) xla.Value { v := p.latents(); v.Name = name; return v }
+	values := []xla.Value{
+		p.model.loraScales(), scalars("coefficients", CoefficientCount), like("noise"), scalars("guidance", 2),
+		scalars("conditioning_scale", max(1, len(p.model.ControlNets))),
 	}
-	f.Build = func(_ *Graph, state, in []*Node) (next, outputs []*Node) {
-		params := nn.Bind(tree, in[:len(tree)])
-		in = in[len(tree):]
-		params = p.model.withLoRAs(params, in[0], diffusers.UNet)
-		coefficients, guidanceScale, conditioningScale, in := in[1], in[2], in[3], in[4:]
-		context := unet.Context{Text: ConvertDType(in[0], compute)}
-		in = in[1:]
-		if m.XL != nil {
-			context.Pooled, context.TimeIDs, in = in[0], in[1], in[2:]
+	values = append(values, p.contextValues(key)...)
+	for i, c := range p.model.ControlNets {
+		if key.controls>>i&1 == 1 {
+			values = append(values, batch(fmt.Sprintf("conditions_%d", i), dtypes.Float32, p.shape.Batch, p.shape.Height, p.shape.Width, c.ConditioningChannels))
 		}
+	}
+	if key.masked {
+		values = append(values, batch("mask", dtypes.Float32, p.shape.Batch, p.latentHeight(), p.latentWidth(), 1), like("known"))
+		if !p.model.inpaints() {
+			values = append(values, like("known_noise"), scalars("known_schedule", 2))
+		}
+	}
+	return values
+}
+
+// unpack takes the nodes of stepValues.
+func (p *Pipeline) unpack(key stepKey, nodes []*Node) stepInputs {
+	next := func() *Node {
+		node := nodes[0]
+		nodes = nodes[1:]
+		return node
+	}
+	in := stepInputs{
+		loras: next(), coefficients: next(), noise: next(), guidance: next(), conditioning: next(),
+		context: unet.Context{Text: next()}, conditions: map[int]*Node{},
+	}
+	if p.model.Pipeline.XL != nil {
+		in.context.Pooled, in.context.TimeIDs = next(), next()
+	}
+	for i := range p.model.ControlNets {
+		if key.controls>>i&1 == 1 {
+			in.conditions[i] = next()
+		}
+	}
+	if key.masked {
+		in.mask, in.known = next(), next()
+		if !p.model.inpaints() {
+			in.knownNoise, in.knownSchedule = next(), next()
+		}
+	}
+	return in
+}
+
+// stepFunction is one call of a plan. It replaces latents float32 [batch, height/8, width/8, channels], and what the scheduler
+// remembers in tensors like it. Its inputs are the parameters and stepValues.
+func (p *Pipeline) stepFunction(key stepKey) xla.Function {
+	tree, compute := p.trees.step, p.model.Compute
+	f := xla.Function{Name: "denoise", State: []xla.Value{p.latents()}, Inputs: append(p.parameters(tree), p.stepValues(key)...)}
+	for i := range Memories {
+		v := p.latents()
+		v.Name = fmt.Sprintf("memory_%d", i)
+		f.State = append(f.State, v)
+	}
+	f.Build = func(_ *Graph, state, nodes []*Node) (next, outputs []*Node) {
+		params, in := nn.Bind(tree, nodes[:len(tree)]), p.unpack(key, nodes[len(tree):])
+		params = p.model.withLoRAs(params, in.loras, diffusers.UNet)
+		in.context.Text = ConvertDType(in.context.Text, compute)
+
+		scaled, timesteps := NetworkInput(state[0], in.coefficients)
+		scaled = ConvertDType(scaled, compute)
 		both := func(x *Node) *Node {
 			if key.guidance {
 				return duplicate(x)
 			}
 			return x
 		}
-		x := both(ConvertDType(state[0], compute))
-		timesteps := BroadcastToDims(Reshape(Slice(coefficients, AxisElem(0))), x.Shape().Dim(0)) // [rows]
-		var residuals *unet.Residuals
-		if c := p.model.ControlNet; c != nil {
-			cond := both(ConvertDType(in[0], compute))
-			residuals = c.Forward(params.In(diffusers.ControlNet), x, timesteps, context, cond)
-			residuals = c.Scale(residuals, conditioningScale, false)
+		residuals := p.residuals(key, params, in, scaled, timesteps)
+		if p.model.inpaints() {
+			scaled = Concatenate([]*Node{scaled, ConvertDType(in.mask, compute), ConvertDType(in.known, compute)}, -1)
 		}
-		prediction := m.UNet.Forward(params.In(diffusers.UNet), x, timesteps, context, residuals)
-		prediction = ConvertDType(prediction, dtypes.Float32)
+		output := p.model.Pipeline.UNet.Forward(params.In(diffusers.UNet), both(scaled), both(timesteps), in.context, residuals)
+		output = ConvertDType(output, dtypes.Float32)
 		if key.guidance {
-			prediction = guide(prediction, guidanceScale)
+			output = guide(output, Reshape(Slice(in.guidance, AxisElem(0))), rescale(key.rescale, in.guidance))
 		}
-		return []*Node{p.sampler.Step(state[0], prediction, coefficients)}, nil
+		x, memory := key.threshold.Step(state[0], output, state[1:], in.noise, in.coefficients)
+		if in.knownNoise != nil {
+			x = keepKnown(x, in)
+		}
+		return append([]*Node{x}, memory...), nil
 	}
 	return f
+}
+
+// residuals adds up those of the ControlNets at work, for all rows; nil if all rest.
+func (p *Pipeline) residuals(key stepKey, params nn.Params, in stepInputs, scaled, timesteps *Node) *unet.Residuals {
+	both, context := func(x *Node) *Node { return x }, in.context
+	switch {
+	case key.guidance && key.guess:
+		context = conditional(context)
+	case key.guidance:
+		both = duplicate
+	}
+	scaled, timesteps = both(scaled), both(timesteps)
+	var total *unet.Residuals
+	for i, c := range p.model.ControlNets {
+		cond := in.conditions[i]
+		if cond == nil {
+			continue
+		}
+		r := c.Forward(params.In(ControlNetName(i)), scaled, timesteps, context, both(ConvertDType(cond, p.model.Compute)))
+		r = c.Scale(r, Reshape(Slice(in.conditioning, AxisElem(i))), key.guess)
+		if total != nil {
+			r = total.Add(r)
+		}
+		total = r
+	}
+	if total != nil && key.guidance && key.guess {
+		total = total.Map(withUnconditionalZeros)
+	}
+	return total
+}
+
+// keepKnown puts the image, noised to where the latents are, where the mask is 0.
+func keepKnown(x *Node, in stepInputs) *Node {
+	factor := func(i int) *Node { return Reshape(Slice(in.knownSchedule, AxisElem(i))) }
+	known := Add(Mul(in.known, factor(0)), Mul(in.knownNoise, factor(1)))
+	return Add(Mul(OneMinus(in.mask), known), Mul(in.mask, x))
 }
 
 // contextValues are the inputs for what the network is told of the prompts.
@@ -118,6 +251,21 @@ func (p *Pipeline) contextValues(key stepKey) []xla.Value {
 
 // timeIDs is how many numbers SDXL is told of an image's size.
 const timeIDs = 6
+
+// encodeFunction maps images float32 [batch, height, width, 3] in [-1, 1] to the mean and the log variance of their latents
+// float32 [batch, height/8, width/8, channels], unscaled.
+func (p *Pipeline) encodeFunction() xla.Function {
+	tree := p.trees.encode
+	return xla.Function{
+		Name: "encode", Outputs: []xla.Sharding{xla.Batch, xla.Batch},
+		Inputs: append(p.parameters(tree), batch("images", dtypes.Float32, p.shape.Batch, p.shape.Height, p.shape.Width, 3)),
+		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
+			params := nn.Bind(tree, in[:len(tree)])
+			mean, logvar := p.model.Pipeline.VAE.Encode(params.In(diffusers.VAE), ConvertDType(in[len(tree)], p.model.Compute))
+			return nil, []*Node{ConvertDType(mean, dtypes.Float32), ConvertDType(logvar, dtypes.Float32)}
+		},
+	}
+}
 
 // decodeFunction maps latents float32 [batch, height/8, width/8, channels] to images float32 [batch, height, width, 3] in [0, 1].
 func (p *Pipeline) decodeFunction() xla.Function {
@@ -147,6 +295,9 @@ func (p *Pipeline) parameters(tree nn.Tree) []xla.Value {
 	values := make([]xla.Value, len(tree))
 	for i, spec := range tree {
 		values[i] = xla.Value{Name: spec.Key, Shape: shapes.Make(p.model.Compute, spec.Shape...)}
+		if a := p.model.Resident[spec.Key]; a != nil {
+			values[i].Shape, values[i].Sharding = a.Shape(), a.Sharding()
+		}
 	}
 	return values
 }
@@ -155,7 +306,7 @@ func (p *Pipeline) parameters(tree nn.Tree) []xla.Value {
 func (p *Pipeline) arguments(tree nn.Tree, others ...*xla.Array) []*xla.Array {
 	args := make([]*xla.Array, 0, len(tree)+len(others))
 	for _, spec := range tree {
-		args = append(args, p.params[spec.Key])
+		args = append(args, p.array(spec.Key))
 	}
 	return append(args, others...)
 }

@@ -60,6 +60,17 @@ func Grid(rows [][]*data.RGB, gap int, titles ...string) *data.RGB {
 	return grid
 }
 
+// Label is a picture of a text in black on white, as high as a line of it, for a place of a grid.
+func Label(text string) *data.RGB {
+	face := basicfont.Face7x13
+	m := data.NewRGB(max(1, len([]rune(text)))*face.Advance, face.Height)
+	for i := range m.Pix {
+		m.Pix[i] = 255
+	}
+	title(m, text, face, 0, 0, m.Width)
+	return m
+}
+
 // paste copies m to (x, y); it must fit.
 func paste(grid, m *data.RGB, x, y int) {
 	for row := range m.Height {

@@ -15,8 +15,11 @@ import (
 // LoRAs are applied at run time: their matrices are parameters beside the networks', their scales an input, so that neither
 // weights nor programs change with a scale.
 
+// loraPrefix begins the names of those matrices.
+const loraPrefix = "lora"
+
 // loraKey is the place of a layer's matrices in a tree.
-func loraKey(lora int, path string) string { return fmt.Sprintf("lora%d.%s", lora, path) }
+func loraKey(lora int, path string) string { return fmt.Sprintf("%s%d.%s", loraPrefix, lora, path) }
 
 // loraTree lists the matrices of all LoRAs for the given networks.
 func (m Model) loraTree(components ...string) nn.Tree {

@@ -16,18 +16,19 @@ import (
 func TestLoRA(t *testing.T) {
 	plain := goldenPipeline(t, false)
 	m := loadModel(t, "sd15", false)
+	m.Pipeline.Noise = plain.model.Pipeline.Noise
 	path := golden.Path(t, "train", "lora", "kohya.safetensors")
 	lora, err := m.Pipeline.OpenLoRA(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.LoRAs = []*diffusers.LoRA{lora}
-	with, err := New(context.Background(), parity.Backend(t), m, plain.shape)
+	r := smallRequest("a cat")
+	with, err := New(context.Background(), parity.Backend(t), m, plain.shape, r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer with.Close()
-	r := smallRequest("a cat")
 	want := mustSample(t, plain, r).Latents
 	r.LoRAScales = []float64{0}
 	checkLatents(t, "scale 0", mustSample(t, with, r).Latents, want, 0)

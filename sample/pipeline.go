@@ -1,5 +1,5 @@
-// Package sample draws images: it encodes prompts, runs the denoising loop of one sampler with classifier-free guidance and
-// a ControlNet, and decodes the latents.
+// Package sample draws images: it encodes prompts, runs the denoising loop of a scheduler with classifier-free guidance and
+// ControlNets, from noise or from an image, and decodes the latents.
 package sample
 
 import (
@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -21,25 +22,30 @@ import (
 
 // Model is what a pipeline draws with.
 type Model struct {
-	Pipeline   *diffusers.Pipeline
-	ControlNet *controlnet.Config // nil: images from text alone
-	Weights    nn.Source          // below unet, vae, text_encoder, with SDXL text_encoder_2, and with a ControlNet controlnet
-	LoRAs      []*diffusers.LoRA  // applied at run time
-	Compute    dtypes.DType       // of activations and weights; the zero value is float32
-	Log        io.Writer          // hears of compiling, and of prompts that are long; nil: silence
+	Pipeline    *diffusers.Pipeline
+	ControlNets []controlnet.Config // none: images from text alone
+	Weights     nn.Source           // below unet, vae, text_encoder, with SDXL text_encoder_2, and ControlNetName of each ControlNet
+	LoRAs       []*diffusers.LoRA   // applied at run time
+	Compute     dtypes.DType        // of activations and weights; the zero value is float32
+	Log         io.Writer           // hears of compiling, and of prompts that are long; nil: silence
+
+	// Resident are parameters that are on the devices already, such as those of a network in training. They are read where
+	// they are, and neither copied nor freed.
+	Resident map[string]*xla.Array
 }
 
-// Shape is what the programs are compiled for. Anything else may vary from request to request.
+// ControlNetName is the place of a ControlNet's parameters.
+func ControlNetName(i int) string {
+	if i == 0 {
+		return diffusers.ControlNet
+	}
+	return fmt.Sprintf("%s_%d", diffusers.ControlNet, i)
+}
+
+// Shape is what the programs are compiled for.
 type Shape struct {
 	Batch         int // images drawn at once, over all devices
 	Height, Width int // of the images, in pixels
-	Guidance      bool
-}
-
-// stepKey is what the denoising step is compiled for, beside the shape.
-type stepKey struct {
-	guidance bool
-	chunks   int // of the text embeddings
 }
 
 // Pipeline holds the compiled programs, and the parameters on the devices, of one model and shape. It may be used from one
@@ -48,17 +54,17 @@ type Pipeline struct {
 	backend *xla.Backend
 	model   Model
 	shape   Shape
-	sampler DDIM
 	trees   trees
 	params  map[string]*xla.Array // by key, shared by all programs
 	texts   map[int]*xla.Program  // by clip skip
 	steps   map[stepKey]*xla.Program
+	encoder *xla.Program // nil until there is an image to begin from
 	decoder *xla.Program
 }
 
-// New compiles the programs for a shape and puts the parameters on the devices. A request that needs guidance where shape has
-// none, or the other way round, or whose prompts are longer than one chunk, makes the pipeline compile once more.
-func New(ctx context.Context, b *xla.Backend, m Model, s Shape) (*Pipeline, error) {
+// New compiles the programs that a request such as r needs and puts the parameters on the devices. Another request may make the
+// pipeline compile more: for guidance where r has none, for images to begin from, for prompts longer than one chunk.
+func New(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (*Pipeline, error) {
 	if m.Compute == dtypes.InvalidDType {
 		m.Compute = dtypes.Float32
 	}
@@ -69,27 +75,60 @@ func New(ctx context.Context, b *xla.Backend, m Model, s Shape) (*Pipeline, erro
 		return nil, err
 	}
 	p := &Pipeline{
-		backend: b, model: m, shape: s, sampler: DDIM{m.Pipeline.Noise}, trees: m.trees(),
+		backend: b, model: m, shape: s, trees: m.trees(),
 		params: map[string]*xla.Array{}, texts: map[int]*xla.Program{}, steps: map[stepKey]*xla.Program{},
 	}
+	plan, err := p.plan(r)
+	if err != nil {
+		return nil, err
+	}
 	// The parameters come last: a program that does not compile leaves nothing on the devices.
-	if _, err := p.textProgram(ctx, 0); err != nil {
+	if _, err := p.textProgram(ctx, r.ClipSkip); err != nil {
 		return nil, err
 	}
-	if _, err := p.stepProgram(ctx, stepKey{s.Guidance, 1}); err != nil {
+	if _, err := p.stepProgram(ctx, p.stepKey(r, plan, 0, 1)); err != nil {
 		return nil, err
 	}
-	var err error
 	if p.decoder, err = p.compile(ctx, "the image decoder", p.decodeFunction()); err != nil {
 		return nil, err
 	}
-	err = errors.Join(
-		m.Weights.Stream(p.trees.networks(), fileDType(m.Compute), p.put),
-		checkpoint.InMemory(m.loraValues()).Stream(p.trees.lora, fileDType(m.Compute), p.put))
-	if err != nil {
+	if err := errors.Join(p.load(p.trees.text), p.load(p.trees.step), p.load(p.trees.decode)); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
+}
+
+// plan is what the request's scheduler does.
+func (p *Pipeline) plan(r Request) (Plan, error) {
+	return NewPlan(r.Scheduler, p.model.Pipeline.Noise, r.NumInferenceSteps, r.PlanOptions)
+}
+
+// load puts the parameters of a tree on the devices, but those that are there.
+func (p *Pipeline) load(tree nn.Tree) error {
+	var networks, loras nn.Tree
+	for _, spec := range tree {
+		switch {
+		case p.array(spec.Key) != nil:
+		case strings.HasPrefix(spec.Key, loraPrefix):
+			loras = append(loras, spec)
+		default:
+			networks = append(networks, spec)
+		}
+	}
+	dtype := fileDType(p.model.Compute)
+	err := checkpoint.InMemory(p.model.loraValues()).Stream(loras, dtype, p.put)
+	if len(networks) > 0 {
+		err = errors.Join(p.model.Weights.Stream(networks, dtype, p.put), err)
+	}
+	return err
+}
+
+// array is the parameter of a key on the devices, or nil.
+func (p *Pipeline) array(key string) *xla.Array {
+	if a := p.model.Resident[key]; a != nil {
+		return a
+	}
+	return p.params[key]
 }
 
 // Check reports everything about a shape that does not fit the model or the devices.
@@ -104,7 +143,8 @@ func (m Model) Check(s Shape, devices int) error {
 	scale := m.Pipeline.VAE.Scale()
 	for name, side := range map[string]int{"height": s.Height, "width": s.Width} {
 		if side < scale || side%scale != 0 {
-			bad("%s %d: want a multiple of %d pixels, such as %d", name, side, scale, max(1, (side+scale/2)/scale)*scale)
+			below := max(1, side/scale) * scale
+			bad("%s %d: want a multiple of %d pixels: the nearest are %d and %d", name, side, scale, below, below+scale)
 		}
 	}
 	if n := m.Pipeline.VAE.OutChannels; n != 3 {
@@ -115,18 +155,25 @@ func (m Model) Check(s Shape, devices int) error {
 			bad("%s: the tokenizer has %d tokens, vocab_size is %d", e.component, want, have)
 		}
 	}
-	if u := m.Pipeline.UNet; u.InChannels != u.OutChannels {
-		bad("the model is for inpainting (%d in_channels), which this command does not do", u.InChannels)
+	latents := m.Pipeline.VAE.LatentChannels
+	if u := m.Pipeline.UNet; u.OutChannels != latents || u.InChannels != latents && !m.inpaints() {
+		bad("the UNet has %d in_channels and %d out_channels, supported: %d and %d, or %d and %d for inpainting",
+			u.InChannels, u.OutChannels, latents, latents, 2*latents+1, latents)
 	}
-	if c := m.ControlNet; c != nil {
+	for i, c := range m.ControlNets {
 		if err := c.CheckUNet(m.Pipeline.UNet); err != nil {
-			bad("the ControlNet does not fit the model: %w", err)
+			bad("ControlNet %d does not fit the model: %w", i+1, err)
 		}
 		if c.Stride() != scale {
-			bad("the ControlNet has %d pixels for each latent, the VAE %d: conditioning_embedding_out_channels has the wrong number of entries", c.Stride(), scale)
+			bad("ControlNet %d has %d pixels for each latent, the VAE %d: conditioning_embedding_out_channels has the wrong number of entries", i+1, c.Stride(), scale)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// inpaints says whether the UNet is told the mask and the latents of what stays, beside the latents.
+func (m Model) inpaints() bool {
+	return m.Pipeline.UNet.InChannels == 2*m.Pipeline.VAE.LatentChannels+1
 }
 
 // textProgram is the program of the text encoders for a clip skip, compiled on first use.
@@ -147,19 +194,28 @@ func (p *Pipeline) stepProgram(ctx context.Context, key stepKey) (*xla.Program, 
 	if have := p.steps[key]; have != nil {
 		return have, nil
 	}
-	how := ""
-	if key.guidance {
-		how = " with guidance"
-	}
-	if key.chunks > 1 {
-		how += fmt.Sprintf(", prompts of %d chunks", key.chunks)
-	}
-	name := fmt.Sprintf("the denoising step%s (batch %d, %d×%d pixels)", how, p.shape.Batch, p.shape.Width, p.shape.Height)
+	name := fmt.Sprintf("the denoising step%s (batch %d, %d×%d pixels)", key, p.shape.Batch, p.shape.Width, p.shape.Height)
 	program, err := p.compile(ctx, name, p.stepFunction(key))
 	if err != nil {
 		return nil, err
 	}
 	p.steps[key] = program
+	return program, nil
+}
+
+// encodeProgram is the program of the VAE's encoder, compiled and loaded on first use.
+func (p *Pipeline) encodeProgram(ctx context.Context) (*xla.Program, error) {
+	if p.encoder != nil {
+		return p.encoder, nil
+	}
+	program, err := p.compile(ctx, "the image encoder", p.encodeFunction())
+	if err != nil {
+		return nil, err
+	}
+	if err := p.load(p.trees.encode); err != nil {
+		return nil, err
+	}
+	p.encoder = program
 	return program, nil
 }
 
@@ -225,12 +281,9 @@ func (p *Pipeline) latentHeight() int { return p.shape.Height / p.model.Pipeline
 func (p *Pipeline) latentWidth() int  { return p.shape.Width / p.model.Pipeline.VAE.Scale() }
 func (p *Pipeline) channels() int     { return p.model.Pipeline.VAE.LatentChannels }
 
-// latentSize is the number of values in the latents of one image, conditionSize that of a conditioning image.
+// latentSize is the number of values in the latents of one image, conditionSize that of a ControlNet's conditioning image.
 func (p *Pipeline) latentSize() int { return p.latentHeight() * p.latentWidth() * p.channels() }
 
-func (p *Pipeline) conditionSize() int {
-	if p.model.ControlNet == nil {
-		return 0
-	}
-	return p.shape.Height * p.shape.Width * p.model.ControlNet.ConditioningChannels
+func (p *Pipeline) conditionSize(net int) int {
+	return p.shape.Height * p.shape.Width * p.model.ControlNets[net].ConditioningChannels
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"limner/data"
+	"limner/internal/golden"
 	"limner/internal/parity"
 	"limner/models/checkpoint"
 	"limner/models/diffusers"
@@ -29,6 +30,9 @@ func smallRequest(prompts ...string) Request {
 func mustSample(t *testing.T, p *Pipeline, r Request) *Result {
 	t.Helper()
 	result, err := p.Sample(context.Background(), r)
+	if err == nil {
+		err = result.Err()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,15 +88,16 @@ func TestConditioningScaleZeroIsNoControlNet(t *testing.T) {
 	plain, control := goldenPipeline(t, false), goldenPipeline(t, true)
 	r := smallRequest("a red circle", "a blue circle")
 	want := mustSample(t, plain, r).Latents
-	r.Conditions = data.AppendCondition(nil, condition(t))
+	one := data.AppendCondition(nil, condition(t))
+	r.Conditions = [][]float32{one}
 	with := mustSample(t, control, r).Latents
 	if slices.Equal(with, want) {
 		t.Error("the ControlNet has no effect")
 	}
 	// One condition stands for all.
-	r.Conditions = slices.Repeat(r.Conditions, 2)
+	r.Conditions = [][]float32{slices.Repeat(one, 2)}
 	checkLatents(t, "one condition for each image", mustSample(t, control, r).Latents, with, 0)
-	r.ControlNetConditioningScale = 0
+	r.ControlNetConditioningScale = []float64{0}
 	checkLatents(t, "conditioning scale 0", mustSample(t, control, r).Latents, want, 1e-5)
 }
 
@@ -105,12 +110,14 @@ func TestTwoDevicesAgreeWithOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := New(context.Background(), b, loadModel(t, "sd15", true), one.shape)
+	m := loadModel(t, "sd15", true)
+	m.Pipeline.Noise = one.model.Pipeline.Noise
+	r := smallRequest("a red circle", "a blue circle", "a green one")
+	r.Conditions = [][]float32{data.AppendCondition(nil, condition(t))}
+	two, err := New(context.Background(), b, m, one.shape, r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := smallRequest("a red circle", "a blue circle", "a green one")
-	r.Conditions = data.AppendCondition(nil, condition(t))
 	checkLatents(t, "two devices", mustSample(t, two, r).Latents, mustSample(t, one, r).Latents, 5e-5)
 	if err := errors.Join(two.Close(), b.Close()); err != nil {
 		t.Error(err)
@@ -136,8 +143,11 @@ func TestReplaceAndNaN(t *testing.T) {
 	if err := p.Replace(tree, bad); err != nil {
 		t.Fatal(err)
 	}
-	_, err = p.Sample(context.Background(), smallRequest("a cat"))
-	if err == nil || !strings.Contains(err.Error(), `the latents of image 0 (prompt "a cat") are not finite`) {
+	result, err := p.Sample(context.Background(), smallRequest("a cat"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := result.Err(); err == nil || !strings.Contains(err.Error(), `image 0 (prompt "a cat", guidance_scale 7.5) has latents that are not finite`) {
 		t.Errorf("NaN in the weights: got %v", err)
 	}
 	if err := p.Replace(tree, good); err != nil {
@@ -172,10 +182,21 @@ func TestRequestErrors(t *testing.T) {
 		{"3 negative prompts for 2 images", false, func(r *Request) { r.NegativePrompts = []string{"", "", ""} }},
 		{"num_inference_steps 0", false, func(r *Request) { r.NumInferenceSteps = 0 }},
 		{"guidance_scale NaN", false, func(r *Request) { r.GuidanceScale = math.NaN() }},
-		{"controlnet_conditioning_scale -1", false, func(r *Request) { r.ControlNetConditioningScale = -1 }},
+		{"guidance_rescale 2: want 0 to 1", false, func(r *Request) { r.GuidanceRescale = 2 }},
+		{"strength 0.5 without images", false, func(r *Request) { r.Strength = 0.5 }},
+		{"masks without images", false, func(r *Request) { r.Masks = make([]float32, 64*64) }},
+		{"3 values of images", false, func(r *Request) { r.Images = make([]float32, 3) }},
+		{`scheduler "ddjm": unknown; the nearest are ddim`, false, func(r *Request) { r.Scheduler = "ddjm" }},
+		{"0 seeds for 2 images", false, func(r *Request) { r.Scheduler, r.Latents, r.Seeds = "euler_a", make([]float32, 2*8*8*4), nil }},
+		{"controlnet_conditioning_scale -1", true, func(r *Request) { r.ControlNetConditioningScale = []float64{-1} }},
+		{"controlnet_conditioning_scale: 2 numbers for 1 ControlNets", true, func(r *Request) { r.ControlNetConditioningScale = []float64{1, 1} }},
+		{"control_guidance_start 0.5: want less than control_guidance_end 0.5", true, func(r *Request) {
+			r.ControlGuidanceStart, r.ControlGuidanceEnd = []float64{0.5}, []float64{0.5}
+		}},
 		{"1 values of latents", false, func(r *Request) { r.Latents = []float32{1} }},
-		{"without a ControlNet", false, func(r *Request) { r.Conditions = []float32{1} }},
-		{"0 values of conditioning images", true, func(r *Request) {}},
+		{"without a ControlNet", false, func(r *Request) { r.Conditions = [][]float32{{1}} }},
+		{"conditioning images for 0 of 1 ControlNets", true, func(r *Request) {}},
+		{"1 values of conditioning images", true, func(r *Request) { r.Conditions = [][]float32{{1}} }},
 	} {
 		r := smallRequest("a", "b")
 		c.change(&r)
@@ -194,21 +215,111 @@ func TestShapeErrors(t *testing.T) {
 	}{
 		{"batch 10 does not divide over 4 devices: use 12", 4, Shape{Batch: 10, Height: 64, Width: 64}},
 		{"batch 0: want at least 1", 1, Shape{Height: 64, Width: 64}},
-		{"width 65: want a multiple of 8 pixels, such as 64", 1, Shape{Batch: 1, Height: 64, Width: 65}},
-		{"height 3: want a multiple of 8 pixels, such as 8", 1, Shape{Batch: 1, Height: 3, Width: 64}},
+		{"width 65: want a multiple of 8 pixels: the nearest are 64 and 72", 1, Shape{Batch: 1, Height: 64, Width: 65}},
+		{"height 3: want a multiple of 8 pixels: the nearest are 8 and 16", 1, Shape{Batch: 1, Height: 3, Width: 64}},
 	} {
 		if err := m.Check(c.shape, c.devices); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)
 		}
 	}
-	control := *m.ControlNet
+	control := m.ControlNets[0]
 	control.ConditioningEmbeddingOutChannels = control.ConditioningEmbeddingOutChannels[1:]
 	control.CrossAttentionDim++
-	m.ControlNet = &control
+	m.ControlNets[0] = control
 	err := m.Check(Shape{Batch: 1, Height: 64, Width: 64}, 1)
 	for _, want := range []string{"cross_attention_dim", "pixels for each latent"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
+}
+
+// What is painted anew, what is noised and what a scheduler draws does not depend on the other images of a batch either.
+func TestImageToImageDoesNotDependOnTheBatch(t *testing.T) {
+	p := goldenPipeline(t, false)
+	r := smallRequest(slices.Repeat([]string{"a cat"}, p.shape.Batch+1)...)
+	r.Scheduler, r.Strength = "euler_a", 0.7
+	r.Images = data.AppendPixels(nil, picture(t, "init.png"))
+	r.Masks = make([]float32, p.shape.Height*p.shape.Width)
+	for i := range r.Masks {
+		r.Masks[i] = float32(i % p.shape.Width / (p.shape.Width / 2)) // the right half
+	}
+	all := mustSample(t, p, r)
+	last := len(r.Prompts) - 1
+	alone := r
+	alone.Prompts, alone.Seeds = r.Prompts[last:], r.Seeds[last:]
+	one := mustSample(t, p, alone)
+	size := p.latentSize()
+	checkLatents(t, "alone", one.Latents, all.Latents[last*size:], 0)
+
+	// The left half is the image's, whatever is painted.
+	other := alone
+	other.Prompts = []string{"a dog"}
+	two := mustSample(t, p, other)
+	same := 0
+	for i, v := range one.Latents {
+		if left := i/p.channels()%p.latentWidth() < p.latentWidth()/2; left && v != two.Latents[i] {
+			t.Fatalf("value %d, which stays, depends on the prompt", i)
+		} else if !left && v == two.Latents[i] {
+			same++
+		}
+	}
+	if same > size/10 {
+		t.Errorf("%d of %d values that are painted do not depend on the prompt", same, size/2)
+	}
+}
+
+// Two ControlNets add up, and one that rests is not computed.
+func TestTwoControlNets(t *testing.T) {
+	one := goldenPipeline(t, true)
+	m := loadModel(t, "sd15", true)
+	m.Pipeline.Noise = one.model.Pipeline.Noise
+	config := m.ControlNets[0]
+	m.ControlNets = append(m.ControlNets, config)
+	if err := m.Weights.(*diffusers.Weights).Open(ControlNetName(1), golden.Path(t, "sd15-tiny", "controlnet"), config.Tree()); err != nil {
+		t.Fatal(err)
+	}
+	cond := data.AppendCondition(nil, condition(t))
+	r := smallRequest("a red circle", "a blue circle")
+	r.Conditions = [][]float32{cond, cond}
+	r.ControlNetConditioningScale = []float64{0.7, 0.3}
+	two, err := New(context.Background(), parity.Backend(t), m, one.shape, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer two.Close()
+	single := smallRequest(r.Prompts...)
+	single.Conditions = [][]float32{cond}
+	checkLatents(t, "0.7 and 0.3 of the same", mustSample(t, two, r).Latents, mustSample(t, one, single).Latents, 1e-4)
+
+	r.ControlNetConditioningScale = []float64{0.7, 1}
+	r.ControlGuidanceStart, r.ControlGuidanceEnd = []float64{0, 0}, []float64{1, 0.1} // the second never has a whole step
+	single.ControlNetConditioningScale = []float64{0.7}
+	checkLatents(t, "one of two at rest", mustSample(t, two, r).Latents, mustSample(t, one, single).Latents, 1e-5)
+}
+
+// A pipeline reads resident parameters where they are, and leaves them there.
+func TestResidentParameters(t *testing.T) {
+	plain := goldenPipeline(t, false)
+	m := loadModel(t, "sd15", false)
+	m.Pipeline.Noise, m.Resident = plain.model.Pipeline.Noise, map[string]*xla.Array{}
+	for _, spec := range plain.trees.step {
+		m.Resident[spec.Key] = plain.params[spec.Key]
+	}
+	r := smallRequest("a cat")
+	p, err := New(context.Background(), parity.Backend(t), m, plain.shape, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range m.Resident {
+		if p.params[key] != nil {
+			t.Fatalf("%s is there twice", key)
+		}
+	}
+	want := mustSample(t, plain, r).Latents
+	checkLatents(t, "resident", mustSample(t, p, r).Latents, want, 0)
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	checkLatents(t, "after closing", mustSample(t, plain, r).Latents, want, 0)
 }

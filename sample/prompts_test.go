@@ -25,8 +25,10 @@ func embedPrompt(t *testing.T, p *Pipeline, style clip.Style, prompt string, cha
 }
 
 func TestLongPrompts(t *testing.T) {
-	p := textOnly(t, "sdxl")
+	p := sdxlPipeline(t)
 	var log bytes.Buffer
+	was := p.model.Log
+	defer func() { p.model.Log = was }()
 	p.model.Log = &log
 	width := p.model.Pipeline.UNet.CrossAttentionDim
 	tokens := p.model.Pipeline.Tokenizer.MaxLength()
@@ -55,7 +57,7 @@ func TestLongPrompts(t *testing.T) {
 }
 
 func TestPromptStyles(t *testing.T) {
-	p := textOnly(t, "sdxl")
+	p := sdxlPipeline(t)
 	_, plain := embedPrompt(t, p, clip.Plain, "a red circle", nil)
 	_, empty := embedPrompt(t, p, clip.Plain, "", nil)
 	for _, style := range []clip.Style{clip.A1111, clip.Comfy} {
@@ -79,7 +81,7 @@ func TestPromptStyles(t *testing.T) {
 
 // SDXL has zeros for a negative prompt that was not given, and the embedding of "" for one that was.
 func TestNegativePromptOfSDXL(t *testing.T) {
-	p := textOnly(t, "sdxl")
+	p := sdxlPipeline(t)
 	e, _ := embedPrompt(t, p, clip.Plain, "a cat", func(r *Request) { r.NegativePrompts = nil })
 	if slices.ContainsFunc(append(e.negative[0].text, e.negative[0].pooled...), func(v float32) bool { return v != 0 }) {
 		t.Error("not zeros")

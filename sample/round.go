@@ -12,218 +12,209 @@ import (
 )
 
 // Sample draws the images of a request, Batch at a time. The last round is filled up with copies of its last image, which are
-// dropped. Between steps the latents stay on the devices.
+// dropped. Between steps the latents stay on the devices, and while one round's images are decoded and fetched, the next is drawn.
 func (p *Pipeline) Sample(ctx context.Context, r Request) (*Result, error) {
-	if err := p.check(r); err != nil {
-		return nil, err
-	}
-	steps, err := p.sampler.Steps(r.NumInferenceSteps)
-	if err != nil {
+	plan, err := p.plan(r)
+	if err := errors.Join(err, p.check(r, plan)); err != nil {
 		return nil, err
 	}
 	texts, err := p.encode(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	program, err := p.stepProgram(ctx, stepKey{guided(r.GuidanceScale), texts.chunks})
+	calls, err := p.callPrograms(ctx, r, plan, texts.chunks)
 	if err != nil {
 		return nil, err
 	}
 	rounds := (len(r.Prompts) + p.shape.Batch - 1) / p.shape.Batch
-	result := &Result{}
+	results := make([]Result, rounds)
+	finished := make(chan error, 1)
+	finished <- nil
 	for i := range rounds {
 		round := &round{
-			Pipeline: p, program: program, request: r, texts: texts, steps: steps,
-			first: i * p.shape.Batch, done: i * len(steps), total: rounds * len(steps),
+			Pipeline: p, request: r, plan: plan, calls: calls, texts: texts,
+			first: i * p.shape.Batch, done: i * len(calls), total: rounds * len(calls),
 		}
 		round.count = min(p.shape.Batch, len(r.Prompts)-round.first)
-		err := round.run(ctx, result)
-		if err := errors.Join(err, round.free()); err != nil {
+		pixels, err := round.draw(ctx)
+		if err = errors.Join(err, <-finished); err != nil {
+			return nil, errors.Join(err, round.free())
+		}
+		go func() {
+			err := round.fetch(pixels, &results[i])
+			finished <- errors.Join(err, round.free())
+		}()
+	}
+	if err := <-finished; err != nil {
+		return nil, err
+	}
+	all := &Result{}
+	for _, r := range results {
+		all.Images, all.Latents = append(all.Images, r.Images...), append(all.Latents, r.Latents...)
+		all.Problems = append(all.Problems, r.Problems...)
+	}
+	return all, nil
+}
+
+// callProgram is the program of one call of a plan.
+type callProgram struct {
+	*xla.Program
+	key stepKey
+}
+
+// callPrograms compiles what the calls of a plan need.
+func (p *Pipeline) callPrograms(ctx context.Context, r Request, plan Plan, chunks int) ([]callProgram, error) {
+	programs := make([]callProgram, len(plan.Calls))
+	for i := range programs {
+		key := p.stepKey(r, plan, i, chunks)
+		program, err := p.stepProgram(ctx, key)
+		if err != nil {
 			return nil, err
 		}
+		programs[i] = callProgram{program, key}
 	}
-	return result, nil
+	return programs, nil
 }
 
 // round draws at most a batch of images.
 type round struct {
 	*Pipeline
-	program     *xla.Program
 	request     Request
+	plan        Plan
+	calls       []callProgram
 	texts       *embeddings
-	steps       []Coefficients
 	first       int // index of the first image
 	count       int // images that are wanted
-	done, total int // steps, over all rounds
+	done, total int // calls, over all rounds
+	latents     *xla.Array
 	arrays      []*xla.Array
 }
 
-func (r *round) run(ctx context.Context, result *Result) error {
-	latents, err := r.denoise(ctx)
-	if err != nil {
-		return err
+// draw denoises a batch and begins to decode it. It gives the pixels, which are still on the devices.
+func (r *round) draw(ctx context.Context) (*xla.Array, error) {
+	if err := r.denoise(ctx); err != nil {
+		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return nil, err
 	}
-	final, err := r.read(latents)
+	return r.decode(r.latents)
+}
+
+// decode begins to decode latents.
+func (r *round) decode(latents *xla.Array) (*xla.Array, error) {
+	out, err := r.decoder.Run(nil, r.arguments(r.trees.decode, latents)...)
+	if err != nil {
+		return nil, fmt.Errorf("decode images: %w", err)
+	}
+	r.arrays = append(r.arrays, out...)
+	return out[0], nil
+}
+
+// fetch brings latents and pixels to the host.
+func (r *round) fetch(pixels *xla.Array, result *Result) error {
+	latents, err := r.get(r.latents)
 	if err != nil {
 		return err
 	}
-	if err := r.checkFinite("the latents", final); err != nil {
-		return err
-	}
-	pixels, err := r.decode(latents)
+	values, err := r.get(pixels)
 	if err != nil {
-		return fmt.Errorf("decode images: %w", err)
-	}
-	if err := r.checkFinite("the pixels", pixels); err != nil {
 		return err
 	}
-	result.Latents = append(result.Latents, final...)
-	for image := range slices.Chunk(pixels, len(pixels)/r.count) {
-		result.Images = append(result.Images, r.image(image))
+	result.Latents = latents
+	for i := range r.count {
+		part := func(x []float32) []float32 { return x[i*len(x)/r.count : (i+1)*len(x)/r.count] }
+		image := r.image(part(values))
+		result.Images = append(result.Images, image)
+		result.Problems = append(result.Problems, r.problem(r.index(i), part(latents), part(values), image))
 	}
 	return nil
 }
 
-// context puts what the network is told of the prompts on the devices, with guidance that of the negative prompt before that
-// of the prompt.
-func (r *round) context() ([]*xla.Array, error) {
-	var text, pooled, ids []float32
-	rows := 0
-	add := func(e embedding) {
-		text, pooled, ids = append(text, e.text...), append(pooled, e.pooled...), append(ids, r.timeIDs()...)
-		rows++
+// problem says what is wrong with image i, if something is.
+func (r *round) problem(i int, latents, pixels []float32, image *data.RGB) error {
+	what := "is all black"
+	switch {
+	case !finite(latents):
+		what = fmt.Sprintf("has latents that are not finite numbers after %d steps", len(r.calls))
+	case !finite(pixels):
+		what = "has pixels that are not finite numbers: the VAE overflows; use f32"
+	case slices.Max(image.Pix) > 0:
+		return nil
 	}
-	for i := range r.shape.Batch {
-		i = r.index(i)
-		if r.texts.negative != nil {
-			add(r.texts.negative[i])
-		}
-		add(r.texts.prompt[i])
-	}
-	width := r.model.Pipeline.UNet.CrossAttentionDim
-	a, err := keep(r, text, xla.Batch, rows, len(text)/rows/width, width)
-	if err != nil || r.model.Pipeline.XL == nil {
-		return []*xla.Array{a}, err
-	}
-	b, err := keep(r, pooled, xla.Batch, rows, len(pooled)/rows)
-	if err != nil {
-		return nil, err
-	}
-	c, err := keep(r, ids, xla.Batch, rows, timeIDs)
-	return []*xla.Array{a, b, c}, err
+	return fmt.Errorf("image %d (prompt %q, guidance_scale %g) %s: check the weights and the scheduler, or try a smaller guidance_scale",
+		i, r.request.Prompts[i], r.request.GuidanceScale, what)
 }
 
-// timeIDs are the sizes that SDXL is told.
-func (r *round) timeIDs() []float32 {
-	size := [2]int{r.shape.Height, r.shape.Width}
-	original, target := r.request.OriginalSize, r.request.TargetSize
-	if original == [2]int{} {
-		original = size
-	}
-	if target == [2]int{} {
-		target = size
-	}
-	crop := r.request.CropsCoordsTopLeft
-	return []float32{
-		float32(original[0]), float32(original[1]), float32(crop[0]), float32(crop[1]), float32(target[0]), float32(target[1]),
-	}
-}
-
-// denoise runs the loop over the timesteps.
-func (r *round) denoise(ctx context.Context) (*xla.Array, error) {
-	latents, err := keep(r, r.initial(), xla.Batch, r.Pipeline.latents().Shape.Dimensions...)
+// denoise follows the plan.
+func (r *round) denoise(ctx context.Context) error {
+	in, err := r.inputs(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	scales := r.request.scales(len(r.model.LoRAs))
-	loras, err := keep(r, scales, xla.Replicated, len(scales))
-	if err != nil {
-		return nil, err
-	}
-	guidance, err := keep(r, []float32{float32(r.request.GuidanceScale)}, xla.Replicated)
-	if err != nil {
-		return nil, err
-	}
-	conditioning, err := keep(r, []float32{float32(r.request.ControlNetConditioningScale)}, xla.Replicated)
-	if err != nil {
-		return nil, err
-	}
-	inputs, err := r.context()
-	if err != nil {
-		return nil, err
-	}
-	if c := r.model.ControlNet; c != nil {
-		a, err := keep(r, r.conditions(), xla.Batch, r.shape.Batch, r.shape.Height, r.shape.Width, c.ConditioningChannels)
-		if err != nil {
-			return nil, err
-		}
-		inputs = append(inputs, a)
-	}
-	for i, step := range r.steps {
+	state := append([]*xla.Array{r.latents}, in.memory...)
+	draws := 0
+	for i, call := range r.calls {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
-		coefficients, err := keep(r, step.vector(), xla.Replicated, coefficientCount)
-		if err != nil {
-			return nil, err
+		noise := in.zeros
+		if r.plan.Calls[i].Noise {
+			if noise, err = r.putLatents(r.normals(purposeSteps + uint64(draws))); err != nil {
+				return err
+			}
+			draws++
 		}
-		args := r.arguments(r.trees.step, append([]*xla.Array{loras, coefficients, guidance, conditioning}, inputs...)...)
-		if _, err := r.program.Run([]*xla.Array{latents}, args...); err != nil {
-			return nil, fmt.Errorf("step %d of %d: %w", i+1, len(r.steps), err)
+		if _, err := call.Run(state, r.arguments(r.trees.step, in.of(r, i, noise)...)...); err != nil {
+			return fmt.Errorf("step %d of %d: %w", i+1, len(r.calls), err)
+		}
+		if noise != in.zeros {
+			if err := noise.Free(); err != nil {
+				return err
+			}
 		}
 		if r.request.OnStep != nil {
-			r.request.OnStep(r.done+i+1, r.total, func() ([]float32, error) { return r.read(latents) })
+			r.request.OnStep(r.done+i+1, r.total, func() ([]float32, error) { return r.get(r.latents) })
 		}
 	}
-	return latents, nil
-}
-
-// decode gives the pixels of the wanted images.
-func (r *round) decode(latents *xla.Array) ([]float32, error) {
-	out, err := r.decoder.Run(nil, r.arguments(r.trees.decode, latents)...)
-	if err != nil {
-		return nil, err
-	}
-	r.arrays = append(r.arrays, out...)
-	return r.read(out[0])
+	return nil
 }
 
 // index is the image in row i of the batch; rows beyond the last image repeat it.
 func (r *round) index(i int) int { return r.first + min(i, r.count-1) }
 
-// initial is the noise that the batch starts from.
-func (r *round) initial() []float32 {
-	var out []float32
+// rows puts together what belongs to the images of the batch. of has size values for each image, or for all.
+func (r *round) rows(of []float32, size int) []float32 {
+	out := make([]float32, 0, r.shape.Batch*size)
 	for i := range r.shape.Batch {
 		i = r.index(i)
-		if size := r.latentSize(); r.request.Latents != nil {
-			out = append(out, r.request.Latents[i*size:(i+1)*size]...)
-		} else {
-			out = AppendNoise(out, r.request.Seeds[i], size)
-		}
-	}
-	return out
-}
-
-// conditions are the conditioning images of the batch.
-func (r *round) conditions() []float32 {
-	var out []float32
-	size := r.conditionSize()
-	for i := range r.shape.Batch {
-		i = r.index(i)
-		if len(r.request.Conditions) == size {
+		if len(of) == size {
 			i = 0
 		}
-		out = append(out, r.request.Conditions[i*size:(i+1)*size]...)
+		out = append(out, of[i*size:(i+1)*size]...)
 	}
 	return out
 }
 
-// read copies the rows of the wanted images from the devices.
-func (r *round) read(a *xla.Array) ([]float32, error) {
+// normals are unit normals for the latents of the batch.
+func (r *round) normals(purpose uint64) []float32 {
+	var out []float32
+	for i := range r.shape.Batch {
+		i, size := r.index(i), r.latentSize()
+		switch {
+		case purpose == purposeLatents && r.request.Latents != nil:
+			out = append(out, r.request.Latents[i*size:(i+1)*size]...)
+		case r.request.draws != nil:
+			out = append(out, r.request.draws(i, purpose, size)...)
+		default:
+			out = appendNormals(out, r.request.Seeds[i], purpose, size)
+		}
+	}
+	return out
+}
+
+// get copies the rows of the wanted images from the devices.
+func (r *round) get(a *xla.Array) ([]float32, error) {
 	x, err := xla.Get[float32](a)
 	if err != nil {
 		return nil, err
@@ -231,23 +222,13 @@ func (r *round) read(a *xla.Array) ([]float32, error) {
 	return x[:len(x)/r.shape.Batch*r.count], nil
 }
 
-// checkFinite names the first image whose values hold NaN or infinity.
-func (r *round) checkFinite(what string, x []float32) error {
-	size := len(x) / r.count
-	for i := range r.count {
-		if !finite(x[i*size : (i+1)*size]) {
-			return fmt.Errorf("%s of image %d (prompt %q) are not finite numbers after %d steps: check the weights, or try a smaller guidance_scale",
-				what, r.index(i), r.request.Prompts[r.index(i)], len(r.steps))
-		}
-	}
-	return nil
-}
-
-// image rounds pixels [height, width, 3] in [0, 1] to bytes, halves to even as numpy does.
+// image rounds pixels [height, width, 3] in [0, 1] to bytes, halves to even as numpy does. NaN is black.
 func (r *round) image(pixels []float32) *data.RGB {
 	m := data.NewRGB(r.shape.Width, r.shape.Height)
 	for i, v := range pixels {
-		m.Pix[i] = uint8(math.RoundToEven(float64(v * 255)))
+		if v >= 0 { // NaN is not
+			m.Pix[i] = uint8(math.RoundToEven(float64(v * 255)))
+		}
 	}
 	return m
 }
@@ -259,6 +240,11 @@ func keep[T float32 | int32](r *round, data []T, sharding xla.Sharding, dims ...
 		r.arrays = append(r.arrays, a)
 	}
 	return a, err
+}
+
+// putLatents puts values like the latents of the batch on the devices, for the caller to free.
+func (r *round) putLatents(values []float32) (*xla.Array, error) {
+	return xla.Put(r.backend, values, xla.Batch, r.Pipeline.latents().Shape.Dimensions...)
 }
 
 // free releases what the round put on the devices.

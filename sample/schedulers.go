@@ -176,3 +176,19 @@ func edits(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// SchedulerName is the short name of a scheduler that a short name, a class of diffusers or, where name is "", a config asks for; what is
+// unknown stays as it is.
+func SchedulerName(name string, c noise.Config) string {
+	if name == "" {
+		name = c.ClassName
+	}
+	s, err := schedulerNamed(name)
+	if err != nil {
+		return name
+	}
+	if karras := s.name + "_karras"; s.set == nil && c.UseKarrasSigmas && slices.Contains(SchedulerNames(), karras) {
+		return karras
+	}
+	return s.name
+}

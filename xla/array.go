@@ -36,6 +36,9 @@ type Array struct {
 // Shape is the shape of the whole array.
 func (a *Array) Shape() shapes.Shape { return a.shape }
 
+// Sharding is how the array lies on the devices.
+func (a *Array) Sharding() Sharding { return a.sharding }
+
 // Free releases the array's memory on the devices. An array that was donated to a program is already free.
 func (a *Array) Free() error {
 	for _, shard := range a.shards {

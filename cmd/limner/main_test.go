@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"limner/data"
 	"limner/internal/golden"
 	"limner/train"
 )
@@ -133,7 +132,13 @@ func TestBadInput(t *testing.T) {
 		{2, "--num_images 0: want at least 1", sample("--num_images", "0")},
 		{2, "--control_image needs --controlnet_model_name_or_path", sample("--control_image", "x.png")},
 		{1, "x.png: no such file", sample("--controlnet", filepath.Join(model, "controlnet"), "--control_image", "x.png")},
-		{2, "height 65: want a multiple of 8 pixels", sample("--height", "65")},
+		{2, "height 65: want a multiple of 8 pixels: the nearest are 64 and 72", sample("--height", "65")},
+		{2, `scheduler "unipcc": unknown; the nearest are unipc`, sample("--scheduler", "unipcc")},
+		{2, "--mask needs --image", sample("--mask", "x.png")},
+		{2, "2 control images for 1 ControlNets and 1 prompts", sample("--controlnet", "c", "--control_image", "x.png", "--control_image", "y.png")},
+		{2, "--xy: stepps is nothing that may change", sample("--xy", "stepps=1")},
+		{2, `num_inference_steps: got "x", want a whole number`, sample("--xy", "steps=4,x")},
+		{2, "x.png: no such file", sample("--like", "x.png")},
 		{2, "batch 3 does not divide over 2 devices: use 4", sample("--num_devices", "2", "--batch_size", "3")},
 		{1, `unknown backend "gpu"`, sample("--backend", "gpu")},
 	} {
@@ -161,32 +166,5 @@ func TestCircles(t *testing.T) {
 	}
 	if found, err := filepath.Glob(filepath.Join(dir, "set", "*.parquet")); err != nil || len(found) != 1 {
 		t.Errorf("files %q, %v", found, err)
-	}
-}
-
-func TestSample(t *testing.T) {
-	model, dir := golden.Path(t, "sd15-tiny"), t.TempDir()
-	args := []string{"sample", "--model", model, "--prompt", "a, b", "--prompt", "c", "--num_images", "2", "--num_inference_steps", "2",
-		"--guidance_scale", "1", "--seed", "5", "--batch_size", "2", "--output_dir", "out"}
-	stdout, stderr, code := limner(t, dir, args...)
-	if code != 0 || !strings.Contains(stdout, "image-00001.png  seed 6  a, b\n") || !strings.Contains(stderr, "sampling: 4 of 4") {
-		t.Fatalf("exit code %d, output %q, log %q", code, stdout, stderr)
-	}
-	for name, want := range map[string]string{"image-00003.png": "64×64", "grid.png": "152×152"} {
-		raw, err := os.ReadFile(filepath.Join(dir, "out", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := data.Decode(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := fmt.Sprintf("%d×%d", m.Width, m.Height); got != want {
-			t.Errorf("%s: got %s, want %s", name, got, want)
-		}
-	}
-	o, err := openOutput(filepath.Join(dir, "out"))
-	if err != nil || len(o.old) != 5 {
-		t.Errorf("its own folder: %v, %v", o, err)
 	}
 }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 
-	"limner/data"
+	"github.com/google/renameio/v2"
+
 	"limner/models/checkpoint"
 )
 
@@ -21,33 +23,22 @@ const (
 
 // sampleRecord is sample.json: how the images were made. It also tells the command's own files from others.
 type sampleRecord struct {
-	Model                       string        `json:"pretrained_model_name_or_path"`
-	ControlNet                  string        `json:"controlnet_model_name_or_path,omitempty"`
-	NegativePrompt              *string       `json:"negative_prompt"` // null where none was given
-	PromptStyle                 string        `json:"prompt_style"`
-	ClipSkip                    int           `json:"clip_skip"`
-	LoRAs                       []string      `json:"lora,omitempty"`
-	LoRAScales                  []float64     `json:"lora_scale,omitempty"`
-	TextualInversions           []string      `json:"textual_inversion,omitempty"`
-	Height                      int           `json:"height"`
-	Width                       int           `json:"width"`
-	NumInferenceSteps           int           `json:"num_inference_steps"`
-	GuidanceScale               float64       `json:"guidance_scale"`
-	ControlNetConditioningScale float64       `json:"controlnet_conditioning_scale"`
-	Images                      []imageRecord `json:"images"`
+	Images []imageEntry `json:"images"`
+	Files  []string     `json:"files"` // all that the command wrote, but sample.json
 }
 
-type imageRecord struct {
-	File         string `json:"file"`
-	Prompt       string `json:"prompt"`
-	Seed         uint64 `json:"seed"`
-	ControlImage string `json:"control_image,omitempty"`
+type imageEntry struct {
+	File    string `json:"file"`
+	Problem string `json:"problem,omitempty"` // what is wrong with the image
+	imageRecord
 }
 
 // output is a folder that is new, empty, or holds an earlier result of limner sample and nothing else.
 type output struct {
-	dir string
-	old []string // the earlier result's images and grid
+	dir    string
+	old    []string // the earlier result's files
+	record sampleRecord
+	began  bool
 }
 
 // openOutput refuses a folder that holds anything else, and touches nothing.
@@ -67,42 +58,47 @@ func openOutput(dir string) (*output, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("output folder: %s: %w", filepath.Join(dir, recordFile), err)
 	}
-	own := []string{recordFile, gridFile}
-	for _, image := range record.Images {
-		own = append(own, image.File)
-	}
 	o := &output{dir: dir}
 	for _, e := range entries {
-		if err != nil || !slices.Contains(own, e.Name()) {
-			return nil, fmt.Errorf("output folder %s holds something else (%s): name another, or empty it", dir, e.Name())
-		}
-		if e.Name() != recordFile {
-			o.old = append(o.old, e.Name())
+		switch name := e.Name(); {
+		case err != nil || name != recordFile && !slices.Contains(record.Files, name):
+			return nil, fmt.Errorf("output folder %s holds something else (%s): name another, or empty it", dir, name)
+		case name != recordFile:
+			o.old = append(o.old, name)
 		}
 	}
 	return o, nil
 }
 
-// write replaces what is in the folder. The record comes first, so that whatever happens the files are known as the command's own.
-func (o *output) write(record sampleRecord, images []*data.RGB, grid *data.RGB) error {
-	if err := os.MkdirAll(o.dir, 0o755); err != nil {
-		return fmt.Errorf("output folder: %w", err)
-	}
-	for _, name := range o.old {
-		if err := os.Remove(filepath.Join(o.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// begin makes room for files: the first time, it removes the earlier result. The record is written before them, so that whatever happens
+// they are known as the command's own.
+func (o *output) begin(files ...string) error {
+	if !o.began {
+		if err := os.MkdirAll(o.dir, 0o755); err != nil {
 			return fmt.Errorf("output folder: %w", err)
 		}
+		for _, name := range o.old {
+			if err := os.RemoveAll(filepath.Join(o.dir, name)); err != nil {
+				return fmt.Errorf("output folder: %w", err)
+			}
+		}
+		o.began = true
 	}
-	if err := checkpoint.WriteJSON(filepath.Join(o.dir, recordFile), record); err != nil {
-		return err
-	}
-	for i, m := range images {
-		if err := data.WritePNG(filepath.Join(o.dir, record.Images[i].File), m); err != nil {
-			return err
+	for _, name := range files {
+		if !slices.Contains(o.record.Files, name) {
+			o.record.Files = append(o.record.Files, name)
 		}
 	}
-	if grid == nil {
-		return nil
-	}
-	return data.WritePNG(filepath.Join(o.dir, gridFile), grid)
+	return checkpoint.WriteJSON(filepath.Join(o.dir, recordFile), o.record)
 }
+
+// write writes a file that begin was told of.
+func (o *output) write(name string, raw []byte) error {
+	if err := renameio.WriteFile(filepath.Join(o.dir, name), raw, 0o644); err != nil {
+		return fmt.Errorf("output folder: %w", err)
+	}
+	return nil
+}
+
+// sortedKeys lists the keys of a map in order.
+func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,19 +1,22 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 
+	"limner/data"
 	"limner/models/checkpoint"
 )
 
 type showCmd struct {
-	Path string `arg:"" placeholder:"FILE|DIR" help:"Weights of any kind, or a folder in diffusers' layout."`
+	Path string `arg:"" placeholder:"FILE|DIR" help:"Weights of any kind, a folder in diffusers' layout, or an image."`
 	All  bool   `help:"List every tensor; without it, tensors that differ only in numbers share a line."`
 	JSON bool   `name:"json" help:"Print all of it as JSON."`
 }
@@ -25,22 +28,81 @@ func (showCmd) Help() string {
   limner show v1-5-pruned-emaonly.safetensors
 
 Files are told by their content, not by their names: whole models and networks in the naming of diffusers and of the original code,
-Flax weights, LoRAs and textual inversions.`
+Flax weights, LoRAs and textual inversions. Of an image it prints what it says of itself, as limner sample and A1111's web UI write it.`
 }
 
 func (c showCmd) Run() error {
+	if texts, ok, err := imageTexts(c.Path); ok || err != nil {
+		return showTexts(c.Path, texts, c.JSON, err)
+	}
 	d, err := checkpoint.Describe(c.Path)
 	if err != nil {
 		return configError{err}
 	}
 	if c.JSON {
-		enc := json.NewEncoder(os.Stdout)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		return enc.Encode(d)
+		return printJSON(d)
 	}
 	_, err = fmt.Print(describe(d, c.All))
 	return err
+}
+
+// imageTexts reads what an image says of itself; ok is whether the file is one.
+func imageTexts(path string) (texts []data.Text, ok bool, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, false, nil // Describe says what is wrong
+	}
+	defer file.Close()
+	head := make([]byte, 16)
+	if n, err := io.ReadFull(file, head); err != nil || !data.IsImage(head[:n]) {
+		return nil, false, nil
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, true, fmt.Errorf("show: %w", err)
+	}
+	texts, err = data.Texts(raw)
+	return texts, true, err
+}
+
+// showTexts prints what an image says of itself.
+func showTexts(path string, texts []data.Text, asJSON bool, err error) error {
+	if err != nil {
+		return configError{fmt.Errorf("%s: %w", path, err)}
+	}
+	if len(texts) == 0 {
+		return configError{fmt.Errorf("%s says nothing of itself: its text was never there, or was taken out on its way here", path)}
+	}
+	all := map[string]any{}
+	for _, text := range texts {
+		var value any = text.Value
+		if raw := []byte(text.Value); text.Key == data.TextLimner && json.Valid(raw) {
+			value = json.RawMessage(raw)
+		}
+		all[text.Key] = value
+	}
+	if asJSON {
+		return printJSON(all)
+	}
+	for _, text := range texts {
+		value := text.Value
+		if raw, ok := all[text.Key].(json.RawMessage); ok {
+			var b bytes.Buffer
+			if err := json.Indent(&b, raw, "", "  "); err != nil {
+				return err
+			}
+			value = b.String()
+		}
+		fmt.Printf("%s\n  %s\n", text.Key, strings.ReplaceAll(value, "\n", "\n  "))
+	}
+	return nil
+}
+
+func printJSON(v any) error {
+	enc := json.NewEncoder(os.Stdout)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }
 
 // describe is the text that limner show prints.

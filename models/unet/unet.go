@@ -22,6 +22,24 @@ type Residuals struct {
 	Mid  *Node
 }
 
+// Add is the sum of two ControlNets' residuals.
+func (r *Residuals) Add(other *Residuals) *Residuals {
+	sum := &Residuals{Mid: Add(r.Mid, other.Mid)}
+	for i, x := range r.Down {
+		sum.Down = append(sum.Down, Add(x, other.Down[i]))
+	}
+	return sum
+}
+
+// Map applies a function to each residual.
+func (r *Residuals) Map(f func(*Node) *Node) *Residuals {
+	mapped := &Residuals{Mid: f(r.Mid)}
+	for _, x := range r.Down {
+		mapped.Down = append(mapped.Down, f(x))
+	}
+	return mapped
+}
+
 // Forward predicts the noise (or v) in sample [batch, height, width, in_channels] at timesteps [batch], which may be
 // fractional, given the context. residuals may be nil. The result is [batch, height, width, out_channels] in sample's
 // dtype, which is the compute dtype.

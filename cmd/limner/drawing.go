@@ -1,0 +1,209 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"limner/models/clip"
+	"limner/sample"
+)
+
+// drawing is all that makes an image what it is: flags of limner sample, and what it writes into every image under the same names.
+// Of a single image it has one prompt, and one control image for each ControlNet.
+type drawing struct {
+	modelFlags
+	ControlNets      []string  `json:"controlnet_model_name_or_path,omitempty" name:"controlnet-model-name-or-path" aliases:"controlnet" sep:"none" placeholder:"MODEL" help:"ControlNet: a folder in diffusers' layout, a single file, or org/name on the Hub; may be given several times. --controlnet is the same."`
+	LoRA             []string  `json:"lora,omitempty" name:"lora" sep:"none" placeholder:"MODEL" help:"LoRA to apply: a file of diffusers', PEFT's or kohya's naming, or org/name on the Hub; may be given several times."`
+	LoRAScale        []float64 `json:"lora_scale,omitempty" name:"lora-scale" placeholder:"X" help:"How far to apply each LoRA, in their order; 1 without it."`
+	TextualInversion []string  `json:"textual_inversion,omitempty" sep:"none" placeholder:"[TOKEN=]FILE" help:"Textual inversion; the token is the file's own, or the file's name, unless it is given. May be given several times."`
+	Dtype            string    `json:"dtype" enum:"f32,bf16" default:"f32" help:"Of weights and activations: f32 or bf16."`
+
+	Prompt          []string `json:"prompt" sep:"none" placeholder:"TEXT" help:"What to draw; may be given several times."`
+	NegativePrompt  *string  `json:"negative_prompt,omitempty" placeholder:"TEXT" help:"What to keep away from."`
+	PromptStyle     string   `json:"prompt_style" enum:"plain,a1111,comfy" default:"plain" help:"What brackets in prompts mean: plain (nothing), a1111 or comfy; see below."`
+	TruncatePrompts bool     `json:"truncate_prompts,omitempty" help:"Cut prompts after 75 tokens, as diffusers does, instead of encoding them in chunks of 75."`
+	ClipSkip        int      `json:"clip_skip,omitempty" default:"0" help:"Last layers of the text encoder to leave out."`
+	Height          int      `json:"height" placeholder:"PX" help:"Height in pixels; without it, that of --image, or what the model was trained for."`
+	Width           int      `json:"width" placeholder:"PX" help:"Width in pixels; likewise."`
+	Seed            uint64   `json:"seed" default:"0" help:"Of the first image; each further one has the next number."`
+
+	Scheduler         string  `json:"scheduler" placeholder:"NAME" help:"Scheduler: ${schedulers}, or a class of diffusers; without it, the model's own."`
+	NumInferenceSteps int     `json:"num_inference_steps" default:"${sample_steps}" help:"Denoising steps."`
+	GuidanceScale     float64 `json:"guidance_scale" default:"${sample_guidance}" help:"How far to follow the prompt; at 1 and below, the negative prompt goes unused."`
+	GuidanceRescale   float64 `json:"guidance_rescale,omitempty" default:"0" help:"How far to keep guidance from raising the contrast: 0 to 1."`
+	Eta               float64 `json:"eta,omitempty" default:"0" help:"Noise that DDIM adds: 0 none, 1 as much as DDPM."`
+
+	Image    []string `json:"image,omitempty" sep:"none" placeholder:"FILE" help:"Image to begin from: one for all prompts, or one for each."`
+	Mask     []string `json:"mask,omitempty" aliases:"mask-image" sep:"none" placeholder:"FILE" help:"Where --image is painted anew: white. One for all prompts, or one for each."`
+	Strength *float64 `json:"strength,omitempty" placeholder:"X" help:"Share of the steps that is made on --image: 0.8 without it, with --mask 1."`
+
+	ControlImage                []string  `json:"control_image,omitempty" sep:"none" placeholder:"FILE" help:"Conditioning image: one for each ControlNet, for all prompts or anew for each prompt in turn."`
+	Preprocess                  string    `json:"preprocess,omitempty" enum:"none,canny" default:"none" help:"What makes a conditioning image of a picture: none (it is one) or canny (its edges, between the thresholds 100 and 200)."`
+	ControlNetConditioningScale []float64 `json:"controlnet_conditioning_scale,omitempty" name:"controlnet-conditioning-scale" placeholder:"X" help:"How far to follow the conditioning images: one number for all ControlNets, or one for each; 1 without it."`
+	ControlGuidanceStart        []float64 `json:"control_guidance_start,omitempty" placeholder:"X" help:"Share of the steps before which a ControlNet rests: one for all, or one for each; 0 without it."`
+	ControlGuidanceEnd          []float64 `json:"control_guidance_end,omitempty" placeholder:"X" help:"Share of the steps after which a ControlNet rests: likewise; 1 without it."`
+	GuessMode                   bool      `json:"guess_mode,omitempty" help:"Show the ControlNets to the prompt's half of guidance only, as diffusers' guess_mode does."`
+
+	OriginalSize       []int `json:"original_size,omitempty" placeholder:"PX,PX" help:"Height and width that SDXL is told of the picture before it was cropped."`
+	CropsCoordsTopLeft []int `json:"crops_coords_top_left,omitempty" placeholder:"PX,PX" help:"Top and left that SDXL is told of the crop."`
+	TargetSize         []int `json:"target_size,omitempty" placeholder:"PX,PX" help:"Height and width that SDXL is told of the result."`
+
+	Latents   string `json:"latents,omitempty" placeholder:"FILE" help:"Safetensors file whose tensor latents [images, channels, height/8, width/8], unit normals, is what the images begin from in place of --seed."`
+	BatchSize int    `json:"batch_size" placeholder:"N" help:"Images drawn at once, over all devices; without it, at most 4 on each."`
+}
+
+// sampleDefaults are the values of the flags' defaults, which package sample holds.
+func sampleDefaults() map[string]string {
+	r := sample.DefaultRequest()
+	return map[string]string{
+		"sample_steps": fmt.Sprint(r.NumInferenceSteps), "sample_guidance": fmt.Sprint(r.GuidanceScale), "schedulers": schedulerNames(),
+	}
+}
+
+// schedulerNames lists the schedulers' names without those that differ in a Karras schedule alone.
+func schedulerNames() string {
+	var text string
+	for _, name := range sample.SchedulerNames() {
+		if base, karras := strings.CutSuffix(name, "_karras"); karras && slices.Contains(sample.SchedulerNames(), base) {
+			text += "[_karras]"
+			continue
+		}
+		if text != "" {
+			text += ", "
+		}
+		text += name
+	}
+	return text
+}
+
+// strength is the share of the steps that is made.
+func (d *drawing) strength() float64 {
+	switch {
+	case d.Strength != nil:
+		return *d.Strength
+	case d.Image != nil && d.Mask == nil:
+		return 0.8
+	}
+	return 1
+}
+
+// planOptions are the options of the drawing's scheduler.
+func (d *drawing) planOptions() sample.PlanOptions {
+	o := sample.DefaultPlanOptions()
+	o.Strength, o.Eta = d.strength(), d.Eta
+	return o
+}
+
+// check reports every value that is out of range or does not fit another.
+func (d *drawing) check() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if d.NumInferenceSteps < 1 {
+		bad("--num_inference_steps %d: want at least 1", d.NumInferenceSteps)
+	}
+	for _, n := range []struct {
+		name  string
+		value int
+		least int
+	}{
+		{"--clip_skip", d.ClipSkip, 0}, {"--height", d.Height, 1}, {"--width", d.Width, 1}, {"--batch_size", d.BatchSize, 1},
+	} {
+		if n.value < 0 { // 0 was not given
+			bad("%s %d: want at least %d", n.name, n.value, n.least)
+		}
+	}
+	if x := d.GuidanceScale; !(x >= 0) || math.IsInf(x, 0) {
+		bad("--guidance_scale %g: want a number of at least 0", x)
+	}
+	if n := len(d.LoRAScale); n > 0 && n != len(d.LoRA) {
+		bad("%d times --lora_scale for %d times --lora: give one for each", n, len(d.LoRA))
+	}
+	for name, numbers := range map[string][]float64{
+		"--controlnet_conditioning_scale": d.ControlNetConditioningScale, "--control_guidance_start": d.ControlGuidanceStart, "--control_guidance_end": d.ControlGuidanceEnd,
+	} {
+		if n := len(numbers); n > 1 && n != len(d.ControlNets) {
+			bad("%d times %s for %d ControlNets: give one for all, or one for each", n, name, len(d.ControlNets))
+		}
+		for _, x := range numbers {
+			if !(x >= 0) || math.IsInf(x, 0) {
+				bad("%s %g: want a number of at least 0", name, x)
+			}
+		}
+	}
+	for name, pair := range map[string][]int{"--original_size": d.OriginalSize, "--crops_coords_top_left": d.CropsCoordsTopLeft, "--target_size": d.TargetSize} {
+		if n := len(pair); n != 0 && n != 2 {
+			bad("%s: %d numbers, want 2", name, n)
+		}
+	}
+	return errors.Join(append(errs, d.checkPictures())...)
+}
+
+// checkPictures reports what does not fit of control images, images and masks.
+func (d *drawing) checkPictures() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	nets, prompts := len(d.ControlNets), len(d.Prompt)
+	switch n := len(d.ControlImage); {
+	case nets == 0 && n > 0:
+		bad("--control_image needs --controlnet_model_name_or_path")
+	case nets > 0 && n == 0:
+		bad("--controlnet_model_name_or_path needs --control_image")
+	case n != nets && n != nets*prompts:
+		bad("%d control images for %d ControlNets and %d prompts: give one for each ControlNet, for all prompts or for each", n, nets, prompts)
+	}
+	for name, files := range map[string][]string{"images": d.Image, "masks": d.Mask} {
+		if n := len(files); n > 1 && n != prompts {
+			bad("%d %s for %d prompts: give one for all, or one for each", n, name, prompts)
+		}
+	}
+	if d.Mask != nil && d.Image == nil {
+		bad("--mask needs --image")
+	}
+	if d.Strength != nil && d.Image == nil {
+		bad("--strength needs --image")
+	}
+	return errors.Join(errs...)
+}
+
+// of is the drawing of prompt i alone.
+func (d *drawing) of(i int) drawing {
+	one := *d
+	one.Prompt = d.Prompt[i : i+1]
+	if n := len(d.ControlNets); n < len(d.ControlImage) {
+		one.ControlImage = d.ControlImage[i*n : (i+1)*n]
+	}
+	if len(d.Image) > 1 {
+		one.Image = d.Image[i : i+1]
+	}
+	if len(d.Mask) > 1 {
+		one.Mask = d.Mask[i : i+1]
+	}
+	return one
+}
+
+// request has all of a drawing but its prompt, seed and pictures.
+func (d *drawing) request() sample.Request {
+	r := sample.DefaultRequest()
+	r.PromptStyle, r.TruncatePrompts, r.ClipSkip = clip.Style(d.PromptStyle), d.TruncatePrompts, d.ClipSkip
+	r.Scheduler, r.PlanOptions, r.NumInferenceSteps = d.Scheduler, d.planOptions(), d.NumInferenceSteps
+	r.GuidanceScale, r.GuidanceRescale, r.LoRAScales, r.GuessMode = d.GuidanceScale, d.GuidanceRescale, d.LoRAScale, d.GuessMode
+	each := func(numbers []float64) []float64 {
+		if len(numbers) == 1 {
+			return slices.Repeat(numbers, len(d.ControlNets))
+		}
+		return numbers
+	}
+	if d.ControlNets != nil {
+		r.ControlNetConditioningScale = each(d.ControlNetConditioningScale)
+		r.ControlGuidanceStart, r.ControlGuidanceEnd = each(d.ControlGuidanceStart), each(d.ControlGuidanceEnd)
+	}
+	pair := func(numbers []int) (out [2]int) {
+		copy(out[:], numbers)
+		return out
+	}
+	r.OriginalSize, r.CropsCoordsTopLeft, r.TargetSize = pair(d.OriginalSize), pair(d.CropsCoordsTopLeft), pair(d.TargetSize)
+	return r
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"limner/data"
+	"limner/models/diffusers"
+	"limner/sample"
+)
+
+// loadedModel is a model whose weights are still in their files.
+type loadedModel struct {
+	sample.Model
+	weights *diffusers.Weights
+}
+
+// load opens the model's files.
+func (c *sampleCmd) load(ctx context.Context, work []*job) (loadedModel, error) {
+	var m loadedModel
+	pipeline, err := c.openModel(ctx)
+	if err != nil {
+		return m, err
+	}
+	m.Model = sample.Model{Pipeline: pipeline, Compute: c.compute(), Log: os.Stderr}
+	for _, j := range work {
+		if _, err := sample.NewPlan(j.Scheduler, pipeline.Noise, j.NumInferenceSteps, j.planOptions()); err != nil {
+			return m, usageError{err}
+		}
+	}
+	if err := c.loadAdditions(ctx, &m); err != nil {
+		return m, err
+	}
+	if m.weights, err = pipeline.Weights(pipeline.Components()...); err != nil {
+		return m, configError{err}
+	}
+	m.Weights = m.weights
+	for _, name := range c.ControlNets {
+		if err := c.loadControlNet(ctx, name, &m); err != nil {
+			return m, errors.Join(err, m.weights.Close())
+		}
+	}
+	return m, nil
+}
+
+// loadAdditions reads LoRAs and textual inversions.
+func (c *sampleCmd) loadAdditions(ctx context.Context, m *loadedModel) error {
+	for _, name := range c.LoRA {
+		path, err := locate(ctx, name, "")
+		if err != nil {
+			return err
+		}
+		lora, err := m.Pipeline.OpenLoRA(path)
+		if err != nil {
+			return configError{err}
+		}
+		m.LoRAs = append(m.LoRAs, lora)
+	}
+	for _, name := range c.TextualInversion {
+		token, path, ok := strings.Cut(name, "=")
+		if !ok {
+			token, path = "", name
+		}
+		if err := m.Pipeline.AddEmbedding(path, token); err != nil {
+			return configError{err}
+		}
+	}
+	return nil
+}
+
+func (c *sampleCmd) loadControlNet(ctx context.Context, name string, m *loadedModel) error {
+	path, err := locate(ctx, name, c.Variant)
+	if err != nil {
+		return err
+	}
+	config, err := diffusers.ReadControlNet(path)
+	if err != nil {
+		return configError{err}
+	}
+	if n := config.ConditioningChannels; n != 3 {
+		return configError{fmt.Errorf("load %s: conditioning_channels is %d, images have 3", path, n)}
+	}
+	if err := m.weights.Open(sample.ControlNetName(len(m.ControlNets)), path, config.Tree()); err != nil {
+		return configError{err}
+	}
+	m.ControlNets = append(m.ControlNets, config)
+	return nil
+}
+
+// pictures reads files once each.
+type pictures map[string]*data.RGB
+
+func (p pictures) read(what, path string) (*data.RGB, error) {
+	if m := p[path]; m != nil {
+		return m, nil
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", what, err)
+	}
+	m, err := data.Decode(raw)
+	if err != nil {
+		return nil, fmt.Errorf("load %s %s: %w", what, path, err)
+	}
+	p[path] = m
+	return m, nil
+}
+
+// readPictures reads what the jobs begin from and fills in sizes that no flag set.
+func (c *sampleCmd) readPictures(work []*job, m sample.Model) error {
+	p := pictures{}
+	for _, j := range work {
+		if err := j.read(p, m); err != nil {
+			return err
+		}
+	}
+	return c.readLatents(work, m)
+}
+
+// read reads the pictures of one image and resizes them as diffusers does.
+func (j *job) read(p pictures, m sample.Model) error {
+	var image, mask *data.RGB
+	var err error
+	if j.Image != nil {
+		if image, err = p.read("image", j.Image[0]); err != nil {
+			return err
+		}
+	}
+	if j.Mask != nil {
+		if mask, err = p.read("mask", j.Mask[0]); err != nil {
+			return err
+		}
+		if mask.Width*image.Height != mask.Height*image.Width {
+			return fmt.Errorf("mask %s of %d×%d pixels has another aspect than image %s of %d×%d", j.Mask[0], mask.Width, mask.Height, j.Image[0], image.Width, image.Height)
+		}
+	}
+	j.fillSize(m, image)
+	if image != nil {
+		if j.image, err = data.Resize(image, j.Width, j.Height, data.Lanczos); err != nil {
+			return fmt.Errorf("load image %s: %w", j.Image[0], err)
+		}
+	}
+	if mask != nil {
+		if j.mask, err = data.Resize(mask, j.Width, j.Height, data.Lanczos); err != nil {
+			return fmt.Errorf("load mask %s: %w", j.Mask[0], err)
+		}
+	}
+	for _, path := range j.ControlImage {
+		control, err := p.read("control image", path)
+		if err == nil {
+			if j.Preprocess == "canny" {
+				control = data.Canny(control, data.CannyLow, data.CannyHigh, false)
+			}
+			control, err = data.Resize(control, j.Width, j.Height, data.Lanczos)
+		}
+		if err != nil {
+			return fmt.Errorf("load control image %s: %w", path, err)
+		}
+		j.controls = append(j.controls, control)
+	}
+	return nil
+}
+
+// fillSize sets the size of the image where nothing did: that of the image to begin from, rounded down to what the VAE takes, or what
+// the model was trained for.
+func (j *job) fillSize(m sample.Model, image *data.RGB) {
+	scale := m.Pipeline.VAE.Scale()
+	height, width := m.Pipeline.UNet.SampleSize*scale, m.Pipeline.UNet.SampleSize*scale
+	if image != nil {
+		height, width = max(1, image.Height/scale)*scale, max(1, image.Width/scale)*scale
+	}
+	if j.Height == 0 {
+		j.Height = height
+	}
+	if j.Width == 0 {
+		j.Width = width
+	}
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"limner/data"
+	"limner/internal/golden"
+	"limner/models/checkpoint"
+)
+
+func readFile(t *testing.T, parts ...string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(parts...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// An image carries its recipe: another run repeats it to the bit, and its latents begin where they were saved.
+func TestSampleAndRepeat(t *testing.T) {
+	model, dir := golden.Path(t, "sd15-tiny"), t.TempDir()
+	stdout, stderr, code := limner(t, dir, "sample", "--model", model, "--prompt", "a, b", "--prompt", "猫", "--num_images", "2", "--num_inference_steps", "3",
+		"--guidance_scale", "1", "--seed", "5", "--batch_size", "2", "--scheduler", "EulerAncestralDiscreteScheduler", "--save_latents", "--preview_steps", "1",
+		"--output_dir", "out")
+	if code != 0 || !strings.Contains(stdout, "image-00001.png  seed 6  a, b\n") || !strings.Contains(stderr, "sampling: 6 of 6") {
+		t.Fatalf("exit code %d, output %q, log %q", code, stdout, stderr)
+	}
+	for name, want := range map[string]string{"image-00003.png": "64×64", "grid.png": "152×152", "previews/image-00003-step-0002.png": "64×64"} {
+		m, err := data.Decode(readFile(t, dir, "out", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%d×%d", m.Width, m.Height); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+	f, err := checkpoint.Open(filepath.Join(dir, "out", latentsFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if latents, ok := f.Tensor(latentsKey); !ok || !slices.Equal(latents.Shape, []int{4, 4, 8, 8}) {
+		t.Errorf("latents: %v", latents.Shape)
+	}
+
+	stdout, _, code = limner(t, dir, "show", "out/image-00003.png")
+	for _, want := range []string{"猫\n", "Steps: 3, Sampler: Euler a, CFG scale: 1, Seed: 8, Size: 64x64, Model: sd15-tiny", `"scheduler": "euler_a"`} {
+		if code != 0 || !strings.Contains(stdout, want) {
+			t.Errorf("show: exit code %d, %q is not in %s", code, want, stdout)
+		}
+	}
+	if _, stderr, code := limner(t, dir, "sample", "--like", "out/image-00003.png", "--output_dir", "again"); code != 0 {
+		t.Fatal(stderr)
+	}
+	if !bytes.Equal(readFile(t, dir, "again", "image-00000.png"), readFile(t, dir, "out", "image-00003.png")) {
+		t.Error("the repeated image is another")
+	}
+	o, err := openOutput(filepath.Join(dir, "out"))
+	if err != nil || len(o.old) != 7 {
+		t.Errorf("its own folder: %v, %v", o, err)
+	}
+}
+
+// Every flag that an image carries is one of the command's, so that --like can take it.
+func TestRecordIsFlags(t *testing.T) {
+	var r imageRecord
+	strength, negative := 0.5, "bad"
+	r.Sample.drawing = drawing{
+		modelFlags:  modelFlags{Model: "m", Revision: "r", Variant: "v", OriginalConfig: "o", PredictionType: "epsilon"},
+		ControlNets: []string{"c", "d"}, LoRA: []string{"l"}, LoRAScale: []float64{0.5}, TextualInversion: []string{"t=u"}, Dtype: "bf16",
+		Prompt: []string{`a "cat": {x}, [y] # — 猫`}, NegativePrompt: &negative, PromptStyle: "comfy", TruncatePrompts: true, ClipSkip: 1, Height: 64, Width: 72, Seed: 1 << 63,
+		Scheduler: "dpm++_2m_karras", NumInferenceSteps: 7, GuidanceScale: 1e-3, GuidanceRescale: 0.5, Eta: 1, Image: []string{"i, j"}, Mask: []string{"k"}, Strength: &strength,
+		ControlImage: []string{"x", "y"}, Preprocess: "canny", ControlNetConditioningScale: []float64{1, 2}, ControlGuidanceStart: []float64{0.25}, ControlGuidanceEnd: []float64{0.75},
+		GuessMode: true, OriginalSize: []int{1, 2}, CropsCoordsTopLeft: []int{3, 4}, TargetSize: []int{5, 6}, Latents: "z", BatchSize: 3,
+	}
+	r.Sample.NumDevices = 2
+	text, err := plainJSON(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := data.Encode(data.NewRGB(8, 8), "png", []data.Text{{Key: data.TextLimner, Value: text}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "like.png")
+	if err := os.WriteFile(path, raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	parser, err := newParser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command, err := parser.Parse([]string{"sample", "--output-dir", "out", "--like", path, "--eta", "0.25"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Sample.Eta = 0.25
+	got := command.Selected().Target.Addr().Interface().(*sampleCmd)
+	was, err := json.Marshal(r.Sample.drawing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	is, err := json.Marshal(got.drawing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(is) != string(was) || got.NumDevices != 2 {
+		t.Errorf("got %s\nwant %s", is, was)
+	}
+}
+
+func TestPromptFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "prompts.txt")
+	text := "# lines\n\na cat -- or two --n bad, worse --w 512 --h 768 --d 9 --s 28 --l 7.5 --ss k_euler_a --g 3 --cn a.png --cn b.png\r\na dog\n a bird --strength 0.5"
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	lines, err := promptFile(path, drawing{Seed: 3, GuidanceScale: 2}, 2)
+	if err == nil || !strings.Contains(err.Error(), ":3: ") {
+		t.Errorf("a switch without a name: got %v", err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(text, "-- or", "or", 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if lines, err = promptFile(path, drawing{Seed: 3, GuidanceScale: 2}, 2); err != nil || len(lines) != 3 {
+		t.Fatalf("got %d lines, %v", len(lines), err)
+	}
+	d := lines[0]
+	if d.Prompt[0] != "a cat or two" || *d.NegativePrompt != "bad, worse" || d.Width != 512 || d.Height != 768 || d.Seed != 9 || d.NumInferenceSteps != 28 ||
+		d.GuidanceScale != 7.5 || d.Scheduler != "euler_a" || !slices.Equal(d.ControlImage, []string{"a.png", "b.png"}) {
+		t.Errorf("got %+v", d)
+	}
+	if d := lines[2]; d.Prompt[0] != "a bird" || d.Seed != 7 || *d.Strength != 0.5 || d.GuidanceScale != 2 {
+		t.Errorf("got %+v", d)
+	}
+}
+
+func FuzzPromptLine(f *testing.F) {
+	f.Add("a cat --n bad --w 512 --d 18446744073709551615 --l 1e9 --cn x")
+	f.Add(" --")
+	f.Fuzz(func(t *testing.T, line string) {
+		d, err := promptLine(line, drawing{Seed: 1})
+		if err == nil && len(d.Prompt) != 1 {
+			t.Errorf("%q: %d prompts", line, len(d.Prompt))
+		}
+	})
+}
+
+func TestPictureSequence(t *testing.T) {
+	png := bytes.Repeat([]byte("limner"), 1000)
+	kitty := pictureSequence("kitty", png)
+	if n := strings.Count(kitty, "\x1b_G"); n != 2 || !strings.HasPrefix(kitty, "\x1b_Gf=100,a=T,m=1;") || !strings.Contains(kitty, "\x1b_Gm=0;") {
+		t.Errorf("kitty: %d chunks", n)
+	}
+	if s := pictureSequence("iterm2", png); !strings.HasPrefix(s, "\x1b]1337;File=inline=1;size=6000:") || !strings.HasSuffix(s, "\a") {
+		t.Error("iterm2")
+	}
+	for name, want := range map[string]string{"TERM_PROGRAM=WezTerm": "iterm2", "TERM=xterm-kitty": "kitty", "TERM=xterm": ""} {
+		key, value, _ := strings.Cut(name, "=")
+		if got := pictureProtocol(func(k string) string {
+			if k == key {
+				return value
+			}
+			return ""
+		}); got != want {
+			t.Errorf("%s: got %q", name, got)
+		}
+	}
+}
+
+func TestSheet(t *testing.T) {
+	model, dir := golden.Path(t, "sd15-tiny"), t.TempDir()
+	_, stderr, code := limner(t, dir, "sample", "--model", model, "--prompt", "<a> & b", "--xy", "steps=1,2", "--xy", "prompt=a, b|c", "--guidance_scale", "1",
+		"--output_format", "jpeg", "--output_dir", "out")
+	if code != 0 {
+		t.Fatal(stderr)
+	}
+	page := string(readFile(t, dir, "out", "xy.html"))
+	for _, want := range []string{"<h1>&lt;a&gt; &amp; b</h1>", `<th scope="col">steps 2</th>`, `<th scope="row">prompt a, b</th>`, `title="steps 1 prompt c"`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page has no %s", want)
+		}
+	}
+	if n := strings.Count(page, "data:image/png;base64,"); n != 4 {
+		t.Errorf("%d images on the page", n)
+	}
+	texts, err := data.Texts(readFile(t, dir, "out", "image-00002.jpeg"))
+	if err != nil || len(texts) != 2 || !strings.HasPrefix(texts[1].Value, "c\nSteps: 1,") {
+		t.Errorf("got %q, %v", texts, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "out", "xy.png")); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"limner/models/checkpoint"
+)
+
+// setting changes one value of a drawing.
+type setting struct {
+	name    string
+	aliases []string // of A1111, and kohya's switches of prompt files, which have a dash before them here
+	set     func(d *drawing, value string) error
+}
+
+// settings are what lines of a prompt file and axes of --xy may change from image to image.
+func settings() []setting {
+	return []setting{
+		{"prompt", nil, func(d *drawing, v string) error { d.Prompt = []string{v}; return nil }},
+		{"negative_prompt", []string{"-n"}, func(d *drawing, v string) error { d.NegativePrompt = &v; return nil }},
+		{"width", []string{"-w"}, number(func(d *drawing) *int { return &d.Width })},
+		{"height", []string{"-h"}, number(func(d *drawing) *int { return &d.Height })},
+		{"seed", []string{"-d"}, func(d *drawing, v string) (err error) {
+			if d.Seed, err = strconv.ParseUint(v, 10, 64); err != nil {
+				err = fmt.Errorf("got %q, want a whole number of at least 0", v)
+			}
+			return err
+		}},
+		{"num_inference_steps", []string{"-s", "steps"}, number(func(d *drawing) *int { return &d.NumInferenceSteps })},
+		{"guidance_scale", []string{"-l", "cfg", "guidance"}, fraction(func(d *drawing) *float64 { return &d.GuidanceScale })},
+		{"scheduler", []string{"-ss", "sampler"}, func(d *drawing, v string) error { d.Scheduler = kohyaScheduler(v); return nil }},
+		{"control_image", []string{"-cn"}, func(d *drawing, v string) error { d.ControlImage = []string{v}; return nil }},
+		{"guidance_rescale", nil, fraction(func(d *drawing) *float64 { return &d.GuidanceRescale })},
+		{"eta", nil, fraction(func(d *drawing) *float64 { return &d.Eta })},
+		{"clip_skip", nil, number(func(d *drawing) *int { return &d.ClipSkip })},
+		{"strength", []string{"denoising"}, func(d *drawing, v string) error {
+			d.Strength = new(float64)
+			return fraction(func(d *drawing) *float64 { return d.Strength })(d, v)
+		}},
+		{"controlnet_conditioning_scale", []string{"conditioning"}, fractionOfAll(func(d *drawing) *[]float64 { return &d.ControlNetConditioningScale }, 1)},
+		{"control_guidance_start", nil, fractionOfAll(func(d *drawing) *[]float64 { return &d.ControlGuidanceStart }, 1)},
+		{"control_guidance_end", nil, fractionOfAll(func(d *drawing) *[]float64 { return &d.ControlGuidanceEnd }, 1)},
+		{"lora_scale", nil, func(d *drawing, v string) error {
+			return fractionOfAll(func(d *drawing) *[]float64 { return &d.LoRAScale }, len(d.LoRA))(d, v)
+		}},
+		{"prompt_style", nil, func(d *drawing, v string) error {
+			if !slices.Contains([]string{"plain", "a1111", "comfy"}, v) {
+				return fmt.Errorf("got %q, want plain, a1111 or comfy", v)
+			}
+			d.PromptStyle = v
+			return nil
+		}},
+	}
+}
+
+func number(field func(*drawing) *int) func(*drawing, string) error {
+	return func(d *drawing, v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			return fmt.Errorf("got %q, want a whole number", v)
+		}
+		*field(d) = n
+		return nil
+	}
+}
+
+func fraction(field func(*drawing) *float64) func(*drawing, string) error {
+	return func(d *drawing, v string) error {
+		x, err := strconv.ParseFloat(v, 64)
+		if err != nil {
+			return fmt.Errorf("got %q, want a number", v)
+		}
+		*field(d) = x
+		return nil
+	}
+}
+
+// fractionOfAll sets a number for each of n.
+func fractionOfAll(field func(*drawing) *[]float64, n int) func(*drawing, string) error {
+	return func(d *drawing, v string) error {
+		var x float64
+		if err := fraction(func(*drawing) *float64 { return &x })(d, v); err != nil {
+			return err
+		}
+		*field(d) = slices.Repeat([]float64{x}, n)
+		return nil
+	}
+}
+
+// change sets the value of a name, which may be an alias. The drawing shares nothing with others afterwards.
+func (d *drawing) change(name, value string) error {
+	var names []string
+	for _, s := range settings() {
+		if plain := strings.ReplaceAll(name, "-", "_"); plain == s.name || slices.Contains(s.aliases, name) {
+			if err := s.set(d, value); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			return nil
+		}
+		names = append(names, s.name)
+	}
+	return fmt.Errorf("%s is nothing that may change from image to image%s; these may: %s", name, checkpoint.Suggestion(name, names), strings.Join(names, ", "))
+}
+
+// kohyaScheduler gives kohya's names of samplers ours where they differ.
+func kohyaScheduler(name string) string {
+	switch lower := strings.ToLower(name); lower {
+	case "k_lms", "k_euler", "k_euler_a":
+		return strings.TrimPrefix(lower, "k_")
+	case "dpmsolver++":
+		return "dpm++_2m"
+	}
+	return name
+}

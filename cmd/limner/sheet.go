@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"html/template"
+	"strings"
+
+	"limner/data"
+	"limner/sample"
+)
+
+// sheetFile is the labelled sheet of --xy, as .png and .html.
+const sheetFile = "xy"
+
+//go:embed sheet.html
+var sheetPage embed.FS
+
+var sheetTemplate = template.Must(template.ParseFS(sheetPage, "sheet.html"))
+
+// axis are the values that a setting takes along one side of a sheet.
+type axis struct {
+	Name   string
+	Values []string
+}
+
+// sheet is what --xy asks for: a column for each value of the first axis and a row for each of the second.
+type sheet struct {
+	Title string
+	X, Y  axis
+	cells []drawing // row by row
+}
+
+// sheet reads --xy.
+func (c *sampleCmd) sheet() (*sheet, error) {
+	var errs []error
+	if len(c.XY) > 2 {
+		errs = append(errs, fmt.Errorf("--xy is given %d times: a sheet has two sides", len(c.XY)))
+	}
+	if c.NumImages != 1 || c.PromptFile != "" || len(c.Prompt) > 1 {
+		errs = append(errs, errors.New("--xy draws one prompt once for each place: leave out --num_images, --prompt_file and further prompts"))
+	}
+	axes := make([]axis, 2)
+	axes[1] = axis{Values: []string{""}}
+	for i, text := range c.XY[:min(len(c.XY), 2)] {
+		name, values, ok := strings.Cut(text, "=")
+		if !ok || name == "" || values == "" {
+			errs = append(errs, fmt.Errorf("--xy %s: want NAME=A,B,…", text))
+			continue
+		}
+		separator := ","
+		if strings.Contains(values, "|") {
+			separator = "|"
+		}
+		axes[i] = axis{Name: name, Values: strings.Split(values, separator)}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	s := &sheet{Title: strings.Join(c.Prompt, ""), X: axes[0], Y: axes[1]}
+	for _, y := range s.Y.Values {
+		for _, x := range s.X.Values {
+			d := c.drawing
+			for _, err := range []error{s.X.set(&d, x), s.Y.set(&d, y)} {
+				if err != nil {
+					errs = append(errs, fmt.Errorf("--xy: %w", err))
+				}
+			}
+			s.cells = append(s.cells, d)
+		}
+	}
+	return s, joinDistinct(errs)
+}
+
+// set gives a drawing a value of the axis.
+func (a axis) set(d *drawing, value string) error {
+	if a.Name == "" {
+		return nil
+	}
+	return d.change(a.Name, strings.TrimSpace(value))
+}
+
+// label says what a row or a column has.
+func (a axis) label(value string) string {
+	if a.Name == "" {
+		return ""
+	}
+	return a.Name + " " + strings.TrimSpace(value)
+}
+
+// picture is the sheet as one picture.
+func (s *sheet) picture(work []*job) *data.RGB {
+	var rows [][]*data.RGB
+	var titles []string
+	named := s.Y.Name != ""
+	if named {
+		titles = append(titles, "")
+	}
+	for _, x := range s.X.Values {
+		titles = append(titles, s.X.label(x))
+	}
+	for i, y := range s.Y.Values {
+		var row []*data.RGB
+		if named {
+			row = append(row, sample.Label(s.Y.label(y)))
+		}
+		for _, j := range work[i*len(s.X.Values) : (i+1)*len(s.X.Values)] {
+			row = append(row, j.result)
+		}
+		rows = append(rows, row)
+	}
+	return sample.Grid(rows, gridGap, titles...)
+}
+
+// page is the sheet as a page that needs no other file.
+func (s *sheet) page(work []*job) ([]byte, error) {
+	type cell struct {
+		Image template.URL
+		Title string
+	}
+	type row struct {
+		Label string
+		Cells []cell
+	}
+	var view struct {
+		*sheet
+		Columns []string
+		Rows    []row
+	}
+	view.sheet = s
+	for _, x := range s.X.Values {
+		view.Columns = append(view.Columns, s.X.label(x))
+	}
+	for i, y := range s.Y.Values {
+		r := row{Label: s.Y.label(y)}
+		for k, x := range s.X.Values {
+			j := work[i*len(s.X.Values)+k]
+			raw, err := data.EncodePNG(j.result)
+			if err != nil {
+				return nil, err
+			}
+			title := strings.TrimSpace(s.X.label(x) + " " + s.Y.label(y))
+			r.Cells = append(r.Cells, cell{template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(raw)), title})
+		}
+		view.Rows = append(view.Rows, r)
+	}
+	var b bytes.Buffer
+	if err := sheetTemplate.Execute(&b, view); err != nil {
+		return nil, fmt.Errorf("write sheet: %w", err)
+	}
+	return b.Bytes(), nil
+}

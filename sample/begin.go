@@ -1,0 +1,121 @@
+package sample
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"limner/xla"
+)
+
+// beginning is what a round starts from, on the host. All but the mask are like the latents of the batch.
+type beginning struct {
+	latents    []float32
+	mask       []float32 // [batch, height/8, width/8]: 1 where the images are painted anew; nil without masks
+	known      []float32 // of the images, with 9 channels of what stays of them
+	knownNoise []float32 // nil with 9 channels
+}
+
+// begin makes noise of the latents, or the images noised to the first call. What diffusers draws of an image's latents is drawn here.
+func (r *round) begin(ctx context.Context) (beginning, error) {
+	noise := r.normals(purposeLatents)
+	b := beginning{latents: combine(r.plan.InitNoiseSigma, noise, 0, noise)}
+	if r.request.Images == nil {
+		return b, nil
+	}
+	images := r.rows(r.request.Images, 3*r.shape.Height*r.shape.Width)
+	pixels, nine := r.shape.Height*r.shape.Width, r.model.inpaints()
+	// Inpainting with strength 1 begins from noise alone; image to image never does.
+	fromNoise := r.request.Masks != nil && r.request.Strength == 1
+	if !fromNoise || !nine {
+		clean, err := r.encodeImages(ctx, images, purposePosterior)
+		if err != nil {
+			return b, err
+		}
+		if first := r.plan.Calls[0]; !fromNoise {
+			b.latents = combine(first.Signal, clean, first.Sigma, noise)
+		}
+		if r.request.Masks != nil {
+			b.known, b.knownNoise = clean, noise
+		}
+	}
+	if r.request.Masks == nil {
+		return b, nil
+	}
+	mask := r.rows(r.request.Masks, pixels)
+	b.mask = r.latentMask(mask)
+	if nine {
+		b.knownNoise = nil
+		masked := make([]float32, len(images))
+		for i, v := range images {
+			if mask[i/3] < 0.5 {
+				masked[i] = v
+			}
+		}
+		var err error
+		b.known, err = r.encodeImages(ctx, masked, purposeMaskedPosterior)
+		return b, err
+	}
+	return b, nil
+}
+
+// combine is a·x + b·y.
+func combine(a float64, x []float32, b float64, y []float32) []float32 {
+	out := make([]float32, len(x))
+	for i := range out {
+		out[i] = float32(a)*x[i] + float32(b)*y[i]
+	}
+	return out
+}
+
+// latentMask takes of a mask [batch, height, width] the values that nearest-neighbour interpolation takes, as 0 or 1.
+func (r *round) latentMask(mask []float32) []float32 {
+	scale := r.model.Pipeline.VAE.Scale()
+	out := make([]float32, 0, len(mask)/scale/scale)
+	for i := range r.shape.Batch {
+		for y := range r.latentHeight() {
+			for x := range r.latentWidth() {
+				v := float32(0)
+				if mask[(i*r.shape.Height+y*scale)*r.shape.Width+x*scale] >= 0.5 {
+					v = 1
+				}
+				out = append(out, v)
+			}
+		}
+	}
+	return out
+}
+
+// encodeImages draws the latents of images [batch, height, width, 3] in [-1, 1], scaled as the UNet sees them.
+func (r *round) encodeImages(ctx context.Context, images []float32, purpose uint64) (latents []float32, err error) {
+	program, err := r.encodeProgram(ctx)
+	if err != nil {
+		return nil, err
+	}
+	in, err := keep(r, images, xla.Batch, r.shape.Batch, r.shape.Height, r.shape.Width, 3)
+	if err != nil {
+		return nil, err
+	}
+	out, err := program.Run(nil, r.arguments(r.trees.encode, in)...)
+	if err != nil {
+		return nil, fmt.Errorf("encode images: %w", err)
+	}
+	r.arrays = append(r.arrays, out...)
+	mean, err := xla.Get[float32](out[0])
+	if err != nil {
+		return nil, err
+	}
+	logvar, err := xla.Get[float32](out[1])
+	if err != nil {
+		return nil, err
+	}
+	if !finite(mean) || !finite(logvar) {
+		return nil, errors.New("the latents of the images to begin from are not finite numbers: check the VAE's weights, or use f32")
+	}
+	noise := r.normals(purpose)
+	for i, m := range mean {
+		noise[i] = (m + float32(math.Exp(float64(logvar[i])/2))*noise[i]) * float32(r.model.Pipeline.VAE.ScalingFactor)
+	}
+	return noise, nil
+}

@@ -1,0 +1,159 @@
+package sample
+
+import (
+	"context"
+
+	"limner/xla"
+)
+
+// roundInputs are a round's arguments of the denoising steps, but the parameters and the noise of a call.
+type roundInputs struct {
+	memory       []*xla.Array // of the scheduler, all zeros
+	zeros        *xla.Array   // for calls without noise
+	loras        *xla.Array
+	coefficients []*xla.Array // by call
+	guidance     *xla.Array
+	conditioning *xla.Array
+	context      []*xla.Array
+	conditions   []*xla.Array // by ControlNet
+	mask, known  *xla.Array   // of inpainting
+	knownNoise   *xla.Array   // nil with 9 channels
+	schedules    []*xla.Array // by call: the factors of known and knownNoise
+}
+
+// of lists the arguments of call i as stepValues describes them.
+func (in *roundInputs) of(r *round, i int, noise *xla.Array) []*xla.Array {
+	key := r.calls[i].key
+	args := append([]*xla.Array{in.loras, in.coefficients[i], noise, in.guidance, in.conditioning}, in.context...)
+	for net, a := range in.conditions {
+		if key.controls>>net&1 == 1 {
+			args = append(args, a)
+		}
+	}
+	if key.masked {
+		args = append(args, in.mask, in.known)
+		if in.knownNoise != nil {
+			args = append(args, in.knownNoise, in.schedules[i])
+		}
+	}
+	return args
+}
+
+// uploader puts arrays on the devices for a round and keeps the first error.
+type uploader struct {
+	*round
+	err error
+}
+
+func (u *uploader) put(values []float32, sharding xla.Sharding, dims ...int) *xla.Array {
+	if u.err != nil {
+		return nil
+	}
+	a, err := keep(u.round, values, sharding, dims...)
+	u.err = err
+	return a
+}
+
+func (u *uploader) latents(values []float32) *xla.Array {
+	return u.put(values, xla.Batch, u.Pipeline.latents().Shape.Dimensions...)
+}
+
+func (u *uploader) vector(values ...float32) *xla.Array {
+	return u.put(values, xla.Replicated, len(values))
+}
+
+// inputs puts all that the round needs on the devices, and the latents that it begins with.
+func (r *round) inputs(ctx context.Context) (*roundInputs, error) {
+	begin, err := r.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	u := &uploader{round: r}
+	r.latents = u.latents(begin.latents)
+	zeros := make([]float32, len(begin.latents))
+	in := &roundInputs{
+		zeros: u.latents(zeros), loras: u.vector(r.request.scales(len(r.model.LoRAs))...),
+		guidance: u.vector(float32(r.request.GuidanceScale), float32(r.request.GuidanceRescale)),
+	}
+	for range Memories {
+		in.memory = append(in.memory, u.latents(zeros))
+	}
+	for i := range r.plan.Calls {
+		in.coefficients = append(in.coefficients, u.vector(r.plan.Coefficients(i)...))
+	}
+	scales := make([]float32, max(1, len(r.model.ControlNets)))
+	for i := range scales {
+		scales[i] = float32(nth(r.request.ControlNetConditioningScale, i, 1))
+	}
+	in.conditioning = u.vector(scales...)
+	in.context = r.context(u)
+	for i, c := range r.model.ControlNets {
+		values := r.rows(r.request.Conditions[i], r.conditionSize(i))
+		in.conditions = append(in.conditions, u.put(values, xla.Batch, r.shape.Batch, r.shape.Height, r.shape.Width, c.ConditioningChannels))
+	}
+	if begin.mask != nil {
+		in.mask = u.put(begin.mask, xla.Batch, r.shape.Batch, r.latentHeight(), r.latentWidth(), 1)
+		in.known = u.latents(begin.known)
+	}
+	if begin.knownNoise != nil {
+		in.knownNoise = u.latents(begin.knownNoise)
+		for _, next := range r.plan.Calls[1:] {
+			in.schedules = append(in.schedules, u.vector(float32(next.Signal), float32(next.Sigma)))
+		}
+		in.schedules = append(in.schedules, u.vector(1, 0)) // after the last call what is known is clean
+	}
+	return in, u.err
+}
+
+// context puts what the network is told of the prompts on the devices, with guidance that of the negative prompt before that of the
+// prompt.
+func (r *round) context(u *uploader) []*xla.Array {
+	var text, pooled, ids []float32
+	rows := 0
+	add := func(e embedding, sizes []float32) {
+		text, pooled, ids = append(text, e.text...), append(pooled, e.pooled...), append(ids, sizes...)
+		rows++
+	}
+	for i := range r.shape.Batch {
+		i = r.index(i)
+		if r.texts.negative != nil {
+			add(r.texts.negative[i], r.negativeTimeIDs())
+		}
+		add(r.texts.prompt[i], r.timeIDs())
+	}
+	width := r.model.Pipeline.UNet.CrossAttentionDim
+	arrays := []*xla.Array{u.put(text, xla.Batch, rows, len(text)/rows/width, width)}
+	if r.model.Pipeline.XL != nil {
+		arrays = append(arrays, u.put(pooled, xla.Batch, rows, len(pooled)/rows), u.put(ids, xla.Batch, rows, timeIDs))
+	}
+	return arrays
+}
+
+// timeIDs are the sizes that SDXL is told beside a prompt.
+func (r *round) timeIDs() []float32 {
+	return r.sizes(r.request.OriginalSize, r.request.CropsCoordsTopLeft, r.request.TargetSize)
+}
+
+// negativeTimeIDs are those beside a negative prompt.
+func (r *round) negativeTimeIDs() []float32 {
+	q := r.request
+	if q.NegativeOriginalSize == [2]int{} && q.NegativeCropsCoordsTopLeft == [2]int{} && q.NegativeTargetSize == [2]int{} {
+		return r.timeIDs()
+	}
+	return r.sizes(q.NegativeOriginalSize, q.NegativeCropsCoordsTopLeft, q.NegativeTargetSize)
+}
+
+func (r *round) sizes(original, crop, target [2]int) []float32 {
+	size := [2]int{r.shape.Height, r.shape.Width}
+	if original == [2]int{} {
+		original = size
+	}
+	if target == [2]int{} {
+		target = size
+	}
+	var out []float32
+	for _, pair := range [][2]int{original, crop, target} {
+		out = append(out, float32(pair[0]), float32(pair[1]))
+	}
+	return out
+}

@@ -1,0 +1,30 @@
+package sample
+
+import (
+	"math"
+	"testing"
+)
+
+func TestAppendNoise(t *testing.T) {
+	a, b := AppendNoise(nil, 7, 4096), AppendNoise(nil, 7, 16)
+	var sum, squares float64
+	for i, v := range a {
+		if i < len(b) && b[i] != v {
+			t.Fatalf("value %d depends on how many are drawn", i)
+		}
+		sum, squares = sum+float64(v), squares+float64(v)*float64(v)
+	}
+	if mean, variance := sum/4096, squares/4096; math.Abs(mean) > 0.05 || math.Abs(variance-1) > 0.08 {
+		t.Errorf("mean %g, variance %g", mean, variance)
+	}
+	if other := AppendNoise(nil, 8, 1); other[0] == a[0] {
+		t.Error("another seed gives the same noise")
+	}
+	// Images must stay what they were from one release to the next.
+	want := []float32{0.49815133, -0.32862434, -0.5711418}
+	for i, w := range want {
+		if a[i] != w {
+			t.Errorf("value %d of seed 7: got %v, want %v", i, a[i], w)
+		}
+	}
+}
