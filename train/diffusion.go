@@ -36,6 +36,7 @@ type Sizes struct {
 type Diffusion struct {
 	Networks
 	Sizes
+	Loss             Loss
 	CachedLatents    bool // the batch brings the moments of the VAE instead of pixels
 	TrainTextEncoder bool // with the UNet; never with a ControlNet
 }
@@ -108,24 +109,38 @@ func (d Diffusion) loss(trainable, frozen nn.Params, batch []*Node, draw Draws) 
 // Draw adds the noise and the timesteps of a step to scaled latents and text embeddings.
 func (d Diffusion) Draw(draw Draws, latents, text *Node) Sample {
 	dims := latents.Shape().Dimensions
-	return Sample{
+	s := Sample{
 		Latents: latents, Noise: draw.normal(drawNoise, dims...),
-		Timesteps: draw.below(drawTimesteps, d.Noise.NumTrainTimesteps, dims[0]),
+		Timesteps: d.Loss.Timesteps.draw(draw, d.Noise.NumTrainTimesteps, dims[0]),
 		Text:      text,
 	}
+	if d.Loss.NoiseOffset > 0 {
+		offset := draw.normal(drawOffset, dims[0], 1, 1, dims[3])
+		s.Noise = Add(s.Noise, MulScalar(offset, d.Loss.NoiseOffset))
+	}
+	if d.Loss.InputPerturbation > 0 {
+		s.InputNoise = Add(s.Noise, MulScalar(draw.normal(drawPerturbation, dims...), d.Loss.InputPerturbation))
+	}
+	return s
 }
 
 // Sample is a batch for which everything random has been drawn.
 type Sample struct {
 	Latents, Noise *Node // float32 [batch, height, width, latent_channels], the latents scaled
+	InputNoise     *Node // that the latents get, of their shape; nil is Noise, which the target is made of
 	Timesteps      *Node // int32 [batch]
+	Mask           *Node // weights of the latents' pixels in the loss, float32 [batch, height, width, 1]; nil weighs all alike
 	Text           *Node // [batch, tokens, cross_attention_dim] in the compute dtype
 	Cond           *Node // float32 [batch, 8·height, 8·width, channels] in [0, 1]; nil without a ControlNet
 }
 
-// LossOf is the mean squared error of the network's prediction for a sample, a float32 scalar.
+// LossOf is the loss of the network's prediction for a sample, a float32 scalar.
 func (d Diffusion) LossOf(trainable, frozen nn.Params, s Sample) *Node {
-	noisy := ConvertDType(d.Noise.Add(s.Latents, s.Noise, s.Timesteps), d.Compute)
+	added := s.InputNoise
+	if added == nil {
+		added = s.Noise
+	}
+	noisy := ConvertDType(d.Noise.Add(s.Latents, added, s.Timesteps), d.Compute)
 	context := unet.Context{Text: s.Text}
 	unetParams := trainable
 	var residuals *unet.Residuals
@@ -135,5 +150,5 @@ func (d Diffusion) LossOf(trainable, frozen nn.Params, s Sample) *Node {
 	}
 	prediction := d.UNet.Forward(unetParams.In("unet"), noisy, s.Timesteps, context, residuals)
 	target := d.Noise.Target(s.Latents, s.Noise, s.Timesteps)
-	return ReduceAllMean(Square(Sub(ConvertDType(prediction, dtypes.Float32), target)))
+	return ReduceAllMean(d.Loss.perImage(d.Noise, prediction, target, s.Timesteps, s.Mask))
 }

@@ -24,17 +24,23 @@ import (
 // tinyDiffusion is the loss on the goldens' model, and the parameters of its networks.
 func tinyDiffusion(t *testing.T, withControlNet bool) (Diffusion, parity.Model) {
 	t.Helper()
+	return goldenDiffusion(t, "sd15-tiny", withControlNet)
+}
+
+// goldenDiffusion is tinyDiffusion for a family of models.
+func goldenDiffusion(t *testing.T, family string, withControlNet bool) (Diffusion, parity.Model) {
+	t.Helper()
 	d := Diffusion{Networks: Networks{
-		UNet:    parity.Config(t, unet.ParseConfig, "sd15-tiny", "unet", "config.json"),
-		Noise:   parity.Config(t, noise.ParseConfig, "sd15-tiny", "scheduler", "scheduler_config.json"),
+		UNet:    parity.Config(t, unet.ParseConfig, family, "unet", "config.json"),
+		Noise:   parity.Config(t, noise.ParseConfig, family, "scheduler", "scheduler_config.json"),
 		Compute: dtypes.Float32,
 	}}
-	base := parity.Load(t, d.UNet.Tree(), "sd15-tiny", "unet")
+	base := parity.Load(t, d.UNet.Tree(), family, "unet")
 	model := parity.Model{Tree: base.Tree.Under("unet"), Values: base.Values.Under("unet")}
 	if withControlNet {
-		c := parity.Config(t, controlnet.ParseConfig, "sd15-tiny", "controlnet", "config.json")
+		c := parity.Config(t, controlnet.ParseConfig, family, "controlnet", "config.json")
 		d.ControlNet = &c
-		control := parity.Load(t, c.Tree(), "sd15-tiny", "controlnet")
+		control := parity.Load(t, c.Tree(), family, "controlnet")
 		model.Tree = append(model.Tree, control.Tree.Under("controlnet")...)
 		model.Values = nn.Merge(model.Values, control.Values.Under("controlnet"))
 	}

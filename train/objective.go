@@ -29,9 +29,11 @@ type Draws struct {
 
 // The purposes of draws. The numbers are part of what makes a run repeatable: never change them.
 const (
-	drawNoise     = 1
-	drawTimesteps = 2
-	drawPosterior = 3
+	drawNoise        = 1
+	drawTimesteps    = 2
+	drawPosterior    = 3
+	drawOffset       = 4
+	drawPerturbation = 5
 )
 
 // normal draws float32 of the given dimensions with mean 0 and variance 1.
@@ -42,4 +44,9 @@ func (d Draws) normal(purpose uint32, dims ...int) *Node {
 // below draws int32 [n], uniform in [0, limit).
 func (d Draws) below(purpose uint32, limit, n int) *Node {
 	return patch.RandomInt(patch.Key(d.seed, d.step, purpose), limit, n)
+}
+
+// bits draws uint32 [n].
+func (d Draws) bits(purpose uint32, n int) *Node {
+	return patch.RandomBits(patch.Key(d.seed, d.step, purpose), n)
 }

@@ -30,6 +30,7 @@ type Recipe struct {
 	TrainTextEncoder  bool         // with the UNet
 	KLWeight          float64      // of a VAE's loss
 	DecoderOnly       bool         // train the VAE's decoder and leave the latents as they are
+	Loss              Loss         // of a diffusion model
 	Compute           dtypes.DType // of activations: Float32 or BFloat16
 	Text              []byte       // recipe.yaml of the output folder: what a person gave; nil writes none
 	Log               io.Writer    // hears what a person may want to know; nil: silence
@@ -175,6 +176,10 @@ func (r Recipe) open(o Options, b *xla.Backend) (*diffusers.Pipeline, error) {
 	if in, out := model.UNet.InChannels, model.UNet.OutChannels; in != out {
 		return nil, fmt.Errorf("%s is an inpainting model (%d in_channels): supported for training are those with %d", r.Model, in, out)
 	}
+	if err := r.Loss.Validate(model.Noise); err != nil {
+		return nil, err
+	}
+	model.Noise = r.Loss.Schedule(model.Noise)
 	if scale := model.VAE.Scale(); r.Resolution < scale || r.Resolution%scale != 0 {
 		return nil, fmt.Errorf("resolution: got %d, want a multiple of %d", r.Resolution, scale)
 	}
@@ -195,6 +200,7 @@ func (r Recipe) diffusion(ctx context.Context, b *xla.Backend, o Options, model 
 		Sizes:            Sizes{Batch: o.Batch, Resolution: r.Resolution, Tokens: model.Tokenizer.MaxLength()},
 		CachedLatents:    r.CacheLatents,
 		TrainTextEncoder: r.TrainTextEncoder,
+		Loss:             r.Loss,
 	}
 	dataset, err := r.dataset(o, control != nil)
 	if err != nil {

@@ -47,6 +47,7 @@ type settings struct {
 	TrainTextEncoder  bool     `json:"train_text_encoder"`
 	KLWeight          float64  `json:"kl_weight"`
 	DecoderOnly       bool     `json:"train_decoder_only"`
+	Loss              Loss     `json:"loss"`
 	Compute           string   `json:"compute_dtype"`
 }
 
@@ -56,7 +57,7 @@ func (r Recipe) settings() settings {
 		ImageColumn: r.Columns.ImageColumn, ConditionColumn: r.Columns.ConditioningImageColumn, CaptionColumn: r.Columns.CaptionColumn,
 		BufferBytes: r.Columns.BufferBytes, Resolution: r.Resolution, CacheLatents: r.CacheLatents, ProportionEmpty: r.ProportionEmpty,
 		FromScratch: r.FromScratch, EmbeddingChannels: r.EmbeddingChannels, TrainTextEncoder: r.TrainTextEncoder, KLWeight: r.KLWeight,
-		DecoderOnly: r.DecoderOnly, Compute: r.Compute.String(),
+		DecoderOnly: r.DecoderOnly, Loss: r.Loss, Compute: r.Compute.String(),
 	}
 }
 
@@ -187,7 +188,7 @@ func flatten(raw []byte) (map[string]string, error) {
 		for key, value := range object {
 			path := key
 			switch name {
-			case "", "options", "recipe", "schedule", "optimizer":
+			case "", "options", "recipe", "schedule", "optimizer", "loss":
 			default:
 				path = name + "." + key
 			}

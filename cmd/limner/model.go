@@ -17,7 +17,7 @@ type modelFlags struct {
 	Revision       string `json:"revision,omitempty" placeholder:"NAME" help:"Branch, tag or commit of a model on the Hub; --model org/name@revision is the same."`
 	Variant        string `json:"variant,omitempty" placeholder:"NAME" help:"Of the weights, such as fp16, where a folder or the Hub has several."`
 	OriginalConfig string `json:"original_config,omitempty" placeholder:"DIR" help:"Folder in diffusers' layout whose configs and tokenizers go with a single file; without it, they are its family's."`
-	PredictionType string `json:"prediction_type,omitempty" enum:"epsilon,v_prediction," default:"" placeholder:"TYPE" help:"epsilon or v_prediction, in place of what the model's schedule says; a single file of SD 2.x is taken for v_prediction."`
+	PredictionType string `json:"prediction_type,omitempty" enum:"epsilon,v_prediction,sample," default:"" placeholder:"TYPE" help:"epsilon, v_prediction or sample, in place of what the model's schedule says; a single file of SD 2.x is taken for v_prediction."`
 }
 
 // openModel finds the model and reads everything but its weights.

@@ -12,6 +12,7 @@ import (
 type trainControlNetCmd struct {
 	trainFlags
 	cacheFlags
+	lossFlags
 	ControlNet        string `name:"controlnet-model-name-or-path" aliases:"controlnet" placeholder:"MODEL" help:"ControlNet to go on from: a folder, a single file, or org/name on the Hub; without it, a copy of the UNet's encoder."`
 	EmbeddingChannels []int  `name:"conditioning-embedding-out-channels" placeholder:"N,…" help:"Widths of a new ControlNet's conditioning embedding (default 16,32,96,256)."`
 }
@@ -35,6 +36,7 @@ func (c trainControlNetCmd) Run(ctx context.Context, command *kong.Context) erro
 			}
 		}
 		c.cacheFlags.apply(&r)
+		c.lossFlags.apply(&r)
 		return train.NewControlNet(ctx, b, o, r)
 	})
 }

@@ -12,6 +12,7 @@ import (
 type trainTextToImageCmd struct {
 	trainFlags
 	cacheFlags
+	lossFlags
 	TrainTextEncoder bool `help:"Train the text encoder too."`
 }
 
@@ -27,6 +28,7 @@ func (c trainTextToImageCmd) Run(ctx context.Context, command *kong.Context) err
 	return c.run(ctx, command, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
 		r.TrainTextEncoder = c.TrainTextEncoder
 		c.cacheFlags.apply(&r)
+		c.lossFlags.apply(&r)
 		return train.NewTextToImage(ctx, b, o, r)
 	})
 }

@@ -22,7 +22,7 @@ type Options struct {
 	// Config is a model folder whose configs and tokenizers go with the weights of a single file. Without it they are those
 	// that the file's family was published with, at the widths that its tensors have.
 	Config string
-	// PredictionType takes the place of the schedule's: "epsilon" or "v_prediction". A single file does not tell the two
+	// PredictionType takes the place of the schedule's: "epsilon", "v_prediction" or "sample". A single file does not tell the two
 	// apart, so SD 2.x is taken for v_prediction and the others for epsilon.
 	PredictionType string
 }
@@ -41,10 +41,10 @@ func OpenWith(path string, o Options) (*Pipeline, error) {
 	p.variant = o.Variant
 	switch o.PredictionType {
 	case "":
-	case noise.Epsilon, noise.VPrediction:
+	case noise.Epsilon, noise.VPrediction, noise.Sample:
 		p.Noise.PredictionType = o.PredictionType
 	default:
-		return nil, fmt.Errorf("prediction type %q: want %s or %s", o.PredictionType, noise.Epsilon, noise.VPrediction)
+		return nil, fmt.Errorf("prediction type %q: want %s, %s or %s", o.PredictionType, noise.Epsilon, noise.VPrediction, noise.Sample)
 	}
 	return p, nil
 }

@@ -212,7 +212,7 @@ func TestNoWholeModel(t *testing.T) {
 	if _, err := diffusers.ReadControlNet(unetFile); err == nil || !strings.Contains(err.Error(), "holds no ControlNet but: component (unet)") {
 		t.Errorf("a UNet for a ControlNet: got %v", err)
 	}
-	if _, err := diffusers.OpenWith(golden.Path(t, "sd15-tiny"), diffusers.Options{PredictionType: "noise"}); err == nil || !strings.Contains(err.Error(), `prediction type "noise": want epsilon or v_prediction`) {
+	if _, err := diffusers.OpenWith(golden.Path(t, "sd15-tiny"), diffusers.Options{PredictionType: "noise"}); err == nil || !strings.Contains(err.Error(), `prediction type "noise": want epsilon, v_prediction or sample`) {
 		t.Errorf("an unknown prediction type: got %v", err)
 	}
 }

@@ -1,0 +1,120 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+)
+
+// Timesteps say which timesteps are trained, and which of them more often, under the flags' names of diffusers'
+// train_text_to_image_sdxl.py. The zero value draws all alike.
+type Timesteps struct {
+	Min        int     `json:"min_timestep"`
+	Max        int     `json:"max_timestep"` // the first that is not drawn; 0: num_train_timesteps
+	Bias       string  `json:"timestep_bias_strategy"`
+	Multiplier float64 `json:"timestep_bias_multiplier"` // of the chance of those that the bias is for
+	Begin      int     `json:"timestep_bias_begin"`      // of BiasRange
+	End        int     `json:"timestep_bias_end"`        // the first after it
+	Portion    float64 `json:"timestep_bias_portion"`    // of BiasEarlier and BiasLater: the share of all timesteps
+}
+
+// The values of Timesteps.Bias; "" is BiasNone.
+const (
+	BiasNone    = "none"
+	BiasEarlier = "earlier" // the first timesteps, of little noise
+	BiasLater   = "later"
+	BiasRange   = "range"
+)
+
+// DefaultTimesteps holds the script's defaults.
+func DefaultTimesteps() Timesteps {
+	return Timesteps{Bias: BiasNone, Multiplier: 1, End: 1000, Portion: 0.25}
+}
+
+// Validate reports every setting out of range, for a schedule of n timesteps.
+func (s Timesteps) Validate(n int) error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if end := s.end(n); s.Min < 0 || end > n || s.Min >= end {
+		bad("min_timestep, max_timestep: got %d and %d, want 0 ≤ min < max ≤ %d", s.Min, end, n)
+	}
+	switch s.Bias {
+	case "", BiasNone:
+		return errors.Join(errs...)
+	case BiasEarlier, BiasLater:
+		if !(s.Portion >= 0 && s.Portion <= 1) {
+			bad("timestep_bias_portion: got %g, want 0 to 1", s.Portion)
+		}
+	case BiasRange:
+		if s.Begin < 0 || s.End > n || s.Begin >= s.End {
+			bad("timestep_bias_begin, timestep_bias_end: got %d and %d, want 0 ≤ begin < end ≤ %d", s.Begin, s.End, n)
+		}
+	default:
+		bad("timestep_bias_strategy: got %q, supported: none, earlier, later, range", s.Bias)
+	}
+	if !(s.Multiplier > 0) || math.IsInf(s.Multiplier, 0) {
+		bad("timestep_bias_multiplier: got %g, want above 0", s.Multiplier)
+	}
+	return errors.Join(errs...)
+}
+
+func (s Timesteps) end(n int) int {
+	if s.Max == 0 {
+		return n
+	}
+	return s.Max
+}
+
+// chances of the n timesteps, which need not add up to 1.
+func (s Timesteps) chances(n int) []float64 {
+	begin, end := 0, 0
+	switch biased := int(s.Portion * float64(n)); s.Bias {
+	case BiasEarlier:
+		end = biased
+	case BiasLater:
+		begin, end = n-biased, n
+	case BiasRange:
+		begin, end = s.Begin, s.End
+	}
+	chances := make([]float64, n)
+	for t := s.Min; t < s.end(n); t++ {
+		chances[t] = 1
+		if t >= begin && t < end {
+			chances[t] = s.Multiplier
+		}
+	}
+	return chances
+}
+
+// draw draws int32 [batch] out of n timesteps.
+func (s Timesteps) draw(d Draws, n, batch int) *Node {
+	if s.Bias == "" || s.Bias == BiasNone {
+		return AddScalar(d.below(drawTimesteps, s.end(n)-s.Min, batch), float64(s.Min))
+	}
+	// A timestep is the number of limits that 32 random bits reach.
+	limits := limits(s.chances(n))
+	bits := ConvertDType(d.bits(drawTimesteps, batch), dtypes.Uint64)
+	reached := GreaterOrEqual(InsertAxes(bits, -1), InsertAxes(Const(bits.Graph(), limits), 0)) // [batch, len(limits)]
+	return ReduceSum(ConvertDType(reached, dtypes.Int32), -1)
+}
+
+// limits divides 2^32 in the ratio of the chances: number i is drawn between the limits i-1 and i. The numbers after the last that
+// has a chance have no limits.
+func limits(chances []float64) []uint64 {
+	last, total := 0, 0.0
+	for i, chance := range chances {
+		total += chance
+		if chance > 0 {
+			last = i
+		}
+	}
+	limits, sum := make([]uint64, last), 0.0
+	for i := range limits {
+		sum += chances[i]
+		limits[i] = uint64(math.Round(sum / total * (1 << 32)))
+	}
+	return limits
+}
