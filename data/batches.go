@@ -15,7 +15,9 @@ type Batch struct {
 	Rows         []int64   // of the data set, that stand in the batch; see Dataset.Row
 	Pixels       []float32 // [BatchSize, Resolution, Resolution, 3] in [-1, 1]
 	Conditioning []float32 // the same shape in [0, 1]; nil without NeedConditioning
+	Masks        []float32 // [BatchSize, Resolution, Resolution, 1] in [0, 1]; nil without MaskColumn
 	Captions     []string  // [BatchSize]
+	Views        []View    // [BatchSize]
 }
 
 // Batches yields the batches of a run one after another, without end, decoding ahead of the
@@ -41,21 +43,24 @@ type pending struct {
 // slot is one row of a batch to be decoded.
 type slot struct {
 	p        *pending
+	from     *Dataset
 	order    *epochOrder
 	position int64
 	index    int
 }
 
 // Batches starts the run at batch start. Batch k depends only on k, the files, Seed, BatchSize,
-// Resolution and BufferBytes, so a run resumed at k sees what it would have seen without a stop.
+// Resolution, BufferBytes and how rows are cropped and flipped, so a run resumed at k sees what it would have seen without a stop.
 func (d *Dataset) Batches(ctx context.Context, start int) (*Batches, error) {
 	switch o := d.options; {
 	case o.BatchSize < 1:
 		return nil, fmt.Errorf("batch size %d: want at least 1", o.BatchSize)
 	case o.Resolution < 1:
 		return nil, fmt.Errorf("resolution %d: want at least 1 pixel", o.Resolution)
+	case d.class != nil && o.BatchSize%2 != 0:
+		return nil, fmt.Errorf("batch size %d: want an even number, half of it for the class", o.BatchSize)
 	case d.StepsPerEpoch() < 1:
-		return nil, fmt.Errorf("batch size %d is more than the %d rows of the data set: use a smaller one", o.BatchSize, d.rows)
+		return nil, fmt.Errorf("batch size %d is more than the %d rows of the data set: use a smaller one", d.perBatch(), d.rows)
 	case start < 0:
 		return nil, fmt.Errorf("batch %d: want 0 or more", start)
 	}
@@ -87,11 +92,14 @@ func (b *Batches) dispatch(start int, slots chan<- slot) {
 		epoch := k / steps
 		order := b.d.epochOrder(epoch)
 		p := &pending{ready: make(chan struct{}), batch: Batch{
-			Index: k, Epoch: epoch, Rows: make([]int64, o.BatchSize), Captions: make([]string, o.BatchSize),
+			Index: k, Epoch: epoch, Rows: make([]int64, o.BatchSize), Captions: make([]string, o.BatchSize), Views: make([]View, o.BatchSize),
 			Pixels: make([]float32, o.BatchSize*o.Resolution*o.Resolution*3),
 		}}
 		if o.NeedConditioning {
 			p.batch.Conditioning = make([]float32, len(p.batch.Pixels))
+		}
+		if o.MaskColumn != "" {
+			p.batch.Masks = make([]float32, len(p.batch.Pixels)/3)
 		}
 		p.left.Store(int64(o.BatchSize))
 		select {
@@ -99,10 +107,16 @@ func (b *Batches) dispatch(start int, slots chan<- slot) {
 		case <-b.ctx.Done():
 			return
 		}
-		first := int64(k%steps) * int64(o.BatchSize)
+		own := b.d.perBatch()
+		first := int64(k%steps) * int64(own)
 		for i := range o.BatchSize {
+			next := slot{p: p, from: b.d, order: order, position: first + int64(i), index: i}
+			if class := b.d.class; i >= own {
+				at := int64(k)*int64(own) + int64(i-own) // rows of the class are gone through by themselves
+				next.from, next.order, next.position = class, class.epochOrder(int(at/class.rows)), at%class.rows
+			}
 			select {
-			case slots <- slot{p: p, order: order, position: first + int64(i), index: i}:
+			case slots <- next:
 			case <-b.ctx.Done():
 				return
 			}
@@ -112,7 +126,7 @@ func (b *Batches) dispatch(start int, slots chan<- slot) {
 
 // fill decodes one row into its place.
 func (b *Batches) fill(s slot) {
-	row, r, err := b.d.fitted(b.ctx, s.order, s.position)
+	row, r, view, err := s.from.fitted(b.ctx, s.order, s.position)
 	if err != nil {
 		s.p.fail.Do(func() {
 			s.p.err = err
@@ -123,10 +137,16 @@ func (b *Batches) fill(s slot) {
 	batch := &s.p.batch
 	size := len(batch.Pixels) / len(batch.Rows)
 	from, to := s.index*size, (s.index+1)*size
-	batch.Rows[s.index], batch.Captions[s.index] = row, r.Caption
+	if s.from != b.d {
+		row += b.d.rows
+	}
+	batch.Rows[s.index], batch.Captions[s.index], batch.Views[s.index] = row, r.Caption, view
 	AppendPixels(batch.Pixels[from:from:to], r.Image)
 	if r.Conditioning != nil {
 		AppendCondition(batch.Conditioning[from:from:to], r.Conditioning)
+	}
+	if r.Mask != nil {
+		appendMask(batch.Masks[from/3:from/3:to/3], r.Mask)
 	}
 	if s.p.left.Add(-1) == 0 {
 		close(s.p.ready)

@@ -162,7 +162,7 @@ func TestWriteCirclesReadsBack(t *testing.T) {
 			t.Fatalf("row %d is not example %d", i, i)
 		}
 	}
-	if features, _ := d.shards[0].file.Lookup("huggingface"); features != huggingfaceFeatures {
+	if features, _ := d.tables[0].(*parquetTable).file.Lookup("huggingface"); features != huggingfaceFeatures {
 		t.Errorf("features %s", features)
 	}
 }

@@ -1,4 +1,4 @@
-// Package data turns files into batches: it reads image and caption columns of parquet files in a
+// Package data turns files into batches: it reads images and captions of parquet files and folders in a
 // shuffled order that a seed fixes, decodes and resizes pictures as PIL and torchvision do, and
 // writes synthetic data sets.
 package data
@@ -6,6 +6,7 @@ package data
 import (
 	"errors"
 	"fmt"
+	"hash"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -19,7 +20,9 @@ type Options struct {
 	ImageColumn             string // column of training images
 	ConditioningImageColumn string // column of conditioning images
 	CaptionColumn           string // column of captions
+	MaskColumn              string // column of masks; "" reads none
 	NeedConditioning        bool   // false: the conditioning column is not read and may be absent
+	NoCaptions              bool   // the caption column is not read and may be absent
 
 	Resolution  int    // side in pixels of the batches' pictures; see Fit. Row does not need it
 	BatchSize   int    // rows of a batch. Row does not need it
@@ -27,6 +30,8 @@ type Options struct {
 	Workers     int    // goroutines that decode
 	BufferBytes int64  // of encoded rows held at once; a data set of more is shuffled piecewise, so this is part of what fixes the order
 	Prefetch    int    // batches decoded ahead of the consumer
+	RandomCrop  bool   // crop anywhere along the long side, instead of at the centre
+	RandomFlip  bool   // turn every other image around
 }
 
 // DefaultOptions reads the columns by diffusers' example's names, on all cores.
@@ -47,7 +52,7 @@ func (o Options) Validate() error {
 		{"image_column", o.ImageColumn}, {"caption_column", o.CaptionColumn},
 		{"conditioning_image_column", o.ConditioningImageColumn},
 	} {
-		if c.value == "" && (c.field != "conditioning_image_column" || o.NeedConditioning) {
+		if c.value == "" && (c.field != "conditioning_image_column" || o.NeedConditioning) && (c.field != "caption_column" || !o.NoCaptions) {
 			errs = append(errs, fmt.Errorf("%s is empty: name a column", c.field))
 		}
 	}
@@ -69,13 +74,13 @@ func (o Options) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Dataset is a set of open parquet files read as one table. Its methods may be called from several
+// Dataset is a set of open parquet files and folders of images read as one table. Its methods may be called from several
 // goroutines at once.
 type Dataset struct {
 	options Options
-	shards  []*shard
-	columns []columns // of each shard
+	tables  []table
 	pieces  []piece
+	class   *Dataset // whose rows fill the second half of each batch; nil: none
 	rows    int64
 	limit   int64 // bytes of a bucket
 	cache   *pieceCache
@@ -85,9 +90,23 @@ type Dataset struct {
 	orders []*epochOrder    // of the latest epochs
 }
 
+// table is a source of rows, which come in groups.
+type table interface {
+	path() string
+	groups() []group
+	// readRows reads count rows of a group from row first on. Those that cannot be read carry the reason.
+	readRows(group int, first, count int64) []rawRow
+	fingerprint(h hash.Hash) error
+	Close() error
+}
+
+// group is what a table can read by itself.
+type group struct{ rows, bytes int64 }
+
 // Open opens parquet files. A path that is a folder stands for its train-*.parquet files, else
-// all its *.parquet files, or those of its subfolder data, in the order of their names. Only footers
-// are read; it fails if a file lacks a needed column, naming those it has.
+// all its *.parquet files, or those of its subfolder data, in the order of their names; a folder without any
+// is one of image files, see openFolder. Only footers are read; it fails if a file lacks a needed column, naming
+// those it has.
 func Open(paths []string, o Options) (*Dataset, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("data options: %w", err)
@@ -98,9 +117,11 @@ func Open(paths []string, o Options) (*Dataset, error) {
 	}
 	d := &Dataset{options: o, bad: map[int64]string{}}
 	for _, path := range files {
-		if err := d.add(path); err != nil {
+		t, err := openTable(path, o)
+		if err != nil {
 			return nil, errors.Join(err, d.Close())
 		}
+		d.add(t)
 	}
 	if d.rows == 0 {
 		return nil, errors.Join(fmt.Errorf("%s: no rows", strings.Join(files, ", ")), d.Close())
@@ -123,47 +144,29 @@ func Open(paths []string, o Options) (*Dataset, error) {
 	return d, nil
 }
 
-// add opens one file and appends its row groups.
-func (d *Dataset) add(path string) error {
-	s, err := openShard(path)
-	if err != nil {
-		return err
+// openTable opens a parquet file or a folder of images.
+func openTable(path string, o Options) (table, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return openFolder(path, o)
 	}
-	d.shards = append(d.shards, s)
-	c, err := s.columns(d.options)
-	if err != nil {
-		return err
-	}
-	d.columns = append(d.columns, c)
-	needed := []int{c.image.index, c.caption.index}
-	if c.condition != nil {
-		needed = append(needed, c.condition.index)
-	}
-	groups := s.file.Metadata().RowGroups
-	for g := range groups {
-		p := piece{shard: len(d.shards) - 1, group: g, rows: groups[g].NumRows, start: d.rows}
-		for _, column := range needed {
-			if column >= len(groups[g].Columns) {
-				return fmt.Errorf("%s: row group %d has %d columns, the schema more: damaged", path, g, len(groups[g].Columns))
-			}
-			meta := &groups[g].Columns[column].MetaData
-			if meta.NumValues != p.rows {
-				return fmt.Errorf("%s: row group %d has %d rows, its column %s %d values: damaged", path, g, p.rows, strings.Join(meta.PathInSchema, "."), meta.NumValues)
-			}
-			p.bytes += meta.TotalUncompressedSize
-		}
-		if p.rows > 0 {
-			d.pieces = append(d.pieces, p)
-			d.rows += p.rows
+	return openParquetTable(path, o)
+}
+
+// add appends the rows of a table.
+func (d *Dataset) add(t table) {
+	d.tables = append(d.tables, t)
+	for i, g := range t.groups() {
+		if g.rows > 0 {
+			d.pieces = append(d.pieces, piece{table: len(d.tables) - 1, group: i, rows: g.rows, start: d.rows, bytes: g.bytes})
+			d.rows += g.rows
 		}
 	}
-	return nil
 }
 
 // expand replaces folders by the parquet files in them.
 func expand(paths []string) ([]string, error) {
 	if len(paths) == 0 {
-		return nil, errors.New("no data files given: name parquet files, or a folder of them")
+		return nil, errors.New("no data files given: name parquet files, or a folder of them or of images")
 	}
 	var files []string
 	for _, path := range paths {
@@ -180,7 +183,7 @@ func expand(paths []string) ([]string, error) {
 			return nil, fmt.Errorf("open data: %w", err)
 		}
 		if len(found) == 0 {
-			return nil, fmt.Errorf("%s holds no *.parquet files", path)
+			found = []string{path} // of images
 		}
 		files = append(files, found...)
 	}
@@ -217,22 +220,38 @@ func parquetIn(dir string) ([]string, error) {
 }
 
 // Len is the number of rows, usable or not.
-func (d *Dataset) Len() int { return int(d.rows) }
+func (d *Dataset) Len() int {
+	if d.class != nil {
+		return int(d.rows + d.class.rows)
+	}
+	return int(d.rows)
+}
+
+// perBatch is the number of the data set's own rows in a batch.
+func (d *Dataset) perBatch() int {
+	if d.class != nil {
+		return d.options.BatchSize / 2
+	}
+	return d.options.BatchSize
+}
 
 // StepsPerEpoch is the number of whole batches in an epoch; the rows left over are dropped, other
-// ones in every epoch.
+// ones in every epoch. Rows of the class do not count.
 func (d *Dataset) StepsPerEpoch() int {
-	if d.options.BatchSize < 1 {
+	if d.perBatch() < 1 {
 		return 0
 	}
-	return int(d.rows / int64(d.options.BatchSize))
+	return int(d.rows / int64(d.perBatch()))
 }
 
 // Close closes the files. Batches must be closed before.
 func (d *Dataset) Close() error {
 	var errs []error
-	for _, s := range d.shards {
-		errs = append(errs, s.Close())
+	for _, t := range d.tables {
+		errs = append(errs, t.Close())
+	}
+	if d.class != nil {
+		errs = append(errs, d.class.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -240,7 +259,7 @@ func (d *Dataset) Close() error {
 // loadPiece reads the rows of a piece.
 func (d *Dataset) loadPiece(index int) []rawRow {
 	p := d.pieces[index]
-	return d.shards[p.shard].readRows(p.group, d.columns[p.shard], p.first, p.rows)
+	return d.tables[p.table].readRows(p.group, p.first, p.rows)
 }
 
 // epochOrder returns the order of an epoch; those of the latest two are kept, as workers cross from

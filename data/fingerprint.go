@@ -5,26 +5,39 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"hash"
+	"slices"
 )
 
-// Fingerprint tells a dataset from others: a hash over the size and the footer of each file, in order. A footer says where
-// every chunk of every column lies and how long it is; the rows themselves are not read. Where the files lie and what
-// they are called makes no difference.
+// Fingerprint tells a dataset from others: a hash over the size and the footer of each parquet file, and over the names and
+// sizes of the files and the captions of each folder, in order. A footer says where every chunk of every column lies and
+// how long it is; the rows themselves are not read. Where the files lie and what parquet files are called makes no difference.
 func (d *Dataset) Fingerprint() (string, error) {
 	h := sha256.New()
-	for _, s := range d.shards {
-		var tail [8]byte
-		if _, err := s.f.ReadAt(tail[:], s.size-int64(len(tail))); err != nil {
-			return "", fmt.Errorf("fingerprint of %s: %w", s.path, err)
+	tables := d.tables
+	if d.class != nil {
+		tables = slices.Concat(tables, d.class.tables)
+	}
+	for _, t := range tables {
+		if err := t.fingerprint(h); err != nil {
+			return "", fmt.Errorf("fingerprint of %s: %w", t.path(), err)
 		}
-		footer := make([]byte, int64(binary.LittleEndian.Uint32(tail[:4])))
-		if _, err := s.f.ReadAt(footer, s.size-int64(len(tail)+len(footer))); err != nil {
-			return "", fmt.Errorf("fingerprint of %s: %w", s.path, err)
-		}
-		var size [8]byte
-		binary.LittleEndian.PutUint64(size[:], uint64(s.size))
-		h.Write(size[:])
-		h.Write(footer)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16]), nil
+}
+
+func (t *parquetTable) fingerprint(h hash.Hash) error {
+	var tail [8]byte
+	if _, err := t.f.ReadAt(tail[:], t.size-int64(len(tail))); err != nil {
+		return err
+	}
+	footer := make([]byte, int64(binary.LittleEndian.Uint32(tail[:4])))
+	if _, err := t.f.ReadAt(footer, t.size-int64(len(tail)+len(footer))); err != nil {
+		return err
+	}
+	var size [8]byte
+	binary.LittleEndian.PutUint64(size[:], uint64(t.size))
+	h.Write(size[:])
+	h.Write(footer)
+	return nil
 }

@@ -68,7 +68,7 @@ func TestGoldenParquet(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				got := rowGolden{Text: r.Caption, Image: hash(r.Image), Conditioning: hash(r.Conditioning)}
+				got := rowGolden{Text: r.Caption, Image: hashOf(r.Image), Conditioning: hashOf(r.Conditioning)}
 				if got != want {
 					t.Errorf("row %d: got %+v, want %+v", i, got, want)
 				}
@@ -80,7 +80,7 @@ func TestGoldenParquet(t *testing.T) {
 	}
 }
 
-func hash(m *RGB) string {
+func hashOf(m *RGB) string {
 	sum := sha256.Sum256(m.Pix)
 	return hex.EncodeToString(sum[:])
 }

@@ -9,7 +9,7 @@ import "sort"
 
 // piece is a run of rows of one row group, the unit that is read at once.
 type piece struct {
-	shard, group int
+	table, group int
 	first, rows  int64 // within the row group
 	start        int64 // of its first row in the data set
 	bytes        int64 // about, of the columns that are read
@@ -25,7 +25,7 @@ func splitGroup(p piece, limit int64) []piece {
 			continue
 		}
 		list = append(list, piece{
-			shard: p.shard, group: p.group, first: p.first + first, rows: end - first,
+			table: p.table, group: p.group, first: p.first + first, rows: end - first,
 			start: p.start + first, bytes: p.bytes/parts + 1,
 		})
 	}

@@ -4,15 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/parquet-go/parquet-go"
 )
 
 // rawRow is a row as it lies in the file, with what makes it unusable.
 type rawRow struct {
-	image, condition []byte
-	caption          string
-	err              error
+	image, condition, mask []byte
+	caption                string
+	err                    error
 }
 
 // fail keeps the first reason.
@@ -22,60 +23,116 @@ func (r *rawRow) fail(err error) {
 	}
 }
 
-// columns are the leaves that a data set reads of one file; condition is nil where it is not needed.
+// columns are the leaves that a data set reads of one file; those that are not needed are nil.
 type columns struct {
-	image, caption leaf
-	condition      *leaf
+	image                    leaf
+	condition, mask, caption *leaf
+}
+
+// parquetTable is an open parquet file with the columns that are read of it.
+type parquetTable struct {
+	*shard
+	columns columns
+	sizes   []group
+}
+
+func openParquetTable(path string, o Options) (table, error) {
+	s, err := openShard(path)
+	if err != nil {
+		return nil, err
+	}
+	t := &parquetTable{shard: s}
+	if t.columns, err = s.columns(o); err == nil {
+		t.sizes, err = s.sizes(t.columns)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return t, nil
+}
+
+func (t *parquetTable) path() string    { return t.shard.path }
+func (t *parquetTable) groups() []group { return t.sizes }
+
+func (t *parquetTable) readRows(group int, first, count int64) []rawRow {
+	return t.shard.readRows(group, t.columns, first, count)
+}
+
+// sizes are the rows and, about, the bytes of each row group.
+func (s *shard) sizes(c columns) ([]group, error) {
+	needed := []int{c.image.index}
+	for _, l := range []*leaf{c.condition, c.mask, c.caption} {
+		if l != nil {
+			needed = append(needed, l.index)
+		}
+	}
+	var sizes []group
+	groups := s.file.Metadata().RowGroups
+	for g := range groups {
+		size := group{rows: groups[g].NumRows}
+		for _, column := range needed {
+			if column >= len(groups[g].Columns) {
+				return nil, fmt.Errorf("%s: row group %d has %d columns, the schema more: damaged", s.path, g, len(groups[g].Columns))
+			}
+			meta := &groups[g].Columns[column].MetaData
+			if meta.NumValues != size.rows {
+				return nil, fmt.Errorf("%s: row group %d has %d rows, its column %s %d values: damaged", s.path, g, size.rows, strings.Join(meta.PathInSchema, "."), meta.NumValues)
+			}
+			size.bytes += meta.TotalUncompressedSize
+		}
+		sizes = append(sizes, size)
+	}
+	return sizes, nil
 }
 
 func (s *shard) columns(o Options) (columns, error) {
 	var c columns
-	var errs [3]error
-	c.image, errs[0] = s.imageLeaf(o.ImageColumn)
-	if o.NeedConditioning {
-		var condition leaf
-		condition, errs[1] = s.imageLeaf(o.ConditioningImageColumn)
-		c.condition = &condition
+	var err error
+	if c.image, err = s.imageLeaf(o.ImageColumn); err != nil {
+		return c, err
 	}
-	c.caption, errs[2] = s.captionLeaf(o.CaptionColumn)
-	for _, err := range errs {
-		if err != nil {
-			return columns{}, err
+	take := func(to **leaf, find func(string) (leaf, error), name string, needed bool) {
+		if err == nil && needed {
+			var l leaf
+			l, err = find(name)
+			*to = &l
 		}
 	}
-	return c, nil
+	take(&c.condition, s.imageLeaf, o.ConditioningImageColumn, o.NeedConditioning)
+	take(&c.mask, s.imageLeaf, o.MaskColumn, o.MaskColumn != "")
+	take(&c.caption, s.captionLeaf, o.CaptionColumn, !o.NoCaptions)
+	return c, err
 }
 
 // readRows reads count rows of a row group from row first on. Rows that the file does not yield
 // carry the reason.
 func (s *shard) readRows(group int, c columns, first, count int64) []rawRow {
 	rows := make([]rawRow, count)
-	s.readLeaf(group, c.image, first, count, func(i int, v []byte, err error) {
-		if err == nil && len(v) == 0 {
-			err = fmt.Errorf("%s has zero bytes", c.image.name)
+	images := func(l *leaf, place func(*rawRow) *[]byte) {
+		if l == nil {
+			return
 		}
-		if err != nil {
-			rows[i].fail(err)
-		}
-		rows[i].image = v
-	})
-	if c.condition != nil {
-		s.readLeaf(group, *c.condition, first, count, func(i int, v []byte, err error) {
+		s.readLeaf(group, *l, first, count, func(i int, v []byte, err error) {
 			if err == nil && len(v) == 0 {
-				err = fmt.Errorf("%s has zero bytes", c.condition.name)
+				err = fmt.Errorf("%s has zero bytes", l.name)
 			}
 			if err != nil {
 				rows[i].fail(err)
 			}
-			rows[i].condition = v
+			*place(&rows[i]) = v
 		})
 	}
-	s.readLeaf(group, c.caption, first, count, func(i int, v []byte, err error) {
-		if err != nil {
-			rows[i].fail(err)
-		}
-		rows[i].caption = string(v)
-	})
+	images(&c.image, func(r *rawRow) *[]byte { return &r.image })
+	images(c.condition, func(r *rawRow) *[]byte { return &r.condition })
+	images(c.mask, func(r *rawRow) *[]byte { return &r.mask })
+	if c.caption != nil {
+		s.readLeaf(group, *c.caption, first, count, func(i int, v []byte, err error) {
+			if err != nil {
+				rows[i].fail(err)
+			}
+			rows[i].caption = string(v)
+		})
+	}
 	return rows
 }
 

@@ -200,23 +200,8 @@ func Crop(m *RGB, x, y, width, height int) *RGB {
 // bilinear filter (the long side rounded down), then the centre is cropped to side×side. An image
 // of that size is returned as it is.
 func Fit(m *RGB, side int) (*RGB, error) {
-	if m.Width == side && m.Height == side {
-		return m, nil
-	}
-	if m.Width < 1 || m.Height < 1 || side < 1 {
-		return nil, fmt.Errorf("fit %d×%d to %d: sides must be at least 1", m.Width, m.Height, side)
-	}
-	width, height := FitSize(m.Width, m.Height, side)
-	if int64(width)*int64(height) > MaxPixels {
-		return nil, fmt.Errorf("fit %d×%d to %d: the picture is too oblong, it would be %d×%d before the crop", m.Width, m.Height, side, width, height)
-	}
-	m, err := Resize(m, width, height, Bilinear)
-	if err != nil {
-		return nil, err
-	}
-	x := int(math.RoundToEven(float64(width-side) / 2))
-	y := int(math.RoundToEven(float64(height-side) / 2))
-	return Crop(m, x, y, side, side), nil
+	fitted, _, _, err := fitAt(m, side, 0.5, 0.5)
+	return fitted, err
 }
 
 // FitSize is the size between Fit's two steps, as torchvision's Resize(side) computes it.

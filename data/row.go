@@ -11,6 +11,7 @@ import (
 type Row struct {
 	Image        *RGB
 	Conditioning *RGB // nil without NeedConditioning
+	Mask         *RGB // nil without MaskColumn
 	Caption      string
 }
 
@@ -40,18 +41,21 @@ func (d *Dataset) Report() Report {
 		rows = append(rows, row)
 	}
 	sort.Slice(rows, func(i, j int) bool { return rows[i] < rows[j] })
-	r := Report{Rows: int(d.rows), Bad: make([]BadRow, len(rows))}
+	r := Report{Rows: d.Len(), Bad: make([]BadRow, len(rows))}
 	for i, row := range rows {
 		r.Bad[i] = d.name(row, d.bad[row])
+	}
+	if d.class != nil {
+		r.Bad = append(r.Bad, d.class.Report().Bad...)
 	}
 	return r
 }
 
 // name says in which file a row of the data set lies.
 func (d *Dataset) name(row int64, reason string) BadRow {
-	shard := d.pieces[d.pieceOf(row)].shard
-	first := sort.Search(len(d.pieces), func(i int) bool { return d.pieces[i].shard >= shard })
-	return BadRow{File: filepath.Base(d.shards[shard].path), Row: row - d.pieces[first].start, Reason: reason}
+	table := d.pieces[d.pieceOf(row)].table
+	first := sort.Search(len(d.pieces), func(i int) bool { return d.pieces[i].table >= table })
+	return BadRow{File: filepath.Base(d.tables[table].path()), Row: row - d.pieces[first].start, Reason: reason}
 }
 
 // pieceOf finds the piece that holds a row of the data set.
@@ -61,6 +65,9 @@ func (d *Dataset) pieceOf(row int64) int {
 
 // Row reads and decodes row i, in the order of the files. It fails if the row is bad.
 func (d *Dataset) Row(i int) (Row, error) {
+	if d.class != nil && int64(i) >= d.rows {
+		return d.class.Row(i - int(d.rows))
+	}
 	if i < 0 || int64(i) >= d.rows {
 		return Row{}, fmt.Errorf("row %d: the data set has %d rows", i, d.rows)
 	}
@@ -86,6 +93,11 @@ func (d *Dataset) decode(raw rawRow) (r Row, err error) {
 			return Row{}, fmt.Errorf("%s: %w", d.options.ConditioningImageColumn, err)
 		}
 	}
+	if d.options.MaskColumn != "" {
+		if r.Mask, err = Decode(raw.mask); err != nil {
+			return Row{}, fmt.Errorf("%s: %w", d.options.MaskColumn, err)
+		}
+	}
 	r.Caption = raw.caption
 	return r, nil
 }
@@ -105,10 +117,10 @@ func (d *Dataset) isBad(row int64) bool {
 
 // fitted is the row at a position of an epoch, decoded and fitted to the resolution. A bad row is
 // replaced by the next good one of the epoch's order, from its end on from its start.
-func (d *Dataset) fitted(ctx context.Context, order *epochOrder, position int64) (int64, Row, error) {
+func (d *Dataset) fitted(ctx context.Context, order *epochOrder, position int64) (int64, Row, View, error) {
 	for i := range d.rows {
 		if err := ctx.Err(); err != nil {
-			return 0, Row{}, err
+			return 0, Row{}, View{}, err
 		}
 		index, within := order.at((position + i) % d.rows)
 		p := d.pieces[index]
@@ -117,27 +129,15 @@ func (d *Dataset) fitted(ctx context.Context, order *epochOrder, position int64)
 			continue
 		}
 		r, err := d.decode(d.cache.get(index, p.bytes)[within])
+		var view View
 		if err == nil {
-			err = d.fit(&r)
+			view, err = d.fit(&r, row, order.epoch)
 		}
 		if err == nil {
-			return row, r, nil
+			return row, r, view, nil
 		}
 		d.markBad(row, err)
 	}
 	report := d.Report()
-	return 0, Row{}, fmt.Errorf("all %d rows are bad, the first: %s", report.Rows, report.Bad[0])
-}
-
-func (d *Dataset) fit(r *Row) (err error) {
-	if r.Image, err = Fit(r.Image, d.options.Resolution); err != nil {
-		return fmt.Errorf("%s: %w", d.options.ImageColumn, err)
-	}
-	if r.Conditioning == nil {
-		return nil
-	}
-	if r.Conditioning, err = Fit(r.Conditioning, d.options.Resolution); err != nil {
-		return fmt.Errorf("%s: %w", d.options.ConditioningImageColumn, err)
-	}
-	return nil
+	return 0, Row{}, View{}, fmt.Errorf("all %d rows are bad, the first: %s", report.Rows, report.Bad[0])
 }

@@ -270,14 +270,15 @@ func latentScale(ctx context.Context, b *xla.Backend, model *diffusers.Pipeline,
 		return 0, err
 	}
 	defer dataset.Close()
-	moments, err := train.EncodeDataset(ctx, b, model.VAE, values, dataset, Size, 32, h.Count)
+	encoder := train.Encoder{Backend: b, VAE: model.VAE, Values: values, Resolution: Size, Batch: 32, Progress: h.Count}
+	moments, err := encoder.Encode(ctx, dataset)
 	if err != nil {
 		return 0, err
 	}
 	var n, sum, squares float64
 	channels := model.VAE.LatentChannels
-	for _, row := range moments {
-		for i, v := range row {
+	for row := range dataset.Len() {
+		for i, v := range moments.Of(int64(row), false) {
 			if i%(2*channels) < channels { // the rest are log variances
 				n++
 				sum += float64(v)

@@ -2,6 +2,7 @@ package train
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -33,8 +34,20 @@ const (
 
 // Component is a trained network, for saving.
 type Component struct {
-	Name   string // its folder, and its place in the trees
+	Name   string // its place in the trees and, without File, its folder
 	Config any    // its config.json
+	// File is, for what is no network of its own, the one file that holds it, and Metadata what its header says beside.
+	File     string
+	Metadata map[string]string
+}
+
+// at is where the component, or its average, lies in a checkpoint.
+func (c Component) at(average bool) string {
+	name, ext := cmp.Or(c.File, c.Name), filepath.Ext(c.File)
+	if average {
+		name = strings.TrimSuffix(name, ext) + "_ema" + ext
+	}
+	return name
 }
 
 // State is where a run stands.
@@ -130,21 +143,25 @@ func loadCheckpoint(dir string, tree nn.Tree, components []Component, ema bool) 
 		return state, nil, err
 	}
 	values := nn.Values{}
-	read := func(path, place string, tree nn.Tree) error {
-		m, err := checkpoint.OpenModel(path)
+	read := func(c Component, group string) error {
+		open, path, place := checkpoint.OpenModel, filepath.Join(dir, c.at(group == "ema")), group+"."+c.Name
+		if c.File != "" {
+			open = checkpoint.OpenModelFile
+		}
+		m, err := open(path)
 		if err != nil {
 			return err
 		}
-		loaded, err := m.Load(tree)
+		loaded, err := m.Load(tree.Within(c.Name))
 		values = nn.Merge(values, loaded.Under(place))
 		return errors.Join(err, m.Close())
 	}
 	for _, c := range components {
-		if err := read(filepath.Join(dir, c.Name), "param."+c.Name, tree.Within(c.Name)); err != nil {
+		if err := read(c, "param"); err != nil {
 			return state, nil, err
 		}
 		if ema {
-			if err := read(filepath.Join(dir, c.Name+"_ema"), "ema."+c.Name, tree.Within(c.Name)); err != nil {
+			if err := read(c, "ema"); err != nil {
 				return state, nil, err
 			}
 		}

@@ -1,12 +1,16 @@
 package train
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
 	"limner/controlnet"
 	"limner/models/clip"
+	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/models/noise"
 	"limner/models/unet"
@@ -15,12 +19,13 @@ import (
 )
 
 // Networks are the parts of a Stable Diffusion model, and how they are computed. Their parameters stand in a run's trees
-// below the names of their folders: unet, controlnet, vae, text_encoder.
+// below the names of their folders: unet, controlnet, vae, text_encoder, text_encoder_2.
 type Networks struct {
 	UNet       unet.Config
-	ControlNet *controlnet.Config // nil trains the UNet
+	ControlNet *controlnet.Config // nil: the UNet alone
 	VAE        vae.Config
 	Text       clip.Config
+	Text2      *clip.Config // nil but in SDXL
 	Noise      noise.Config
 	Compute    dtypes.DType // of activations
 }
@@ -32,78 +37,151 @@ type Sizes struct {
 	Tokens     int // of a caption
 }
 
-// Diffusion is what the frozen and trainable networks need to know to make a loss of a batch.
+// Diffusion is the loss of a batch by a model's networks, and what of them is trained.
 type Diffusion struct {
 	Networks
 	Sizes
-	Loss             Loss
-	CachedLatents    bool // the batch brings the moments of the VAE instead of pixels
-	TrainTextEncoder bool // with the UNet; never with a ControlNet
+	Name           string   // of the objective
+	Train          []string // what the keys of trained parameters begin with
+	LoRA           *LoRA    // matrices beside the networks' layers, below "lora"; nil: none
+	Tokens         []Token  // embeddings of new tokens, below "learned_embeds"
+	Loss           Loss
+	CachedLatents  bool    // the batch brings the moments of the VAE instead of pixels
+	Masked         bool    // the batch brings masks: the loss counts where they are bright
+	OnlyMidControl bool    // of a ControlNet's residuals, that of the middle block alone is added
+	PriorRows      int     // rows at the end of each batch that are of the class, for prior preservation
+	PriorWeight    float64 // of their loss beside that of the others
 }
 
-// Objective is the diffusion loss for the UNet, or for the ControlNet with the UNet frozen. Its batch is, in order:
-// the images float32 [batch, resolution, resolution, 3] in [-1, 1] or, cached, the moments of their latents float32
-// [batch, resolution/8, resolution/8, 2·latent_channels] (mean, then log variance); the token ids int32 [batch, tokens];
-// and for a ControlNet the conditioning images float32 [batch, resolution, resolution, channels] in [0, 1].
-func (d Diffusion) Objective() Objective {
-	o := Objective{Name: "text_to_image", Compute: d.Compute}
-	text := d.Text.Tree().Under("text_encoder")
+// tree lists every parameter that the loss reads.
+func (d Diffusion) tree() nn.Tree {
+	var tree nn.Tree
 	if d.ControlNet != nil {
-		o.Name = "controlnet"
-		o.Trainable = d.ControlNet.Tree().Under("controlnet")
-		o.Frozen = append(d.UNet.Tree().Under("unet"), text...)
-	} else {
-		o.Trainable = d.UNet.Tree().Under("unet")
-		if d.TrainTextEncoder {
-			o.Trainable = append(o.Trainable, text...)
+		tree = d.ControlNet.Tree().Under(diffusers.ControlNet)
+	}
+	tree = append(tree, d.UNet.Tree().Under(diffusers.UNet)...)
+	for _, e := range d.encoders() {
+		tree = append(tree, e.tree(d.Tokens)...)
+	}
+	if !d.CachedLatents {
+		tree = append(tree, d.VAE.EncoderTree().Under(diffusers.VAE)...)
+	}
+	if d.LoRA != nil {
+		tree = append(tree, d.LoRA.Tree(tree)...)
+	}
+	return append(tree, tokenTree(d.Tokens, d.encoders())...)
+}
+
+// trains says whether a parameter is trained.
+func (d Diffusion) trains(key string) bool {
+	return slices.ContainsFunc(d.Train, func(prefix string) bool { return strings.HasPrefix(key, prefix) })
+}
+
+// Objective is the diffusion loss of a batch. The inputs of the batch are those of Inputs.
+func (d Diffusion) Objective() Objective {
+	o := Objective{Name: d.Name, Compute: d.Compute, Batch: d.Inputs(), Loss: d.loss}
+	for _, spec := range d.tree() {
+		if d.trains(spec.Key) {
+			o.Trainable = append(o.Trainable, spec)
 		} else {
-			o.Frozen = text
+			o.Frozen = append(o.Frozen, spec)
 		}
 	}
-	o.Batch = []xla.Value{batchValue("pixels", dtypes.Float32, d.Batch, d.Resolution, d.Resolution, 3)}
+	return o
+}
+
+// The names of a batch's inputs.
+const (
+	inPixels    = "pixels"
+	inMoments   = "moments"
+	inTokens    = "input_ids"
+	inTokens2   = "input_ids_2"
+	inTimeIDs   = "time_ids"
+	inCondition = "conditioning_pixel_values"
+	inMask      = "masks"
+)
+
+// timeIDs is how many numbers SDXL is told of an image's size.
+const timeIDs = 6
+
+// Inputs are, in order: the images float32 [batch, resolution, resolution, 3] in [-1, 1] or, cached, the moments of their
+// latents float32 [batch, resolution/8, resolution/8, 2·latent_channels] (mean, then log variance); the token ids int32
+// [batch, tokens]; of SDXL those for its second text encoder, and the time ids float32 [batch, 6]; for a ControlNet the
+// conditioning images float32 [batch, resolution, resolution, channels] in [0, 1]; and the masks float32 [batch, resolution,
+// resolution, 1] in [0, 1].
+func (d Diffusion) Inputs() []xla.Value {
+	images := batchValue(inPixels, dtypes.Float32, d.Batch, d.Resolution, d.Resolution, 3)
 	if d.CachedLatents {
 		side := d.Resolution / d.VAE.Scale()
-		o.Batch[0] = batchValue("moments", dtypes.Float32, d.Batch, side, side, 2*d.VAE.LatentChannels)
-	} else {
-		o.Frozen = append(o.Frozen, d.VAE.EncoderTree().Under("vae")...)
+		images = batchValue(inMoments, dtypes.Float32, d.Batch, side, side, 2*d.VAE.LatentChannels)
 	}
-	o.Batch = append(o.Batch, batchValue("input_ids", dtypes.Int32, d.Batch, d.Tokens))
+	values := []xla.Value{images, batchValue(inTokens, dtypes.Int32, d.Batch, d.Sizes.Tokens)}
+	if d.Text2 != nil {
+		values = append(values, batchValue(inTokens2, dtypes.Int32, d.Batch, d.Sizes.Tokens), batchValue(inTimeIDs, dtypes.Float32, d.Batch, timeIDs))
+	}
 	if d.ControlNet != nil {
-		o.Batch = append(o.Batch, batchValue("conditioning_pixel_values", dtypes.Float32, d.Batch, d.Resolution, d.Resolution, d.ControlNet.ConditioningChannels))
+		values = append(values, batchValue(inCondition, dtypes.Float32, d.Batch, d.Resolution, d.Resolution, d.ControlNet.ConditioningChannels))
 	}
-	o.Loss = d.loss
-	return o
+	if d.Masked {
+		values = append(values, batchValue(inMask, dtypes.Float32, d.Batch, d.Resolution, d.Resolution, 1))
+	}
+	return values
 }
 
 func batchValue(name string, dtype dtypes.DType, dims ...int) xla.Value {
 	return xla.Value{Name: name, Shape: shapes.Make(dtype, dims...), Sharding: xla.Batch}
 }
 
+// params are the parameters of all networks in one place, with the LoRA's matrices at their layers and the new tokens'
+// rows in the tables of embeddings. draw is for dropout; nil goes without.
+func (d Diffusion) params(trainable, frozen nn.Params, draw *Draws) nn.Params {
+	p := nn.Join(trainable, frozen)
+	if len(d.Tokens) > 0 {
+		p = withTokens(p, d.Tokens, d.encoders())
+	}
+	if d.LoRA != nil {
+		p = d.LoRA.adapt(p, d.tree(), d.Compute, draw)
+	}
+	return p
+}
+
 func (d Diffusion) loss(trainable, frozen nn.Params, batch []*Node, draw Draws) *Node {
+	in := map[string]*Node{}
+	for i, value := range d.Inputs() {
+		in[value.Name] = batch[i]
+	}
+	p := d.params(trainable, frozen, &draw)
+	latents := d.latents(p, in, draw)
+	context := d.encodeText(p, in)
+	sample := d.Draw(draw, latents, context.Text)
+	sample.Pooled, sample.TimeIDs, sample.Cond = context.Pooled, context.TimeIDs, in[inCondition]
+	if d.Masked {
+		sample.Mask = d.shrink(in[inMask])
+	}
+	return d.lossOf(p, sample)
+}
+
+// latents are a draw from the VAE's posterior, scaled: float32 [batch, resolution/8, resolution/8, latent_channels].
+func (d Diffusion) latents(p nn.Params, in map[string]*Node, draw Draws) *Node {
 	var mean, logvar *Node
 	if d.CachedLatents {
 		c := d.VAE.LatentChannels
-		mean = Slice(batch[0], AxisRange(), AxisRange(), AxisRange(), AxisRange(0, c))
-		logvar = Slice(batch[0], AxisRange(), AxisRange(), AxisRange(), AxisRange(c))
+		mean = Slice(in[inMoments], AxisRange(), AxisRange(), AxisRange(), AxisRange(0, c))
+		logvar = Slice(in[inMoments], AxisRange(), AxisRange(), AxisRange(), AxisRange(c))
 	} else {
-		mean, logvar = d.VAE.Encode(frozen.In("vae"), ConvertDType(batch[0], d.Compute))
+		mean, logvar = d.VAE.Encode(p.In(diffusers.VAE), ConvertDType(in[inPixels], d.Compute))
 		mean, logvar = ConvertDType(mean, dtypes.Float32), ConvertDType(logvar, dtypes.Float32)
 	}
-	shape := mean.Shape().Dimensions
 	// A sample of the VAE's posterior: μ + σ·ε.
-	latents := Add(mean, Mul(Exp(MulScalar(logvar, 0.5)), draw.normal(drawPosterior, shape...)))
-	latents = MulScalar(latents, d.VAE.ScalingFactor)
+	latents := Add(mean, Mul(Exp(MulScalar(logvar, 0.5)), draw.normal(drawPosterior, mean.Shape().Dimensions...)))
+	return MulScalar(latents, d.VAE.ScalingFactor)
+}
 
-	textParams := frozen
-	if d.TrainTextEncoder {
-		textParams = trainable
-	}
-	text := d.Text.Forward(textParams.In("text_encoder"), batch[1], d.Compute).LastHiddenState
-	sample := d.Draw(draw, latents, text)
-	if d.ControlNet != nil {
-		sample.Cond = batch[2]
-	}
-	return d.LossOf(trainable, frozen, sample)
+// shrink averages masks over the pixels of each latent: float32 [batch, resolution/8, resolution/8, 1].
+func (d Diffusion) shrink(masks *Node) *Node {
+	scale := d.VAE.Scale()
+	side := d.Resolution / scale
+	return ReduceMean(Reshape(masks, d.Batch, side, scale, side, scale, 1), 2, 4)
 }
 
 // Draw adds the noise and the timesteps of a step to scaled latents and text embeddings.
@@ -112,7 +190,7 @@ func (d Diffusion) Draw(draw Draws, latents, text *Node) Sample {
 	s := Sample{
 		Latents: latents, Noise: draw.normal(drawNoise, dims...),
 		Timesteps: d.Loss.Timesteps.draw(draw, d.Noise.NumTrainTimesteps, dims[0]),
-		Text:      text,
+		Text:      text, draw: &draw,
 	}
 	if d.Loss.NoiseOffset > 0 {
 		offset := draw.normal(drawOffset, dims[0], 1, 1, dims[3])
@@ -131,24 +209,44 @@ type Sample struct {
 	Timesteps      *Node // int32 [batch]
 	Mask           *Node // weights of the latents' pixels in the loss, float32 [batch, height, width, 1]; nil weighs all alike
 	Text           *Node // [batch, tokens, cross_attention_dim] in the compute dtype
-	Cond           *Node // float32 [batch, 8·height, 8·width, channels] in [0, 1]; nil without a ControlNet
+	// Of SDXL: the pooled text embeddings [batch, projection_dim] in the compute dtype, and the time ids float32 [batch, 6].
+	Pooled, TimeIDs *Node
+	Cond            *Node // float32 [batch, 8·height, 8·width, channels] in [0, 1]; nil without a ControlNet
+	draw            *Draws
 }
 
 // LossOf is the loss of the network's prediction for a sample, a float32 scalar.
 func (d Diffusion) LossOf(trainable, frozen nn.Params, s Sample) *Node {
+	return d.lossOf(d.params(trainable, frozen, s.draw), s)
+}
+
+func (d Diffusion) lossOf(p nn.Params, s Sample) *Node {
+	target := d.Noise.Target(s.Latents, s.Noise, s.Timesteps)
+	losses := d.Loss.perImage(d.Noise, d.predict(p, s), target, s.Timesteps, s.Mask)
+	if d.PriorRows == 0 {
+		return ReduceAllMean(losses)
+	}
+	own := d.Batch - d.PriorRows
+	prior := MulScalar(ReduceAllMean(Slice(losses, AxisRange(own))), d.PriorWeight)
+	return Add(ReduceAllMean(Slice(losses, AxisRange(0, own))), prior)
+}
+
+// predict is what the network makes of the noisy latents, in the compute dtype.
+func (d Diffusion) predict(p nn.Params, s Sample) *Node {
 	added := s.InputNoise
 	if added == nil {
 		added = s.Noise
 	}
 	noisy := ConvertDType(d.Noise.Add(s.Latents, added, s.Timesteps), d.Compute)
-	context := unet.Context{Text: s.Text}
-	unetParams := trainable
+	context := unet.Context{Text: s.Text, Pooled: s.Pooled, TimeIDs: s.TimeIDs}
 	var residuals *unet.Residuals
 	if d.ControlNet != nil {
-		unetParams = frozen
-		residuals = d.ControlNet.Forward(trainable.In("controlnet"), noisy, s.Timesteps, context, ConvertDType(s.Cond, d.Compute))
+		residuals = d.ControlNet.Forward(p.In(diffusers.ControlNet), noisy, s.Timesteps, context, ConvertDType(s.Cond, d.Compute))
+		if d.OnlyMidControl {
+			for i, x := range residuals.Down {
+				residuals.Down[i] = ZerosLike(x)
+			}
+		}
 	}
-	prediction := d.UNet.Forward(unetParams.In("unet"), noisy, s.Timesteps, context, residuals)
-	target := d.Noise.Target(s.Latents, s.Noise, s.Timesteps)
-	return ReduceAllMean(d.Loss.perImage(d.Noise, prediction, target, s.Timesteps, s.Mask))
+	return d.UNet.Forward(p.In(diffusers.UNet), noisy, s.Timesteps, context, residuals)
 }

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"fmt"
 	"math/rand/v2"
 
 	"limner/data"
@@ -10,57 +11,80 @@ import (
 
 // DiffusionFeed puts the batches of a diffusion objective on the devices.
 type DiffusionFeed struct {
-	Backend   *xla.Backend
-	Diffusion Diffusion
-	Tokenizer *clip.Tokenizer
-	Moments   [][]float32 // of each row of the dataset, with cached latents
-	Dropout   float64     // share of captions replaced by the empty one, for guidance
-	Seed      uint64
+	Backend    *xla.Backend
+	Diffusion  Diffusion
+	Tokenizer  *clip.Tokenizer
+	Tokenizer2 *clip.Tokenizer                       // of SDXL
+	Caption    func(batch *data.Batch, i int) string // of row i
+	Moments    Moments                               // with cached latents
+	Dropout    float64                               // share of captions replaced by the empty one, for guidance
+	Seed       uint64
 }
 
 // Put is Run's Feed.
 func (f DiffusionFeed) Put(batch *data.Batch) ([]*xla.Array, error) {
-	d := f.Diffusion
+	captions := f.captions(batch)
 	var arrays []*xla.Array
-	put := func(a *xla.Array, err error) error {
+	for _, value := range f.Diffusion.Inputs() {
+		a, err := f.put(value, batch, captions)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", value.Name, err)
+		}
 		arrays = append(arrays, a)
-		return err
-	}
-	if d.CachedLatents {
-		side := d.Resolution / d.VAE.Scale()
-		var moments []float32
-		for _, row := range batch.Rows {
-			moments = append(moments, f.Moments[row]...)
-		}
-		if err := put(xla.Put(f.Backend, moments, xla.Batch, d.Batch, side, side, 2*d.VAE.LatentChannels)); err != nil {
-			return nil, err
-		}
-	} else if err := put(xla.Put(f.Backend, batch.Pixels, xla.Batch, d.Batch, d.Resolution, d.Resolution, 3)); err != nil {
-		return nil, err
-	}
-	if err := put(xla.Put(f.Backend, f.tokens(batch), xla.Batch, d.Batch, d.Tokens)); err != nil {
-		return nil, err
-	}
-	if d.ControlNet != nil {
-		if err := put(xla.Put(f.Backend, batch.Conditioning, xla.Batch, d.Batch, d.Resolution, d.Resolution, 3)); err != nil {
-			return nil, err
-		}
 	}
 	return arrays, nil
+}
+
+// put brings one input of the batch to the devices.
+func (f DiffusionFeed) put(value xla.Value, batch *data.Batch, captions []string) (*xla.Array, error) {
+	dims := value.Shape.Dimensions
+	switch value.Name {
+	case inTokens:
+		return xla.Put(f.Backend, tokenIDs(f.Tokenizer, captions), xla.Batch, dims...)
+	case inTokens2:
+		return xla.Put(f.Backend, tokenIDs(f.Tokenizer2, captions), xla.Batch, dims...)
+	}
+	var values []float32
+	switch value.Name {
+	case inPixels:
+		values = batch.Pixels
+	case inCondition:
+		values = batch.Conditioning
+	case inMask:
+		values = batch.Masks
+	case inTimeIDs:
+		for _, view := range batch.Views {
+			values = append(values, float32(view.Height), float32(view.Width), float32(view.Top), float32(view.Left),
+				float32(f.Diffusion.Resolution), float32(f.Diffusion.Resolution))
+		}
+	case inMoments:
+		for i, row := range batch.Rows {
+			values = append(values, f.Moments.Of(row, batch.Views[i].Flipped)...)
+		}
+	}
+	return xla.Put(f.Backend, values, xla.Batch, dims...)
 }
 
 // captionStream tells the draws of caption dropout from other draws of the same seed.
 const captionStream = 0x63617074696f6e73
 
-// tokens are the captions' ids [batch, tokens]. Which are dropped follows from the seed and the batch's index.
-func (f DiffusionFeed) tokens(batch *data.Batch) []int32 {
+// captions are those of the batch's rows. Which are dropped follows from the seed and the batch's index.
+func (f DiffusionFeed) captions(batch *data.Batch) []string {
 	rng := rand.New(rand.NewPCG(f.Seed^captionStream, uint64(batch.Index)))
-	ids := make([]int32, 0, f.Diffusion.Batch*f.Diffusion.Tokens)
-	for _, caption := range batch.Captions {
-		if rng.Float64() < f.Dropout {
-			caption = ""
+	captions := make([]string, len(batch.Rows))
+	for i := range captions {
+		if rng.Float64() >= f.Dropout {
+			captions[i] = f.Caption(batch, i)
 		}
-		row, _ := f.Tokenizer.EncodePadded(caption)
+	}
+	return captions
+}
+
+// tokenIDs are the captions' ids [batch, tokens].
+func tokenIDs(tokenizer *clip.Tokenizer, captions []string) []int32 {
+	var ids []int32
+	for _, caption := range captions {
+		row, _ := tokenizer.EncodePadded(caption)
 		ids = append(ids, row...)
 	}
 	return ids

@@ -148,19 +148,34 @@ func batchInputs(f parity.File, i int) []parity.Tensor {
 
 func TestGoldenControlNetSteps(t *testing.T) {
 	d, model := tinyDiffusion(t, true)
+	batches, after := parity.Open(t, "train", "controlnet_batches.safetensors"), parity.Open(t, "train", "controlnet_after3.safetensors")
+	checkSteps(t, d, model, "controlnet", goldenSteps{
+		losses: []string{"train", "controlnet.json"}, batch: func(i int) []parity.Tensor { return batchInputs(batches, i) },
+		after: func(spec nn.Spec) parity.Tensor { return after.Get(strings.TrimPrefix(spec.Key, "controlnet.")) },
+	})
+}
+
+// goldenSteps are the losses and gradient norms of a few steps, and the parameters after them.
+type goldenSteps struct {
+	losses []string // JSON file
+	batch  func(i int) []parity.Tensor
+	after  func(nn.Spec) parity.Tensor
+	first  func(nn.Spec) parity.Tensor // gradients of the first step; nil: not compared
+}
+
+// checkSteps trains what stands below a name of the model.
+func checkSteps(t *testing.T, d Diffusion, model parity.Model, trainable string, g goldenSteps) {
+	t.Helper()
 	var want struct {
 		Loss []float64 `json:"loss"`
 		Norm []float64 `json:"grad_norm_before_clip"`
 	}
-	golden.ReadJSON(t, &want, "train", "controlnet.json")
-	batches := parity.Open(t, "train", "controlnet_batches.safetensors")
-	after := parity.Open(t, "train", "controlnet_after3.safetensors")
-
+	golden.ReadJSON(t, &want, g.losses...)
 	o := Objective{Name: "golden", Compute: dtypes.Float32, Loss: func(trainable, frozen nn.Params, batch []*Node, _ Draws) *Node {
 		return d.LossOf(trainable, frozen, sampleOf(batch))
 	}}
-	o.Trainable, o.Frozen = split(model.Tree, "controlnet")
-	for i, x := range batchInputs(batches, 0) {
+	o.Trainable, o.Frozen = split(model.Tree, trainable)
+	for i, x := range g.batch(0) {
 		o.Batch = append(o.Batch, xla.Value{Name: fmt.Sprint("batch", i), Shape: shapes.Make(dtypes.Float32, x.Shape...)})
 	}
 	b := parity.Backend(t)
@@ -173,7 +188,7 @@ func TestGoldenControlNetSteps(t *testing.T) {
 	}
 	for i := range want.Loss {
 		var arrays []*xla.Array
-		for _, x := range batchInputs(batches, i) {
+		for _, x := range g.batch(i) {
 			a, err := xla.Put(b, x.Data, xla.Replicated, x.Shape...)
 			if err != nil {
 				t.Fatal(err)
@@ -186,6 +201,9 @@ func TestGoldenControlNetSteps(t *testing.T) {
 		}
 		checkRelative(t, fmt.Sprintf("loss of step %d", i), float64(loss), want.Loss[i], 1e-5)
 		checkRelative(t, fmt.Sprintf("gradient norm of step %d", i), float64(norm), want.Norm[i], 2e-5)
+		if i == 0 && g.first != nil {
+			checkFirst(t, s, norm, g)
+		}
 	}
 	values, err := s.snapshot()
 	if err != nil {
@@ -194,7 +212,7 @@ func TestGoldenControlNetSteps(t *testing.T) {
 	var differences []float64
 	for _, spec := range o.Trainable {
 		x := fileOrder(spec, values["param."+spec.Key])
-		for i, w := range after.Get(strings.TrimPrefix(spec.Key, "controlnet.")).Data {
+		for i, w := range g.after(spec).Data {
 			differences = append(differences, math.Abs(float64(x.Data[i]-w)))
 		}
 	}
@@ -204,6 +222,20 @@ func TestGoldenControlNetSteps(t *testing.T) {
 	}
 	if most := differences[len(differences)*999/1000]; !(most <= 5e-6) {
 		t.Errorf("99.9 %% of the parameters should be within 5e-6 after the steps, got %g", most)
+	}
+}
+
+// checkFirst compares the gradients of the first step, as they stand in the first moments: times 1 - β₁, and clipped.
+func checkFirst(t *testing.T, s *stepper, norm float32, g goldenSteps) {
+	t.Helper()
+	values, err := s.snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	times := max(1, norm+1e-6) / float32(1-s.optimizer.Beta1)
+	for _, spec := range s.objective.Trainable {
+		got := fileOrder(spec, values["exp_avg."+spec.Key]).Map(func(m float32) float32 { return m * times })
+		parity.Check(t, spec.Key, got, g.first(spec), 5e-4)
 	}
 }
 

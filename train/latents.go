@@ -14,67 +14,121 @@ import (
 	"limner/xla"
 )
 
-// EncodeDataset computes the moments of every image of a dataset once, so that training need not: for each row
-// [resolution/8, resolution/8, 2·latent_channels], the mean, then the log variance. Rows that cannot be read have none;
-// the dataset reports them. values hold the VAE's parameters below "vae".
-func EncodeDataset(ctx context.Context, b *xla.Backend, c vae.Config, values nn.Values, d *data.Dataset, resolution, batch int, progress func(done, total int)) ([][]float32, error) {
-	tree := c.EncoderTree().Under("vae")
+// Encoder computes the moments of a dataset's images once, so that training need not.
+type Encoder struct {
+	Backend    *xla.Backend
+	VAE        vae.Config
+	Values     nn.Values // the VAE's parameters below "vae"
+	Resolution int       // pixels of an image, each way
+	Batch      int       // images encoded at once
+	Flips      bool      // encode each image turned around too
+	Progress   func(done, total int)
+}
+
+// Moments are those of each row of a dataset: float32 [resolution/8, resolution/8, 2·latent_channels], the mean, then the log
+// variance. Rows that cannot be read have none.
+type Moments struct {
+	upright, flipped [][]float32
+}
+
+// Of gives those of a row's image, upright or turned around.
+func (m Moments) Of(row int64, flipped bool) []float32 {
+	if flipped {
+		return m.flipped[row]
+	}
+	return m.upright[row]
+}
+
+// Encode encodes every image of the dataset.
+func (e Encoder) Encode(ctx context.Context, d *data.Dataset) (m Moments, err error) {
+	program, args, err := e.compile(ctx)
+	for _, a := range args {
+		defer a.Free()
+	}
+	if err != nil {
+		return m, err
+	}
+	m.upright, m.flipped = make([][]float32, d.Len()), make([][]float32, d.Len())
+	queue := encodeQueue{e: e, program: program, args: args}
+	for i := range d.Len() {
+		if err := ctx.Err(); err != nil {
+			return m, fmt.Errorf("%w while encoding the dataset, nothing was lost: run again", ErrInterrupted)
+		}
+		if row, err := d.Row(i); err == nil {
+			image, err := data.Fit(row.Image, e.Resolution)
+			if err != nil {
+				return m, err
+			}
+			if err := queue.add(image, &m.upright[i]); err != nil {
+				return m, err
+			}
+			if e.Flips {
+				if err := queue.add(data.Mirror(image), &m.flipped[i]); err != nil {
+					return m, err
+				}
+			}
+		}
+		e.Progress(i+1, d.Len())
+	}
+	return m, queue.flush()
+}
+
+// compile makes the program that encodes a batch, and puts the VAE's parameters on the devices.
+func (e Encoder) compile(ctx context.Context) (*xla.Program, []*xla.Array, error) {
+	tree := e.VAE.EncoderTree().Under("vae")
 	f := xla.Function{Name: "vae_encode", Outputs: []xla.Sharding{xla.Batch}}
 	var args []*xla.Array
 	for _, spec := range tree {
 		f.Inputs = append(f.Inputs, xla.Value{Name: spec.Key, Shape: shapes.Make(dtypes.Float32, spec.Shape...)})
-		a, err := xla.Put(b, values[spec.Key], xla.Replicated, spec.Shape...)
+		a, err := xla.Put(e.Backend, e.Values[spec.Key], xla.Replicated, spec.Shape...)
 		if err != nil {
-			return nil, err
+			return nil, args, err
 		}
-		defer a.Free()
 		args = append(args, a)
 	}
-	f.Inputs = append(f.Inputs, batchValue("pixels", dtypes.Float32, batch, resolution, resolution, c.InChannels))
+	f.Inputs = append(f.Inputs, batchValue("pixels", dtypes.Float32, e.Batch, e.Resolution, e.Resolution, e.VAE.InChannels))
 	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-		mean, logvar := c.Encode(nn.Bind(tree, in[:len(tree)]).In("vae"), in[len(tree)])
+		mean, logvar := e.VAE.Encode(nn.Bind(tree, in[:len(tree)]).In("vae"), in[len(tree)])
 		return nil, []*Node{Concatenate([]*Node{mean, logvar}, -1)}
 	}
-	program, err := b.Compile(ctx, f)
-	if err != nil {
-		return nil, err
-	}
-	moments := make([][]float32, d.Len())
-	pixels := make([]float32, 0, batch*resolution*resolution*3)
-	var rows []int
-	encode := func() error {
-		full := append(pixels, make([]float32, cap(pixels)-len(pixels))...)
-		out, err := runOne(b, program, args, full, batch, resolution, resolution, c.InChannels)
-		if err != nil {
-			return err
-		}
-		size := len(out) / batch
-		for i, row := range rows {
-			moments[row] = out[i*size : (i+1)*size : (i+1)*size]
-		}
-		pixels, rows = pixels[:0], rows[:0]
+	program, err := e.Backend.Compile(ctx, f)
+	return program, args, err
+}
+
+// encodeQueue holds images until there are enough for a batch.
+type encodeQueue struct {
+	e       Encoder
+	program *xla.Program
+	args    []*xla.Array
+	pixels  []float32
+	to      []*[]float32
+}
+
+func (q *encodeQueue) add(image *data.RGB, to *[]float32) error {
+	q.pixels, q.to = data.AppendPixels(q.pixels, image), append(q.to, to)
+	if len(q.to) < q.e.Batch {
 		return nil
 	}
-	for i := range d.Len() {
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("%w while encoding the dataset, nothing was lost: run again", ErrInterrupted)
-		}
-		if row, err := d.Row(i); err == nil {
-			image, err := data.Fit(row.Image, resolution)
-			if err != nil {
-				return nil, err
-			}
-			pixels = data.AppendPixels(pixels, image)
-			rows = append(rows, i)
-		}
-		if len(rows) == batch || i == d.Len()-1 && len(rows) > 0 {
-			if err := encode(); err != nil {
-				return nil, err
-			}
-		}
-		progress(i+1, d.Len())
+	return q.flush()
+}
+
+// flush encodes what waits, with the batch filled up by nothing.
+func (q *encodeQueue) flush() error {
+	if len(q.to) == 0 {
+		return nil
 	}
-	return moments, nil
+	e := q.e
+	full := append(q.pixels, make([]float32, e.Batch*e.Resolution*e.Resolution*e.VAE.InChannels-len(q.pixels))...)
+	out, err := runOne(e.Backend, q.program, q.args, full, e.Batch, e.Resolution, e.Resolution, e.VAE.InChannels)
+	if err != nil {
+		return err
+	}
+	size := len(out) / e.Batch
+	for i, to := range q.to {
+		*to = out[i*size : (i+1)*size : (i+1)*size]
+	}
+	q.pixels, q.to = q.pixels[:0], q.to[:0]
+	return nil
 }
 
 // runOne runs a program on one batch and frees what it made.

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
-	"limner/controlnet"
 	"limner/data"
 	"limner/models/diffusers"
 	"limner/models/nn"
@@ -28,6 +29,14 @@ type Recipe struct {
 	ProportionEmpty   float64      // proportion_empty_prompts: share of captions dropped
 	FromScratch       bool         // start the trained networks from random weights
 	TrainTextEncoder  bool         // with the UNet
+	SDUnlocked        bool         // train the UNet's decoder with its ControlNet
+	OnlyMidControl    bool         // add a ControlNet's residual to the UNet's middle block alone
+	LoRA              *LoRA        // trained instead of the networks; nil trains those
+	LoRAFormat        string       // of the result: "diffusers", "kohya" or "both"
+	Tokens            []Token      // learned by textual inversion
+	Property          string       // what Tokens are, see Properties
+	InstancePrompt    string       // every caption, in place of a column; "" reads the column
+	Prior             *Prior       // images of the class of those in Data; nil: no prior preservation
 	KLWeight          float64      // of a VAE's loss
 	DecoderOnly       bool         // train the VAE's decoder and leave the latents as they are
 	Loss              Loss         // of a diffusion model
@@ -50,109 +59,19 @@ func (r Recipe) Validate() error {
 	if !(r.ProportionEmpty >= 0 && r.ProportionEmpty <= 1) {
 		errs = append(errs, fmt.Errorf("proportion_empty_prompts: got %g, want 0 to 1", r.ProportionEmpty))
 	}
+	if r.CacheLatents && r.Columns.RandomCrop {
+		errs = append(errs, errors.New("cache_latents: a random crop shows each image anew in every epoch: give --center_crop, or leave one of them out"))
+	}
+	if r.LoRA != nil {
+		errs = append(errs, r.LoRA.Validate())
+		if !slices.Contains(LoRAFormats, r.LoRAFormat) {
+			errs = append(errs, fmt.Errorf("lora_format: got %q, want %s", r.LoRAFormat, strings.Join(LoRAFormats, ", ")))
+		}
+	}
+	if r.Prior != nil {
+		errs = append(errs, r.Prior.Validate())
+	}
 	return errors.Join(errs...)
-}
-
-// NewControlNet prepares the training of a ControlNet for a frozen model.
-func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
-	if r.TrainTextEncoder {
-		return nil, errors.New("train_text_encoder: a ControlNet is trained with the text encoder frozen")
-	}
-	model, err := r.open(o, b)
-	if err != nil {
-		return nil, err
-	}
-	frozen, err := model.Load(diffusers.UNet, diffusers.TextEncoder, diffusers.VAE)
-	if err != nil {
-		return nil, err
-	}
-	config := controlnet.FromUNet(model.UNet, r.EmbeddingChannels)
-	var trainable nn.Values
-	if r.ControlNet != "" {
-		if config, trainable, err = diffusers.OpenControlNet(r.ControlNet); err != nil {
-			return nil, err
-		}
-		if err := config.CheckUNet(model.UNet); err != nil {
-			return nil, fmt.Errorf("%s does not fit %s: %w", r.ControlNet, r.Model, err)
-		}
-	} else if err := config.Validate(); err != nil {
-		return nil, err
-	} else {
-		trainable = config.Init(frozen.Within(diffusers.UNet), o.Seed).Under(diffusers.ControlNet)
-	}
-	if config.Stride() != model.VAE.Scale() {
-		return nil, fmt.Errorf("the conditioning embedding makes one latent of %d pixels each way, the VAE of %d: give %d conditioning_embedding_out_channels",
-			config.Stride(), model.VAE.Scale(), len(model.VAE.BlockOutChannels))
-	}
-	run, err := r.diffusion(ctx, b, o, model, &config, trainable, frozen)
-	if err != nil {
-		return nil, err
-	}
-	run.Components = []Component{{diffusers.ControlNet, config}}
-	run.Finish = func(trained nn.Values) error {
-		return diffusers.SaveComponent(o.OutputDir, diffusers.ControlNet, config, run.Objective.Trainable, trained, "F32")
-	}
-	return run, nil
-}
-
-// NewTextToImage prepares the training of a model's UNet, and of its text encoder if asked to.
-func NewTextToImage(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
-	model, err := r.open(o, b)
-	if err != nil {
-		return nil, err
-	}
-	values, err := model.Load(diffusers.UNet, diffusers.TextEncoder, diffusers.VAE)
-	if err != nil {
-		return nil, err
-	}
-	components := []Component{{diffusers.UNet, model.UNet}}
-	if r.TrainTextEncoder {
-		components = append(components, Component{diffusers.TextEncoder, model.Text})
-	}
-	if r.FromScratch {
-		for _, c := range components {
-			values = nn.Merge(values, nn.InitValues(model.Tree(c.Name), o.Seed).Under(c.Name))
-		}
-	}
-	run, err := r.diffusion(ctx, b, o, model, nil, values, values)
-	if err != nil {
-		return nil, err
-	}
-	run.Components = components
-	run.Finish = func(trained nn.Values) error { return model.Save(o.OutputDir, nn.Merge(values, trained), "F32") }
-	return run, nil
-}
-
-// NewAutoencoder prepares the training of a model's VAE.
-func NewAutoencoder(_ context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
-	model, err := r.open(o, b)
-	if err != nil {
-		return nil, err
-	}
-	values := nn.InitValues(model.VAE.Tree(), o.Seed).Under(diffusers.VAE)
-	if !r.FromScratch {
-		if values, err = model.Load(diffusers.VAE); err != nil {
-			return nil, err
-		}
-	}
-	dataset, err := r.dataset(o, false)
-	if err != nil {
-		return nil, err
-	}
-	objective := Autoencoder{VAE: model.VAE, KLWeight: r.KLWeight, Decoder: r.DecoderOnly, Batch: o.Batch, Resolution: r.Resolution}.Objective()
-	return &Run{
-		Options: o, Backend: b, Objective: objective, Components: []Component{{diffusers.VAE, model.VAE}},
-		Trainable: values, Frozen: values, Dataset: dataset, OnStep: r.OnStep, Log: r.Log,
-		Recipe: r, Networks: map[string]any{diffusers.VAE: model.VAE},
-		Feed: func(batch *data.Batch) ([]*xla.Array, error) {
-			a, err := xla.Put(b, batch.Pixels, xla.Batch, o.Batch, r.Resolution, r.Resolution, model.VAE.InChannels)
-			return []*xla.Array{a}, err
-		},
-		Finish: func(trained nn.Values) error {
-			tree := model.VAE.Tree().Under(diffusers.VAE)
-			return diffusers.SaveComponent(o.OutputDir, diffusers.VAE, model.VAE, tree, nn.Merge(values, trained), "F32")
-		},
-	}, nil
 }
 
 // open checks the recipe and reads the model's configs.
@@ -170,9 +89,6 @@ func (r Recipe) open(o Options, b *xla.Backend) (*diffusers.Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	if model.XL != nil {
-		return nil, fmt.Errorf("%s is an SDXL model: supported for training are SD 1.x and 2.x", r.Model)
-	}
 	if in, out := model.UNet.InChannels, model.UNet.OutChannels; in != out {
 		return nil, fmt.Errorf("%s is an inpainting model (%d in_channels): supported for training are those with %d", r.Model, in, out)
 	}
@@ -186,35 +102,57 @@ func (r Recipe) open(o Options, b *xla.Backend) (*diffusers.Pipeline, error) {
 	return model, nil
 }
 
+// dataset opens the images, and those of the class behind them.
 func (r Recipe) dataset(o Options, conditioning bool) (*data.Dataset, error) {
 	columns := r.Columns
 	columns.NeedConditioning = conditioning
+	columns.NoCaptions = r.InstancePrompt != "" || r.Property != "" && r.Property != PropertyCaption
 	columns.Resolution, columns.BatchSize, columns.Seed = r.Resolution, o.Batch, o.Seed
-	return data.Open(r.Data, columns)
+	if r.Prior == nil {
+		return data.Open(r.Data, columns)
+	}
+	return data.OpenBoth(r.Data, r.Prior.Data, columns)
 }
 
-// diffusion prepares a run with the diffusion loss.
-func (r Recipe) diffusion(ctx context.Context, b *xla.Backend, o Options, model *diffusers.Pipeline, control *controlnet.Config, trainable, frozen nn.Values) (*Run, error) {
+// diffusion is the loss of the model's networks with what begins with train trained.
+func (r Recipe) diffusion(name string, o Options, model *diffusers.Pipeline, train ...string) Diffusion {
 	d := Diffusion{
-		Networks:         Networks{UNet: model.UNet, ControlNet: control, VAE: model.VAE, Text: model.Text, Noise: model.Noise, Compute: r.Compute},
-		Sizes:            Sizes{Batch: o.Batch, Resolution: r.Resolution, Tokens: model.Tokenizer.MaxLength()},
-		CachedLatents:    r.CacheLatents,
-		TrainTextEncoder: r.TrainTextEncoder,
-		Loss:             r.Loss,
+		Networks: Networks{UNet: model.UNet, VAE: model.VAE, Text: model.Text, Noise: model.Noise, Compute: r.Compute},
+		Sizes:    Sizes{Batch: o.Batch, Resolution: r.Resolution, Tokens: model.Tokenizer.MaxLength()},
+		Name:     name, Train: train, Loss: r.Loss, CachedLatents: r.CacheLatents, Masked: r.Columns.MaskColumn != "",
 	}
-	dataset, err := r.dataset(o, control != nil)
+	if model.XL != nil {
+		d.Text2 = &model.XL.Text
+	}
+	if r.Prior != nil {
+		d.PriorRows, d.PriorWeight = o.Batch/2, r.Prior.Weight
+	}
+	return d
+}
+
+// diffusionRun prepares a run with the diffusion loss. values are the starting values of all networks.
+func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, model *diffusers.Pipeline, d Diffusion, values nn.Values, components []Component, finish func(nn.Values) error) (*Run, error) {
+	dataset, err := r.dataset(o, d.ControlNet != nil)
 	if err != nil {
 		return nil, err
 	}
-	feed := DiffusionFeed{Backend: b, Diffusion: d, Tokenizer: model.Tokenizer, Dropout: r.ProportionEmpty, Seed: o.Seed}
+	feed := DiffusionFeed{Backend: b, Diffusion: d, Tokenizer: model.Tokenizer, Dropout: r.ProportionEmpty, Seed: o.Seed, Caption: r.caption(o)}
+	networks := map[string]any{diffusers.UNet: model.UNet, diffusers.VAE: model.VAE, diffusers.TextEncoder: model.Text, "scheduler": model.Noise}
+	if model.XL != nil {
+		feed.Tokenizer2 = model.XL.Tokenizer
+		networks[diffusers.TextEncoder2] = model.XL.Text
+	}
 	if r.CacheLatents {
-		if feed.Moments, err = EncodeDataset(ctx, b, model.VAE, frozen, dataset, r.Resolution, o.Batch, r.OnEncode); err != nil {
-			return nil, err
+		encoder := Encoder{
+			Backend: b, VAE: model.VAE, Values: values, Resolution: r.Resolution, Batch: o.Batch,
+			Flips: r.Columns.RandomFlip, Progress: r.OnEncode,
+		}
+		if feed.Moments, err = encoder.Encode(ctx, dataset); err != nil {
+			return nil, errors.Join(err, dataset.Close())
 		}
 	}
 	return &Run{
-		Options: o, Backend: b, Objective: d.Objective(), Trainable: trainable, Frozen: frozen, Dataset: dataset,
-		Feed: feed.Put, OnStep: r.OnStep, Log: r.Log, Recipe: r,
-		Networks: map[string]any{diffusers.UNet: model.UNet, diffusers.VAE: model.VAE, diffusers.TextEncoder: model.Text, "scheduler": model.Noise},
+		Options: o, Backend: b, Objective: d.Objective(), Components: components, Trainable: values, Frozen: values, Dataset: dataset,
+		Feed: feed.Put, Finish: finish, OnStep: r.OnStep, Log: r.Log, Recipe: r, Networks: networks,
 	}, nil
 }

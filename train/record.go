@@ -48,6 +48,16 @@ type settings struct {
 	KLWeight          float64  `json:"kl_weight"`
 	DecoderOnly       bool     `json:"train_decoder_only"`
 	Loss              Loss     `json:"loss"`
+	SDUnlocked        bool     `json:"sd_unlocked"`
+	OnlyMidControl    bool     `json:"only_mid_control"`
+	LoRA              *LoRA    `json:"lora"`
+	Tokens            []Token  `json:"placeholder_token"`
+	Property          string   `json:"learnable_property"`
+	InstancePrompt    string   `json:"instance_prompt"`
+	Prior             *Prior   `json:"prior"`
+	MaskColumn        string   `json:"mask_column"`
+	RandomCrop        bool     `json:"random_crop"`
+	RandomFlip        bool     `json:"random_flip"`
 	Compute           string   `json:"compute_dtype"`
 }
 
@@ -57,7 +67,9 @@ func (r Recipe) settings() settings {
 		ImageColumn: r.Columns.ImageColumn, ConditionColumn: r.Columns.ConditioningImageColumn, CaptionColumn: r.Columns.CaptionColumn,
 		BufferBytes: r.Columns.BufferBytes, Resolution: r.Resolution, CacheLatents: r.CacheLatents, ProportionEmpty: r.ProportionEmpty,
 		FromScratch: r.FromScratch, EmbeddingChannels: r.EmbeddingChannels, TrainTextEncoder: r.TrainTextEncoder, KLWeight: r.KLWeight,
-		DecoderOnly: r.DecoderOnly, Loss: r.Loss, Compute: r.Compute.String(),
+		DecoderOnly: r.DecoderOnly, SDUnlocked: r.SDUnlocked, OnlyMidControl: r.OnlyMidControl, LoRA: r.LoRA, Tokens: r.Tokens,
+		Property: r.Property, InstancePrompt: r.InstancePrompt, Prior: r.Prior, MaskColumn: r.Columns.MaskColumn,
+		RandomCrop: r.Columns.RandomCrop, RandomFlip: r.Columns.RandomFlip, Loss: r.Loss, Compute: r.Compute.String(),
 	}
 }
 
@@ -65,7 +77,8 @@ func (r Recipe) settings() settings {
 // weights and the rows come from does not matter either, since what they are is compared.
 var mayChange = []string{
 	"checkpointing_steps", "checkpoints_total_limit", "max_train_steps", "num_train_epochs",
-	"pretrained_model_name_or_path", "controlnet_model_name_or_path", "train_data_dir", "from_scratch", "conditioning_embedding_out_channels",
+	"pretrained_model_name_or_path", "controlnet_model_name_or_path", "train_data_dir", "class_data_dir", "from_scratch",
+	"conditioning_embedding_out_channels",
 }
 
 // mayReorder are the fields that may change too, but with them the order of the sums on the devices, and so the last bits.
@@ -188,7 +201,7 @@ func flatten(raw []byte) (map[string]string, error) {
 		for key, value := range object {
 			path := key
 			switch name {
-			case "", "options", "recipe", "schedule", "optimizer", "loss":
+			case "", "options", "recipe", "schedule", "optimizer", "lora", "prior", "loss":
 			default:
 				path = name + "." + key
 			}

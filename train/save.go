@@ -66,11 +66,11 @@ func (s *saver) write(dir string, values nn.Values, state State) error {
 		return err
 	}
 	for _, c := range s.components {
-		if err := w.component(c.Name, c, s.tree, values.Within("param")); err != nil {
+		if err := w.component(c.at(false), c, s.tree, values.Within("param")); err != nil {
 			return err
 		}
 		if s.ema {
-			if err := w.component(c.Name+"_ema", c, s.tree, values.Within("ema")); err != nil {
+			if err := w.component(c.at(true), c, s.tree, values.Within("ema")); err != nil {
 				return err
 			}
 		}
@@ -164,8 +164,14 @@ func (w *folder) mkdir(name string) error {
 	return w.files.Mkdir(path)
 }
 
-// component writes a network as diffusers' folder of it.
-func (w *folder) component(dir string, c Component, tree nn.Tree, values nn.Values) error {
+// component writes a network as diffusers' folder of it, and what is none as its file.
+func (w *folder) component(at string, c Component, tree nn.Tree, values nn.Values) error {
+	if c.File != "" {
+		return w.create(at, func(to io.Writer) error {
+			return checkpoint.WriteModelWith(to, tree.Within(c.Name), values.Within(c.Name), "F32", c.Metadata)
+		})
+	}
+	dir := at
 	if err := w.mkdir(dir); err != nil {
 		return err
 	}

@@ -26,7 +26,9 @@ func tinySaver(dir string, files fileSystem, keep int) *saver {
 	}
 	return &saver{
 		files: files, outputDir: dir, tree: tree, ema: true, keep: keep, recipe: map[string]any{"seed": 3},
-		components: []Component{{diffusers.UNet, map[string]any{"sample_size": 8}}, {diffusers.TextEncoder, map[string]any{"vocab_size": 5}}},
+		components: []Component{
+			{Name: diffusers.UNet, Config: map[string]any{"sample_size": 8}}, {Name: diffusers.TextEncoder, Config: map[string]any{"vocab_size": 5}},
+		},
 	}
 }
 

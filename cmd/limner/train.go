@@ -16,16 +16,19 @@ import (
 
 // trainCmd holds what can be trained.
 type trainCmd struct {
-	ControlNet  trainControlNetCmd  `cmd:"" name:"controlnet" help:"Train a ControlNet for a frozen Stable Diffusion model."`
-	TextToImage trainTextToImageCmd `cmd:"" name:"text-to-image" help:"Train the UNet of a Stable Diffusion model, from where it is or from scratch."`
-	VAE         trainVAECmd         `cmd:"" name:"vae" help:"Train the VAE of a Stable Diffusion model."`
+	ControlNet       trainControlNetCmd       `cmd:"" name:"controlnet" set:"rate=5e-6" help:"Train a ControlNet for a frozen Stable Diffusion model."`
+	TextToImage      trainTextToImageCmd      `cmd:"" name:"text-to-image" set:"rate=1e-5" help:"Train the UNet of a Stable Diffusion model, from where it is or from scratch."`
+	LoRA             trainLoRACmd             `cmd:"" name:"lora" set:"rate=1e-4" help:"Train a LoRA for a frozen Stable Diffusion model."`
+	DreamBooth       trainDreamBoothCmd       `cmd:"" name:"dreambooth" set:"rate=5e-6" help:"Teach a Stable Diffusion model what a few images show."`
+	TextualInversion trainTextualInversionCmd `cmd:"" name:"textual-inversion" set:"rate=1e-4" help:"Learn embeddings of new tokens for a frozen Stable Diffusion model."`
+	VAE              trainVAECmd              `cmd:"" name:"vae" set:"rate=5e-6" help:"Train the VAE of a Stable Diffusion model."`
 }
 
 // trainFlags are the flags of every training, under the names of diffusers' scripts.
 type trainFlags struct {
 	Recipe recipeFile `placeholder:"FILE" help:"YAML file with flags under their names, such as the recipe.yaml of an earlier run; flags given here come before it."`
 	modelFlags
-	Data      []string `name:"train-data-dir" required:"" placeholder:"DIR" help:"Folder of parquet files (or a parquet file) with images and captions; may be given several times."`
+	Data      []string `name:"train-data-dir" aliases:"instance-data-dir" required:"" placeholder:"DIR" help:"Folder of parquet files (or a parquet file), or of images with metadata.jsonl or .txt captions; may be given several times."`
 	OutputDir string   `required:"" placeholder:"DIR" help:"Folder for checkpoints, metrics.jsonl and the result."`
 
 	Resolution      int    `default:"512" help:"Side of the training images in pixels; others are resized and cropped."`
@@ -36,7 +39,7 @@ type trainFlags struct {
 	Seed            uint64 `default:"0" help:"Of everything random."`
 	FromScratch     bool   `help:"Start the trained network from random weights of the same structure."`
 
-	LearningRate    float64 `default:"5e-6" help:"Of AdamW, after warm-up."`
+	LearningRate    float64 `default:"${rate}" help:"Of AdamW, after warm-up."`
 	LRScheduler     string  `name:"lr-scheduler" default:"constant" help:"constant, constant_with_warmup, linear, cosine, cosine_with_restarts, polynomial or piecewise_constant."`
 	LRWarmupSteps   int     `name:"lr-warmup-steps" default:"500" help:"Steps in which the learning rate rises from 0; not with constant."`
 	LRNumCycles     float64 `name:"lr-num-cycles" default:"1" help:"Of cosine_with_restarts."`
@@ -58,6 +61,8 @@ type trainFlags struct {
 	ImageColumn             string `default:"image" help:"Column of the images."`
 	ConditioningImageColumn string `default:"conditioning_image" help:"Column of the conditioning images."`
 	CaptionColumn           string `default:"text" help:"Column of the captions."`
+	CenterCrop              bool   `default:"true" negatable:"" help:"Crop images of other shapes at their centre."`
+	RandomFlip              bool   `help:"Turn every other image around, its conditioning image and mask too."`
 	DataloaderNumWorkers    int    `placeholder:"N" help:"Goroutines that decode images; without it, one for each core."`
 
 	backendFlags
@@ -146,6 +151,7 @@ func (f trainFlags) options(devices int) train.Options {
 func (f trainFlags) recipe() train.Recipe {
 	columns := data.DefaultOptions()
 	columns.ImageColumn, columns.ConditioningImageColumn, columns.CaptionColumn = f.ImageColumn, f.ConditioningImageColumn, f.CaptionColumn
+	columns.RandomCrop, columns.RandomFlip = !f.CenterCrop, f.RandomFlip
 	if f.DataloaderNumWorkers > 0 {
 		columns.Workers = f.DataloaderNumWorkers
 	}

@@ -15,6 +15,8 @@ type trainControlNetCmd struct {
 	lossFlags
 	ControlNet        string `name:"controlnet-model-name-or-path" aliases:"controlnet" placeholder:"MODEL" help:"ControlNet to go on from: a folder, a single file, or org/name on the Hub; without it, a copy of the UNet's encoder."`
 	EmbeddingChannels []int  `name:"conditioning-embedding-out-channels" placeholder:"N,…" help:"Widths of a new ControlNet's conditioning embedding (default 16,32,96,256)."`
+	SDUnlocked        bool   `name:"sd-unlocked" help:"Train the UNet's decoder with the ControlNet: the result is both, each in its folder."`
+	OnlyMidControl    bool   `help:"Control the UNet through its middle block alone."`
 }
 
 // Help shows one working example.
@@ -28,7 +30,7 @@ The result is a ControlNet in diffusers' layout in the output folder. Ctrl-C sav
 
 func (c trainControlNetCmd) Run(ctx context.Context, command *kong.Context) error {
 	return c.run(ctx, command, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
-		r.EmbeddingChannels = c.EmbeddingChannels
+		r.EmbeddingChannels, r.SDUnlocked, r.OnlyMidControl = c.EmbeddingChannels, c.SDUnlocked, c.OnlyMidControl
 		if c.ControlNet != "" {
 			var err error
 			if r.ControlNet, err = locate(ctx, c.ControlNet, ""); err != nil {

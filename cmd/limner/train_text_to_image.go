@@ -13,7 +13,7 @@ type trainTextToImageCmd struct {
 	trainFlags
 	cacheFlags
 	lossFlags
-	TrainTextEncoder bool `help:"Train the text encoder too."`
+	TrainTextEncoder bool `help:"Train the text encoders too."`
 }
 
 // Help shows one working example.
@@ -36,9 +36,10 @@ func (c trainTextToImageCmd) Run(ctx context.Context, command *kong.Context) err
 // cacheFlags are the flags of trainings that see images through the VAE.
 type cacheFlags struct {
 	CacheLatents           bool    `help:"Encode every image once before training; takes host memory for all latents."`
+	MaskColumn             string  `placeholder:"NAME" help:"Column of masks: the loss counts where they are bright."`
 	ProportionEmptyPrompts float64 `default:"0" help:"Share of captions replaced by the empty one, which guidance needs."`
 }
 
 func (f cacheFlags) apply(r *train.Recipe) {
-	r.CacheLatents, r.ProportionEmpty = f.CacheLatents, f.ProportionEmptyPrompts
+	r.CacheLatents, r.ProportionEmpty, r.Columns.MaskColumn = f.CacheLatents, f.ProportionEmptyPrompts, f.MaskColumn
 }

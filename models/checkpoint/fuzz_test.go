@@ -157,7 +157,7 @@ func FuzzLoRAKeys(f *testing.F) {
 		{Key: "down_blocks.0.attentions.0.proj_in.weight", Shape: []int{3, 1}, Kind: nn.Dense}, {Key: "b.bias", Shape: []int{3}},
 	}
 	f.Fuzz(func(t *testing.T, text, metadata string) {
-		c := &Checkpoint{tensors: tensorsOf(text), parts: map[string]*Model{}, Metadata: map[string]string{metadataAlphas: metadata}}
+		c := &Checkpoint{tensors: tensorsOf(text), parts: map[string]*Model{}, Metadata: map[string]string{LoRAMetadata: metadata}}
 		if metadata == "" {
 			c.Metadata = nil
 		}

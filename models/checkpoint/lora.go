@@ -171,8 +171,8 @@ func explainLoRAKey(key string) string {
 	return "no part of a LoRA"
 }
 
-// metadataAlphas is where diffusers keeps what PEFT's config said.
-const metadataAlphas = "lora_adapter_metadata"
+// LoRAMetadata is the key under which diffusers keeps what PEFT's config said.
+const LoRAMetadata = "lora_adapter_metadata"
 
 // loraAlphas are the alphas that a file's metadata or the adapter_config.json beside it give. Fields are
 // below the component's name, or bare.
@@ -180,9 +180,9 @@ type loraAlphas map[string]json.RawMessage
 
 func readAlphas(metadata map[string]string, path string) (loraAlphas, error) {
 	a := loraAlphas{}
-	if text, ok := metadata[metadataAlphas]; ok {
+	if text, ok := metadata[LoRAMetadata]; ok {
 		if err := json.Unmarshal([]byte(text), &a); err != nil {
-			return nil, fmt.Errorf("metadata %s: %w", metadataAlphas, err)
+			return nil, fmt.Errorf("metadata %s: %w", LoRAMetadata, err)
 		}
 		return a, nil
 	}

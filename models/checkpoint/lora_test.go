@@ -285,7 +285,7 @@ func TestLoRAAlpha(t *testing.T) {
 	} {
 		var metadata map[string]string
 		if c.metadata != "" {
-			metadata = map[string]string{metadataAlphas: c.metadata}
+			metadata = map[string]string{LoRAMetadata: c.metadata}
 		}
 		l := openLoRA(t, loraFile(t, sortedKeys(shapes), shapes, metadata))
 		if got := l.Layers[0].Alpha; got != c.want {

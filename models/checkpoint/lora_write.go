@@ -17,7 +17,7 @@ func (l *LoRA) Save(path string, dialect Dialect, dtype string) error {
 	if metadata == nil {
 		metadata = map[string]string{}
 	}
-	delete(metadata, metadataAlphas)
+	delete(metadata, LoRAMetadata)
 	metadata["format"] = "pt"
 	var entries []Entry
 	for _, layer := range l.Layers {
@@ -44,7 +44,7 @@ func (l *LoRA) Save(path string, dialect Dialect, dtype string) error {
 		if err != nil {
 			return fmt.Errorf("save %s: %w", path, err)
 		}
-		metadata[metadataAlphas] = string(text)
+		metadata[LoRAMetadata] = string(text)
 	}
 	return Write(path, entries, metadata)
 }

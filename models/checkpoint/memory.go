@@ -6,6 +6,13 @@ import (
 	"limner/models/nn"
 )
 
+// NewTensor is a parameter's values in memory's layout as a tensor in F32.
+func NewTensor(spec nn.Spec, values []float32) Tensor {
+	t := Tensor{DType: "F32", Shape: spec.FileShape(), Data: make([]byte, 4*len(values)), Order: orderOf(spec.Kind)}
+	encode(t.Data, t.DType, values)
+	return t
+}
+
 // InMemory makes values a source of parameters. It fails for a tree with a key that they do not have.
 type InMemory nn.Values
 

@@ -28,11 +28,18 @@ func SaveModel(dir, name string, tree nn.Tree, values nn.Values, dtype string) e
 
 // WriteModel writes what SaveModel saves to w, which should be buffered.
 func WriteModel(w io.Writer, tree nn.Tree, values nn.Values, dtype string) error {
+	return WriteModelWith(w, tree, values, dtype, nil)
+}
+
+// WriteModelWith is WriteModel with more in the header's metadata.
+func WriteModelWith(w io.Writer, tree nn.Tree, values nn.Values, dtype string, metadata map[string]string) error {
 	entries, err := modelEntries(tree, values, dtype)
 	if err != nil {
 		return err
 	}
-	return writeTo(w, entries, map[string]string{"format": "pt"})
+	all := map[string]string{"format": "pt"}
+	maps.Copy(all, metadata)
+	return writeTo(w, entries, all)
 }
 
 // modelEntries pairs the tree's parameters with their values.

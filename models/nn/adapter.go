@@ -10,6 +10,8 @@ type Adapter struct {
 	Down  *Node // [in, rank] or, of a convolution, [height, width, in, rank]
 	Up    *Node // [rank, out] or [1, 1, rank, out]
 	Scale *Node // scalar
+	// Dropout, in training, is applied to x on its way to Down; nil passes it.
+	Dropout func(x *Node) *Node
 }
 
 // WithAdapters returns p with adapters on the layers below it. Their names are those of the layers' parameters without
@@ -23,7 +25,11 @@ func (p Params) WithAdapters(adapters map[string][]Adapter) Params {
 // adapt adds to y, the layer's output for x, what its adapters say. apply is how the layer multiplies by a weight.
 func (p Params) adapt(x, y *Node, apply func(x, w *Node) *Node) *Node {
 	for _, a := range p.source.adapters[p.prefix] {
-		h := apply(x, ConvertDType(a.Down, x.DType()))
+		h := x
+		if a.Dropout != nil {
+			h = a.Dropout(h)
+		}
+		h = apply(h, ConvertDType(a.Down, x.DType()))
 		h = DotGeneral(h, []int{-1}, nil, Reshape(ConvertDType(a.Up, x.DType()), -1, a.Up.Shape().Dim(-1)), []int{0}, nil)
 		y = Add(y, Mul(h, ConvertDType(a.Scale, x.DType())))
 	}

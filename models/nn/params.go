@@ -45,6 +45,19 @@ func Bind(tree Tree, nodes []*Node) Params {
 	return Params{source: &source{nodes: bound}}
 }
 
+// Join puts the parameters of several bound trees together, at the root. The first that has a key gives its node.
+func Join(parts ...Params) Params {
+	joined := map[string]*Node{}
+	for _, part := range parts {
+		for key, node := range part.source.nodes {
+			if _, ok := joined[key]; !ok {
+				joined[key] = node
+			}
+		}
+	}
+	return Params{source: &source{nodes: joined}}
+}
+
 // Declare runs build on a graph that is thrown away and returns the parameters it asked for, in the order of
 // first use. No device is involved. It panics as building a graph does.
 func Declare(build func(g *Graph, p Params)) Tree {

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"limner/models/diffusers"
+	"limner/sample"
+	"limner/train"
+	"limner/xla"
+)
+
+type trainDreamBoothCmd struct {
+	trainFlags
+	cacheFlags
+	lossFlags
+	classFlags
+	TrainTextEncoder bool `help:"Train the text encoder too."`
+}
+
+// Help shows one working example.
+func (trainDreamBoothCmd) Help() string {
+	return `Example:
+  limner train dreambooth --pretrained_model_name_or_path sd15 --instance_data_dir dog --instance_prompt "a photo of sks dog" \
+    --with_prior_preservation --class_data_dir dogs --class_prompt "a photo of dog" --num_class_images 200 \
+    --output_dir run --resolution 512 --train_batch_size 2 --learning_rate 5e-6 --max_train_steps 800
+Images of the class that are missing are drawn first. The result is a whole model in diffusers' layout in the output folder;
+limner train lora takes the same flags.`
+}
+
+func (c trainDreamBoothCmd) Run(ctx context.Context, command *kong.Context) error {
+	if c.InstancePrompt == "" {
+		return usageError{errors.New("instance_prompt: say what the images show, such as \"a photo of sks dog\"")}
+	}
+	return c.run(ctx, command, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
+		r.TrainTextEncoder = c.TrainTextEncoder
+		c.cacheFlags.apply(&r)
+		c.lossFlags.apply(&r)
+		if err := c.classFlags.apply(ctx, b, o, &r); err != nil {
+			return nil, err
+		}
+		return train.NewTextToImage(ctx, b, o, r)
+	})
+}
+
+// classFlags are DreamBooth's flags: what the images show, and the class of that.
+type classFlags struct {
+	InstancePrompt        string  `placeholder:"TEXT" help:"Caption of every image, in place of a column."`
+	WithPriorPreservation bool    `help:"Train on images that the model itself draws of the class too, half of each batch, so that it keeps its idea of it."`
+	ClassDataDir          string  `placeholder:"DIR" help:"Folder of the images of the class; those that are missing are drawn into it."`
+	ClassPrompt           string  `placeholder:"TEXT" help:"Caption of the images of the class."`
+	PriorLossWeight       float64 `default:"1" help:"Weight of the loss on images of the class."`
+	NumClassImages        int     `default:"100" help:"Images of the class to have at least."`
+	SampleBatchSize       int     `default:"4" help:"Images of the class drawn at once per device."`
+}
+
+// apply sets the recipe's prompts, and draws the images of the class that are missing.
+func (f classFlags) apply(ctx context.Context, b *xla.Backend, o train.Options, r *train.Recipe) error {
+	r.InstancePrompt = f.InstancePrompt
+	if !f.WithPriorPreservation {
+		if f.ClassDataDir != "" || f.ClassPrompt != "" {
+			return errors.New("class_data_dir, class_prompt: they go with --with_prior_preservation, which was not given")
+		}
+		return nil
+	}
+	r.Prior = &train.Prior{Prompt: f.ClassPrompt, Weight: f.PriorLossWeight}
+	if f.ClassDataDir != "" {
+		r.Prior.Data = []string{f.ClassDataDir}
+	}
+	if f.InstancePrompt == "" {
+		return errors.New("instance_prompt: say what the images show, beside what their class is")
+	}
+	if err := r.Validate(); err != nil {
+		return err
+	}
+	return f.draw(ctx, b, o, r)
+}
+
+// draw brings the folder of the class to the number of images that it should have.
+func (f classFlags) draw(ctx context.Context, b *xla.Backend, o train.Options, r *train.Recipe) error {
+	set := sample.Folder{Dir: f.ClassDataDir, Count: f.NumClassImages, Prompt: f.ClassPrompt, Seed: o.Seed}
+	missing, err := set.Missing()
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	model, err := diffusers.OpenWith(r.Model, r.Opening)
+	if err != nil {
+		return err
+	}
+	weights, err := model.Weights(model.Components()...)
+	if err != nil {
+		return err
+	}
+	defer weights.Close()
+	p, err := sample.New(ctx, b, sample.Model{Pipeline: model, Weights: weights, Compute: r.Compute, Log: r.Log},
+		sample.Shape{Batch: f.SampleBatchSize * b.Devices(), Height: r.Resolution, Width: r.Resolution}, set.Request(nil))
+	if err != nil {
+		return err
+	}
+	bar := newProgress(os.Stderr, "drawing the class")
+	err = set.Fill(ctx, p, missing, func(done, total int) { bar.Step(done, total, "") })
+	return errors.Join(err, bar.Close(), p.Close())
+}

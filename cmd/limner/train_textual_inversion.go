@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/alecthomas/kong"
+
+	"limner/train"
+	"limner/xla"
+)
+
+type trainTextualInversionCmd struct {
+	trainFlags
+	cacheFlags
+	lossFlags
+	PlaceholderToken  []string `required:"" sep:"none" placeholder:"TEXT" help:"Token to learn, such as <cat-toy>; may be given several times."`
+	InitializerToken  []string `required:"" sep:"none" placeholder:"WORD" help:"Word that a token starts from: one for all, or one for each in their order."`
+	NumVectors        int      `default:"1" help:"Embeddings of each token."`
+	LearnableProperty string   `enum:"object,style,caption" default:"object" help:"What the tokens are, which chooses captions around them: object or style; or caption, for the captions of the dataset, with {} where the tokens stand, or else at the end."`
+}
+
+// Help shows one working example.
+func (trainTextualInversionCmd) Help() string {
+	return `Example:
+  limner train textual-inversion --pretrained_model_name_or_path sd15 --train_data_dir toy --placeholder_token "<cat-toy>" \
+    --initializer_token toy --output_dir run --resolution 512 --learning_rate 5e-4 --max_train_steps 3000
+The result is learned_embeds.safetensors in the output folder, which limner sample --textual_inversion and diffusers read.`
+}
+
+func (c trainTextualInversionCmd) Run(ctx context.Context, command *kong.Context) error {
+	tokens, initializers := len(c.PlaceholderToken), len(c.InitializerToken)
+	if initializers != 1 && initializers != tokens {
+		return usageError{fmt.Errorf("initializer_token: %d for %d placeholder tokens: give one for each, or one for all", initializers, tokens)}
+	}
+	return c.run(ctx, command, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
+		r.Property = c.LearnableProperty
+		for i, text := range c.PlaceholderToken {
+			r.Tokens = append(r.Tokens, train.Token{Text: text, Vectors: c.NumVectors, Initializer: c.InitializerToken[i%initializers]})
+		}
+		c.cacheFlags.apply(&r)
+		c.lossFlags.apply(&r)
+		return train.NewTextualInversion(ctx, b, o, r)
+	})
+}

@@ -1,0 +1,224 @@
+package data
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// metadataName is the file that says what goes with the images of a folder, as the datasets library's imagefolder has it.
+const metadataName = "metadata.jsonl"
+
+// imageExtensions are those of the files that are taken for images.
+var imageExtensions = []string{".png", ".jpg", ".jpeg", ".gif", ".webp"}
+
+// folder is a folder of images.
+type folder struct {
+	dir     string
+	options Options
+	rows    []folderRow
+}
+
+// folderRow is one image and what goes with it.
+type folderRow struct {
+	image, condition, mask string // files within the folder
+	caption                string
+	bytes                  int64
+}
+
+// openFolder opens a folder of images. If it has a metadata.jsonl, each line of that names an image by file_name and, under the
+// names of the other columns, its caption, conditioning image and mask. Without one, every image in the folder is a row, and
+// its caption is in the file of its name with .txt behind instead. It fails for an image that lacks what is needed.
+func openFolder(dir string, o Options) (table, error) {
+	f := &folder{dir: dir, options: o}
+	raw, err := os.ReadFile(filepath.Join(dir, metadataName))
+	switch {
+	case err == nil:
+		err = f.readMetadata(string(raw))
+	case errors.Is(err, fs.ErrNotExist):
+		err = f.list()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(f.rows) == 0 {
+		return nil, fmt.Errorf("%s holds neither *.parquet files nor images (%s)", dir, strings.Join(imageExtensions, ", "))
+	}
+	return f, nil
+}
+
+// isImage says whether a folder's entry is taken for an image.
+func isImage(e fs.DirEntry) bool {
+	return !e.IsDir() && !strings.HasPrefix(e.Name(), ".") && slices.Contains(imageExtensions, strings.ToLower(filepath.Ext(e.Name())))
+}
+
+// CountImages counts the images in a folder; one that is not there has none.
+func CountImages(dir string) (n int, err error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	for _, e := range entries {
+		if isImage(e) {
+			n++
+		}
+	}
+	return n, err
+}
+
+// list takes every image of the folder.
+func (f *folder) list() error {
+	entries, err := os.ReadDir(f.dir)
+	if err != nil {
+		return fmt.Errorf("open data: %w", err)
+	}
+	var errs []error
+	for _, e := range entries { // sorted by name
+		name, ext := e.Name(), filepath.Ext(e.Name())
+		if !isImage(e) {
+			continue
+		}
+		row := folderRow{image: name}
+		if f.options.NeedConditioning || f.options.MaskColumn != "" {
+			return fmt.Errorf("%s: conditioning images and masks of a folder are named in its %s, which it does not have", f.dir, metadataName)
+		}
+		if !f.options.NoCaptions {
+			text := strings.TrimSuffix(name, ext) + ".txt"
+			raw, err := os.ReadFile(filepath.Join(f.dir, text))
+			if errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, fmt.Errorf("%s has no caption: write it to %s beside it", filepath.Join(f.dir, name), text))
+				continue
+			} else if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			row.caption = strings.TrimSpace(string(raw))
+		}
+		if err := f.add(row); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return firstOf(errs)
+}
+
+// firstOf joins the first errors of many.
+func firstOf(errs []error) error {
+	const shown = 5
+	if more := len(errs) - shown; more > 0 {
+		errs = append(errs[:shown:shown], fmt.Errorf("and %d more", more))
+	}
+	return errors.Join(errs...)
+}
+
+// readMetadata takes the images that metadata.jsonl names.
+func (f *folder) readMetadata(text string) error {
+	path := filepath.Join(f.dir, metadataName)
+	scanner := bufio.NewScanner(strings.NewReader(text))
+	scanner.Buffer(nil, len(text)+1)
+	var errs []error
+	for n := 1; scanner.Scan(); n++ {
+		if strings.TrimSpace(scanner.Text()) == "" {
+			continue
+		}
+		row, err := f.metadataRow(scanner.Text())
+		if err == nil {
+			err = f.add(row)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s line %d: %w", path, n, err))
+		}
+	}
+	return errors.Join(scanner.Err(), firstOf(errs))
+}
+
+func (f *folder) metadataRow(line string) (folderRow, error) {
+	var fields map[string]any
+	if err := json.Unmarshal([]byte(line), &fields); err != nil {
+		return folderRow{}, err
+	}
+	var row folderRow
+	var errs []error
+	take := func(to *string, needed bool, names ...string) {
+		for _, name := range names {
+			if text, ok := fields[name].(string); ok && needed {
+				*to = text
+				return
+			}
+		}
+		if needed {
+			errs = append(errs, fmt.Errorf("no %s", names[0]))
+		}
+	}
+	o := f.options
+	take(&row.image, true, "file_name", o.ImageColumn+"_file_name", o.ImageColumn)
+	take(&row.condition, o.NeedConditioning, o.ConditioningImageColumn, o.ConditioningImageColumn+"_file_name")
+	take(&row.mask, o.MaskColumn != "", o.MaskColumn, o.MaskColumn+"_file_name")
+	take(&row.caption, !o.NoCaptions, o.CaptionColumn)
+	return row, errors.Join(errs...)
+}
+
+// add appends a row whose files are there.
+func (f *folder) add(row folderRow) error {
+	for _, name := range row.files() {
+		if !filepath.IsLocal(name) {
+			return fmt.Errorf("%s: want a file within the folder", name)
+		}
+		info, err := os.Stat(filepath.Join(f.dir, name))
+		if err != nil {
+			return err // names the file
+		}
+		row.bytes += info.Size()
+	}
+	f.rows = append(f.rows, row)
+	return nil
+}
+
+func (r folderRow) files() []string {
+	return slices.DeleteFunc([]string{r.image, r.condition, r.mask}, func(name string) bool { return name == "" })
+}
+
+func (f *folder) path() string { return f.dir }
+
+// Close has nothing to close.
+func (f *folder) Close() error { return nil }
+
+// groups has one group for each image, so that files are read as they are needed.
+func (f *folder) groups() []group {
+	groups := make([]group, len(f.rows))
+	for i, row := range f.rows {
+		groups[i] = group{rows: 1, bytes: row.bytes}
+	}
+	return groups
+}
+
+func (f *folder) readRows(index int, _, _ int64) []rawRow {
+	row := f.rows[index]
+	raw := rawRow{caption: row.caption}
+	for _, part := range []struct {
+		name string
+		to   *[]byte
+	}{{row.image, &raw.image}, {row.condition, &raw.condition}, {row.mask, &raw.mask}} {
+		if part.name == "" {
+			continue
+		}
+		var err error
+		if *part.to, err = os.ReadFile(filepath.Join(f.dir, part.name)); err != nil {
+			raw.fail(err)
+		}
+	}
+	return []rawRow{raw}
+}
+
+func (f *folder) fingerprint(h hash.Hash) error {
+	for _, row := range f.rows {
+		fmt.Fprintf(h, "%q %q %d\n", row.files(), row.caption, row.bytes)
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+package sample
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"limner/data"
+)
+
+// Folder is a folder of images drawn of one prompt: image i has its own seed and file, whatever others are there.
+type Folder struct {
+	Dir    string
+	Count  int // images that the folder should have
+	Prompt string
+	Seed   uint64 // of image 0; image i has Seed + i
+}
+
+// file is where image i lies.
+func (f Folder) file(i int) string { return filepath.Join(f.Dir, fmt.Sprintf("image-%05d.png", i)) }
+
+// Missing lists the images that are still to be drawn. Other images in the folder count: where they are enough, none is.
+func (f Folder) Missing() ([]int, error) {
+	have, err := data.CountImages(f.Dir)
+	if err != nil {
+		return nil, err
+	}
+	var missing []int
+	for i := 0; have+len(missing) < f.Count; i++ {
+		if _, err := os.Stat(f.file(i)); errors.Is(err, fs.ErrNotExist) {
+			missing = append(missing, i)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return missing, nil
+}
+
+// Request asks for images, with the defaults of DefaultRequest.
+func (f Folder) Request(images []int) Request {
+	r := DefaultRequest()
+	for _, i := range images {
+		r.Prompts, r.Seeds = append(r.Prompts, f.Prompt), append(r.Seeds, f.Seed+uint64(i))
+	}
+	return r
+}
+
+// Fill draws images, a batch at a time. What is written stays when ctx is cancelled.
+func (f Folder) Fill(ctx context.Context, p *Pipeline, missing []int, progress func(done, total int)) error {
+	if err := os.MkdirAll(f.Dir, 0o755); err != nil {
+		return fmt.Errorf("class images: %w", err)
+	}
+	batch := p.shape.Batch
+	for done := 0; done < len(missing); done += batch {
+		some := missing[done:min(done+batch, len(missing))]
+		result, err := p.Sample(ctx, f.Request(some))
+		if err != nil {
+			return err
+		}
+		for k, image := range result.Images {
+			if err := data.WritePNG(f.file(some[k]), image); err != nil {
+				return err
+			}
+		}
+		progress(done+len(some), len(missing))
+	}
+	return nil
+}

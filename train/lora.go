@@ -1,0 +1,148 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+	"github.com/gomlx/gomlx/pkg/core/shapes"
+
+	"limner/models/diffusers"
+	"limner/models/nn"
+	"limner/xla/patch"
+)
+
+// LoRA says which layers get matrices of low rank to train, while the layers themselves stay as they are (Hu et al. 2021,
+// arXiv:2106.09685). Of a layer W they make W + alpha/rank·A·B.
+type LoRA struct {
+	Rank    int     `json:"rank"`
+	Alpha   float64 `json:"lora_alpha"`
+	Dropout float64 `json:"lora_dropout"` // share of the input's elements that A does not see
+	// Targets are the last parts of the names of the UNet's layers, as in PEFT's target_modules, and TextTargets those of the
+	// text encoders'; none leaves the text encoders alone.
+	Targets     []string `json:"lora_targets"`
+	TextTargets []string `json:"lora_text_targets"`
+}
+
+// AttentionTargets are the projections of attention, which diffusers' scripts train; ConvTargets are the convolutions of
+// residual blocks and samplers, as kohya's LoCon has them; TextEncoderTargets are the text encoders' projections.
+var (
+	AttentionTargets   = []string{"to_q", "to_k", "to_v", "to_out.0"}
+	ConvTargets        = []string{"conv1", "conv2", "conv_shortcut", "conv"}
+	TextEncoderTargets = []string{"q_proj", "k_proj", "v_proj", "out_proj"}
+)
+
+// Validate reports every field out of range.
+func (l LoRA) Validate() error {
+	var errs []error
+	if l.Rank < 1 {
+		errs = append(errs, fmt.Errorf("rank: got %d, want at least 1", l.Rank))
+	}
+	if !(l.Alpha > 0) {
+		errs = append(errs, fmt.Errorf("lora_alpha: got %g, want above 0", l.Alpha))
+	}
+	if !(l.Dropout >= 0 && l.Dropout < 1) {
+		errs = append(errs, fmt.Errorf("lora_dropout: got %g, want at least 0 and below 1", l.Dropout))
+	}
+	if len(l.Targets) == 0 {
+		errs = append(errs, errors.New("lora_targets: name the layers to train"))
+	}
+	return errors.Join(errs...)
+}
+
+// loraPlace is where the matrices stand in a run's trees. What is below it are the keys of PEFT's files.
+const loraPlace = "lora"
+
+// changes says whether a layer gets matrices. path is its name, from the network's on.
+func (l LoRA) changes(path string) bool {
+	targets := l.TextTargets
+	if strings.HasPrefix(path, diffusers.UNet+".") {
+		targets = l.Targets
+	} else if !strings.HasPrefix(path, diffusers.TextEncoder) {
+		return false
+	}
+	return slices.ContainsFunc(targets, func(target string) bool { return strings.HasSuffix(path, "."+target) })
+}
+
+// layers are the layers of networks that get matrices, by their weights.
+func (l LoRA) layers(networks nn.Tree) nn.Tree {
+	var layers nn.Tree
+	for _, spec := range networks {
+		path, ok := strings.CutSuffix(spec.Key, ".weight")
+		if ok && (spec.Kind == nn.Dense || spec.Kind == nn.Kernel) && l.changes(path) {
+			spec.Key = path
+			layers = append(layers, spec)
+		}
+	}
+	return layers
+}
+
+// matrices are the specifications of a layer's A and B: [in, rank] and [rank, out] or, of a convolution, [height, width, in,
+// rank] and [1, 1, rank, out]. A starts normal, as in diffusers' scripts with a deviation of 1/rank, and B at zero.
+func (l LoRA) matrices(layer nn.Spec) (a, b nn.Spec) {
+	n := len(layer.Shape)
+	a = nn.Spec{Key: loraPlace + "." + layer.Key + ".lora_A.weight", Kind: layer.Kind, Init: nn.InitNormal}
+	b = nn.Spec{Key: loraPlace + "." + layer.Key + ".lora_B.weight", Kind: layer.Kind, Init: nn.InitZeros}
+	a.Shape = append(slices.Clone(layer.Shape[:n-1]), l.Rank)
+	b.Shape = []int{l.Rank, layer.Shape[n-1]}
+	if layer.Kind == nn.Kernel {
+		b.Shape = []int{1, 1, l.Rank, layer.Shape[n-1]}
+	}
+	return a, b
+}
+
+// Tree lists the matrices for networks.
+func (l LoRA) Tree(networks nn.Tree) nn.Tree {
+	var tree nn.Tree
+	for _, layer := range l.layers(networks) {
+		a, b := l.matrices(layer)
+		tree = append(tree, a, b)
+	}
+	return tree
+}
+
+// Init draws the starting values.
+func (l LoRA) Init(networks nn.Tree, seed uint64) nn.Values {
+	const drawn = 0.02 // the deviation of nn.InitNormal
+	values := nn.InitValues(l.Tree(networks), seed)
+	for _, data := range values {
+		for i := range data {
+			data[i] *= float32(1 / (drawn * float64(l.Rank)))
+		}
+	}
+	return values
+}
+
+// adapt puts the matrices at their layers.
+func (l LoRA) adapt(p nn.Params, networks nn.Tree, compute dtypes.DType, draw *Draws) nn.Params {
+	adapters := map[string][]nn.Adapter{}
+	var scale *Node
+	for i, layer := range l.layers(networks) {
+		a, b := l.matrices(layer)
+		adapter := nn.Adapter{
+			Down: p.Param(a.Key, a.Kind, a.Init, 0, a.Shape...),
+			Up:   p.Param(b.Key, b.Kind, b.Init, 0, b.Shape...),
+		}
+		if scale == nil {
+			scale = Scalar(adapter.Down.Graph(), dtypes.Float32, l.Alpha/float64(l.Rank))
+		}
+		adapter.Scale = scale
+		if l.Dropout > 0 && draw != nil {
+			adapter.Dropout = func(x *Node) *Node { return draw.dropout(x, l.Dropout, uint32(i)) }
+		}
+		adapters[layer.Key] = append(adapters[layer.Key], adapter)
+	}
+	return p.WithAdapters(adapters)
+}
+
+// dropout sets a share of x's elements to zero and divides the others by what is left, so that the mean stays. site tells
+// the layers from each other.
+func (d Draws) dropout(x *Node, share float64, site uint32) *Node {
+	dims := x.Shape().Dimensions
+	kept := patch.RandomUniform(patch.Key(d.seed, d.step, drawDropout+site), shapes.Make(dtypes.Float32, dims...))
+	mask := ConvertDType(GreaterOrEqual(kept, Scalar(x.Graph(), dtypes.Float32, share)), x.DType())
+	return MulScalar(Mul(x, mask), 1/(1-share))
+}

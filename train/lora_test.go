@@ -1,0 +1,69 @@
+package train
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+
+	"limner/internal/golden"
+	"limner/internal/parity"
+	"limner/models/diffusers"
+	"limner/models/nn"
+)
+
+// goldenLoRA is the loss on the goldens' model with their LoRA.
+func goldenLoRA(t *testing.T) (Diffusion, parity.Model) {
+	t.Helper()
+	d, model := wholeDiffusion(t, "sd15-tiny")
+	d.LoRA = &LoRA{Rank: 4, Alpha: 4, Targets: AttentionTargets}
+	tree := d.LoRA.Tree(model.Tree)
+	model.Tree = append(model.Tree, tree...)
+	p, err := diffusers.Open(golden.Path(t, "sd15-tiny"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := p.OpenLoRA(golden.Path(t, "train", "lora", "pytorch_lora_weights.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, layer := range file.Layers {
+		model.Values["lora."+layer.Path+".lora_A.weight"] = layer.Down
+		model.Values["lora."+layer.Path+".lora_B.weight"] = layer.Up
+	}
+	if got, want := 2*len(file.Layers), len(tree); got != want {
+		t.Fatalf("the golden has %d matrices, the targets give %d", got, want)
+	}
+	return d, model
+}
+
+// wholeDiffusion is the loss on a model of the goldens with latents as they are, and the parameters that it reads.
+func wholeDiffusion(t *testing.T, name string) (Diffusion, parity.Model) {
+	t.Helper()
+	p, err := diffusers.Open(golden.Path(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := Recipe{Compute: dtypes.Float32, CacheLatents: true}.diffusion("golden", Options{Batch: 2}, p)
+	values, err := p.Load(p.Components()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, parity.Model{Tree: d.tree(), Values: values}
+}
+
+func TestGoldenLoRASteps(t *testing.T) {
+	d, model := goldenLoRA(t)
+	g := parity.Open(t, "train", "lora", "golden.safetensors")
+	tensor := func(group string) func(nn.Spec) parity.Tensor {
+		return func(spec nn.Spec) parity.Tensor { return g.Get(group + strings.TrimPrefix(spec.Key, "lora.unet.")) }
+	}
+	checkSteps(t, d, model, loraPlace, goldenSteps{
+		losses: []string{"train", "lora", "golden.json"}, first: tensor("grad."), after: tensor("after3."),
+		batch: func(i int) []parity.Tensor {
+			prefix := fmt.Sprintf("batch%d.", i)
+			return []parity.Tensor{g.Image(prefix + "latents"), g.Image(prefix + "noise"), g.Get(prefix + "timesteps"), g.Get("encoder_hidden_states")}
+		},
+	})
+}

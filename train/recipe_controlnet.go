@@ -1,0 +1,110 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"limner/controlnet"
+	"limner/models/diffusers"
+	"limner/models/nn"
+	"limner/xla"
+)
+
+// unetDecoder are the beginnings of the keys of the UNet's decoder.
+var unetDecoder = []string{diffusers.UNet + ".up_blocks.", diffusers.UNet + ".conv_norm_out.", diffusers.UNet + ".conv_out."}
+
+// NewControlNet prepares the training of a ControlNet for a frozen model or, with SDUnlocked, for one whose UNet's decoder
+// is trained too.
+func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
+	if r.TrainTextEncoder {
+		return nil, errors.New("train_text_encoder: a ControlNet is trained with the text encoder frozen")
+	}
+	model, err := r.open(o, b)
+	if err != nil {
+		return nil, err
+	}
+	config, err := r.controlNetConfig(model)
+	if err != nil {
+		return nil, err
+	}
+	d := r.diffusion("controlnet", o, model, diffusers.ControlNet+".")
+	d.ControlNet, d.OnlyMidControl = &config, r.OnlyMidControl
+	values, err := model.Load(model.Components()...)
+	if err != nil {
+		return nil, err
+	}
+	control := config.Init(values.Within(diffusers.UNet), o.Seed).Under(diffusers.ControlNet)
+	if r.ControlNet != "" {
+		if _, control, err = diffusers.OpenControlNet(r.ControlNet); err != nil {
+			return nil, err
+		}
+	}
+	if r.OnlyMidControl {
+		control = withoutDown(control)
+	}
+	values = nn.Merge(values, control)
+	components := []Component{{Name: diffusers.ControlNet, Config: config}}
+	if r.SDUnlocked {
+		d.Train = append(d.Train, unetDecoder...)
+		components = append(components, Component{Name: diffusers.UNet, File: "unet_decoder.safetensors"})
+	}
+	return r.diffusionRun(ctx, b, o, model, d, values, components, func(trained nn.Values) error {
+		dir, all := o.OutputDir, nn.Merge(values, trained)
+		if r.SDUnlocked {
+			dir = filepath.Join(o.OutputDir, diffusers.ControlNet)
+			tree := model.UNet.Tree().Under(diffusers.UNet)
+			if err := diffusers.SaveComponent(filepath.Join(o.OutputDir, diffusers.UNet), diffusers.UNet, model.UNet, tree, restrict(all, tree), "F32"); err != nil {
+				return err
+			}
+		}
+		tree := config.Tree().Under(diffusers.ControlNet)
+		return diffusers.SaveComponent(dir, diffusers.ControlNet, config, tree, restrict(all, tree), "F32")
+	})
+}
+
+// withoutDown are a ControlNet's values with the zero convolutions of the down blocks at zero: they have no say in training,
+// and should have none in drawing.
+func withoutDown(control nn.Values) nn.Values {
+	out := nn.Values{}
+	for key, values := range control {
+		if strings.HasPrefix(key, diffusers.ControlNet+".controlnet_down_blocks.") {
+			values = make([]float32, len(values))
+		}
+		out[key] = values
+	}
+	return out
+}
+
+// restrict are the values of a tree's keys.
+func restrict(values nn.Values, tree nn.Tree) nn.Values {
+	out := make(nn.Values, len(tree))
+	for _, spec := range tree {
+		out[spec.Key] = values[spec.Key]
+	}
+	return out
+}
+
+// controlNetConfig is that of the ControlNet to train.
+func (r Recipe) controlNetConfig(model *diffusers.Pipeline) (config controlnet.Config, err error) {
+	if r.ControlNet != "" {
+		if config, err = diffusers.ReadControlNet(r.ControlNet); err != nil {
+			return config, err
+		}
+		if err := config.CheckUNet(model.UNet); err != nil {
+			return config, fmt.Errorf("%s does not fit %s: %w", r.ControlNet, r.Model, err)
+		}
+	} else {
+		config = controlnet.FromUNet(model.UNet, r.EmbeddingChannels)
+		if err := config.Validate(); err != nil {
+			return config, err
+		}
+	}
+	if config.Stride() != model.VAE.Scale() {
+		return config, fmt.Errorf("the conditioning embedding makes one latent of %d pixels each way, the VAE of %d: give %d conditioning_embedding_out_channels",
+			config.Stride(), model.VAE.Scale(), len(model.VAE.BlockOutChannels))
+	}
+	return config, nil
+}

@@ -1,0 +1,95 @@
+package train
+
+import (
+	"context"
+	"slices"
+
+	"limner/models/diffusers"
+	"limner/models/nn"
+	"limner/xla"
+)
+
+// NewTextToImage prepares the training of a model's UNet, and of its text encoders if asked to. With InstancePrompt and
+// Prior it is DreamBooth (Ruiz et al. 2022, arXiv:2208.12242).
+func NewTextToImage(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
+	model, err := r.open(o, b)
+	if err != nil {
+		return nil, err
+	}
+	values, err := model.Load(model.Components()...)
+	if err != nil {
+		return nil, err
+	}
+	d := r.diffusion("text_to_image", o, model, diffusers.UNet+".")
+	components := []Component{{Name: diffusers.UNet, Config: model.UNet}}
+	if r.TrainTextEncoder {
+		d.Train = append(d.Train, diffusers.TextEncoder+".")
+		components = append(components, Component{Name: diffusers.TextEncoder, Config: model.Text})
+		if model.XL != nil {
+			d.Train = append(d.Train, diffusers.TextEncoder2+".")
+			components = append(components, Component{Name: diffusers.TextEncoder2, Config: model.XL.Text})
+		}
+	}
+	if r.FromScratch {
+		for _, c := range components {
+			values = nn.Merge(values, nn.InitValues(model.Tree(c.Name), o.Seed).Under(c.Name))
+		}
+	}
+	return r.diffusionRun(ctx, b, o, model, d, values, components, func(trained nn.Values) error {
+		return model.Save(o.OutputDir, nn.Merge(values, trained), "F32")
+	})
+}
+
+// NewLoRA prepares the training of a LoRA for a frozen model.
+func NewLoRA(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
+	model, err := r.open(o, b)
+	if err != nil {
+		return nil, err
+	}
+	lora := *r.LoRA
+	if r.TrainTextEncoder && len(lora.TextTargets) == 0 {
+		lora.TextTargets = TextEncoderTargets
+	}
+	d := r.diffusion("lora", o, model, loraPlace+".")
+	d.LoRA = &lora
+	if err := lora.check(d.tree()); err != nil {
+		return nil, err
+	}
+	values, err := model.Load(model.Components()...)
+	if err != nil {
+		return nil, err
+	}
+	values = nn.Merge(values, lora.Init(d.tree(), o.Seed))
+	file := Component{Name: loraPlace, File: loraFile, Metadata: lora.metadata(d.tree())}
+	return r.diffusionRun(ctx, b, o, model, d, values, []Component{file}, func(trained nn.Values) error {
+		return lora.save(o.OutputDir, r.LoRAFormat, d.tree(), trained.Within(loraPlace))
+	})
+}
+
+// NewTextualInversion prepares the training of embeddings of new tokens for a frozen model.
+func NewTextualInversion(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
+	model, err := r.open(o, b)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkTokens(r.Tokens, model); err != nil {
+		return nil, err
+	}
+	values, err := model.Load(model.Components()...)
+	if err != nil {
+		return nil, err
+	}
+	start, err := addTokens(r.Tokens, model, values)
+	if err != nil {
+		return nil, err
+	}
+	d := r.diffusion("textual_inversion", o, model, "learned_embeds.")
+	d.Tokens = slices.Clone(r.Tokens)
+	var components []Component
+	for i := range r.Tokens {
+		components = append(components, Component{Name: tokenPlace(i), File: tokenFile(r.Tokens, i)})
+	}
+	return r.diffusionRun(ctx, b, o, model, d, nn.Merge(values, start), components, func(trained nn.Values) error {
+		return saveTokens(o.OutputDir, d, trained)
+	})
+}

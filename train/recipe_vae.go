@@ -1,0 +1,42 @@
+package train
+
+import (
+	"context"
+
+	"limner/data"
+	"limner/models/diffusers"
+	"limner/models/nn"
+	"limner/xla"
+)
+
+// NewAutoencoder prepares the training of a model's VAE.
+func NewAutoencoder(_ context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
+	model, err := r.open(o, b)
+	if err != nil {
+		return nil, err
+	}
+	values := nn.InitValues(model.VAE.Tree(), o.Seed).Under(diffusers.VAE)
+	if !r.FromScratch {
+		if values, err = model.Load(diffusers.VAE); err != nil {
+			return nil, err
+		}
+	}
+	dataset, err := r.dataset(o, false)
+	if err != nil {
+		return nil, err
+	}
+	objective := Autoencoder{VAE: model.VAE, KLWeight: r.KLWeight, Decoder: r.DecoderOnly, Batch: o.Batch, Resolution: r.Resolution}.Objective()
+	return &Run{
+		Options: o, Backend: b, Objective: objective, Components: []Component{{Name: diffusers.VAE, Config: model.VAE}},
+		Trainable: values, Frozen: values, Dataset: dataset, OnStep: r.OnStep, Log: r.Log,
+		Recipe: r, Networks: map[string]any{diffusers.VAE: model.VAE},
+		Feed: func(batch *data.Batch) ([]*xla.Array, error) {
+			a, err := xla.Put(b, batch.Pixels, xla.Batch, o.Batch, r.Resolution, r.Resolution, model.VAE.InChannels)
+			return []*xla.Array{a}, err
+		},
+		Finish: func(trained nn.Values) error {
+			tree := model.VAE.Tree().Under(diffusers.VAE)
+			return diffusers.SaveComponent(o.OutputDir, diffusers.VAE, model.VAE, tree, nn.Merge(values, trained), "F32")
+		},
+	}, nil
+}

@@ -1,0 +1,160 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+
+	"limner/models/checkpoint"
+	"limner/models/clip"
+	"limner/models/diffusers"
+	"limner/models/nn"
+)
+
+// Token is a new token whose embeddings are learned (Gal et al. 2022, arXiv:2208.01618).
+type Token struct {
+	Text        string `json:"placeholder_token"` // what captions have in its place
+	Vectors     int    `json:"num_vectors"`       // embeddings that it stands for
+	Initializer string `json:"initializer_token"` // the word whose embedding each of them starts from
+}
+
+// tokenRows is the number of rows that tokens add to a table of embeddings.
+func tokenRows(tokens []Token) int {
+	n := 0
+	for _, token := range tokens {
+		n += token.Vectors
+	}
+	return n
+}
+
+// tokenPlace is where the embeddings of token i stand in a run's trees: what is below it are the tensors of its file.
+func tokenPlace(i int) string { return fmt.Sprintf("learned_embeds.%d", i) }
+
+// tokenKey is the key of a token's embeddings for one of the text encoders: in the file the token itself or, in SDXL, the
+// names that its files have.
+func tokenKey(tokens []Token, i, side, sides int) string {
+	name := tokens[i].Text
+	if sides > 1 {
+		name = []string{"clip_l", "clip_g"}[side]
+	}
+	return tokenPlace(i) + "." + name
+}
+
+// tokenTree lists the new embeddings: float32 [vectors, hidden_size] of each token and text encoder.
+func tokenTree(tokens []Token, encoders []encoder) nn.Tree {
+	var tree nn.Tree
+	for i, token := range tokens {
+		for side, e := range encoders {
+			tree = append(tree, nn.Spec{
+				Key: tokenKey(tokens, i, side, len(encoders)), Shape: []int{token.Vectors, e.config.HiddenSize}, Kind: nn.Table, Init: nn.InitNormal,
+			})
+		}
+	}
+	return tree
+}
+
+// withTokens puts the new embeddings behind the rows of each text encoder's table. Only they have gradients.
+func withTokens(p nn.Params, tokens []Token, encoders []encoder) nn.Params {
+	tables := nn.Tree{}
+	var nodes []*Node
+	for side, e := range encoders {
+		rows := e.config.VocabSize - tokenRows(tokens)
+		table := p.In(e.name).Param(tokenTable, nn.Table, nn.InitNormal, 0, rows, e.config.HiddenSize)
+		parts := []*Node{ConvertDType(table, dtypes.Float32)}
+		for i, token := range tokens {
+			parts = append(parts, p.Param(tokenKey(tokens, i, side, len(encoders)), nn.Table, nn.InitNormal, 0, token.Vectors, e.config.HiddenSize))
+		}
+		tables = append(tables, nn.Spec{Key: e.name + "." + tokenTable, Shape: []int{e.config.VocabSize, e.config.HiddenSize}})
+		nodes = append(nodes, Concatenate(parts, 0))
+	}
+	return nn.Join(nn.Bind(tables, nodes), p)
+}
+
+// checkTokens reports every token that cannot be learned.
+func checkTokens(tokens []Token, model *diffusers.Pipeline) error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if len(tokens) == 0 {
+		bad("placeholder_token: name a token to learn")
+	}
+	for _, token := range tokens {
+		if token.Vectors < 1 {
+			bad("num_vectors: got %d, want at least 1", token.Vectors)
+		}
+		if strings.Contains(token.Text, ".") {
+			bad("placeholder_token: %q has a dot, which files of textual inversions cannot have", token.Text)
+		}
+		for _, tokenizer := range tokenizers(model) {
+			if ids := (*tokenizer).Encode(token.Initializer); len(ids) != 1 {
+				bad("initializer_token: %q is %d tokens, want one", token.Initializer, len(ids))
+				break
+			}
+		}
+	}
+	if want := model.Text.VocabSize; model.Tokenizer.VocabSize() != want {
+		bad("the tokenizer has %d tokens, the text encoder's embedding %d rows: want the same to add one", model.Tokenizer.VocabSize(), want)
+	}
+	return errors.Join(errs...)
+}
+
+func tokenizers(model *diffusers.Pipeline) []**clip.Tokenizer {
+	all := []**clip.Tokenizer{&model.Tokenizer}
+	if model.XL != nil {
+		all = append(all, &model.XL.Tokenizer)
+	}
+	return all
+}
+
+// addTokens teaches the model's tokenizers and the configs of its text encoders the tokens, and returns the embeddings that
+// they start from: those of their initializers in values.
+func addTokens(tokens []Token, model *diffusers.Pipeline, values nn.Values) (nn.Values, error) {
+	var placeholders []clip.Placeholder
+	for _, token := range tokens {
+		placeholders = append(placeholders, clip.Placeholder{Text: token.Text, Vectors: token.Vectors})
+	}
+	start := nn.Values{}
+	configs := []*clip.Config{&model.Text}
+	if model.XL != nil {
+		configs = append(configs, &model.XL.Text)
+	}
+	for side, tokenizer := range tokenizers(model) {
+		config := configs[side]
+		table := values[[]string{diffusers.TextEncoder, diffusers.TextEncoder2}[side]+"."+tokenTable]
+		for i, token := range tokens {
+			id := int((*tokenizer).Encode(token.Initializer)[0])
+			row := table[id*config.HiddenSize : (id+1)*config.HiddenSize]
+			start[tokenKey(tokens, i, side, len(configs))] = slices.Repeat(row, token.Vectors)
+		}
+		added, _, err := (*tokenizer).AddTokens(placeholders...)
+		if err != nil {
+			return nil, fmt.Errorf("placeholder_token: %w", err)
+		}
+		*tokenizer = added
+		config.VocabSize += tokenRows(tokens)
+	}
+	return start, nil
+}
+
+// tokenFile is the file of token i, under diffusers' name where there is one.
+func tokenFile(tokens []Token, i int) string {
+	if len(tokens) == 1 {
+		return "learned_embeds.safetensors"
+	}
+	return fmt.Sprintf("learned_embeds-%d.safetensors", i+1)
+}
+
+// saveTokens writes a file for each token, which limner sample --textual_inversion reads.
+func saveTokens(dir string, d Diffusion, trained nn.Values) error {
+	tree := tokenTree(d.Tokens, d.encoders())
+	for i := range d.Tokens {
+		place := tokenPlace(i)
+		if err := checkpoint.SaveModel(dir, tokenFile(d.Tokens, i), tree.Within(place), trained.Within(place), "F32"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
