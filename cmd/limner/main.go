@@ -23,7 +23,7 @@ import (
 type cli struct {
 	Demo    demoCmd    `cmd:"" help:"Make a dataset, train a ControlNet on it and draw with it, in minutes."`
 	Data    dataCmd    `cmd:"" help:"Make datasets."`
-	Train   trainCmd   `cmd:"" help:"Train a ControlNet, a UNet or a VAE."`
+	Train   trainCmd   `cmd:"" help:"Train a ControlNet, a UNet, a LoRA, new tokens or a VAE."`
 	Sample  sampleCmd  `cmd:"" help:"Draw images from prompts."`
 	Base    baseCmd    `cmd:"" help:"Train the demo's base model from nothing."`
 	Show    showCmd    `cmd:"" help:"Say what a file of weights is, and what is in it."`
