@@ -353,11 +353,11 @@ func checkImage(t *testing.T, p *Pipeline, g parity.File, name string, result *R
 		t.Fatal(err)
 	}
 	r.arrays = append(r.arrays, a)
-	decoded, err := r.decode(a)
+	decoded, err := r.decode(context.Background(), a)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pixels, err := r.get(decoded)
+	pixels, err := r.pixels(decoded)
 	if err != nil {
 		t.Fatal(err)
 	}

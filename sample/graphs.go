@@ -267,11 +267,12 @@ func (p *Pipeline) encodeFunction() xla.Function {
 	}
 }
 
-// decodeFunction maps latents float32 [batch, height/8, width/8, channels] to images float32 [batch, height, width, 3] in [0, 1].
-func (p *Pipeline) decodeFunction() xla.Function {
+// decodeFunction maps latents float32 [images, height/8, width/8, channels] to images float32 [images, height, width, 3] in [0, 1].
+func (p *Pipeline) decodeFunction(k pieceKey) xla.Function {
 	tree, vae := p.trees.decode, p.model.Pipeline.VAE
+	latents := batch("latents", dtypes.Float32, k.images, k.height, k.width, p.channels())
 	return xla.Function{
-		Name: "decode", Inputs: append(p.parameters(tree), p.latents()), Outputs: []xla.Sharding{xla.Batch},
+		Name: "decode", Inputs: append(p.parameters(tree), latents), Outputs: []xla.Sharding{xla.Batch},
 		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
 			params := nn.Bind(tree, in[:len(tree)])
 			latents := DivScalar(in[len(tree)], vae.ScalingFactor)

@@ -27,6 +27,8 @@ type Model struct {
 	Weights     nn.Source           // below unet, vae, text_encoder, with SDXL text_encoder_2, and ControlNetName of each ControlNet
 	LoRAs       []*diffusers.LoRA   // applied at run time
 	Compute     dtypes.DType        // of activations and weights; the zero value is float32
+	VAESlicing  bool                // decode one image at a time on each device, which takes less memory
+	VAETiling   bool                // decode large images in tiles, likewise; where they overlap, the image is not quite the same
 	Log         io.Writer           // hears of compiling, and of prompts that are long; nil: silence
 
 	// Resident are parameters that are on the devices already, such as those of a network in training. They are read where
@@ -59,7 +61,8 @@ type Pipeline struct {
 	texts   map[int]*xla.Program  // by clip skip
 	steps   map[stepKey]*xla.Program
 	encoder *xla.Program // nil until there is an image to begin from
-	decoder *xla.Program
+	decoder *xla.Program // of whole images; nil if they are decoded in pieces
+	pieces  map[pieceKey]*xla.Program
 }
 
 // New compiles the programs that a request such as r needs and puts the parameters on the devices. Another request may make the
@@ -77,6 +80,7 @@ func New(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (*Pip
 	p := &Pipeline{
 		backend: b, model: m, shape: s, trees: m.trees(),
 		params: map[string]*xla.Array{}, texts: map[int]*xla.Program{}, steps: map[stepKey]*xla.Program{},
+		pieces: map[pieceKey]*xla.Program{},
 	}
 	plan, err := p.plan(r)
 	if err != nil {
@@ -89,8 +93,11 @@ func New(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (*Pip
 	if _, err := p.stepProgram(ctx, p.stepKey(r, plan, 0, 1)); err != nil {
 		return nil, err
 	}
-	if p.decoder, err = p.compile(ctx, "the image decoder", p.decodeFunction()); err != nil {
-		return nil, err
+	if p.whole() {
+		all := pieceKey{s.Batch, p.latentHeight(), p.latentWidth()}
+		if p.decoder, err = p.compile(ctx, "the image decoder", p.decodeFunction(all)); err != nil {
+			return nil, err
+		}
 	}
 	if err := errors.Join(p.load(p.trees.text), p.load(p.trees.step), p.load(p.trees.decode)); err != nil {
 		return nil, errors.Join(err, p.Close())

@@ -90,34 +90,56 @@ type round struct {
 	arrays      []*xla.Array
 }
 
-// draw denoises a batch and begins to decode it. It gives the pixels, which are still on the devices.
-func (r *round) draw(ctx context.Context) (*xla.Array, error) {
+// draw denoises a batch and begins to decode it.
+func (r *round) draw(ctx context.Context) (decoded, error) {
 	if err := r.denoise(ctx); err != nil {
-		return nil, err
+		return decoded{}, err
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return decoded{}, err
 	}
-	return r.decode(r.latents)
+	return r.decode(ctx, r.latents)
+}
+
+// decoded are the pixels of a batch: on the devices or, if they were decoded in pieces, on the host.
+type decoded struct {
+	array *xla.Array
+	host  []float32
 }
 
 // decode begins to decode latents.
-func (r *round) decode(latents *xla.Array) (*xla.Array, error) {
+func (r *round) decode(ctx context.Context, latents *xla.Array) (decoded, error) {
+	if !r.whole() {
+		values, err := xla.Get[float32](latents)
+		if err != nil {
+			return decoded{}, err
+		}
+		host, err := r.decodePieces(ctx, values)
+		return decoded{host: host}, err
+	}
 	out, err := r.decoder.Run(nil, r.arguments(r.trees.decode, latents)...)
 	if err != nil {
-		return nil, fmt.Errorf("decode images: %w", err)
+		return decoded{}, fmt.Errorf("decode images: %w", err)
 	}
 	r.arrays = append(r.arrays, out...)
-	return out[0], nil
+	return decoded{array: out[0]}, nil
+}
+
+// pixels brings the wanted images to the host.
+func (r *round) pixels(d decoded) ([]float32, error) {
+	if d.array == nil {
+		return d.host[:len(d.host)/r.shape.Batch*r.count], nil
+	}
+	return r.get(d.array)
 }
 
 // fetch brings latents and pixels to the host.
-func (r *round) fetch(pixels *xla.Array, result *Result) error {
+func (r *round) fetch(d decoded, result *Result) error {
 	latents, err := r.get(r.latents)
 	if err != nil {
 		return err
 	}
-	values, err := r.get(pixels)
+	values, err := r.pixels(d)
 	if err != nil {
 		return err
 	}
