@@ -26,10 +26,10 @@ func TestRatio(t *testing.T) {
 	}
 }
 
-func sample() []result {
-	c := benchCase{name: "case", goals: goals{wall: 1, cpu: 0.8, compile: 2, peak: 1, alias: true}}
-	ours := figures{setup{CompileWall: 3, CompileCPU: 6, StateBytes: 120, AliasBytes: 100}, cost{Wall: 0.5, CPU: 0.9, Peak: 2e6}}
-	peer := figures{setup{CompileWall: 2, CompileCPU: 2, StateBytes: 80, AliasBytes: 80}, cost{Wall: 1, CPU: 1, Peak: 1e6}}
+func exampleRows() []result {
+	c := benchCase{name: "case", goals: goals{wall: 1, cpu: 0.8, compile: 2, peak: 1, start: 0.5, alias: true}}
+	ours := figures{setup{CompileWall: 3, CompileCPU: 6, StateBytes: 120, AliasBytes: 100}, cost{Wall: 0.5, CPU: 0.9, Peak: 2e6}, 4}
+	peer := figures{setup{CompileWall: 2, CompileCPU: 2, StateBytes: 80, AliasBytes: 80}, cost{Wall: 1, CPU: 1, Peak: 1e6}, 5}
 	return rows(c, ours, side{name: "flax", figures: peer}, "a machine", "today")
 }
 
@@ -40,21 +40,22 @@ func TestRows(t *testing.T) {
 		{"case_compile_wall", "flax", "s", 3, 2, 1.5, 2, "a machine", "today"},
 		{"case_compile_cpu", "flax", "CPU s", 6, 2, 3, 2, "a machine", "today"},
 		{"case_peak_rss", "flax", "bytes", 2e6, 1e6, 2, 1, "a machine", "today"},
+		{"case_start_wall", "flax", "s", 4, 5, 0.8, 0.5, "a machine", "today"},
 		{"case_not_aliased", "flax", "bytes", 20, 80, 0.25, 0, "a machine", "today"},
 	}
-	if diff := cmp.Diff(want, sample()); diff != "" {
+	if diff := cmp.Diff(want, exampleRows()); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
 }
 
 func TestPrintTable(t *testing.T) {
 	var out bytes.Buffer
-	if err := printTable(&out, sample()); err != nil {
+	if err := printTable(&out, exampleRows()); err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 7 {
-		t.Fatalf("got %d lines, want a header and 6 rows:\n%s", len(lines), &out)
+	if len(lines) != 8 {
+		t.Fatalf("got %d lines, want a header and 7 rows:\n%s", len(lines), &out)
 	}
 	for i, want := range []string{
 		"case ours peer ratio goal",
@@ -63,6 +64,7 @@ func TestPrintTable(t *testing.T) {
 		"case_compile_wall 3.000 s flax 2.000 s 1.500 ≤ 2 met",
 		"case_compile_cpu 6.000 CPU s flax 2.000 CPU s 3.000 ≤ 2 missed",
 		"case_peak_rss 2.0 MB flax 1.0 MB 2.000 ≤ 1 missed",
+		"case_start_wall 4.000 s flax 5.000 s 0.800 ≤ 0.5 missed",
 		"case_not_aliased 0.0 MB flax 0.0 MB 0.250 ≤ 0 missed",
 	} {
 		if got := strings.Join(strings.Fields(lines[i]), " "); got != want {
@@ -73,7 +75,7 @@ func TestPrintTable(t *testing.T) {
 
 func TestWriteResults(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "results.json")
-	want := sample()
+	want := exampleRows()
 	if err := writeResults(path, want); err != nil {
 		t.Fatal(err)
 	}
@@ -165,10 +167,16 @@ func TestCompare(t *testing.T) {
 		if err := compare(context.Background(), c, sides); err != nil {
 			t.Fatal(err)
 		}
-		if want := (figures{setup{CompileWall: 1, Parameters: 5}, cost{2, 3, 4}}); sides[0].figures != want {
+		for i := range sides {
+			if sides[i].start <= 0 {
+				t.Errorf("%s: started in %g s", sides[i].name, sides[i].start)
+			}
+			sides[i].start = 0
+		}
+		if want := (figures{setup{CompileWall: 1, Parameters: 5}, cost{2, 3, 4}, 0}); sides[0].figures != want {
 			t.Errorf("ours: got %+v, want %+v", sides[0].figures, want)
 		}
-		if want := (figures{setup{CompileWall: 6, Parameters: 5}, cost{7, 8, 9}}); sides[1].figures != want {
+		if want := (figures{setup{CompileWall: 6, Parameters: 5}, cost{7, 8, 9}, 0}); sides[1].figures != want {
 			t.Errorf("flax: got %+v, want %+v", sides[1].figures, want)
 		}
 	}

@@ -22,7 +22,8 @@ type benchCase struct {
 // goals are the largest ratios that will do.
 type goals struct {
 	wall, cpu, compile, peak float64
-	alias                    bool // the state must be written in place, all of it
+	start                    float64 // from the start of the process to the end of its first step; 0 is not reported
+	alias                    bool    // the state must be written in place, all of it
 }
 
 // workload is a compiled program with all that a step needs.
@@ -32,10 +33,13 @@ type workload struct {
 }
 
 func cases() []benchCase {
+	pipeline := goals{wall: 0.8, cpu: 0.8, compile: 2, peak: 1, start: 0.8}
 	full := goals{wall: 0.8, cpu: 0.8, compile: 2, peak: 1}
 	both := []peer{flax, torch}
 	return []benchCase{
 		{name: "train_step_small_unet", rounds: 6, steps: 2, peers: []peer{flax}, start: startTrainStep, goals: goals{wall: 1, cpu: 1, compile: 2, peak: 1, alias: true}},
+		{name: "sample_tiny", rounds: 5, steps: 2, peers: []peer{torch}, start: startSample(false, 64), goals: pipeline},
+		{name: "sample_middling", rounds: 3, steps: 1, peers: both, start: startSample(true, 256), goals: pipeline},
 		{name: "sd15_unet_forward", rounds: 5, steps: 2, peers: []peer{flax}, start: startForward(sd15(), 1, 16), goals: goals{wall: 1, cpu: 1, compile: 2, peak: 1}},
 		{name: "sd15_unet_forward_64", rounds: 4, steps: 1, peers: both, start: startForward(sd15(), 2, 64), goals: full},
 		{name: "sd21_unet_forward_64", rounds: 4, steps: 1, peers: both, start: startForward(sd21(), 2, 64), goals: full},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 )
 
 // setup is what a worker says of its program before the first step.
@@ -33,7 +34,8 @@ type side struct {
 // figures are those of one side in one case.
 type figures struct {
 	setup
-	cost // the least wall and CPU seconds of a step, and the last peak
+	cost          // the least wall and CPU seconds of a step, and the last peak
+	start float64 // seconds from the start of the process to the end of its first step, nothing else being run
 }
 
 // compare runs the rounds of a case and fills in the figures of its sides. The rounds alternate between the sides, so that
@@ -66,6 +68,7 @@ func alternate(ctx context.Context, c benchCase, sides []side) (err error) {
 	for i := range sides {
 		s := &sides[i]
 		fmt.Fprintf(os.Stderr, "%s: %s compiles\n", c.name, s.name)
+		begin := time.Now()
 		if workers[i], err = startWorker(ctx, s.command); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
@@ -75,6 +78,7 @@ func alternate(ctx context.Context, c benchCase, sides []side) (err error) {
 		if _, err := workers[i].run(1); err != nil { // not counted
 			return fmt.Errorf("%s: first step: %w", s.name, err)
 		}
+		s.start = time.Since(begin).Seconds()
 	}
 	for round := range c.rounds {
 		for i, w := range workers {

@@ -14,6 +14,7 @@
 //   - wall: seconds of a step, from the batch on the host to the loss or the output on the host
 //   - cpu: user and system seconds of the whole process during a step
 //   - compile_wall, compile_cpu: the same of building, tracing and compiling the program, measured once
+//   - start_wall: seconds from the start of the process, with its imports, to the end of its first step, measured once
 //   - peak_rss: the most memory that the process ever held (VmHWM), compiler and weights included
 //   - not_aliased: bytes of the training state that a step does not write in place, by the compiler's own statistics
 //     (ours is zero if the state never doubles; the peer's figure is the size of its state)

@@ -15,7 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from diffusers import FlaxUNet2DConditionModel
+from diffusers import (
+    FlaxAutoencoderKL, FlaxControlNetModel, FlaxDDIMScheduler, FlaxStableDiffusionControlNetPipeline, FlaxUNet2DConditionModel,
+)
+from transformers import CLIPTextConfig, CLIPTokenizer, FlaxCLIPTextModel
+
+TINY = "testdata/goldens/sd15-tiny"
 
 
 def cpu_seconds():
@@ -154,6 +159,50 @@ def unet_forward(batch, side, text_width, **config):
     }
 
 
+def sample(widths, vae_widths, side):
+    """An image by 20 DDIM steps with guidance and a ControlNet, from prompt to pixels, in one program."""
+    blocks = len(widths)
+    down = ("CrossAttnDownBlock2D",) * (blocks - 1) + ("DownBlock2D",)
+    common = dict(block_out_channels=widths, layers_per_block=2, attention_head_dim=8, cross_attention_dim=32, flip_sin_to_cos=True, freq_shift=0)
+    unet = FlaxUNet2DConditionModel(
+        sample_size=side // 8, down_block_types=down, up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (blocks - 1), **common,
+    )
+    controlnet = FlaxControlNetModel(sample_size=side // 8, down_block_types=down, **common)
+    vae = FlaxAutoencoderKL(
+        block_out_channels=vae_widths, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2, norm_num_groups=4,
+    )
+    text = FlaxCLIPTextModel(CLIPTextConfig.from_pretrained(TINY, subfolder="text_encoder"), seed=0)
+    scheduler = FlaxDDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, set_alpha_to_one=False)
+    pipe = FlaxStableDiffusionControlNetPipeline(
+        vae=vae, text_encoder=text, tokenizer=CLIPTokenizer.from_pretrained(TINY, subfolder="tokenizer"), unet=unet,
+        controlnet=controlnet, scheduler=scheduler, safety_checker=None, feature_extractor=None,
+    )
+    rng = np.random.default_rng(1)
+    prompts = pipe.prepare_text_inputs(["a red circle with a blue background"])
+    negative = pipe.prepare_text_inputs(["blurry"])
+    image = rng.random((1, 3, side, side), np.float32)
+    latents = rng.standard_normal((1, 4, side // 8, side // 8)).astype(np.float32)
+    shapes = {"unet": weight_shapes(unet), "controlnet": weight_shapes(controlnet), "vae": weight_shapes(vae)}
+
+    def generate(params, prompts, negative, image, latents, key):
+        return pipe._generate(prompts, image, params, key, 20, 7.5, latents, negative, 1.0)
+
+    rest = {"text_encoder": text.params, "scheduler": scheduler.create_state()}
+    arguments = (prompts, negative, image, latents, jax.random.PRNGKey(0))
+    compiled, wall, cpu = timed(lambda: jax.jit(generate).lower({**shapes, **rest}, *arguments).compile())
+    params = {**{name: random_weights(shape) for name, shape in shapes.items()}, **rest}
+
+    def run():
+        pixels = np.asarray(compiled(params, *arguments))
+        pipe.numpy_to_pil(pixels)[0].tobytes()
+
+    return run, {
+        "compile_wall": wall, "compile_cpu": cpu, "parameters": count(shapes["unet"]) + count(shapes["controlnet"]),
+        "state_bytes": 0, "alias_bytes": 0,
+    }
+
+
 SD15 = dict(text_width=768, block_out_channels=(320, 640, 1280, 1280), attention_head_dim=8)
 SD21 = dict(
     text_width=1024, block_out_channels=(320, 640, 1280, 1280), attention_head_dim=(5, 10, 20, 20), use_linear_projection=True,
@@ -166,6 +215,7 @@ SDXL = dict(
 )
 
 CASES = {
+    "sample_middling": lambda: sample((128, 256, 512, 512), (16, 32, 32, 32), 256),
     "train_step_small_unet": train_step_small_unet,
     "sd15_unet_forward": lambda: unet_forward(1, 16, **SD15),
     "sd15_unet_forward_64": lambda: unet_forward(2, 64, **SD15),

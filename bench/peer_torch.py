@@ -6,7 +6,10 @@ import sys
 import time
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, StableDiffusionControlNetPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+TINY = "testdata/goldens/sd15-tiny"
 
 
 def cpu_seconds():
@@ -52,6 +55,47 @@ def unet_forward(batch, side, text_width, **config):
     }
 
 
+MIDDLING = dict(
+    sample_size=32, block_out_channels=(128, 256, 512, 512), attention_head_dim=8, layers_per_block=2,
+    down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), cross_attention_dim=32,
+)
+
+
+def sample(middling, side):
+    """An image by 20 DDIM steps with guidance and a ControlNet, from prompt to pixels."""
+    if middling:
+        unet = UNet2DConditionModel(up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3, **MIDDLING)
+        controlnet = ControlNetModel(**{k: v for k, v in MIDDLING.items() if k != "sample_size"})
+        vae = AutoencoderKL(
+            block_out_channels=(16, 32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, norm_num_groups=4,
+        )
+    else:
+        unet = UNet2DConditionModel.from_pretrained(TINY, subfolder="unet")
+        controlnet = ControlNetModel.from_pretrained(TINY, subfolder="controlnet")
+        vae = AutoencoderKL.from_pretrained(TINY, subfolder="vae")
+    pipe = StableDiffusionControlNetPipeline(
+        vae=vae, text_encoder=CLIPTextModel.from_pretrained(TINY, subfolder="text_encoder"),
+        tokenizer=CLIPTokenizer.from_pretrained(TINY, subfolder="tokenizer"), unet=unet, controlnet=controlnet,
+        scheduler=DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1, set_alpha_to_one=False),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    condition, latents = torch.rand(1, 3, side, side), torch.randn(1, 4, side // 8, side // 8)
+
+    def run():
+        images = pipe(
+            "a red circle with a blue background", condition, negative_prompt="blurry", num_inference_steps=20,
+            guidance_scale=7.5, latents=latents.clone(), height=side, width=side, output_type="pil",
+        ).images
+        images[0].tobytes()
+
+    return run, {
+        "compile_wall": 0, "compile_cpu": 0, "parameters": sum(p.numel() for m in (unet, controlnet) for p in m.parameters()),
+        "state_bytes": 0, "alias_bytes": 0,
+    }
+
+
 SD15 = dict(text_width=768, attention_head_dim=8)
 SD21 = dict(text_width=1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True)
 SDXL = dict(
@@ -62,6 +106,8 @@ SDXL = dict(
 )
 
 CASES = {
+    "sample_tiny": lambda: sample(False, 64),
+    "sample_middling": lambda: sample(True, 256),
     "sd15_unet_forward_64": lambda: unet_forward(2, 64, **SD15),
     "sd21_unet_forward_64": lambda: unet_forward(2, 64, **SD21),
     "sdxl_unet_forward_64": lambda: unet_forward(2, 64, **SDXL),

@@ -41,6 +41,9 @@ func rows(c benchCase, ours figures, peer side, machine, date string) []result {
 		row("compile_cpu", "CPU s", ours.CompileCPU, peer.CompileCPU, c.goals.compile)
 	}
 	row("peak_rss", "bytes", float64(ours.Peak), float64(peer.Peak), c.goals.peak)
+	if c.goals.start > 0 {
+		row("start_wall", "s", ours.start, peer.start, c.goals.start)
+	}
 	if c.goals.alias {
 		// The compiler's figure counts the padding of small arrays too, so it can exceed the state.
 		row("not_aliased", "bytes", float64(max(0, ours.StateBytes-ours.AliasBytes)), float64(peer.StateBytes), 0)

@@ -30,7 +30,7 @@ var arrows = map[string][]string{
 	"data":              {},
 	"xla":               {"xla/patch"},
 	"xla/patch":         {},
-	"bench":             {"train", "xla", "xla/patch", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae"},
+	"bench":             {"sample", "train", "data", "controlnet", "models/checkpoint", "xla", "xla/patch", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae"},
 	"internal/golden":   {},
 	"internal/parity":   {"internal/golden", "models/checkpoint", "models/nn", "models/unet", "xla"},
 	"internal/arch":     {},
