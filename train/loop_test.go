@@ -43,8 +43,25 @@ func smallModel(t *testing.T) string {
 	p.Text.VocabSize, p.Text.HiddenSize, p.Text.IntermediateSize = tokenizer.VocabSize(), 8, 16
 	p.Text.NumHiddenLayers, p.Text.NumAttentionHeads, p.Text.MaxPositionEmbeddings = 1, 2, tokenizer.MaxLength()
 	p.Noise.PredictionType = noise.VPrediction
+	return saveModel(t, p)
+}
+
+// smallXL is smallModel with two text encoders, as SDXL.
+func smallXL(t *testing.T, dir string) string {
+	t.Helper()
+	p := openModel(t, dir)
+	p.XL = &diffusers.XL{Text: p.Text, Tokenizer: p.Tokenizer}
+	p.XL.Text.Architectures, p.XL.Text.ProjectionDim = []string{clip.WithProjection}, 6
+	embedding, width, input := "text_time", 4, 6+6*4
+	p.UNet.AdditionEmbedType, p.UNet.AdditionTimeEmbedDim, p.UNet.AdditionInputDim = &embedding, &width, &input
+	p.UNet.CrossAttentionDim = p.Text.HiddenSize + p.XL.Text.HiddenSize
+	return saveModel(t, p)
+}
+
+func saveModel(t *testing.T, p *diffusers.Pipeline) string {
+	t.Helper()
 	values := nn.Values{}
-	for _, component := range []string{diffusers.UNet, diffusers.VAE, diffusers.TextEncoder} {
+	for _, component := range p.Components() {
 		values = nn.Merge(values, nn.InitValues(p.Tree(component), 1).Under(component))
 	}
 	dir := filepath.Join(t.TempDir(), "model")
@@ -65,10 +82,32 @@ func smallDataset(t *testing.T) string {
 	return dir
 }
 
-// newWithTextEncoder trains the UNet and the text encoder.
+// newWithTextEncoder trains the UNet and the text encoder, on images turned around and cropped anywhere beside those of a class.
 func newWithTextEncoder(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
-	r.TrainTextEncoder = true
+	r.TrainTextEncoder, r.CacheLatents = true, false
+	r.Columns.RandomCrop, r.Columns.RandomFlip = true, true
+	r.InstancePrompt, r.Prior = "red circle", &Prior{Data: r.Data, Prompt: "circle", Weight: 0.5}
 	return NewTextToImage(ctx, b, o, r)
+}
+
+// newUnlocked trains a ControlNet and the UNet's decoder on masked images, some of them turned around.
+func newUnlocked(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
+	r.SDUnlocked, r.Columns.RandomFlip, r.Columns.MaskColumn = true, true, "conditioning_image"
+	return NewControlNet(ctx, b, o, r)
+}
+
+// newFullLoRA trains a LoRA of all kinds of layers, with dropout.
+func newFullLoRA(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
+	r.TrainTextEncoder, r.LoRAFormat = true, "both"
+	r.LoRA = &LoRA{Rank: 2, Alpha: 4, Dropout: 0.25, Targets: slices.Concat(AttentionTargets, ConvTargets), TextTargets: TextEncoderTargets}
+	return NewLoRA(ctx, b, o, r)
+}
+
+// newTokens learns two tokens.
+func newTokens(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
+	r.Property = PropertyObject
+	r.Tokens = []Token{{Text: "<x>", Vectors: 2, Initializer: "a"}, {Text: "<y>", Vectors: 1, Initializer: "b"}}
+	return NewTextualInversion(ctx, b, o, r)
 }
 
 // newDecoder trains the VAE's decoder only.
@@ -125,54 +164,110 @@ func files(t *testing.T, dir string) map[string]string {
 	return all
 }
 
+// A run that dies and goes on from its first checkpoint ends where one ends that lives.
 func TestResumeToTheSameBits(t *testing.T) {
 	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
-	for name, prepare := range map[string]prepare{"controlnet": NewControlNet, "text-to-image": newWithTextEncoder, "vae": NewAutoencoder, "decoder": newDecoder} {
+	for name, prepare := range map[string]prepare{
+		"controlnet": newUnlocked, "text-to-image": newWithTextEncoder, "lora": newFullLoRA, "textual-inversion": newTokens, "vae": NewAutoencoder,
+	} {
 		t.Run(name, func(t *testing.T) {
-			o, r, _ := smallRun(t, model, dataset)
-			if err := do(t, context.Background(), b, prepare, o, r); err != nil {
-				t.Fatal(err)
-			}
-			whole := files(t, o.OutputDir)
-			wholeSteps, err := ReadMetrics(o.OutputDir)
-			if err != nil || len(wholeSteps) != 6 {
-				t.Fatalf("%d lines of metrics, want 6 (%v)", len(wholeSteps), err)
-			}
-
 			o, r, log := smallRun(t, model, dataset)
-			ctx, cancel := context.WithCancel(context.Background())
-			r.OnStep = func(p Progress) {
-				if p.Step == 3 {
-					cancel()
-				}
-			}
-			if err := do(t, ctx, b, prepare, o, r); !errors.Is(err, ErrInterrupted) || !strings.Contains(err.Error(), "--resume_from_checkpoint latest") {
-				t.Fatalf("got %v, want ErrInterrupted and how to go on", err)
-			}
-			r.OnStep, o.ResumeFromCheckpoint = nil, "latest"
 			if err := do(t, context.Background(), b, prepare, o, r); err != nil {
 				t.Fatal(err)
 			}
-			if want := "going on from " + filepath.Join(o.OutputDir, "checkpoint-3"); !strings.Contains(log.String(), want) {
+			if check := results[name]; check != nil {
+				check(t, model, o.OutputDir)
+			}
+			whole := o.OutputDir
+			o.OutputDir, o.ResumeFromCheckpoint = dieAfter(t, whole, "checkpoint-2"), "latest"
+			if err := do(t, context.Background(), b, prepare, o, r); err != nil {
+				t.Fatal(err)
+			}
+			if want := "going on from " + filepath.Join(o.OutputDir, "checkpoint-2"); !strings.Contains(log.String(), want) {
 				t.Errorf("the log lacks %q:\n%s", want, log)
 			}
-			resumed := files(t, o.OutputDir)
-			for path, want := range whole {
-				if got, ok := resumed[path]; !ok || got != want {
-					t.Errorf("%s differs after an interruption (present: %v)", path, ok)
-				}
-			}
-			steps, err := ReadMetrics(o.OutputDir)
-			if err != nil || len(steps) != len(wholeSteps) {
-				t.Fatalf("%d lines of metrics, want %d (%v)", len(steps), len(wholeSteps), err)
-			}
-			for i := range steps {
-				if steps[i].Loss != wholeSteps[i].Loss || steps[i].GradNorm != wholeSteps[i].GradNorm || steps[i].Images != wholeSteps[i].Images {
-					t.Errorf("step %d: got %+v, want %+v", i+1, steps[i], wholeSteps[i])
-				}
-			}
+			checkSameRun(t, o.OutputDir, whole)
 		})
 	}
+}
+
+// dieAfter copies what an output folder held when the run had just written a checkpoint.
+func dieAfter(t *testing.T, dir, checkpoint string) string {
+	t.Helper()
+	left := filepath.Join(t.TempDir(), "run")
+	if err := os.CopyFS(left, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(left)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if slices.Contains([]string{checkpoint, runName, metricsName}, e.Name()) {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(left, e.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return left
+}
+
+// checkSameRun wants the files of a run in another folder, and its metrics but for what they say of time.
+func checkSameRun(t *testing.T, got, want string) {
+	t.Helper()
+	have := files(t, got)
+	for path, text := range files(t, want) {
+		if other, ok := have[path]; ok && other != text {
+			t.Errorf("%s differs after an interruption", path)
+		} else if !ok && !strings.HasPrefix(path, "checkpoint-") { // others were kept at other steps
+			t.Errorf("%s is missing after an interruption", path)
+		}
+	}
+	if len(have) == 0 {
+		t.Error("there is nothing to compare")
+	}
+	steps, err := ReadMetrics(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := ReadMetrics(want)
+	if err != nil || len(all) != 6 || len(steps) != 6 {
+		t.Fatalf("%d and %d lines of metrics, want 6 (%v)", len(steps), len(all), err)
+	}
+	for i, a := range all {
+		if b := steps[i]; b.Loss != a.Loss || b.GradNorm != a.GradNorm || b.Images != a.Images {
+			t.Errorf("step %d: got %+v, want %+v", i+1, b, a)
+		}
+	}
+}
+
+// A run that is told to stop saves at that step, says how to go on, and ends where one ends that is left alone.
+func TestInterruption(t *testing.T) {
+	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
+	o, r, _ := smallRun(t, model, dataset)
+	if err := do(t, context.Background(), b, newDecoder, o, r); err != nil {
+		t.Fatal(err)
+	}
+	whole := o.OutputDir
+	o, r, log := smallRun(t, model, dataset)
+	ctx, cancel := context.WithCancel(context.Background())
+	r.OnStep = func(p Progress) {
+		if p.Step == 3 {
+			cancel()
+		}
+	}
+	if err := do(t, ctx, b, newDecoder, o, r); !errors.Is(err, ErrInterrupted) || !strings.Contains(err.Error(), "--resume_from_checkpoint latest") {
+		t.Fatalf("got %v, want ErrInterrupted and how to go on", err)
+	}
+	r.OnStep, o.ResumeFromCheckpoint = nil, "latest"
+	if err := do(t, context.Background(), b, newDecoder, o, r); err != nil {
+		t.Fatal(err)
+	}
+	if want := "going on from " + filepath.Join(o.OutputDir, "checkpoint-3"); !strings.Contains(log.String(), want) {
+		t.Errorf("the log lacks %q:\n%s", want, log)
+	}
+	checkSameRun(t, o.OutputDir, whole)
 }
 
 func TestDamagedCheckpoint(t *testing.T) {

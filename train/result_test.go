@@ -1,0 +1,135 @@
+package train
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"limner/models/checkpoint"
+	"limner/models/diffusers"
+)
+
+// results check what a recipe of TestResumeToTheSameBits leaves in its output folder, as those read it who draw with it.
+var results = map[string]func(t *testing.T, model, dir string){
+	"controlnet": checkUnlocked, "lora": checkLoRAFiles, "textual-inversion": checkTokenFiles, "text-to-image": checkWholeModel,
+}
+
+func openModel(t *testing.T, dir string) *diffusers.Pipeline {
+	t.Helper()
+	p, err := diffusers.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// checkUnlocked wants a ControlNet, and a UNet with another decoder and the model's encoder.
+func checkUnlocked(t *testing.T, model, dir string) {
+	if _, _, err := diffusers.OpenControlNet(filepath.Join(dir, diffusers.ControlNet)); err != nil {
+		t.Error(err)
+	}
+	before, err := openModel(t, model).Load(diffusers.UNet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := checkpoint.OpenModel(filepath.Join(dir, diffusers.UNet))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	tree := openModel(t, model).UNet.Tree()
+	after, err := file.Load(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := 0
+	for _, spec := range tree {
+		decoder := strings.HasPrefix(spec.Key, "up_blocks.") || strings.HasPrefix(spec.Key, "conv_norm_out.") || strings.HasPrefix(spec.Key, "conv_out.")
+		same := slices.Equal(before["unet."+spec.Key], after[spec.Key])
+		if !decoder && !same {
+			t.Errorf("%s is frozen and changed", spec.Key)
+		}
+		if decoder && !same {
+			changed++
+		}
+	}
+	if changed == 0 {
+		t.Error("the decoder did not change")
+	}
+}
+
+// checkLoRAFiles wants one LoRA in both namings, with the scale of training and a trained B.
+func checkLoRAFiles(t *testing.T, model, dir string) {
+	p := openModel(t, model)
+	ours, err := p.OpenLoRA(filepath.Join(dir, loraFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kohya, err := p.OpenLoRA(filepath.Join(dir, loraKohyaFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(ours.Layers) == 0 || len(ours.Layers) != len(kohya.Layers) {
+		t.Fatalf("%d layers in diffusers' naming, %d in kohya's", len(ours.Layers), len(kohya.Layers))
+	}
+	named := map[string]diffusers.LoRALayer{}
+	for _, layer := range kohya.Layers {
+		named[layer.Path] = layer
+	}
+	components := map[string]bool{}
+	for _, layer := range ours.Layers {
+		other := named[layer.Path]
+		if !slices.Equal(layer.Down, other.Down) || !slices.Equal(layer.Up, other.Up) {
+			t.Errorf("%s differs between the namings", layer.Path)
+		}
+		if layer.Scale != 2 || other.Scale != 2 {
+			t.Errorf("%s: scale %g in diffusers' naming, %g in kohya's, want 2", layer.Path, layer.Scale, other.Scale)
+		}
+		if !slices.ContainsFunc(layer.Up, func(v float32) bool { return v != 0 }) {
+			t.Errorf("%s: B was not trained", layer.Path)
+		}
+		components[layer.Component] = true
+	}
+	if !components[diffusers.UNet] || !components[diffusers.TextEncoder] {
+		t.Errorf("got layers of %v, want of both networks", components)
+	}
+}
+
+// checkTokenFiles wants a file for each token, which a pipeline takes.
+func checkTokenFiles(t *testing.T, model, dir string) {
+	p := openModel(t, model)
+	rows := p.Text.VocabSize
+	for i := range 2 {
+		if err := p.AddEmbedding(filepath.Join(dir, tokenFile(make([]Token, 2), i)), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := p.Text.VocabSize - rows; got != 3 {
+		t.Errorf("%d embeddings were added, want 3", got)
+	}
+	if ids := p.Tokenizer.Encode("<x> <y>"); !slices.Equal(ids, []int32{int32(rows), int32(rows + 1), int32(rows + 2)}) {
+		t.Errorf("the tokens are %v", ids)
+	}
+}
+
+// checkWholeModel wants a model with another UNet and text encoder and the VAE that it had.
+func checkWholeModel(t *testing.T, model, dir string) {
+	p := openModel(t, dir)
+	before, err := openModel(t, model).Load(p.Components()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := p.Load(p.Components()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"unet.conv_in.weight", "text_encoder.text_model.final_layer_norm.weight"} {
+		if slices.Equal(before[key], after[key]) {
+			t.Errorf("%s did not change", key)
+		}
+	}
+	if key := "vae.encoder.conv_in.weight"; !slices.Equal(before[key], after[key]) {
+		t.Errorf("%s changed", key)
+	}
+}
