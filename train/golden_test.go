@@ -179,8 +179,11 @@ func checkSteps(t *testing.T, d Diffusion, model parity.Model, trainable string,
 		o.Batch = append(o.Batch, xla.Value{Name: fmt.Sprint("batch", i), Shape: shapes.Make(dtypes.Float32, x.Shape...)})
 	}
 	b := parity.Backend(t)
-	s, err := newStepper(context.Background(), b, o, DefaultAdamW(), false, 1)
+	s, err := newStepper(context.Background(), b, o, DefaultAdamW(), false)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.plant(1); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.load(model.Values, model.Values); err != nil {

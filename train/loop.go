@@ -38,6 +38,8 @@ type Run struct {
 	Finish     func(trained nn.Values) error           // publishes the result
 	OnStep     func(Progress)
 	Log        io.Writer // hears what a person may want to know; nil: silence
+
+	compiled *stepper // by Do, for the next Do
 }
 
 // Do trains until the last step, or until ctx is cancelled: then it saves a checkpoint and returns an error that wraps
@@ -96,14 +98,12 @@ func (r *Run) do(ctx context.Context, o Options) error {
 // train makes the steps that are left and returns the state at the end, which is saved. restored is the state to begin with; nil
 // begins with the starting values.
 func (r *Run) train(ctx context.Context, o Options, made record, state *State, restored nn.Values) (nn.Values, error) {
-	r.logf("compiling the training step (%s, %d parameters, batch %d)", r.Objective.Name, r.Objective.Trainable.Size(), o.Batch)
-	s, err := newStepper(ctx, r.Backend, r.Objective, o.Optimizer, o.EMA != nil, o.Seed)
+	s, err := r.compile(ctx, o)
 	if errors.Is(err, context.Canceled) {
 		return nil, fmt.Errorf("%w while compiling, at step %d: nothing was lost, %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
 	} else if err != nil {
 		return nil, err
 	}
-	r.logf("compiled in %.1f s", s.program.CompileTime.Seconds())
 	if err := s.load(r.Trainable, r.Frozen); err != nil {
 		return nil, err
 	}
@@ -117,6 +117,21 @@ func (r *Run) train(ctx context.Context, o Options, made record, state *State, r
 	}
 	values, err := s.snapshot()
 	return values, errors.Join(err, s.free())
+}
+
+// compile compiles the step, unless a Do before did.
+func (r *Run) compile(ctx context.Context, o Options) (*stepper, error) {
+	if r.compiled == nil {
+		r.logf("compiling the training step (%s, %d parameters, batch %d)", r.Objective.Name, r.Objective.Trainable.Size(), o.Batch)
+		s, err := newStepper(ctx, r.Backend, r.Objective, o.Optimizer, o.EMA != nil)
+		if err != nil {
+			return nil, err
+		}
+		r.logf("compiled in %.1f s", s.program.CompileTime.Seconds())
+		r.compiled = s
+	}
+	s := *r.compiled
+	return &s, s.plant(o.Seed)
 }
 
 func (r *Run) logf(format string, args ...any) {

@@ -12,7 +12,6 @@ import (
 
 	"limner/models/diffusers"
 	"limner/models/nn"
-	"limner/xla/patch"
 )
 
 // LoRA says which layers get matrices of low rank to train, while the layers themselves stay as they are (Hu et al. 2021,
@@ -119,8 +118,12 @@ func (l LoRA) Init(networks nn.Tree, seed uint64) nn.Values {
 // adapt puts the matrices at their layers.
 func (l LoRA) adapt(p nn.Params, networks nn.Tree, compute dtypes.DType, draw *Draws) nn.Params {
 	adapters := map[string][]nn.Adapter{}
-	var scale *Node
-	for i, layer := range l.layers(networks) {
+	layers := l.layers(networks)
+	var scale, keys *Node
+	if l.Dropout > 0 && draw != nil {
+		keys = draw.bits(drawDropout, 2*len(layers))
+	}
+	for i, layer := range layers {
 		a, b := l.matrices(layer)
 		adapter := nn.Adapter{
 			Down: p.Param(a.Key, a.Kind, a.Init, 0, a.Shape...),
@@ -130,19 +133,32 @@ func (l LoRA) adapt(p nn.Params, networks nn.Tree, compute dtypes.DType, draw *D
 			scale = Scalar(adapter.Down.Graph(), dtypes.Float32, l.Alpha/float64(l.Rank))
 		}
 		adapter.Scale = scale
-		if l.Dropout > 0 && draw != nil {
-			adapter.Dropout = func(x *Node) *Node { return draw.dropout(x, l.Dropout, uint32(i)) }
+		if keys != nil {
+			adapter.Dropout = func(x *Node) *Node { return dropout(x, l.Dropout, Slice(keys, AxisRange(2*i, 2*i+2))) }
 		}
 		adapters[layer.Key] = append(adapters[layer.Key], adapter)
 	}
 	return p.WithAdapters(adapters)
 }
 
-// dropout sets a share of x's elements to zero and divides the others by what is left, so that the mean stays. site tells
-// the layers from each other.
-func (d Draws) dropout(x *Node, share float64, site uint32) *Node {
-	dims := x.Shape().Dimensions
-	kept := patch.RandomUniform(patch.Key(d.seed, d.step, drawDropout+site), shapes.Make(dtypes.Float32, dims...))
-	mask := ConvertDType(GreaterOrEqual(kept, Scalar(x.Graph(), dtypes.Float32, share)), x.DType())
-	return MulScalar(Mul(x, mask), 1/(1-share))
+// dropout sets a share of x's elements to zero and divides the others by what is left, so that the mean stays. Which they are
+// follows from key, uint32 [2], by a hash of each element's index: a generator of its own at each layer would make compiling
+// several times as long.
+func dropout(x *Node, share float64, key *Node) *Node {
+	g, dims := x.Graph(), x.Shape().Dimensions
+	index := Iota(g, shapes.Make(dtypes.Uint32, x.Shape().Size()), 0)
+	hash := mix(Add(mix(BitwiseXor(index, Slice(key, AxisRange(0, 1)))), Slice(key, AxisRange(1, 2))))
+	uniform := MulScalar(ConvertDType(BitwiseShiftRightLogicalScalar(hash, uint32(8)), dtypes.Float32), 1.0/(1<<24))
+	mask := ConvertDType(GreaterOrEqual(uniform, Scalar(g, dtypes.Float32, share)), x.DType())
+	return MulScalar(Mul(x, Reshape(mask, dims...)), 1/(1-share))
+}
+
+// mix is the last part of MurmurHash3: each bit of uint32 x has a say in every bit of the result.
+func mix(x *Node) *Node {
+	g := x.Graph()
+	for _, round := range []struct{ shift, factor uint32 }{{16, 0x85ebca6b}, {13, 0xc2b2ae35}} {
+		x = BitwiseXor(x, BitwiseShiftRightLogicalScalar(x, round.shift))
+		x = Mul(x, Const(g, round.factor))
+	}
+	return BitwiseXor(x, BitwiseShiftRightLogicalScalar(x, uint32(16)))
 }

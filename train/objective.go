@@ -34,7 +34,7 @@ const (
 	drawPosterior    = 3
 	drawOffset       = 4
 	drawPerturbation = 5
-	drawDropout      = 1 << 16 // and the numbers after it, one for each layer
+	drawDropout      = 6
 )
 
 // normal draws float32 of the given dimensions with mean 0 and variance 1.

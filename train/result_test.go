@@ -1,12 +1,12 @@
 package train
 
 import (
+	"context"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"limner/models/checkpoint"
 	"limner/models/diffusers"
 )
 
@@ -33,20 +33,15 @@ func checkUnlocked(t *testing.T, model, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := checkpoint.OpenModel(filepath.Join(dir, diffusers.UNet))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
 	tree := openModel(t, model).UNet.Tree()
-	after, err := file.Load(tree)
+	after, err := diffusers.LoadComponent(filepath.Join(dir, diffusers.UNet), diffusers.UNet, tree)
 	if err != nil {
 		t.Fatal(err)
 	}
 	changed := 0
 	for _, spec := range tree {
 		decoder := strings.HasPrefix(spec.Key, "up_blocks.") || strings.HasPrefix(spec.Key, "conv_norm_out.") || strings.HasPrefix(spec.Key, "conv_out.")
-		same := slices.Equal(before["unet."+spec.Key], after[spec.Key])
+		same := slices.Equal(before["unet."+spec.Key], after["unet."+spec.Key])
 		if !decoder && !same {
 			t.Errorf("%s is frozen and changed", spec.Key)
 		}
@@ -59,7 +54,7 @@ func checkUnlocked(t *testing.T, model, dir string) {
 	}
 }
 
-// checkLoRAFiles wants one LoRA in both namings, with the scale of training and a trained B.
+// checkLoRAFiles wants one LoRA in both namings, with a trained B. That of diffusers has no alpha, so the scale of 2 is in B.
 func checkLoRAFiles(t *testing.T, model, dir string) {
 	p := openModel(t, model)
 	ours, err := p.OpenLoRA(filepath.Join(dir, loraFile))
@@ -80,11 +75,14 @@ func checkLoRAFiles(t *testing.T, model, dir string) {
 	components := map[string]bool{}
 	for _, layer := range ours.Layers {
 		other := named[layer.Path]
+		if layer.Scale != 1 || other.Scale != 2 {
+			t.Errorf("%s: scale %g in diffusers' naming, %g in kohya's, want 1 and 2", layer.Path, layer.Scale, other.Scale)
+		}
+		for i := range other.Up {
+			other.Up[i] *= 2
+		}
 		if !slices.Equal(layer.Down, other.Down) || !slices.Equal(layer.Up, other.Up) {
 			t.Errorf("%s differs between the namings", layer.Path)
-		}
-		if layer.Scale != 2 || other.Scale != 2 {
-			t.Errorf("%s: scale %g in diffusers' naming, %g in kohya's, want 2", layer.Path, layer.Scale, other.Scale)
 		}
 		if !slices.ContainsFunc(layer.Up, func(v float32) bool { return v != 0 }) {
 			t.Errorf("%s: B was not trained", layer.Path)
@@ -124,12 +122,29 @@ func checkWholeModel(t *testing.T, model, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"unet.conv_in.weight", "text_encoder.text_model.final_layer_norm.weight"} {
+	for _, key := range []string{"unet.conv_in.weight", "text_encoder_2.text_model.encoder.layers.0.self_attn.q_proj.weight", "text_encoder_2.text_projection.weight"} {
 		if slices.Equal(before[key], after[key]) {
 			t.Errorf("%s did not change", key)
 		}
 	}
 	if key := "vae.encoder.conv_in.weight"; !slices.Equal(before[key], after[key]) {
 		t.Errorf("%s changed", key)
+	}
+}
+
+// SDXL is trained with both of its text encoders, and told of the crops.
+func TestXL(t *testing.T) {
+	model, dataset, b := smallXL(t, smallModel(t)), smallDataset(t), parity.Backend(t)
+	o, r, _ := smallRun(t, model, dataset)
+	o.MaxTrainSteps, r.CacheLatents, r.Columns.RandomCrop = 2, false, true
+	if err := do(t, context.Background(), b, NewControlNet, o, r); err != nil {
+		t.Fatal(err)
+	}
+	config, _, err := diffusers.OpenControlNet(o.OutputDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := config.CheckUNet(openModel(t, model).UNet); err != nil {
+		t.Error(err)
 	}
 }

@@ -36,7 +36,7 @@ func groups(ema bool) []string {
 }
 
 // newStepper compiles the step.
-func newStepper(ctx context.Context, b *xla.Backend, o Objective, optimizer AdamW, ema bool, seed uint64) (*stepper, error) {
+func newStepper(ctx context.Context, b *xla.Backend, o Objective, optimizer AdamW, ema bool) (*stepper, error) {
 	s := &stepper{backend: b, objective: o, optimizer: optimizer, ema: ema}
 	f := xla.Function{Name: "train_" + o.Name, Build: s.build}
 	for _, group := range groups(ema) {
@@ -53,11 +53,14 @@ func newStepper(ctx context.Context, b *xla.Backend, o Objective, optimizer Adam
 		xla.Value{Name: "seed", Shape: shapes.Make(dtypes.Uint64)},
 		xla.Value{Name: "step", Shape: shapes.Make(dtypes.Uint64)})
 	var err error
-	if s.program, err = b.Compile(ctx, f); err != nil {
-		return nil, err
-	}
-	s.seed, err = xla.Put(b, []uint64{seed}, xla.Replicated)
+	s.program, err = b.Compile(ctx, f)
 	return s, err
+}
+
+// plant puts the seed of random draws on the devices.
+func (s *stepper) plant(seed uint64) (err error) {
+	s.seed, err = xla.Put(s.backend, []uint64{seed}, xla.Replicated)
+	return err
 }
 
 func (s *stepper) build(g *Graph, state, inputs []*Node) (next, outputs []*Node) {
@@ -206,11 +209,11 @@ type Step struct{ stepper *stepper }
 
 // CompileStep compiles the step of an objective, without an average of the weights.
 func CompileStep(ctx context.Context, b *xla.Backend, o Objective, optimizer AdamW, seed uint64) (*Step, error) {
-	s, err := newStepper(ctx, b, o, optimizer, false, seed)
+	s, err := newStepper(ctx, b, o, optimizer, false)
 	if err != nil {
 		return nil, err
 	}
-	return &Step{s}, nil
+	return &Step{s}, s.plant(seed)
 }
 
 // Load puts the parameters on the devices, with moments of zero.

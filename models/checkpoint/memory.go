@@ -8,8 +8,8 @@ import (
 
 // NewTensor is a parameter's values in memory's layout as a tensor in F32.
 func NewTensor(spec nn.Spec, values []float32) Tensor {
-	t := Tensor{DType: "F32", Shape: spec.FileShape(), Data: make([]byte, 4*len(values)), Order: orderOf(spec.Kind)}
-	encode(t.Data, t.DType, values)
+	t := Tensor{DType: "F32", Shape: spec.FileShape(), Data: make([]byte, 4*len(values))}
+	encode(t.Data, t.DType, toFile(spec, values))
 	return t
 }
 
