@@ -1,7 +1,6 @@
 package train
 
 import (
-	"context"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -129,22 +128,5 @@ func checkWholeModel(t *testing.T, model, dir string) {
 	}
 	if key := "vae.encoder.conv_in.weight"; !slices.Equal(before[key], after[key]) {
 		t.Errorf("%s changed", key)
-	}
-}
-
-// SDXL is trained with both of its text encoders, and told of the crops.
-func TestXL(t *testing.T) {
-	model, dataset, b := smallXL(t, smallModel(t)), smallDataset(t), parity.Backend(t)
-	o, r, _ := smallRun(t, model, dataset)
-	o.MaxTrainSteps, r.CacheLatents, r.Columns.RandomCrop = 2, false, true
-	if err := do(t, context.Background(), b, NewControlNet, o, r); err != nil {
-		t.Fatal(err)
-	}
-	config, _, err := diffusers.OpenControlNet(o.OutputDir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := config.CheckUNet(openModel(t, model).UNet); err != nil {
-		t.Error(err)
 	}
 }
