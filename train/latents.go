@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
@@ -22,7 +23,9 @@ type Encoder struct {
 	Resolution int       // pixels of an image, each way
 	Batch      int       // images encoded at once
 	Flips      bool      // encode each image turned around too
+	CacheDir   string    // keeps what was encoded for other runs; "" does not
 	Progress   func(done, total int)
+	Log        io.Writer // hears what the cache was good for; nil: silence
 }
 
 // Moments are those of each row of a dataset: float32 [resolution/8, resolution/8, 2·latent_channels], the mean, then the log
@@ -39,19 +42,18 @@ func (m Moments) Of(row int64, flipped bool) []float32 {
 	return m.upright[row]
 }
 
-// Encode encodes every image of the dataset.
+// Encode encodes every image of the dataset. The program is compiled when the first image needs it.
 func (e Encoder) Encode(ctx context.Context, d *data.Dataset) (m Moments, err error) {
-	program, args, err := e.compile(ctx)
-	for _, a := range args {
-		defer a.Free()
-	}
-	if err != nil {
-		return m, err
+	queue := &encodeQueue{e: e}
+	defer queue.free()
+	if e.CacheDir != "" {
+		if queue.cache, err = newLatentCache(e.CacheDir, e.VAE, e.Values, e.Resolution); err != nil {
+			return m, err
+		}
 	}
 	m.upright, m.flipped = make([][]float32, d.Len()), make([][]float32, d.Len())
-	queue := encodeQueue{e: e, program: program, args: args}
 	for i := range d.Len() {
-		if err := ctx.Err(); err != nil {
+		if ctx.Err() != nil {
 			return m, fmt.Errorf("%w while encoding the dataset, nothing was lost: run again", ErrInterrupted)
 		}
 		if row, err := d.Row(i); err == nil {
@@ -59,18 +61,24 @@ func (e Encoder) Encode(ctx context.Context, d *data.Dataset) (m Moments, err er
 			if err != nil {
 				return m, err
 			}
-			if err := queue.add(image, &m.upright[i]); err != nil {
+			if err := queue.add(ctx, image, &m.upright[i]); err != nil {
 				return m, err
 			}
 			if e.Flips {
-				if err := queue.add(data.Mirror(image), &m.flipped[i]); err != nil {
+				if err := queue.add(ctx, data.Mirror(image), &m.flipped[i]); err != nil {
 					return m, err
 				}
 			}
 		}
 		e.Progress(i+1, d.Len())
 	}
-	return m, queue.flush()
+	if err := queue.flush(ctx); err != nil {
+		return m, err
+	}
+	if queue.cache != nil && e.Log != nil {
+		queue.cache.report(func(format string, args ...any) { fmt.Fprintf(e.Log, format+"\n", args...) }, queue.made)
+	}
+	return m, nil
 }
 
 // compile makes the program that encodes a batch, and puts the VAE's parameters on the devices.
@@ -98,26 +106,42 @@ func (e Encoder) compile(ctx context.Context) (*xla.Program, []*xla.Array, error
 // encodeQueue holds images until there are enough for a batch.
 type encodeQueue struct {
 	e       Encoder
-	program *xla.Program
+	cache   *latentCache // nil: none
+	program *xla.Program // nil until it is needed
 	args    []*xla.Array
 	pixels  []float32
 	to      []*[]float32
+	paths   []string // in the cache
+	made    int
 }
 
-func (q *encodeQueue) add(image *data.RGB, to *[]float32) error {
-	q.pixels, q.to = data.AppendPixels(q.pixels, image), append(q.to, to)
+// add finds the image's moments in the cache, or encodes it with others.
+func (q *encodeQueue) add(ctx context.Context, image *data.RGB, to *[]float32) error {
+	path := ""
+	if q.cache != nil {
+		path = q.cache.path(image)
+		if *to = q.cache.get(path); *to != nil {
+			return nil
+		}
+	}
+	q.pixels, q.to, q.paths = data.AppendPixels(q.pixels, image), append(q.to, to), append(q.paths, path)
 	if len(q.to) < q.e.Batch {
 		return nil
 	}
-	return q.flush()
+	return q.flush(ctx)
 }
 
 // flush encodes what waits, with the batch filled up by nothing.
-func (q *encodeQueue) flush() error {
+func (q *encodeQueue) flush(ctx context.Context) (err error) {
 	if len(q.to) == 0 {
 		return nil
 	}
 	e := q.e
+	if q.program == nil {
+		if q.program, q.args, err = e.compile(ctx); err != nil {
+			return err
+		}
+	}
 	full := append(q.pixels, make([]float32, e.Batch*e.Resolution*e.Resolution*e.VAE.InChannels-len(q.pixels))...)
 	out, err := runOne(e.Backend, q.program, q.args, full, e.Batch, e.Resolution, e.Resolution, e.VAE.InChannels)
 	if err != nil {
@@ -126,9 +150,22 @@ func (q *encodeQueue) flush() error {
 	size := len(out) / e.Batch
 	for i, to := range q.to {
 		*to = out[i*size : (i+1)*size : (i+1)*size]
+		if q.cache != nil {
+			if err := q.cache.put(q.paths[i], *to); err != nil {
+				return err
+			}
+		}
 	}
-	q.pixels, q.to = q.pixels[:0], q.to[:0]
+	q.made += len(q.to)
+	q.pixels, q.to, q.paths = q.pixels[:0], q.to[:0], q.paths[:0]
 	return nil
+}
+
+// free releases the VAE's parameters.
+func (q *encodeQueue) free() {
+	for _, a := range q.args {
+		_ = a.Free() // a second error would hide the first
+	}
 }
 
 // runOne runs a program on one batch and frees what it made.

@@ -26,6 +26,7 @@ type Recipe struct {
 	Columns           data.Options // names of columns, workers, buffers; the rest is set here
 	Resolution        int          // pixels, each way
 	CacheLatents      bool         // encode every image once, before training
+	CacheDir          string       // keeps what was encoded for other runs; "" does not
 	ProportionEmpty   float64      // proportion_empty_prompts: share of captions dropped
 	FromScratch       bool         // start the trained networks from random weights
 	TrainTextEncoder  bool         // with the UNet
@@ -61,6 +62,9 @@ func (r Recipe) Validate() error {
 	}
 	if r.CacheLatents && r.Columns.RandomCrop {
 		errs = append(errs, errors.New("cache_latents: a random crop shows each image anew in every epoch: give --center_crop, or leave one of them out"))
+	}
+	if r.CacheDir != "" && !r.CacheLatents {
+		errs = append(errs, errors.New("cache_dir: it keeps latents and goes with --cache_latents; models of the Hub are kept below HF_HOME"))
 	}
 	if r.LoRA != nil {
 		errs = append(errs, r.LoRA.Validate())
@@ -145,7 +149,8 @@ func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, mod
 	if r.CacheLatents {
 		encoder := Encoder{
 			Backend: b, VAE: model.VAE, Values: values, Resolution: r.Resolution, Batch: o.Batch,
-			Flips: r.Columns.RandomFlip, Progress: r.OnEncode,
+			Flips: r.Columns.RandomFlip, CacheDir: r.CacheDir,
+			Progress: r.OnEncode, Log: r.Log,
 		}
 		if feed.Moments, err = encoder.Encode(ctx, dataset); err != nil {
 			return nil, errors.Join(err, dataset.Close())

@@ -36,10 +36,12 @@ func (c trainTextToImageCmd) Run(ctx context.Context, command *kong.Context) err
 // cacheFlags are the flags of trainings that see images through the VAE.
 type cacheFlags struct {
 	CacheLatents           bool    `help:"Encode every image once before training; takes host memory for all latents."`
+	CacheDir               string  `placeholder:"DIR" help:"Folder that keeps the latents of --cache_latents for other runs, and other machines."`
 	MaskColumn             string  `placeholder:"NAME" help:"Column of masks: the loss counts where they are bright."`
 	ProportionEmptyPrompts float64 `default:"0" help:"Share of captions replaced by the empty one, which guidance needs."`
 }
 
 func (f cacheFlags) apply(r *train.Recipe) {
-	r.CacheLatents, r.ProportionEmpty, r.Columns.MaskColumn = f.CacheLatents, f.ProportionEmptyPrompts, f.MaskColumn
+	r.CacheLatents, r.CacheDir = f.CacheLatents, f.CacheDir
+	r.ProportionEmpty, r.Columns.MaskColumn = f.ProportionEmptyPrompts, f.MaskColumn
 }

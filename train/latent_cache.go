@@ -1,0 +1,129 @@
+package train
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"limner/data"
+	"limner/models/checkpoint"
+	"limner/models/nn"
+	"limner/models/vae"
+)
+
+// latentCache keeps moments in files: DIR/VAE/xx/IMAGE.safetensors, where VAE is a hash of the encoder's config and weights, and
+// IMAGE one of the pixels as the VAE sees them, after decoding, resizing, cropping and flipping. So an entry is right wherever
+// the folder is brought, and whatever made it.
+type latentCache struct {
+	root, vae string
+	size      int // values of an entry
+	read      int // entries that were there
+	damaged   []error
+}
+
+// The parts of an entry: one tensor, and the hash of its bytes in the header.
+const (
+	latentTensor = "moments"
+	latentHash   = "sha256"
+)
+
+func newLatentCache(root string, c vae.Config, values nn.Values, resolution int) (*latentCache, error) {
+	h := sha256.New()
+	if err := json.NewEncoder(h).Encode(c); err != nil {
+		return nil, err
+	}
+	for _, spec := range c.EncoderTree().Under("vae") {
+		fmt.Fprintln(h, spec.Key, spec.Shape)
+		if err := binary.Write(h, binary.LittleEndian, values[spec.Key]); err != nil {
+			return nil, err
+		}
+	}
+	side := resolution / c.Scale()
+	return &latentCache{root: root, vae: shortHash(h.Sum(nil)), size: side * side * 2 * c.LatentChannels}, nil
+}
+
+func shortHash(sum []byte) string { return hex.EncodeToString(sum[:16]) }
+
+// path is where the moments of an image lie.
+func (c *latentCache) path(image *data.RGB) string {
+	sum := sha256.Sum256(slices.Concat([]byte(fmt.Sprintf("%d×%d ", image.Width, image.Height)), image.Pix))
+	name := shortHash(sum[:])
+	return filepath.Join(c.root, c.vae, name[:2], name+".safetensors")
+}
+
+// get is the entry at path, or nil where there is none that is whole.
+func (c *latentCache) get(path string) []float32 {
+	moments, err := c.readEntry(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		c.damaged = append(c.damaged, fmt.Errorf("%s: %w", path, err))
+		return nil
+	}
+	c.read++
+	return moments
+}
+
+func (c *latentCache) readEntry(path string) ([]float32, error) {
+	f, err := checkpoint.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	t, ok := f.Tensor(latentTensor)
+	if !ok || t.DType != "F32" || t.Size() != c.size {
+		return nil, fmt.Errorf("got %s of %v, want %d values of %s in F32", t.DType, t.Shape, c.size, latentTensor)
+	}
+	if sum := sha256.Sum256(t.Data); hex.EncodeToString(sum[:]) != f.Metadata()[latentHash] {
+		return nil, errors.New("its bytes are not those that were written")
+	}
+	return t.Float32s()
+}
+
+// put writes an entry, whole or not at all.
+func (c *latentCache) put(path string, moments []float32) error {
+	raw, err := binary.Append(nil, binary.LittleEndian, moments)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("cache_dir: %w", err)
+	}
+	sum := sha256.Sum256(raw)
+	entry := checkpoint.Entry{Key: latentTensor, DType: "F32", Shape: []int{len(moments)}, Data: raw}
+	return checkpoint.Write(path, []checkpoint.Entry{entry}, map[string]string{latentHash: hex.EncodeToString(sum[:])})
+}
+
+// report says what the cache was good for, and why it was not for the rest.
+func (c *latentCache) report(logf func(format string, args ...any), made int) {
+	logf("latents: %d were in %s, %d were encoded", c.read, c.root, made)
+	for _, err := range firstFew(c.damaged) {
+		logf("  encoded anew: %v", err)
+	}
+	if c.read > 0 || made == 0 {
+		return
+	}
+	entries, _ := os.ReadDir(c.root) // a line for a person: without it, nothing is lost
+	for _, e := range entries {
+		if e.IsDir() && len(e.Name()) == len(c.vae) && e.Name() != c.vae {
+			logf("  those that it has are of another VAE: the config or a weight differs")
+			return
+		}
+	}
+}
+
+// firstFew is the beginning of a long list of errors.
+func firstFew(errs []error) []error {
+	const shown = 5
+	if more := len(errs) - shown; more > 0 {
+		return append(errs[:shown:shown], fmt.Errorf("and %d more", more))
+	}
+	return errs
+}

@@ -1,0 +1,91 @@
+package train
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"limner/data"
+	"limner/internal/parity"
+	"limner/models/diffusers"
+)
+
+// What is in the cache is not computed again; what is damaged in it is, and is named.
+func TestLatentCache(t *testing.T) {
+	p := openModel(t, smallModel(t))
+	values, err := p.Load(diffusers.VAE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	columns := data.DefaultOptions()
+	columns.NeedConditioning, columns.Resolution, columns.BatchSize = false, 16, 4
+	dataset, err := data.Open([]string{smallDataset(t)}, columns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dataset.Close()
+	dir, log := t.TempDir(), &bytes.Buffer{}
+	e := Encoder{
+		Backend: parity.Backend(t), VAE: p.VAE, Values: values, Resolution: 16, Batch: 4, Flips: true, CacheDir: dir,
+		Progress: func(int, int) {}, Log: log,
+	}
+	encode := func(e Encoder, want ...string) Moments {
+		t.Helper()
+		log.Reset()
+		m, err := e.Encode(context.Background(), dataset)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range want {
+			if !strings.Contains(log.String(), text) {
+				t.Errorf("the log lacks %q:\n%s", text, log)
+			}
+		}
+		return m
+	}
+	first := encode(e, "latents: 0 were in "+dir+", 40 were encoded\n")
+	if len(first.Of(3, false)) != 8*8*8 || slices.Equal(first.Of(3, false), first.Of(3, true)) {
+		t.Errorf("%d values of an image, want 512, and others of the flipped one", len(first.Of(3, false)))
+	}
+	cached := e
+	cached.Backend = nil // nothing is computed
+	if got := encode(cached, "latents: 40 were in "+dir+", 0 were encoded\n"); !reflect.DeepEqual(got, first) {
+		t.Error("the cache gives other moments")
+	}
+
+	entries, err := filepath.Glob(filepath.Join(dir, "*", "*", "*.safetensors"))
+	if err != nil || len(entries) != 40 {
+		t.Fatalf("%d entries, want 40 (%v)", len(entries), err)
+	}
+	raw, err := os.ReadFile(entries[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[len(raw)-5] ^= 1
+	if err := os.WriteFile(entries[0], raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(entries[1], 100); err != nil {
+		t.Fatal(err)
+	}
+	got := encode(e, "latents: 38 were in "+dir+", 2 were encoded\n", entries[0]+": its bytes are not those that were written", "encoded anew: "+entries[1])
+	if !reflect.DeepEqual(got, first) {
+		t.Error("mending the cache gives other moments")
+	}
+	encode(cached, "latents: 40 were in ")
+
+	other := e
+	other.Values = map[string][]float32{}
+	for key, v := range values {
+		other.Values[key] = slices.Clone(v)
+	}
+	other.Values["vae.encoder.conv_in.bias"][0]++
+	if got := encode(other, "0 were in", "of another VAE"); reflect.DeepEqual(got, first) {
+		t.Error("another VAE makes the same moments")
+	}
+}
