@@ -40,6 +40,9 @@ const (
 	PropertyCaption = "caption" // the dataset's own captions
 )
 
+// Properties are the values of Recipe.Property.
+var Properties = []string{PropertyObject, PropertyStyle, PropertyCaption}
+
 // templates are captions for the images that tokens are learned from; {} is where the tokens stand.
 var templates = map[string][]string{
 	PropertyObject: {

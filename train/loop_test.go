@@ -300,44 +300,6 @@ func TestCheckpointsTotalLimit(t *testing.T) {
 	}
 }
 
-func TestRefusals(t *testing.T) {
-	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
-	taken := t.TempDir()
-	if err := os.WriteFile(filepath.Join(taken, "thesis.tex"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for name, c := range map[string]struct {
-		prepare prepare
-		change  func(o *Options, r *Recipe)
-		want    string
-	}{
-		"no such model":     {NewControlNet, func(_ *Options, r *Recipe) { r.Model = "nowhere" }, "no model folder at nowhere"},
-		"no ControlNet":     {NewControlNet, func(_ *Options, r *Recipe) { r.ControlNet = model }, "config.json"},
-		"embedding":         {NewControlNet, func(_ *Options, r *Recipe) { r.EmbeddingChannels = []int{4, 8, 8} }, "give 2 conditioning_embedding_out_channels"},
-		"resolution":        {NewControlNet, func(_ *Options, r *Recipe) { r.Resolution = 17 }, "got 17, want a multiple of 2"},
-		"columns":           {NewControlNet, func(_ *Options, r *Recipe) { r.Columns.CaptionColumn = "caption" }, "text"},
-		"text encoder":      {NewControlNet, func(_ *Options, r *Recipe) { r.TrainTextEncoder = true }, "train_text_encoder"},
-		"schedule":          {NewControlNet, func(o *Options, _ *Recipe) { o.Schedule.Name = "cosin" }, `lr_scheduler: got "cosin"`},
-		"proportion":        {NewTextToImage, func(_ *Options, r *Recipe) { r.ProportionEmpty = 2 }, "proportion_empty_prompts: got 2"},
-		"other files":       {NewAutoencoder, func(o *Options, _ *Recipe) { o.OutputDir = taken }, "holds something else (thesis.tex)"},
-		"batch of too many": {NewAutoencoder, func(o *Options, _ *Recipe) { o.Batch = 64 }, "batch size 64 is more than the 20 rows"},
-	} {
-		o, r, _ := smallRun(t, model, dataset)
-		c.change(&o, &r)
-		run, err := c.prepare(context.Background(), b, o, r)
-		if err == nil {
-			err = run.Do(context.Background())
-			run.Close()
-		}
-		if err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: got %v, want %q", name, err, c.want)
-		}
-	}
-	if entries, _ := os.ReadDir(taken); len(entries) != 1 {
-		t.Error("a folder of others was written to")
-	}
-}
-
 // In bfloat16 the losses are those of float32 to the precision of its eight bits.
 func TestBFloat16(t *testing.T) {
 	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)

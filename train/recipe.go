@@ -75,6 +75,9 @@ func (r Recipe) Validate() error {
 	if r.Prior != nil {
 		errs = append(errs, r.Prior.Validate())
 	}
+	if r.Property != "" && !slices.Contains(Properties, r.Property) {
+		errs = append(errs, fmt.Errorf("learnable_property: got %q, want %s", r.Property, strings.Join(Properties, ", ")))
+	}
 	return errors.Join(errs...)
 }
 
@@ -88,6 +91,9 @@ func (r Recipe) open(o Options, b *xla.Backend) (*diffusers.Pipeline, error) {
 	}
 	if o.Batch%b.Devices() != 0 {
 		return nil, fmt.Errorf("batch %d does not divide over %d devices: use a multiple of %d", o.Batch, b.Devices(), b.Devices())
+	}
+	if r.Prior != nil && o.Batch%2 != 0 {
+		return nil, fmt.Errorf("batch %d: want an even number, half of it for the class", o.Batch)
 	}
 	model, err := diffusers.OpenWith(r.Model, r.Opening)
 	if err != nil {
@@ -110,7 +116,7 @@ func (r Recipe) open(o Options, b *xla.Backend) (*diffusers.Pipeline, error) {
 func (r Recipe) dataset(o Options, conditioning bool) (*data.Dataset, error) {
 	columns := r.Columns
 	columns.NeedConditioning = conditioning
-	columns.NoCaptions = r.InstancePrompt != "" || r.Property != "" && r.Property != PropertyCaption
+	columns.NoCaptions = columns.NoCaptions || r.InstancePrompt != "" || r.Property != "" && r.Property != PropertyCaption
 	columns.Resolution, columns.BatchSize, columns.Seed = r.Resolution, o.Batch, o.Seed
 	if r.Prior == nil {
 		return data.Open(r.Data, columns)

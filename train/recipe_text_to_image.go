@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"limner/models/diffusers"
@@ -42,6 +43,9 @@ func NewTextToImage(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*
 
 // NewLoRA prepares the training of a LoRA for a frozen model.
 func NewLoRA(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
+	if r.LoRA == nil {
+		return nil, errors.New("rank, lora_targets: say what to train")
+	}
 	model, err := r.open(o, b)
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ func NewAutoencoder(_ context.Context, b *xla.Backend, o Options, r Recipe) (*Ru
 			return nil, err
 		}
 	}
+	r.Columns.NoCaptions = true
 	dataset, err := r.dataset(o, false)
 	if err != nil {
 		return nil, err

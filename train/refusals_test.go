@@ -1,0 +1,74 @@
+package train
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"limner/data"
+	"limner/internal/golden"
+	"limner/internal/parity"
+)
+
+// What cannot be trained is refused before anything is compiled, with every bad field.
+func TestRefusals(t *testing.T) {
+	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
+	taken := t.TempDir()
+	if err := os.WriteFile(filepath.Join(taken, "thesis.tex"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	bare := t.TempDir()
+	if err := data.WritePNG(filepath.Join(bare, "a.png"), data.NewRGB(16, 16)); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		prepare prepare
+		change  func(o *Options, r *Recipe)
+		want    string
+	}{
+		"no such model":     {NewControlNet, func(_ *Options, r *Recipe) { r.Model = "nowhere" }, "no model folder at nowhere"},
+		"no ControlNet":     {NewControlNet, func(_ *Options, r *Recipe) { r.ControlNet = model }, "config.json"},
+		"embedding":         {NewControlNet, func(_ *Options, r *Recipe) { r.EmbeddingChannels = []int{4, 8, 8} }, "give 2 conditioning_embedding_out_channels"},
+		"resolution":        {NewControlNet, func(_ *Options, r *Recipe) { r.Resolution = 17 }, "got 17, want a multiple of 2"},
+		"columns":           {NewControlNet, func(_ *Options, r *Recipe) { r.Columns.CaptionColumn = "caption" }, "text"},
+		"text encoder":      {NewControlNet, func(_ *Options, r *Recipe) { r.TrainTextEncoder = true }, "train_text_encoder"},
+		"schedule":          {NewControlNet, func(o *Options, _ *Recipe) { o.Schedule.Name = "cosin" }, `lr_scheduler: got "cosin"`},
+		"proportion":        {NewTextToImage, func(_ *Options, r *Recipe) { r.ProportionEmpty = 2 }, "proportion_empty_prompts: got 2"},
+		"other files":       {NewAutoencoder, func(o *Options, _ *Recipe) { o.OutputDir = taken }, "holds something else (thesis.tex)"},
+		"batch of too many": {NewAutoencoder, func(o *Options, _ *Recipe) { o.Batch = 64 }, "batch size 64 is more than the 20 rows"},
+		"two at once":       {NewTextToImage, func(o *Options, r *Recipe) { r.ProportionEmpty, o.LearningRate = 2, -1 }, "proportion_empty_prompts: got 2, want 0 to 1\nlearning_rate: got -1"},
+		"no captions":       {NewTextToImage, func(_ *Options, r *Recipe) { r.Data = []string{bare} }, "a.png has no caption: write it to a.txt beside it"},
+		"no pair":           {NewControlNet, func(_ *Options, r *Recipe) { r.Data, r.InstancePrompt = []string{bare}, "a circle" }, "are named in its metadata.jsonl, which it does not have"},
+		"no masks":          {NewTextToImage, func(_ *Options, r *Recipe) { r.Columns.MaskColumn = "mask" }, "mask"},
+		"other family":      {NewControlNet, func(_ *Options, r *Recipe) { r.ControlNet = golden.Path(t, "sdxl-tiny", "controlnet") }, "does not fit " + model},
+		"cache and crops":   {NewTextToImage, func(_ *Options, r *Recipe) { r.Columns.RandomCrop = true }, "cache_latents: a random crop"},
+		"a place alone":     {NewTextToImage, func(_ *Options, r *Recipe) { r.CacheLatents, r.CacheDir = false, taken }, "cache_dir: it keeps latents"},
+		"no LoRA":           {NewLoRA, func(_ *Options, _ *Recipe) {}, "say what to train"},
+		"LoRA":              {NewLoRA, func(_ *Options, r *Recipe) { r.LoRA = &LoRA{Dropout: 1} }, "rank: got 0, want at least 1\nlora_alpha: got 0, want above 0\nlora_dropout: got 1, want at least 0 and below 1\nlora_targets: name the layers to train\nlora_format: got \"\""},
+		"targets": {NewLoRA, func(_ *Options, r *Recipe) {
+			r.LoRAFormat, r.LoRA = "both", &LoRA{Rank: 1, Alpha: 1, Targets: []string{"to_q", "to_z"}}
+		}, "lora_targets: the model has no layer to_z"},
+		"no tokens":   {NewTextualInversion, func(_ *Options, _ *Recipe) {}, "placeholder_token: name a token to learn"},
+		"tokens":      {NewTextualInversion, func(_ *Options, r *Recipe) { r.Tokens = []Token{{Text: "<a.b>", Initializer: "two words"}} }, "num_vectors: got 0, want at least 1\nplaceholder_token: \"<a.b>\" has a dot"},
+		"known token": {NewTextualInversion, func(_ *Options, r *Recipe) { r.Tokens = []Token{{Text: "a</w>", Vectors: 1, Initializer: "b"}} }, "placeholder_token: "},
+		"property":    {NewTextualInversion, func(_ *Options, r *Recipe) { r.Property = "colour" }, `learnable_property: got "colour", want object, style, caption`},
+		"class":       {NewTextToImage, func(_ *Options, r *Recipe) { r.Prior = &Prior{} }, "class_data_dir: give a folder for the images of the class\nclass_prompt: say what the class is\nprior_loss_weight: got 0"},
+		"odd batch":   {NewTextToImage, func(o *Options, r *Recipe) { o.Batch, r.Prior = 3, &Prior{Data: r.Data, Prompt: "a", Weight: 1} }, "batch 3: want an even number"},
+	} {
+		o, r, _ := smallRun(t, model, dataset)
+		c.change(&o, &r)
+		run, err := c.prepare(context.Background(), b, o, r)
+		if err == nil {
+			err = run.Do(context.Background())
+			run.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
+		}
+	}
+	if entries, _ := os.ReadDir(taken); len(entries) != 1 {
+		t.Error("a folder of others was written to")
+	}
+}
