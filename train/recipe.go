@@ -57,6 +57,9 @@ func (r Recipe) Validate() error {
 	if len(r.Data) == 0 {
 		errs = append(errs, errors.New("train_data_dir: give a folder of parquet files"))
 	}
+	if r.Resolution < 1 {
+		errs = append(errs, fmt.Errorf("resolution: got %d, want at least 1", r.Resolution))
+	}
 	if !(r.ProportionEmpty >= 0 && r.ProportionEmpty <= 1) {
 		errs = append(errs, fmt.Errorf("proportion_empty_prompts: got %g, want 0 to 1", r.ProportionEmpty))
 	}

@@ -71,13 +71,14 @@ type trainFlags struct {
 // prepareRun makes a run from flags.
 type prepareRun func(context.Context, *xla.Backend, train.Options, train.Recipe) (*train.Run, error)
 
-// run trains what prepare makes. A signal at any moment ends it with train.ErrInterrupted.
-func (f trainFlags) run(ctx context.Context, command *kong.Context, prepare prepareRun) error {
+// run trains what prepare makes of the recipe, in which set puts what further flags say. A signal at any moment ends it with
+// train.ErrInterrupted.
+func (f trainFlags) run(ctx context.Context, command *kong.Context, set func(*train.Recipe), prepare prepareRun) error {
 	quiet := context.AfterFunc(ctx, func() {
 		fmt.Fprintln(os.Stderr, "\nlimner: stopping when the step or the compiling under way is done, and saving; a second signal leaves at once")
 	})
 	defer quiet()
-	err := f.train(ctx, command, prepare)
+	err := f.train(ctx, command, set, prepare)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%w before the first step: nothing was lost, the same command starts again", train.ErrInterrupted)
 	}
@@ -85,13 +86,14 @@ func (f trainFlags) run(ctx context.Context, command *kong.Context, prepare prep
 }
 
 // train opens the devices and trains what prepare makes.
-func (f trainFlags) train(ctx context.Context, command *kong.Context, prepare prepareRun) error {
+func (f trainFlags) train(ctx context.Context, command *kong.Context, set func(*train.Recipe), prepare prepareRun) error {
 	b, err := f.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
 	o, r := f.options(b.Devices()), f.recipe()
+	set(&r)
 	if err := errors.Join(o.Validate(), r.Validate()); err != nil {
 		return usageError{err}
 	}

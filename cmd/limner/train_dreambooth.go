@@ -35,11 +35,16 @@ func (c trainDreamBoothCmd) Run(ctx context.Context, command *kong.Context) erro
 	if c.InstancePrompt == "" {
 		return usageError{errors.New("instance_prompt: say what the images show, such as \"a photo of sks dog\"")}
 	}
-	return c.run(ctx, command, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
+	if err := c.classFlags.check(); err != nil {
+		return usageError{err}
+	}
+	return c.run(ctx, command, func(r *train.Recipe) {
 		r.TrainTextEncoder = c.TrainTextEncoder
-		c.cacheFlags.apply(&r)
-		c.lossFlags.apply(&r)
-		if err := c.classFlags.apply(ctx, b, o, &r); err != nil {
+		c.cacheFlags.apply(r)
+		c.lossFlags.apply(r)
+		c.classFlags.apply(r)
+	}, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
+		if err := c.classFlags.draw(ctx, b, o, r); err != nil {
 			return nil, err
 		}
 		return train.NewTextToImage(ctx, b, o, r)
@@ -57,30 +62,33 @@ type classFlags struct {
 	SampleBatchSize       int     `default:"4" help:"Images of the class drawn at once per device."`
 }
 
-// apply sets the recipe's prompts, and draws the images of the class that are missing.
-func (f classFlags) apply(ctx context.Context, b *xla.Backend, o train.Options, r *train.Recipe) error {
+// check reports flags that do not go together.
+func (f classFlags) check() error {
+	switch {
+	case !f.WithPriorPreservation && (f.ClassDataDir != "" || f.ClassPrompt != ""):
+		return errors.New("class_data_dir, class_prompt: they go with --with_prior_preservation, which was not given")
+	case f.WithPriorPreservation && f.InstancePrompt == "":
+		return errors.New("instance_prompt: say what the images show, beside what their class is")
+	}
+	return nil
+}
+
+func (f classFlags) apply(r *train.Recipe) {
 	r.InstancePrompt = f.InstancePrompt
 	if !f.WithPriorPreservation {
-		if f.ClassDataDir != "" || f.ClassPrompt != "" {
-			return errors.New("class_data_dir, class_prompt: they go with --with_prior_preservation, which was not given")
-		}
-		return nil
+		return
 	}
 	r.Prior = &train.Prior{Prompt: f.ClassPrompt, Weight: f.PriorLossWeight}
 	if f.ClassDataDir != "" {
 		r.Prior.Data = []string{f.ClassDataDir}
 	}
-	if f.InstancePrompt == "" {
-		return errors.New("instance_prompt: say what the images show, beside what their class is")
-	}
-	if err := r.Validate(); err != nil {
-		return err
-	}
-	return f.draw(ctx, b, o, r)
 }
 
 // draw brings the folder of the class to the number of images that it should have.
-func (f classFlags) draw(ctx context.Context, b *xla.Backend, o train.Options, r *train.Recipe) error {
+func (f classFlags) draw(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) error {
+	if r.Prior == nil {
+		return nil
+	}
 	set := sample.Folder{Dir: f.ClassDataDir, Count: f.NumClassImages, Prompt: f.ClassPrompt, Seed: o.Seed}
 	missing, err := set.Missing()
 	if err != nil || len(missing) == 0 {

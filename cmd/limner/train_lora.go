@@ -34,11 +34,14 @@ pytorch_lora_weights_kohya.safetensors. With --instance_prompt, and --with_prior
 }
 
 func (c trainLoRACmd) Run(ctx context.Context, command *kong.Context) error {
-	return c.run(ctx, command, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
+	if err := c.classFlags.check(); err != nil {
+		return usageError{err}
+	}
+	return c.run(ctx, command, func(r *train.Recipe) {
 		r.TrainTextEncoder, r.LoRAFormat = c.TrainTextEncoder, c.LoRAFormat
 		r.LoRA = &train.LoRA{Rank: c.Rank, Alpha: c.LoRAAlpha, Dropout: c.LoRADropout, Targets: slices.Clone(c.LoRATargets)}
 		if c.LoRAAlpha == 0 {
-			r.LoRA.Alpha = float64(c.Rank)
+			r.LoRA.Alpha = float64(max(1, c.Rank)) // a rank below 1 is refused by itself
 		}
 		if c.TrainConv {
 			r.LoRA.Targets = append(r.LoRA.Targets, train.ConvTargets...)
@@ -46,9 +49,11 @@ func (c trainLoRACmd) Run(ctx context.Context, command *kong.Context) error {
 		if c.TrainTextEncoder {
 			r.LoRA.TextTargets = train.TextEncoderTargets
 		}
-		c.cacheFlags.apply(&r)
-		c.lossFlags.apply(&r)
-		if err := c.classFlags.apply(ctx, b, o, &r); err != nil {
+		c.cacheFlags.apply(r)
+		c.lossFlags.apply(r)
+		c.classFlags.apply(r)
+	}, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
+		if err := c.classFlags.draw(ctx, b, o, r); err != nil {
 			return nil, err
 		}
 		return train.NewLoRA(ctx, b, o, r)

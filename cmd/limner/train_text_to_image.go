@@ -6,7 +6,6 @@ import (
 	"github.com/alecthomas/kong"
 
 	"limner/train"
-	"limner/xla"
 )
 
 type trainTextToImageCmd struct {
@@ -25,12 +24,11 @@ The result is a whole model in diffusers' layout in the output folder.`
 }
 
 func (c trainTextToImageCmd) Run(ctx context.Context, command *kong.Context) error {
-	return c.run(ctx, command, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
+	return c.run(ctx, command, func(r *train.Recipe) {
 		r.TrainTextEncoder = c.TrainTextEncoder
-		c.cacheFlags.apply(&r)
-		c.lossFlags.apply(&r)
-		return train.NewTextToImage(ctx, b, o, r)
-	})
+		c.cacheFlags.apply(r)
+		c.lossFlags.apply(r)
+	}, train.NewTextToImage)
 }
 
 // cacheFlags are the flags of trainings that see images through the VAE.

@@ -7,7 +7,6 @@ import (
 	"github.com/alecthomas/kong"
 
 	"limner/train"
-	"limner/xla"
 )
 
 type trainTextualInversionCmd struct {
@@ -33,13 +32,12 @@ func (c trainTextualInversionCmd) Run(ctx context.Context, command *kong.Context
 	if initializers != 1 && initializers != tokens {
 		return usageError{fmt.Errorf("initializer_token: %d for %d placeholder tokens: give one for each, or one for all", initializers, tokens)}
 	}
-	return c.run(ctx, command, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
+	return c.run(ctx, command, func(r *train.Recipe) {
 		r.Property = c.LearnableProperty
 		for i, text := range c.PlaceholderToken {
 			r.Tokens = append(r.Tokens, train.Token{Text: text, Vectors: c.NumVectors, Initializer: c.InitializerToken[i%initializers]})
 		}
-		c.cacheFlags.apply(&r)
-		c.lossFlags.apply(&r)
-		return train.NewTextualInversion(ctx, b, o, r)
-	})
+		c.cacheFlags.apply(r)
+		c.lossFlags.apply(r)
+	}, train.NewTextualInversion)
 }

@@ -6,7 +6,6 @@ import (
 	"github.com/alecthomas/kong"
 
 	"limner/train"
-	"limner/xla"
 )
 
 type trainVAECmd struct {
@@ -24,8 +23,5 @@ The result is a VAE in diffusers' layout in the output folder.`
 }
 
 func (c trainVAECmd) Run(ctx context.Context, command *kong.Context) error {
-	return c.run(ctx, command, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
-		r.KLWeight, r.DecoderOnly = c.KLWeight, c.TrainDecoderOnly
-		return train.NewAutoencoder(ctx, b, o, r)
-	})
+	return c.run(ctx, command, func(r *train.Recipe) { r.KLWeight, r.DecoderOnly = c.KLWeight, c.TrainDecoderOnly }, train.NewAutoencoder)
 }
