@@ -55,13 +55,12 @@ func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*R
 		dir, all := o.OutputDir, nn.Merge(values, trained)
 		if r.SDUnlocked {
 			dir = filepath.Join(o.OutputDir, diffusers.ControlNet)
-			tree := model.UNet.Tree().Under(diffusers.UNet)
-			if err := diffusers.SaveComponent(filepath.Join(o.OutputDir, diffusers.UNet), diffusers.UNet, model.UNet, tree, restrict(all, tree), "F32"); err != nil {
+			if err := model.Save(o.OutputDir, all, "F32"); err != nil {
 				return err
 			}
 		}
 		tree := config.Tree().Under(diffusers.ControlNet)
-		return diffusers.SaveComponent(dir, diffusers.ControlNet, config, tree, restrict(all, tree), "F32")
+		return diffusers.SaveComponent(dir, diffusers.ControlNet, config, tree, all, "F32")
 	})
 }
 
@@ -74,15 +73,6 @@ func withoutDown(control nn.Values) nn.Values {
 			values = make([]float32, len(values))
 		}
 		out[key] = values
-	}
-	return out
-}
-
-// restrict are the values of a tree's keys.
-func restrict(values nn.Values, tree nn.Tree) nn.Values {
-	out := make(nn.Values, len(tree))
-	for _, spec := range tree {
-		out[spec.Key] = values[spec.Key]
 	}
 	return out
 }

@@ -15,7 +15,7 @@ type trainControlNetCmd struct {
 	lossFlags
 	ControlNet        string `name:"controlnet-model-name-or-path" aliases:"controlnet" placeholder:"MODEL" help:"ControlNet to go on from: a folder, a single file, or org/name on the Hub; without it, a copy of the UNet's encoder."`
 	EmbeddingChannels []int  `name:"conditioning-embedding-out-channels" placeholder:"N,…" help:"Widths of a new ControlNet's conditioning embedding (default 16,32,96,256)."`
-	SDUnlocked        bool   `name:"sd-unlocked" help:"Train the UNet's decoder with the ControlNet: the result is both, each in its folder."`
+	SDUnlocked        bool   `name:"sd-unlocked" help:"Train the UNet's decoder with the ControlNet: the result is a whole model, with the ControlNet in its folder controlnet."`
 	OnlyMidControl    bool   `help:"Control the UNet through its middle block alone."`
 }
 
