@@ -61,7 +61,7 @@ var templates = map[string][]string{
 const templateStream = 0x74656d706c617465
 
 // caption gives the caption of row i of a batch: the dataset's, the one prompt of all instances and, of the rows behind
-// them, of the class, or one around the new tokens that follows from the seed, the batch and the row.
+// them, of the class, or one around the new tokens that follows from the seed, the epoch and the row.
 func (r Recipe) caption(o Options) func(batch *data.Batch, i int) string {
 	var tokens []string
 	for _, token := range r.Tokens {
@@ -75,7 +75,7 @@ func (r Recipe) caption(o Options) func(batch *data.Batch, i int) string {
 		case r.InstancePrompt != "":
 			return r.InstancePrompt
 		case captions != nil:
-			rng := rand.New(rand.NewPCG(o.Seed^templateStream, uint64(batch.Index)<<20|uint64(i)))
+			rng := rand.New(rand.NewPCG(o.Seed^templateStream, uint64(batch.Epoch)<<40^uint64(batch.Rows[i])))
 			return strings.ReplaceAll(captions[rng.IntN(len(captions))], "{}", text)
 		case len(tokens) == 0:
 			return batch.Captions[i]
