@@ -58,7 +58,7 @@ func startTrainStep(ctx context.Context, b *xla.Backend) (workload, error) {
 	objective := trainObjective(c)
 	var step *train.Step
 	compiled, err := measure(func() (err error) {
-		step, err = train.CompileStep(ctx, b, objective, train.DefaultAdamW(), 0)
+		step, err = train.CompileStep(ctx, b, objective, train.DefaultOptimizer(), 0)
 		return err
 	})
 	if err != nil {
@@ -90,7 +90,7 @@ func startTrainStep(ctx context.Context, b *xla.Backend) (workload, error) {
 			if err != nil {
 				return err
 			}
-			loss, norm, err := step.Run(batch, n, 1e-4)
+			loss, norm, err := step.Run(ctx, batch, n, 1e-4)
 			if err != nil {
 				return err
 			}

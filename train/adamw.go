@@ -6,94 +6,57 @@ import (
 	"math"
 
 	. "github.com/gomlx/gomlx/pkg/core/graph"
+
+	"limner/models/nn"
 )
 
-// AdamW are the settings of the optimizer (Loshchilov and Hutter 2019, arXiv:1711.05101), under diffusers' flag names.
+// AdamW are the settings of Loshchilov and Hutter 2019 (arXiv:1711.05101).
 type AdamW struct {
-	Beta1       float64 `json:"adam_beta1"`
-	Beta2       float64 `json:"adam_beta2"`
-	WeightDecay float64 `json:"adam_weight_decay"`
-	Epsilon     float64 `json:"adam_epsilon"`
-	MaxGradNorm float64 `json:"max_grad_norm"` // gradients are scaled down to this global norm; 0 leaves them
+	Beta1   float64 `json:"adam_beta1"`
+	Beta2   float64 `json:"adam_beta2"`
+	Epsilon float64 `json:"adam_epsilon"`
 }
 
 // DefaultAdamW holds the defaults of diffusers' scripts.
-func DefaultAdamW() AdamW {
-	return AdamW{Beta1: 0.9, Beta2: 0.999, WeightDecay: 1e-2, Epsilon: 1e-8, MaxGradNorm: 1}
-}
+func DefaultAdamW() AdamW { return AdamW{Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8} }
 
-// Validate reports every setting out of range.
-func (a AdamW) Validate() error {
-	var errs []error
-	bad := func(name string, value float64, want string) {
-		errs = append(errs, fmt.Errorf("%s: got %g, want %s", name, value, want))
-	}
-	if !(a.Beta1 >= 0 && a.Beta1 < 1) {
-		bad("adam_beta1", a.Beta1, "at least 0 and below 1")
-	}
-	if !(a.Beta2 >= 0 && a.Beta2 < 1) {
-		bad("adam_beta2", a.Beta2, "at least 0 and below 1")
-	}
-	if !(a.WeightDecay >= 0) {
-		bad("adam_weight_decay", a.WeightDecay, "at least 0")
-	}
+func (a AdamW) validate() error {
+	errs := []error{decayInRange("adam_beta1", a.Beta1), decayInRange("adam_beta2", a.Beta2)}
 	if !(a.Epsilon > 0) {
-		bad("adam_epsilon", a.Epsilon, "above 0")
-	}
-	if !(a.MaxGradNorm >= 0) {
-		bad("max_grad_norm", a.MaxGradNorm, "at least 0")
+		errs = append(errs, fmt.Errorf("adam_epsilon: got %g, want above 0", a.Epsilon))
 	}
 	return errors.Join(errs...)
 }
 
-// rates are the numbers that change from step to step. They enter the compiled step as one float32 vector.
-type rates struct {
-	learningRate float64
-	emaDecay     float64
+// adamWMethod remembers the first and second moment: exp_avg and exp_avg_sq.
+type adamWMethod struct {
+	AdamW
+	decay   float64
+	moments moments
 }
 
-const rateCount = 4
+func (a adamWMethod) slots(spec nn.Spec) []slot {
+	return append(a.moments.slots("exp_avg", spec), a.moments.slots("exp_avg_sq", spec)...)
+}
 
-// vector prepares the rates for optimizer step n, counted from 1.
-func (a AdamW) vector(r rates, n int) []float32 {
-	return []float32{
-		float32(r.learningRate / (1 - math.Pow(a.Beta1, float64(n)))), // the step size with the first moment's bias taken out
-		float32(math.Sqrt(1 - math.Pow(a.Beta2, float64(n)))),         // √ of the second moment's bias
-		float32(1 - r.learningRate*a.WeightDecay),
-		float32(r.emaDecay),
+func (a adamWMethod) rates(learningRate float64, n int) []float64 {
+	return []float64{
+		learningRate / (1 - math.Pow(a.Beta1, float64(n))), // the step size with the first moment's bias taken out
+		math.Sqrt(1 - math.Pow(a.Beta2, float64(n))),       // √ of the second moment's bias
+		1 - learningRate*a.decay,
 	}
 }
 
-// clip scales the gradients down to MaxGradNorm and returns them with their global norm before that.
-func (a AdamW) clip(grads []*Node) ([]*Node, *Node) {
-	var squares *Node
-	for _, grad := range grads {
-		s := ReduceAllSum(Square(grad))
-		if squares == nil {
-			squares = s
-		} else {
-			squares = Add(squares, s)
-		}
-	}
-	norm := Sqrt(squares)
-	if a.MaxGradNorm == 0 {
-		return grads, norm
-	}
-	// torch's clip_grad_norm_ adds 1e-6 to the norm.
-	factor := MinScalar(Div(Scalar(norm.Graph(), norm.DType(), a.MaxGradNorm), AddScalar(norm, 1e-6)), 1)
-	clipped := make([]*Node, len(grads))
-	for i, grad := range grads {
-		clipped[i] = Mul(grad, factor)
-	}
-	return clipped, norm
-}
-
-// update is one step for one parameter; all have its shape, in float32. stepSize, bias and decay are scalars from vector.
-func (a AdamW) update(param, m, v, grad, stepSize, bias, decay *Node) (nextParam, nextM, nextV *Node) {
+func (a adamWMethod) update(c change) (*Node, []*Node) {
+	stepSize, bias, decay := c.rates[0], c.rates[1], c.rates[2]
+	half := len(c.memory) / 2
+	shape := c.param.Shape()
+	m := a.moments.read(c.memory[:half], shape, signed)
+	v := a.moments.read(c.memory[half:], shape, unsigned)
 	// m ← β₁m + (1-β₁)g, v ← β₂v + (1-β₂)g², θ ← (1-ηλ)θ - η/(1-β₁ⁿ) · m / (√v/√(1-β₂ⁿ) + ε)
-	nextM = Add(MulScalar(m, a.Beta1), MulScalar(grad, 1-a.Beta1))
-	nextV = Add(MulScalar(v, a.Beta2), MulScalar(Square(grad), 1-a.Beta2))
-	denominator := AddScalar(Div(Sqrt(nextV), bias), a.Epsilon)
-	nextParam = Sub(Mul(param, decay), Mul(stepSize, Div(nextM, denominator)))
-	return nextParam, nextM, nextV
+	m = Add(MulScalar(m, a.Beta1), MulScalar(c.grad, 1-a.Beta1))
+	v = Add(MulScalar(v, a.Beta2), MulScalar(Square(c.grad), 1-a.Beta2))
+	denominator := AddScalar(Div(Sqrt(v), bias), a.Epsilon)
+	next := Sub(Mul(c.param, decay), Mul(stepSize, Div(m, denominator)))
+	return next, append(a.moments.write(m, c.key(0), signed), a.moments.write(v, c.key(1), unsigned)...)
 }

@@ -21,7 +21,7 @@ import (
 )
 
 // A checkpoint is a folder checkpoint-N in the output folder, N being the optimizer steps made. It holds the trained
-// components in diffusers' layout (with an average, also below NAME_ema), the moments in optimizer.safetensors, where the run
+// components in diffusers' layout (with an average, also below NAME_ema), the what the optimizer remembers in optimizer.safetensors, where the run
 // stood in trainer_state.json, what it was made of in recipe.json, and, written last, manifest.json with the size and SHA-256
 // of every file. It is made aside and renamed when it is whole and synced.
 const (
@@ -57,6 +57,8 @@ type State struct {
 	Epoch     int    `json:"epoch"`      // that the next batch is of
 	NextBatch int    `json:"next_batch"` // of the run, whose order follows from the seed
 	Seed      uint64 `json:"seed"`
+	// WentBackAt is the step that was not finite, so that the run went on from the checkpoint before it; 0: there was none.
+	WentBackAt int `json:"went_back_at,omitempty"`
 }
 
 type manifest struct {
@@ -137,7 +139,7 @@ func hashFile(path string) (manifestFile, error) {
 }
 
 // loadCheckpoint reads a verified checkpoint. The keys of the values are "group.component.key".
-func loadCheckpoint(dir string, tree nn.Tree, components []Component, ema bool) (State, nn.Values, error) {
+func loadCheckpoint(dir string, tree, memory nn.Tree, components []Component, ema bool) (State, nn.Values, error) {
 	var state State
 	if err := checkpoint.ReadConfig(filepath.Join(dir, stateName), &state); err != nil {
 		return state, nil, err
@@ -170,6 +172,6 @@ func loadCheckpoint(dir string, tree nn.Tree, components []Component, ema bool) 
 	if err != nil {
 		return state, nil, err
 	}
-	loaded, err := m.Load(momentTree(tree))
+	loaded, err := m.Load(memory)
 	return state, nn.Merge(values, loaded), errors.Join(err, m.Close())
 }

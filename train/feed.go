@@ -68,12 +68,17 @@ func (f DiffusionFeed) put(value xla.Value, batch *data.Batch, captions []string
 // captionStream tells the draws of caption dropout from other draws of the same seed.
 const captionStream = 0x63617074696f6e73
 
-// captions are those of the batch's rows. Which are dropped follows from the seed and the batch's index.
+// dropped says whether the caption of a row is left out in an epoch, however the rows are divided into batches.
+func (f DiffusionFeed) dropped(epoch int, row int64) bool {
+	rng := rand.New(rand.NewPCG(f.Seed^captionStream, uint64(epoch)<<40^uint64(row)))
+	return rng.Float64() < f.Dropout
+}
+
+// captions are those of the batch's rows.
 func (f DiffusionFeed) captions(batch *data.Batch) []string {
-	rng := rand.New(rand.NewPCG(f.Seed^captionStream, uint64(batch.Index)))
 	captions := make([]string, len(batch.Rows))
-	for i := range captions {
-		if rng.Float64() >= f.Dropout {
+	for i, row := range batch.Rows {
+		if !f.dropped(batch.Epoch, row) {
 			captions[i] = f.Caption(batch, i)
 		}
 	}

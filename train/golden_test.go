@@ -104,7 +104,7 @@ func lossAndGradients(t *testing.T, d Diffusion, model parity.Model, trainable s
 		}
 		out["loss"] = d.LossOf(p, p, sampleOf(in))
 		grads := Gradient(out["loss"], params...)
-		_, out["norm"] = DefaultAdamW().clip(grads)
+		_, out["norm"] = DefaultOptimizer().clip(grads)
 		for i, grad := range grads {
 			out["grad."+specs[i].Key] = grad
 		}
@@ -179,7 +179,7 @@ func checkSteps(t *testing.T, d Diffusion, model parity.Model, trainable string,
 		o.Batch = append(o.Batch, xla.Value{Name: fmt.Sprint("batch", i), Shape: shapes.Make(dtypes.Float32, x.Shape...)})
 	}
 	b := parity.Backend(t)
-	s, err := newStepper(context.Background(), b, o, DefaultAdamW(), false)
+	s, err := newStepper(context.Background(), b, o, stepSettings{optimizer: DefaultOptimizer(), accumulation: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,14 +198,14 @@ func checkSteps(t *testing.T, d Diffusion, model parity.Model, trainable string,
 			}
 			arrays = append(arrays, a)
 		}
-		loss, norm, err := s.run(arrays, i+1, rates{learningRate: 1e-3})
+		m, err := s.run(context.Background(), i+1, rates{learningRate: 1e-3}, func() ([]*xla.Array, error) { return arrays, nil })
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkRelative(t, fmt.Sprintf("loss of step %d", i), float64(loss), want.Loss[i], 1e-5)
-		checkRelative(t, fmt.Sprintf("gradient norm of step %d", i), float64(norm), want.Norm[i], 2e-5)
+		checkRelative(t, fmt.Sprintf("loss of step %d", i), float64(m.loss), want.Loss[i], 1e-5)
+		checkRelative(t, fmt.Sprintf("gradient norm of step %d", i), float64(m.gradNorm), want.Norm[i], 2e-5)
 		if i == 0 && g.first != nil {
-			checkFirst(t, s, norm, g)
+			checkFirst(t, s, m.gradNorm, g)
 		}
 	}
 	values, err := s.snapshot()
@@ -235,7 +235,7 @@ func checkFirst(t *testing.T, s *stepper, norm float32, g goldenSteps) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	times := max(1, norm+1e-6) / float32(1-s.optimizer.Beta1)
+	times := max(1, norm+1e-6) / float32(1-s.optimizer.AdamW.Beta1)
 	for _, spec := range s.objective.Trainable {
 		got := fileOrder(spec, values["exp_avg."+spec.Key]).Map(func(m float32) float32 { return m * times })
 		parity.Check(t, spec.Key, got, g.first(spec), 5e-4)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -50,9 +49,11 @@ func (r *Run) Do(ctx context.Context) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
-	if o.MaxTrainSteps == 0 {
-		o.MaxTrainSteps = o.NumTrainEpochs * r.Dataset.StepsPerEpoch()
+	batches := r.Dataset.StepsPerEpoch()
+	if batches > 0 && batches < o.Accumulation {
+		return ConfigError{fmt.Errorf("gradient_accumulation_steps: %d batches of %d are more than the %d rows of the data set: use fewer", o.Accumulation, o.Batch, r.Dataset.Len())}
 	}
+	o.MaxTrainSteps, o.MaxTrainImages = o.steps(batches), 0
 	if o.Schedule.Steps == 0 {
 		o.Schedule.Steps = o.MaxTrainSteps
 	}
@@ -122,12 +123,12 @@ func (r *Run) train(ctx context.Context, o Options, made record, state *State, r
 // compile compiles the step, unless a Do before did.
 func (r *Run) compile(ctx context.Context, o Options) (*stepper, error) {
 	if r.compiled == nil {
-		r.logf("compiling the training step (%s, %d parameters, batch %d)", r.Objective.Name, r.Objective.Trainable.Size(), o.Batch)
-		s, err := newStepper(ctx, r.Backend, r.Objective, o.Optimizer, o.EMA != nil)
+		r.logf("compiling the training step (%s, %d parameters, %s)", r.Objective.Name, r.Objective.Trainable.Size(), o.batches(r.Backend.Devices()))
+		s, err := newStepper(ctx, r.Backend, r.Objective, stepSettings{optimizer: o.Optimizer, ema: o.EMA != nil, accumulation: o.Accumulation, fsdp: o.FSDP, checkpoint: o.GradientCheckpointing})
 		if err != nil {
 			return nil, err
 		}
-		r.logf("compiled in %.1f s", s.program.CompileTime.Seconds())
+		r.logf("compiled in %.1f s", s.compileTime().Seconds())
 		r.compiled = s
 	}
 	s := *r.compiled
@@ -192,7 +193,7 @@ func (r *Run) restore(dir string, o Options, made record) (State, nn.Values, err
 	for _, note := range notes {
 		r.logf("%s", note)
 	}
-	return loadCheckpoint(dir, r.Objective.Trainable, r.Components, o.EMA != nil)
+	return loadCheckpoint(dir, r.Objective.Trainable, optimizerTree(r.Objective.Trainable, o.Optimizer.method()), r.Components, o.EMA != nil)
 }
 
 // steps runs the loop proper from state to the last step, and saves that.
@@ -210,21 +211,29 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 	saves := r.background(o, made, m)
 	saves.last = state.Step
 	defer func() { err = errors.Join(err, saves.wait()) }()
-	start, first := time.Now(), state.Step
+	start, done, wentBackAt := time.Now(), 0, 0
 	for state.Step < o.MaxTrainSteps {
 		if err := saves.poll(); err != nil {
 			return fmt.Errorf("stopped at step %d: %w", state.Step, err)
 		}
 		p, err := r.step(ctx, s, batches, state, o)
+		var bad *notFinite
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 			return r.interrupted(s, saves, *state)
+		} else if errors.As(err, &bad) {
+			if err := r.goBack(s, state, saves, m, o, made, bad); err != nil {
+				return err
+			}
+			wentBackAt = bad.step
+			continue
 		} else if err != nil {
 			return err
 		}
 		elapsed := time.Since(start)
-		done := state.Step - first
+		done++
 		p.Steps = o.MaxTrainSteps
-		p.ImagesPerSecond = float64(done*o.Batch) / elapsed.Seconds()
+		p.WentBackAt, wentBackAt = wentBackAt, 0
+		p.ImagesPerSecond = float64(done*o.images()) / elapsed.Seconds()
 		p.Left = elapsed / time.Duration(done) * time.Duration(p.Steps-state.Step)
 		if err := m.write(p); err != nil {
 			return err
@@ -245,7 +254,8 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 // background saves into the output folder, each checkpoint after the metrics of its steps.
 func (r *Run) background(o Options, made record, m *metrics) *background {
 	s := &saver{
-		files: disk{}, outputDir: o.OutputDir, tree: r.Objective.Trainable, components: r.Components, ema: o.EMA != nil,
+		files: disk{}, outputDir: o.OutputDir, tree: r.Objective.Trainable,
+		memory: optimizerTree(r.Objective.Trainable, o.Optimizer.method()), components: r.Components, ema: o.EMA != nil,
 		keep: o.CheckpointsTotalLimit, recipe: made,
 	}
 	return &background{logf: r.logf, save: func(values nn.Values, state State) error {
@@ -260,36 +270,49 @@ func (r *Run) background(o Options, made record, m *metrics) *background {
 	}}
 }
 
-// step makes one optimizer step. When ctx is cancelled it makes none.
+// step makes one optimizer step. When ctx is cancelled it makes none, and where it is not finite state moves on in the dataset only.
 func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state *State, o Options) (Progress, error) {
-	if err := ctx.Err(); err != nil {
-		return Progress{}, err
-	}
-	batch, err := batches.Next()
-	if err != nil {
-		return Progress{}, err
-	}
-	arrays, err := r.Feed(batch)
-	if err != nil {
-		return Progress{}, err
+	perEpoch := r.Dataset.StepsPerEpoch()
+	// What is left of an epoch and makes no step is passed over.
+	if left := perEpoch - state.NextBatch%perEpoch; left < o.Accumulation {
+		for range left {
+			if _, err := batches.Next(); err != nil {
+				return Progress{}, err
+			}
+			state.NextBatch++
+		}
 	}
 	rate := o.Schedule.At(state.Step, o.LearningRate)
 	now := rates{learningRate: rate}
 	if o.EMA != nil {
 		now.emaDecay = o.EMA.At(state.Step + 1)
 	}
-	loss, norm, err := s.run(arrays, state.Step+1, now)
+	epoch, nextBatch := 0, state.NextBatch
+	measured, err := s.run(ctx, state.Step+1, now, func() ([]*xla.Array, error) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		batch, err := batches.Next()
+		if err != nil {
+			return nil, err
+		}
+		epoch, nextBatch = batch.Epoch, batch.Index+1
+		return r.Feed(batch)
+	})
+	var bad *notFinite
+	if errors.As(err, &bad) {
+		state.NextBatch = nextBatch
+	}
 	if err != nil {
 		return Progress{}, err
 	}
 	state.Step++
-	state.Images += o.Batch
-	state.NextBatch = batch.Index + 1
-	state.Epoch = state.NextBatch / r.Dataset.StepsPerEpoch()
-	if l := float64(loss); math.IsNaN(l) || math.IsInf(l, 0) {
-		return Progress{}, fmt.Errorf("the loss of step %d is %g and nothing after the last checkpoint was kept: try a lower --learning_rate in another --output_dir", state.Step, l)
-	}
-	return Progress{Step: state.Step, Epoch: batch.Epoch, Images: state.Images, Loss: float64(loss), GradNorm: float64(norm), LearningRate: rate}, nil
+	state.Images += o.images()
+	state.NextBatch = nextBatch
+	state.Epoch = (state.NextBatch + o.Accumulation - 1) / perEpoch
+	return Progress{
+		Step: state.Step, Epoch: epoch, Images: state.Images, Loss: float64(measured.loss), GradNorm: float64(measured.gradNorm), LearningRate: rate,
+	}, nil
 }
 
 // interrupted saves what was learnt since the last checkpoint.

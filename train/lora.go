@@ -12,6 +12,7 @@ import (
 
 	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/xla/patch"
 )
 
 // LoRA says which layers get matrices of low rank to train, while the layers themselves stay as they are (Hu et al. 2021,
@@ -121,7 +122,7 @@ func (l LoRA) adapt(p nn.Params, networks nn.Tree, compute dtypes.DType, draw *D
 	layers := l.layers(networks)
 	var scale, keys *Node
 	if l.Dropout > 0 && draw != nil {
-		keys = draw.bits(drawDropout, 2*len(layers))
+		keys = patch.RandomBits(patch.Key(draw.seed, draw.step, drawDropout), 2*len(layers))
 	}
 	for i, layer := range layers {
 		a, b := l.matrices(layer)
@@ -134,7 +135,7 @@ func (l LoRA) adapt(p nn.Params, networks nn.Tree, compute dtypes.DType, draw *D
 		}
 		adapter.Scale = scale
 		if keys != nil {
-			adapter.Dropout = func(x *Node) *Node { return dropout(x, l.Dropout, Slice(keys, AxisRange(2*i, 2*i+2))) }
+			adapter.Dropout = func(x *Node) *Node { return dropout(x, l.Dropout, Slice(keys, AxisRange(2*i, 2*i+2)), draw.row) }
 		}
 		adapters[layer.Key] = append(adapters[layer.Key], adapter)
 	}
@@ -142,11 +143,14 @@ func (l LoRA) adapt(p nn.Params, networks nn.Tree, compute dtypes.DType, draw *D
 }
 
 // dropout sets a share of x's elements to zero and divides the others by what is left, so that the mean stays. Which they are
-// follows from key, uint32 [2], by a hash of each element's index: a generator of its own at each layer would make compiling
-// several times as long.
-func dropout(x *Node, share float64, key *Node) *Node {
+// follows from key, uint32 [2], by a hash of each element's index among those of all images of the step, of which x's first is
+// row: a generator of its own at each layer would make compiling several times as long.
+func dropout(x *Node, share float64, key, row *Node) *Node {
 	g, dims := x.Graph(), x.Shape().Dimensions
 	index := Iota(g, shapes.Make(dtypes.Uint32, x.Shape().Size()), 0)
+	if row != nil {
+		index = Add(index, MulScalar(row, float64(x.Shape().Size()/dims[0])))
+	}
 	hash := mix(Add(mix(BitwiseXor(index, Slice(key, AxisRange(0, 1)))), Slice(key, AxisRange(1, 2))))
 	uniform := MulScalar(ConvertDType(BitwiseShiftRightLogicalScalar(hash, uint32(8)), dtypes.Float32), 1.0/(1<<24))
 	mask := ConvertDType(GreaterOrEqual(uniform, Scalar(g, dtypes.Float32, share)), x.DType())

@@ -77,9 +77,15 @@ func TestDropout(t *testing.T) {
 	ones := parity.Tensor{Data: slices.Repeat([]float32{1}, n), Shape: []int{n / 64, 64}}
 	got := parity.Run(t, parity.Model{}, []parity.Tensor{ones}, func(_ nn.Params, in []*Node, out map[string]*Node) {
 		for i, key := range [][]uint32{{1, 2}, {1, 3}, {2, 2}, {1, 2}} {
-			out[fmt.Sprint(i)] = dropout(in[0], share, Const(in[0].Graph(), key))
+			out[fmt.Sprint(i)] = dropout(in[0], share, Const(in[0].Graph(), key), nil)
 		}
+		half := n / 64 / 2
+		key, row := Const(in[0].Graph(), []uint32{1, 2}), Const(in[0].Graph(), uint32(half))
+		out["rows"] = dropout(Slice(in[0], AxisRange(half)), share, key, row)
 	})
+	if got, want := got["rows"].Data, got["0"].Data[n/2:]; !slices.Equal(got, want) {
+		t.Error("the second half of a step's rows drops others when it comes by itself")
+	}
 	zeros := func(of ...string) int {
 		count := 0
 		for i := range n {

@@ -23,6 +23,7 @@ type Progress struct {
 	GradNorm        float64 `json:"grad_norm"` // before clipping
 	LearningRate    float64 `json:"lr"`
 	ImagesPerSecond float64 `json:"images_per_s"`
+	WentBackAt      int     `json:"went_back_at,omitempty"` // of the first step after going back: the step that was not finite
 
 	Steps int           `json:"-"` // of the whole run
 	Left  time.Duration `json:"-"` // at this pace
@@ -52,6 +53,18 @@ func openMetrics(outputDir string, step int) (*metrics, error) {
 		return nil, err
 	}
 	return &metrics{file: f, enc: json.NewEncoder(f)}, nil
+}
+
+// goBack drops the lines of steps after the given one.
+func (m *metrics) goBack(outputDir string, step int) error {
+	if err := m.close(); err != nil {
+		return err
+	}
+	again, err := openMetrics(outputDir, step)
+	if err == nil {
+		*m = *again
+	}
+	return err
 }
 
 // ReadMetrics reads the steps of the run in an output folder.

@@ -27,6 +27,7 @@ type record struct {
 	Dataset   string         `json:"dataset"` // its fingerprint
 	Frozen    string         `json:"frozen_weights"`
 	Devices   int            `json:"num_devices"`
+	PerDevice int            `json:"per_device_batch_size"`
 	Plugin    string         `json:"plugin"`
 }
 
@@ -76,13 +77,13 @@ func (r Recipe) settings() settings {
 // mayChange are the fields that may change when a run goes on: none of them has a say in the bits of its result. Where the frozen
 // weights and the rows come from does not matter either, since what they are is compared.
 var mayChange = []string{
-	"checkpointing_steps", "checkpoints_total_limit", "max_train_steps", "num_train_epochs",
+	"checkpointing_steps", "checkpoints_total_limit", "max_train_steps", "max_train_images", "num_train_epochs", "per_device_batch_size",
 	"pretrained_model_name_or_path", "controlnet_model_name_or_path", "train_data_dir", "class_data_dir", "from_scratch",
 	"conditioning_embedding_out_channels",
 }
 
 // mayReorder are the fields that may change too, but with them the order of the sums on the devices, and so the last bits.
-var mayReorder = []string{"num_devices", "plugin"}
+var mayReorder = []string{"num_devices", "plugin", "fsdp", "gradient_checkpointing"}
 
 // record resolves what the run is made of, wherever its folder is and however often it was stopped. o.Schedule.Steps is set.
 func (r *Run) record(o Options) (record, error) {
@@ -99,7 +100,7 @@ func (r *Run) record(o Options) (record, error) {
 	return record{
 		Options: o, Recipe: r.Recipe.settings(), Networks: networks, Objective: r.Objective.Name, UseEMA: o.EMA != nil,
 		Rows: r.Dataset.Len(), Dataset: dataset, Frozen: fingerprint(r.Objective.Frozen, r.Frozen),
-		Devices: r.Backend.Devices(), Plugin: filepath.Base(r.Backend.Plugin()),
+		Devices: r.Backend.Devices(), PerDevice: o.Batch / r.Backend.Devices(), Plugin: filepath.Base(r.Backend.Plugin()),
 	}, nil
 }
 

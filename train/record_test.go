@@ -35,7 +35,7 @@ func TestCompare(t *testing.T) {
 		{"batch", func(r *record) { r.Options.Batch = 8 }, "global_batch_size: checkpoint has 4, the run has 8", ""},
 		{"rate", func(r *record) { r.Options.LearningRate = 1e-4 }, "learning_rate: checkpoint has 0.000005, the run has 0.0001", ""},
 		{"schedule", func(r *record) { r.Options.Schedule.Name = "linear" }, `lr_scheduler: checkpoint has "constant", the run has "linear"`, ""},
-		{"optimizer", func(r *record) { r.Options.Optimizer.Beta1 = 0.8 }, "adam_beta1: checkpoint has 0.9, the run has 0.8", ""},
+		{"optimizer", func(r *record) { r.Options.Optimizer.AdamW.Beta1 = 0.8 }, "adam_beta1: checkpoint has 0.9, the run has 0.8", ""},
 		{"no average", func(r *record) { r.Options.EMA, r.UseEMA = nil, false }, "use_ema: checkpoint has true, the run has false\nset", ""},
 		{"average", func(r *record) { r.Options.EMA.Decay = 0.9 }, "ema.decay: checkpoint has 0.9999, the run has 0.9\n", ""},
 		{"resolution", func(r *record) { r.Recipe.Resolution = 128 }, "resolution: checkpoint has 64, the run has 128", ""},

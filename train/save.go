@@ -30,6 +30,7 @@ type saver struct {
 	files      fileSystem
 	outputDir  string
 	tree       nn.Tree
+	memory     nn.Tree // of the optimizer
 	components []Component
 	ema        bool
 	keep       int // checkpoints_total_limit; 0 keeps all
@@ -75,7 +76,7 @@ func (s *saver) write(dir string, values nn.Values, state State) error {
 			}
 		}
 	}
-	if err := w.model(optimizerName, momentTree(s.tree), moments(values)); err != nil {
+	if err := w.model(optimizerName, s.memory, pick(s.memory, values)); err != nil {
 		return err
 	}
 	if err := w.json(recipeName, s.recipe); err != nil {
@@ -257,11 +258,13 @@ func encodeJSON(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// momentTree lists both moments of every parameter.
-func momentTree(tree nn.Tree) nn.Tree {
-	return append(tree.Under("exp_avg"), tree.Under("exp_avg_sq")...)
-}
-
-func moments(values nn.Values) nn.Values {
-	return nn.Merge(values.Within("exp_avg").Under("exp_avg"), values.Within("exp_avg_sq").Under("exp_avg_sq"))
+// pick are the values of a tree out of more.
+func pick(tree nn.Tree, values nn.Values) nn.Values {
+	out := make(nn.Values, len(tree))
+	for _, spec := range tree {
+		if data, ok := values[spec.Key]; ok {
+			out[spec.Key] = data
+		}
+	}
+	return out
 }

@@ -25,7 +25,7 @@ func tinySaver(dir string, files fileSystem, keep int) *saver {
 		{Key: "text_encoder.proj.weight", Shape: []int{5, 7}, Kind: nn.Dense},
 	}
 	return &saver{
-		files: files, outputDir: dir, tree: tree, ema: true, keep: keep, recipe: map[string]any{"seed": 3},
+		files: files, outputDir: dir, tree: tree, memory: optimizerTree(tree, DefaultOptimizer().method()), ema: true, keep: keep, recipe: map[string]any{"seed": 3},
 		components: []Component{
 			{Name: diffusers.UNet, Config: map[string]any{"sample_size": 8}}, {Name: diffusers.TextEncoder, Config: map[string]any{"vocab_size": 5}},
 		},
@@ -35,14 +35,12 @@ func tinySaver(dir string, files fileSystem, keep int) *saver {
 // valuesAt are the state after a step.
 func (s *saver) valuesAt(step int) nn.Values {
 	values, rng := nn.Values{}, rand.New(rand.NewPCG(1, uint64(step)))
-	for _, group := range groups(s.ema) {
-		for _, spec := range s.tree {
-			data := make([]float32, spec.Size())
-			for i := range data {
-				data[i] = float32(rng.NormFloat64())
-			}
-			values[group+"."+spec.Key] = data
+	for _, v := range stateLayout(s.tree, DefaultOptimizer().method(), s.ema) {
+		data := make([]float32, v.spec.Size())
+		for i := range data {
+			data[i] = float32(rng.NormFloat64())
 		}
+		values[v.name()] = data
 	}
 	return values
 }
@@ -57,7 +55,7 @@ func (s *saver) check(step int) error {
 	if err := VerifyCheckpoint(dir); err != nil {
 		return err
 	}
-	state, values, err := loadCheckpoint(dir, s.tree, s.components, s.ema)
+	state, values, err := loadCheckpoint(dir, s.tree, s.memory, s.components, s.ema)
 	if err != nil {
 		return err
 	}

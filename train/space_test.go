@@ -31,7 +31,7 @@ func TestCheckSpace(t *testing.T) {
 		{"going on between two", 0, 985, 1000, 0, ""},
 		{"done", 0, 1000, 1000, 0, ""},
 	} {
-		o := Options{OutputDir: t.TempDir(), CheckpointingSteps: 10, CheckpointsTotalLimit: c.limit}
+		o := Options{Optimizer: DefaultOptimizer(), OutputDir: t.TempDir(), CheckpointingSteps: 10, CheckpointsTotalLimit: c.limit}
 		err := checkSpace(o, tree, c.step, c.steps, c.existing)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
@@ -43,6 +43,7 @@ func TestCheckSpace(t *testing.T) {
 func TestCheckpointBytes(t *testing.T) {
 	s := tinySaver(t.TempDir(), disk{}, 0)
 	s.tree = append(s.tree, nn.Spec{Key: "unet.big", Shape: []int{1000, 100}, Kind: nn.Dense})
+	s.memory = optimizerTree(s.tree, DefaultOptimizer().method())
 	if err := s.saveAt(1); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +55,7 @@ func TestCheckpointBytes(t *testing.T) {
 		}
 		size += f.Size
 	}
-	if got := checkpointBytes(s.tree, true); got < size || float64(got) > 1.01*float64(size) {
+	if got := checkpointBytes(s.tree, s.memory, true); got < size || float64(got) > 1.01*float64(size) {
 		t.Errorf("computed %d bytes, written %d", got, size)
 	}
 }

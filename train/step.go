@@ -2,56 +2,71 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
-	"github.com/gomlx/gomlx/pkg/core/dtypes/bfloat16"
-	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
-	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/xla"
 )
 
+// stepSettings are what a step is compiled for, besides its objective.
+type stepSettings struct {
+	optimizer    Optimizer
+	ema          bool
+	accumulation int // batches of a step
+	fsdp         bool
+	checkpoint   bool // gradients
+}
+
 // stepper holds the compiled training step and its state on the devices.
+//
+// A step of one batch is one program. With more, a program adds up the gradients of each batch in sums that stay on the devices, and
+// a second one, without networks, makes the step from them: so the networks are compiled once, and the gradients of a batch
+// need not be whole beside the sums.
 type stepper struct {
+	stepSettings
 	backend   *xla.Backend
-	program   *xla.Program
 	objective Objective
-	optimizer AdamW
-	ema       bool
-	state     []*xla.Array // parameters, first moments, second moments and averages, each in the tree's order
+	method    method
+	layout    []stateValue // of state
+	program   *xla.Program // makes the step, from a batch or from the sums
+	gradients *xla.Program // adds a batch's to the sums; nil with one batch
+	state     []*xla.Array
+	sums      []*xla.Array // of gradients in the tree's order, and of losses
 	frozen    []*xla.Array
 	seed      *xla.Array
 }
 
-// groups names the parts of the state, in order.
-func groups(ema bool) []string {
-	if ema {
-		return []string{"param", "exp_avg", "exp_avg_sq", "ema"}
-	}
-	return []string{"param", "exp_avg", "exp_avg_sq"}
+// rates are the numbers that change from step to step. They enter the compiled step as one float32 vector.
+type rates struct {
+	learningRate float64
+	emaDecay     float64
 }
 
 // newStepper compiles the step.
-func newStepper(ctx context.Context, b *xla.Backend, o Objective, optimizer AdamW, ema bool) (*stepper, error) {
-	s := &stepper{backend: b, objective: o, optimizer: optimizer, ema: ema}
-	f := xla.Function{Name: "train_" + o.Name, Build: s.build}
-	for _, group := range groups(ema) {
-		for _, spec := range o.Trainable {
-			f.State = append(f.State, xla.Value{Name: group + "." + spec.Key, Shape: shapes.Make(dtypes.Float32, spec.Shape...)})
+func newStepper(ctx context.Context, b *xla.Backend, o Objective, settings stepSettings) (*stepper, error) {
+	s := &stepper{stepSettings: settings, backend: b, objective: o, method: settings.optimizer.method()}
+	s.layout = stateLayout(o.Trainable, s.method, s.ema)
+	f := xla.Function{Name: "train_" + o.Name, Build: s.buildStep, State: s.stateValues()}
+	if s.accumulation > 1 {
+		f.Name, f.Build, f.Inputs = "apply_"+o.Name, s.buildApply, s.sumValues()
+		g := xla.Function{Name: "gradients_" + o.Name, Build: s.buildGradients, State: s.sumValues()}
+		g.Inputs = append(append(s.stateValues()[:len(o.Trainable)], s.batchValues()...), scalarValue("batch", dtypes.Uint32))
+		g.Inputs = append(g.Inputs, s.drawValues()...)
+		var err error
+		if s.gradients, err = b.Compile(ctx, g); err != nil {
+			return nil, err
 		}
+	} else {
+		f.Inputs = s.batchValues()
 	}
-	for _, spec := range o.Frozen {
-		f.Inputs = append(f.Inputs, xla.Value{Name: spec.Key, Shape: shapes.Make(o.Compute, spec.Shape...)})
-	}
-	f.Inputs = append(f.Inputs, o.Batch...)
-	f.Inputs = append(f.Inputs,
-		xla.Value{Name: "rates", Shape: shapes.Make(dtypes.Float32, rateCount)},
-		xla.Value{Name: "seed", Shape: shapes.Make(dtypes.Uint64)},
-		xla.Value{Name: "step", Shape: shapes.Make(dtypes.Uint64)})
+	f.Inputs = append(f.Inputs, xla.Value{Name: "rates", Shape: shapes.Make(dtypes.Float32, 1+len(s.method.rates(1, 1)))})
+	f.Inputs = append(f.Inputs, s.drawValues()...)
 	var err error
 	s.program, err = b.Compile(ctx, f)
 	return s, err
@@ -63,48 +78,67 @@ func (s *stepper) plant(seed uint64) (err error) {
 	return err
 }
 
-func (s *stepper) build(g *Graph, state, inputs []*Node) (next, outputs []*Node) {
-	o := s.objective
-	n, frozen := len(o.Trainable), len(o.Frozen)
-	params, m, v := state[:n], state[n:2*n], state[2*n:3*n]
-	batch := inputs[frozen : frozen+len(o.Batch)]
-	rates, draw := inputs[frozen+len(o.Batch)], Draws{seed: inputs[len(inputs)-2], step: inputs[len(inputs)-1]}
-	var rate [rateCount]*Node
-	for i := range rate {
-		rate[i] = Reshape(Slice(rates, AxisElem(i)))
-	}
-
-	loss := o.Loss(nn.Bind(o.Trainable, params), nn.Bind(o.Frozen, inputs[:frozen]), batch, draw)
-	grads, norm := s.optimizer.clip(Gradient(loss, params...))
-	next = make([]*Node, len(state))
-	for i, grad := range grads {
-		next[i], next[n+i], next[2*n+i] = s.optimizer.update(params[i], m[i], v[i], grad, rate[0], rate[1], rate[2])
-		if s.ema {
-			average := state[3*n+i]
-			next[3*n+i] = Add(next[i], Mul(rate[3], Sub(average, next[i])))
-		}
-	}
-	return next, []*Node{loss, norm}
+func scalarValue(name string, dtype dtypes.DType) xla.Value {
+	return xla.Value{Name: name, Shape: shapes.Make(dtype)}
 }
 
-// load puts the parameters on the devices, with moments of zero and averages equal to the parameters.
-func (s *stepper) load(trainable, frozen nn.Values) error {
-	values := nn.Values{}
-	for _, group := range groups(s.ema) {
-		for _, spec := range s.objective.Trainable {
-			switch data := trainable[spec.Key]; group {
-			case "param", "ema":
-				values[group+"."+spec.Key] = data
-			default:
-				values[group+"."+spec.Key] = make([]float32, spec.Size())
-			}
-		}
+// drawValues are what random numbers follow from.
+func (s *stepper) drawValues() []xla.Value {
+	return []xla.Value{scalarValue("seed", dtypes.Uint64), scalarValue("step", dtypes.Uint64)}
+}
+
+// sharding is how a state array lies on the devices. What follows from parameters is divided over them, which costs no more
+// traffic than summing whole gradients (ZeRO-1, Rajbhandari et al. 2020, arXiv:1910.02054), and with fsdp the parameters too.
+func (s *stepper) sharding(v stateValue) xla.Sharding {
+	if v.group == "param" && !s.fsdp {
+		return xla.Replicated
 	}
-	if err := s.restore(values); err != nil {
+	return s.backend.Divided(shapes.Make(v.dtype, v.spec.Shape...))
+}
+
+func (s *stepper) stateValues() []xla.Value {
+	values := make([]xla.Value, len(s.layout))
+	for i, v := range s.layout {
+		values[i] = v.value(s.sharding(v))
+	}
+	return values
+}
+
+func (s *stepper) sumValues() []xla.Value {
+	var values []xla.Value
+	for _, spec := range s.objective.Trainable {
+		v := stateValue{"sum", spec, dtypes.Float32}
+		values = append(values, v.value(s.sharding(v)))
+	}
+	return append(values, scalarValue("sum.loss", dtypes.Float32))
+}
+
+// batchValues are the frozen parameters and a batch.
+func (s *stepper) batchValues() []xla.Value {
+	var values []xla.Value
+	for _, spec := range s.objective.Frozen {
+		values = append(values, xla.Value{Name: spec.Key, Shape: shapes.Make(s.objective.Compute, spec.Shape...)})
+	}
+	return append(values, s.objective.Batch...)
+}
+
+// load puts the parameters on the devices, with slots of zeros and averages equal to the parameters.
+func (s *stepper) load(trainable, frozen nn.Values) error {
+	if err := s.restore(startValues(s.layout, trainable)); err != nil {
 		return err
 	}
+	for _, v := range s.sumValues() {
+		if s.gradients == nil {
+			break
+		}
+		a, err := xla.Put(s.backend, make([]float32, v.Shape.Size()), v.Sharding, v.Shape.Dimensions...)
+		if err != nil {
+			return fmt.Errorf("%s: %w", v.Name, err)
+		}
+		s.sums = append(s.sums, a)
+	}
 	for _, spec := range s.objective.Frozen {
-		a, err := putAs(s.backend, s.objective.Compute, frozen[spec.Key], spec.Shape...)
+		a, err := putAs(s.backend, s.objective.Compute, frozen[spec.Key], xla.Replicated, spec.Shape...)
 		if err != nil {
 			return fmt.Errorf("%s: %w", spec.Key, err)
 		}
@@ -113,117 +147,139 @@ func (s *stepper) load(trainable, frozen nn.Values) error {
 	return nil
 }
 
-// putAs puts values on the devices in the given dtype.
-func putAs(b *xla.Backend, dtype dtypes.DType, data []float32, dims ...int) (*xla.Array, error) {
-	if dtype != dtypes.BFloat16 {
-		return xla.Put(b, data, xla.Replicated, dims...)
-	}
-	half := make([]bfloat16.BFloat16, len(data))
-	for i, v := range data {
-		half[i] = bfloat16.FromBits(checkpoint.BFloat16Bits(v)) // FromFloat32 would cut instead of rounding
-	}
-	return xla.Put(b, half, xla.Replicated, dims...)
-}
-
 // restore replaces the state by values, whose keys are "group.key".
 func (s *stepper) restore(values nn.Values) error {
-	for _, a := range s.state {
-		if err := a.Free(); err != nil {
-			return err
-		}
+	if err := freeAll(s.state); err != nil {
+		return err
 	}
 	s.state = nil
-	for _, group := range groups(s.ema) {
-		for _, spec := range s.objective.Trainable {
-			a, err := xla.Put(s.backend, values[group+"."+spec.Key], xla.Replicated, spec.Shape...)
-			if err != nil {
-				return fmt.Errorf("%s.%s: %w", group, spec.Key, err)
-			}
-			s.state = append(s.state, a)
+	for i, v := range s.stateValues() {
+		a, err := putAs(s.backend, v.Shape.DType, values[s.layout[i].name()], v.Sharding, v.Shape.Dimensions...)
+		if err != nil {
+			return fmt.Errorf("%s: %w", v.Name, err)
 		}
+		s.state = append(s.state, a)
 	}
 	return nil
 }
 
 // free releases everything that the step holds on the devices.
 func (s *stepper) free() error {
-	for _, a := range slices.Concat(s.state, s.frozen, []*xla.Array{s.seed}) {
-		if err := a.Free(); err != nil {
-			return err
-		}
+	return freeAll(slices.Concat(s.state, s.sums, s.frozen, []*xla.Array{s.seed}))
+}
+
+func freeAll(arrays []*xla.Array) error {
+	var errs []error
+	for _, a := range arrays {
+		errs = append(errs, a.Free())
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// compileTime is that of all programs of the step.
+func (s *stepper) compileTime() time.Duration {
+	d := s.program.CompileTime
+	if s.gradients != nil {
+		d += s.gradients.CompileTime
+	}
+	return d
 }
 
 // snapshot copies the state to the host.
 func (s *stepper) snapshot() (nn.Values, error) {
 	values := nn.Values{}
-	i := 0
-	for _, group := range groups(s.ema) {
-		for _, spec := range s.objective.Trainable {
-			data, err := xla.Get[float32](s.state[i])
-			if err != nil {
-				return nil, err
-			}
-			values[group+"."+spec.Key] = data
-			i++
+	for i, v := range s.layout {
+		data, err := getFloats(s.state[i])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", v.name(), err)
 		}
+		values[v.name()] = data
 	}
 	return values, nil
 }
 
-// run makes optimizer step n, counted from 1, on a batch that lies on the devices, and frees the batch.
-func (s *stepper) run(batch []*xla.Array, n int, r rates) (loss, gradNorm float32, err error) {
-	args := append(append([]*xla.Array{}, s.frozen...), batch...)
-	vector, err := xla.Put(s.backend, s.optimizer.vector(r, n), xla.Replicated, rateCount)
-	if err != nil {
-		return 0, 0, err
-	}
+// measured are the numbers that a step gives back.
+type measured struct {
+	loss, gradNorm float32 // the norm before clipping
+}
+
+func (m measured) finite() bool { return finite(m.loss) && finite(m.gradNorm) }
+
+func finite(x float32) bool { return x-x == 0 }
+
+// run makes optimizer step n, counted from 1. next puts the step's batches on the devices, one after another; they are freed. Where
+// the loss or the gradients are no finite numbers, the state is as it was and the error is a notFinite.
+func (s *stepper) run(ctx context.Context, n int, r rates, next func() ([]*xla.Array, error)) (m measured, err error) {
 	step, err := xla.Put(s.backend, []uint64{uint64(n)}, xla.Replicated)
 	if err != nil {
-		return 0, 0, err
+		return m, err
 	}
-	out, err := s.program.Run(s.state, append(args, vector, s.seed, step)...)
+	defer func() { err = errors.Join(err, step.Free()) }()
+	for i := range s.accumulation {
+		batch, err := next()
+		if err != nil {
+			return m, err
+		}
+		inputs := slices.Concat(s.frozen, batch)
+		if s.gradients != nil {
+			m.loss, err = s.accumulate(inputs, i, step)
+		} else {
+			m, err = s.finish(inputs, n, r, step)
+		}
+		if err == nil && !m.finite() {
+			err = s.diagnose(ctx, m, inputs, n, i, step)
+		}
+		if err := errors.Join(err, freeAll(batch)); err != nil {
+			return m, err
+		}
+	}
+	if s.gradients != nil {
+		if m, err = s.finish(s.sums, n, r, step); err == nil && !m.finite() {
+			err = s.badSum(m, n)
+		}
+	}
+	return m, err
+}
+
+// accumulate adds the gradients of the step's batch i to the sums. inputs are the frozen parameters and the batch.
+func (s *stepper) accumulate(inputs []*xla.Array, i int, step *xla.Array) (loss float32, err error) {
+	number, err := xla.Put(s.backend, []uint32{uint32(i)}, xla.Replicated)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	results := [2]float32{}
+	out, err := s.gradients.Run(s.sums, slices.Concat(s.state[:len(s.objective.Trainable)], inputs, []*xla.Array{number, s.seed, step})...)
+	if err != nil {
+		return 0, err
+	}
+	x, err := xla.Get[float32](out[0])
+	if err := errors.Join(err, freeAll(append(out, number))); err != nil {
+		return 0, err
+	}
+	return x[0], nil
+}
+
+// finish makes the step from inputs: the frozen parameters and a batch, or the sums.
+func (s *stepper) finish(inputs []*xla.Array, n int, r rates, step *xla.Array) (m measured, err error) {
+	vector := []float32{float32(r.emaDecay)}
+	for _, rate := range s.method.rates(r.learningRate, n) {
+		vector = append(vector, float32(rate))
+	}
+	now, err := xla.Put(s.backend, vector, xla.Replicated, len(vector))
+	if err != nil {
+		return m, err
+	}
+	out, err := s.program.Run(s.state, slices.Concat(inputs, []*xla.Array{now, s.seed, step})...)
+	if err != nil {
+		return m, err
+	}
+	var results [2]float32
 	for i, a := range out {
 		x, err := xla.Get[float32](a)
 		if err != nil {
-			return 0, 0, err
+			return m, err
 		}
 		results[i] = x[0]
 	}
-	for _, a := range append(append(out, vector, step), batch...) {
-		if err := a.Free(); err != nil {
-			return 0, 0, err
-		}
-	}
-	return results[0], results[1], nil
+	m = measured{loss: results[0], gradNorm: results[1]}
+	return m, freeAll(append(out, now))
 }
-
-// Step is the compiled training step by itself, for those who bring their own batches instead of the dataset,
-// checkpoints and metrics of a Run.
-type Step struct{ stepper *stepper }
-
-// CompileStep compiles the step of an objective, without an average of the weights.
-func CompileStep(ctx context.Context, b *xla.Backend, o Objective, optimizer AdamW, seed uint64) (*Step, error) {
-	s, err := newStepper(ctx, b, o, optimizer, false)
-	if err != nil {
-		return nil, err
-	}
-	return &Step{s}, s.plant(seed)
-}
-
-// Load puts the parameters on the devices, with moments of zero.
-func (s *Step) Load(trainable, frozen nn.Values) error { return s.stepper.load(trainable, frozen) }
-
-// Run makes optimizer step n, counted from 1, on a batch that lies on the devices, and frees the batch. It returns the
-// loss and the gradients' global norm before clipping.
-func (s *Step) Run(batch []*xla.Array, n int, learningRate float64) (loss, gradNorm float32, err error) {
-	return s.stepper.run(batch, n, rates{learningRate: learningRate})
-}
-
-// Program is what was compiled: its time, memory and text.
-func (s *Step) Program() *xla.Program { return s.stepper.program }

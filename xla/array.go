@@ -25,6 +25,24 @@ const (
 	Batch
 )
 
+// Along is the sharding that divides arrays along an axis.
+func Along(axis int) Sharding { return Batch + Sharding(axis) }
+
+// axis is the one that is divided; -1 for none.
+func (s Sharding) axis() int { return int(s) - int(Batch) }
+
+// Divided is a sharding under which each device holds as small a part of an array of that shape as it may: along the longest axis
+// that divides over the devices, if there is one.
+func (b *Backend) Divided(shape shapes.Shape) Sharding {
+	sharding, longest := Replicated, 0
+	for axis, n := range shape.Dimensions {
+		if b.n > 1 && n%b.n == 0 && n > longest {
+			sharding, longest = Along(axis), n
+		}
+	}
+	return sharding
+}
+
 // Array is a tensor on the devices.
 type Array struct {
 	backend  *Backend
@@ -50,7 +68,7 @@ func (a *Array) Free() error {
 	return nil
 }
 
-// Put copies a flat slice, row-major, to the devices. The length of a Batch array's first axis must divide over them.
+// Put copies a flat slice, row-major, to the devices. The axis that is divided must divide over them.
 func Put[T dtypes.Supported](b *Backend, data []T, sharding Sharding, dims ...int) (*Array, error) {
 	shape := shapes.Make(dtypes.FromGenericsType[T](), dims...)
 	if len(data) != shape.Size() {
@@ -63,8 +81,9 @@ func Put[T dtypes.Supported](b *Backend, data []T, sharding Sharding, dims ...in
 	}
 	for device := range b.n {
 		piece := data
-		if sharding == Batch {
-			piece = data[device*part.Size() : (device+1)*part.Size()]
+		if b.n > 1 && sharding != Replicated {
+			piece = make([]T, 0, part.Size())
+			eachRun(shape, sharding, b.n, device, func(from, to int) { piece = append(piece, data[from:to]...) })
 		}
 		buffer, err := b.engine.BufferFromFlatData(backends.DeviceNum(device), piece, part)
 		if err != nil {
@@ -117,13 +136,34 @@ func Get[T dtypes.Supported](a *Array) ([]T, error) {
 	if a.sharding == Replicated {
 		shards = shards[:1]
 	}
-	size := len(data) / max(1, len(shards))
-	for i, shard := range shards {
-		if err := a.backend.engine.BufferToFlatData(shard, data[i*size:(i+1)*size]); err != nil {
-			return nil, fmt.Errorf("copy %s from device %d: %w", a.shape, i, err)
+	for device, shard := range shards {
+		piece := data
+		if len(shards) > 1 {
+			piece = make([]T, len(data)/len(shards))
+		}
+		if err := a.backend.engine.BufferToFlatData(shard, piece); err != nil {
+			return nil, fmt.Errorf("copy %s from device %d: %w", a.shape, device, err)
+		}
+		if len(shards) > 1 {
+			eachRun(a.shape, a.sharding, len(shards), device, func(from, to int) {
+				copy(data[from:to], piece)
+				piece = piece[to-from:]
+			})
 		}
 	}
 	return data, nil
+}
+
+// eachRun calls visit with the runs of a flat array that one of n devices holds, in order.
+func eachRun(shape shapes.Shape, sharding Sharding, n, device int, visit func(from, to int)) {
+	run := 1 // elements of one device between two of the next's
+	for _, dim := range shape.Dimensions[sharding.axis():] {
+		run *= dim
+	}
+	run /= n
+	for from := device * run; from < shape.Size(); from += n * run {
+		visit(from, from+run)
+	}
 }
 
 // shardShape is the shape of one device's part.
@@ -131,11 +171,15 @@ func (b *Backend) shardShape(shape shapes.Shape, sharding Sharding) (shapes.Shap
 	if sharding == Replicated || b.n == 1 {
 		return shape, nil
 	}
-	if shape.Rank() == 0 || shape.Dim(0)%b.n != 0 {
-		return shape, fmt.Errorf("batch of shape %s does not divide over %d devices: use a multiple of %d", shape, b.n, b.n)
+	axis := sharding.axis()
+	if axis >= shape.Rank() || shape.Dim(axis)%b.n != 0 {
+		if sharding == Batch {
+			return shape, fmt.Errorf("batch of shape %s does not divide over %d devices: use a multiple of %d", shape, b.n, b.n)
+		}
+		return shape, fmt.Errorf("axis %d of shape %s does not divide over %d devices", axis, shape, b.n)
 	}
 	part := shape.Clone()
-	part.Dimensions[0] /= b.n
+	part.Dimensions[axis] /= b.n
 	return part, nil
 }
 
@@ -149,7 +193,7 @@ func (b *Backend) spec(shape shapes.Shape, sharding Sharding) (*distributed.Shar
 	}
 	builder := distributed.BuildSpec(b.mesh)
 	for axis := range shape.Rank() {
-		if axis == 0 && sharding == Batch {
+		if axis == sharding.axis() {
 			builder = builder.S(dataAxis)
 		} else {
 			builder = builder.R()

@@ -2,6 +2,7 @@ package xla
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,6 +40,45 @@ func TestPutBytes(t *testing.T) {
 	} {
 		if _, err := PutBytes(b, raw, shape, Replicated); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
+
+// What is put comes back, along whatever axis it is divided.
+func TestAlong(t *testing.T) {
+	b, err := Open(context.Background(), Options{Devices: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	data := make([]float32, 4*3*8)
+	for i := range data {
+		data[i] = float32(i)
+	}
+	for _, sharding := range []Sharding{Replicated, Batch, Along(0), Along(2)} {
+		a, err := Put(b, data, sharding, 4, 3, 8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Get[float32](a)
+		if err != nil || !slices.Equal(got, data) {
+			t.Errorf("sharding %d: got %v, %v", sharding, got, err)
+		}
+	}
+	a, err := Put(b, data, Along(2), 4, 3, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := make([]float32, 4*3*2)
+	if err := b.engine.BufferToFlatData(a.shards[1], part); err != nil || part[0] != 2 || part[1] != 3 || part[2] != 10 {
+		t.Errorf("the second device holds %v (%v), want columns 2 and 3", part, err)
+	}
+	if _, err := Put(b, data, Along(1), 4, 3, 8); err == nil || !strings.Contains(err.Error(), "axis 1 of shape (Float32)[4 3 8] does not divide over 4 devices") {
+		t.Errorf("axis 1: got %v", err)
+	}
+	for want, dims := range map[Sharding][]int{Along(2): {4, 3, 8}, Along(0): {8, 3, 4}, Replicated: {3, 3}} {
+		if got := b.Divided(shapes.Make(dtypes.Float32, dims...)); got != want {
+			t.Errorf("%v: got sharding %d, want %d", dims, got, want)
 		}
 	}
 }

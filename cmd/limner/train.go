@@ -39,7 +39,7 @@ type trainFlags struct {
 	Seed            uint64 `default:"0" help:"Of everything random."`
 	FromScratch     bool   `help:"Start the trained network from random weights of the same structure."`
 
-	LearningRate    float64 `default:"${rate}" help:"Of AdamW, after warm-up."`
+	LearningRate    float64 `default:"${rate}" help:"After warm-up."`
 	LRScheduler     string  `name:"lr-scheduler" default:"constant" help:"constant, constant_with_warmup, linear, cosine, cosine_with_restarts, polynomial or piecewise_constant."`
 	LRWarmupSteps   int     `name:"lr-warmup-steps" default:"500" help:"Steps in which the learning rate rises from 0; not with constant."`
 	LRNumCycles     float64 `name:"lr-num-cycles" default:"1" help:"Of cosine_with_restarts."`
@@ -47,12 +47,14 @@ type trainFlags struct {
 	StepRules       string  `placeholder:"RULES" help:"Of piecewise_constant: 1:10,0.1:20,0.01 for the whole rate before step 10, and so on."`
 	AdamBeta1       float64 `name:"adam-beta1" default:"0.9" help:"Decay of AdamW's first moment."`
 	AdamBeta2       float64 `name:"adam-beta2" default:"0.999" help:"Decay of AdamW's second moment."`
-	AdamWeightDecay float64 `default:"0.01" help:"Of AdamW."`
+	AdamWeightDecay float64 `default:"0.01" help:"Of any optimizer."`
 	AdamEpsilon     float64 `default:"1e-8" help:"Of AdamW."`
 	MaxGradNorm     float64 `default:"1" help:"Global norm that gradients are clipped to; 0 for no clipping."`
 	UseEMA          bool    `name:"use-ema" help:"Keep an average of the weights, and publish that."`
 	EMADecay        float64 `name:"ema-decay" default:"0.9999" help:"Largest decay of the average."`
 	MixedPrecision  string  `default:"no" enum:"no,bf16" help:"Compute in float32 (no) or bfloat16 (bf16). Weights stay in float32."`
+
+	optimizeFlags
 
 	CheckpointingSteps    int    `default:"500" help:"Steps between checkpoints."`
 	CheckpointsTotalLimit int    `placeholder:"N" help:"Checkpoints to keep; without it, all."`
@@ -113,7 +115,6 @@ func (f trainFlags) train(ctx context.Context, command *kong.Context, set func(*
 		return configError{err} // the model, the dataset and the flags do not fit each other
 	}
 	defer run.Close()
-	fmt.Fprintf(os.Stderr, "global batch %d, per-device batch %d, devices %d\n", o.Batch, o.Batch/b.Devices(), b.Devices())
 	err = errors.Join(run.Do(ctx), steps.Close())
 	var config train.ConfigError
 	if errors.As(err, &config) {
@@ -140,7 +141,9 @@ func (f trainFlags) options(devices int) train.Options {
 	o.MaxTrainSteps, o.NumTrainEpochs = f.MaxTrainSteps, f.NumTrainEpochs
 	o.LearningRate = f.LearningRate
 	o.Schedule = train.Schedule{Name: f.LRScheduler, Warmup: f.LRWarmupSteps, Cycles: f.LRNumCycles, Power: f.LRPower, StepRules: f.StepRules}
-	o.Optimizer = train.AdamW{Beta1: f.AdamBeta1, Beta2: f.AdamBeta2, WeightDecay: f.AdamWeightDecay, Epsilon: f.AdamEpsilon, MaxGradNorm: f.MaxGradNorm}
+	o.Optimizer.AdamW = train.AdamW{Beta1: f.AdamBeta1, Beta2: f.AdamBeta2, Epsilon: f.AdamEpsilon}
+	o.Optimizer.WeightDecay, o.Optimizer.MaxGradNorm = f.AdamWeightDecay, f.MaxGradNorm
+	f.optimizeFlags.apply(&o)
 	if f.UseEMA {
 		ema := train.DefaultEMA()
 		ema.Decay = f.EMADecay

@@ -25,6 +25,11 @@ func (p Params) WithAdapters(adapters map[string][]Adapter) Params {
 // adapt adds to y, the layer's output for x, what its adapters say. apply is how the layer multiplies by a weight.
 func (p Params) adapt(x, y *Node, apply func(x, w *Node) *Node) *Node {
 	for _, a := range p.source.adapters[p.prefix] {
+		if p.source.note != nil {
+			p.source.note(a.Down)
+			p.source.note(a.Up)
+			p.source.note(a.Scale)
+		}
 		h := x
 		if a.Dropout != nil {
 			h = a.Dropout(h)

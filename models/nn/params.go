@@ -24,6 +24,9 @@ type source struct {
 	declare  *declaration     // nil once the parameters are bound
 	probe    func(path string, x *Node)
 	adapters map[string][]Adapter // by layer
+
+	checkpointing bool             // see Block
+	note          func(node *Node) // told of each parameter that is asked for; may be nil
 }
 
 type declaration struct {
@@ -45,17 +48,22 @@ func Bind(tree Tree, nodes []*Node) Params {
 	return Params{source: &source{nodes: bound}}
 }
 
-// Join puts the parameters of several bound trees together, at the root. The first that has a key gives its node.
+// Join puts the parameters of several bound trees together, at the root, with a probe and checkpointing if one of them has them.
+// The first that has a key gives its node.
 func Join(parts ...Params) Params {
-	joined := map[string]*Node{}
+	joined := source{nodes: map[string]*Node{}}
 	for _, part := range parts {
 		for key, node := range part.source.nodes {
-			if _, ok := joined[key]; !ok {
-				joined[key] = node
+			if _, ok := joined.nodes[key]; !ok {
+				joined.nodes[key] = node
 			}
 		}
+		if joined.probe == nil {
+			joined.probe = part.source.probe
+		}
+		joined.checkpointing = joined.checkpointing || part.source.checkpointing
 	}
-	return Params{source: &source{nodes: joined}}
+	return Params{source: &joined}
 }
 
 // Declare runs build on a graph that is thrown away and returns the parameters it asked for, in the order of
@@ -108,6 +116,9 @@ func (p Params) Param(name string, kind Kind, init Init, fanIn int, shape ...int
 	key := p.In(name).prefix
 	if node, ok := p.source.nodes[key]; ok {
 		node.AssertDims(shape...)
+		if p.source.note != nil {
+			p.source.note(node)
+		}
 		return node
 	}
 	d := p.source.declare

@@ -15,6 +15,11 @@ type ResnetBlock struct {
 // Forward maps x [batch, height, width, channels] to [batch, height, width, OutChannels], in x's dtype.
 // temb is [batch, 4×block_out_channels[0]]; nil in the VAE, which has no timesteps.
 func (b ResnetBlock) Forward(p Params, x, temb *Node) *Node {
+	return p.Block(b.forward, x, temb)
+}
+
+func (b ResnetBlock) forward(p Params, in ...*Node) *Node {
+	x, temb := in[0], in[1]
 	x.AssertRank(4)
 	h := GroupNorm(p.In("norm1"), x, b.NormGroups, b.NormEps)
 	h = Conv2D(p.In("conv1"), SiLU(h), b.OutChannels, 3)

@@ -18,6 +18,11 @@ type transformer2D struct {
 
 // Forward maps x [batch, height, width, channels] to the same shape; text is [batch, tokens, cross_attention_dim].
 func (t transformer2D) Forward(p nn.Params, x, text *Node) *Node {
+	return p.Block(t.forward, x, text)
+}
+
+func (t transformer2D) forward(p nn.Params, in ...*Node) *Node {
+	x, text := in[0], in[1]
 	n, height, width, c := x.Shape().Dim(0), x.Shape().Dim(1), x.Shape().Dim(2), x.Shape().Dim(3)
 	// This norm's epsilon is 1e-6 whatever norm_eps says.
 	h := nn.GroupNorm(p.In("norm"), x, t.normGroups, 1e-6)

@@ -23,6 +23,13 @@ func Key(seed, step *graph.Node, purpose uint32) *graph.Node {
 	return graph.Stack([]*graph.Node{key0, key1}, 0)
 }
 
+// Rows returns a key for the numbers of rows of a larger array: those of an array drawn with it are the numbers that the
+// larger one's rows from first on, an integer scalar, have under key. A row is all that has one index of the first axis.
+func Rows(key, first *graph.Node) *graph.Node {
+	first.AssertScalar()
+	return graph.Concatenate([]*graph.Node{key, graph.Reshape(graph.ConvertDType(first, dtypes.Uint32), 1)}, 0)
+}
+
 // RandomBits returns uniform uint32 of the given dimensions.
 func RandomBits(key *graph.Node, dims ...int) *graph.Node {
 	bits, _ := randomWords(key, dims)
@@ -104,6 +111,11 @@ func randomWords(key *graph.Node, dims []int) (*graph.Node, *graph.Node) {
 	}
 	// Every axis counts by itself, so that each device makes the numbers of its shard and no others.
 	index := graph.Zeros(g, shape)
+	if key.Shape().Dim(0) == 3 { // see Rows
+		first := graph.Reshape(graph.Slice(key, graph.AxisElem(2)))
+		index = graph.Add(index, graph.Mul(first, graph.Const(g, uint32(shape.Size()/shape.Dimensions[0]))))
+		key = graph.Slice(key, graph.AxisRange(0, 2))
+	}
 	stride := 1
 	for axis := shape.Rank() - 1; axis >= 0; axis-- {
 		index = graph.Add(index, graph.Mul(graph.Iota(g, shape, axis), graph.Const(g, uint32(stride))))

@@ -275,3 +275,16 @@ func BenchmarkRandomNormal(b *testing.B) {
 		g.Run(uint64(1), int64(i))
 	}
 }
+
+// The rows of a larger array have the same numbers when they are drawn by themselves.
+func TestRows(t *testing.T) {
+	const rows, width, first = 5, 3, 2
+	shape := shapes.Make(dtypes.Float32, rows, width)
+	whole := draw[float32](t, 1, 2, 3, func(key *Node) *Node { return patch.RandomNormal(key, shape) })
+	part := draw[float32](t, 1, 2, 3, func(key *Node) *Node {
+		return patch.RandomNormal(patch.Rows(key, Const(key.Graph(), uint32(first))), shapes.Make(dtypes.Float32, rows-first, width))
+	})
+	if !slices.Equal(part, whole[first*width:]) {
+		t.Errorf("got %v, want the end of %v", part, whole)
+	}
+}

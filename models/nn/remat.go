@@ -1,0 +1,128 @@
+package nn
+
+import (
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+)
+
+// WithCheckpointing returns p with gradient checkpointing (Chen et al. 2016, arXiv:1604.06174) of the blocks below it: of what a
+// block computes only its output is kept for the gradient, and the rest is computed once more.
+func (p Params) WithCheckpointing() Params {
+	s := *p.source
+	s.checkpointing = true
+	return Params{prefix: p.prefix, source: &s}
+}
+
+// Block runs a block's forward function on x and what else it is given, which may be nil. With checkpointing its gradient computes
+// it once more; loss and gradients are the same numbers.
+func (p Params) Block(forward func(p Params, x ...*Node) *Node, x ...*Node) *Node {
+	if !p.source.checkpointing {
+		return forward(p, x...)
+	}
+	b := &recomputed{params: p, forward: forward, x: x}
+	for _, input := range x {
+		if input != nil {
+			b.inputs = append(b.inputs, input)
+		}
+	}
+	y := forward(p.noting(&b.inputs), x...)
+	// The graph's own gradient of the block is cut off. In its place the output's sends back what recomputing finds, by way of one
+	// element of each input, times 0, in the output.
+	zero := Scalar(y.Graph(), y.DType(), 0)
+	for i, input := range b.inputs {
+		if !input.DType().IsFloat() {
+			continue
+		}
+		input = IdentityWithCustomGradient(input, func(_, _ *Node) *Node { return b.gradients[i] })
+		zero = Add(zero, MulScalar(ConvertDType(firstElement(input), y.DType()), 0))
+	}
+	return IdentityWithCustomGradient(Add(StopGradient(y), zero), func(_, v *Node) *Node {
+		b.recompute(v)
+		return v
+	})
+}
+
+func firstElement(x *Node) *Node {
+	at := make([]SliceAxisSpec, x.Rank())
+	for axis := range at {
+		at[axis] = AxisElem(0)
+	}
+	if len(at) == 0 {
+		return x
+	}
+	return Reshape(Slice(x, at...))
+}
+
+// recomputed is a block whose gradient is computed from its inputs alone.
+type recomputed struct {
+	params    Params
+	forward   func(p Params, x ...*Node) *Node
+	x         []*Node
+	inputs    []*Node // x and the parameters that the block asked for
+	gradients []*Node // of inputs
+}
+
+// recompute finds the gradients of the inputs, given that of the output, v.
+func (b *recomputed) recompute(v *Node) {
+	// The first input hangs on v, or XLA would take the first computation's results for the second's.
+	tie := MulScalar(ReduceAllSum(v), 0)
+	copies := map[*Node]*Node{}
+	var wrt []*Node
+	for i, input := range b.inputs {
+		c := Identity(input)
+		if i == 0 {
+			c = Add(input, ConvertDType(tie, input.DType()))
+		}
+		copies[input] = c
+		if input.DType().IsFloat() {
+			wrt = append(wrt, c)
+		}
+	}
+	x := make([]*Node, len(b.x))
+	for i, input := range b.x {
+		if input != nil {
+			x[i] = copies[input]
+		}
+	}
+	y := b.forward(b.params.replacing(copies), x...)
+	found := Gradient(ReduceAllSum(Mul(y, StopGradient(v))), wrt...)
+	b.gradients = make([]*Node, len(b.inputs))
+	for i, input := range b.inputs {
+		if input.DType().IsFloat() {
+			b.gradients[i], found = found[0], found[1:]
+		}
+	}
+}
+
+// noting returns p with every parameter and adapter's matrix that is asked for appended to nodes, once.
+func (p Params) noting(nodes *[]*Node) Params {
+	s := *p.source
+	seen := map[*Node]bool{}
+	s.note = func(node *Node) {
+		if !seen[node] {
+			seen[node] = true
+			*nodes = append(*nodes, node)
+		}
+	}
+	return Params{prefix: p.prefix, source: &s}
+}
+
+// replacing returns p with other nodes in place of those, without a probe.
+func (p Params) replacing(copies map[*Node]*Node) Params {
+	other := func(node *Node) *Node {
+		if c, ok := copies[node]; ok {
+			return c
+		}
+		return node
+	}
+	s := source{nodes: make(map[string]*Node, len(p.source.nodes)), adapters: make(map[string][]Adapter, len(p.source.adapters))}
+	for key, node := range p.source.nodes {
+		s.nodes[key] = other(node)
+	}
+	for layer, adapters := range p.source.adapters {
+		for _, a := range adapters {
+			a.Down, a.Up, a.Scale = other(a.Down), other(a.Up), other(a.Scale)
+			s.adapters[layer] = append(s.adapters[layer], a)
+		}
+	}
+	return Params{prefix: p.prefix, source: &s}
+}

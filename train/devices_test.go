@@ -1,0 +1,157 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"limner/data"
+	"limner/internal/parity"
+	"limner/models/nn"
+	"limner/models/vae"
+	"limner/xla"
+)
+
+// Several devices train as one does, on the same rows in the same order, whether the parameters are divided over them or not. Only
+// sums are added up in another order: each is off by less than n·2^-24 of the sum of sizes of its n terms, some 1e-5 for a step's
+// gradients. Six steps of AdamW at 1e-3, which turn a gradient's direction into a step of that size, leave below 1e-4 of a loss.
+func TestSeveralDevices(t *testing.T) {
+	model, dataset := smallModel(t), smallDataset(t)
+	var one []Progress
+	var rows string // of all batches
+	for _, c := range []struct {
+		devices int
+		fsdp    bool
+	}{{1, false}, {2, false}, {4, true}, {8, false}} {
+		name := fmt.Sprintf("%d devices, fsdp %v", c.devices, c.fsdp)
+		o, r, log := smallRun(t, model, dataset)
+		o.Batch, o.FSDP, o.GradientCheckpointing = 8, c.fsdp, c.devices == 2
+		run, err := newDecoder(context.Background(), devices(t, c.devices), o, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := ""
+		feed := run.Feed
+		run.Feed = func(batch *data.Batch) ([]*xla.Array, error) {
+			seen += fmt.Sprint(batch.Rows)
+			return feed(batch)
+		}
+		if err := errors.Join(run.Do(context.Background()), run.Close()); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		steps, err := ReadMetrics(o.OutputDir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if one == nil {
+			one, rows = steps, seen
+		}
+		if seen != rows {
+			t.Errorf("%s: rows %s, on one device %s", name, seen, rows)
+		}
+		for i, p := range steps {
+			if math.Abs(p.Loss-one[i].Loss) > 1e-4*one[i].Loss {
+				t.Errorf("%s: step %d: loss %g, on one device %g", name, i+1, p.Loss, one[i].Loss)
+			}
+		}
+		if want := fmt.Sprintf("global batch 8, per-device batch %d, devices %d", 8/c.devices, c.devices); !strings.Contains(log.String(), want) {
+			t.Errorf("%s: the log lacks %q:\n%s", name, want, log)
+		}
+	}
+}
+
+// devices opens CPU devices for a test.
+func devices(t *testing.T, n int) *xla.Backend {
+	t.Helper()
+	b, err := xla.Open(context.Background(), xla.Options{Devices: n})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+// A checkpoint of four devices is gone on from on one, and the other way round; the state is the same to the bit, and a batch that
+// does not divide is refused.
+func TestOtherNumberOfDevices(t *testing.T) {
+	model, dataset := smallModel(t), smallDataset(t)
+	o, r, log := smallRun(t, model, dataset)
+	o.ResumeFromCheckpoint, o.CheckpointingSteps = "latest", 100
+	backends := map[int]*xla.Backend{1: parity.Backend(t), 4: devices(t, 4)}
+	for i, n := range []int{4, 1, 4} {
+		o.MaxTrainSteps = 2 * (i + 1)
+		if err := do(t, context.Background(), backends[n], newDecoder, o, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"num_devices: checkpoint has 4, the run has 1", "num_devices: checkpoint has 1, the run has 4", "going on from " + filepath.Join(o.OutputDir, "checkpoint-4")} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %q:\n%s", want, log)
+		}
+	}
+	o.Batch, o.OutputDir = 6, t.TempDir()
+	if _, err := NewControlNet(context.Background(), backends[4], o, r); err == nil || !strings.Contains(err.Error(), "batch 6 does not divide over 4 devices") {
+		t.Errorf("batch 6 on 4 devices: got %v", err)
+	}
+}
+
+// On four devices each holds all parameters and a quarter of what is kept beside them, with fsdp a quarter of everything; and what
+// is taken from the devices is what was put there.
+func TestStateIsDivided(t *testing.T) {
+	c := vae.Default()
+	c.BlockOutChannels, c.NormNumGroups = []int{8, 8}, 2
+	c.DownBlockTypes, c.UpBlockTypes = []string{"DownEncoderBlock2D", "DownEncoderBlock2D"}, []string{"UpDecoderBlock2D", "UpDecoderBlock2D"}
+	objective := Autoencoder{VAE: c, Decoder: true, Batch: 4, Resolution: 8}.Objective()
+	bytes := map[string]int64{}
+	four := devices(t, 4)
+	for name, b := range map[string]*xla.Backend{"one": parity.Backend(t), "four": four, "fsdp": four} {
+		s, err := newStepper(context.Background(), b, objective, stepSettings{optimizer: DefaultOptimizer(), ema: true, accumulation: 1, fsdp: name == "fsdp"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stats, err := s.program.Stats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stats.AliasBytes == 0 {
+			t.Errorf("%s: the state is not updated in place: %+v", name, stats)
+		}
+		bytes[name] = stats.AliasBytes
+		if err := s.plant(1); err != nil {
+			t.Fatal(err)
+		}
+		values := nn.InitValues(objective.Trainable, 1)
+		if err := s.load(values, nn.InitValues(objective.Frozen, 1)); err != nil {
+			t.Fatal(err)
+		}
+		snapshot, err := s.snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key, want := range values {
+			if !slices.Equal(snapshot["ema."+key], want) || !slices.Equal(snapshot["param."+key], want) {
+				t.Errorf("%s: %s came back otherwise", name, key)
+			}
+		}
+		if err := s.free(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Parameters, averages and two moments; a few biases do not divide.
+	share := func(name string) float64 { return float64(bytes[name]) / float64(bytes["one"]) }
+	if got := share("four"); got < (1+3.0/4)/4 || got > (1+3.0/4)/4+0.02 {
+		t.Errorf("four devices hold %g of one device's state each, want %g", got, (1+3.0/4)/4)
+	}
+	if got := share("fsdp"); got < 0.25 || got > 0.27 {
+		t.Errorf("with fsdp they hold %g, want a quarter", got)
+	}
+}

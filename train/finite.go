@@ -1,0 +1,104 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+
+	"limner/models/nn"
+	"limner/xla"
+)
+
+// notFinite is a step that was not made because its loss or its gradients are no finite numbers.
+type notFinite struct {
+	step     int
+	measured measured
+	first    string // what the first bad tensor is
+}
+
+func (e *notFinite) Error() string {
+	return fmt.Sprintf("step %d is not finite (loss %g, gradient norm %g): first in %s", e.step, e.measured.loss, e.measured.gradNorm, e.first)
+}
+
+// diagnose finds the first tensor of a step's batch i that is not finite: in the batch, in the parameters, of what the layers make
+// of them, in forward order, or among the gradients. It computes them once more, in a program that is compiled only then.
+func (s *stepper) diagnose(ctx context.Context, m measured, inputs []*xla.Array, n, i int, step *xla.Array) (err error) {
+	trainable := len(s.objective.Trainable)
+	var names []string
+	f := xla.Function{
+		Name:   "diagnose_" + s.objective.Name,
+		Inputs: append(append(s.stateValues()[:trainable], s.batchValues()...), scalarValue("batch", dtypes.Uint32)),
+	}
+	f.Inputs = append(f.Inputs, s.drawValues()...)
+	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
+		note := func(name string, x *Node) {
+			if x.DType().IsFloat() {
+				names = append(names, name)
+				outputs = append(outputs, ReduceAllMin(ConvertDType(IsFinite(x), dtypes.Float32)))
+			}
+		}
+		batch := trainable + len(s.objective.Frozen)
+		for j, value := range s.objective.Batch {
+			note("the batch's "+value.Name, in[batch+j])
+		}
+		for j, node := range in[:batch] {
+			note("parameter "+f.Inputs[j].Name, node)
+		}
+		end := len(in) - 3
+		row := MulScalar(in[end], float64(s.objective.Batch[0].Shape.Dim(0)))
+		probe := func(path string, x *Node) { note("the output of "+path, x) }
+		bind := func(tree nn.Tree, nodes []*Node) nn.Params { return nn.Bind(tree, nodes).WithProbe(probe) }
+		loss := s.objective.Loss(bind(s.objective.Trainable, in[:trainable]), bind(s.objective.Frozen, in[trainable:batch]), in[batch:end],
+			Draws{seed: in[end+1], step: in[end+2], row: row})
+		note("the loss", loss)
+		for j, grad := range Gradient(loss, in[:trainable]...) {
+			note("the gradient of "+s.objective.Trainable[j].Key, grad)
+		}
+		return nil, outputs
+	}
+	program, err := s.backend.Compile(ctx, f)
+	if err != nil {
+		return errors.Join(&notFinite{n, m, "a tensor that was not looked for"}, err)
+	}
+	number, err := xla.Put(s.backend, []uint32{uint32(i)}, xla.Replicated)
+	if err != nil {
+		return err
+	}
+	arrays := append(append(append([]*xla.Array{}, s.state[:trainable]...), inputs...), number, s.seed, step)
+	out, err := program.Run(nil, arrays...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, freeAll(append(out, number))) }()
+	for j, a := range out {
+		flag, err := xla.Get[float32](a)
+		if err != nil {
+			return err
+		}
+		if flag[0] == 0 {
+			return &notFinite{n, m, names[j]}
+		}
+	}
+	return &notFinite{n, m, sumOfSquares}
+}
+
+// sumOfSquares is bad where the gradients are finite, but too large for their norm.
+const sumOfSquares = "the sum of the gradients' squares"
+
+// badSum names the first sum of gradients that is not finite.
+func (s *stepper) badSum(m measured, n int) error {
+	for i, spec := range s.objective.Trainable {
+		data, err := xla.Get[float32](s.sums[i])
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(data, func(x float32) bool { return !finite(x) }) {
+			return &notFinite{n, m, "the gradient of " + spec.Key}
+		}
+	}
+	return &notFinite{n, m, sumOfSquares}
+}

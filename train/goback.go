@@ -1,0 +1,55 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"limner/models/nn"
+)
+
+// goBack returns the run to its last good checkpoint, or its start, after a step that was not finite: once. It goes on with the
+// data after that step's. state.NextBatch says where that is.
+func (r *Run) goBack(s *stepper, state *State, saves *background, m *metrics, o Options, made record, bad *notFinite) error {
+	if err := saves.wait(); err != nil {
+		return errors.Join(bad, err)
+	}
+	if state.WentBackAt != 0 {
+		return fmt.Errorf("%w; the run went back once already, from step %d, so it stops: nothing after %s was kept. Try a lower --learning_rate, or --mixed_precision no, in another --output_dir",
+			bad, state.WentBackAt, r.place(saves.last))
+	}
+	good, values, err := r.lastGood(s, saves.last, o, made)
+	if err != nil {
+		return errors.Join(bad, err)
+	}
+	if err := s.restore(values); err != nil {
+		return errors.Join(bad, err)
+	}
+	if err := m.goBack(o.OutputDir, good.Step); err != nil {
+		return errors.Join(bad, err)
+	}
+	r.logf("%v: going back to %s once, and on with other images", bad, r.place(good.Step))
+	good.NextBatch, good.Epoch, good.WentBackAt = state.NextBatch, state.NextBatch/r.Dataset.StepsPerEpoch(), bad.step
+	*state = good
+	return nil
+}
+
+// lastGood is the state of the checkpoint of that step, or the one at the start of the run.
+func (r *Run) lastGood(s *stepper, step int, o Options, made record) (State, nn.Values, error) {
+	if step == 0 {
+		return State{Seed: o.Seed}, startValues(s.layout, r.Trainable), nil
+	}
+	dir := filepath.Join(o.OutputDir, checkpointName(step))
+	if err := VerifyCheckpoint(dir); err != nil {
+		return State{}, nil, fmt.Errorf("go back to %s: %w", dir, err)
+	}
+	return r.restore(dir, o, made)
+}
+
+// place names the state after a step in messages.
+func (r *Run) place(step int) string {
+	if step == 0 {
+		return "the start of the run"
+	}
+	return checkpointName(step)
+}

@@ -1,0 +1,106 @@
+package train
+
+import (
+	"context"
+	"math"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"limner/data"
+	"limner/internal/parity"
+	"limner/xla"
+)
+
+// decoderRun is a small run whose batches of the given indices hold a pixel that is no number. compiled may be nil.
+func decoderRun(t *testing.T, compiled *stepper, o Options, r Recipe, bad ...int) *Run {
+	t.Helper()
+	run, err := newDecoder(context.Background(), parity.Backend(t), o, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { run.Close() })
+	run.compiled = compiled
+	feed := run.Feed
+	run.Feed = func(batch *data.Batch) ([]*xla.Array, error) {
+		for _, index := range bad {
+			if batch.Index == index {
+				batch.Pixels[5] = float32(math.NaN())
+			}
+		}
+		return feed(batch)
+	}
+	return run
+}
+
+// The tests share a model, a dataset and a step.
+func TestNotFinite(t *testing.T) {
+	model, dataset := smallModel(t), smallDataset(t)
+	compiled := checkGoesBack(t, model, dataset)
+	t.Run("only once", func(t *testing.T) { checkGoesBackOnce(t, compiled, model, dataset) })
+	t.Run("first bad tensor", func(t *testing.T) { checkFirstBad(t, compiled, model, dataset) })
+}
+
+// A step that is not finite is not made: the run goes back to its last checkpoint and on with other images, and says so.
+func checkGoesBack(t *testing.T, model, dataset string) *stepper {
+	t.Helper()
+	o, r, log := smallRun(t, model, dataset)
+	run := decoderRun(t, nil, o, r, 3)
+	if err := run.Do(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	want := "step 4 is not finite (loss NaN, gradient norm NaN): first in the batch's pixels: going back to checkpoint-2 once, and on with other images"
+	if !strings.Contains(log.String(), want) {
+		t.Errorf("the log lacks %q:\n%s", want, log)
+	}
+	steps, err := ReadMetrics(o.OutputDir)
+	if err != nil || len(steps) != 6 {
+		t.Fatalf("%d lines of metrics, want 6 (%v)", len(steps), err)
+	}
+	for i, p := range steps {
+		at := 0
+		if p.Step == 3 {
+			at = 4
+		}
+		if p.Step != i+1 || p.WentBackAt != at || math.IsNaN(p.Loss) {
+			t.Errorf("line %d: got %+v", i+1, p)
+		}
+	}
+	tree := run.Objective.Trainable
+	state, values, err := loadCheckpoint(filepath.Join(o.OutputDir, "checkpoint-6"), tree, optimizerTree(tree, o.Optimizer.method()), run.Components, true)
+	if err != nil || state.WentBackAt != 4 || state.NextBatch != 8 {
+		t.Errorf("got %+v (%v), want batch 8 to be next, and that the run went back at 4", state, err)
+	}
+	for key, data := range values {
+		for _, v := range data {
+			if !finite(v) {
+				t.Fatalf("%s is not finite", key)
+			}
+		}
+	}
+	return run.compiled
+}
+
+// The second time the run stops, and what it saved is whole.
+func checkGoesBackOnce(t *testing.T, compiled *stepper, model, dataset string) {
+	o, r, _ := smallRun(t, model, dataset)
+	err := decoderRun(t, compiled, o, r, 3, 4).Do(context.Background())
+	if err == nil || !strings.Contains(err.Error(), "the run went back once already, from step 4, so it stops: nothing after checkpoint-2 was kept") {
+		t.Errorf("got %v", err)
+	}
+	names, err := Checkpoints(o.OutputDir)
+	if err != nil || len(names) != 1 || VerifyCheckpoint(filepath.Join(o.OutputDir, names[0])) != nil {
+		t.Errorf("got %v, %v, want a whole checkpoint-2", names, err)
+	}
+}
+
+// The first bad tensor is named in forward order.
+func checkFirstBad(t *testing.T, compiled *stepper, model, dataset string) {
+	o, r, _ := smallRun(t, model, dataset)
+	run := decoderRun(t, compiled, o, r)
+	run.Trainable["vae.decoder.conv_in.weight"][0] = 3e38 // times anything above 1.2 it is infinite
+	err := run.Do(context.Background())
+	if err == nil || !strings.Contains(err.Error(), "first in the output of vae.decoder.conv_in;") {
+		t.Errorf("got %v", err)
+	}
+}

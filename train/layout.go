@@ -1,0 +1,117 @@
+package train
+
+import (
+	"fmt"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	"github.com/gomlx/gomlx/pkg/core/dtypes/bfloat16"
+	"github.com/gomlx/gomlx/pkg/core/shapes"
+
+	"limner/models/checkpoint"
+	"limner/models/nn"
+	"limner/xla"
+)
+
+// stateValue is one array of a run's state: a parameter, what the optimizer remembers of it, or its average.
+type stateValue struct {
+	group string  // "param", "ema", or the name of the optimizer's slot
+	spec  nn.Spec // its key is the parameter's
+	dtype dtypes.DType
+}
+
+// name is the value's key among the host's values and in files.
+func (v stateValue) name() string { return v.group + "." + v.spec.Key }
+
+// stateLayout lists the state of a run: the parameters in the tree's order, with an average also those, then the slots of each
+// parameter.
+func stateLayout(tree nn.Tree, m method, ema bool) []stateValue {
+	var values []stateValue
+	add := func(group string) {
+		for _, spec := range tree {
+			values = append(values, stateValue{group, spec, dtypes.Float32})
+		}
+	}
+	add("param")
+	if ema {
+		add("ema")
+	}
+	for _, spec := range tree {
+		for _, slot := range m.slots(spec) {
+			kept := nn.Spec{Key: spec.Key, Shape: slot.shape, Kind: slot.kind}
+			values = append(values, stateValue{slot.name, kept, slot.dtype})
+		}
+	}
+	return values
+}
+
+// optimizerTree lists what the optimizer remembers, as optimizer.safetensors holds it.
+func optimizerTree(tree nn.Tree, m method) nn.Tree {
+	var slots nn.Tree
+	for _, v := range stateLayout(tree, m, false)[len(tree):] {
+		v.spec.Key = v.name()
+		slots = append(slots, v.spec)
+	}
+	return slots
+}
+
+// startValues are the values that a run begins with: averages equal to the parameters, and slots of zeros.
+func startValues(layout []stateValue, trainable nn.Values) nn.Values {
+	values := nn.Values{}
+	for _, v := range layout {
+		switch v.group {
+		case "param", "ema":
+			values[v.name()] = trainable[v.spec.Key]
+		default:
+			values[v.name()] = make([]float32, v.spec.Size())
+		}
+	}
+	return values
+}
+
+// putAs puts values on the devices in the given dtype. Codes are whole numbers.
+func putAs(b *xla.Backend, dtype dtypes.DType, data []float32, sharding xla.Sharding, dims ...int) (*xla.Array, error) {
+	switch dtype {
+	case dtypes.BFloat16:
+		half := make([]bfloat16.BFloat16, len(data))
+		for i, v := range data {
+			half[i] = bfloat16.FromBits(checkpoint.BFloat16Bits(v)) // FromFloat32 would cut instead of rounding
+		}
+		return xla.Put(b, half, sharding, dims...)
+	case dtypes.Uint8:
+		codes := make([]uint8, len(data))
+		for i, v := range data {
+			codes[i] = uint8(v)
+		}
+		return xla.Put(b, codes, sharding, dims...)
+	}
+	return xla.Put(b, data, sharding, dims...)
+}
+
+// getFloats copies an array to the host as float32, which holds the numbers of every dtype here exactly.
+func getFloats(a *xla.Array) ([]float32, error) {
+	switch dtype := a.Shape().DType; dtype {
+	case dtypes.Float32:
+		return xla.Get[float32](a)
+	case dtypes.BFloat16:
+		half, err := xla.Get[bfloat16.BFloat16](a)
+		data := make([]float32, len(half))
+		for i, v := range half {
+			data[i] = v.Float32()
+		}
+		return data, err
+	case dtypes.Uint8:
+		codes, err := xla.Get[uint8](a)
+		data := make([]float32, len(codes))
+		for i, v := range codes {
+			data[i] = float32(v)
+		}
+		return data, err
+	default:
+		return nil, fmt.Errorf("a state of %s: it cannot be saved", dtype)
+	}
+}
+
+// value describes a state array to a program.
+func (v stateValue) value(sharding xla.Sharding) xla.Value {
+	return xla.Value{Name: v.name(), Shape: shapes.Make(v.dtype, v.spec.Shape...), Sharding: sharding}
+}

@@ -1,0 +1,45 @@
+package train
+
+import (
+	"errors"
+
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+
+	"limner/models/nn"
+)
+
+// Lion are the settings of Chen et al. 2023 (arXiv:2302.06675). Every parameter moves by the learning rate, so that wants to be
+// three to ten times smaller than AdamW's, and the weight decay as much larger.
+type Lion struct {
+	Beta1 float64 `json:"lion_beta1"` // of the direction
+	Beta2 float64 `json:"lion_beta2"` // of the moment
+}
+
+// DefaultLion holds the paper's defaults.
+func DefaultLion() Lion { return Lion{Beta1: 0.9, Beta2: 0.99} }
+
+func (l Lion) validate() error {
+	return errors.Join(decayInRange("lion_beta1", l.Beta1), decayInRange("lion_beta2", l.Beta2))
+}
+
+// lionMethod remembers one moment: exp_avg.
+type lionMethod struct {
+	Lion
+	decay   float64
+	moments moments
+}
+
+func (l lionMethod) slots(spec nn.Spec) []slot { return l.moments.slots("exp_avg", spec) }
+
+func (l lionMethod) rates(learningRate float64, _ int) []float64 {
+	return []float64{learningRate, 1 - learningRate*l.decay}
+}
+
+func (l lionMethod) update(c change) (*Node, []*Node) {
+	m := l.moments.read(c.memory, c.param.Shape(), signed)
+	// θ ← (1-ηλ)θ - η·sign(β₁m + (1-β₁)g), m ← β₂m + (1-β₂)g
+	direction := Sign(Add(MulScalar(m, l.Beta1), MulScalar(c.grad, 1-l.Beta1)))
+	next := Sub(Mul(c.param, c.rates[1]), Mul(c.rates[0], direction))
+	m = Add(MulScalar(m, l.Beta2), MulScalar(c.grad, 1-l.Beta2))
+	return next, l.moments.write(m, c.key(0), signed)
+}

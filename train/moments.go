@@ -1,0 +1,69 @@
+package train
+
+import (
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+	"github.com/gomlx/gomlx/pkg/core/shapes"
+
+	"limner/models/nn"
+	"limner/xla/patch"
+)
+
+// The values of Optimizer.Moments.
+const (
+	MomentsFloat32  = "f32"
+	MomentsBFloat16 = "bf16" // rounded up or down by chance, so that small changes add up
+	Moments8Bit     = "8bit" // in blocks, to the nearest; see quantize.go. Parameters of fewer than 4096 elements keep float32
+)
+
+// MomentsDTypes are the ways of keeping moments.
+var MomentsDTypes = []string{MomentsFloat32, MomentsBFloat16, Moments8Bit}
+
+// least8Bit is the size of the smallest parameter whose moments have 8 bits, as in bitsandbytes.
+const least8Bit = 4096
+
+// moments is how running means of gradients, or of their squares, are kept from step to step.
+type moments struct{ dtype string }
+
+// slots are what a moment of a parameter is kept in.
+func (m moments) slots(name string, spec nn.Spec) []slot {
+	switch {
+	case m.quantized(spec.Size()):
+		blocks := blocksOf(spec.Size())
+		return []slot{{name, []int{blocks, blockSize}, nn.Vector, dtypes.Uint8}, {name + "_absmax", []int{blocks}, nn.Vector, dtypes.Float32}}
+	case m.dtype == MomentsBFloat16:
+		return []slot{{name, spec.Shape, spec.Kind, dtypes.BFloat16}}
+	}
+	return []slot{{name, spec.Shape, spec.Kind, dtypes.Float32}}
+}
+
+func (m moments) quantized(size int) bool { return m.dtype == Moments8Bit && size >= least8Bit }
+
+// read is a moment in float32, of the parameter's shape.
+func (m moments) read(memory []*Node, shape shapes.Shape, sign signedness) *Node {
+	if m.quantized(shape.Size()) {
+		return dequantize(memory[0], memory[1], shape, sign)
+	}
+	return ConvertDType(memory[0], dtypes.Float32)
+}
+
+// write is how a moment is kept. key is that of its random numbers.
+func (m moments) write(x, key *Node, sign signedness) []*Node {
+	switch {
+	case m.quantized(x.Shape().Size()):
+		codes, absmax := quantize(x, sign)
+		return []*Node{codes, absmax}
+	case m.dtype == MomentsBFloat16:
+		return []*Node{roundByChance(x, key)}
+	}
+	return []*Node{x}
+}
+
+// roundByChance rounds float32 to bfloat16, up with the chance of what is cut off: on average nothing is lost. A second moment that
+// decays by a thousandth at a step would stand still with rounding to the nearest.
+func roundByChance(x, key *Node) *Node {
+	noise := BitwiseShiftRightLogicalScalar(patch.RandomBits(key, x.Shape().Dimensions...), 16)
+	bits := Add(Bitcast(x, dtypes.Uint32), noise)
+	bits = BitwiseAnd(bits, Const(x.Graph(), uint32(0xffff0000)))
+	return ConvertDType(Bitcast(bits, dtypes.Float32), dtypes.BFloat16)
+}

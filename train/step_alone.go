@@ -1,0 +1,34 @@
+package train
+
+import (
+	"context"
+
+	"limner/models/nn"
+	"limner/xla"
+)
+
+// Step is the compiled training step by itself, for those who bring their own batches instead of the dataset,
+// checkpoints and metrics of a Run.
+type Step struct{ stepper *stepper }
+
+// CompileStep compiles the step of an objective, of one batch and without an average of the weights.
+func CompileStep(ctx context.Context, b *xla.Backend, o Objective, optimizer Optimizer, seed uint64) (*Step, error) {
+	s, err := newStepper(ctx, b, o, stepSettings{optimizer: optimizer, accumulation: 1})
+	if err != nil {
+		return nil, err
+	}
+	return &Step{s}, s.plant(seed)
+}
+
+// Load puts the parameters on the devices, with moments of zero.
+func (s *Step) Load(trainable, frozen nn.Values) error { return s.stepper.load(trainable, frozen) }
+
+// Run makes optimizer step n, counted from 1, on a batch that lies on the devices, and frees the batch. It returns the
+// loss and the gradients' global norm before clipping. Where one of them is no finite number the parameters stay, and it fails.
+func (s *Step) Run(ctx context.Context, batch []*xla.Array, n int, learningRate float64) (loss, gradNorm float32, err error) {
+	m, err := s.stepper.run(ctx, n, rates{learningRate: learningRate}, func() ([]*xla.Array, error) { return batch, nil })
+	return m.loss, m.gradNorm, err
+}
+
+// Program is what was compiled: its time, memory and text.
+func (s *Step) Program() *xla.Program { return s.stepper.program }

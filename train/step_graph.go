@@ -1,0 +1,82 @@
+package train
+
+import (
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+
+	"limner/models/nn"
+	"limner/xla/patch"
+)
+
+// buildStep makes a step from a batch.
+func (s *stepper) buildStep(_ *Graph, state, inputs []*Node) (next, outputs []*Node) {
+	n := len(inputs) - 3
+	params, draw := state[:len(s.objective.Trainable)], Draws{seed: inputs[n+1], step: inputs[n+2]}
+	loss := s.loss(params, inputs[:n], draw)
+	return s.apply(state, Gradient(loss, params...), loss, inputs[n], draw)
+}
+
+// buildGradients adds a batch's share of the gradients and of the loss to the sums; the first batch begins them.
+func (s *stepper) buildGradients(_ *Graph, sums, inputs []*Node) (next, outputs []*Node) {
+	count, n := len(s.objective.Trainable), len(inputs)-3
+	params, batch := inputs[:count], inputs[n]
+	row := MulScalar(batch, float64(s.objective.Batch[0].Shape.Dim(0)))
+	loss := s.loss(params, inputs[count:n], Draws{seed: inputs[n+1], step: inputs[n+2], row: row})
+	first := Equal(batch, ZerosLike(batch))
+	for i, x := range append(Gradient(loss, params...), loss) {
+		x = MulScalar(x, 1/float64(s.accumulation))
+		next = append(next, Add(Where(first, ZerosLike(sums[i]), sums[i]), x))
+	}
+	return next, []*Node{loss}
+}
+
+// buildApply makes a step from the sums.
+func (s *stepper) buildApply(_ *Graph, state, inputs []*Node) (next, outputs []*Node) {
+	n := len(inputs) - 3
+	return s.apply(state, inputs[:n-1], inputs[n-1], inputs[n], Draws{seed: inputs[n+1], step: inputs[n+2]})
+}
+
+// loss builds the loss of a batch. inputs are the frozen parameters and the batch.
+func (s *stepper) loss(params, inputs []*Node, draw Draws) *Node {
+	o := s.objective
+	n := len(o.Frozen)
+	trainable, frozen := nn.Bind(o.Trainable, params), nn.Bind(o.Frozen, inputs[:n])
+	if s.checkpoint {
+		trainable, frozen = trainable.WithCheckpointing(), frozen.WithCheckpointing()
+	}
+	return o.Loss(trainable, frozen, inputs[n:], draw)
+}
+
+// apply makes a step from gradients and their loss. Where one of them is no finite number the state stays as it is. The outputs
+// are the loss and the gradients' global norm before clipping.
+func (s *stepper) apply(state, grads []*Node, loss, rates *Node, draw Draws) (next, outputs []*Node) {
+	n := len(grads)
+	rate := make([]*Node, rates.Shape().Size())
+	for i := range rate {
+		rate[i] = Reshape(Slice(rates, AxisElem(i)))
+	}
+	grads, norm := s.optimizer.clip(grads)
+	next = make([]*Node, len(state))
+	memory := n
+	if s.ema {
+		memory = 2 * n
+	}
+	for i, spec := range s.objective.Trainable {
+		end := memory + len(s.method.slots(spec))
+		c := change{spec: spec, param: state[i], grad: grads[i], memory: state[memory:end], rates: rate[1:], key: func(moment int) *Node {
+			return patch.Key(draw.seed, draw.step, drawRounding+uint32(2*i+moment))
+		}}
+		var remembered []*Node
+		next[i], remembered = s.method.update(c)
+		copy(next[memory:end], remembered)
+		memory = end
+		if s.ema {
+			// average ← decay·average + (1-decay)·parameter
+			next[n+i] = Add(next[i], Mul(rate[0], Sub(state[n+i], next[i])))
+		}
+	}
+	good := LogicalAnd(IsFinite(loss), IsFinite(norm))
+	for i := range next {
+		next[i] = Where(good, next[i], state[i])
+	}
+	return next, []*Node{loss, norm}
+}
