@@ -2,6 +2,7 @@ package clip_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -64,5 +65,36 @@ func TestGoldenTextEncoderEpsilon(t *testing.T) {
 			})
 			parity.Check(t, "out.text_last_hidden_state", got["h"], g.Get("out.text_last_hidden_state"), 3e-5)
 		})
+	}
+}
+
+// With gradient checkpointing the layers are computed twice, and the gradients of all parameters are what they are without.
+func TestCheckpointing(t *testing.T) {
+	c, model := loadTextEncoder(t, "sd15", "text_encoder")
+	ids := parity.Open(t, "components", "sd15", "text_encoder.safetensors").Get("input_ids")
+	nodes := map[string]int{}
+	got := parity.Run(t, model, []parity.Tensor{ids}, func(p nn.Params, in []*Node, out map[string]*Node) {
+		var params []*Node
+		for _, spec := range model.Tree {
+			params = append(params, p.Param(spec.Key, spec.Kind, spec.Init, spec.FanIn, spec.Shape...))
+		}
+		gradients := func(name string, p nn.Params) {
+			before := len(in[0].Graph().Nodes())
+			loss := ReduceAllMean(Square(c.Forward(p, ConvertDType(in[0], dtypes.Int32), dtypes.Float32).LastHiddenState))
+			for i, gradient := range Gradient(loss, params...) {
+				out[name+model.Tree[i].Key] = gradient
+			}
+			nodes[name] = len(in[0].Graph().Nodes()) - before
+		}
+		gradients("", p)
+		gradients("checkpointing ", p.WithCheckpointing())
+	})
+	if nodes["checkpointing "] < nodes[""]*5/4 {
+		t.Errorf("%d nodes, without checkpointing %d: the layers are not computed again", nodes["checkpointing "], nodes[""])
+	}
+	for _, spec := range model.Tree {
+		if !strings.HasSuffix(spec.Key, "k_proj.bias") { // which moves all scores of a query alike: its gradient is 0, and what is left rounding
+			parity.Check(t, spec.Key, got["checkpointing "+spec.Key], got[spec.Key], 1e-5)
+		}
 	}
 }

@@ -32,7 +32,7 @@ func (c Config) Forward(p nn.Params, ids *Node, dtype dtypes.DType) Output {
 	mask := causalMask(ids.Graph(), tokens)
 	out := Output{HiddenStates: []*Node{h}}
 	for i := range c.NumHiddenLayers {
-		h = c.layer(p.At("encoder.layers", i), h, mask)
+		h = p.At("encoder.layers", i).Block(func(p nn.Params, x ...*Node) *Node { return c.layer(p, x[0], mask) }, h)
 		out.HiddenStates = append(out.HiddenStates, h)
 	}
 	out.LastHiddenState = c.FinalNorm(p, h)
