@@ -21,14 +21,21 @@ const loraPrefix = "lora"
 // loraKey is the place of a layer's matrices in a tree.
 func loraKey(lora int, path string) string { return fmt.Sprintf("%s%d.%s", loraPrefix, lora, path) }
 
+// LoRAKeys are the keys of a layer's matrices among the parameters of a Model with several LoRAs. path is the layer's, from the network's
+// name on.
+func LoRAKeys(lora int, path string) (down, up string) {
+	key := loraKey(lora, path)
+	return key + ".down", key + ".up"
+}
+
 // loraTree lists the matrices of all LoRAs for the given networks.
 func (m Model) loraTree(components ...string) nn.Tree {
 	var tree nn.Tree
 	for i, lora := range m.LoRAs {
 		for _, l := range lora.Layers {
 			if slices.Contains(components, l.Component) {
-				key := loraKey(i, l.Path)
-				tree = append(tree, nn.Spec{Key: key + ".down", Shape: l.DownShape}, nn.Spec{Key: key + ".up", Shape: l.UpShape})
+				down, up := LoRAKeys(i, l.Path)
+				tree = append(tree, nn.Spec{Key: down, Shape: l.DownShape}, nn.Spec{Key: up, Shape: l.UpShape})
 			}
 		}
 	}
@@ -40,8 +47,8 @@ func (m Model) loraValues() nn.Values {
 	values := nn.Values{}
 	for i, lora := range m.LoRAs {
 		for _, l := range lora.Layers {
-			key := loraKey(i, l.Path)
-			values[key+".down"], values[key+".up"] = l.Down, l.Up
+			down, up := LoRAKeys(i, l.Path)
+			values[down], values[up] = l.Down, l.Up
 		}
 	}
 	return values

@@ -11,6 +11,7 @@ import (
 
 	"limner/data"
 	"limner/models/nn"
+	"limner/sample"
 	"limner/xla"
 )
 
@@ -35,8 +36,13 @@ type Run struct {
 	Networks   map[string]any                          // their configs by name, compared too; those of Components need not be here
 	Feed       func(*data.Batch) ([]*xla.Array, error) // puts a batch on the devices, in the objective's order
 	Finish     func(trained nn.Values) error           // publishes the result
-	OnStep     func(Progress)
-	Log        io.Writer // hears what a person may want to know; nil: silence
+
+	// Drawing is the model that validation draws with, given the parameters on the devices by key; nil: it draws none.
+	Drawing func(resident map[string]*xla.Array) sample.Model
+	Held    *Held // rows for the validation loss; nil: there is none
+
+	OnStep func(Progress)
+	Log    io.Writer // hears what a person may want to know; nil: silence
 
 	compiled *stepper // by Do, for the next Do
 }
@@ -48,6 +54,9 @@ func (r *Run) Do(ctx context.Context) error {
 	o := r.Options
 	if err := o.Validate(); err != nil {
 		return err
+	}
+	if v := r.Recipe.Watch.Validation; r.Drawing == nil && len(v.Prompts) > 0 || r.Held == nil && len(v.Data) > 0 {
+		return ConfigError{fmt.Errorf("%s has no validation of that kind: leave out validation_prompt, or validation_data_dir", r.Objective.Name)}
 	}
 	batches := r.Dataset.StepsPerEpoch()
 	if batches > 0 && batches < o.Accumulation {
@@ -141,8 +150,14 @@ func (r *Run) logf(format string, args ...any) {
 	}
 }
 
-// Close closes the dataset.
-func (r *Run) Close() error { return r.Dataset.Close() }
+// Close closes the datasets.
+func (r *Run) Close() error {
+	err := r.Dataset.Close()
+	if r.Held != nil {
+		err = errors.Join(err, r.Held.Dataset.Close())
+	}
+	return err
+}
 
 // resume looks for the checkpoint to go on from. Damaged ones are named and the one before is used.
 func (r *Run) resume(o Options, made record) (State, nn.Values, error) {
@@ -208,20 +223,30 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 		return err
 	}
 	defer batches.Close()
+	w, err := r.watch(ctx, s, o, state.Step)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
 	saves := r.background(o, made, m)
 	saves.last = state.Step
 	defer func() { err = errors.Join(err, saves.wait()) }()
 	start, done, wentBackAt := time.Now(), 0, 0
+	var between Spent // since the last step
 	for state.Step < o.MaxTrainSteps {
 		if err := saves.poll(); err != nil {
 			return fmt.Errorf("stopped at step %d: %w", state.Step, err)
 		}
-		p, err := r.step(ctx, s, batches, state, o)
+		w.profile.before()
+		p, err := r.step(ctx, s, batches, state, o, w.profile)
 		var bad *notFinite
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 			return r.interrupted(s, saves, *state)
 		} else if errors.As(err, &bad) {
 			if err := r.goBack(s, state, saves, m, o, made, bad); err != nil {
+				return err
+			}
+			if err := w.wentBack(state.Step); err != nil {
 				return err
 			}
 			wentBackAt = bad.step
@@ -235,19 +260,33 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 		p.WentBackAt, wentBackAt = wentBackAt, 0
 		p.ImagesPerSecond = float64(done*o.images()) / elapsed.Seconds()
 		p.Left = elapsed / time.Duration(done) * time.Duration(p.Steps-state.Step)
-		if err := m.write(p); err != nil {
+		p.Saving, p.Validation = between.Saving, between.Validation
+		between = Spent{}
+		if err := errors.Join(w.step(&p), m.write(p)); err != nil {
 			return err
 		}
 		if r.OnStep != nil {
 			r.OnStep(p)
 		}
 		if state.Step%o.CheckpointingSteps == 0 || state.Step == o.MaxTrainSteps {
+			begin := time.Now()
 			if err := saves.start(*state, s.snapshot); err != nil {
 				return err
 			}
+			between.Saving = time.Since(begin).Seconds()
+		}
+		if w.due(state.Step) {
+			begin := time.Now()
+			if err := w.validate(ctx, s, state.Step); errors.Is(err, context.Canceled) && ctx.Err() != nil {
+				return r.interrupted(s, saves, *state)
+			} else if err != nil {
+				return err
+			}
+			between.Validation = time.Since(begin).Seconds()
 		}
 	}
 	r.reportRows()
+	w.spent.add(between)
 	return saves.wait()
 }
 
@@ -271,7 +310,7 @@ func (r *Run) background(o Options, made record, m *metrics) *background {
 }
 
 // step makes one optimizer step. When ctx is cancelled it makes none, and where it is not finite state moves on in the dataset only.
-func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state *State, o Options) (Progress, error) {
+func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state *State, o Options, profile *profiler) (Progress, error) {
 	perEpoch := r.Dataset.StepsPerEpoch()
 	// What is left of an epoch and makes no step is passed over.
 	if left := perEpoch - state.NextBatch%perEpoch; left < o.Accumulation {
@@ -287,17 +326,24 @@ func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state
 	if o.EMA != nil {
 		now.emaDecay = o.EMA.At(state.Step + 1)
 	}
+	begin, spent := time.Now(), Spent{}
 	epoch, nextBatch := 0, state.NextBatch
 	measured, err := s.run(ctx, state.Step+1, now, func() ([]*xla.Array, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		waiting := time.Now()
 		batch, err := batches.Next()
 		if err != nil {
 			return nil, err
 		}
+		spent.DataWait += time.Since(waiting).Seconds()
+		profile.span("wait for data", waiting)
 		epoch, nextBatch = batch.Epoch, batch.Index+1
-		return r.Feed(batch)
+		putting := time.Now()
+		arrays, err := r.Feed(batch)
+		profile.span("put a batch on the devices", putting)
+		return arrays, err
 	})
 	var bad *notFinite
 	if errors.As(err, &bad) {
@@ -306,12 +352,14 @@ func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state
 	if err != nil {
 		return Progress{}, err
 	}
+	spent.Device = time.Since(begin).Seconds() - spent.DataWait
+	profile.span("step", begin)
 	state.Step++
 	state.Images += o.images()
 	state.NextBatch = nextBatch
 	state.Epoch = (state.NextBatch + o.Accumulation - 1) / perEpoch
 	return Progress{
-		Step: state.Step, Epoch: epoch, Images: state.Images, Loss: float64(measured.loss), GradNorm: float64(measured.gradNorm), LearningRate: rate,
+		Step: state.Step, Epoch: epoch, Images: state.Images, Loss: float64(measured.loss), GradNorm: float64(measured.gradNorm), LearningRate: rate, Spent: spent,
 	}, nil
 }
 

@@ -150,7 +150,7 @@ func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || slices.Contains([]string{metricsName, runName, lockName}, entry.Name()) {
+		if err != nil || entry.IsDir() || slices.Contains([]string{metricsName, runName, lockName, diaryName}, entry.Name()) {
 			return err
 		}
 		raw, err := os.ReadFile(path)

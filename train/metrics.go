@@ -24,6 +24,10 @@ type Progress struct {
 	LearningRate    float64 `json:"lr"`
 	ImagesPerSecond float64 `json:"images_per_s"`
 	WentBackAt      int     `json:"went_back_at,omitempty"` // of the first step after going back: the step that was not finite
+	Spent                   // in this step, or between the last one and this
+	DataStall       float64 `json:"data_stall"` // share of the time since the process began in which no batch was ready
+	TFLOPs          float64 `json:"tflops"`     // TFLOP/s of this step, over all devices
+	PeakShare       float64 `json:"peak_share,omitempty"`
 
 	Steps int           `json:"-"` // of the whole run
 	Left  time.Duration `json:"-"` // at this pace

@@ -27,6 +27,7 @@ type Objective struct {
 type Draws struct {
 	seed, step *Node // uint64 scalars
 	row        *Node // of the step's images, that the batch begins with, a uint32 scalar; nil is 0
+	timesteps  *Node // int32 [batch] of an evaluation; nil draws them
 }
 
 // The purposes of draws. The numbers are part of what makes a run repeatable: never change them.

@@ -43,6 +43,7 @@ type Recipe struct {
 	Loss              Loss         // of a diffusion model
 	Compute           dtypes.DType // of activations: Float32 or BFloat16
 	Text              []byte       // recipe.yaml of the output folder: what a person gave; nil writes none
+	Watch             Watch        // what is shown of the run
 	Log               io.Writer    // hears what a person may want to know; nil: silence
 	OnStep            func(Progress)
 	OnEncode          func(done, total int) // while latents are cached
@@ -145,6 +146,9 @@ func (r Recipe) diffusion(name string, o Options, model *diffusers.Pipeline, tra
 
 // diffusionRun prepares a run with the diffusion loss. values are the starting values of all networks.
 func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, model *diffusers.Pipeline, d Diffusion, values nn.Values, components []Component, finish func(nn.Values) error) (*Run, error) {
+	if err := r.Watch.Validation.Validate(d.ControlNet != nil); err != nil {
+		return nil, err
+	}
 	dataset, err := r.dataset(o, d.ControlNet != nil)
 	if err != nil {
 		return nil, err
@@ -165,8 +169,13 @@ func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, mod
 			return nil, errors.Join(err, dataset.Close())
 		}
 	}
+	held, err := r.held(ctx, b, o, feed, values)
+	if err != nil {
+		return nil, errors.Join(err, dataset.Close())
+	}
 	return &Run{
 		Options: o, Backend: b, Objective: d.Objective(), Components: components, Trainable: values, Frozen: values, Dataset: dataset,
-		Feed: feed.Put, Finish: finish, OnStep: r.OnStep, Log: r.Log, Recipe: r, Networks: networks,
+		Feed: feed.Put, Finish: finish, OnStep: r.OnStep, Log: r.Log, Recipe: r, Networks: networks, Held: held,
+		Drawing: r.drawing(model, d, values),
 	}, nil
 }

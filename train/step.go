@@ -147,25 +147,62 @@ func (s *stepper) load(trainable, frozen nn.Values) error {
 	return nil
 }
 
-// restore replaces the state by values, whose keys are "group.key".
+// restore replaces the state by values, whose keys are "group.key". Arrays that are there stay, with other contents.
 func (s *stepper) restore(values nn.Values) error {
 	if err := freeAll(s.state); err != nil {
 		return err
 	}
-	s.state = nil
 	for i, v := range s.stateValues() {
 		a, err := putAs(s.backend, v.Shape.DType, values[s.layout[i].name()], v.Sharding, v.Shape.Dimensions...)
 		if err != nil {
 			return fmt.Errorf("%s: %w", v.Name, err)
 		}
-		s.state = append(s.state, a)
+		if i == len(s.state) {
+			s.state = append(s.state, a)
+		} else {
+			*s.state[i] = *a
+		}
 	}
 	return nil
+}
+
+// resident are the parameters on the devices by their keys, the averages in the place of those that are trained where there are any.
+func (s *stepper) resident() map[string]*xla.Array {
+	arrays := map[string]*xla.Array{}
+	for i, a := range s.parameters() {
+		if n := len(s.objective.Trainable); i < n {
+			arrays[s.objective.Trainable[i].Key] = a
+		} else {
+			arrays[s.objective.Frozen[i-n].Key] = a
+		}
+	}
+	return arrays
+}
+
+// parameters are the trainable ones, or their averages, and then the frozen ones, each in its tree's order. Training replaces what the
+// arrays hold.
+func (s *stepper) parameters() []*xla.Array {
+	n := len(s.objective.Trainable)
+	trained := s.state[:n]
+	if s.ema {
+		trained = s.state[n : 2*n]
+	}
+	return slices.Concat(trained, s.frozen)
 }
 
 // free releases everything that the step holds on the devices.
 func (s *stepper) free() error {
 	return freeAll(slices.Concat(s.state, s.sums, s.frozen, []*xla.Array{s.seed}))
+}
+
+// flops are the operations of a step, see xla.Program.
+func (s *stepper) flops() (float64, error) {
+	total, err := s.program.FLOPs()
+	if err != nil || s.gradients == nil {
+		return total, err
+	}
+	batch, err := s.gradients.FLOPs()
+	return total + float64(s.accumulation)*batch, err
 }
 
 func freeAll(arrays []*xla.Array) error {

@@ -91,6 +91,9 @@ func (s Timesteps) chances(n int) []float64 {
 
 // draw draws int32 [batch] out of n timesteps.
 func (s Timesteps) draw(d Draws, n, batch int) *Node {
+	if d.timesteps != nil {
+		return d.timesteps
+	}
 	if s.Bias == "" || s.Bias == BiasNone {
 		return AddScalar(d.below(drawTimesteps, s.end(n)-s.Min, batch), float64(s.Min))
 	}

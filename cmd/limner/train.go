@@ -67,6 +67,7 @@ type trainFlags struct {
 	RandomFlip              bool   `help:"Turn every other image around, its conditioning image and mask too."`
 	DataloaderNumWorkers    int    `placeholder:"N" help:"Goroutines that decode images; without it, one for each core."`
 
+	watchFlags
 	backendFlags
 }
 
@@ -105,6 +106,7 @@ func (f trainFlags) train(ctx context.Context, command *kong.Context, set func(*
 	if r.Model, err = f.find(ctx); err != nil {
 		return err
 	}
+	r.Watch = f.watch(f.Backend)
 	steps := newProgress(os.Stderr, "training")
 	cached := newProgress(os.Stderr, "encoding images")
 	r.Log = besideBar{func() *progress { return steps }}

@@ -15,7 +15,7 @@ import (
 var arrows = map[string][]string{
 	"cmd/limner":        {"demo", "sample", "train", "data", "xla", "models/checkpoint", "models/clip", "models/diffusers", "models/hub", "models/nn"},
 	"demo":              {"sample", "train", "data", "xla", "models/checkpoint", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae"},
-	"train":             {"data", "xla", "xla/patch", "controlnet", "models/checkpoint", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae"},
+	"train":             {"sample", "data", "xla", "xla/patch", "controlnet", "models/checkpoint", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae"},
 	"train/torture":     {"train", "data", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae"},
 	"sample":            {"data", "xla", "controlnet", "models/checkpoint", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet"},
 	"controlnet":        {"models/nn", "models/unet"},

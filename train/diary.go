@@ -1,0 +1,300 @@
+package train
+
+import (
+	"bytes"
+	"embed"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"image/jpeg"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"limner/data"
+)
+
+// diaryName is the page that shows a run.
+const diaryName = "diary.html"
+
+//go:embed diary.html
+var diaryFile embed.FS
+
+var diaryTemplate = template.Must(template.ParseFS(diaryFile, "diary.html"))
+
+// diaryPoints is how many points a curve has at most, and diaryPixels how wide an image is.
+const (
+	diaryPoints = 1500
+	diaryPixels = 256
+)
+
+// diary is what the page shows.
+type diary struct {
+	Title, Status, Updated string
+	Facts                  []fact
+	Curves                 []curve
+	Split                  []fact // seconds
+	Validations            []diaryValidation
+	Convergence            string
+	Recipe, Made           string
+}
+
+type fact struct {
+	Name, Value string
+	Number      float64
+}
+
+// curve is a chart with one or several lines over the steps.
+type curve struct {
+	Title string `json:"title"`
+	Log   bool   `json:"log"`
+	Lines []line `json:"lines"`
+}
+
+type line struct {
+	Name   string       `json:"name"`
+	Faint  bool         `json:"faint"`
+	Points [][2]float64 `json:"points"`
+}
+
+type diaryValidation struct {
+	Step   int          `json:"step"`
+	Text   string       `json:"text"`
+	Images []diaryImage `json:"images"`
+}
+
+type diaryImage struct {
+	Source string `json:"source"`
+	Title  string `json:"title"`
+}
+
+// diary writes the page anew.
+func (w *watcher) diary() error {
+	steps, err := ReadMetrics(w.options.OutputDir)
+	if err != nil {
+		return err
+	}
+	page := diary{
+		Title: fmt.Sprintf("%s, %s", w.run.Objective.Name, filepath.Base(w.run.Recipe.Model)), Updated: time.Now().Format("2006-01-02 15:04:05 MST"),
+		Curves: curves(steps, w.validated), Split: w.split(), Facts: w.facts(steps),
+	}
+	if n := len(steps); n > 0 {
+		page.Status = fmt.Sprintf("step %d of %d, epoch %d, %d images seen", steps[n-1].Step, w.options.MaxTrainSteps, steps[n-1].Epoch, steps[n-1].Images)
+	}
+	if c := convergence(w.validated); c != nil {
+		page.Convergence = fmt.Sprintf("The condition began to be followed between steps %d and %d: F1 %.2f to %.2f.", c.After, c.Before, c.From, c.To)
+	}
+	if page.Validations, err = diaryValidations(w.options.OutputDir, w.validated); err != nil {
+		return err
+	}
+	for name, text := range map[string]*string{textName: &page.Recipe, runName: &page.Made} {
+		raw, err := os.ReadFile(filepath.Join(w.options.OutputDir, name))
+		if err == nil {
+			*text = string(raw)
+		} else if !os.IsNotExist(err) {
+			return err
+		}
+	}
+	var b bytes.Buffer
+	if err := diaryTemplate.Execute(&b, page); err != nil {
+		return fmt.Errorf("write diary: %w", err)
+	}
+	if err := renameio.WriteFile(filepath.Join(w.options.OutputDir, diaryName), b.Bytes(), 0o644, renameio.WithTempDir(w.options.OutputDir)); err != nil {
+		return fmt.Errorf("write diary: %w", err)
+	}
+	return nil
+}
+
+// curves are the charts of a run.
+func curves(steps []Progress, validated []Validated) []curve {
+	of := func(name string, value func(Progress) float64) line {
+		l := line{Name: name}
+		for _, p := range steps {
+			l.Points = append(l.Points, [2]float64{float64(p.Step), value(p)})
+		}
+		return l
+	}
+	loss := of("each step", func(p Progress) float64 { return p.Loss })
+	mean := smoothed(loss)
+	loss.Faint = true
+	losses := curve{Title: "loss", Lines: []line{loss, mean}}
+	held, f1, precision, recall := line{Name: "held-out rows"}, line{Name: "F1"}, line{Name: "precision"}, line{Name: "recall"}
+	for _, v := range validated {
+		x := float64(v.Step)
+		if v.Loss != nil {
+			held.Points = append(held.Points, [2]float64{x, *v.Loss})
+		}
+		if f := v.Fidelity; f != nil {
+			f1.Points, precision.Points = append(f1.Points, [2]float64{x, f.F1}), append(precision.Points, [2]float64{x, f.Precision})
+			recall.Points = append(recall.Points, [2]float64{x, f.Recall})
+		}
+	}
+	if held.Points != nil {
+		losses.Lines = append(losses.Lines, held)
+	}
+	all := []curve{losses}
+	if byRange := rangeCurve(validated); byRange.Lines != nil {
+		all = append(all, byRange)
+	}
+	if f1.Points != nil {
+		all = append(all, curve{Title: "condition followed", Lines: []line{f1, precision, recall}})
+	}
+	all = append(all,
+		curve{Title: "learning rate", Lines: []line{of("lr", func(p Progress) float64 { return p.LearningRate })}},
+		curve{Title: "gradient norm", Log: true, Lines: []line{of("before clipping", func(p Progress) float64 { return p.GradNorm })}},
+		curve{Title: "images per second", Lines: []line{of("since the start", func(p Progress) float64 { return p.ImagesPerSecond })}},
+	)
+	for _, c := range all {
+		for i := range c.Lines {
+			c.Lines[i].Points = thinned(c.Lines[i].Points, diaryPoints)
+		}
+	}
+	return all
+}
+
+// rangeCurve is the validation loss by range of timesteps.
+func rangeCurve(validated []Validated) curve {
+	c := curve{Title: "loss of held-out rows by timesteps", Log: true}
+	for _, v := range validated {
+		for i, r := range v.Losses {
+			if i == len(c.Lines) {
+				c.Lines = append(c.Lines, line{Name: fmt.Sprintf("%d to %d", r.From, r.To)})
+			}
+			c.Lines[i].Points = append(c.Lines[i].Points, [2]float64{float64(v.Step), r.Loss})
+		}
+	}
+	return c
+}
+
+// smoothed is the mean of the last hundredth of all points, at least 10, at each.
+func smoothed(l line) line {
+	window := max(10, len(l.Points)/100)
+	out := line{Name: fmt.Sprintf("mean of %d", window)}
+	sum := 0.0
+	for i, p := range l.Points {
+		sum += p[1]
+		if i >= window {
+			sum -= l.Points[i-window][1]
+		}
+		out.Points = append(out.Points, [2]float64{p[0], sum / float64(min(i+1, window))})
+	}
+	return out
+}
+
+// thinned leaves at most n points, the last among them.
+func thinned(points [][2]float64, n int) [][2]float64 {
+	if len(points) <= n {
+		return points
+	}
+	out := make([][2]float64, 0, n)
+	for i := range n {
+		out = append(out, points[(i+1)*len(points)/n-1])
+	}
+	return out
+}
+
+// split is where the time went since the process began.
+func (w *watcher) split() []fact {
+	s, total := w.spent, time.Since(w.began).Seconds()
+	other := max(0, total-s.DataWait-s.Device-s.Saving-s.Validation)
+	return []fact{
+		{Name: "device", Number: s.Device}, {Name: "waiting for data", Number: s.DataWait}, {Name: "saving", Number: s.Saving},
+		{Name: "validation", Number: s.Validation}, {Name: "other", Number: other},
+	}
+}
+
+// facts are the numbers of a run.
+func (w *watcher) facts(steps []Progress) []fact {
+	o, r := w.options, w.run
+	devices := r.Backend.Devices()
+	facts := []fact{
+		{Name: "parameters trained", Value: fmt.Sprint(r.Objective.Trainable.Size())},
+		{Name: "images in a step", Value: fmt.Sprintf("%d, on %d devices %d each", o.Batch, devices, o.Batch/devices)},
+		{Name: "rows of the dataset", Value: fmt.Sprint(r.Dataset.Len())},
+		{Name: "compiling", Value: fmt.Sprintf("%.1f s", w.compile.Seconds())},
+		{Name: "model work", Value: fmt.Sprintf("%.3g TFLOP for an image", w.flops/1e12)},
+	}
+	if n := len(steps); n > 0 {
+		last := steps[n-1]
+		facts = append(facts,
+			fact{Name: "throughput", Value: fmt.Sprintf("%.3g images/s, %.3g TFLOP/s in the last step", last.ImagesPerSecond, last.TFLOPs)},
+			fact{Name: "data stall", Value: fmt.Sprintf("%.2f %% of the time", 100*last.DataStall)})
+		if last.PeakShare > 0 {
+			facts = append(facts, fact{Name: "share of the peak", Value: fmt.Sprintf("%.1f %%", 100*last.PeakShare)})
+		}
+	}
+	return facts
+}
+
+// diaryValidations are the validations with their images, small, the conditioning images first.
+func diaryValidations(outputDir string, validated []Validated) ([]diaryValidation, error) {
+	var out []diaryValidation
+	small := map[string]string{} // sources of conditioning images, which every validation shows
+	for _, v := range validated {
+		d := diaryValidation{Step: v.Step, Text: v.String()}
+		last := ""
+		for _, image := range v.Images {
+			if image.Condition != "" && image.Condition != last {
+				if small[image.Condition] == "" {
+					source, err := smallImage(filepath.Join(outputDir, image.Condition))
+					if err != nil {
+						return nil, err
+					}
+					small[image.Condition] = source
+				}
+				d.Images = append(d.Images, diaryImage{small[image.Condition], "condition"})
+			}
+			last = image.Condition
+			source, err := smallImage(filepath.Join(outputDir, image.File))
+			if err != nil {
+				return nil, err
+			}
+			d.Images = append(d.Images, diaryImage{source, fmt.Sprintf("%s (seed %d)", image.Prompt, image.Seed)})
+		}
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+// smallImage is a picture as the page embeds it.
+func smallImage(path string) (string, error) {
+	_, m, err := readPicture(path)
+	if err != nil {
+		return "", err
+	}
+	if m.Width > diaryPixels {
+		if m, err = data.Resize(m, diaryPixels, max(1, m.Height*diaryPixels/m.Width), data.Lanczos); err != nil {
+			return "", err
+		}
+	}
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, m.NRGBA(), &jpeg.Options{Quality: 88}); err != nil {
+		return "", err
+	}
+	return "data:image/jpeg;base64," + base64.StdEncoding.EncodeToString(b.Bytes()), nil
+}
+
+// CurvesJSON and ValidationsJSON are what the page's script reads.
+func (d diary) CurvesJSON() (template.JS, error)      { return scriptJSON(d.Curves) }
+func (d diary) ValidationsJSON() (template.JS, error) { return scriptJSON(d.Validations) }
+
+// scriptJSON is JSON that a script element may hold: Go writes < as \u003c.
+func scriptJSON(v any) (template.JS, error) {
+	raw, err := json.Marshal(v)
+	return template.JS(raw), err
+}
+
+// Share is a part of the time in percent.
+func (d diary) Share(f fact) string {
+	total := 0.0
+	for _, s := range d.Split {
+		total += s.Number
+	}
+	if total == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%.2f", 100*f.Number/total)
+}

@@ -1,0 +1,84 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"limner/models/checkpoint"
+	"limner/models/diffusers"
+	"limner/models/nn"
+	"limner/sample"
+	"limner/xla"
+)
+
+// drawing is what validation draws with: the networks as they are on the devices, and from values what training does without, such as the
+// VAE's decoder. nil where new tokens are learned, whose embeddings stand apart from the table that drawing reads.
+func (r Recipe) drawing(model *diffusers.Pipeline, d Diffusion, values nn.Values) func(map[string]*xla.Array) sample.Model {
+	if len(d.Tokens) > 0 {
+		return nil
+	}
+	return func(resident map[string]*xla.Array) sample.Model {
+		m := sample.Model{Pipeline: model, Weights: checkpoint.InMemory(values), Compute: r.Compute, Resident: resident}
+		if d.ControlNet != nil {
+			m.ControlNets = append(m.ControlNets, *d.ControlNet)
+		}
+		if d.LoRA != nil {
+			m.Resident = maps.Clone(resident)
+			lora := d.LoRA.drawn(d.tree(), m.Resident)
+			m.LoRAs = append(m.LoRAs, lora)
+		}
+		return m
+	}
+}
+
+// drawn is a LoRA in training as drawing knows LoRAs, with its matrices among the resident parameters.
+func (l LoRA) drawn(networks nn.Tree, resident map[string]*xla.Array) *diffusers.LoRA {
+	out := &diffusers.LoRA{}
+	for _, layer := range l.layers(networks) {
+		a, b := l.matrices(layer)
+		component := diffusers.UNet
+		for _, name := range []string{diffusers.TextEncoder, diffusers.TextEncoder2} {
+			if strings.HasPrefix(layer.Key, name+".") {
+				component = name
+			}
+		}
+		down, up := sample.LoRAKeys(0, layer.Key)
+		resident[down], resident[up] = resident[a.Key], resident[b.Key]
+		out.Layers = append(out.Layers, diffusers.LoRALayer{
+			Component: component, Path: layer.Key, DownShape: a.Shape, UpShape: b.Shape, Scale: l.Alpha / float64(l.Rank),
+		})
+	}
+	return out
+}
+
+// held opens the rows for the validation loss, if there are to be any. They are fed as those of training are, without dropout,
+// augmentation or images of the class.
+func (r Recipe) held(ctx context.Context, b *xla.Backend, o Options, feed DiffusionFeed, values nn.Values) (*Held, error) {
+	if r.Data = slices.Clone(r.Watch.Validation.Data); len(r.Data) == 0 {
+		return nil, nil
+	}
+	r.Prior, r.Columns.RandomFlip, r.Columns.RandomCrop = nil, false, false
+	dataset, err := r.dataset(o, feed.Diffusion.ControlNet != nil)
+	if err != nil {
+		return nil, fmt.Errorf("validation_data_dir: %w", err)
+	}
+	feed.Dropout = 0
+	if r.CacheLatents {
+		encoder := Encoder{Backend: b, VAE: feed.Diffusion.VAE, Values: values, Resolution: r.Resolution, Batch: o.Batch, CacheDir: r.CacheDir, Progress: r.OnEncode}
+		if feed.Moments, err = encoder.Encode(ctx, dataset); err != nil {
+			return nil, errors.Join(err, dataset.Close())
+		}
+	}
+	d := feed.Diffusion
+	d.PriorRows = 0
+	if d.LoRA != nil {
+		lora := *d.LoRA
+		lora.Dropout = 0
+		d.LoRA = &lora
+	}
+	return &Held{Dataset: dataset, Feed: feed.Put, Loss: d.loss, Timesteps: d.Noise.NumTrainTimesteps}, nil
+}

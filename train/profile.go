@@ -1,0 +1,91 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// profileDir is the folder of a run's profile.
+const profileDir = "profile"
+
+// profileAfter is how many steps of a process pass before the profile: the first ones also fill caches.
+const profileAfter = 2
+
+// profiler traces some steps: what the loop did when, as Chrome's trace viewer and Perfetto read it. It does not sample the CPU: the
+// signals of Go's profiler, which also reach XLA's threads, corrupt their memory.
+type profiler struct {
+	dir    string
+	steps  int
+	seen   int
+	began  time.Time // zero while nothing is traced
+	events []traceEvent
+}
+
+// traceEvent is a complete event of the trace event format. Times are in microseconds.
+type traceEvent struct {
+	Name     string         `json:"name"`
+	Phase    string         `json:"ph"`
+	Start    float64        `json:"ts"`
+	Duration float64        `json:"dur"`
+	Process  int            `json:"pid"`
+	Thread   int            `json:"tid"`
+	Args     map[string]any `json:"args,omitempty"`
+}
+
+func newProfiler(dir string, steps int) *profiler { return &profiler{dir: dir, steps: steps} }
+
+// active says whether steps are being traced.
+func (p *profiler) active() bool { return p != nil && !p.began.IsZero() }
+
+// span notes a piece of a step that began at start and ends now.
+func (p *profiler) span(name string, start time.Time) {
+	if !p.active() {
+		return
+	}
+	const microsecond = float64(time.Microsecond)
+	p.events = append(p.events, traceEvent{
+		Name: name, Phase: "X", Start: float64(start.Sub(p.began)) / microsecond, Duration: float64(time.Since(start)) / microsecond, Process: 1, Thread: 1,
+	})
+}
+
+// before comes before each step.
+func (p *profiler) before() {
+	if p == nil {
+		return
+	}
+	if p.seen++; p.seen == profileAfter+1 {
+		p.began = time.Now()
+	}
+}
+
+// after comes after each step, and writes the profile when it is whole.
+func (p *profiler) after() (done bool, err error) {
+	if !p.active() || p.seen < profileAfter+p.steps {
+		return false, nil
+	}
+	return true, p.stop()
+}
+
+// stop writes what was traced.
+func (p *profiler) stop() error {
+	if !p.active() {
+		return nil
+	}
+	p.began = time.Time{}
+	raw, err := json.Marshal(map[string]any{"traceEvents": p.events, "displayTimeUnit": "ms"})
+	if err == nil {
+		err = os.MkdirAll(p.dir, 0o755)
+	}
+	if err == nil {
+		err = renameio.WriteFile(filepath.Join(p.dir, "trace.json"), raw, 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("profile: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,364 @@
+package train
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"limner/data"
+	"limner/sample"
+)
+
+// Validation says what a run draws and measures every some steps, under the flags' names of diffusers' scripts where those have one.
+type Validation struct {
+	Steps             int // between validations
+	Prompts           []string
+	Images            []string // files of conditioning images: one for each prompt, or one for all; one prompt may go with all
+	NumImages         int      // for each prompt
+	NumInferenceSteps int
+	GuidanceScale     float64
+	Scheduler         string
+	Condition         string   // what the conditioning images show, see conditions; "" measures nothing
+	Data              []string // parquet files or folders of images that training does not see, for the loss
+	Rows              int      // of them
+}
+
+// DefaultValidation has the defaults of diffusers' train_controlnet.py, whose validation draws with UniPC in 20 steps.
+func DefaultValidation() Validation {
+	return Validation{Steps: 100, NumImages: 4, NumInferenceSteps: 20, GuidanceScale: sample.DefaultRequest().GuidanceScale, Scheduler: "unipc", Rows: 256}
+}
+
+// wanted says whether there is anything to validate.
+func (v Validation) wanted() bool { return len(v.Prompts) > 0 || len(v.Data) > 0 }
+
+// Validate reports every field that is out of range or does not fit another. control is whether a ControlNet is trained.
+func (v Validation) Validate(control bool) error {
+	if !v.wanted() {
+		if len(v.Images) > 0 {
+			return errors.New("validation_image needs validation_prompt")
+		}
+		return nil
+	}
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	for name, n := range map[string]int{
+		"validation_steps": v.Steps, "num_validation_images": v.NumImages, "validation_inference_steps": v.NumInferenceSteps, "validation_rows": v.Rows,
+	} {
+		if n < 1 {
+			bad("%s: got %d, want at least 1", name, n)
+		}
+	}
+	prompts, images := len(v.Prompts), len(v.Images)
+	switch {
+	case prompts > 0 && control && images == 0:
+		bad("validation_prompt: a ControlNet draws with validation_image")
+	case !control && images > 0:
+		bad("validation_image: only a ControlNet draws with images")
+	case images > 1 && prompts > 1 && images != prompts:
+		bad("validation_image: got %d images for %d prompts, want one for each, or one of either", images, prompts)
+	}
+	if v.Condition != "" {
+		if _, err := conditionNamed(v.Condition); err != nil {
+			errs = append(errs, err)
+		}
+		if images == 0 {
+			bad("validation_condition needs validation_image")
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// pairs are the prompts and the images that go together.
+func (v Validation) pairs() (prompts, images []string) {
+	n := max(len(v.Prompts), len(v.Images))
+	for i := range n {
+		prompts = append(prompts, v.Prompts[min(i, len(v.Prompts)-1)])
+		if len(v.Images) > 0 {
+			images = append(images, v.Images[min(i, len(v.Images)-1)])
+		}
+	}
+	return prompts, images
+}
+
+// Validated is what came of a validation: a line of validation.jsonl.
+type Validated struct {
+	Step     int              `json:"step"`
+	Seconds  float64          `json:"seconds"`
+	Images   []ValidatedImage `json:"images,omitempty"`
+	Fidelity *Fidelity        `json:"condition_fidelity,omitempty"`
+	Loss     *float64         `json:"loss,omitempty"` // the mean of Losses
+	Losses   []RangeLoss      `json:"loss_by_timesteps,omitempty"`
+}
+
+// ValidatedImage is an image that a validation drew.
+type ValidatedImage struct {
+	File      string `json:"file"` // below the output folder
+	Prompt    string `json:"prompt"`
+	Condition string `json:"condition,omitempty"` // file of the conditioning image, below the output folder
+	Seed      uint64 `json:"seed"`
+	Problem   string `json:"problem,omitempty"` // what is wrong with it
+}
+
+// RangeLoss is the loss of held-out rows at timesteps from From up to To.
+type RangeLoss struct {
+	From int     `json:"from"`
+	To   int     `json:"to"`
+	Loss float64 `json:"loss"`
+}
+
+// String says it in a line.
+func (v Validated) String() string {
+	words := []string{fmt.Sprintf("validation at step %d (%.1f s)", v.Step, v.Seconds)}
+	if v.Loss != nil {
+		words = append(words, fmt.Sprintf("loss %.4f", *v.Loss))
+	}
+	if f := v.Fidelity; f != nil {
+		words = append(words, fmt.Sprintf("condition followed: F1 %.2f, precision %.2f, recall %.2f", f.F1, f.Precision, f.Recall))
+	}
+	for _, image := range v.Images {
+		if image.Problem != "" {
+			words = append(words, image.Problem)
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// The files of validations below the output folder.
+const (
+	validationName = "validation.jsonl"
+	validationDir  = "validation"
+)
+
+// readValidations reads the validations up to a step, and drops later ones, which will be made again.
+func readValidations(outputDir string, step int) ([]Validated, error) {
+	path := filepath.Join(outputDir, validationName)
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var kept []Validated
+	var text []byte
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 1<<24)
+	for lines.Scan() {
+		var v Validated
+		if json.Unmarshal(lines.Bytes(), &v) == nil && v.Step <= step {
+			kept, text = append(kept, v), append(append(text, lines.Bytes()...), '\n')
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return kept, renameio.WriteFile(path, text, 0o644, renameio.WithTempDir(outputDir))
+}
+
+// appendValidation adds a line to validation.jsonl.
+func appendValidation(outputDir string, v Validated) error {
+	file, err := os.OpenFile(filepath.Join(outputDir, validationName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return errors.Join(json.NewEncoder(file).Encode(v), file.Sync(), file.Close())
+}
+
+// events shows a validation in TensorBoard.
+func (v Validated) events(e *events, outputDir string) error {
+	numbers := map[string]float64{"validation/seconds": v.Seconds}
+	if v.Loss != nil {
+		numbers["validation/loss"] = *v.Loss
+	}
+	for _, r := range v.Losses {
+		numbers[fmt.Sprintf("validation/loss_%04d_%04d", r.From, r.To)] = r.Loss
+	}
+	if f := v.Fidelity; f != nil {
+		numbers["validation/condition_f1"], numbers["validation/condition_precision"], numbers["validation/condition_recall"] = f.F1, f.Precision, f.Recall
+	}
+	if err := e.scalars(v.Step, numbers); err != nil {
+		return err
+	}
+	for i, image := range v.Images {
+		raw, m, err := readPicture(filepath.Join(outputDir, image.File))
+		if err != nil {
+			return err
+		}
+		if err := e.image(v.Step, fmt.Sprintf("validation/%02d", i), raw, m.Width, m.Height); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readPicture(path string) ([]byte, *data.RGB, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := data.Decode(raw)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return raw, m, nil
+}
+
+// validator draws and measures.
+type validator struct {
+	Validation
+	run        *Run
+	outputDir  string
+	seed       uint64
+	pipeline   *sample.Pipeline // nil: no images
+	request    sample.Request
+	conditions []*data.RGB // of each prompt
+	names      []string    // their files below the output folder
+	condition  condition
+	evaluator  *evaluator // nil: no loss
+}
+
+// newValidator prepares validation; nil if none is wanted.
+func newValidator(ctx context.Context, r *Run, s *stepper, o Options) (*validator, error) {
+	v := &validator{Validation: r.Recipe.Watch.Validation, run: r, outputDir: o.OutputDir, seed: o.Seed}
+	if !v.wanted() {
+		return nil, nil
+	}
+	if err := os.MkdirAll(filepath.Join(o.OutputDir, validationDir), 0o755); err != nil {
+		return nil, err
+	}
+	if len(v.Prompts) > 0 {
+		if err := v.prepareImages(ctx, s); err != nil {
+			return nil, fmt.Errorf("prepare validation images: %w", err)
+		}
+	}
+	if len(v.Data) > 0 {
+		var err error
+		if v.evaluator, err = newEvaluator(ctx, r, s); err != nil {
+			return nil, errors.Join(fmt.Errorf("prepare the validation loss: %w", err), v.close())
+		}
+	}
+	return v, nil
+}
+
+// prepareImages compiles the pipeline, which reads the parameters where training has them.
+func (v *validator) prepareImages(ctx context.Context, s *stepper) error {
+	model := v.run.Drawing(s.resident())
+	model.Log = v.run.Log
+	side := v.run.Recipe.Resolution
+	prompts, images := v.pairs()
+	var err error
+	if v.Condition != "" {
+		if v.condition, err = conditionNamed(v.Condition); err != nil {
+			return err
+		}
+	}
+	for i, path := range images {
+		_, m, err := readPicture(path)
+		if err == nil {
+			m, err = data.Resize(m, side, side, data.Lanczos)
+		}
+		if err != nil {
+			return fmt.Errorf("validation_image: %w", err)
+		}
+		name := filepath.Join(validationDir, fmt.Sprintf("condition-%02d.png", i))
+		if err := data.WritePNG(filepath.Join(v.outputDir, name), m); err != nil {
+			return err
+		}
+		v.conditions, v.names = append(v.conditions, m), append(v.names, name)
+	}
+	r := sample.DefaultRequest()
+	r.Scheduler, r.NumInferenceSteps, r.GuidanceScale = v.Scheduler, v.NumInferenceSteps, v.GuidanceScale
+	var conditions []float32
+	for i, prompt := range prompts {
+		for range v.NumImages {
+			r.Prompts, r.Seeds = append(r.Prompts, prompt), append(r.Seeds, v.seed+uint64(len(r.Seeds)))
+			if v.conditions != nil {
+				conditions = data.AppendCondition(conditions, v.conditions[i])
+			}
+		}
+	}
+	if conditions != nil {
+		r.Conditions = [][]float32{conditions}
+	}
+	v.request = r
+	devices := v.run.Backend.Devices()
+	batch := (min(len(r.Prompts), 4*devices) + devices - 1) / devices * devices
+	v.pipeline, err = sample.New(ctx, v.run.Backend, model, sample.Shape{Batch: batch, Height: side, Width: side}, r)
+	return err
+}
+
+// validate draws and measures after a step.
+func (v *validator) validate(ctx context.Context, s *stepper, step int) (Validated, error) {
+	start := time.Now()
+	out := Validated{Step: step}
+	if v.evaluator != nil {
+		losses, err := v.evaluator.run(ctx, v.run, s)
+		if err != nil {
+			return out, err
+		}
+		mean := 0.0
+		for _, l := range losses {
+			mean += l.Loss / float64(len(losses))
+		}
+		out.Losses, out.Loss = losses, &mean
+	}
+	if v.pipeline != nil {
+		if err := v.draw(ctx, &out); err != nil {
+			return out, err
+		}
+	}
+	out.Seconds = time.Since(start).Seconds()
+	return out, nil
+}
+
+// draw draws the images of a validation.
+func (v *validator) draw(ctx context.Context, out *Validated) error {
+	result, err := v.pipeline.Sample(ctx, v.request)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(validationDir, fmt.Sprintf("step-%06d", out.Step))
+	if err := os.MkdirAll(filepath.Join(v.outputDir, dir), 0o755); err != nil {
+		return err
+	}
+	var references []*data.RGB
+	for i, m := range result.Images {
+		image := ValidatedImage{File: filepath.Join(dir, fmt.Sprintf("%02d.png", i)), Prompt: v.request.Prompts[i], Seed: v.request.Seeds[i]}
+		if v.conditions != nil {
+			references = append(references, v.conditions[i/v.NumImages])
+			image.Condition = v.names[i/v.NumImages]
+		}
+		if problem := result.Problems[i]; problem != nil {
+			image.Problem = problem.Error()
+		}
+		if err := data.WritePNG(filepath.Join(v.outputDir, image.File), m); err != nil {
+			return err
+		}
+		out.Images = append(out.Images, image)
+	}
+	if v.condition.extract != nil {
+		f := v.condition.fidelity(references, result.Images)
+		out.Fidelity = &f
+	}
+	return nil
+}
+
+func (v *validator) close() error {
+	var errs []error
+	if v.pipeline != nil {
+		errs = append(errs, v.pipeline.Close())
+	}
+	if v.evaluator != nil {
+		errs = append(errs, v.evaluator.close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,190 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// Watch says what a run shows of itself on its way. None of it has a say in the result.
+type Watch struct {
+	LoggingDir     string  // folder for TensorBoard's events, below the output folder unless it is absolute; "" writes none
+	MetricsAddress string  // where Prometheus finds the run's numbers over HTTP, such as ":9090"; "" serves none
+	ProfileSteps   int     // steps to trace, after the first two
+	PeakTFLOPs     float64 // of one device; 0 is unknown
+	Validation     Validation
+}
+
+// watcher shows a run that is going on.
+type watcher struct {
+	run     *Run
+	options Options
+	began   time.Time
+	compile time.Duration
+	flops   float64 // of an image
+	events  *events
+	server  *metricsServer
+	profile *profiler
+	checks  *validator
+
+	validated []Validated
+	spent     Spent // since the process began
+}
+
+// Spent is where the time of a run went, in seconds.
+type Spent struct {
+	DataWait   float64 `json:"data_wait_s"`  // the devices had nothing to do, since no batch was ready
+	Device     float64 `json:"device_s"`     // in the training step, with the upload of its batch
+	Saving     float64 `json:"saving_s"`     // training stood still for a checkpoint
+	Validation float64 `json:"validation_s"` // and for validation
+}
+
+func (s *Spent) add(other Spent) {
+	s.DataWait += other.DataWait
+	s.Device += other.Device
+	s.Saving += other.Saving
+	s.Validation += other.Validation
+}
+
+// watch begins to show a run that goes on after a step.
+func (r *Run) watch(ctx context.Context, s *stepper, o Options, step int) (*watcher, error) {
+	w := &watcher{run: r, options: o, compile: s.compileTime()}
+	flops, err := s.flops()
+	if err != nil {
+		return nil, err
+	}
+	w.flops = flops / float64(o.images())
+	r.logf("%.3g TFLOP for each image", w.flops/1e12)
+	if w.validated, err = readValidations(o.OutputDir, step); err != nil {
+		return nil, err
+	}
+	if err := w.beginEvents(step); err != nil {
+		return nil, err
+	}
+	watch := r.Recipe.Watch
+	if watch.MetricsAddress != "" {
+		if w.server, err = serveMetrics(watch.MetricsAddress); err != nil {
+			return nil, errors.Join(err, w.close())
+		}
+		r.logf("numbers for Prometheus at http://%s/metrics", w.server.address)
+	}
+	if watch.ProfileSteps > 0 {
+		w.profile = newProfiler(filepath.Join(o.OutputDir, profileDir), watch.ProfileSteps)
+	}
+	if w.checks, err = newValidator(ctx, r, s, o); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	w.began = time.Now()
+	return w, nil
+}
+
+// beginEvents begins a file of events, if there are to be any.
+func (w *watcher) beginEvents(step int) (err error) {
+	dir := w.run.Recipe.Watch.LoggingDir
+	if dir == "" {
+		return nil
+	}
+	if !filepath.IsAbs(dir) {
+		dir = filepath.Join(w.options.OutputDir, dir)
+	}
+	w.events, err = newEvents(dir, step)
+	return err
+}
+
+// wentBack forgets what was shown after a step that the run went back to.
+func (w *watcher) wentBack(step int) (err error) {
+	if w.validated, err = readValidations(w.options.OutputDir, step); err != nil || w.events == nil {
+		return err
+	}
+	if err := w.events.close(); err != nil {
+		return err
+	}
+	return w.beginEvents(step)
+}
+
+// step takes notice of a step, and fills in what it knows of it.
+func (w *watcher) step(p *Progress) error {
+	w.spent.add(p.Spent)
+	if total := time.Since(w.began).Seconds(); total > 0 {
+		p.DataStall = w.spent.DataWait / total
+	}
+	if seconds := p.DataWait + p.Device; seconds > 0 {
+		p.TFLOPs = w.flops * float64(w.options.images()) / seconds / 1e12
+	}
+	if peak := w.run.Recipe.Watch.PeakTFLOPs * float64(w.run.Backend.Devices()); peak > 0 {
+		p.PeakShare = p.TFLOPs / peak
+	}
+	if w.events != nil {
+		if err := w.events.scalars(p.Step, p.scalars()); err != nil {
+			return err
+		}
+	}
+	if w.server != nil {
+		w.server.step(*p)
+	}
+	done, err := w.profile.after()
+	if done {
+		w.run.logf("profile of %d steps in %s/trace.json, for Perfetto or chrome://tracing", w.profile.steps, w.profile.dir)
+	}
+	return err
+}
+
+// scalars are the numbers of a step for TensorBoard; loss and lr are diffusers' names.
+func (p Progress) scalars() map[string]float64 {
+	numbers := map[string]float64{
+		"loss": p.Loss, "lr": p.LearningRate, "grad_norm": p.GradNorm, "epoch": float64(p.Epoch), "images_seen": float64(p.Images),
+		"throughput/images_per_s": p.ImagesPerSecond, "throughput/data_stall": p.DataStall, "throughput/tflops": p.TFLOPs,
+	}
+	if p.PeakShare > 0 {
+		numbers["throughput/peak_share"] = p.PeakShare
+	}
+	return numbers
+}
+
+// due says whether there is to be a validation after a step.
+func (w *watcher) due(step int) bool {
+	return w.checks != nil && (step%w.run.Recipe.Watch.Validation.Steps == 0 || step == w.options.MaxTrainSteps)
+}
+
+// validate validates after a step, and shows what came of it.
+func (w *watcher) validate(ctx context.Context, s *stepper, step int) error {
+	v, err := w.checks.validate(ctx, s, step)
+	if err != nil {
+		return fmt.Errorf("validation at step %d: %w", step, err)
+	}
+	was := convergence(w.validated)
+	w.validated = append(w.validated, v)
+	if err := appendValidation(w.options.OutputDir, v); err != nil {
+		return err
+	}
+	w.run.logf("%s", v)
+	if c := convergence(w.validated); c != nil && (was == nil || *was != *c) {
+		w.run.logf("sudden convergence: the condition began to be followed between steps %d and %d (F1 %.2f to %.2f)", c.After, c.Before, c.From, c.To)
+	}
+	if w.server != nil {
+		w.server.validated(v)
+	}
+	if w.events != nil {
+		if err := v.events(w.events, w.options.OutputDir); err != nil {
+			return err
+		}
+	}
+	return w.diary()
+}
+
+// close ends it all, with a last page of the diary.
+func (w *watcher) close() error {
+	errs := []error{w.diary(), w.profile.stop()}
+	if w.checks != nil {
+		errs = append(errs, w.checks.close())
+	}
+	if w.events != nil {
+		errs = append(errs, w.events.close())
+	}
+	if w.server != nil {
+		errs = append(errs, w.server.close())
+	}
+	return errors.Join(errs...)
+}

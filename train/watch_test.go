@@ -1,0 +1,191 @@
+package train
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"limner/data"
+	"limner/internal/parity"
+)
+
+// watched lets a small run show all that it can.
+func watched(t *testing.T, r *Recipe) {
+	t.Helper()
+	c := data.DefaultCircles()
+	c.Size = 16
+	condition := filepath.Join(t.TempDir(), "condition.png")
+	if err := data.WritePNG(condition, c.Example(0).Condition()); err != nil {
+		t.Fatal(err)
+	}
+	v := DefaultValidation()
+	v.Steps, v.NumImages, v.NumInferenceSteps, v.GuidanceScale = 4, 2, 2, 2
+	v.Prompts, v.Images, v.Condition = []string{"red circle", "blue circle"}, []string{condition}, "outline"
+	v.Data, v.Rows = r.Data, 8
+	r.Watch = Watch{LoggingDir: "logs", MetricsAddress: "127.0.0.1:0", ProfileSteps: 2, PeakTFLOPs: 1, Validation: v}
+}
+
+// What is shown of a run changes nothing of it, and goes on where a run was stopped.
+func TestWatchedRun(t *testing.T) {
+	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
+	plain, r, _ := smallRun(t, model, dataset)
+	if err := do(t, context.Background(), b, NewControlNet, plain, r); err != nil {
+		t.Fatal(err)
+	}
+
+	o, r, log := smallRun(t, model, dataset)
+	watched(t, &r)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	address := regexp.MustCompile(`http://[^ ]+/metrics`)
+	numbers := ""
+	r.OnStep = func(p Progress) {
+		if p.Step == 5 {
+			cancel()
+			response, err := http.Get(address.FindString(log.String()))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer response.Body.Close()
+			raw, err := io.ReadAll(response.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			numbers = string(raw)
+		}
+	}
+	if err := do(t, ctx, b, NewControlNet, o, r); !errors.Is(err, ErrInterrupted) {
+		t.Fatalf("stopped: got %v", err)
+	}
+	for _, want := range []string{"limner_step 5\n", "limner_steps 6\n", "limner_last_validation_step 4\n", "limner_images_seen 20\n"} {
+		if !strings.Contains(numbers, want) {
+			t.Errorf("Prometheus' numbers have no %q:\n%s", want, numbers)
+		}
+	}
+	r.OnStep = nil
+	o.ResumeFromCheckpoint = "latest"
+	if err := do(t, context.Background(), b, NewControlNet, o, r); err != nil {
+		t.Fatal(err)
+	}
+	const result = "diffusion_pytorch_model.safetensors"
+	if files(t, o.OutputDir)[result] != files(t, plain.OutputDir)[result] {
+		t.Error("watching changed the result")
+	}
+	checkValidations(t, o.OutputDir)
+	checkDiary(t, o.OutputDir)
+}
+
+func checkValidations(t *testing.T, dir string) {
+	t.Helper()
+	validated, err := readValidations(dir, 6)
+	if err != nil || len(validated) != 2 {
+		t.Fatalf("%d validations, %v", len(validated), err)
+	}
+	pictures := files(t, dir)
+	for i, step := range []int{4, 6} {
+		v := validated[i]
+		if v.Step != step || v.Loss == nil || len(v.Losses) != evaluationRanges || v.Losses[3] != (RangeLoss{750, 1000, v.Losses[3].Loss}) || v.Fidelity == nil || len(v.Images) != 4 {
+			t.Fatalf("got %+v", v)
+		}
+		for k, image := range v.Images {
+			if image.File != fmt.Sprintf("validation/step-%06d/%02d.png", step, k) || pictures[image.File] == "" || pictures[image.Condition] == "" || image.Seed != 3+uint64(k) {
+				t.Errorf("image %d: %+v", k, image)
+			}
+		}
+	}
+	if pictures["validation/step-000004/00.png"] == pictures["validation/step-000006/00.png"] {
+		t.Error("the weights changed, the image did not")
+	}
+	events := 0
+	for name := range pictures {
+		if strings.HasPrefix(name, "logs/events.out.tfevents.") {
+			events++
+		}
+	}
+	if events != 2 {
+		t.Errorf("%d files of events for two processes", events)
+	}
+	var trace struct{ TraceEvents []traceEvent }
+	if err := json.Unmarshal([]byte(pictures["profile/trace.json"]), &trace); err != nil || len(trace.TraceEvents) != 3*2 {
+		t.Errorf("profile: %d events, %v", len(trace.TraceEvents), err)
+	}
+}
+
+func checkDiary(t *testing.T, dir string) {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(dir, diaryName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(raw)
+	for _, want := range []string{"step 6 of 6, epoch 1, 24 images seen", `"title":"condition followed"`, `"name":"held-out rows","faint":false,"points":[[4,`, "share of the peak", "&#34;dataset&#34;"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the diary has no %s", want)
+		}
+	}
+	if n := strings.Count(page, "data:image/jpeg;base64,"); n != 2*(4+2) {
+		t.Errorf("the diary has %d images", n)
+	}
+	if strings.Contains(page, "http://") && strings.Count(page, "http://") != strings.Count(page, `"http://www.w3.org/2000/svg"`) || strings.Contains(page, "https://") {
+		t.Error("the diary needs the network")
+	}
+}
+
+func TestConvergence(t *testing.T) {
+	of := func(f1 ...float64) []Validated {
+		var all []Validated
+		for i, f := range f1 {
+			all = append(all, Validated{Step: 100 * (i + 1), Fidelity: &Fidelity{F1: f}}, Validated{Step: 100*(i+1) + 50})
+		}
+		return all
+	}
+	for _, c := range []struct {
+		name string
+		f1   []float64
+		want *Convergence
+	}{
+		{"nothing yet", nil, nil},
+		{"one", []float64{0.3}, nil},
+		{"suddenly", []float64{0.1, 0.12, 0.11, 0.6, 0.65}, &Convergence{300, 400, 0.11, 0.6}},
+		{"evenly", []float64{0.1, 0.25, 0.4, 0.55, 0.7}, nil},
+		{"hardly", []float64{0.1, 0.2}, nil},
+		{"down", []float64{0.7, 0.1}, nil},
+	} {
+		got := convergence(of(c.f1...))
+		if (got == nil) != (c.want == nil) || got != nil && *got != *c.want {
+			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestValidationErrors(t *testing.T) {
+	for _, c := range []struct {
+		want    string
+		control bool
+		change  func(*Validation)
+	}{
+		{"", false, func(v *Validation) {}},
+		{"validation_image needs validation_prompt", true, func(v *Validation) { v.Images = []string{"x"} }},
+		{"a ControlNet draws with validation_image", true, func(v *Validation) { v.Prompts = []string{"x"} }},
+		{"only a ControlNet draws with images", false, func(v *Validation) { v.Prompts, v.Images = []string{"x"}, []string{"x"} }},
+		{"got 3 images for 2 prompts", true, func(v *Validation) { v.Prompts, v.Images = []string{"x", "y"}, []string{"a", "b", "c"} }},
+		{`validation_condition: got "depth", supported: canny, outline`, true, func(v *Validation) { v.Prompts, v.Images, v.Condition = []string{"x"}, []string{"a"}, "depth" }},
+		{"validation_steps: got 0, want at least 1", false, func(v *Validation) { v.Prompts, v.Steps = []string{"x"}, 0 }},
+		{"validation_rows: got 0, want at least 1", true, func(v *Validation) { v.Data, v.Rows = []string{"x"}, 0 }},
+	} {
+		v := DefaultValidation()
+		c.change(&v)
+		if err := v.Validate(c.control); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v, want %q", err, c.want)
+		}
+	}
+}

@@ -1,0 +1,178 @@
+package xla
+
+import (
+	"bufio"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// FLOPs is how many floating-point operations the program's matrix products and convolutions take in one run, over all devices: two for
+// each product that is added up, none for zeros that a gradient puts between its elements. Everything else is left out, as is usual for
+// the figures that are compared with a device's peak.
+func (p *Program) FLOPs() (float64, error) {
+	text, err := p.StableHLO()
+	if err != nil {
+		return 0, err
+	}
+	total, err := flops(text)
+	if err != nil {
+		return 0, fmt.Errorf("count operations of %s: %w", p.name, err)
+	}
+	return total, nil
+}
+
+// What is read of an operation's lines.
+var (
+	hloTypes       = regexp.MustCompile(`: \(tensor<([^>]*)>, tensor<([^>]*)>\) -> tensor<([^>]*)>`)
+	hloContracting = regexp.MustCompile(`lhs_contracting_dimensions = \[([0-9, ]*)\]`)
+	hloKernel      = regexp.MustCompile(`#stablehlo\.conv<\[[^\]]*\]x\[([^\]]*)\]->`)
+	hloDilation    = regexp.MustCompile(`lhs_dilation = array<i64: ([0-9, ]*)>`)
+)
+
+// flops counts the operations of a StableHLO text.
+func flops(text string) (float64, error) {
+	total := 0.0
+	operation := "" // whose attributes the lines are
+	var attributes strings.Builder
+	lines := bufio.NewScanner(strings.NewReader(text))
+	lines.Buffer(nil, len(text)+1) // a constant may be one long line
+	for lines.Scan() {
+		line := lines.Text()
+		if operation == "" {
+			for _, name := range []string{"dot_general", "convolution"} {
+				if strings.Contains(line, `"stablehlo.`+name+`"(`) {
+					operation = name
+					attributes.Reset()
+				}
+			}
+			continue
+		}
+		attributes.WriteString(line + "\n")
+		types := hloTypes.FindStringSubmatch(line)
+		if types == nil {
+			continue
+		}
+		count := dotFLOPs
+		if operation == "convolution" {
+			count = convolutionFLOPs
+		}
+		n, err := count(attributes.String(), types[1:])
+		if err != nil {
+			return 0, fmt.Errorf("%s %s: %w", operation, types[0], err)
+		}
+		total += n
+		operation = ""
+	}
+	return total, lines.Err()
+}
+
+// dotFLOPs is two for each element of the result and of the axes that are summed over.
+func dotFLOPs(attributes string, types []string) (float64, error) {
+	left, err := hloDims(types[0])
+	if err != nil {
+		return 0, err
+	}
+	out, err := hloDims(types[2])
+	if err != nil {
+		return 0, err
+	}
+	axes, err := hloNumbers(hloContracting, attributes)
+	if err != nil {
+		return 0, err
+	}
+	n := 2 * product(out)
+	for _, axis := range axes {
+		if axis >= len(left) {
+			return 0, fmt.Errorf("no axis %d", axis)
+		}
+		n *= float64(left[axis])
+	}
+	return n, nil
+}
+
+// convolutionFLOPs is two for each element of the result and of the part of the kernel that makes one of its channels.
+func convolutionFLOPs(attributes string, types []string) (float64, error) {
+	kernel, err := hloDims(types[1])
+	if err != nil {
+		return 0, err
+	}
+	out, err := hloDims(types[2])
+	if err != nil {
+		return 0, err
+	}
+	dilation, err := hloNumbers(hloDilation, attributes)
+	if err != nil {
+		return 0, err
+	}
+	layout := hloKernel.FindStringSubmatch(attributes)
+	if layout == nil {
+		return 0, fmt.Errorf("no dimension numbers")
+	}
+	n := 2 * product(out) * product(kernel) / product(dilation)
+	for axis, name := range strings.Split(layout[1], ", ") {
+		if name == "o" && axis < len(kernel) {
+			return n / float64(kernel[axis]), nil
+		}
+	}
+	return 0, fmt.Errorf("the kernel has no output channels")
+}
+
+// hloDims are the dimensions of a type such as 2x8x8x4xf32.
+func hloDims(text string) ([]int, error) {
+	parts := strings.Split(text, "x")
+	var dims []int
+	for _, part := range parts[:len(parts)-1] {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return nil, fmt.Errorf("type %s: %w", text, err)
+		}
+		dims = append(dims, n)
+	}
+	return dims, nil
+}
+
+// hloNumbers are the numbers of an attribute.
+func hloNumbers(attribute *regexp.Regexp, text string) ([]int, error) {
+	found := attribute.FindStringSubmatch(text)
+	if found == nil {
+		return nil, fmt.Errorf("no %s", strings.Fields(attribute.String())[0])
+	}
+	var numbers []int
+	for _, part := range strings.FieldsFunc(found[1], func(r rune) bool { return r == ',' || r == ' ' }) {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return nil, err
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers, nil
+}
+
+func product(dims []int) float64 {
+	n := 1.0
+	for _, d := range dims {
+		n *= float64(d)
+	}
+	return n
+}
+
+// peaks are the bfloat16 TFLOP/s of one device by a part of its kind's name, as their makers state them. For a TPU v4, a device is a chip.
+var peaks = []struct {
+	kind   string
+	tflops float64
+}{
+	{"TPU v2", 23}, {"TPU v3", 61.5}, {"TPU v4", 275}, {"TPU v5 lite", 197}, {"TPU v5e", 197}, {"TPU v5", 459}, {"TPU v6", 918},
+	{"A100", 312}, {"H100", 989}, {"H200", 989},
+}
+
+// PeakTFLOPs is the bfloat16 peak of a device of that kind; 0 where it is not known.
+func PeakTFLOPs(kind string) float64 {
+	for _, p := range peaks {
+		if strings.Contains(kind, p.kind) {
+			return p.tflops
+		}
+	}
+	return 0
+}
