@@ -10,11 +10,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"limner/data"
 	"limner/internal/parity"
+	"limner/models/diffusers"
+	"limner/sample"
 )
 
 // watched lets a small run show all that it can.
@@ -187,5 +190,58 @@ func TestValidationErrors(t *testing.T) {
 		if err := v.Validate(c.control); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)
 		}
+	}
+}
+
+// What a LoRA's validation draws at the end is what limner sample draws with the LoRA that was saved.
+func TestValidationWithLoRA(t *testing.T) {
+	path, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
+	o, r, log := smallRun(t, path, dataset)
+	o.EMA, o.MaxTrainSteps, o.LearningRate = nil, 2, 0.1
+	r.LoRA, r.LoRAFormat = &LoRA{Rank: 2, Alpha: 4, Targets: AttentionTargets, TextTargets: TextEncoderTargets}, "diffusers"
+	v := DefaultValidation()
+	v.Steps, v.NumImages, v.NumInferenceSteps, v.Prompts = 2, 1, 2, []string{"red circle"}
+	r.Watch.Validation = v
+	if err := do(t, context.Background(), b, NewLoRA, o, r); err != nil {
+		t.Fatalf("%v\n%s", err, log)
+	}
+	model, err := diffusers.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	weights, err := model.Weights(model.Components()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer weights.Close()
+	lora, err := model.OpenLoRA(filepath.Join(o.OutputDir, "pytorch_lora_weights.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := sample.DefaultRequest()
+	request.Prompts, request.Seeds, request.Scheduler, request.NumInferenceSteps = v.Prompts, []uint64{o.Seed}, v.Scheduler, v.NumInferenceSteps
+	m := sample.Model{Pipeline: model, Weights: weights, LoRAs: []*diffusers.LoRA{lora}}
+	p, err := sample.New(context.Background(), b, m, sample.Shape{Batch: 1, Height: 16, Width: 16}, request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	draw := func() *data.RGB {
+		result, err := p.Sample(context.Background(), request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result.Images[0]
+	}
+	_, got, err := readPicture(filepath.Join(o.OutputDir, validationDir, "step-000002", "00.png"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := draw(); !slices.Equal(got.Pix, want.Pix) {
+		t.Error("validation draws another image")
+	}
+	request.LoRAScales = []float64{0}
+	if plain := draw(); slices.Equal(got.Pix, plain.Pix) {
+		t.Error("the LoRA changes nothing")
 	}
 }

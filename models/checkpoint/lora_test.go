@@ -381,3 +381,26 @@ func ExampleLoRALayer() {
 	fmt.Println(layer.Rank(), layer.Scale())
 	// Output: 8 0.5
 }
+
+// A LoRA in memory's layout has its alpha folded in by diffusers' naming without being turned around.
+func TestSaveLoRAFromMemory(t *testing.T) {
+	down, up := nn.Spec{Shape: []int{3, 2}, Kind: nn.Dense}, nn.Spec{Shape: []int{2, 3}, Kind: nn.Dense} // rank 2
+	layer := LoRALayer{
+		Component: UNet, Module: "mid_block.attentions.0.transformer_blocks.0.attn1.to_q", Alpha: 4,
+		Down: NewTensor(down, []float32{1, 2, 3, 4, 5, 6}), Up: NewTensor(up, []float32{1, 2, 3, 4, 5, 6}),
+	}
+	path := filepath.Join(t.TempDir(), "lora.safetensors")
+	if err := (&LoRA{Layers: []LoRALayer{layer}}).Save(path, DialectDiffusers, "F32"); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	tensor, _ := f.Tensor("unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora.up.weight")
+	got, err := tensor.Float32s()
+	if want := []float32{2, 8, 4, 10, 6, 12}; err != nil || !slices.Equal(got, want) || !slices.Equal(tensor.Shape, []int{3, 2}) {
+		t.Errorf("up: got %v of shape %v, %v; want %v", got, tensor.Shape, err, want)
+	}
+}

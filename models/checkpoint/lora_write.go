@@ -53,14 +53,16 @@ func (l LoRALayer) diffusersEntries(dtype string) ([]Entry, error) {
 	name := l.Component + "." + l.Module
 	up := entryOf(name+".lora.up.weight", l.Up, dtype)
 	if scale := l.Scale(); scale != 1 {
-		up.Parts = nil
-		up.Float32s = func() ([]float32, error) {
-			values, err := l.Up.Float32s()
-			for i := range values {
-				values[i] *= float32(scale)
-			}
-			return values, err
+		values, err := l.Up.Float32s()
+		if err != nil {
+			return nil, err
 		}
+		for i := range values {
+			values[i] *= float32(scale)
+		}
+		scaled := Tensor{DType: "F32", Shape: l.Up.Shape, Data: make([]byte, 4*len(values)), Order: l.Up.Order}
+		encode(scaled.Data, scaled.DType, values) // F32 holds them all
+		up.Parts = []Tensor{scaled}
 	}
 	return []Entry{entryOf(name+".lora.down.weight", l.Down, dtype), up}, nil
 }
