@@ -203,6 +203,73 @@ def sample(widths, vae_widths, side):
     }
 
 
+def controlnet_step():
+    """The step of train_controlnet_flax.py with a ControlNet of middling size: UNet, VAE and text encoder frozen, batch 4 of 256×256.
+
+    It stands for both cases: the script cannot keep latents."""
+    batch, side, width = 4, 256, 256
+    common = dict(
+        block_out_channels=(128, 256, 512, 512), layers_per_block=2, attention_head_dim=8, cross_attention_dim=width,
+        flip_sin_to_cos=True, freq_shift=0, down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), sample_size=side // 8,
+    )
+    unet = FlaxUNet2DConditionModel(up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3, **common)
+    controlnet = FlaxControlNetModel(**common)
+    vae = FlaxAutoencoderKL(
+        block_out_channels=(64, 128, 256, 256), down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2,
+    )
+    text = FlaxCLIPTextModel(CLIPTextConfig(
+        vocab_size=49408, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=6, num_attention_heads=4,
+    ), _do_init=False)
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=np.float32) ** 2
+    alphas_cumprod = np.cumprod(1 - betas)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-5, b1=0.9, b2=0.999, eps=1e-8, weight_decay=1e-2))
+
+    def loss_of(params, frozen, pixels, ids, condition, key):
+        posterior_key, noise_key, timestep_key = jax.random.split(key, 3)
+        posterior = vae.apply({"params": frozen["vae"]}, pixels, deterministic=True, method=vae.encode).latent_dist
+        latents = jnp.transpose(posterior.sample(posterior_key), (0, 3, 1, 2)) * vae.config.scaling_factor
+        noise = jax.random.normal(noise_key, latents.shape)
+        timesteps = jax.random.randint(timestep_key, (batch,), 0, 1000)
+        alphas = jnp.asarray(alphas_cumprod)[timesteps][:, None, None, None]
+        noisy = jnp.sqrt(alphas) * latents + jnp.sqrt(1 - alphas) * noise
+        hidden = text(ids, params=frozen["text"], train=False)[0]
+        down, mid = controlnet.apply({"params": params}, noisy, timesteps, hidden, condition, train=True, return_dict=False)
+        prediction = unet.apply(
+            {"params": frozen["unet"]}, noisy, timesteps, hidden, down_block_additional_residuals=down, mid_block_additional_residual=mid,
+        ).sample
+        return jnp.mean((noise - prediction) ** 2)
+
+    def step(params, moments, frozen, pixels, ids, condition, seed, n):
+        key = jax.random.fold_in(jax.random.PRNGKey(seed), n)
+        loss, grads = jax.value_and_grad(loss_of)(params, frozen, pixels, ids, condition, key)
+        updates, moments = optimizer.update(grads, moments, params)
+        return optax.apply_updates(params, updates), moments, loss, optax.global_norm(grads)
+
+    rng = np.random.default_rng(1)
+    pixels, condition = (rng.standard_normal((batch, 3, side, side)).astype(np.float32) for _ in range(2))
+    ids = rng.integers(0, 49408, (batch, 77)).astype(np.int32)
+    text_shapes = jax.eval_shape(lambda: text.init_weights(jax.random.PRNGKey(0), (1, 77)))
+    shapes = weight_shapes(controlnet)
+    frozen_shapes = {"unet": weight_shapes(unet), "vae": weight_shapes(vae), "text": text_shapes}
+    arguments = (shapes, jax.eval_shape(optimizer.init, shapes), frozen_shapes, pixels, ids, condition, np.uint32(0), np.uint32(1))
+    compiled, wall, cpu = timed(lambda: jax.jit(step, donate_argnums=(0, 1)).lower(*arguments).compile())
+    params = random_weights(shapes)
+    frozen = {name: random_weights(shape) for name, shape in frozen_shapes.items()}
+    state = [params, optimizer.init(params)]
+    del params
+    n = 0
+
+    def run():
+        nonlocal n
+        n += 1
+        state[0], state[1], loss, norm = compiled(state[0], state[1], frozen, pixels, ids, condition, np.uint32(0), np.uint32(n))
+        if not np.isfinite(float(loss)) or not np.isfinite(float(norm)):
+            raise RuntimeError(f"step {n}: loss {float(loss)}, gradient norm {float(norm)}")
+
+    return run, {"compile_wall": wall, "compile_cpu": cpu, "parameters": count(shapes), "state_bytes": 0, "alias_bytes": 0}
+
+
 SD15 = dict(text_width=768, block_out_channels=(320, 640, 1280, 1280), attention_head_dim=8)
 SD21 = dict(
     text_width=1024, block_out_channels=(320, 640, 1280, 1280), attention_head_dim=(5, 10, 20, 20), use_linear_projection=True,
@@ -215,6 +282,8 @@ SDXL = dict(
 )
 
 CASES = {
+    "controlnet_step": controlnet_step,
+    "controlnet_step_cached": controlnet_step,
     "sample_middling": lambda: sample((128, 256, 512, 512), (16, 32, 32, 32), 256),
     "train_step_small_unet": train_step_small_unet,
     "sd15_unet_forward": lambda: unet_forward(1, 16, **SD15),

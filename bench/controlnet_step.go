@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+
+	"limner/controlnet"
+	"limner/models/clip"
+	"limner/models/diffusers"
+	"limner/models/nn"
+	"limner/models/noise"
+	"limner/models/vae"
+	"limner/train"
+	"limner/xla"
+)
+
+// The batch of a ControlNet's training step: that of peer.py.
+const (
+	controlBatch = 4
+	controlSide  = 256 // pixels
+	controlText  = 256 // width of the text encoder
+)
+
+// controlDiffusion is the loss of a ControlNet of middling size, with the UNet, the VAE and the text encoder frozen.
+func controlDiffusion(cached bool) train.Diffusion {
+	u := middlingUNet(controlText)
+	control := controlnet.FromUNet(u, nil)
+	v, text, schedule := vae.Default(), clip.Default(), noise.Default()
+	v.BlockOutChannels = []int{64, 128, 256, 256}
+	v.DownBlockTypes = []string{"DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"}
+	v.UpBlockTypes = []string{"UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"}
+	v.LayersPerBlock = 2
+	text.HiddenSize, text.IntermediateSize, text.NumHiddenLayers, text.NumAttentionHeads = controlText, 4*controlText, 6, 4
+	schedule.BetaStart, schedule.BetaEnd, schedule.BetaSchedule = 0.00085, 0.012, "scaled_linear"
+	return train.Diffusion{
+		Networks: train.Networks{UNet: u, ControlNet: &control, VAE: v, Text: text, Noise: schedule, Compute: dtypes.Float32},
+		Sizes:    train.Sizes{Batch: controlBatch, Resolution: controlSide, Tokens: text.MaxPositionEmbeddings},
+		Name:     "controlnet", Train: []string{diffusers.ControlNet + "."}, CachedLatents: cached,
+	}
+}
+
+// startControlStep compiles the whole step of train controlnet: pixels or, cached, the moments of their latents, captions and conditions
+// in, the ControlNet's parameters and moments replaced.
+func startControlStep(cached bool) func(context.Context, *xla.Backend) (workload, error) {
+	return func(ctx context.Context, b *xla.Backend) (workload, error) {
+		d := controlDiffusion(cached)
+		objective := d.Objective()
+		var step *train.Step
+		compiled, err := measure(func() (err error) {
+			step, err = train.CompileStep(ctx, b, objective, train.DefaultOptimizer(), 0)
+			return err
+		})
+		if err != nil {
+			return workload{}, err
+		}
+		values := nn.InitValues(append(append(nn.Tree{}, objective.Trainable...), objective.Frozen...), 0)
+		if err := step.Load(values, values); err != nil {
+			return workload{}, err
+		}
+		rng := rand.New(rand.NewPCG(1, 1))
+		var batch []func() (*xla.Array, error)
+		for _, in := range objective.Batch {
+			batch = append(batch, drawInput(b, rng, in, d.Text.VocabSize))
+		}
+		n := 0
+		return workload{
+			setup: setup{CompileWall: compiled.Wall, CompileCPU: compiled.CPU, Parameters: objective.Trainable.Size()},
+			step: func() error {
+				n++
+				arrays := make([]*xla.Array, len(batch))
+				for i, put := range batch {
+					var err error
+					if arrays[i], err = put(); err != nil {
+						return err
+					}
+				}
+				loss, norm, err := step.Run(ctx, arrays, n, 1e-5)
+				if err != nil {
+					return err
+				}
+				if loss-loss != 0 || norm-norm != 0 { // NaN or infinite
+					return fmt.Errorf("step %d: loss %g, gradient norm %g", n, loss, norm)
+				}
+				return nil
+			},
+		}, nil
+	}
+}
+
+// drawInput draws an input of a batch and returns what puts it on the device.
+func drawInput(b *xla.Backend, rng *rand.Rand, in xla.Value, vocabulary int) func() (*xla.Array, error) {
+	if in.Shape.DType == dtypes.Int32 {
+		ids := make([]int32, in.Shape.Size())
+		for i := range ids {
+			ids[i] = int32(rng.IntN(vocabulary))
+		}
+		return func() (*xla.Array, error) { return xla.Put(b, ids, xla.Batch, in.Shape.Dimensions...) }
+	}
+	values := normal(rng, in.Shape.Size())
+	return func() (*xla.Array, error) { return xla.Put(b, values, xla.Batch, in.Shape.Dimensions...) }
+}
+
