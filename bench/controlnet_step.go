@@ -102,4 +102,3 @@ func drawInput(b *xla.Backend, rng *rand.Rand, in xla.Value, vocabulary int) fun
 	values := normal(rng, in.Shape.Size())
 	return func() (*xla.Array, error) { return xla.Put(b, values, xla.Batch, in.Shape.Dimensions...) }
 }
-
