@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -77,14 +76,8 @@ func startControlStep(cached bool) func(context.Context, *xla.Backend) (workload
 						return err
 					}
 				}
-				loss, norm, err := step.Run(ctx, arrays, n, 1e-5)
-				if err != nil {
-					return err
-				}
-				if loss-loss != 0 || norm-norm != 0 { // NaN or infinite
-					return fmt.Errorf("step %d: loss %g, gradient norm %g", n, loss, norm)
-				}
-				return nil
+				_, _, err := step.Run(ctx, arrays, n, 1e-5) // which fails if the loss is no finite number
+				return err
 			},
 		}, nil
 	}

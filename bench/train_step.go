@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -90,14 +89,8 @@ func startTrainStep(ctx context.Context, b *xla.Backend) (workload, error) {
 			if err != nil {
 				return err
 			}
-			loss, norm, err := step.Run(ctx, batch, n, 1e-4)
-			if err != nil {
-				return err
-			}
-			if loss-loss != 0 || norm-norm != 0 { // NaN or infinite
-				return fmt.Errorf("step %d: loss %g, gradient norm %g", n, loss, norm)
-			}
-			return nil
+			_, _, err = step.Run(ctx, batch, n, 1e-4) // which fails if the loss is no finite number
+			return err
 		},
 	}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"limner/models/checkpoint"
 	"limner/models/noise"
 )
 
@@ -149,32 +150,10 @@ func schedulerNamed(name string) (scheduler, error) {
 	}
 	far := map[string]int{}
 	for _, other := range names {
-		far[other] = edits(name, other)
+		far[other] = checkpoint.Edits(strings.ToLower(name), strings.ToLower(other))
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return far[a] - far[b] })
 	return scheduler{}, fmt.Errorf("scheduler %q: unknown; the nearest are %s", name, strings.Join(names[:5], ", "))
-}
-
-// edits is the number of letters to insert, drop or change that make one text the other (Levenshtein 1966).
-func edits(a, b string) int {
-	a, b = strings.ToLower(a), strings.ToLower(b)
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // SchedulerName is the short name of a scheduler that a short name, a class of diffusers or, where name is "", a config asks for; what is

@@ -123,14 +123,14 @@ func TestPromptFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	lines, err := promptFile(path, drawing{Seed: 3, GuidanceScale: 2}, 2)
-	if err == nil || !strings.Contains(err.Error(), ":3: ") {
+	if _, err := promptFile(path, drawing{Seed: 3, GuidanceScale: 2}, 2); err == nil || !strings.Contains(err.Error(), ":3: ") {
 		t.Errorf("a switch without a name: got %v", err)
 	}
 	if err := os.WriteFile(path, []byte(strings.Replace(text, "-- or", "or", 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if lines, err = promptFile(path, drawing{Seed: 3, GuidanceScale: 2}, 2); err != nil || len(lines) != 3 {
+	lines, err := promptFile(path, drawing{Seed: 3, GuidanceScale: 2}, 2)
+	if err != nil || len(lines) != 3 {
 		t.Fatalf("got %d lines, %v", len(lines), err)
 	}
 	d := lines[0]

@@ -56,7 +56,7 @@ func distance(a, b string) (float64, bool) {
 	if isNumber(p) || isNumber(q) {
 		return 0, false
 	}
-	c := float64(edits(p, q)) / float64(max(len(p), len(q)))
+	c := float64(Edits(p, q)) / float64(max(len(p), len(q)))
 	if len(x) <= strings.Count(a, ".") && (strings.Contains(p, q) || strings.Contains(q, p)) { // something was added to one part
 		c = min(c, near)
 	}
@@ -67,8 +67,8 @@ func isNumber(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// edits is the number of letters to insert, drop or change that make one text the other (Levenshtein 1966).
-func edits(a, b string) int {
+// Edits is the number of letters to insert, drop or change that make one text the other (Levenshtein 1966).
+func Edits(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
