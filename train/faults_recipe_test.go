@@ -7,7 +7,11 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+
 	"limner/data"
+	"limner/internal/parity"
+	"limner/xla"
 )
 
 // What follows are faults of diffusers' train_controlnet_flax.py that ours must not have. Others have their tests elsewhere: the
@@ -87,5 +91,40 @@ func TestFaultDatasetElsewhere(t *testing.T) {
 	}
 	if prints[0] != prints[1] {
 		t.Errorf("a copy is another dataset: %v", prints)
+	}
+}
+
+// Fault 9: frozen networks were kept in float32, and once more for validation. Here they are in the compute dtype, and validation reads
+// them where they are, see also TestResidentParameters of package sample.
+func TestFaultFrozenNetworks(t *testing.T) {
+	o, r, _ := smallRun(t, smallModel(t), smallDataset(t))
+	r.Compute, r.CacheLatents = dtypes.BFloat16, false
+	run, err := NewControlNet(context.Background(), parity.Backend(t), o, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer run.Close()
+	s := &stepper{backend: run.Backend, objective: run.Objective, method: run.Options.Optimizer.method()}
+	s.layout = stateLayout(run.Objective.Trainable, s.method, false)
+	resident := map[string]*xla.Array{}
+	for _, v := range s.batchValues()[:len(run.Objective.Frozen)] {
+		resident[v.Name] = nil
+		if v.Shape.DType != dtypes.BFloat16 {
+			t.Errorf("%s is kept as %s", v.Name, v.Shape.DType)
+		}
+	}
+	for _, v := range s.stateValues() {
+		if v.Shape.DType != dtypes.Float32 {
+			t.Errorf("%s is trained as %s", v.Name, v.Shape.DType)
+		}
+	}
+	for _, key := range []string{"unet.conv_in.weight", "text_encoder.text_model.final_layer_norm.bias", "vae.encoder.conv_in.weight"} {
+		if _, ok := resident[key]; !ok {
+			t.Errorf("%s is not among the frozen parameters", key)
+		}
+	}
+	model := run.Drawing(resident)
+	if model.Compute != dtypes.BFloat16 || len(model.Resident) != len(resident) {
+		t.Errorf("validation draws in %s with %d parameters of training, want bfloat16 and %d", model.Compute, len(model.Resident), len(resident))
 	}
 }
