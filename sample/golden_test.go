@@ -75,7 +75,7 @@ func (s *oneOrMany) UnmarshalJSON(raw []byte) error {
 var pythonNumbers = regexp.MustCompile(`(:)\s*(-?Infinity|NaN)\b`)
 
 // indexRuns lists all runs of the goldens.
-func indexRuns(t *testing.T) map[string]run {
+func indexRuns(t testing.TB) map[string]run {
 	t.Helper()
 	runs := map[string]run{}
 	for name, raw := range rawRuns(t) {
@@ -88,7 +88,7 @@ func indexRuns(t *testing.T) map[string]run {
 	return runs
 }
 
-func rawRuns(t *testing.T) map[string]json.RawMessage {
+func rawRuns(t testing.TB) map[string]json.RawMessage {
 	t.Helper()
 	var index struct {
 		Runs map[string]json.RawMessage `json:"runs"`
@@ -105,7 +105,7 @@ func rawRuns(t *testing.T) map[string]json.RawMessage {
 }
 
 // loadModel opens a model of the goldens, with its ControlNet if that is wanted.
-func loadModel(t *testing.T, family string, withControlNet bool) Model {
+func loadModel(t testing.TB, family string, withControlNet bool) Model {
 	t.Helper()
 	pipeline, err := diffusers.Open(golden.Path(t, family+"-tiny"))
 	if err != nil {
@@ -132,7 +132,7 @@ func loadModel(t *testing.T, family string, withControlNet bool) Model {
 }
 
 // inpaintingModel is sd15-tiny with the wider first convolution of a model for inpainting.
-func inpaintingModel(t *testing.T) Model {
+func inpaintingModel(t testing.TB) Model {
 	t.Helper()
 	m := loadModel(t, "sd15", false)
 	pipeline := *m.Pipeline
@@ -157,7 +157,7 @@ func inpaintingModel(t *testing.T) Model {
 	return m
 }
 
-func picture(t *testing.T, name string) *data.RGB {
+func picture(t testing.TB, name string) *data.RGB {
 	t.Helper()
 	raw, err := os.ReadFile(golden.Path(t, "pipelines", name))
 	if err != nil {
@@ -170,7 +170,7 @@ func picture(t *testing.T, name string) *data.RGB {
 	return m
 }
 
-func condition(t *testing.T) *data.RGB { return picture(t, "cond.png") }
+func condition(t testing.TB) *data.RGB { return picture(t, "cond.png") }
 
 // TestGoldenPipelines follows every run of the goldens. The one with other sizes for SDXL is left out, since the goldens do not say
 // which sizes those were.
@@ -213,7 +213,7 @@ type variant struct {
 // pipelines are shared by the tests of this package, since compiling one takes seconds.
 var pipelines = map[variant]*Pipeline{}
 
-func pipelineFor(t *testing.T, v variant, config noise.Config) *Pipeline {
+func pipelineFor(t testing.TB, v variant, config noise.Config) *Pipeline {
 	t.Helper()
 	p := pipelines[v]
 	if p == nil {
@@ -235,7 +235,7 @@ func pipelineFor(t *testing.T, v variant, config noise.Config) *Pipeline {
 }
 
 // goldenPipeline is the pipeline of the plain DDIM run, with or without the ControlNet.
-func goldenPipeline(t *testing.T, control bool) *Pipeline {
+func goldenPipeline(t testing.TB, control bool) *Pipeline {
 	t.Helper()
 	config, err := noise.ParseConfig(indexRuns(t)["txt2img_ddim"].Config)
 	if err != nil {
@@ -246,7 +246,7 @@ func goldenPipeline(t *testing.T, control bool) *Pipeline {
 }
 
 // sdxlPipeline is the pipeline of the plain SDXL run.
-func sdxlPipeline(t *testing.T) *Pipeline {
+func sdxlPipeline(t testing.TB) *Pipeline {
 	t.Helper()
 	config, err := noise.ParseConfig(indexRuns(t)["sdxl_euler"].Config)
 	if err != nil {
@@ -257,7 +257,7 @@ func sdxlPipeline(t *testing.T) *Pipeline {
 }
 
 // goldenRequest asks for a run of the goldens.
-func goldenRequest(t *testing.T, p *Pipeline, g parity.File, name string, r run) Request {
+func goldenRequest(t testing.TB, p *Pipeline, g parity.File, name string, r run) Request {
 	t.Helper()
 	request, a := DefaultRequest(), r.Args
 	request.Scheduler, request.NumInferenceSteps, request.Eta = r.Scheduler, a.Steps, a.Eta

@@ -1,0 +1,87 @@
+package sample
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+
+	"limner/xla"
+)
+
+// BenchmarkHostOverhead says what a denoising step costs beside the work of the devices, at tiny size: launching a program with all the
+// arguments of a step that does nothing, and what the loop takes beyond the step's program itself.
+func BenchmarkHostOverhead(b *testing.B) {
+	ctx, p := context.Background(), goldenPipeline(b, true)
+	r := smallRequest("a red circle", "a blue circle")
+	r.Scheduler, r.Conditions = "ddim", [][]float32{make([]float32, p.conditionSize(0))}
+	sampled := func(steps int) time.Duration {
+		r.NumInferenceSteps = steps
+		return least(b, func() error { _, err := p.Sample(ctx, r); return err })
+	}
+	const few, many = 10, 110
+	loop := (sampled(many) - sampled(few)) / (many - few)
+
+	r.NumInferenceSteps = many
+	plan, err := p.plan(r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	texts, err := p.encode(ctx, r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	calls, err := p.callPrograms(ctx, r, plan, texts.chunks)
+	if err != nil {
+		b.Fatal(err)
+	}
+	one := &round{Pipeline: p, request: r, plan: plan, calls: calls, texts: texts, count: p.shape.Batch}
+	in, err := one.inputs(ctx)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer one.free()
+	args := p.arguments(p.trees.step, in.of(one, 0, in.zeros)...)
+	state := append([]*xla.Array{one.latents}, in.memory...)
+	repeated := func(program *xla.Program) time.Duration {
+		return least(b, func() error {
+			for range many {
+				if _, err := program.Run(state, args...); err != nil {
+					return err
+				}
+			}
+			_, err := xla.Get[float32](one.latents)
+			return err
+		}) / many
+	}
+	device := repeated(calls[0].Program)
+	nothing := p.stepFunction(calls[0].key)
+	nothing.Build = func(_ *Graph, state, _ []*Node) (next, outputs []*Node) { return state, nil }
+	empty, err := p.backend.Compile(ctx, nothing)
+	if err != nil {
+		b.Fatal(err)
+	}
+	launch := repeated(empty)
+	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+	b.ReportMetric(ms(loop), "step-ms")
+	b.ReportMetric(ms(launch), "launch-ms")
+	b.ReportMetric(ms(max(0, loop-device)), "loop-ms")
+	b.ReportMetric(ms(launch+max(0, loop-device)), "overhead-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
+// least is the least time of several runs.
+func least(b *testing.B, f func() error) time.Duration {
+	var best time.Duration
+	for i := range 6 {
+		start := time.Now()
+		if err := f(); err != nil {
+			b.Fatal(err)
+		}
+		if d := time.Since(start); i == 0 || d < best {
+			best = d
+		}
+	}
+	return best
+}
