@@ -423,9 +423,9 @@ func results(dir string) (map[string][]byte, error) {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && other && filepath.Dir(name) == ".":
+		case entry.IsDir() && (other && filepath.Dir(name) == "." || name == "logs"): // events tell the time
 			return filepath.SkipDir
-		case entry.IsDir() || slices.Contains([]string{"metrics.jsonl", "run.json", ".limner.lock"}, name):
+		case entry.IsDir() || slices.Contains([]string{"metrics.jsonl", "run.json", ".limner.lock", "diary.html"}, name):
 			return nil
 		}
 		files[name], err = os.ReadFile(path)
