@@ -175,6 +175,7 @@ func (r *round) denoise(ctx context.Context) error {
 		return err
 	}
 	state := append([]*xla.Array{r.latents}, in.memory...)
+	params := r.arguments(r.trees.step)
 	draws := 0
 	for i, call := range r.calls {
 		if err := ctx.Err(); err != nil {
@@ -187,7 +188,7 @@ func (r *round) denoise(ctx context.Context) error {
 			}
 			draws++
 		}
-		if _, err := call.Run(state, r.arguments(r.trees.step, in.of(r, i, noise)...)...); err != nil {
+		if _, err := call.Run(state, slices.Concat(params, in.of(r, i, noise))...); err != nil {
 			return fmt.Errorf("step %d of %d: %w", i+1, len(r.calls), err)
 		}
 		if noise != in.zeros {
