@@ -146,7 +146,7 @@ func (b *Batches) fill(s slot) {
 		AppendCondition(batch.Conditioning[from:from:to], r.Conditioning)
 	}
 	if r.Mask != nil {
-		appendMask(batch.Masks[from/3:from/3:to/3], r.Mask)
+		AppendGray(batch.Masks[from/3:from/3:to/3], r.Mask)
 	}
 	if s.p.left.Add(-1) == 0 {
 		close(s.p.ready)

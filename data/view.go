@@ -98,12 +98,3 @@ func Mirror(m *RGB) *RGB {
 	}
 	return out
 }
-
-// appendMask appends the image's brightness to dst, in [0, 1]: one value a pixel, weighted as PIL's convert("L") does.
-func appendMask(dst []float32, m *RGB) []float32 {
-	for i := 0; i < len(m.Pix); i += 3 {
-		gray := (19595*int(m.Pix[i]) + 38470*int(m.Pix[i+1]) + 7471*int(m.Pix[i+2]) + 1<<15) >> 16
-		dst = append(dst, float32(gray)/255)
-	}
-	return dst
-}

@@ -57,6 +57,9 @@ func (f Folder) Fill(ctx context.Context, p *Pipeline, missing []int, progress f
 	for done := 0; done < len(missing); done += batch {
 		some := missing[done:min(done+batch, len(missing))]
 		result, err := p.Sample(ctx, f.Request(some))
+		if err == nil {
+			err = result.Err() // nobody should train on such images
+		}
 		if err != nil {
 			return err
 		}

@@ -244,13 +244,10 @@ func (p *Pipeline) contextValues(key stepKey) []xla.Value {
 	if m.XL != nil {
 		values = append(values,
 			batch("pooled", dtypes.Float32, rows, m.UNet.PooledDim()),
-			batch("time_ids", dtypes.Float32, rows, timeIDs))
+			batch("time_ids", dtypes.Float32, rows, unet.TimeIDs))
 	}
 	return values
 }
-
-// timeIDs is how many numbers SDXL is told of an image's size.
-const timeIDs = 6
 
 // encodeFunction maps images float32 [batch, height, width, 3] in [-1, 1] to the mean and the log variance of their latents
 // float32 [batch, height/8, width/8, channels], unscaled.

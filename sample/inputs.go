@@ -3,6 +3,7 @@ package sample
 import (
 	"context"
 
+	"limner/models/unet"
 	"limner/xla"
 )
 
@@ -124,7 +125,7 @@ func (r *round) context(u *uploader) []*xla.Array {
 	width := r.model.Pipeline.UNet.CrossAttentionDim
 	arrays := []*xla.Array{u.put(text, xla.Batch, rows, len(text)/rows/width, width)}
 	if r.model.Pipeline.XL != nil {
-		arrays = append(arrays, u.put(pooled, xla.Batch, rows, len(pooled)/rows), u.put(ids, xla.Batch, rows, timeIDs))
+		arrays = append(arrays, u.put(pooled, xla.Batch, rows, len(pooled)/rows), u.put(ids, xla.Batch, rows, unet.TimeIDs))
 	}
 	return arrays
 }

@@ -14,13 +14,8 @@ const (
 	purposeSteps           = 1 << 32
 )
 
-// AppendNoise appends n unit normals, the initial latents of the image with the given seed: the first n values of
-// NormFloat64 of math/rand/v2's PCG(seed, 1), as float32. They fill the latents [height, width, channels] in that order,
-// and depend on nothing else: neither on other images of the batch nor on the devices.
-func AppendNoise(dst []float32, seed uint64, n int) []float32 {
-	return appendNormals(dst, seed, purposeLatents, n)
-}
-
+// appendNormals appends n unit normals: the first n values of NormFloat64 of math/rand/v2's PCG(seed, purpose), as float32. They fill
+// latents [height, width, channels] in that order, and depend on nothing else: neither on other images of the batch nor on the devices.
 func appendNormals(dst []float32, seed, purpose uint64, n int) []float32 {
 	rng := rand.New(rand.NewPCG(seed, purpose))
 	for range n {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-func TestAppendNoise(t *testing.T) {
-	a, b := AppendNoise(nil, 7, 4096), AppendNoise(nil, 7, 16)
+func TestAppendNormals(t *testing.T) {
+	a, b := appendNormals(nil, 7, purposeLatents, 4096), appendNormals(nil, 7, purposeLatents, 16)
 	var sum, squares float64
 	for i, v := range a {
 		if i < len(b) && b[i] != v {
@@ -17,7 +17,7 @@ func TestAppendNoise(t *testing.T) {
 	if mean, variance := sum/4096, squares/4096; math.Abs(mean) > 0.05 || math.Abs(variance-1) > 0.08 {
 		t.Errorf("mean %g, variance %g", mean, variance)
 	}
-	if other := AppendNoise(nil, 8, 1); other[0] == a[0] {
+	if other := appendNormals(nil, 8, purposeLatents, 1); other[0] == a[0] {
 		t.Error("another seed gives the same noise")
 	}
 	// Images must stay what they were from one release to the next.

@@ -87,7 +87,7 @@ func (w *watcher) diary() error {
 	if c := convergence(w.validated); c != nil {
 		page.Convergence = fmt.Sprintf("The condition began to be followed between steps %d and %d: F1 %.2f to %.2f.", c.After, c.Before, c.From, c.To)
 	}
-	if page.Validations, err = diaryValidations(w.options.OutputDir, w.validated); err != nil {
+	if page.Validations, err = w.diaryValidations(); err != nil {
 		return err
 	}
 	for name, text := range map[string]*string{textName: &page.Recipe, runName: &page.Made} {
@@ -230,25 +230,21 @@ func (w *watcher) facts(steps []Progress) []fact {
 }
 
 // diaryValidations are the validations with their images, small, the conditioning images first.
-func diaryValidations(outputDir string, validated []Validated) ([]diaryValidation, error) {
+func (w *watcher) diaryValidations() ([]diaryValidation, error) {
 	var out []diaryValidation
-	small := map[string]string{} // sources of conditioning images, which every validation shows
-	for _, v := range validated {
+	for _, v := range w.validated {
 		d := diaryValidation{Step: v.Step, Text: v.String()}
 		last := ""
 		for _, image := range v.Images {
 			if image.Condition != "" && image.Condition != last {
-				if small[image.Condition] == "" {
-					source, err := smallImage(filepath.Join(outputDir, image.Condition))
-					if err != nil {
-						return nil, err
-					}
-					small[image.Condition] = source
+				source, err := w.small(image.Condition)
+				if err != nil {
+					return nil, err
 				}
-				d.Images = append(d.Images, diaryImage{small[image.Condition], "condition"})
+				d.Images = append(d.Images, diaryImage{source, "condition"})
 			}
 			last = image.Condition
-			source, err := smallImage(filepath.Join(outputDir, image.File))
+			source, err := w.small(image.File)
 			if err != nil {
 				return nil, err
 			}
@@ -257,6 +253,17 @@ func diaryValidations(outputDir string, validated []Validated) ([]diaryValidatio
 		out = append(out, d)
 	}
 	return out, nil
+}
+
+// small is a picture of the output folder as the page embeds it. Each is made once: the page is written anew at every validation.
+func (w *watcher) small(file string) (source string, err error) {
+	source, ok := w.smalls[file]
+	if !ok {
+		if source, err = smallImage(filepath.Join(w.options.OutputDir, file)); err == nil {
+			w.smalls[file] = source
+		}
+	}
+	return source, err
 }
 
 // smallImage is a picture as the page embeds it.

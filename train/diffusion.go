@@ -101,9 +101,6 @@ const (
 	inMask      = "masks"
 )
 
-// timeIDs is how many numbers SDXL is told of an image's size.
-const timeIDs = 6
-
 // Inputs are, in order: the images float32 [batch, resolution, resolution, 3] in [-1, 1] or, cached, the moments of their
 // latents float32 [batch, resolution/8, resolution/8, 2·latent_channels] (mean, then log variance); the token ids int32
 // [batch, tokens]; of SDXL those for its second text encoder, and the time ids float32 [batch, 6]; for a ControlNet the
@@ -117,7 +114,7 @@ func (d Diffusion) Inputs() []xla.Value {
 	}
 	values := []xla.Value{images, batchValue(inTokens, dtypes.Int32, d.Batch, d.Sizes.Tokens)}
 	if d.Text2 != nil {
-		values = append(values, batchValue(inTokens2, dtypes.Int32, d.Batch, d.Sizes.Tokens), batchValue(inTimeIDs, dtypes.Float32, d.Batch, timeIDs))
+		values = append(values, batchValue(inTokens2, dtypes.Int32, d.Batch, d.Sizes.Tokens), batchValue(inTimeIDs, dtypes.Float32, d.Batch, unet.TimeIDs))
 	}
 	if d.ControlNet != nil {
 		values = append(values, batchValue(inCondition, dtypes.Float32, d.Batch, d.Resolution, d.Resolution, d.ControlNet.ConditioningChannels))

@@ -227,7 +227,7 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.close()) }()
+	defer func() { err = errors.Join(err, w.diary(), w.close()) }()
 	saves := r.background(o, made, m)
 	saves.last = state.Step
 	defer func() { err = errors.Join(err, saves.wait()) }()

@@ -14,6 +14,7 @@ import (
 	"limner/models/clip"
 	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/models/unet"
 )
 
 // Training tells the UNet what drawing does.
@@ -48,7 +49,7 @@ func TestGoldenTextEmbeddings(t *testing.T) {
 			inputs = append(inputs, ids)
 		}
 		got := parity.Run(t, model, inputs, func(params nn.Params, in []*Node, out map[string]*Node) {
-			batch := map[string]*Node{inTimeIDs: Zeros(in[0].Graph(), batchValue("", dtypes.Float32, len(index.Prompt), timeIDs).Shape)}
+			batch := map[string]*Node{inTimeIDs: Zeros(in[0].Graph(), batchValue("", dtypes.Float32, len(index.Prompt), unet.TimeIDs).Shape)}
 			for i, name := range names {
 				batch[name] = ConvertDType(in[i], dtypes.Int32)
 			}

@@ -30,7 +30,8 @@ type watcher struct {
 	checks  *validator
 
 	validated []Validated
-	spent     Spent // since the process began
+	smalls    map[string]string // pictures as the diary embeds them, by file
+	spent     Spent             // since the process began
 }
 
 // Spent is where the time of a run went, in seconds.
@@ -50,7 +51,7 @@ func (s *Spent) add(other Spent) {
 
 // watch begins to show a run that goes on after a step.
 func (r *Run) watch(ctx context.Context, s *stepper, o Options, step int) (*watcher, error) {
-	w := &watcher{run: r, options: o, compile: s.compileTime()}
+	w := &watcher{run: r, options: o, compile: s.compileTime(), smalls: map[string]string{}}
 	flops, err := s.flops()
 	if err != nil {
 		return nil, err
@@ -95,6 +96,7 @@ func (w *watcher) beginEvents(step int) (err error) {
 
 // wentBack forgets what was shown after a step that the run went back to.
 func (w *watcher) wentBack(step int) (err error) {
+	clear(w.smalls) // later validations will be made again
 	if w.validated, err = readValidations(w.options.OutputDir, step); err != nil || w.events == nil {
 		return err
 	}
@@ -174,9 +176,9 @@ func (w *watcher) validate(ctx context.Context, s *stepper, step int) error {
 	return w.diary()
 }
 
-// close ends it all, with a last page of the diary.
+// close ends it all.
 func (w *watcher) close() error {
-	errs := []error{w.diary(), w.profile.stop()}
+	errs := []error{w.profile.stop()}
 	if w.checks != nil {
 		errs = append(errs, w.checks.close())
 	}

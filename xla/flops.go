@@ -157,22 +157,3 @@ func product(dims []int) float64 {
 	}
 	return n
 }
-
-// peaks are the bfloat16 TFLOP/s of one device by a part of its kind's name, as their makers state them. For a TPU v4, a device is a chip.
-var peaks = []struct {
-	kind   string
-	tflops float64
-}{
-	{"TPU v2", 23}, {"TPU v3", 61.5}, {"TPU v4", 275}, {"TPU v5 lite", 197}, {"TPU v5e", 197}, {"TPU v5", 459}, {"TPU v6", 918},
-	{"A100", 312}, {"H100", 989}, {"H200", 989},
-}
-
-// PeakTFLOPs is the bfloat16 peak of a device of that kind; 0 where it is not known.
-func PeakTFLOPs(kind string) float64 {
-	for _, p := range peaks {
-		if strings.Contains(kind, p.kind) {
-			return p.tflops
-		}
-	}
-	return 0
-}

@@ -94,7 +94,7 @@ func run(args []string) int {
 func newParser() (*kong.Kong, error) {
 	return kong.New(&cli{}, kong.Name("limner"), kong.Description(description),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-		kong.Vars(demoDefaults()), kong.Vars(dataDefaults()), kong.Vars(sampleDefaults()), kong.Vars(watchDefaults()))
+		kong.Vars(demoDefaults()), kong.Vars(dataDefaults()), kong.Vars(sampleDefaults()), kong.Vars(watchDefaults()), kong.Vars(lossDefaults()))
 }
 
 // withDashes writes the names of flags with dashes instead of underscores. Values stay as they are.

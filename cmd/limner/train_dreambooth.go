@@ -43,12 +43,7 @@ func (c trainDreamBoothCmd) Run(ctx context.Context, command *kong.Context) erro
 		c.cacheFlags.apply(r)
 		c.lossFlags.apply(r)
 		c.classFlags.apply(r)
-	}, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
-		if err := c.classFlags.draw(ctx, b, o, r); err != nil {
-			return nil, err
-		}
-		return train.NewTextToImage(ctx, b, o, r)
-	})
+	}, c.classFlags.before(train.NewTextToImage))
 }
 
 // classFlags are DreamBooth's flags: what the images show, and the class of that.
@@ -81,6 +76,16 @@ func (f classFlags) apply(r *train.Recipe) {
 	r.Prior = &train.Prior{Prompt: f.ClassPrompt, Weight: f.PriorLossWeight}
 	if f.ClassDataDir != "" {
 		r.Prior.Data = []string{f.ClassDataDir}
+	}
+}
+
+// before draws what the class lacks, and then prepares the run.
+func (f classFlags) before(prepare prepareRun) prepareRun {
+	return func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
+		if err := f.draw(ctx, b, o, r); err != nil {
+			return nil, err
+		}
+		return prepare(ctx, b, o, r)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"github.com/alecthomas/kong"
 
 	"limner/train"
-	"limner/xla"
 )
 
 type trainLoRACmd struct {
@@ -52,10 +51,5 @@ func (c trainLoRACmd) Run(ctx context.Context, command *kong.Context) error {
 		c.cacheFlags.apply(r)
 		c.lossFlags.apply(r)
 		c.classFlags.apply(r)
-	}, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
-		if err := c.classFlags.draw(ctx, b, o, r); err != nil {
-			return nil, err
-		}
-		return train.NewLoRA(ctx, b, o, r)
-	})
+	}, c.classFlags.before(train.NewLoRA))
 }

@@ -1,6 +1,10 @@
 package main
 
-import "limner/train"
+import (
+	"fmt"
+
+	"limner/train"
+)
 
 // optimizeFlags are the flags of how every training makes its steps.
 type optimizeFlags struct {
@@ -55,9 +59,9 @@ type lossFlags struct {
 	RescaleBetasZeroSNR bool    `name:"rescale-betas-zero-snr" help:"Leave nothing of the image at the last timestep; with v_prediction or sample."`
 	NoiseOffset         float64 `default:"0" help:"Size of one more draw for each image and channel in the noise, for darker and brighter images."`
 	InputPerturbation   float64 `default:"0" help:"Size of noise that the input has and the target has not (0.1 is usual)."`
-	LossType            string  `default:"l2" help:"l2, huber or smooth_l1."`
-	HuberC              float64 `name:"huber-c" default:"0.1" help:"Difference from which huber and smooth_l1 grow linearly."`
-	HuberSchedule       string  `default:"snr" help:"How that changes with the timestep: constant, exponential or snr."`
+	LossType            string  `default:"${loss_type}" help:"l2, huber or smooth_l1."`
+	HuberC              float64 `name:"huber-c" default:"${huber_c}" help:"Difference from which huber and smooth_l1 grow linearly."`
+	HuberSchedule       string  `default:"${huber_schedule}" help:"How that changes with the timestep: constant, exponential or snr."`
 	timestepFlags
 }
 
@@ -65,11 +69,20 @@ type lossFlags struct {
 type timestepFlags struct {
 	MinTimestep            int     `default:"0" help:"First timestep that is trained."`
 	MaxTimestep            int     `placeholder:"N" help:"First timestep after those that are trained; without it, all of the model's are."`
-	TimestepBiasStrategy   string  `default:"none" help:"Timesteps to train more often: none, earlier, later or range."`
-	TimestepBiasMultiplier float64 `default:"1" help:"How many times as often."`
+	TimestepBiasStrategy   string  `default:"${bias_strategy}" help:"Timesteps to train more often: none, earlier, later or range."`
+	TimestepBiasMultiplier float64 `default:"${bias_multiplier}" help:"How many times as often."`
 	TimestepBiasBegin      int     `default:"0" help:"Of range: its first timestep."`
-	TimestepBiasEnd        int     `default:"1000" help:"Of range: the first timestep after it."`
-	TimestepBiasPortion    float64 `default:"0.25" help:"Of earlier and later: the share of all timesteps."`
+	TimestepBiasEnd        int     `default:"${bias_end}" help:"Of range: the first timestep after it."`
+	TimestepBiasPortion    float64 `default:"${bias_portion}" help:"Of earlier and later: the share of all timesteps."`
+}
+
+// lossDefaults are the values of the flags' defaults, which package train holds.
+func lossDefaults() map[string]string {
+	l := train.DefaultLoss()
+	return map[string]string{
+		"loss_type": l.Type, "huber_c": fmt.Sprint(l.HuberC), "huber_schedule": l.HuberSchedule,
+		"bias_strategy": l.Bias, "bias_multiplier": fmt.Sprint(l.Multiplier), "bias_end": fmt.Sprint(l.End), "bias_portion": fmt.Sprint(l.Portion),
+	}
 }
 
 func (f lossFlags) apply(r *train.Recipe) {

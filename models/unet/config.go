@@ -45,16 +45,16 @@ type Encoder struct {
 // textTime is the one supported value of addition_embed_type.
 const textTime = "text_time"
 
-// timeIDs is the number of values that SDXL is told of an image: original height and width, crop top and left, target
+// TimeIDs is the number of values that SDXL is told of an image: original height and width, crop top and left, target
 // height and width.
-const timeIDs = 6
+const TimeIDs = 6
 
 // PooledDim is the width of the pooled text embeddings that the network is told beside the text, 0 where it takes none.
 func (e Encoder) PooledDim() int {
 	if e.AdditionEmbedType == nil {
 		return 0
 	}
-	return *e.AdditionInputDim - timeIDs**e.AdditionTimeEmbedDim
+	return *e.AdditionInputDim - TimeIDs**e.AdditionTimeEmbedDim
 }
 
 // PerLevel is a number for all levels, or one for each.
@@ -201,7 +201,7 @@ func (c Encoder) validateAddition() []error {
 	if c.AdditionTimeEmbedDim == nil || *c.AdditionTimeEmbedDim < 2 || *c.AdditionTimeEmbedDim%2 != 0 {
 		return []error{errors.New("addition_time_embed_dim: want an even number of at least 2 with addition_embed_type text_time")}
 	}
-	if least := timeIDs**c.AdditionTimeEmbedDim + 1; c.AdditionInputDim == nil || *c.AdditionInputDim < least {
+	if least := TimeIDs**c.AdditionTimeEmbedDim + 1; c.AdditionInputDim == nil || *c.AdditionInputDim < least {
 		return []error{fmt.Errorf("projection_class_embeddings_input_dim: want at least %d with addition_embed_type text_time", least)}
 	}
 	return nil

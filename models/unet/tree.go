@@ -24,7 +24,7 @@ func (c Encoder) Inputs(g *Graph, channels int) (sample, timesteps *Node, contex
 	context.Text = Zeros(g, shapes.Make(dtypes.Float32, 1, 1, c.CrossAttentionDim))
 	if c.AdditionEmbedType != nil {
 		context.Pooled = Zeros(g, shapes.Make(dtypes.Float32, 1, c.PooledDim()))
-		context.TimeIDs = Zeros(g, shapes.Make(dtypes.Float32, 1, timeIDs))
+		context.TimeIDs = Zeros(g, shapes.Make(dtypes.Float32, 1, TimeIDs))
 	}
 	return sample, timesteps, context
 }

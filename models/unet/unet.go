@@ -70,7 +70,7 @@ func (c Encoder) TimeEmbedding(p nn.Params, timesteps *Node, context Context, dt
 	}
 	ids := Reshape(context.TimeIDs, -1) // [batch·6]
 	features = nn.Timesteps(p.In("add_time_proj"), ids, *c.AdditionTimeEmbedDim, c.FlipSinToCos, c.FreqShift)
-	features = Reshape(features, timesteps.Shape().Dim(0), timeIDs**c.AdditionTimeEmbedDim)
+	features = Reshape(features, timesteps.Shape().Dim(0), TimeIDs**c.AdditionTimeEmbedDim)
 	added := Concatenate([]*Node{ConvertDType(context.Pooled, dtype), ConvertDType(features, dtype)}, -1)
 	return Add(temb, nn.TimestepEmbedding(p.In("add_embedding"), added, width))
 }
