@@ -63,10 +63,7 @@ func startTrainStep(ctx context.Context, b *xla.Backend) (workload, error) {
 	if err != nil {
 		return workload{}, err
 	}
-	stats, err := step.Program().Stats()
-	if err != nil {
-		return workload{}, err
-	}
+	stats := step.Program().Memory()
 	if err := step.Load(nn.InitValues(objective.Trainable, 0), nil); err != nil {
 		return workload{}, err
 	}
@@ -79,7 +76,7 @@ func startTrainStep(ctx context.Context, b *xla.Backend) (workload, error) {
 	return workload{
 		setup: setup{
 			CompileWall: compiled.Wall, CompileCPU: compiled.CPU, Parameters: parameters,
-			StateBytes: group * int64(parameters), AliasBytes: stats.AliasBytes,
+			StateBytes: group * int64(parameters), AliasBytes: stats.Aliases,
 		},
 		step: func() error {
 			n++

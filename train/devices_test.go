@@ -118,14 +118,11 @@ func TestStateIsDivided(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stats, err := s.program.Stats()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if stats.AliasBytes == 0 {
+		stats := s.program.Memory()
+		if stats.Aliases == 0 {
 			t.Errorf("%s: the state is not updated in place: %+v", name, stats)
 		}
-		bytes[name] = stats.AliasBytes
+		bytes[name] = stats.Aliases
 		if err := s.plant(1); err != nil {
 			t.Fatal(err)
 		}

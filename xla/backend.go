@@ -8,12 +8,15 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"sync"
+	"unsafe"
 
-	"github.com/gomlx/go-xla/pkg/pjrt"
+	goxla "github.com/gomlx/go-xla/pkg/pjrt"
 	gomlx "github.com/gomlx/gomlx/backends/xla"
 	"github.com/gomlx/gomlx/pkg/core/distributed"
 
 	"limner/xla/patch"
+	"limner/xla/pjrt"
 )
 
 // Options choose the devices.
@@ -29,6 +32,9 @@ type Backend struct {
 	plugin string
 	mesh   *distributed.DeviceMesh // nil with one device
 	n      int
+	client unsafe.Pointer // PJRT's
+	table  pjrt.Table     // of the plugin
+	target *target        // what is planned for; nil where programs are to run
 }
 
 // Open loads the plugin, installing it on first use, and takes the devices.
@@ -47,15 +53,19 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 		return nil, err
 	}
 	devices := o.Devices
-	var client pjrt.NamedValuesMap
+	var client goxla.NamedValuesMap
 	if isCPU(o.Backend, path) {
 		devices = max(devices, 1)
-		client = pjrt.NamedValuesMap{"cpu_device_count": int64(devices)}
+		client = goxla.NamedValuesMap{"cpu_device_count": int64(devices)}
 	}
 	if err := setPluginEnv(path); err != nil {
 		return nil, err
 	}
 	patch.RegisterGradients()
+	table, err := loadTable(path)
+	if err != nil {
+		return nil, err
+	}
 	engine, err := gomlx.NewWithOptions(path, client)
 	if err != nil {
 		return nil, fmt.Errorf("open PJRT plugin %s: %w", path, err)
@@ -68,7 +78,11 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 		engine.Finalize()
 		return nil, fmt.Errorf("%d devices asked for, %s has %d: ask for at most that many", devices, o.Backend, found)
 	}
-	b := &Backend{engine: patch.Wrap(engine), plugin: path, n: devices}
+	b := &Backend{engine: patch.Wrap(engine), plugin: path, n: devices, table: table}
+	if b.client, err = b.engine.Client(); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	table.Intercept(b.client, b.compile)
 	if devices > 1 {
 		if b.mesh, err = distributed.NewDeviceMesh([]int{devices}, []string{dataAxis}); err != nil {
 			return nil, errors.Join(err, b.Close())
@@ -84,7 +98,12 @@ func isCPU(backend, path string) bool {
 
 // Close frees the devices. Programs and arrays of the backend are of no use afterwards.
 func (b *Backend) Close() error {
-	return Try(b.engine.Finalize)
+	b.table.Intercept(b.client, nil)
+	err := Try(b.engine.Finalize)
+	if b.target != nil {
+		err = errors.Join(err, b.target.devices.Close())
+	}
+	return err
 }
 
 // Devices is the number of devices that run each program.
@@ -92,3 +111,39 @@ func (b *Backend) Devices() int { return b.n }
 
 // Plugin is the path of the PJRT plugin.
 func (b *Backend) Plugin() string { return b.plugin }
+
+// tables are the plugins that were loaded, by their paths.
+var tables struct {
+	sync.Mutex
+	byPath map[string]pjrt.Table
+}
+
+// loadTable loads a plugin, once, and gives go-xla a copy of its table through which clients compile as their backends say.
+func loadTable(path string) (pjrt.Table, error) {
+	tables.Lock()
+	defer tables.Unlock()
+	if t, ok := tables.byPath[path]; ok {
+		return t, nil
+	}
+	t, err := pjrt.Load(path)
+	if err != nil {
+		return t, err
+	}
+	if err := goxla.RegisterPreloadedPlugin(path, t.Intercepted().Address()); err != nil {
+		return t, fmt.Errorf("open PJRT plugin %s: %w", path, err)
+	}
+	if tables.byPath == nil {
+		tables.byPath = map[string]pjrt.Table{}
+	}
+	tables.byPath[path] = t
+	return t, nil
+}
+
+// compile compiles for the backend's devices, or for those that are planned for.
+func (b *Backend) compile(c *pjrt.Compilation) {
+	if b.target != nil {
+		b.target.compile(c)
+		return
+	}
+	c.Compile()
+}

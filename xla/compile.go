@@ -2,6 +2,7 @@ package xla
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -11,7 +12,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
-	"limner/xla/patch"
+	"limner/xla/pjrt"
 )
 
 // Value describes an input of a program.
@@ -37,6 +38,8 @@ type Program struct {
 	backend     *Backend
 	name        string
 	graph       *graph.Graph
+	memory      pjrt.Memory
+	planned     *pjrt.Executable
 	states      int
 	inputs      []Value // state first
 	outputs     []shapes.Shape
@@ -59,11 +62,30 @@ func (b *Backend) Compile(ctx context.Context, f Function) (*Program, error) {
 		backend: b, name: fmt.Sprintf("%s_%d", f.Name, programs.Add(1)), states: len(f.State),
 		inputs: append(append([]Value{}, f.State...), f.Inputs...),
 	}
-	if err := Try(func() { p.build(f) }); err != nil {
+	if err := p.compile(f); err != nil {
 		return nil, fmt.Errorf("compile %s: %w", f.Name, err)
 	}
 	p.CompileTime = time.Since(start)
 	return p, ctx.Err()
+}
+
+// compile builds the program and takes what the compiler made of it.
+func (p *Program) compile(f Function) (err error) {
+	if t := p.backend.target; t != nil {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if err := errors.Join(Try(func() { p.build(f) }), t.err); err != nil {
+			return err
+		}
+		p.planned = t.compiled
+		p.memory, err = p.planned.Memory()
+		return err
+	}
+	if err := Try(func() { p.build(f) }); err != nil {
+		return err
+	}
+	p.memory, err = p.backend.engine.Memory(p.name)
+	return err
 }
 
 // build panics as GoMLX does.
@@ -117,8 +139,11 @@ func check(err error) {
 	}
 }
 
-// Stats are the compiler's figures on memory, for one device.
-func (p *Program) Stats() (patch.Stats, error) { return p.backend.engine.Stats(p.name) }
+// Memory is what the compiler says that the program needs of each device.
+func (p *Program) Memory() pjrt.Memory { return p.memory }
+
+// Planned is what the compiler made of a program of a planning backend; nil of another.
+func (p *Program) Planned() *pjrt.Executable { return p.planned }
 
 // StableHLO is the text that was compiled.
 func (p *Program) StableHLO() (string, error) { return p.backend.engine.StableHLO(p.name) }

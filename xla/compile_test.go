@@ -49,12 +49,9 @@ func TestProgramKeepsItsState(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stats, err := p.Stats()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if stats.AliasBytes != 8 {
-			t.Errorf("%d devices: %d bytes of state are written in place, want 8", devices, stats.AliasBytes)
+		stats := p.Memory()
+		if stats.Aliases != 8 {
+			t.Errorf("%d devices: %d bytes of state are written in place, want 8", devices, stats.Aliases)
 		}
 		state, err := xla.Put(b, []float32{10, 20}, xla.Replicated, 2)
 		if err != nil {

@@ -73,11 +73,8 @@ func TestCheckpointing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stats, err := program.Stats()
-		if err != nil {
-			t.Fatal(err)
-		}
-		memory[checkpointing] = stats.TempBytes
+		stats := program.Memory()
+		memory[checkpointing] = stats.Temporaries
 		out, err := program.Run(nil, args...)
 		if err != nil {
 			t.Fatal(err)

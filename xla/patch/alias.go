@@ -1,12 +1,17 @@
 package patch
 
 import (
+	"errors"
 	"fmt"
+	"reflect"
+	"runtime"
 	"slices"
 
 	"github.com/gomlx/gomlx/backends"
 	"github.com/gomlx/gomlx/backends/xla"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
+
+	"limner/xla/pjrt"
 )
 
 // aliasAttribute is what XLA reads, on a parameter of main, as the output that takes over its buffer.
@@ -44,7 +49,7 @@ func (b *builder) DistributedAutoSharding(meshes ...backends.Mesh) error {
 	return b.Builder.DistributedAutoSharding(meshes...)
 }
 
-// Compile marks the aliased parameters, compiles the program and remembers its text and statistics.
+// Compile marks the aliased parameters, compiles the program and remembers its text and memory.
 func (b *builder) Compile(outputs []backends.Op, specs []*backends.ShardingSpec) (backends.Executable, error) {
 	if err := b.alias(outputs, specs); err != nil {
 		return nil, fmt.Errorf("compile %q: %w", b.program, err)
@@ -144,15 +149,29 @@ func sameSharding(a, b *backends.ShardingSpec, rank int) bool {
 	return true
 }
 
-// inspect reads the text and the statistics of the program that was just compiled.
+// inspect reads the text and the memory of the program that was just compiled.
 func (b *builder) inspect(executable backends.Executable) (program, error) {
 	text, err := stableHLO(b.Builder)
 	if err != nil {
 		return program{}, err
 	}
-	stats, err := memoryStats(b.owner.Backend, executable)
+	loaded, err := loadedExecutable(executable)
 	if err != nil {
 		return program{}, err
 	}
-	return program{stableHLO: text, stats: stats}, nil
+	api, err := address(reflect.ValueOf(b.owner.Backend), "plugin", "api")
+	if err != nil {
+		return program{}, err
+	}
+	handle, err := address(reflect.ValueOf(loaded), "wrapper", "c")
+	if err != nil {
+		return program{}, err
+	}
+	compiled, err := pjrt.At(api).Executable(handle)
+	if err != nil {
+		return program{}, err
+	}
+	memory, err := compiled.Memory()
+	runtime.KeepAlive(loaded)
+	return program{stableHLO: text, memory: memory}, errors.Join(err, compiled.Close())
 }

@@ -3,15 +3,19 @@ package patch
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"strings"
 	"sync"
+	"unsafe"
 
 	"github.com/gomlx/gomlx/backends"
 	"github.com/gomlx/gomlx/backends/xla"
+
+	"limner/xla/pjrt"
 )
 
 // Backend is GoMLX's XLA backend whose programs can write outputs over donated inputs, and which remembers the
-// StableHLO text and the memory statistics of each program by its name.
+// StableHLO text and the memory of each program by its name.
 //
 // Give the Backend, not the one inside it, to every graph and tensor: GoMLX refuses to mix the two.
 type Backend struct {
@@ -25,7 +29,7 @@ type Backend struct {
 // program is what is remembered of a compiled program.
 type program struct {
 	stableHLO []byte
-	stats     Stats
+	memory    pjrt.Memory
 }
 
 // unnamed is the prefix that GoMLX gives to graphs without a name of their own.
@@ -61,10 +65,15 @@ func (b *Backend) Builder(name string) backends.Builder {
 	return &builder{Builder: inner, owner: b, program: name}
 }
 
-// Stats returns the memory statistics of the program last compiled under that name.
-func (b *Backend) Stats(program string) (Stats, error) {
+// Memory returns what the program last compiled under that name needs.
+func (b *Backend) Memory(program string) (pjrt.Memory, error) {
 	p, err := b.compiled(program)
-	return p.stats, err
+	return p.memory, err
+}
+
+// Client returns PJRT's client.
+func (b *Backend) Client() (unsafe.Pointer, error) {
+	return address(reflect.ValueOf(b.Backend), "client", "client", "c")
 }
 
 // StableHLO returns the text that was compiled last under that name.

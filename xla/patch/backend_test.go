@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/gomlx/go-xla/pkg/pjrt"
+	goxla "github.com/gomlx/go-xla/pkg/pjrt"
 	"github.com/gomlx/gomlx/backends"
 	"github.com/gomlx/gomlx/backends/xla"
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -33,7 +33,7 @@ func testBackend(t testing.TB, devices int) *patch.Backend {
 	if b, ok := byDevices[devices]; ok {
 		return b
 	}
-	inner, err := xla.NewWithOptions(pluginPath(t), pjrt.NamedValuesMap{"cpu_device_count": int64(devices)})
+	inner, err := xla.NewWithOptions(pluginPath(t), goxla.NamedValuesMap{"cpu_device_count": int64(devices)})
 	check(t, err)
 	byDevices[devices] = patch.Wrap(inner)
 	return byDevices[devices]
@@ -91,19 +91,19 @@ func TestAliasBytes(t *testing.T) {
 			b := testBackend(t, 1)
 			g := update(b, t.Name(), c.aliased)
 			defer g.Finalize()
-			s, err := b.Stats(t.Name())
+			s, err := b.Memory(t.Name())
 			check(t, err)
-			if s.AliasBytes != c.want {
-				t.Errorf("alias bytes: got %d, want %d (%+v)", s.AliasBytes, c.want, s)
+			if s.Aliases != c.want {
+				t.Errorf("alias bytes: got %d, want %d (%+v)", s.Aliases, c.want, s)
 			}
-			if want := int64(stateBytes + 8*4); s.ArgumentBytes != want {
-				t.Errorf("argument bytes: got %d, want %d", s.ArgumentBytes, want)
+			if want := int64(stateBytes + 8*4); s.Arguments != want {
+				t.Errorf("argument bytes: got %d, want %d", s.Arguments, want)
 			}
-			if s.OutputBytes < stateBytes+4 {
-				t.Errorf("output bytes: got %d, want at least %d", s.OutputBytes, stateBytes+4)
+			if s.Outputs < stateBytes+4 {
+				t.Errorf("output bytes: got %d, want at least %d", s.Outputs, stateBytes+4)
 			}
-			if s.PeakBytes < s.ArgumentBytes || s.TotalBytes() < s.ArgumentBytes {
-				t.Errorf("peak %d and total %d are below the arguments: %+v", s.PeakBytes, s.TotalBytes(), s)
+			if s.Peak < s.Arguments || s.Total() < s.Arguments {
+				t.Errorf("peak %d and total %d are below the arguments: %+v", s.Peak, s.Total(), s)
 			}
 			text, err := b.StableHLO(t.Name())
 			check(t, err)
@@ -111,7 +111,7 @@ func TestAliasBytes(t *testing.T) {
 				t.Errorf("aliased parameters in the text: got %d", got)
 			}
 			b.Forget(t.Name())
-			if _, err := b.Stats(t.Name()); err == nil {
+			if _, err := b.Memory(t.Name()); err == nil {
 				t.Error("a forgotten program still has statistics")
 			}
 		})
@@ -123,10 +123,10 @@ func TestAliasesHoldOnce(t *testing.T) {
 	b := testBackend(t, 1)
 	update(b, t.Name(), true).Finalize()
 	update(b, t.Name(), false).Finalize()
-	s, err := b.Stats(t.Name())
+	s, err := b.Memory(t.Name())
 	check(t, err)
-	if s.AliasBytes != 0 {
-		t.Errorf("second compilation: alias bytes %d, want 0", s.AliasBytes)
+	if s.Aliases != 0 {
+		t.Errorf("second compilation: alias bytes %d, want 0", s.Aliases)
 	}
 }
 

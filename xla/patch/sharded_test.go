@@ -53,10 +53,10 @@ func TestAliasSharded(t *testing.T) {
 			b.SetAliases(t.Name(), map[int]int{0: 1})
 			g := shardedUpdate(t, b, mesh, t.Name(), c.spec, c.spec)
 			defer g.Finalize()
-			s, err := b.Stats(t.Name())
+			s, err := b.Memory(t.Name())
 			check(t, err)
-			if s.AliasBytes != c.want {
-				t.Errorf("alias bytes a device: got %d, want %d (%+v)", s.AliasBytes, c.want, s)
+			if s.Aliases != c.want {
+				t.Errorf("alias bytes a device: got %d, want %d (%+v)", s.Aliases, c.want, s)
 			}
 			plain := shardedUpdate(t, b, mesh, t.Name()+"/plain", c.spec, c.spec)
 			defer plain.Finalize()

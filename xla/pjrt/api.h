@@ -1,0 +1,190 @@
+// The parts of PJRT's C API, version 0.83, that this package calls. Structures begin with their own size and fields are only ever
+// added at their ends, so plugins of other minor versions take them as they are.
+#ifndef LIMNER_PJRT_API_H
+#define LIMNER_PJRT_API_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// Places of functions in the table that a plugin exports, in bytes from its beginning.
+enum {
+	error_destroy = 40,
+	error_message = 48,
+	error_code = 56,
+	plugin_initialize = 64,
+	client_platform_name = 136,
+	client_platform_version = 152,
+	client_compile = 200,
+	executable_destroy = 360,
+	executable_cost_analysis = 408,
+	executable_optimized_program = 424,
+	executable_serialize = 432,
+	loaded_executable_get_executable = 448,
+	deserialize_and_load = 488,
+	topology_create = 696,
+	topology_destroy = 704,
+	topology_platform_version = 720,
+	topology_devices = 728,
+	topology_attributes = 744,
+	compile = 752,
+	executable_memory_stats = 808,
+};
+
+typedef struct {
+	size_t size;
+	void *extension;
+	const char *name;
+	size_t name_size;
+	int type; // one of the value_… below
+	union {
+		const char *string;
+		int64_t integer;
+		const int64_t *integers;
+		float number;
+		_Bool truth;
+	};
+	size_t value_size;
+} named_value;
+
+enum { value_string, value_integer, value_integers, value_number, value_truth };
+
+typedef struct {
+	size_t size;
+	void *extension;
+	char *code;
+	size_t code_size;
+	const char *format;
+	size_t format_size;
+} program;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	const void *error;
+	const char *text;
+	size_t text_size;
+} error_message_args;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	const void *error;
+	int code;
+} error_code_args;
+
+// Of every function that takes one object and gives nothing, or one object.
+typedef struct {
+	size_t size;
+	void *extension;
+	void *in;
+	void *out;
+} object_args;
+
+// Of every function that takes an object and gives a text.
+typedef struct {
+	size_t size;
+	void *extension;
+	void *in;
+	const char *text;
+	size_t text_size;
+} text_args;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	void *client;
+	const program *program;
+	const char *options;
+	size_t options_size;
+	void *executable;
+} client_compile_args;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	const void *topology;
+	const program *program;
+	const char *options;
+	size_t options_size;
+	void *client;
+	void *executable;
+} compile_args;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	void *executable;
+	program *program;
+} optimized_program_args;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	void *executable;
+	size_t count;
+	const named_value *values;
+} cost_analysis_args;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	void *topology;
+	const named_value *values;
+	size_t count;
+} attributes_args;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	const void *executable;
+	const char *bytes;
+	size_t bytes_size;
+	void *owner;
+	void (*release)(void *owner);
+} serialize_args;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	void *client;
+	const char *bytes;
+	size_t bytes_size;
+	void *executable;
+	const char *options;
+	size_t options_size;
+} deserialize_args;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	const char *name;
+	size_t name_size;
+	const named_value *options;
+	size_t count;
+	void *topology;
+} topology_create_args;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	const void *topology;
+	void *const *devices;
+	size_t count;
+} topology_devices_args;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	void *executable;
+	int64_t code, arguments, outputs, aliases, temporaries;
+	int64_t host_code, host_arguments, host_outputs, host_aliases, host_temporaries;
+	int64_t peak;
+} memory_stats_args;
+
+// call calls the function at a place of the table. It returns NULL, or an error of the plugin's.
+static inline void *call(const void *api, size_t place, void *args) {
+	void *(*function)(void *) = *(void *(*const *)(void *))((const char *)api + place);
+	return function(args);
+}
+
+#endif

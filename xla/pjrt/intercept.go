@@ -1,0 +1,100 @@
+package pjrt
+
+/*
+#include <stdlib.h>
+#include "api.h"
+
+void *intercepted_table(const void *table);
+*/
+import "C"
+
+import (
+	"sync"
+	"unsafe"
+)
+
+// Compilation is one call to a client to compile a program.
+type Compilation struct {
+	Program []byte // StableHLO
+	Options []byte // a serialized CompileOptionsProto
+
+	table  Table
+	args   *C.client_compile_args
+	failed unsafe.Pointer // the plugin's error
+}
+
+// Compile lets the client compile it. Whether that succeeded is told to who asked for the compilation.
+func (c *Compilation) Compile() (ok bool) {
+	c.failed = C.call(c.table.c, C.client_compile, unsafe.Pointer(c.args))
+	return c.failed == nil
+}
+
+// CompileOther lets the client compile another program in its place.
+func (c *Compilation) CompileOther(code, options []byte) (ok bool) {
+	p, free := newProgram(code)
+	defer free()
+	opts := C.CBytes(options)
+	defer C.free(opts)
+	own := *c.args
+	c.args.program, c.args.options, c.args.options_size = p, (*C.char)(opts), C.size_t(len(options))
+	ok = c.Compile()
+	c.args.program, c.args.options, c.args.options_size = own.program, own.options, own.options_size
+	return ok
+}
+
+// Load takes serialized bytes in place of compiling.
+func (c *Compilation) Load(serialized []byte) error {
+	loaded, err := c.table.load(c.args.client, serialized)
+	if err == nil {
+		c.args.executable = loaded
+	}
+	return err
+}
+
+// Executable is what was compiled or loaded.
+func (c *Compilation) Executable() (*Executable, error) {
+	return c.table.Executable(c.args.executable)
+}
+
+// ClientVersion is the version of the client's platform: of the compiler and of the runtime beneath.
+func (c *Compilation) ClientVersion() (string, error) {
+	return c.table.text(C.client_platform_version, c.args.client)
+}
+
+// Compiler stands in for a client's own. It ends with a call that succeeds, or with one to Compile or CompileOther.
+type Compiler func(c *Compilation)
+
+// intercepted is what is kept of a client whose compilations are intercepted.
+type intercepted struct {
+	table    Table // the plugin's own
+	compiler Compiler
+}
+
+var clients sync.Map // of intercepted, by their pointers
+
+// Intercepted copies the table. Each client made through the copy needs a call to Intercept before it compiles.
+func (t Table) Intercepted() Table { return Table{C.intercepted_table(t.c)} }
+
+// Intercept puts a compiler in a client's place, where the client was made through an intercepted copy of t; nil forgets the client.
+func (t Table) Intercept(client unsafe.Pointer, f Compiler) {
+	if f == nil {
+		clients.Delete(client)
+		return
+	}
+	clients.Store(client, intercepted{t, f})
+}
+
+//export limner_client_compile
+func limner_client_compile(args *C.client_compile_args) unsafe.Pointer {
+	found, ok := clients.Load(args.client)
+	if !ok {
+		panic("pjrt: a client compiles that Intercept was not told of")
+	}
+	client := found.(intercepted)
+	c := &Compilation{
+		Program: bytes(args.program.code, args.program.code_size), Options: bytes(args.options, args.options_size),
+		table: client.table, args: args,
+	}
+	client.compiler(c)
+	return c.failed
+}

@@ -1,0 +1,197 @@
+package xla
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"limner/xla/pjrt"
+)
+
+// Chip is what is known of a TPU's chip.
+type Chip struct {
+	Name    string  // as in a topology's name: v4
+	HBM     float64 // that programs may use, in bytes
+	FLOPS   float64 // bfloat16 operations a second at most
+	HBMRate float64 // bytes a second at most
+}
+
+const gib = 1 << 30
+
+// chips are the kinds that libtpu compiles for. HBM is what its compiler grants a program; the rates are Google's figures.
+var chips = []Chip{
+	{Name: "v4", HBM: 30.75 * gib, FLOPS: 275e12, HBMRate: 1228e9},
+	{Name: "v5e", HBM: 15.75 * gib, FLOPS: 197e12, HBMRate: 819e9},
+	{Name: "v5p", HBM: 95.74 * gib, FLOPS: 459e12, HBMRate: 2765e9},
+	{Name: "v6e", HBM: 31.25 * gib, FLOPS: 918e12, HBMRate: 1640e9},
+}
+
+// Topology is a slice of TPU chips, under the name that it is ordered by: v4-8.
+type Topology struct {
+	Name   string
+	Chip   Chip
+	Bounds []int // chips each way
+	Host   []int // chips of one host each way
+}
+
+// Chips is the number of chips, each of which is one device.
+func (t Topology) Chips() int { return count(t.Bounds) }
+
+// Hosts is the number of machines.
+func (t Topology) Hosts() int { return max(1, t.Chips()/count(t.Host)) }
+
+func count(dims []int) int {
+	n := 1
+	for _, d := range dims {
+		n *= d
+	}
+	return n
+}
+
+// Topologies are those that can be named. A number behind v4 and v5p counts cores, of which a chip has two that work as one device; behind
+// v5e and v6e it counts chips.
+func Topologies() []Topology {
+	var all []Topology
+	for _, kind := range []string{"v4", "v5p"} {
+		for _, bounds := range [][]int{{2, 2, 1}, {2, 2, 2}, {2, 2, 4}, {2, 4, 4}, {4, 4, 4}, {4, 4, 8}, {4, 8, 8}} {
+			all = append(all, Topology{fmt.Sprintf("%s-%d", kind, 2*count(bounds)), chip(kind), bounds, []int{2, 2, 1}})
+		}
+	}
+	for _, kind := range []string{"v5e", "v6e"} {
+		for _, bounds := range [][]int{{1, 1}, {2, 2}, {2, 4}, {4, 4}, {4, 8}, {8, 8}, {8, 16}, {16, 16}} {
+			host := []int{min(2, bounds[0]), min(4, bounds[1])}
+			if count(bounds) > 8 {
+				host = []int{2, 2}
+			}
+			all = append(all, Topology{fmt.Sprintf("%s-%d", kind, count(bounds)), chip(kind), bounds, host})
+		}
+	}
+	return all
+}
+
+func chip(name string) Chip {
+	return chips[slices.IndexFunc(chips, func(c Chip) bool { return c.Name == name })]
+}
+
+// FindTopology is the topology of a name.
+func FindTopology(name string) (Topology, error) {
+	all := Topologies()
+	for _, t := range all {
+		if t.Name == name {
+			return t, nil
+		}
+	}
+	byChip := map[string][]string{}
+	for _, t := range all {
+		byChip[t.Chip.Name] = append(byChip[t.Chip.Name], strings.TrimPrefix(t.Name, t.Chip.Name+"-"))
+	}
+	var known []string
+	for _, c := range chips {
+		known = append(known, c.Name+"-"+strings.Join(byChip[c.Name], "|"))
+	}
+	return Topology{}, fmt.Errorf("unknown TPU topology %q: known are %s", name, strings.Join(known, ", "))
+}
+
+// bounds is a list of dimensions in libtpu's spelling.
+func bounds(dims []int) string {
+	var parts []string
+	for _, d := range dims {
+		parts = append(parts, strconv.Itoa(d))
+	}
+	return strings.Join(parts, "x")
+}
+
+// Effort is how much work a compiler may spend. libtpu's quick effort takes a tenth of the time of its own choice, and its programs are
+// slower and may need more memory.
+type Effort string
+
+const (
+	EffortDefault Effort = "default" // the compiler's own choice
+	EffortQuick   Effort = "quick"   // XLA's O0
+)
+
+// Efforts are those that can be named.
+var Efforts = []string{string(EffortDefault), string(EffortQuick)}
+
+// options adds the effort to a serialized CompileOptionsProto.
+func (e Effort) options(serialized []byte) []byte {
+	if e != EffortQuick {
+		return serialized
+	}
+	// executable_build_options {optimization_level: 9, memory_fitting_effort: 9}, which the message's reader merges into what is there
+	return append(slices.Clone(serialized), 3<<3|2, 6, 24<<3&0x7f|0x80, 24>>4, 9, 25<<3&0x7f|0x80, 25>>4, 9)
+}
+
+// target is what a planning backend compiles for.
+type target struct {
+	topology Topology
+	effort   Effort
+	devices  *pjrt.Topology
+
+	mu       sync.Mutex       // held while a program is built
+	compiled *pjrt.Executable // the last one
+	err      error
+}
+
+// OpenPlan opens a backend that compiles for a topology without having it: its programs tell what the compiler made of them, and cannot be run.
+func OpenPlan(ctx context.Context, topology Topology, effort Effort, o Options) (*Backend, error) {
+	plugin, err := Plugin(ctx, "tpu", InstallOptions{Progress: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	if err := setPluginEnv(plugin); err != nil {
+		return nil, err
+	}
+	table, err := loadTable(plugin)
+	if err != nil {
+		return nil, err
+	}
+	if err := table.Initialize(); err != nil {
+		return nil, fmt.Errorf("initialize %s: %w", plugin, err)
+	}
+	host := make([]int64, 0, 3)
+	for _, d := range topology.Host {
+		host = append(host, int64(d))
+	}
+	options := []pjrt.Option{{Name: "chips_per_host_bounds", Value: append(host, 1, 1)[:3]}, {Name: "num_slices", Value: int64(1)}}
+	if len(topology.Bounds) == 3 {
+		options = append(options, pjrt.Option{Name: "chip_config_name", Value: "megacore"})
+	}
+	devices, err := table.NewTopology(topology.Chip.Name+":"+bounds(topology.Bounds), options...)
+	if err != nil {
+		return nil, fmt.Errorf("describe %s to %s: %w", topology.Name, filepath.Base(plugin), err)
+	}
+	n, err := devices.Devices()
+	if err == nil && n != topology.Chips() {
+		err = fmt.Errorf("%s describes %s as %d devices, want %d", filepath.Base(plugin), topology.Name, n, topology.Chips())
+	}
+	if err != nil {
+		return nil, errors.Join(err, devices.Close())
+	}
+	// The graphs are built for as many CPU devices; only compiling goes elsewhere.
+	b, err := Open(ctx, Options{Backend: "cpu", Devices: n, Log: o.Log})
+	if err != nil {
+		return nil, errors.Join(err, devices.Close())
+	}
+	b.plugin, b.target = plugin, &target{topology: topology, effort: effort, devices: devices}
+	return b, nil
+}
+
+// empty is compiled for the CPU in place of what was planned.
+const empty = `module @planned {
+  func.func @main() -> tensor<f32> {
+    %0 = stablehlo.constant dense<0.0> : tensor<f32>
+    return %0 : tensor<f32>
+  }
+}`
+
+// compile compiles for the topology.
+func (t *target) compile(c *pjrt.Compilation) {
+	t.compiled, t.err = t.devices.Compile(c.Program, t.effort.options(c.Options))
+	c.CompileOther([]byte(empty), []byte{3<<3 | 2, 15, 1 << 3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 4 << 3, 1, 5 << 3, 1})
+}
