@@ -133,7 +133,7 @@ func (r *Run) train(ctx context.Context, o Options, made record, state *State, r
 func (r *Run) compile(ctx context.Context, o Options) (*stepper, error) {
 	if r.compiled == nil {
 		r.logf("compiling the training step (%s, %d parameters, %s)", r.Objective.Name, r.Objective.Trainable.Size(), o.batches(r.Backend.Devices()))
-		s, err := newStepper(ctx, r.Backend, r.Objective, stepSettings{optimizer: o.Optimizer, ema: o.EMA != nil, accumulation: o.Accumulation, fsdp: o.FSDP, checkpoint: o.GradientCheckpointing})
+		s, err := newStepper(ctx, r.Backend, r.Objective, o.settings())
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,8 @@
 package xla_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -10,9 +12,10 @@ import (
 	"limner/xla"
 )
 
-// TestPlan compiles for four chips of a TPU that is not there.
-func TestPlan(t *testing.T) {
-	topology, err := xla.FindTopology("v4-8")
+// openPlan opens a backend that compiles for a TPU that is not there.
+func openPlan(t *testing.T, name string) *xla.Backend {
+	t.Helper()
+	topology, err := xla.FindTopology(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,31 +23,75 @@ func TestPlan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close()
-	p, err := b.Compile(t.Context(), xla.Function{
-		Name: "square", State: []xla.Value{{Name: "x", Shape: shapes.Make(dtypes.Float32, 1024, 1024), Sharding: xla.Batch}},
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// square multiplies a matrix whose rows are divided over the devices by itself, in place.
+func square(n int) xla.Function {
+	return xla.Function{
+		Name: "square", State: []xla.Value{{Name: "x", Shape: shapes.Make(dtypes.Float32, n, n), Sharding: xla.Batch}},
 		Build: func(_ *Graph, state, _ []*Node) (next, outputs []*Node) {
 			return []*Node{DotGeneral(state[0], []int{1}, nil, state[0], []int{0}, nil)}, nil
 		},
-	})
+	}
+}
+
+func TestPlan(t *testing.T) {
+	b := openPlan(t, "v4-8")
+	if b.Devices() != 4 {
+		t.Fatalf("got %d devices, want 4", b.Devices())
+	}
+	p, err := b.Compile(t.Context(), square(1024))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Log(p.Memory())
-	c, err := p.Planned().Cost()
-	t.Log(c, err)
-	_, f, err := p.Planned().OptimizedProgram()
-	t.Log(f, err)
-	ser, err := p.Planned().Serialize()
-	t.Log(len(ser), err)
+	if m := p.Memory(); m.Arguments != 1<<20 || m.Aliases != 1<<20 || m.Temporaries < 4<<20 {
+		t.Errorf("got %+v, want a quarter of 4 MB as argument, in place, and the gathered whole as temporary", m)
+	}
+	cost, err := p.Planned().Cost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := 2.0 * 256 * 1024 * 1024; cost["flops"] < want || cost["flops"] > 1.1*want {
+		t.Errorf("got %g operations a chip, want %g", cost["flops"], want)
+	}
+	traffic, err := p.Traffic()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if traffic.Bytes < 6<<20 { // the whole and a part are read, a part is written
+		t.Errorf("got %g bytes of traffic, want at least %d", traffic.Bytes, 6<<20)
+	}
+	if serialized, err := p.Planned().Serialize(); err != nil || len(serialized) == 0 {
+		t.Errorf("got %d serialized bytes, %v", len(serialized), err)
+	}
+}
+
+func TestPlanOutOfMemory(t *testing.T) {
+	_, err := openPlan(t, "v4-8").Compile(t.Context(), square(1<<17)) // 64 GB, gathered on each chip
+	if err == nil || !strings.Contains(err.Error(), "exceeds available HBM") {
+		t.Errorf("got %v, want that it does not fit", err)
+	}
 }
 
 func TestTopologies(t *testing.T) {
-	for _, topology := range xla.Topologies() {
-		b, err := xla.OpenPlan(t.Context(), topology, xla.EffortQuick, xla.Options{})
-		t.Log(topology.Name, err)
-		if err == nil {
-			b.Close()
+	all := xla.Topologies()
+	if !slices.ContainsFunc(all, func(o xla.Topology) bool { return o.Name == "v4-512" && o.Chips() == 256 && o.Hosts() == 64 }) {
+		t.Error("no v4-512 of 256 chips and 64 hosts")
+	}
+	for _, o := range all {
+		if o.Chips() > 16 {
+			continue // their CPU devices are slow to make
 		}
+		b, err := xla.OpenPlan(t.Context(), o, xla.EffortQuick, xla.Options{})
+		if err != nil {
+			t.Errorf("%s: %v", o.Name, err)
+			continue
+		}
+		b.Close()
+	}
+	if _, err := xla.FindTopology("v4-7"); err == nil || !strings.Contains(err.Error(), "v4-8|16") {
+		t.Errorf("got %v, want the known ones", err)
 	}
 }

@@ -1,0 +1,272 @@
+package xla
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Traffic is what a compiled program moves between a device's main memory and its units in one run, counted from the optimised program: the
+// operands and results of each operation that are not kept in on-chip memory. A compiler's cost analysis counts those too.
+type Traffic struct {
+	Bytes   float64
+	OnChip  float64            // that would be main memory's without the on-chip one
+	ByKind  map[string]float64 // of Bytes, by the operation
+	Largest []Buffer           // results of more than 1 MB in main memory, in the program's order
+}
+
+// Buffer is a result of an operation.
+type Buffer struct {
+	Name, Opcode string
+	Bytes        float64
+}
+
+// Traffic counts the traffic of a planned program.
+func (p *Program) Traffic() (Traffic, error) {
+	code, format, err := p.planned.OptimizedProgram()
+	if err != nil {
+		return Traffic{}, err
+	}
+	if format == "hlo_with_config" {
+		code = bytesField(code, 1)
+	}
+	m, err := parseHLO(code)
+	if err != nil {
+		return Traffic{}, fmt.Errorf("read the optimised program: %w", err)
+	}
+	t := Traffic{ByKind: map[string]float64{}}
+	m.count(m.entry, 1, &t)
+	return t, nil
+}
+
+// hloModule is what is read of an HloModuleProto.
+type hloModule struct {
+	computations map[int64]*hloComputation
+	entry        int64
+}
+
+type hloComputation struct {
+	id           int64
+	name         string
+	instructions []*hloInstruction
+	byID         map[int64]*hloInstruction
+}
+
+type hloInstruction struct {
+	id       int64
+	name     string
+	opcode   string
+	operands []int64
+	called   []int64
+	trips    float64 // of a while whose number is known
+	shape    hloShape
+}
+
+// hloShape is an array's or a tuple's.
+type hloShape struct {
+	bytes  float64 // of an array
+	onChip bool
+	parts  []hloShape
+}
+
+// main is how many bytes are in main memory, and how many on chip.
+func (s hloShape) places() (main, onChip float64) {
+	for _, part := range s.parts {
+		m, c := part.places()
+		main, onChip = main+m, onChip+c
+	}
+	if s.onChip {
+		return main, onChip + s.bytes
+	}
+	return main + s.bytes, onChip
+}
+
+// free are the operations that move nothing themselves.
+var free = map[string]bool{
+	"parameter": true, "constant": true, "tuple": true, "get-tuple-element": true, "bitcast": true, "after-all": true, "partition-id": true,
+	"copy-done": true, "all-reduce-done": true, "all-gather-done": true, "async-done": true, "async-update": true, "slice-done": true,
+	"collective-permute-done": true, "opt-barrier": true,
+}
+
+// count adds what a computation moves.
+func (m *hloModule) count(id int64, times float64, t *Traffic) {
+	c := m.computations[id]
+	if c == nil {
+		return
+	}
+	for _, in := range c.instructions {
+		switch in.opcode {
+		case "while":
+			for _, called := range in.called {
+				m.count(called, times*in.trips, t)
+			}
+			continue
+		case "conditional", "call":
+			for _, called := range in.called {
+				m.count(called, times, t)
+			}
+			continue
+		}
+		if free[in.opcode] {
+			continue
+		}
+		main, onChip := in.shape.places()
+		if main > 1e6 {
+			t.Largest = append(t.Largest, Buffer{in.name, in.opcode, main})
+		}
+		if in.opcode == "copy-start" || in.opcode == "slice-start" || in.opcode == "async-start" {
+			main, onChip = in.shape.parts[0].places() // the destination; the other parts are its source and a token
+		}
+		for _, operand := range in.operands {
+			from := c.byID[operand]
+			if from == nil {
+				continue
+			}
+			a, b := from.shape.places()
+			main, onChip = main+a, onChip+b
+		}
+		t.Bytes += times * main
+		t.OnChip += times * onChip
+		t.ByKind[in.opcode] += times * main
+	}
+}
+
+// each calls visit with every field of a message. Fields that are numbers come as number.
+func each(message []byte, visit func(field protowire.Number, number uint64, bytes []byte)) {
+	for len(message) > 0 {
+		field, kind, n := protowire.ConsumeTag(message)
+		if n < 0 {
+			return
+		}
+		message = message[n:]
+		var number uint64
+		var bytes []byte
+		switch kind {
+		case protowire.VarintType:
+			number, n = protowire.ConsumeVarint(message)
+		case protowire.BytesType:
+			bytes, n = protowire.ConsumeBytes(message)
+		default:
+			n = protowire.ConsumeFieldValue(field, kind, message)
+		}
+		if n < 0 {
+			return
+		}
+		visit(field, number, bytes)
+		message = message[n:]
+	}
+}
+
+func bytesField(message []byte, want protowire.Number) (found []byte) {
+	each(message, func(field protowire.Number, _ uint64, bytes []byte) {
+		if field == want {
+			found = bytes
+		}
+	})
+	return found
+}
+
+// numbers reads a repeated number, packed or not.
+func numbers(number uint64, packed []byte) (out []int64) {
+	if packed == nil {
+		return []int64{int64(number)}
+	}
+	for len(packed) > 0 {
+		x, n := protowire.ConsumeVarint(packed)
+		if n < 0 {
+			break
+		}
+		out, packed = append(out, int64(x)), packed[n:]
+	}
+	return out
+}
+
+func parseHLO(module []byte) (*hloModule, error) {
+	m := &hloModule{computations: map[int64]*hloComputation{}}
+	entry := ""
+	each(module, func(field protowire.Number, number uint64, bytes []byte) {
+		switch field {
+		case 2:
+			entry = string(bytes)
+		case 3:
+			c := parseComputation(bytes)
+			m.computations[c.id] = c
+		case 6:
+			m.entry = int64(number)
+		}
+	})
+	if m.computations[m.entry] == nil {
+		for id, c := range m.computations {
+			if c.name == entry {
+				m.entry = id
+			}
+		}
+	}
+	if m.computations[m.entry] == nil {
+		return nil, fmt.Errorf("no entry computation %q among %d", entry, len(m.computations))
+	}
+	return m, nil
+}
+
+func parseComputation(message []byte) *hloComputation {
+	c := &hloComputation{byID: map[int64]*hloInstruction{}}
+	each(message, func(field protowire.Number, number uint64, bytes []byte) {
+		switch field {
+		case 1:
+			c.name = string(bytes)
+		case 2:
+			in := parseInstruction(bytes)
+			c.instructions = append(c.instructions, in)
+			c.byID[in.id] = in
+		case 5:
+			c.id = int64(number)
+		}
+	})
+	return c
+}
+
+func parseInstruction(message []byte) *hloInstruction {
+	in := &hloInstruction{trips: 1}
+	each(message, func(field protowire.Number, number uint64, bytes []byte) {
+		switch field {
+		case 1:
+			in.name = string(bytes)
+		case 2:
+			in.opcode = string(bytes)
+		case 3:
+			in.shape = parseShape(bytes)
+		case 35:
+			in.id = int64(number)
+		case 36:
+			in.operands = append(in.operands, numbers(number, bytes)...)
+		case 38:
+			in.called = append(in.called, numbers(number, bytes)...)
+		}
+	})
+	return in
+}
+
+// widths are the bytes of an element, by XLA's PrimitiveType.
+var widths = map[uint64]float64{1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 2, 8: 4, 9: 8, 10: 2, 11: 4, 12: 8, 15: 8, 16: 2, 18: 16}
+
+func parseShape(message []byte) (s hloShape) {
+	elements, width := 1.0, 0.0
+	each(message, func(field protowire.Number, number uint64, bytes []byte) {
+		switch field {
+		case 2:
+			width = widths[number]
+		case 3:
+			for _, d := range numbers(number, bytes) {
+				elements *= float64(d)
+			}
+		case 4:
+			s.parts = append(s.parts, parseShape(bytes))
+		case 5:
+			each(bytes, func(field protowire.Number, number uint64, _ []byte) {
+				s.onChip = s.onChip || field == 8 && number != 0
+			})
+		}
+	})
+	s.bytes = elements * width
+	return s
+}
