@@ -87,7 +87,7 @@ func tpu(ctx context.Context, args []string, out io.Writer) error {
 		p, err := b.Compile(ctx, xla.Function{Name: "attention", Inputs: []xla.Value{v("q"), v("k"), v("v"), v("do")},
 			Outputs: []xla.Sharding{xla.Batch, xla.Batch, xla.Batch, xla.Batch},
 			Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-				y := nn.ScaledDotProduct(in[0], in[1], in[2], 8, nil)
+				y := nn.ScaledDotProduct(nn.Params{}.WithAttention(b.AttentionKernel()), in[0], in[1], in[2], 8, nil)
 				loss := ReduceAllSum(Mul(ConvertDType(y, dtypes.Float32), ConvertDType(in[3], dtypes.Float32)))
 				return nil, append(Gradient(loss, in[:3]...), y)
 			}})

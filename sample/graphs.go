@@ -171,7 +171,7 @@ func (p *Pipeline) stepFunction(key stepKey) xla.Function {
 		f.State = append(f.State, v)
 	}
 	f.Build = func(_ *Graph, state, nodes []*Node) (next, outputs []*Node) {
-		params, in := nn.Bind(tree, nodes[:len(tree)]), p.unpack(key, nodes[len(tree):])
+		params, in := p.bind(tree, nodes), p.unpack(key, nodes[len(tree):])
 		params = p.model.withLoRAs(params, in.loras, diffusers.UNet)
 		in.context.Text = ConvertDType(in.context.Text, compute)
 
@@ -257,7 +257,7 @@ func (p *Pipeline) encodeFunction() xla.Function {
 		Name: "encode", Outputs: []xla.Sharding{xla.Batch, xla.Batch},
 		Inputs: append(p.parameters(tree), batch("images", dtypes.Float32, p.shape.Batch, p.shape.Height, p.shape.Width, 3)),
 		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-			params := nn.Bind(tree, in[:len(tree)])
+			params := p.bind(tree, in)
 			mean, logvar := p.model.Pipeline.VAE.Encode(params.In(diffusers.VAE), ConvertDType(in[len(tree)], p.model.Compute))
 			return nil, []*Node{ConvertDType(mean, dtypes.Float32), ConvertDType(logvar, dtypes.Float32)}
 		},
@@ -271,7 +271,7 @@ func (p *Pipeline) decodeFunction(k pieceKey) xla.Function {
 	return xla.Function{
 		Name: "decode", Inputs: append(p.parameters(tree), latents), Outputs: []xla.Sharding{xla.Batch},
 		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-			params := nn.Bind(tree, in[:len(tree)])
+			params := p.bind(tree, in)
 			latents := DivScalar(in[len(tree)], vae.ScalingFactor)
 			images := vae.Decode(params.In(diffusers.VAE), ConvertDType(latents, p.model.Compute))
 			images = ConvertDType(images, dtypes.Float32)
@@ -298,6 +298,11 @@ func (p *Pipeline) parameters(tree nn.Tree) []xla.Value {
 		}
 	}
 	return values
+}
+
+// bind gives the parameters of a tree their nodes, the first of a program's inputs.
+func (p *Pipeline) bind(tree nn.Tree, inputs []*Node) nn.Params {
+	return nn.Bind(tree, inputs[:len(tree)]).WithAttention(p.backend.AttentionKernel())
 }
 
 // arguments are the arrays for parameters(tree), followed by others.

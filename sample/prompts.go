@@ -12,7 +12,6 @@ import (
 
 	"limner/models/clip"
 	"limner/models/diffusers"
-	"limner/models/nn"
 	"limner/xla"
 )
 
@@ -67,7 +66,7 @@ func (p *Pipeline) textFunction(clipSkip int) xla.Function {
 		f.Outputs = append(f.Outputs, xla.Batch)
 	}
 	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-		params, ids := nn.Bind(tree, in[:len(tree)]), in[len(tree)+1:]
+		params, ids := p.bind(tree, in), in[len(tree)+1:]
 		params = p.model.withLoRAs(params, in[len(tree)], p.model.encoderNames()...)
 		var pooled *Node
 		for i, e := range encoders {

@@ -56,7 +56,7 @@ func newEvaluator(ctx context.Context, r *Run, s *stepper) (*evaluator, error) {
 		rest := in[n+frozen:]
 		batch, rest := rest[:len(o.Batch)], rest[len(o.Batch):]
 		draw := Draws{timesteps: rest[0], seed: rest[1], step: rest[2]}
-		return nil, []*Node{r.Held.Loss(nn.Bind(o.Trainable, in[:n]), nn.Bind(o.Frozen, in[n:n+frozen]), batch, draw)}
+		return nil, []*Node{r.Held.Loss(bind(r.Backend, o.Trainable, in[:n]), bind(r.Backend, o.Frozen, in[n:n+frozen]), batch, draw)}
 	}
 	r.logf("compiling the validation loss")
 	var err error

@@ -51,8 +51,8 @@ func (s *stepper) diagnose(ctx context.Context, m measured, inputs []*xla.Array,
 		end := len(in) - 3
 		row := MulScalar(in[end], float64(s.objective.Batch[0].Shape.Dim(0)))
 		probe := func(path string, x *Node) { note("the output of "+path, x) }
-		bind := func(tree nn.Tree, nodes []*Node) nn.Params { return nn.Bind(tree, nodes).WithProbe(probe) }
-		loss := s.objective.Loss(bind(s.objective.Trainable, in[:trainable]), bind(s.objective.Frozen, in[trainable:batch]), in[batch:end],
+		probed := func(tree nn.Tree, nodes []*Node) nn.Params { return bind(s.backend, tree, nodes).WithProbe(probe) }
+		loss := s.objective.Loss(probed(s.objective.Trainable, in[:trainable]), probed(s.objective.Frozen, in[trainable:batch]), in[batch:end],
 			Draws{seed: in[end+1], step: in[end+2], row: row})
 		note("the loss", loss)
 		for j, grad := range Gradient(loss, in[:trainable]...) {

@@ -96,7 +96,7 @@ func (e Encoder) compile(ctx context.Context) (*xla.Program, []*xla.Array, error
 	}
 	f.Inputs = append(f.Inputs, batchValue("pixels", dtypes.Float32, e.Batch, e.Resolution, e.Resolution, e.VAE.InChannels))
 	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-		mean, logvar := e.VAE.Encode(nn.Bind(tree, in[:len(tree)]).In("vae"), in[len(tree)])
+		mean, logvar := e.VAE.Encode(bind(e.Backend, tree, in[:len(tree)]).In("vae"), in[len(tree)])
 		return nil, []*Node{Concatenate([]*Node{mean, logvar}, -1)}
 	}
 	program, err := e.Backend.Compile(ctx, f)

@@ -4,6 +4,7 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
 	"limner/models/nn"
+	"limner/xla"
 	"limner/xla/patch"
 )
 
@@ -35,11 +36,16 @@ func (s *stepper) buildApply(_ *Graph, state, inputs []*Node) (next, outputs []*
 	return s.apply(state, inputs[:n-1], inputs[n-1], inputs[n], Draws{seed: inputs[n+1], step: inputs[n+2]})
 }
 
+// bind gives the parameters of a tree their nodes in a graph that b compiles.
+func bind(b *xla.Backend, tree nn.Tree, nodes []*Node) nn.Params {
+	return nn.Bind(tree, nodes).WithAttention(b.AttentionKernel())
+}
+
 // loss builds the loss of a batch. inputs are the frozen parameters and the batch.
 func (s *stepper) loss(params, inputs []*Node, draw Draws) *Node {
 	o := s.objective
 	n := len(o.Frozen)
-	trainable, frozen := nn.Bind(o.Trainable, params), nn.Bind(o.Frozen, inputs[:n])
+	trainable, frozen := bind(s.backend, o.Trainable, params), bind(s.backend, o.Frozen, inputs[:n])
 	if s.checkpoint {
 		trainable, frozen = trainable.WithCheckpointing(), frozen.WithCheckpointing()
 	}

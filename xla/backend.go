@@ -14,7 +14,9 @@ import (
 	goxla "github.com/gomlx/go-xla/pkg/pjrt"
 	gomlx "github.com/gomlx/gomlx/backends/xla"
 	"github.com/gomlx/gomlx/pkg/core/distributed"
+	"github.com/gomlx/gomlx/pkg/core/graph"
 
+	"limner/xla/mosaic"
 	"limner/xla/patch"
 	"limner/xla/pjrt"
 )
@@ -106,6 +108,15 @@ func (b *Backend) Close() error {
 	return err
 }
 
+// AttentionKernel is multi-head attention on q [batch, queries, channels], k and v [batch, keys, channels] by a kernel of the devices' own, which returns
+// nil for shapes and dtypes that it does not take; nil where the devices have none. See [mosaic.Attend].
+func (b *Backend) AttentionKernel() func(q, k, v *graph.Node, heads int) *graph.Node {
+	if b.target == nil && !strings.Contains(filepath.Base(b.plugin), "tpu") {
+		return nil
+	}
+	return mosaic.Attend
+}
+
 // Devices is the number of devices that run each program.
 func (b *Backend) Devices() int { return b.n }
 
@@ -141,6 +152,7 @@ func loadTable(path string) (pjrt.Table, error) {
 
 // compile compiles for the backend's devices, or for those that are planned for.
 func (b *Backend) compile(c *pjrt.Compilation) {
+	c.Program = patch.ManualKernels(c.Program)
 	if b.target != nil {
 		b.target.compile(c)
 		return

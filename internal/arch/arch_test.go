@@ -28,7 +28,8 @@ var arrows = map[string][]string{
 	"models/hub":        {},
 	"models/diffusers":  {"controlnet", "models/checkpoint", "models/clip", "models/nn", "models/noise", "models/unet", "models/vae"},
 	"data":              {},
-	"xla":               {"xla/patch", "xla/pjrt"},
+	"xla":               {"xla/mosaic", "xla/patch", "xla/pjrt"},
+	"xla/mosaic":        {"xla/patch"},
 	"xla/patch":         {"xla/pjrt"},
 	"xla/pjrt":          {},
 	"bench":             {"sample", "train", "data", "controlnet", "models/checkpoint", "xla", "xla/patch", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae"},
@@ -38,7 +39,7 @@ var arrows = map[string][]string{
 }
 
 // gomlxDoors may use GoMLX beyond its packages for graphs, shapes and dtypes.
-var gomlxDoors = []string{"models/nn", "train", "xla", "xla/patch"}
+var gomlxDoors = []string{"models/nn", "train", "xla", "xla/mosaic", "xla/patch"}
 
 var gomlxForAll = []string{
 	"github.com/gomlx/gomlx/pkg/core/graph", "github.com/gomlx/gomlx/pkg/core/shapes", "github.com/gomlx/gomlx/pkg/core/dtypes",

@@ -54,7 +54,7 @@ func (c Config) layer(p nn.Params, h, mask *Node) *Node {
 	q := nn.Linear(p.In("self_attn.q_proj"), x, c.HiddenSize)
 	k := nn.Linear(p.In("self_attn.k_proj"), x, c.HiddenSize)
 	v := nn.Linear(p.In("self_attn.v_proj"), x, c.HiddenSize)
-	x = nn.ScaledDotProduct(q, k, v, c.NumAttentionHeads, mask)
+	x = nn.ScaledDotProduct(p, q, k, v, c.NumAttentionHeads, mask)
 	h = Add(h, nn.Linear(p.In("self_attn.out_proj"), x, c.HiddenSize))
 
 	x = nn.LayerNorm(p.In("layer_norm2"), h, c.LayerNormEps)

@@ -15,7 +15,14 @@ const maxScores = 1 << 26
 // q [batch, queries, channels], k and v [batch, keys, channels], the channels split over heads; the result is
 // [batch, queries, channels] in v's dtype. mask, if not nil, broadcasts to [batch, heads, queries, keys] and is
 // added to the float32 scores before the softmax.
-func ScaledDotProduct(q, k, v *Node, heads int, mask *Node) *Node {
+//
+// Where p has a kernel for attention that takes the shapes, that computes it.
+func ScaledDotProduct(p Params, q, k, v *Node, heads int, mask *Node) *Node {
+	if kernel := p.source.attention; kernel != nil && mask == nil {
+		if y := kernel(q, k, v, heads); y != nil {
+			return y
+		}
+	}
 	return attention(q, k, v, heads, mask, maxScores)
 }
 

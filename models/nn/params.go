@@ -25,6 +25,7 @@ type source struct {
 	probe    func(path string, x *Node)
 	adapters map[string][]Adapter // by layer
 
+	attention     AttentionKernel  // nil: none
 	checkpointing bool             // see Block
 	note          func(node *Node) // told of each parameter that is asked for; may be nil
 }
@@ -48,7 +49,7 @@ func Bind(tree Tree, nodes []*Node) Params {
 	return Params{source: &source{nodes: bound}}
 }
 
-// Join puts the parameters of several bound trees together, at the root, with a probe and checkpointing if one of them has them.
+// Join puts the parameters of several bound trees together, at the root, with a probe, a kernel and checkpointing if one of them has them.
 // The first that has a key gives its node.
 func Join(parts ...Params) Params {
 	joined := source{nodes: map[string]*Node{}}
@@ -60,6 +61,9 @@ func Join(parts ...Params) Params {
 		}
 		if joined.probe == nil {
 			joined.probe = part.source.probe
+		}
+		if joined.attention == nil {
+			joined.attention = part.source.attention
 		}
 		joined.checkpointing = joined.checkpointing || part.source.checkpointing
 	}
@@ -86,6 +90,19 @@ func Declare(build func(g *Graph, p Params)) Tree {
 func (p Params) WithProbe(f func(path string, x *Node)) Params {
 	s := *p.source
 	s.probe = f
+	return Params{prefix: p.prefix, source: &s}
+}
+
+// AttentionKernel is multi-head attention as in ScaledDotProduct, without a mask. It returns nil for shapes and dtypes that it does not take.
+type AttentionKernel func(q, k, v *Node, heads int) *Node
+
+// WithAttention returns p with the attention below it computed by a kernel where that takes the shapes.
+func (p Params) WithAttention(kernel AttentionKernel) Params {
+	var s source
+	if p.source != nil {
+		s = *p.source
+	}
+	s.attention = kernel
 	return Params{prefix: p.prefix, source: &s}
 }
 

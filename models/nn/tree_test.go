@@ -123,9 +123,9 @@ func TestScaledDotProduct(t *testing.T) {
 	q := parity.Tensor{Data: []float32{1000, 0, 0, 1000}, Shape: []int{1, 2, 2}}
 	v := parity.Tensor{Data: []float32{1, 2, 3, 4}, Shape: []int{1, 2, 2}}
 	mask := parity.Tensor{Data: []float32{0, -1e30, -1e30, 0}, Shape: []int{1, 1, 2, 2}}
-	got := parity.Run(t, parity.Model{}, []parity.Tensor{q, v, mask}, func(_ nn.Params, in []*Node, out map[string]*Node) {
-		out["sharp"] = nn.ScaledDotProduct(in[0], in[0], in[1], 1, nil)
-		out["masked"] = nn.ScaledDotProduct(ZerosLike(in[0]), in[0], in[1], 2, in[2])
+	got := parity.Run(t, parity.Model{}, []parity.Tensor{q, v, mask}, func(p nn.Params, in []*Node, out map[string]*Node) {
+		out["sharp"] = nn.ScaledDotProduct(p, in[0], in[0], in[1], 1, nil)
+		out["masked"] = nn.ScaledDotProduct(p, ZerosLike(in[0]), in[0], in[1], 2, in[2])
 	})
 	want := parity.Tensor{Data: []float32{1, 2, 3, 4}, Shape: []int{1, 2, 2}}
 	parity.Check(t, "sharp", got["sharp"], want, 0)

@@ -63,7 +63,7 @@ func (t transformer2D) attention(p nn.Params, x, source *Node) *Node {
 	if t.upcast {
 		q, k = ConvertDType(q, dtypes.Float32), ConvertDType(k, dtypes.Float32)
 	}
-	h := nn.ScaledDotProduct(q, k, v, t.heads, nil)
+	h := nn.ScaledDotProduct(p, q, k, v, t.heads, nil)
 	return p.Out(nn.Linear(p.In("to_out.0"), h, c))
 }
 

@@ -51,7 +51,7 @@ func (c Config) attention(p nn.Params, x *Node) *Node {
 	q := nn.Linear(p.In("to_q"), h, channels)
 	k := nn.Linear(p.In("to_k"), h, channels)
 	v := nn.Linear(p.In("to_v"), h, channels)
-	h = nn.ScaledDotProduct(q, k, v, 1, nil)
+	h = nn.ScaledDotProduct(p, q, k, v, 1, nil)
 	h = nn.Linear(p.In("to_out.0"), h, channels)
 	return p.Out(Add(x, Reshape(h, n, height, width, channels)))
 }

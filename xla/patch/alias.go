@@ -25,6 +25,8 @@ type builder struct {
 
 	parameters []parameter
 	sharded    bool
+	devices    int         // of the meshes; 0 without
+	instead    backends.Op // of the next Identity, see Kernel
 }
 
 // parameter is what is checked of a parameter before it is aliased.
@@ -46,6 +48,13 @@ func (b *builder) Parameter(name string, shape shapes.Shape, spec *backends.Shar
 // DistributedAutoSharding lets XLA partition the program over the meshes.
 func (b *builder) DistributedAutoSharding(meshes ...backends.Mesh) error {
 	b.sharded = true
+	for _, mesh := range meshes {
+		n := 1
+		for _, size := range mesh.AxesSizes {
+			n *= size
+		}
+		b.devices = max(b.devices, n)
+	}
 	return b.Builder.DistributedAutoSharding(meshes...)
 }
 

@@ -23,23 +23,20 @@ type Compilation struct {
 	failed unsafe.Pointer // the plugin's error
 }
 
-// Compile lets the client compile it. Whether that succeeded is told to who asked for the compilation.
+// Compile lets the client compile Program with Options, which may have been changed. Whether that succeeded is told to who asked for the
+// compilation.
 func (c *Compilation) Compile() (ok bool) {
-	c.failed = C.call(c.table.c, C.client_compile, unsafe.Pointer(c.args))
-	return c.failed == nil
-}
-
-// CompileOther lets the client compile another program in its place.
-func (c *Compilation) CompileOther(code, options []byte) (ok bool) {
-	p, free := newProgram(code)
+	p, free := newProgram(c.Program)
 	defer free()
-	opts := C.CBytes(options)
-	defer C.free(opts)
-	own := *c.args
-	c.args.program, c.args.options, c.args.options_size = p, (*C.char)(opts), C.size_t(len(options))
-	ok = c.Compile()
-	c.args.program, c.args.options, c.args.options_size = own.program, own.options, own.options_size
-	return ok
+	options := C.CBytes(c.Options)
+	defer C.free(options)
+	args := allocate[C.client_compile_args]()
+	defer release(args)
+	*args = *c.args
+	args.program, args.options, args.options_size = p, (*C.char)(options), C.size_t(len(c.Options))
+	c.failed = C.call(c.table.c, C.client_compile, unsafe.Pointer(args))
+	c.args.executable = args.executable
+	return c.failed == nil
 }
 
 // Load takes serialized bytes in place of compiling.
@@ -61,7 +58,7 @@ func (c *Compilation) ClientVersion() (string, error) {
 	return c.table.text(C.client_platform_version, c.args.client)
 }
 
-// Compiler stands in for a client's own. It ends with a call that succeeds, or with one to Compile or CompileOther.
+// Compiler stands in for a client's own. It ends with a Load that succeeds, or with Compile.
 type Compiler func(c *Compilation)
 
 // intercepted is what is kept of a client whose compilations are intercepted.

@@ -1,0 +1,186 @@
+package patch
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gomlx/go-xla/pkg/stablehlo"
+	"github.com/gomlx/gomlx/backends"
+	"github.com/gomlx/gomlx/backends/xla"
+	"github.com/gomlx/gomlx/pkg/core/graph"
+	"github.com/gomlx/gomlx/pkg/core/shapes"
+)
+
+// Kernel calls a kernel for a TPU's cores, which GoMLX has no operation for. config gives the kernel's configuration for one of so many devices, over which
+// the first axes of operands and results are divided. All have three axes. No gradient flows through the results. It panics as building a graph does.
+func Kernel(name string, config func(devices int) string, operands []*graph.Node, results []shapes.Shape) []*graph.Node {
+	b, err := builderOf(operands[0].Graph())
+	if err != nil {
+		panic(err)
+	}
+	ops, err := b.kernel(name, config, operands, results)
+	if err != nil {
+		panic(fmt.Errorf("call kernel %s: %w", name, err))
+	}
+	nodes := make([]*graph.Node, len(ops))
+	for i := range ops {
+		// GoMLX takes any operation as the result of Identity, with the shape that the builder gives it.
+		b.instead = ops[i]
+		nodes[i] = graph.StopGradient(graph.Identity(operands[0]))
+	}
+	return nodes
+}
+
+// builderOf is the builder of a graph that Wrap's backend compiles.
+func builderOf(g *graph.Graph) (*builder, error) {
+	f, err := field(reflect.ValueOf(g), "builder", reflect.Interface)
+	if err != nil {
+		return nil, err
+	}
+	if f.Elem().Type() != reflect.TypeFor[*builder]() {
+		return nil, fmt.Errorf("the graph's builder is a %s, want that of a wrapped backend", f.Elem().Type())
+	}
+	return (*builder)(f.Elem().UnsafePointer()), nil
+}
+
+// Identity returns its operand or, for Kernel, what stands in for it.
+func (b *builder) Identity(x backends.Op) (backends.Op, error) {
+	if op := b.instead; op != nil {
+		b.instead = nil
+		return op, nil
+	}
+	return b.Builder.Identity(x)
+}
+
+// literal is an attribute's text.
+type literal string
+
+// ToStableHLO returns the text.
+func (l literal) ToStableHLO() string { return string(l) }
+
+// kernel adds the call and returns its results.
+func (b *builder) kernel(name string, config func(devices int) string, operands []*graph.Node, results []shapes.Shape) ([]backends.Op, error) {
+	main, err := mainFunction(b.Builder)
+	if err != nil {
+		return nil, err
+	}
+	call := &stablehlo.Statement{Builder: main.Builder, Function: main}
+	if err := setCustomCall(call); err != nil {
+		return nil, err
+	}
+	for _, node := range operands {
+		value, err := valueOf(node)
+		if err != nil {
+			return nil, err
+		}
+		call.Inputs = append(call.Inputs, value)
+	}
+	var ops []backends.Op
+	for _, shape := range results {
+		// A value comes into being as the result of an operation, which is taken out again.
+		op, err := b.Iota(shape, 0)
+		if err != nil {
+			return nil, err
+		}
+		made := main.Statements[len(main.Statements)-1]
+		main.Statements = main.Statements[:len(main.Statements)-1]
+		call.Outputs = append(call.Outputs, made.Outputs...)
+		ops = append(ops, op)
+	}
+	layouts := func(n int) string {
+		return "[" + strings.Join(slices.Repeat([]string{"dense<[2, 1, 0]> : tensor<3xindex>"}, n), ", ") + "]"
+	}
+	devices := max(1, b.devices)
+	// One attribute whose text goes on with the others keeps the statement in one line, which ManualKernels reads.
+	call.Attributes = map[string]any{"api_version": literal(fmt.Sprintf("1 : i32, call_target_name = \"tpu_custom_call\", backend_config = %s, kernel_name = %q, operand_layouts = %s, result_layouts = %s",
+		strconv.Quote(config(devices)), name, layouts(len(operands)), layouts(len(results))))}
+	main.Statements = append(main.Statements, call)
+	return ops, nil
+}
+
+// setCustomCall sets the type of a statement, whose constants are go-xla's own.
+func setCustomCall(s *stablehlo.Statement) error {
+	const types = 256
+	for i := range types {
+		kind := reflect.ValueOf(s).Elem().FieldByName("OpType")
+		kind.SetInt(int64(i))
+		if fmt.Sprint(kind) == "CustomCall" {
+			return nil
+		}
+	}
+	return fmt.Errorf("go-xla knows no CustomCall: use the pinned version")
+}
+
+// valueOf is a node's value in the program.
+func valueOf(node *graph.Node) (*stablehlo.Value, error) {
+	ops, err := field(reflect.ValueOf(node), "outputOps", reflect.Slice)
+	if err != nil {
+		return nil, err
+	}
+	if ops.Len() != 1 {
+		return nil, fmt.Errorf("a node with %d results as operand", ops.Len())
+	}
+	op := ops.Index(0)
+	if got, want := op.Elem().Type(), reflect.TypeFor[*xla.Node](); got != want {
+		return nil, fmt.Errorf("operation is a %s, want %s", got, want)
+	}
+	return pointer[stablehlo.Value](op, "value")
+}
+
+// kernelCall is a statement that kernel wrote.
+var kernelCall = regexp.MustCompile(`(?m)^( *)((?:%\S+(?:, )?)+) = "stablehlo\.custom_call"\(([^)]*)\) (\{ api_version = 1 : i32, call_target_name = "tpu_custom_call".*\}) : \(([^)]*)\) -> (.*)$`)
+
+var (
+	meshes      = regexp.MustCompile(`sdy\.mesh @(\w+) = <\["(\w+)"=(\d+)\]>`)
+	tensorTypes = regexp.MustCompile(`tensor<(\d+)x([^>]*)>`)
+)
+
+// ManualKernels divides the calls to kernels in a program's text over the devices of its mesh: XLA's partitioner would give the whole to each. Programs
+// without a mesh or kernels stay as they are.
+func ManualKernels(program []byte) []byte {
+	mesh := meshes.FindSubmatch(program)
+	if mesh == nil {
+		return program
+	}
+	devices, err := strconv.Atoi(string(mesh[3]))
+	if err != nil {
+		return program
+	}
+	n := 0
+	return kernelCall.ReplaceAllFunc(program, func(line []byte) []byte {
+		m := kernelCall.FindSubmatch(line)
+		indent, outs, ins, attributes := string(m[1]), string(m[2]), strings.Split(string(m[3]), ", "), string(m[4])
+		inTypes, outTypes := tensorTypes.FindAllStringSubmatch(string(m[5]), -1), tensorTypes.FindAllStringSubmatch(string(m[6]), -1)
+		shard := func(types [][]string) (local []string, shardings string) {
+			var list []string
+			for _, t := range types {
+				rows, _ := strconv.Atoi(t[1])
+				local = append(local, fmt.Sprintf("tensor<%dx%s>", rows/devices, t[2]))
+				list = append(list, fmt.Sprintf(`<@%s, [{"%s"}, {}, {}]>`, mesh[1], mesh[2]))
+			}
+			return local, "#sdy.sharding_per_value<[" + strings.Join(list, ", ") + "]>"
+		}
+		inLocal, inShardings := shard(inTypes)
+		outLocal, outShardings := shard(outTypes)
+		n++
+		var args, names, results []string
+		for i := range ins {
+			names = append(names, fmt.Sprintf("%%kernel%d_%d", n, i))
+			args = append(args, names[i]+": "+inLocal[i])
+		}
+		for i := range outLocal {
+			results = append(results, fmt.Sprintf("%%kernel%d_out%d", n, i))
+		}
+		list := func(parts []string) string { return strings.Join(parts, ", ") }
+		return fmt.Appendf(nil, `%s%s = "sdy.manual_computation"(%s) <{in_shardings = %s, manual_axes = #sdy<manual_axes{"%s"}>, out_shardings = %s}> ({
+%[1]s^bb0(%[7]s):
+%[1]s  %[8]s = "stablehlo.custom_call"(%[9]s) %[10]s : (%[11]s) -> (%[12]s)
+%[1]s  "sdy.return"(%[8]s) : (%[12]s) -> ()
+%[1]s}) : (%[13]s) -> (%[14]s)`, indent, outs, list(ins), inShardings, mesh[2], outShardings,
+			list(args), list(results), list(names), attributes, list(inLocal), list(outLocal), m[5], strings.Trim(string(m[6]), "()"))
+	})
+}
