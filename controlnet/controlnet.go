@@ -13,9 +13,18 @@ import (
 // context as for the UNet, and the conditioning image [batch, 8·height, 8·width, conditioning_channels] in [0, 1], RGB. All in
 // sample's dtype.
 func (c Config) Forward(p nn.Params, sample, timesteps *Node, context unet.Context, cond *Node) *unet.Residuals {
+	return c.ForwardEmbedded(p, sample, timesteps, context, c.CondEmbedding(p.In(Embedding), cond))
+}
+
+// Embedding is the place of CondEmbedding's parameters among the network's.
+const Embedding = "controlnet_cond_embedding"
+
+// ForwardEmbedded is Forward behind the conditioning image's embedding [batch, height, width, block_out_channels[0]], which is
+// the same at all timesteps.
+func (c Config) ForwardEmbedded(p nn.Params, sample, timesteps *Node, context unet.Context, embedding *Node) *unet.Residuals {
 	temb := c.TimeEmbedding(p, timesteps, context, sample.DType())
 	h := nn.Conv2D(p.In("conv_in"), sample, c.BlockOutChannels[0], 3)
-	h = Add(h, c.CondEmbedding(p.In("controlnet_cond_embedding"), cond))
+	h = Add(h, embedding)
 	skips := c.Encode(p, h, temb, context.Text)
 	mid := c.Middle(p, skips[len(skips)-1], temb, context.Text)
 

@@ -8,6 +8,7 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
+	"limner/controlnet"
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/models/unet"
@@ -17,6 +18,7 @@ import (
 // trees list what each program reads of the parameters; the matrices of LoRAs stand at the end of text and step.
 type trees struct {
 	text, step, encode, decode nn.Tree
+	conditions                 []nn.Tree // by ControlNet: of its conditioning embedding
 }
 
 func (m Model) trees() trees {
@@ -29,7 +31,16 @@ func (m Model) trees() trees {
 		t.text = append(t.text, e.config.Tree().Under(e.component)...)
 	}
 	for i, c := range m.ControlNets {
-		t.step = append(t.step, c.Tree().Under(ControlNetName(i))...)
+		embedding := ControlNetName(i) + "." + controlnet.Embedding
+		var of nn.Tree
+		for _, spec := range c.Tree().Under(ControlNetName(i)) {
+			if strings.HasPrefix(spec.Key, embedding+".") {
+				of = append(of, spec)
+			} else {
+				t.step = append(t.step, spec)
+			}
+		}
+		t.conditions = append(t.conditions, of)
 	}
 	t.step = append(t.step, m.loraTree(diffusers.UNet)...)
 	t.text = append(t.text, m.loraTree(m.encoderNames()...)...)
@@ -100,7 +111,7 @@ type stepInputs struct {
 	guidance      *Node         // guidance_scale and guidance_rescale
 	conditioning  *Node         // the scale of each ControlNet
 	context       unet.Context  // float32 [rows, …]
-	conditions    map[int]*Node // by ControlNet at work: float32 [batch, height, width, channels]
+	conditions    map[int]*Node // by ControlNet at work: the embedding of its conditioning image
 	mask          *Node         // float32 [batch, height/8, width/8, 1]: 1 where the image is painted anew
 	known         *Node         // as the latents: those of the image, or with 9 channels of the image without what is painted anew
 	knownNoise    *Node         // as the latents; nil with 9 channels
@@ -120,7 +131,7 @@ func (p *Pipeline) stepValues(key stepKey) []xla.Value {
 	values = append(values, p.contextValues(key)...)
 	for i, c := range p.model.ControlNets {
 		if key.controls>>i&1 == 1 {
-			values = append(values, batch(fmt.Sprintf("conditions_%d", i), dtypes.Float32, p.shape.Batch, p.shape.Height, p.shape.Width, c.ConditioningChannels))
+			values = append(values, batch(fmt.Sprintf("condition_%d", i), p.model.Compute, p.shape.Batch, p.latentHeight(), p.latentWidth(), c.BlockOutChannels[0]))
 		}
 	}
 	if key.masked {
@@ -217,7 +228,7 @@ func (p *Pipeline) residuals(key stepKey, params nn.Params, in stepInputs, scale
 		if cond == nil {
 			continue
 		}
-		r := c.Forward(params.In(ControlNetName(i)), scaled, timesteps, context, both(ConvertDType(cond, p.model.Compute)))
+		r := c.ForwardEmbedded(params.In(ControlNetName(i)), scaled, timesteps, context, both(cond))
 		r = c.Scale(r, Reshape(Slice(in.conditioning, AxisElem(i))), key.guess)
 		if total != nil {
 			r = total.Add(r)
@@ -247,6 +258,20 @@ func (p *Pipeline) contextValues(key stepKey) []xla.Value {
 			batch("time_ids", dtypes.Float32, rows, unet.TimeIDs))
 	}
 	return values
+}
+
+// conditionFunction maps the conditioning images of a ControlNet float32 [batch, height, width, channels] in [0, 1] to their
+// embedding [batch, height/8, width/8, block_out_channels[0]], which all steps and both halves of the guidance share.
+func (p *Pipeline) conditionFunction(net int) xla.Function {
+	tree, c := p.trees.conditions[net], p.model.ControlNets[net]
+	return xla.Function{
+		Name: "condition", Outputs: []xla.Sharding{xla.Batch},
+		Inputs: append(p.parameters(tree), batch("conditions", dtypes.Float32, p.shape.Batch, p.shape.Height, p.shape.Width, c.ConditioningChannels)),
+		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
+			params := nn.Bind(tree, in[:len(tree)]).In(ControlNetName(net)).In(controlnet.Embedding)
+			return nil, []*Node{c.CondEmbedding(params, ConvertDType(in[len(tree)], p.model.Compute))}
+		},
+	}
 }
 
 // encodeFunction maps images float32 [batch, height, width, 3] in [-1, 1] to the mean and the log variance of their latents

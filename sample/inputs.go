@@ -2,6 +2,8 @@ package sample
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	"limner/models/unet"
 	"limner/xla"
@@ -16,7 +18,7 @@ type roundInputs struct {
 	guidance     *xla.Array
 	conditioning *xla.Array
 	context      []*xla.Array
-	conditions   []*xla.Array // by ControlNet
+	conditions   []*xla.Array // by ControlNet: the embedding of its conditioning images; nil if it rests in all calls
 	mask, known  *xla.Array   // of inpainting
 	knownNoise   *xla.Array   // nil with 9 channels
 	schedules    []*xla.Array // by call: the factors of known and knownNoise
@@ -88,9 +90,8 @@ func (r *round) inputs(ctx context.Context) (*roundInputs, error) {
 	}
 	in.conditioning = u.vector(scales...)
 	in.context = r.context(u)
-	for i, c := range r.model.ControlNets {
-		values := r.rows(r.request.Conditions[i], r.conditionSize(i))
-		in.conditions = append(in.conditions, u.put(values, xla.Batch, r.shape.Batch, r.shape.Height, r.shape.Width, c.ConditioningChannels))
+	if in.conditions, err = r.embedConditions(); err != nil {
+		return nil, err
 	}
 	if begin.mask != nil {
 		in.mask = u.put(begin.mask, xla.Batch, r.shape.Batch, r.latentHeight(), r.latentWidth(), 1)
@@ -104,6 +105,28 @@ func (r *round) inputs(ctx context.Context) (*roundInputs, error) {
 		in.schedules = append(in.schedules, u.vector(1, 0)) // after the last call what is known is clean
 	}
 	return in, u.err
+}
+
+// embedConditions computes the embeddings of the conditioning images, of the ControlNets that are at work in some call.
+func (r *round) embedConditions() ([]*xla.Array, error) {
+	embeddings := make([]*xla.Array, len(r.model.ControlNets))
+	for i, c := range r.model.ControlNets {
+		if !slices.ContainsFunc(r.calls, func(call callProgram) bool { return call.key.controls>>i&1 == 1 }) {
+			continue
+		}
+		values := r.rows(r.request.Conditions[i], r.conditionSize(i))
+		images, err := keep(r, values, xla.Batch, r.shape.Batch, r.shape.Height, r.shape.Width, c.ConditioningChannels)
+		if err != nil {
+			return nil, err
+		}
+		out, err := r.Pipeline.conditions[i].Run(nil, r.arguments(r.trees.conditions[i], images)...)
+		if err != nil {
+			return nil, fmt.Errorf("embed the conditioning images of ControlNet %d: %w", i+1, err)
+		}
+		r.arrays = append(r.arrays, out...)
+		embeddings[i] = out[0]
+	}
+	return embeddings, nil
 }
 
 // context puts what the network is told of the prompts on the devices, with guidance that of the negative prompt before that of the

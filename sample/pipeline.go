@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,16 +54,17 @@ type Shape struct {
 // Pipeline holds the compiled programs, and the parameters on the devices, of one model and shape. It may be used from one
 // goroutine at a time.
 type Pipeline struct {
-	backend *xla.Backend
-	model   Model
-	shape   Shape
-	trees   trees
-	params  map[string]*xla.Array // by key, shared by all programs
-	texts   map[int]*xla.Program  // by clip skip
-	steps   map[stepKey]*xla.Program
-	encoder *xla.Program // nil until there is an image to begin from
-	decoder *xla.Program // of whole images; nil if they are decoded in pieces
-	pieces  map[pieceKey]*xla.Program
+	backend    *xla.Backend
+	model      Model
+	shape      Shape
+	trees      trees
+	params     map[string]*xla.Array // by key, shared by all programs
+	texts      map[int]*xla.Program  // by clip skip
+	steps      map[stepKey]*xla.Program
+	conditions []*xla.Program // by ControlNet
+	encoder    *xla.Program   // nil until there is an image to begin from
+	decoder    *xla.Program   // of whole images; nil if they are decoded in pieces
+	pieces     map[pieceKey]*xla.Program
 }
 
 // New compiles the programs that a request such as r needs and puts the parameters on the devices. Another request may make the
@@ -93,13 +95,20 @@ func New(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (*Pip
 	if _, err := p.stepProgram(ctx, p.stepKey(r, plan, 0, 1)); err != nil {
 		return nil, err
 	}
+	for i := range m.ControlNets {
+		program, err := p.compile(ctx, "the conditioning embedding", p.conditionFunction(i))
+		if err != nil {
+			return nil, err
+		}
+		p.conditions = append(p.conditions, program)
+	}
 	if p.whole() {
 		all := pieceKey{s.Batch, p.latentHeight(), p.latentWidth()}
 		if p.decoder, err = p.compile(ctx, "the image decoder", p.decodeFunction(all)); err != nil {
 			return nil, err
 		}
 	}
-	if err := errors.Join(p.load(p.trees.text), p.load(p.trees.step), p.load(p.trees.decode)); err != nil {
+	if err := errors.Join(p.load(slices.Concat(p.trees.conditions...)), p.load(p.trees.text), p.load(p.trees.step), p.load(p.trees.decode)); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
