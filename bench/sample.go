@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 
 	"limner/controlnet"
 	"limner/data"
@@ -30,22 +31,44 @@ func sampleModel(middling bool) (sample.Model, error) {
 	if err != nil {
 		return sample.Model{}, err
 	}
-	config, control, err := diffusers.OpenControlNet(tinyModel + "/controlnet")
+	dir := tinyModel + "/controlnet"
+	config, err := diffusers.ReadControlNet(dir)
 	if err != nil {
 		return sample.Model{}, err
 	}
-	values, err := p.Load(p.Components()...)
+	weights, err := p.Weights(p.Components()...)
 	if err != nil {
 		return sample.Model{}, err
 	}
+	if err := weights.Open(diffusers.ControlNet, dir, config.Tree()); err != nil {
+		return sample.Model{}, err
+	}
+	m := sample.Model{Pipeline: p, ControlNets: []controlnet.Config{config}, Weights: weights}
 	if middling {
-		c := middlingUNet(p.UNet.CrossAttentionDim)
-		p.UNet, config = c, controlnet.FromUNet(c, nil)
+		p.UNet = middlingUNet(p.UNet.CrossAttentionDim)
 		p.VAE.BlockOutChannels = []int{16, 32, 32, 32}
-		values = nn.Merge(values, nn.InitValues(c.Tree(), 1).Under(diffusers.UNet), nn.InitValues(p.VAE.Tree(), 1).Under(diffusers.VAE))
-		control = nn.InitValues(config.Tree(), 2).Under(diffusers.ControlNet)
+		m.ControlNets[0], m.Weights = controlnet.FromUNet(p.UNet, nil), drawn{weights}
 	}
-	return sample.Model{Pipeline: p, ControlNets: []controlnet.Config{config}, Weights: checkpoint.InMemory(nn.Merge(values, control))}, nil
+	return m, nil
+}
+
+// drawn gives random values one parameter at a time, so that this process holds none beside the devices', and the text encoder's
+// from its file.
+type drawn struct {
+	file nn.Source
+}
+
+func (d drawn) Stream(tree nn.Tree, dtype string, visit func(nn.Spec, []byte) error) error {
+	for _, spec := range tree {
+		one, from := nn.Tree{spec}, d.file
+		if !strings.HasPrefix(spec.Key, diffusers.TextEncoder+".") {
+			from = checkpoint.InMemory(nn.InitValues(one, 1))
+		}
+		if err := from.Stream(one, dtype, visit); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // middlingUNet is between the tiny one and that of Stable Diffusion.
