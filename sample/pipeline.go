@@ -9,10 +9,12 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
+	"golang.org/x/sync/errgroup"
 
 	"limner/controlnet"
 	"limner/models/checkpoint"
@@ -76,6 +78,7 @@ func New(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (*Pip
 	if m.Log == nil {
 		m.Log = io.Discard
 	}
+	m.Log = &sharedLog{to: m.Log}
 	if err := m.Check(s, b.Devices()); err != nil {
 		return nil, err
 	}
@@ -89,29 +92,45 @@ func New(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (*Pip
 		return nil, err
 	}
 	// The parameters come last: a program that does not compile leaves nothing on the devices.
-	if _, err := p.textProgram(ctx, r.ClipSkip); err != nil {
+	if err := p.compileAll(ctx, r, plan); err != nil {
 		return nil, err
-	}
-	if _, err := p.stepProgram(ctx, p.stepKey(r, plan, 0, 1)); err != nil {
-		return nil, err
-	}
-	for i := range m.ControlNets {
-		program, err := p.compile(ctx, "the conditioning embedding", p.conditionFunction(i))
-		if err != nil {
-			return nil, err
-		}
-		p.conditions = append(p.conditions, program)
-	}
-	if p.whole() {
-		all := pieceKey{s.Batch, p.latentHeight(), p.latentWidth()}
-		if p.decoder, err = p.compile(ctx, "the image decoder", p.decodeFunction(all)); err != nil {
-			return nil, err
-		}
 	}
 	if err := errors.Join(p.load(slices.Concat(p.trees.conditions...)), p.load(p.trees.text), p.load(p.trees.step), p.load(p.trees.decode)); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
+}
+
+// compileAll compiles what New does, all at once: a compilation works on several threads for a part of its time only.
+func (p *Pipeline) compileAll(ctx context.Context, r Request, plan Plan) error {
+	chunks, err := p.chunks(r)
+	if err != nil {
+		return err
+	}
+	var programs errgroup.Group
+	programs.Go(func() error {
+		_, err := p.stepProgram(ctx, p.stepKey(r, plan, 0, chunks))
+		return err
+	})
+	programs.Go(func() error {
+		_, err := p.textProgram(ctx, r.ClipSkip)
+		return err
+	})
+	p.conditions = make([]*xla.Program, len(p.model.ControlNets))
+	for i := range p.conditions {
+		programs.Go(func() (err error) {
+			p.conditions[i], err = p.compile(ctx, fmt.Sprintf("the conditioning embedding of ControlNet %d", i+1), p.conditionFunction(i))
+			return err
+		})
+	}
+	if p.whole() {
+		all := pieceKey{p.shape.Batch, p.latentHeight(), p.latentWidth()}
+		programs.Go(func() (err error) {
+			p.decoder, err = p.compile(ctx, "the image decoder", p.decodeFunction(all))
+			return err
+		})
+	}
+	return programs.Wait()
 }
 
 // plan is what the request's scheduler does.
@@ -157,10 +176,10 @@ func (m Model) Check(s Shape, devices int) error {
 		bad("batch %d does not divide over %d devices: use %d", s.Batch, devices, (s.Batch+devices-1)/devices*devices)
 	}
 	scale := m.Pipeline.VAE.Scale()
-	for name, side := range map[string]int{"height": s.Height, "width": s.Width} {
+	for i, side := range []int{s.Height, s.Width} {
 		if side < scale || side%scale != 0 {
 			below := max(1, side/scale) * scale
-			bad("%s %d: want a multiple of %d pixels: the nearest are %d and %d", name, side, scale, below, below+scale)
+			bad("%s %d: want a multiple of %d pixels: the nearest are %d and %d", []string{"height", "width"}[i], side, scale, below, below+scale)
 		}
 	}
 	if n := m.Pipeline.VAE.OutChannels; n != 3 {
@@ -235,6 +254,18 @@ func (p *Pipeline) encodeProgram(ctx context.Context) (*xla.Program, error) {
 	return program, nil
 }
 
+// sharedLog takes lines from several compilations at once.
+type sharedLog struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (l *sharedLog) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.to.Write(line)
+}
+
 // compile announces a program and how long it took.
 func (p *Pipeline) compile(ctx context.Context, name string, f xla.Function) (*xla.Program, error) {
 	fmt.Fprintf(p.model.Log, "compiling %s\n", name)
@@ -243,7 +274,7 @@ func (p *Pipeline) compile(ctx context.Context, name string, f xla.Function) (*x
 		return nil, err
 	}
 	if took := program.CompileTime; took >= time.Second {
-		fmt.Fprintf(p.model.Log, "compiled in %.1f s\n", took.Seconds())
+		fmt.Fprintf(p.model.Log, "compiled %s in %.1f s\n", name, took.Seconds())
 	}
 	return program, nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"limner/controlnet"
 	"limner/data"
 	"limner/internal/golden"
 	"limner/internal/parity"
@@ -322,4 +323,23 @@ func TestResidentParameters(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkLatents(t, "after closing", mustSample(t, plain, r).Latents, want, 0)
+}
+
+// The denoising step is given the embeddings of the conditioning images and has no part in computing them.
+func TestConditionsAreEmbeddedOnce(t *testing.T) {
+	p := goldenPipeline(t, true)
+	for _, spec := range p.trees.step {
+		if strings.Contains(spec.Key, controlnet.Embedding) {
+			t.Errorf("the step reads %s", spec)
+		}
+	}
+	pixels := p.shape.Height * p.shape.Width
+	for _, v := range p.stepValues(stepKey{guidance: true, chunks: 1, controls: 1}) {
+		if d := v.Shape.Dimensions; len(d) == 4 && d[1]*d[2] >= pixels {
+			t.Errorf("the step reads %s %s", v.Name, v.Shape)
+		}
+	}
+	if got, want := len(p.trees.step)+len(p.trees.conditions[0]), len(p.model.Pipeline.UNet.Tree())+len(p.model.ControlNets[0].Tree()); got != want {
+		t.Errorf("%d parameters in the step and the embedding, want %d", got, want)
+	}
 }

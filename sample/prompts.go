@@ -177,9 +177,9 @@ func (p *Pipeline) tokenize(r Request, prompt string) ([]clip.Encoded, error) {
 		if n := len(encoded.IDs); n > 1 && i == 0 {
 			size := e.tokenizer.MaxLength() - 2
 			if r.TruncatePrompts {
-				fmt.Fprintf(p.model.Log, "prompt %q is cut after %d of its %d tokens\n", prompt, size, encoded.Tokens)
+				fmt.Fprintf(p.model.Log, "prompt %q is cut after %d of its %d tokens\n", opening(prompt), size, encoded.Tokens)
 			} else {
-				fmt.Fprintf(p.model.Log, "prompt %q has %d tokens: it is encoded in %d chunks of %d\n", prompt, encoded.Tokens, n, size)
+				fmt.Fprintf(p.model.Log, "prompt %q has %d tokens: it is encoded in %d chunks of %d\n", opening(prompt), encoded.Tokens, n, size)
 			}
 		}
 		if r.TruncatePrompts {
@@ -188,6 +188,37 @@ func (p *Pipeline) tokenize(r Request, prompt string) ([]clip.Encoded, error) {
 		out = append(out, encoded)
 	}
 	return out, nil
+}
+
+// opening is enough of a prompt to know it by.
+func opening(prompt string) string {
+	const enough = 60
+	if letters := []rune(prompt); len(letters) > enough {
+		return string(letters[:enough]) + "…"
+	}
+	return prompt
+}
+
+// chunks is the number of chunks that the longest text of a request takes.
+func (p *Pipeline) chunks(r Request) (int, error) {
+	if r.TruncatePrompts {
+		return 1, nil
+	}
+	texts := r.Prompts
+	if guided(r.GuidanceScale) {
+		texts = slices.Concat(texts, r.NegativePrompts)
+	}
+	most := 1
+	for _, text := range texts {
+		for _, e := range p.model.encoders() {
+			encoded, err := e.tokenizer.EncodePrompt(r.PromptStyle, text)
+			if err != nil {
+				return 0, fmt.Errorf("prompt %q: %w", text, err)
+			}
+			most = max(most, len(encoded.IDs))
+		}
+	}
+	return most, nil
 }
 
 // align gives all prompts the same number of chunks.

@@ -37,10 +37,18 @@ func TestLongPrompts(t *testing.T) {
 	if e.chunks < 2 || len(text) != e.chunks*tokens*width {
 		t.Fatalf("%d chunks, %d values", e.chunks, len(text))
 	}
+	request := Request{Prompts: []string{"a cat", long}}
+	if n, err := p.chunks(request); n != e.chunks || err != nil {
+		t.Errorf("the longest prompt takes %d chunks, want %d: %v", n, e.chunks, err)
+	}
+	request.TruncatePrompts = true
+	if n, err := p.chunks(request); n != 1 || err != nil {
+		t.Errorf("cut prompts take %d chunks: %v", n, err)
+	}
 	if len(e.negative[0].text) != len(text) {
 		t.Errorf("the negative prompt has %d values, the prompt %d", len(e.negative[0].text), len(text))
 	}
-	if !strings.Contains(log.String(), "chunks of 75") {
+	if !strings.Contains(log.String(), "chunks of 75") || strings.Contains(log.String(), long) {
 		t.Errorf("log: %q", log.String())
 	}
 	log.Reset()
