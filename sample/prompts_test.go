@@ -37,7 +37,7 @@ func TestLongPrompts(t *testing.T) {
 	if e.chunks < 2 || len(text) != e.chunks*tokens*width {
 		t.Fatalf("%d chunks, %d values", e.chunks, len(text))
 	}
-	request := Request{Prompts: []string{"a cat", long}}
+	request := Request{Prompts: []string{"a cat", long}, PromptStyle: clip.Plain}
 	if n, err := p.chunks(request); n != e.chunks || err != nil {
 		t.Errorf("the longest prompt takes %d chunks, want %d: %v", n, e.chunks, err)
 	}
