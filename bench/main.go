@@ -3,6 +3,7 @@
 //	make bench-peers                      # once: the peers' environments, in bench/venv and bench/venv-torch
 //	make bench                            # every case, bench/results.json
 //	go run ./bench sd15_unet_forward      # one case, nothing written
+//	go run ./bench warm sd15_unet_forward # start of a process that compiles, and of one that loads what that kept
 //	go run ./bench load sd15              # time and memory of loading a model of full size: sd15, sd21 or sdxl
 //
 // Each case runs in a process of ours (this program again, as `bench worker CASE`) and one of each peer (peer.py CASE,
@@ -28,6 +29,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 
 	"limner/xla"
 )
@@ -38,9 +40,11 @@ func main() {
 	args := os.Args[1:]
 	var err error
 	switch {
-	case len(args) == 2 && args[0] == workerArg:
+	case (len(args) == 2 || len(args) == 3) && args[0] == workerArg:
 		xla.UseHugePages() // as limner itself does
-		err = work(ctx, args[1], os.Stdin, os.Stdout)
+		err = work(ctx, args[1], strings.Join(args[2:], ""), os.Stdin, os.Stdout)
+	case len(args) >= 2 && args[0] == warmArg:
+		err = warm(ctx, args[1:], os.Stdout)
 	case len(args) == 3 && args[0] == loadWorkerArg:
 		xla.UseHugePages()
 		err = loadWorker(ctx, args[1], args[2], os.Stdout)

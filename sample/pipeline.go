@@ -268,12 +268,20 @@ func (l *sharedLog) Write(line []byte) (int, error) {
 
 // compile announces a program and how long it took.
 func (p *Pipeline) compile(ctx context.Context, name string, f xla.Function) (*xla.Program, error) {
-	fmt.Fprintf(p.model.Log, "compiling %s\n", name)
+	f.Announce = func(loading bool) {
+		if loading {
+			fmt.Fprintf(p.model.Log, "loading %s\n", name)
+		} else {
+			fmt.Fprintf(p.model.Log, "compiling %s\n", name)
+		}
+	}
 	program, err := p.backend.Compile(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	if took := program.CompileTime; took >= time.Second {
+	if took := program.CompileTime; program.FromCache {
+		fmt.Fprintf(p.model.Log, "loaded %s in %.1f s: it had been compiled before\n", name, took.Seconds())
+	} else if took >= time.Second {
 		fmt.Fprintf(p.model.Log, "compiled %s in %.1f s\n", name, took.Seconds())
 	}
 	return program, nil

@@ -214,7 +214,7 @@ func (w *watcher) facts(steps []Progress) []fact {
 		{Name: "parameters trained", Value: fmt.Sprint(r.Objective.Trainable.Size())},
 		{Name: "images in a step", Value: fmt.Sprintf("%d, on %d devices %d each", o.Batch, devices, o.Batch/devices)},
 		{Name: "rows of the dataset", Value: fmt.Sprint(r.Dataset.Len())},
-		{Name: "compiling", Value: fmt.Sprintf("%.1f s", w.compile.Seconds())},
+		{Name: "compiling", Value: w.compile},
 		{Name: "model work", Value: fmt.Sprintf("%.3g TFLOP for an image", w.flops/1e12)},
 	}
 	if n := len(steps); n > 0 {

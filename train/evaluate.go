@@ -58,7 +58,7 @@ func newEvaluator(ctx context.Context, r *Run, s *stepper) (*evaluator, error) {
 		draw := Draws{timesteps: rest[0], seed: rest[1], step: rest[2]}
 		return nil, []*Node{r.Held.Loss(bind(r.Backend, o.Trainable, in[:n]), bind(r.Backend, o.Frozen, in[n:n+frozen]), batch, draw)}
 	}
-	r.logf("compiling the validation loss")
+	f.Announce = r.announce("the validation loss")
 	var err error
 	if e.program, err = r.Backend.Compile(ctx, f); err != nil {
 		return nil, err

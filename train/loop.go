@@ -132,16 +132,32 @@ func (r *Run) train(ctx context.Context, o Options, made record, state *State, r
 // compile compiles the step, unless a Do before did.
 func (r *Run) compile(ctx context.Context, o Options) (*stepper, error) {
 	if r.compiled == nil {
-		r.logf("compiling the training step (%s, %d parameters, %s)", r.Objective.Name, r.Objective.Trainable.Size(), o.batches(r.Backend.Devices()))
-		s, err := newStepper(ctx, r.Backend, r.Objective, o.settings())
+		settings := o.settings()
+		settings.announce = r.announce(fmt.Sprintf("the training step (%s, %d parameters, %s)", r.Objective.Name, r.Objective.Trainable.Size(), o.batches(r.Backend.Devices())))
+		s, err := newStepper(ctx, r.Backend, r.Objective, settings)
 		if err != nil {
 			return nil, err
 		}
-		r.logf("compiled in %.1f s", s.compileTime().Seconds())
+		if s.loaded() {
+			r.logf("loaded in %.1f s: it had been compiled before", s.compileTime().Seconds())
+		} else {
+			r.logf("compiled in %.1f s", s.compileTime().Seconds())
+		}
 		r.compiled = s
 	}
 	s := *r.compiled
 	return &s, s.plant(o.Seed)
+}
+
+// announce says what is done to a program.
+func (r *Run) announce(program string) func(loading bool) {
+	return func(loading bool) {
+		if loading {
+			r.logf("loading %s", program)
+		} else {
+			r.logf("compiling %s", program)
+		}
+	}
 }
 
 func (r *Run) logf(format string, args ...any) {

@@ -21,6 +21,8 @@ type stepSettings struct {
 	accumulation int // batches of a step
 	fsdp         bool
 	checkpoint   bool // gradients
+
+	announce func(loading bool) // of the program with the networks; may be nil
 }
 
 // stepper holds the compiled training step and its state on the devices.
@@ -53,9 +55,11 @@ func newStepper(ctx context.Context, b *xla.Backend, o Objective, settings stepS
 	s := &stepper{stepSettings: settings, backend: b, objective: o, method: settings.optimizer.method()}
 	s.layout = stateLayout(o.Trainable, s.method, s.ema)
 	f := xla.Function{Name: "train_" + o.Name, Build: s.buildStep, State: s.stateValues()}
+	f.Announce = s.announce
 	if s.accumulation > 1 {
 		f.Name, f.Build, f.Inputs = "apply_"+o.Name, s.buildApply, s.sumValues()
-		g := xla.Function{Name: "gradients_" + o.Name, Build: s.buildGradients, State: s.sumValues()}
+		g := xla.Function{Name: "gradients_" + o.Name, Build: s.buildGradients, State: s.sumValues(), Announce: s.announce}
+		f.Announce = nil // the other one has the networks
 		g.Inputs = append(append(s.stateValues()[:len(o.Trainable)], s.batchValues()...), scalarValue("batch", dtypes.Uint32))
 		g.Inputs = append(g.Inputs, s.drawValues()...)
 		var err error
@@ -213,13 +217,18 @@ func freeAll(arrays []*xla.Array) error {
 	return errors.Join(errs...)
 }
 
-// compileTime is that of all programs of the step.
+// compileTime is that of all programs of the step, or what loading them took.
 func (s *stepper) compileTime() time.Duration {
 	d := s.program.CompileTime
 	if s.gradients != nil {
 		d += s.gradients.CompileTime
 	}
 	return d
+}
+
+// loaded says that no program of the step was compiled by this process.
+func (s *stepper) loaded() bool {
+	return s.program.FromCache && (s.gradients == nil || s.gradients.FromCache)
 }
 
 // snapshot copies the state to the host.

@@ -22,7 +22,7 @@ type watcher struct {
 	run     *Run
 	options Options
 	began   time.Time
-	compile time.Duration
+	compile string  // how long it took
 	flops   float64 // of an image
 	events  *events
 	server  *metricsServer
@@ -51,7 +51,10 @@ func (s *Spent) add(other Spent) {
 
 // watch begins to show a run that goes on after a step.
 func (r *Run) watch(ctx context.Context, s *stepper, o Options, step int) (*watcher, error) {
-	w := &watcher{run: r, options: o, compile: s.compileTime(), smalls: map[string]string{}}
+	w := &watcher{run: r, options: o, compile: fmt.Sprintf("%.1f s", s.compileTime().Seconds()), smalls: map[string]string{}}
+	if s.loaded() {
+		w.compile += ", loaded: it had been compiled before"
+	}
 	flops, err := s.flops()
 	if err != nil {
 		return nil, err

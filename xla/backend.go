@@ -25,7 +25,10 @@ import (
 type Options struct {
 	Backend string    // "cpu", "tpu", "cuda" or the path of a PJRT plugin; "" is "cpu"
 	Devices int       // how many devices to use; 0 is one on CPU and all elsewhere
-	Log     io.Writer // where the installation of a plugin reports
+	Log     io.Writer // where the installation of a plugin reports, and the cache
+
+	Cache       string   // folder of compiled programs, which later processes load; "" keeps none
+	Executables []string // files of SaveExecutables, or of such a folder, to load programs from
 }
 
 // Backend is a set of devices that run one program together, each on its share of the batch.
@@ -37,6 +40,10 @@ type Backend struct {
 	client unsafe.Pointer // PJRT's
 	table  pjrt.Table     // of the plugin
 	target *target        // what is planned for; nil where programs are to run
+
+	store    *store
+	identity func() (string, error) // the plugin's name and SHA-256
+	pending  sync.Map               // of *compiling, by the names of programs that are being built
 }
 
 // Open loads the plugin, installing it on first use, and takes the devices.
@@ -46,6 +53,10 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	}
 	if o.Devices < 0 {
 		return nil, fmt.Errorf("%d devices: want at least 1", o.Devices)
+	}
+	kept, err := openStore(o)
+	if err != nil {
+		return nil, err
 	}
 	path, err := Plugin(ctx, o.Backend, InstallOptions{Progress: o.Log})
 	if err != nil {
@@ -80,7 +91,8 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 		engine.Finalize()
 		return nil, fmt.Errorf("%d devices asked for, %s has %d: ask for at most that many", devices, o.Backend, found)
 	}
-	b := &Backend{engine: patch.Wrap(engine), plugin: path, n: devices, table: table}
+	b := &Backend{engine: patch.Wrap(engine), plugin: path, n: devices, table: table, store: kept}
+	b.identity = sync.OnceValues(func() (string, error) { return pluginIdentity(b.plugin, b.store.folder) })
 	if b.client, err = b.engine.Client(); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
@@ -150,12 +162,52 @@ func loadTable(path string) (pjrt.Table, error) {
 	return t, nil
 }
 
-// compile compiles for the backend's devices, or for those that are planned for.
+// compiling is what is known of a program while it is built.
+type compiling struct {
+	announce func(loading bool) // nil: nobody wants to know
+	key      programKey         // of a planned program
+	err      error
+	loaded   bool
+}
+
+// compile compiles for the backend's devices, or for those that are planned for, unless the program was kept.
 func (b *Backend) compile(c *pjrt.Compilation) {
 	c.Program = patch.ManualKernels(c.Program)
+	_, module, _ := unnumbered(c.Program)
+	work := &compiling{}
+	if found, ok := b.pending.Load(module); ok {
+		work = found.(*compiling)
+	}
 	if b.target != nil {
+		work.key, work.err = b.programKey(c)
+		work.begin(false)
 		b.target.compile(c)
 		return
 	}
-	c.Compile()
+	if b.store.idle() {
+		work.begin(false)
+		c.Compile()
+		return
+	}
+	key, err := b.programKey(c)
+	if err != nil {
+		b.store.close(err)
+		work.begin(false)
+		c.Compile()
+		return
+	}
+	if work.loaded = b.store.load(c, key, work.begin); work.loaded {
+		return
+	}
+	work.begin(false)
+	if c.Compile() {
+		b.store.keep(c, key)
+	}
+}
+
+// begin tells whether the program is loaded or compiled now.
+func (w *compiling) begin(loading bool) {
+	if w.announce != nil {
+		w.announce(loading)
+	}
 }

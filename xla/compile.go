@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gomlx/go-xla/pkg/stablehlo"
 	"github.com/gomlx/gomlx/backends"
 	"github.com/gomlx/gomlx/pkg/core/distributed"
 	"github.com/gomlx/gomlx/pkg/core/graph"
@@ -31,6 +32,9 @@ type Function struct {
 	Build func(g *graph.Graph, state, inputs []*graph.Node) (next, outputs []*graph.Node)
 	// Outputs is how the outputs lie on the devices; nil means all are replicated.
 	Outputs []Sharding
+	// Announce hears, once the graph is built, whether the program is loaded, because it was compiled before, or compiled now. One that
+	// turns out not to load is compiled after all, and announced again. It may be nil.
+	Announce func(loading bool)
 }
 
 // Program is a compiled function. It may be run from one goroutine at a time.
@@ -40,12 +44,14 @@ type Program struct {
 	graph       *graph.Graph
 	memory      pjrt.Memory
 	planned     *pjrt.Executable
+	key         programKey // of a planned program
 	states      int
 	inputs      []Value // state first
 	outputs     []shapes.Shape
-	shardings   []Sharding // of the outputs, state first
-	CompileTime time.Duration
-	Nodes       int // of the graph
+	shardings   []Sharding    // of the outputs, state first
+	CompileTime time.Duration // or that of loading it
+	FromCache   bool          // it was loaded: an earlier process compiled it
+	Nodes       int           // of the graph
 }
 
 // programs numbers the programs of the process, since the engine keeps notes by name.
@@ -71,19 +77,24 @@ func (b *Backend) Compile(ctx context.Context, f Function) (*Program, error) {
 
 // compile builds the program and takes what the compiler made of it.
 func (p *Program) compile(f Function) (err error) {
+	work := &compiling{announce: f.Announce}
+	module := stablehlo.NormalizeIdentifier(p.name)
+	p.backend.pending.Store(module, work)
+	defer p.backend.pending.Delete(module)
 	if t := p.backend.target; t != nil {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		if err := errors.Join(Try(func() { p.build(f) }), t.err); err != nil {
+		if err := errors.Join(Try(func() { p.build(f) }), t.err, work.err); err != nil {
 			return err
 		}
-		p.planned = t.compiled
+		p.planned, p.key = t.compiled, work.key
 		p.memory, err = p.planned.Memory()
 		return err
 	}
 	if err := Try(func() { p.build(f) }); err != nil {
 		return err
 	}
+	p.FromCache = work.loaded
 	p.memory, err = p.backend.engine.Memory(p.name)
 	return err
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"path/filepath"
 
 	"limner/xla"
 )
@@ -13,7 +15,36 @@ type backendFlags struct {
 	NumDevices int    `placeholder:"N" help:"How many of them; without it, one CPU device or all others."`
 }
 
-// open takes the devices, installing their plugin on first use.
-func (f backendFlags) open(ctx context.Context) (*xla.Backend, error) {
-	return xla.Open(ctx, xla.Options{Backend: f.Backend, Devices: f.NumDevices, Log: os.Stderr})
+// runFlags choose the devices of a command that runs programs, and where these are kept.
+type runFlags struct {
+	backendFlags
+	CompilationCacheDir string `env:"LIMNER_COMPILATION_CACHE_DIR" placeholder:"DIR" help:"Folder of compiled programs, which the next start loads instead of compiling; off for none. Without it, executables in limner's cache folder."`
+}
+
+// executableFlags name programs that were compiled elsewhere.
+type executableFlags struct {
+	Executable []string `sep:"none" placeholder:"FILE" help:"Programs that were compiled elsewhere for these devices; may be given several times. Where one does not fit, it is said why, and it is compiled."`
+}
+
+// open takes the devices, installing their plugin on first use. Programs that the files have are loaded from them.
+func (f runFlags) open(ctx context.Context, executables ...string) (*xla.Backend, error) {
+	return xla.Open(ctx, xla.Options{
+		Backend: f.Backend, Devices: f.NumDevices, Log: os.Stderr, Cache: f.compilationCache(), Executables: executables,
+	})
+}
+
+// compilationCache is the folder of compiled programs; "" for none.
+func (f runFlags) compilationCache() string {
+	switch f.CompilationCacheDir {
+	case "":
+		dir, err := xla.CacheDir(os.Getenv)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "compiled programs are not kept: %v\n", err)
+			return ""
+		}
+		return filepath.Join(dir, "executables")
+	case "off":
+		return ""
+	}
+	return f.CompilationCacheDir
 }

@@ -21,7 +21,7 @@ type demoCmd struct {
 	NumInferenceSteps int     `default:"${demo_inference}" help:"Denoising steps."`
 	GuidanceScale     float64 `default:"${demo_guidance}" help:"Of classifier-free guidance."`
 	Seed              uint64  `default:"${demo_seed}" help:"Of everything random."`
-	backendFlags
+	runFlags
 }
 
 // Help shows one working example.
@@ -68,7 +68,7 @@ type baseCmd struct {
 	UNetSteps    int    `name:"unet-steps" default:"${base_unet_steps}" help:"Steps of the UNet's training."`
 	DecoderSteps int    `default:"${base_decoder_steps}" help:"Steps that refine the VAE's decoder at the end."`
 	Seed         uint64 `default:"${base_seed}" help:"Of everything random."`
-	backendFlags
+	runFlags
 }
 
 // Help shows one working example.

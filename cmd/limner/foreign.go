@@ -40,7 +40,7 @@ var foreignFlags = map[string]string{
 	"enable-npu-flash-attention":                 theCompiler,
 	"set-grads-to-none":                          "leave it out: gradients live only within the step",
 	"local-rank":                                 "leave it out: one process drives all devices, see --num_devices",
-	"ccache":                                     "leave it out: programs are compiled once in a run",
+	"ccache":                                     "leave it out: compiled programs are kept, see --compilation_cache_dir",
 	"profile-memory":                             "leave it out: limner doctor names the devices' memory",
 	"prior-generation-precision":                 "leave it out: class images are drawn in the precision of --mixed_precision",
 	"pre-compute-text-embeddings":                "leave it out: text is encoded on the devices, which costs next to nothing",

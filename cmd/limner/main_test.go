@@ -24,14 +24,26 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(runTests(m))
+}
+
+// compiled is the folder of programs that the commands of these tests share.
+var compiled string
+
+func runTests(m *testing.M) int {
+	var err error
+	if compiled, err = os.MkdirTemp("", "limner-executables-"); err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(compiled)
+	return m.Run()
 }
 
 // limner runs the command in a folder and returns its output and exit code.
 func limner(t *testing.T, dir string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	command := exec.Command(os.Args[0], args...)
-	command.Dir, command.Env = dir, append(os.Environ(), asCommand+"=1")
+	command.Dir, command.Env = dir, append(os.Environ(), asCommand+"=1", "LIMNER_COMPILATION_CACHE_DIR="+compiled)
 	var out, log bytes.Buffer
 	command.Stdout, command.Stderr = &out, &log
 	err := command.Run()

@@ -40,7 +40,7 @@ func (recipeFile) BeforeResolve(command *kong.Context, trace *kong.Path) error {
 }
 
 // whereFlags say where a run lies and not what it is, so a recipe that is written does without them.
-var whereFlags = []string{"output-dir", "resume-from-checkpoint"}
+var whereFlags = []string{"output-dir", "resume-from-checkpoint", "compilation-cache-dir", "executable"}
 
 // commandFlags are the flags that a recipe for a command may set.
 func commandFlags(command *kong.Node) []*kong.Flag {

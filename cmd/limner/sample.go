@@ -26,7 +26,8 @@ type sampleCmd struct {
 	OutputFormat string `enum:"png,jpeg,webp" default:"png" help:"Of the images: png, jpeg or webp (without loss)."`
 	Grid         bool   `default:"true" negatable:"" help:"Write grid.png, all images in one, too."`
 	PreviewSteps int    `default:"0" placeholder:"N" help:"Write previews/ every N steps: what the latents look like, without the VAE."`
-	backendFlags
+	executableFlags
+	runFlags
 }
 
 // Help shows one working example.
@@ -70,7 +71,7 @@ func (c sampleCmd) Run(ctx context.Context) (err error) {
 	if err := c.readPictures(work, model.Model); err != nil {
 		return err
 	}
-	b, err := c.open(ctx)
+	b, err := c.open(ctx, c.Executable...)
 	if err != nil {
 		return err
 	}

@@ -63,9 +63,29 @@ func TestSampleAndRepeat(t *testing.T) {
 	if !bytes.Equal(readFile(t, dir, "again", "image-00000.png"), readFile(t, dir, "out", "image-00003.png")) {
 		t.Error("the repeated image is another")
 	}
+	sampleFromExecutable(t, dir, string(readFile(t, dir, "again", "image-00000.png")))
 	o, err := openOutput(filepath.Join(dir, "out"))
 	if err != nil || len(o.old) != 7 {
 		t.Errorf("its own folder: %v, %v", o, err)
+	}
+}
+
+// sampleFromExecutable repeats the image by the denoising step that the cache has; the other programs are compiled.
+func sampleFromExecutable(t *testing.T, dir, want string) {
+	t.Helper()
+	steps, err := filepath.Glob(filepath.Join(compiled, "denoise-*"))
+	if err != nil || len(steps) != 1 {
+		t.Fatalf("the cache has %v (%v), want a denoising step", steps, err)
+	}
+	_, log, code := limner(t, dir, "sample", "--like", "out/image-00003.png", "--output_dir", "loaded", "--compilation_cache_dir", "off",
+		"--executable", steps[0])
+	for _, says := range []string{"loading the denoising step (batch 2", "no executable of decode was brought along, only of denoise\n", "compiling the image decoder\n"} {
+		if code != 0 || !strings.Contains(log, says) {
+			t.Errorf("exit code %d, want %q in %s", code, says, log)
+		}
+	}
+	if string(readFile(t, dir, "loaded", "image-00000.png")) != want {
+		t.Error("a loaded step drew another image")
 	}
 }
 

@@ -68,7 +68,8 @@ type trainFlags struct {
 	DataloaderNumWorkers    int    `placeholder:"N" help:"Goroutines that decode images; without it, one for each core."`
 
 	watchFlags
-	backendFlags
+	executableFlags
+	runFlags
 }
 
 // prepareRun makes a run from flags.
@@ -90,7 +91,7 @@ func (f trainFlags) run(ctx context.Context, command *kong.Context, set func(*tr
 
 // train opens the devices and trains what prepare makes.
 func (f trainFlags) train(ctx context.Context, command *kong.Context, set func(*train.Recipe), prepare prepareRun) error {
-	b, err := f.open(ctx)
+	b, err := f.open(ctx, f.Executable...)
 	if err != nil {
 		return err
 	}

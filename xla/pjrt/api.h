@@ -14,7 +14,10 @@ enum {
 	plugin_initialize = 64,
 	client_platform_name = 136,
 	client_platform_version = 152,
+	client_devices = 160,
 	client_compile = 200,
+	device_description_kind = 248,
+	device_get_description = 272,
 	executable_destroy = 360,
 	executable_cost_analysis = 408,
 	executable_optimized_program = 424,
@@ -164,13 +167,14 @@ typedef struct {
 	void *topology;
 } topology_create_args;
 
+// Of the functions that list the devices of a client or a topology.
 typedef struct {
 	size_t size;
 	void *extension;
-	const void *topology;
+	const void *owner;
 	void *const *devices;
 	size_t count;
-} topology_devices_args;
+} devices_args;
 
 typedef struct {
 	size_t size;

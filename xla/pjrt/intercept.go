@@ -58,6 +58,19 @@ func (c *Compilation) ClientVersion() (string, error) {
 	return c.table.text(C.client_platform_version, c.args.client)
 }
 
+// DeviceKind is what the client's devices are: cpu, TPU v4.
+func (c *Compilation) DeviceKind() (string, error) {
+	devices, err := c.table.devices(C.client_devices, c.args.client)
+	if err != nil || len(devices) == 0 {
+		return "", err
+	}
+	description, err := c.table.object(C.device_get_description, devices[0])
+	if err != nil {
+		return "", err
+	}
+	return c.table.text(C.device_description_kind, description)
+}
+
 // Compiler stands in for a client's own. It ends with a Load that succeeds, or with Compile.
 type Compiler func(c *Compilation)
 

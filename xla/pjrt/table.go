@@ -142,6 +142,17 @@ func (t Table) text(place C.size_t, in unsafe.Pointer) (string, error) {
 	return C.GoStringN(args.text, C.int(args.text_size)), nil
 }
 
+// devices lists those of a client, or the descriptions of those of a topology.
+func (t Table) devices(place C.size_t, owner unsafe.Pointer) ([]unsafe.Pointer, error) {
+	args := allocate[C.devices_args]()
+	defer release(args)
+	args.owner = owner
+	if err := t.call(place, unsafe.Pointer(args)); err != nil {
+		return nil, err
+	}
+	return append([]unsafe.Pointer(nil), unsafe.Slice((*unsafe.Pointer)(unsafe.Pointer(args.devices)), int(args.count))...), nil
+}
+
 // values reads named numbers; others are left out.
 func values(first *C.named_value, count C.size_t) map[string]float64 {
 	out := make(map[string]float64, int(count))

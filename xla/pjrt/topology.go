@@ -37,11 +37,17 @@ func (t Table) NewTopology(name string, options ...Option) (*Topology, error) {
 
 // Devices is how many there are.
 func (o *Topology) Devices() (int, error) {
-	args := allocate[C.topology_devices_args]()
-	defer release(args)
-	args.topology = o.c
-	err := o.table.call(C.topology_devices, unsafe.Pointer(args))
-	return int(args.count), err
+	devices, err := o.table.devices(C.topology_devices, o.c)
+	return len(devices), err
+}
+
+// DeviceKind is what the devices are: TPU v4.
+func (o *Topology) DeviceKind() (string, error) {
+	descriptions, err := o.table.devices(C.topology_devices, o.c)
+	if err != nil || len(descriptions) == 0 {
+		return "", err
+	}
+	return o.table.text(C.device_description_kind, descriptions[0])
 }
 
 // Version is that of the platform: the compiler's.

@@ -1,0 +1,217 @@
+package xla
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"limner/xla/pjrt"
+)
+
+// executableExt ends the name of a program's file in the cache.
+const executableExt = ".executable"
+
+// CacheLimit is how many bytes of programs the cache keeps; those that were not used for longest make room.
+const CacheLimit = 20 << 30
+
+// store is where programs are taken from instead of compiling them: files that were brought along, then the cache.
+type store struct {
+	carried []*executables
+	folder  string // of the cache; "" for none
+	limit   int64
+	log     io.Writer
+
+	closed atomic.Bool // nothing can be kept, and that was said
+}
+
+// openStore reads the headers of the files and makes the cache's folder. Without the folder it goes on.
+func openStore(o Options) (*store, error) {
+	s := &store{folder: o.Cache, limit: CacheLimit, log: o.Log}
+	if s.log == nil {
+		s.log = io.Discard
+	}
+	for _, path := range o.Executables {
+		e, err := openExecutables(path)
+		if err != nil {
+			return nil, fmt.Errorf("executable: %w", err)
+		}
+		s.carried = append(s.carried, e)
+	}
+	if s.folder != "" {
+		if err := os.MkdirAll(s.folder, 0o700); err != nil {
+			s.close(err)
+		}
+	}
+	return s, nil
+}
+
+// idle says that there is nothing to load from or to keep in.
+func (s *store) idle() bool { return !s.open() && len(s.carried) == 0 }
+
+// open says that there is a cache.
+func (s *store) open() bool { return s.folder != "" && !s.closed.Load() }
+
+// load takes a program from a file or the cache, if it is there and whole. begin hears before it is tried.
+func (s *store) load(c *pjrt.Compilation, key programKey, begin func(loading bool)) bool {
+	tried := false
+	for _, e := range s.carried {
+		if i := slices.IndexFunc(e.list, func(x executable) bool { return x.Key == key }); i >= 0 {
+			if tried = true; s.loadFrom(c, e, i, begin) {
+				return true
+			}
+		}
+	}
+	if !tried && len(s.carried) > 0 {
+		fmt.Fprintln(s.log, s.mismatch(key))
+	}
+	if !s.open() {
+		return false
+	}
+	path, err := s.path(key)
+	if err != nil {
+		return false
+	}
+	e, err := openExecutables(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false
+	case err == nil && (len(e.list) != 1 || e.list[0].Key != key):
+		err = fmt.Errorf("%s is of another program", path)
+	}
+	if err != nil {
+		fmt.Fprintf(s.log, "compiling anew: %v\n", err)
+		return false
+	}
+	if !s.loadFrom(c, e, 0, begin) {
+		return false
+	}
+	now := time.Now()
+	_ = os.Chtimes(path, now, now) // used: one that cannot be marked so is only removed earlier
+	return true
+}
+
+// loadFrom loads a program of a file.
+func (s *store) loadFrom(c *pjrt.Compilation, e *executables, i int, begin func(loading bool)) bool {
+	payload, err := e.payload(i)
+	if err == nil {
+		begin(true)
+		if err = c.Load(payload); err != nil {
+			err = fmt.Errorf("load %s: %w", e.path, err)
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(s.log, "compiling anew: %v\n", err)
+	}
+	return err == nil
+}
+
+// mismatch says why no file that was brought along has the program: in what the most similar one differs.
+func (s *store) mismatch(key programKey) string {
+	var names, least []string
+	var path string
+	for _, e := range s.carried {
+		for _, x := range e.list {
+			names = append(names, x.Key.Name)
+			if x.Key.Name != key.Name {
+				continue
+			}
+			if parts := key.differences(x.Key); least == nil || len(parts) < len(least) {
+				least, path = parts, e.path
+			}
+		}
+	}
+	if least == nil {
+		return fmt.Sprintf("no executable of %s was brought along, only of %s", key.Name, strings.Join(names, ", "))
+	}
+	return fmt.Sprintf("the executable of %s in %s cannot be used: it differs in its %s", key.Name, path, strings.Join(least, ", "))
+}
+
+func (s *store) path(key programKey) (string, error) {
+	id, err := key.id()
+	return filepath.Join(s.folder, id+executableExt), err
+}
+
+// keep puts a program that was just compiled into the cache.
+func (s *store) keep(c *pjrt.Compilation, key programKey) {
+	if !s.open() {
+		return
+	}
+	payload, err := serialized(c)
+	if err != nil {
+		s.close(fmt.Errorf("%s cannot serialize programs: %w", key.Plugin, err))
+		return
+	}
+	path, err := s.path(key)
+	if err == nil {
+		err = writeExecutables(path, []programKey{key}, [][]byte{payload})
+	}
+	if err == nil {
+		err = s.prune(path)
+	}
+	if err != nil {
+		s.close(err)
+	}
+}
+
+// serialized is what was compiled, as bytes.
+func serialized(c *pjrt.Compilation) (payload []byte, err error) {
+	e, err := c.Executable()
+	if err != nil {
+		return nil, err
+	}
+	payload, err = e.Serialize()
+	return payload, errors.Join(err, e.Close())
+}
+
+// close ends the keeping of programs in this process, and says so once.
+func (s *store) close(err error) {
+	if !s.closed.Swap(true) {
+		fmt.Fprintf(s.log, "compiled programs are not kept: %v\n", err)
+	}
+}
+
+// prune removes what was not used for longest until the rest is within the limit, and what killed processes left behind. The file at path stays.
+func (s *store) prune(path string) error {
+	entries, err := os.ReadDir(s.folder)
+	if err != nil {
+		return err
+	}
+	var kept []fs.FileInfo
+	var total int64
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil || !info.Mode().IsRegular() {
+			continue // another process removed it
+		}
+		switch {
+		case strings.HasSuffix(info.Name(), executableExt):
+			kept, total = append(kept, info), total+info.Size()
+		case strings.HasPrefix(info.Name(), ".") && time.Since(info.ModTime()) > time.Hour:
+			_ = os.Remove(filepath.Join(s.folder, info.Name())) // it is in nobody's way
+		}
+	}
+	slices.SortFunc(kept, func(a, b fs.FileInfo) int {
+		return cmp.Or(a.ModTime().Compare(b.ModTime()), cmp.Compare(a.Name(), b.Name()))
+	})
+	for _, info := range kept {
+		if total <= s.limit {
+			break
+		}
+		if info.Name() == filepath.Base(path) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(s.folder, info.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		total -= info.Size()
+	}
+	return nil
+}
