@@ -42,10 +42,10 @@ func cases() []benchCase {
 		{name: "controlnet_step_cached", rounds: 3, steps: 1, peers: []peer{flax}, start: startControlStep(true), goals: goals{wall: 0.6, cpu: 0.6, compile: 2, peak: 1, start: 0.5}},
 		{name: "sample_tiny", rounds: 5, steps: 2, peers: []peer{torch}, start: startSample(false, 64), goals: pipeline},
 		{name: "sample_middling", rounds: 3, steps: 1, peers: both, start: startSample(true, 256), goals: pipeline},
-		{name: "sd15_unet_forward", rounds: 5, steps: 2, peers: []peer{flax}, start: startForward(sd15(), 1, 16), goals: goals{wall: 1, cpu: 1, compile: 2, peak: 1}},
-		{name: "sd15_unet_forward_64", rounds: 4, steps: 1, peers: both, start: startForward(sd15(), 2, 64), goals: full},
-		{name: "sd21_unet_forward_64", rounds: 4, steps: 1, peers: both, start: startForward(sd21(), 2, 64), goals: full},
-		{name: "sdxl_unet_forward_64", rounds: 3, steps: 1, peers: both, apart: true, start: startForward(sdxl(), 2, 64), goals: full},
+		{name: "sd15_unet_forward", rounds: 5, steps: 2, peers: []peer{flax}, start: startForward(published("sd15"), 1, 16), goals: goals{wall: 1, cpu: 1, compile: 2, peak: 1}},
+		{name: "sd15_unet_forward_64", rounds: 4, steps: 1, peers: both, start: startForward(published("sd15"), 2, 64), goals: full},
+		{name: "sd21_unet_forward_64", rounds: 4, steps: 1, peers: both, start: startForward(published("sd21"), 2, 64), goals: full},
+		{name: "sdxl_unet_forward_64", rounds: 3, steps: 1, peers: both, apart: true, start: startForward(published("sdxl"), 2, 64), goals: full},
 	}
 }
 

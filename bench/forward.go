@@ -9,33 +9,19 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
+	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/models/unet"
 	"limner/xla"
 )
 
-// sd15, sd21 and sdxl are the UNets of these models.
-func sd15() unet.Config {
-	c := unet.Default()
-	c.CrossAttentionDim = 768
-	return c
-}
-
-func sd21() unet.Config {
-	c := unet.Default()
-	c.CrossAttentionDim, c.LinearProjection, c.AttentionHeadDim = 1024, true, unet.PerLevel{5, 10, 20, 20}
-	return c
-}
-
-func sdxl() unet.Config {
-	c := unet.Default()
-	c.CrossAttentionDim, c.LinearProjection, c.AttentionHeadDim = 2048, true, unet.PerLevel{5, 10, 20}
-	c.BlockOutChannels, c.TransformerLayers = []int{320, 640, 1280}, unet.PerLevel{1, 2, 10}
-	c.DownBlockTypes = []string{"DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"}
-	c.UpBlockTypes = []string{"CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"}
-	kind, channels, width := "text_time", 256, 2816
-	c.AdditionEmbedType, c.AdditionTimeEmbedDim, c.AdditionInputDim = &kind, &channels, &width
-	return c
+// published is the UNet of a published model: sd15, sd21 or sdxl.
+func published(family string) unet.Config {
+	p, err := diffusers.Family(family)
+	if err != nil {
+		panic(err)
+	}
+	return p.UNet
 }
 
 // startForward compiles a UNet for a batch of latents, with random weights.

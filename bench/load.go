@@ -9,18 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"text/tabwriter"
 	"time"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
-	"limner/models/clip"
 	"limner/models/diffusers"
 	"limner/models/nn"
-	"limner/models/noise"
-	"limner/models/vae"
 	"limner/xla"
 )
 
@@ -128,7 +124,7 @@ func loadWorker(ctx context.Context, dir, dtype string, out io.Writer) (err erro
 
 // writeModel writes a model of full size in f16, with random weights, unless it is there already.
 func writeModel(family string) (string, error) {
-	p, err := fullModel(family)
+	p, err := diffusers.Family(family)
 	if err != nil {
 		return "", err
 	}
@@ -145,36 +141,4 @@ func writeModel(family string) (string, error) {
 		fmt.Fprintf(os.Stderr, "written in %.0f s\n", time.Since(start).Seconds())
 	}
 	return dir, err
-}
-
-// fullModel is a published model, without its weights.
-func fullModel(family string) (*diffusers.Pipeline, error) {
-	p := &diffusers.Pipeline{ClassName: "StableDiffusionPipeline", VAE: vae.Default(), Text: clip.Default(), Noise: noise.Default()}
-	p.VAE.BlockOutChannels, p.VAE.LayersPerBlock = []int{128, 256, 512, 512}, 2
-	p.VAE.DownBlockTypes = slices.Repeat([]string{"DownEncoderBlock2D"}, 4)
-	p.VAE.UpBlockTypes = slices.Repeat([]string{"UpDecoderBlock2D"}, 4)
-	p.Text.HiddenSize, p.Text.IntermediateSize, p.Text.NumAttentionHeads = 768, 3072, 12
-	pad := clip.PadEnd
-	switch family {
-	case "sd15":
-		p.UNet = sd15()
-	case "sd21":
-		p.UNet, pad = sd21(), clip.PadExclamation
-		p.Text.HiddenSize, p.Text.IntermediateSize, p.Text.NumAttentionHeads, p.Text.NumHiddenLayers = 1024, 4096, 16, 23
-	case "sdxl":
-		p.UNet, p.ClassName = sdxl(), "StableDiffusionXLPipeline"
-		text := p.Text
-		text.Architectures = []string{clip.WithProjection}
-		text.HiddenSize, text.IntermediateSize, text.NumAttentionHeads, text.NumHiddenLayers, text.ProjectionDim = 1280, 5120, 20, 32, 1280
-		second, err := clip.Standard(clip.PadExclamation)
-		if err != nil {
-			return nil, err
-		}
-		p.XL = &diffusers.XL{Text: text, Tokenizer: second, ForceZeros: true}
-	default:
-		return nil, fmt.Errorf("got model %s, want sd15, sd21 or sdxl", family)
-	}
-	var err error
-	p.Tokenizer, err = clip.Standard(pad)
-	return p, err
 }

@@ -50,8 +50,6 @@ func main() {
 		err = loadWorker(ctx, args[1], args[2], os.Stdout)
 	case len(args) == 2 && args[0] == loadArg:
 		err = load(ctx, args[1], os.Stdout)
-	case len(args) >= 1 && args[0] == tpuArg:
-		err = tpu(ctx, args[1:], os.Stdout)
 	default:
 		err = bench(ctx, args, os.Stdout)
 	}

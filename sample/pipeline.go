@@ -72,6 +72,39 @@ type Pipeline struct {
 // New compiles the programs that a request such as r needs and puts the parameters on the devices. Another request may make the
 // pipeline compile more: for guidance where r has none, for images to begin from, for prompts longer than one chunk.
 func New(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (*Pipeline, error) {
+	// The parameters come last: a program that does not compile leaves nothing on the devices.
+	p, err := compile(ctx, b, m, s, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(p.load(slices.Concat(p.trees.conditions...)), p.load(p.trees.text), p.load(p.trees.step), p.load(p.trees.decode)); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+// Programs are what New compiles.
+type Programs struct {
+	Text, Step, Decode *xla.Program // Decode is nil where images are decoded in pieces
+	Calls              int          // of Step
+}
+
+// CompileOnly compiles what New does, and puts nothing on the devices: the model needs no weights.
+func CompileOnly(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (Programs, error) {
+	p, err := compile(ctx, b, m, s, r)
+	if err != nil {
+		return Programs{}, err
+	}
+	plan, err := p.plan(r)
+	out := Programs{Text: p.texts[r.ClipSkip], Decode: p.decoder, Calls: len(plan.Calls)}
+	for _, step := range p.steps {
+		out.Step = step
+	}
+	return out, err
+}
+
+// compile makes a pipeline without parameters.
+func compile(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (*Pipeline, error) {
 	if m.Compute == dtypes.InvalidDType {
 		m.Compute = dtypes.Float32
 	}
@@ -91,12 +124,8 @@ func New(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (*Pip
 	if err != nil {
 		return nil, err
 	}
-	// The parameters come last: a program that does not compile leaves nothing on the devices.
 	if err := p.compileAll(ctx, r, plan); err != nil {
 		return nil, err
-	}
-	if err := errors.Join(p.load(slices.Concat(p.trees.conditions...)), p.load(p.trees.text), p.load(p.trees.step), p.load(p.trees.decode)); err != nil {
-		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }

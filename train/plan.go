@@ -6,10 +6,10 @@ import (
 	"limner/xla"
 )
 
-// PlanStep compiles the step of an objective as a run with these options would, and nothing else. Of an optimizer step of several batches
-// the program of a batch comes first, and what makes the step from the sums second.
-func PlanStep(ctx context.Context, b *xla.Backend, objective Objective, o Options) ([]*xla.Program, error) {
-	s, err := newStepper(ctx, b, objective, o.settings())
+// Plan compiles what an optimizer step runs, and nothing else. Of one of several batches the program of a batch comes first, and what makes the step from
+// the sums second.
+func (r *Run) Plan(ctx context.Context) ([]*xla.Program, error) {
+	s, err := newStepper(ctx, r.Backend, r.Objective, r.Options.settings())
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,7 @@ type Recipe struct {
 	Compute           dtypes.DType // of activations: Float32 or BFloat16
 	Text              []byte       // recipe.yaml of the output folder: what a person gave; nil writes none
 	Watch             Watch        // what is shown of the run
+	Planned           bool         // nothing but Run.Plan will be asked of it: no data and no weights are read, and Model may be one of diffusers.Families
 	Log               io.Writer    // hears what a person may want to know; nil: silence
 	OnStep            func(Progress)
 	OnEncode          func(done, total int) // while latents are cached
@@ -55,7 +56,7 @@ func (r Recipe) Validate() error {
 	if r.Model == "" {
 		errs = append(errs, errors.New("pretrained_model_name_or_path: give a model folder"))
 	}
-	if len(r.Data) == 0 {
+	if len(r.Data) == 0 && !r.Planned {
 		errs = append(errs, errors.New("train_data_dir: give a folder of parquet files"))
 	}
 	if r.Resolution < 1 {
@@ -90,8 +91,10 @@ func (r Recipe) open(o Options, b *xla.Backend) (*diffusers.Pipeline, error) {
 	if err := errors.Join(r.Validate(), o.Validate()); err != nil {
 		return nil, err
 	}
-	if err := checkOutput(o); err != nil {
-		return nil, err // before anything takes long
+	if !r.Planned {
+		if err := checkOutput(o); err != nil {
+			return nil, err // before anything takes long
+		}
 	}
 	if o.Batch%b.Devices() != 0 {
 		return nil, fmt.Errorf("batch %d does not divide over %d devices: use a multiple of %d", o.Batch, b.Devices(), b.Devices())
@@ -99,7 +102,7 @@ func (r Recipe) open(o Options, b *xla.Backend) (*diffusers.Pipeline, error) {
 	if r.Prior != nil && o.Batch%2 != 0 {
 		return nil, fmt.Errorf("batch %d: want an even number, half of it for the class", o.Batch)
 	}
-	model, err := diffusers.OpenWith(r.Model, r.Opening)
+	model, err := r.model()
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +117,19 @@ func (r Recipe) open(o Options, b *xla.Backend) (*diffusers.Pipeline, error) {
 		return nil, fmt.Errorf("resolution: got %d, want a multiple of %d", r.Resolution, scale)
 	}
 	return model, nil
+}
+
+// model reads the model's configs.
+func (r Recipe) model() (*diffusers.Pipeline, error) {
+	if r.Planned && slices.Contains(diffusers.Families, r.Model) {
+		return diffusers.Family(r.Model)
+	}
+	return diffusers.OpenWith(r.Model, r.Opening)
+}
+
+// planned is a run of which nothing but Plan may be asked.
+func (r Recipe) planned(b *xla.Backend, o Options, objective Objective) (*Run, error) {
+	return &Run{Options: o, Backend: b, Objective: objective}, nil
 }
 
 // dataset opens the images, and those of the class behind them.

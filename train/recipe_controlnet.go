@@ -32,6 +32,12 @@ func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*R
 	}
 	d := r.diffusion("controlnet", o, model, diffusers.ControlNet+".")
 	d.ControlNet, d.OnlyMidControl = &config, r.OnlyMidControl
+	if r.SDUnlocked {
+		d.Train = append(d.Train, unetDecoder...)
+	}
+	if r.Planned {
+		return r.planned(b, o, d.Objective())
+	}
 	values, err := model.Load(model.Components()...)
 	if err != nil {
 		return nil, err
@@ -48,7 +54,6 @@ func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*R
 	values = nn.Merge(values, control)
 	components := []Component{{Name: diffusers.ControlNet, Config: config}}
 	if r.SDUnlocked {
-		d.Train = append(d.Train, unetDecoder...)
 		components = append(components, Component{Name: diffusers.UNet, File: "unet_decoder.safetensors"})
 	}
 	return r.diffusionRun(ctx, b, o, model, d, values, components, func(trained nn.Values) error {

@@ -17,10 +17,6 @@ func NewTextToImage(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*
 	if err != nil {
 		return nil, err
 	}
-	values, err := model.Load(model.Components()...)
-	if err != nil {
-		return nil, err
-	}
 	d := r.diffusion("text_to_image", o, model, diffusers.UNet+".")
 	components := []Component{{Name: diffusers.UNet, Config: model.UNet}}
 	if r.TrainTextEncoder {
@@ -30,6 +26,13 @@ func NewTextToImage(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*
 			d.Train = append(d.Train, diffusers.TextEncoder2+".")
 			components = append(components, Component{Name: diffusers.TextEncoder2, Config: model.XL.Text})
 		}
+	}
+	if r.Planned {
+		return r.planned(b, o, d.Objective())
+	}
+	values, err := model.Load(model.Components()...)
+	if err != nil {
+		return nil, err
 	}
 	if r.FromScratch {
 		for _, c := range components {
@@ -59,6 +62,9 @@ func NewLoRA(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, er
 	if err := lora.check(d.tree()); err != nil {
 		return nil, err
 	}
+	if r.Planned {
+		return r.planned(b, o, d.Objective())
+	}
 	values, err := model.Load(model.Components()...)
 	if err != nil {
 		return nil, err
@@ -79,6 +85,11 @@ func NewTextualInversion(ctx context.Context, b *xla.Backend, o Options, r Recip
 	if err := checkTokens(r.Tokens, model); err != nil {
 		return nil, err
 	}
+	d := r.diffusion("textual_inversion", o, model, "learned_embeds.")
+	d.Tokens = slices.Clone(r.Tokens)
+	if r.Planned {
+		return r.planned(b, o, d.Objective())
+	}
 	values, err := model.Load(model.Components()...)
 	if err != nil {
 		return nil, err
@@ -87,8 +98,6 @@ func NewTextualInversion(ctx context.Context, b *xla.Backend, o Options, r Recip
 	if err != nil {
 		return nil, err
 	}
-	d := r.diffusion("textual_inversion", o, model, "learned_embeds.")
-	d.Tokens = slices.Clone(r.Tokens)
 	var components []Component
 	for i := range r.Tokens {
 		components = append(components, Component{Name: tokenPlace(i), File: tokenFile(r.Tokens, i)})

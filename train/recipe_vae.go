@@ -15,6 +15,10 @@ func NewAutoencoder(_ context.Context, b *xla.Backend, o Options, r Recipe) (*Ru
 	if err != nil {
 		return nil, err
 	}
+	objective := Autoencoder{VAE: model.VAE, KLWeight: r.KLWeight, Decoder: r.DecoderOnly, Batch: o.Batch, Resolution: r.Resolution}.Objective()
+	if r.Planned {
+		return r.planned(b, o, objective)
+	}
 	values := nn.InitValues(model.VAE.Tree(), o.Seed).Under(diffusers.VAE)
 	if !r.FromScratch {
 		if values, err = model.Load(diffusers.VAE); err != nil {
@@ -26,7 +30,6 @@ func NewAutoencoder(_ context.Context, b *xla.Backend, o Options, r Recipe) (*Ru
 	if err != nil {
 		return nil, err
 	}
-	objective := Autoencoder{VAE: model.VAE, KLWeight: r.KLWeight, Decoder: r.DecoderOnly, Batch: o.Batch, Resolution: r.Resolution}.Objective()
 	return &Run{
 		Options: o, Backend: b, Objective: objective, Components: []Component{{Name: diffusers.VAE, Config: model.VAE}},
 		Trainable: values, Frozen: values, Dataset: dataset, OnStep: r.OnStep, Log: r.Log,

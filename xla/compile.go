@@ -153,8 +153,30 @@ func check(err error) {
 // Memory is what the compiler says that the program needs of each device.
 func (p *Program) Memory() pjrt.Memory { return p.memory }
 
+// Inputs are the program's, state first.
+func (p *Program) Inputs() []Value { return p.inputs }
+
+// DeviceBytes is what one device holds of an input.
+func (p *Program) DeviceBytes(v Value) int64 {
+	bytes := int64(v.Shape.Memory())
+	if v.Sharding != Replicated {
+		bytes /= int64(p.backend.n)
+	}
+	return bytes
+}
+
 // Planned is what the compiler made of a program of a planning backend; nil of another.
 func (p *Program) Planned() *pjrt.Executable { return p.planned }
+
+// Close frees a planned program, which is large. Nothing else may be asked of it afterwards.
+func (p *Program) Close() error {
+	p.backend.engine.Forget(p.name)
+	p.graph.Finalize()
+	if p.planned == nil {
+		return nil
+	}
+	return p.planned.Close()
+}
 
 // StableHLO is the text that was compiled.
 func (p *Program) StableHLO() (string, error) { return p.backend.engine.StableHLO(p.name) }

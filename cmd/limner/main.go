@@ -25,6 +25,7 @@ type cli struct {
 	Data    dataCmd    `cmd:"" help:"Make datasets."`
 	Train   trainCmd   `cmd:"" help:"Train a ControlNet, a UNet, a LoRA, new tokens or a VAE."`
 	Sample  sampleCmd  `cmd:"" help:"Draw images from prompts."`
+	Plan    planCmd    `cmd:"" help:"Compile a training or drawing for a TPU that is not here: does it fit, how long does it take, what would help."`
 	Base    baseCmd    `cmd:"" help:"Train the demo's base model from nothing."`
 	Show    showCmd    `cmd:"" help:"Say what a file of weights is, and what is in it."`
 	Convert convertCmd `cmd:"" help:"Convert models and LoRAs between formats."`
@@ -92,9 +93,13 @@ func run(args []string) int {
 }
 
 func newParser() (*kong.Kong, error) {
-	return kong.New(&cli{}, kong.Name("limner"), kong.Description(description),
+	k, err := kong.New(&cli{}, kong.Name("limner"), kong.Description(description),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.Vars(demoDefaults()), kong.Vars(dataDefaults()), kong.Vars(sampleDefaults()), kong.Vars(watchDefaults()), kong.Vars(lossDefaults()))
+	if err == nil {
+		relaxPlan(k)
+	}
+	return k, err
 }
 
 // withDashes writes the names of flags with dashes instead of underscores. Values stay as they are.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
 	"limner/data"
@@ -54,7 +55,10 @@ names, as in --xy steps=10,20,30 --xy scheduler=ddim,unipc. A value with commas 
 // imagesPerDevice is the largest batch that is chosen where no flag says how large.
 const imagesPerDevice = 4
 
-func (c sampleCmd) Run(ctx context.Context) (err error) {
+func (c sampleCmd) Run(ctx context.Context, command *kong.Context) (err error) {
+	if p := planOf(command); p != nil {
+		return p.sample(ctx, &c)
+	}
 	work, err := c.plan()
 	if err != nil {
 		return usageError{err}

@@ -78,6 +78,9 @@ type prepareRun func(context.Context, *xla.Backend, train.Options, train.Recipe)
 // run trains what prepare makes of the recipe, in which set puts what further flags say. A signal at any moment ends it with
 // train.ErrInterrupted.
 func (f trainFlags) run(ctx context.Context, command *kong.Context, set func(*train.Recipe), prepare prepareRun) error {
+	if p := planOf(command); p != nil {
+		return p.train(ctx, f, set, prepare)
+	}
 	quiet := context.AfterFunc(ctx, func() {
 		fmt.Fprintln(os.Stderr, "\nlimner: stopping when the step or the compiling under way is done, and saving; a second signal leaves at once")
 	})

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"limner/controlnet"
+	"limner/models/diffusers"
+	"limner/plan"
+	"limner/sample"
+	"limner/train"
+	"limner/xla"
+)
+
+// planCmd holds what can be planned: the commands with their own flags, of which those that name files are optional.
+type planCmd struct {
+	ControlNet       trainControlNetCmd       `cmd:"" name:"controlnet" set:"rate=5e-6" help:"As train controlnet."`
+	TextToImage      trainTextToImageCmd      `cmd:"" name:"text-to-image" set:"rate=1e-5" help:"As train text-to-image."`
+	LoRA             trainLoRACmd             `cmd:"" name:"lora" set:"rate=1e-4" help:"As train lora."`
+	DreamBooth       trainDreamBoothCmd       `cmd:"" name:"dreambooth" set:"rate=5e-6" help:"As train dreambooth."`
+	TextualInversion trainTextualInversionCmd `cmd:"" name:"textual-inversion" set:"rate=1e-4" help:"As train textual-inversion."`
+	VAE              trainVAECmd              `cmd:"" name:"vae" set:"rate=5e-6" help:"As train vae."`
+	Sample           sampleCmd                `cmd:"" name:"sample" help:"As sample."`
+
+	TPU          string  `name:"tpu" default:"v4-8" placeholder:"NAME" help:"TPU to plan for: v4-8 to v4-512, v5e-1 to v5e-256, v5p-8 to v5p-512, v6e-1 to v6e-256."`
+	Effort       string  `enum:"quick,default" default:"quick" help:"How much work the compiler may spend. quick (XLA's O0) takes minutes for Stable Diffusion 1.5; default, what a run compiles with, ten times that."`
+	LargestBatch bool    `help:"Search the largest batch a chip that fits, by compiling."`
+	Advise       bool    `help:"Compile variants that take less memory or time, too: FSDP, cached latents, gradient checkpointing, half the batch with accumulation."`
+	Images       int     `placeholder:"N" help:"Images of the dataset, for hours and disk."`
+	Price        float64 `placeholder:"X" help:"What the TPU costs an hour, in any currency."`
+	JSON         bool    `name:"json" help:"Print the reports as JSON."`
+}
+
+// Help shows one working example.
+func (planCmd) Help() string {
+	return `Example:
+
+  limner plan controlnet --model sd15 --tpu v4-8 --resolution 512 --train_batch_size 12 --mixed_precision bf16 --cache_latents --fsdp
+
+Compiles the very programs of train and sample for a TPU that is not here, with the TPU's own compiler, and says whether they fit and how long they take.
+--model may be sd15, sd21 or sdxl, whose structure is known, or a model as elsewhere, of which the configs are read. No weights and no data are needed.
+Times are the compiler's estimate; nothing was run.`
+}
+
+// optionalIn are the flags that say where files are, which planning does not need.
+var optionalIn = []string{"train-data-dir", "output-dir"}
+
+// relaxPlan makes those flags of plan's commands optional.
+func relaxPlan(k *kong.Kong) {
+	for _, node := range k.Model.Children {
+		if node.Name != "plan" {
+			continue
+		}
+		for _, command := range node.Children {
+			for _, flag := range command.Flags {
+				if slices.Contains(optionalIn, flag.Name) {
+					flag.Required = false
+				}
+			}
+		}
+	}
+}
+
+// planOf is the plan command that a command stands below, or nil.
+func planOf(command *kong.Context) *planCmd {
+	for _, step := range command.Path {
+		if step.Command == nil {
+			continue
+		}
+		if p, ok := step.Command.Target.Addr().Interface().(*planCmd); ok {
+			return p
+		}
+	}
+	return nil
+}
+
+// open finds the topology and opens a backend that compiles for it.
+func (c *planCmd) open(ctx context.Context) (plan.Planner, *xla.Backend, error) {
+	topology, err := xla.FindTopology(c.TPU)
+	if err != nil {
+		return plan.Planner{}, nil, usageError{fmt.Errorf("--tpu: %w", err)}
+	}
+	b, err := xla.OpenPlan(ctx, topology, xla.Effort(c.Effort), xla.Options{Log: os.Stderr})
+	log := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+	return plan.Planner{Topology: topology, Log: log}, b, err
+}
+
+// train plans a training.
+func (c *planCmd) train(ctx context.Context, f trainFlags, set func(*train.Recipe), prepare prepareRun) error {
+	planner, b, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	o, r := f.options(b.Devices()), f.recipe()
+	set(&r)
+	r.Planned, r.Prior, o.OutputDir = true, nil, "plan"
+	if err := errors.Join(o.Validate(), r.Validate()); err != nil {
+		return usageError{err}
+	}
+	if !slices.Contains(diffusers.Families, r.Model) {
+		if r.Model, err = f.find(ctx); err != nil {
+			return err
+		}
+	}
+	job := plan.Job{Name: "training", Training: true, Start: plan.Variant{
+		Batch: o.Batch / b.Devices(), Accumulation: o.Accumulation, Checkpointing: o.GradientCheckpointing, CachedLatents: r.CacheLatents, FSDP: o.FSDP,
+	}}
+	job.Compile = func(ctx context.Context, v plan.Variant) ([]plan.Part, error) {
+		o, r := o, r
+		o.Batch, o.Accumulation, o.GradientCheckpointing, o.FSDP, r.CacheLatents = v.Batch*b.Devices(), v.Accumulation, v.Checkpointing, v.FSDP, v.CachedLatents
+		run, err := prepare(ctx, b, o, r)
+		if err != nil {
+			return nil, configError{err}
+		}
+		programs, err := run.Plan(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(programs) == 1 {
+			return []plan.Part{{Name: "step", Program: programs[0], Runs: 1}}, nil
+		}
+		return []plan.Part{{Name: "gradients of a batch", Program: programs[0], Runs: v.Accumulation}, {Name: "step", Program: programs[1], Runs: 1}}, nil
+	}
+	return c.report(ctx, planner, job, o.MaxTrainSteps, o.NumTrainEpochs)
+}
+
+// sample plans drawing.
+func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
+	planner, b, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	m := sample.Model{Compute: s.compute(), VAESlicing: s.VAESlicing, VAETiling: s.VAETiling}
+	if slices.Contains(diffusers.Families, s.Model) {
+		m.Pipeline, err = diffusers.Family(s.Model)
+	} else {
+		m.Pipeline, err = s.openModel(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range s.ControlNets {
+		config := controlnet.FromUNet(m.Pipeline.UNet, nil)
+		if name != s.Model {
+			path, err := locate(ctx, name, s.Variant)
+			if err != nil {
+				return err
+			}
+			if config, err = diffusers.ReadControlNet(path); err != nil {
+				return configError{err}
+			}
+		}
+		m.ControlNets = append(m.ControlNets, config)
+	}
+	if len(s.Prompt) == 0 {
+		s.Prompt = []string{""}
+	}
+	r := s.request()
+	side := m.Pipeline.UNet.SampleSize * m.Pipeline.VAE.Scale()
+	shape := sample.Shape{Height: s.Height, Width: s.Width}
+	if shape.Height == 0 {
+		shape.Height = side
+	}
+	if shape.Width == 0 {
+		shape.Width = side
+	}
+	job := plan.Job{Name: "drawing", Start: plan.Variant{Batch: max(1, s.BatchSize/b.Devices())}}
+	job.Compile = func(ctx context.Context, v plan.Variant) ([]plan.Part, error) {
+		shape := shape
+		shape.Batch = v.Batch * b.Devices()
+		p, err := sample.CompileOnly(ctx, b, m, shape, r)
+		if err != nil {
+			return nil, err
+		}
+		parts := []plan.Part{{Name: "text", Program: p.Text, Runs: 1}, {Name: "denoising step", Program: p.Step, Runs: p.Calls}}
+		if p.Decode != nil {
+			parts = append(parts, plan.Part{Name: "decoding", Program: p.Decode, Runs: 1})
+		}
+		return parts, nil
+	}
+	return c.report(ctx, planner, job, 0, 0)
+}
+
+// report compiles the job and prints what is known of it.
+func (c *planCmd) report(ctx context.Context, planner plan.Planner, job plan.Job, steps, epochs int) error {
+	first, err := planner.Compile(ctx, job, job.Start)
+	if err != nil {
+		return err
+	}
+	reports := []*plan.Report{first}
+	if c.Advise || !first.Fits {
+		more, err := planner.Advice(ctx, job, first)
+		if err != nil {
+			return err
+		}
+		reports = append(reports, more...)
+	}
+	if c.LargestBatch {
+		const compilations = 6
+		best, err := planner.Largest(ctx, job, first, compilations)
+		if err != nil {
+			return err
+		}
+		if best != nil && best != first {
+			best.Job = "largest batch that fits"
+			reports = append(reports, best)
+		}
+	}
+	run := plan.Run{Steps: steps, Epochs: epochs, Images: c.Images, Price: c.Price}
+	if c.JSON {
+		e := json.NewEncoder(os.Stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(struct {
+			Effort  string         `json:"effort"`
+			Run     plan.Run       `json:"run"`
+			Reports []*plan.Report `json:"reports"`
+		}{c.Effort, run, reports})
+	}
+	var text strings.Builder
+	first.Write(&text, planner.Topology, c.Effort, run)
+	for i, r := range reports[1:] {
+		if i == 0 {
+			text.WriteString("\nalso compiled:\n")
+		}
+		r.WriteLine(&text, first)
+	}
+	_, err = fmt.Print(text.String())
+	return err
+}

@@ -1,0 +1,223 @@
+// Package plan says what a job needs of TPU chips that are not there: whether it fits, how long it takes, and what would help.
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"limner/xla"
+	"limner/xla/pjrt"
+)
+
+// Variant is how a job is compiled.
+type Variant struct {
+	Batch         int  `json:"batch_per_chip"` // images of a program's run on each chip
+	Accumulation  int  `json:"gradient_accumulation_steps"`
+	Checkpointing bool `json:"gradient_checkpointing"`
+	CachedLatents bool `json:"cache_latents"`
+	FSDP          bool `json:"fsdp"`
+}
+
+// Part is a program of a job.
+type Part struct {
+	Name    string
+	Program *xla.Program
+	Runs    int // for the images of a batch, or an optimizer step
+}
+
+// Job is something to plan.
+type Job struct {
+	Name     string // as a person calls it
+	Training bool
+	Start    Variant
+	Compile  func(context.Context, Variant) ([]Part, error)
+}
+
+// Planner compiles jobs for a topology.
+type Planner struct {
+	Topology xla.Topology
+	Log      func(format string, args ...any) // hears what is being compiled
+}
+
+// Program is what the compiler says of a part, for one chip.
+type Program struct {
+	Name     string  `json:"name"`
+	Runs     int     `json:"runs"`
+	FLOP     float64 `json:"flop"`           // the cost analysis's, of all operations
+	Accessed float64 `json:"bytes_accessed"` // the cost analysis's, on-chip memory included
+	HBM      float64 `json:"bytes_hbm"`      // counted from the optimised program, see xla.Traffic
+	Seconds  float64 `json:"seconds"`        // the compiler's estimate; 0 where it is not sane
+	Roofline float64 `json:"roofline_seconds"`
+	Peak     int64   `json:"peak_bytes"`
+}
+
+// Report is what is known of a job in one variant.
+type Report struct {
+	Job            string           `json:"job"`
+	Topology       string           `json:"tpu"`
+	Chips          int              `json:"chips"`
+	Variant        Variant          `json:"variant"`
+	Fits           bool             `json:"fits"`
+	Problem        string           `json:"problem,omitempty"` // why it does not
+	HBM            int64            `json:"hbm_bytes"`         // of a chip, that programs may use
+	Peak           int64            `json:"peak_bytes"`
+	Classes        map[string]int64 `json:"bytes_by_class"` // of what lies on a chip while the largest program runs
+	Programs       []Program        `json:"programs"`
+	Seconds        float64          `json:"seconds"` // of a batch or an optimizer step; 0 if unknown
+	Roofline       float64          `json:"roofline_seconds"`
+	ImagesPerSec   float64          `json:"images_per_s"`
+	FLOPPerImage   float64          `json:"flop_per_image"`
+	BytesPerImage  float64          `json:"bytes_per_image"`
+	CompileSeconds float64          `json:"compile_seconds"`
+}
+
+// Compile plans a job in one variant. Only what is wrong with the job itself is an error; that it does not fit is in the report.
+func (p Planner) Compile(ctx context.Context, job Job, v Variant) (report *Report, err error) {
+	p.Log("compiling %s for %s: %s", job.Name, p.Topology.Name, v)
+	start := time.Now()
+	r := &Report{Job: job.Name, Topology: p.Topology.Name, Chips: p.Topology.Chips(), Variant: v, HBM: int64(p.Topology.Chip.HBM), Classes: map[string]int64{}}
+	parts, err := job.Compile(ctx, v)
+	r.CompileSeconds = time.Since(start).Seconds()
+	var refused *pjrt.Error
+	if errors.As(err, &refused) && refused.Code == pjrt.ResourceExhausted {
+		r.Problem = firstSentence(refused.Text)
+		return r, nil
+	} else if err != nil {
+		return nil, err
+	}
+	defer func() {
+		for _, part := range parts {
+			err = errors.Join(err, part.Program.Close())
+		}
+	}()
+	resident := map[string]int64{}
+	var working, code int64
+	for _, part := range parts {
+		program, err := p.program(part)
+		if err != nil {
+			return nil, err
+		}
+		r.Programs = append(r.Programs, program)
+		for _, in := range part.Program.Inputs() {
+			resident[in.Name] = part.Program.DeviceBytes(in)
+		}
+		m := part.Program.Memory()
+		working, code = max(working, m.Peak-m.Arguments), code+m.Code
+	}
+	for name, bytes := range resident {
+		r.Classes[class(name)] += bytes
+		r.Peak += bytes
+	}
+	r.Classes["temporaries"], r.Classes["code"] = working, code
+	r.Peak += working
+	r.Fits = r.Peak <= r.HBM
+	if !r.Fits {
+		r.Problem = fmt.Sprintf("the programs together need %s on each chip, which has %s", gigabytes(r.Peak), gigabytes(r.HBM))
+	}
+	r.total()
+	return r, nil
+}
+
+// program reads what the compiler says of a part.
+func (p Planner) program(part Part) (Program, error) {
+	cost, err := part.Program.Planned().Cost()
+	if err != nil {
+		return Program{}, fmt.Errorf("%s: %w", part.Name, err)
+	}
+	traffic, err := part.Program.Traffic()
+	if err != nil {
+		return Program{}, fmt.Errorf("%s: %w", part.Name, err)
+	}
+	out := Program{
+		Name: part.Name, Runs: part.Runs, FLOP: cost["flops"], Accessed: cost["bytes accessed"], HBM: traffic.Bytes, Peak: part.Program.Memory().Peak,
+	}
+	out.Roofline = max(out.FLOP/p.Topology.Chip.FLOPS, out.HBM/p.Topology.Chip.HBMRate)
+	out.Seconds = sane(cost["optimal_seconds"], out.Roofline)
+	return out, nil
+}
+
+// sane makes a time of libtpu's optimal_seconds, 0 if it cannot. Operations whose time the compiler does not know count -1 each, so that whole seconds are
+// missing; they are added while the time is below what the arithmetic and the traffic take in any case.
+func sane(optimal, roofline float64) float64 {
+	t := optimal
+	if t < 0 {
+		t -= math.Floor(t)
+	}
+	for t < 0.8*roofline {
+		t++
+	}
+	if math.IsNaN(t) || t > 5*roofline+1e-3 {
+		return 0
+	}
+	return t
+}
+
+// total sums up the programs.
+func (r *Report) total() {
+	var flop, accessed float64
+	known := true
+	for _, p := range r.Programs {
+		n := float64(p.Runs)
+		flop, accessed = flop+n*p.FLOP, accessed+n*p.Accessed
+		r.Seconds, r.Roofline = r.Seconds+n*p.Seconds, r.Roofline+n*p.Roofline
+		known = known && p.Seconds > 0
+	}
+	images := float64(r.Variant.Batch * max(1, r.Variant.Accumulation))
+	r.FLOPPerImage, r.BytesPerImage = flop/images, accessed/images
+	if !known {
+		r.Seconds = 0
+		return
+	}
+	r.ImagesPerSec = images * float64(r.Chips) / r.Seconds
+}
+
+// class is what a program's input is, by its name.
+func class(name string) string {
+	group, _, found := strings.Cut(name, ".")
+	switch {
+	case !found:
+		return "batch"
+	case group == "param":
+		return "trained parameters"
+	case group == "ema":
+		return "averages"
+	case group == "sum":
+		return "sums of gradients"
+	case strings.HasPrefix(group, "unet") || strings.HasPrefix(group, "vae") || strings.HasPrefix(group, "text_encoder") || strings.HasPrefix(group, "controlnet"):
+		return "frozen parameters"
+	}
+	return "moments"
+}
+
+func (v Variant) String() string {
+	text := fmt.Sprintf("batch %d a chip", v.Batch)
+	if v.Accumulation > 1 {
+		text += fmt.Sprintf(", accumulation %d", v.Accumulation)
+	}
+	for _, f := range []struct {
+		on   bool
+		name string
+	}{{v.Checkpointing, "gradient checkpointing"}, {v.CachedLatents, "cached latents"}, {v.FSDP, "FSDP"}} {
+		if f.on {
+			text += ", " + f.name
+		}
+	}
+	return text
+}
+
+// firstSentence is the line of a compiler's message that says what does not fit.
+func firstSentence(text string) string {
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, "exceeds available") || strings.Contains(line, "Ran out of memory") {
+			return strings.TrimSpace(line)
+		}
+	}
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
+
+func gigabytes(bytes int64) string { return fmt.Sprintf("%.2f GB", float64(bytes)/1e9) }

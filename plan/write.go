@@ -1,0 +1,110 @@
+package plan
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"limner/xla"
+)
+
+// Run is how much there is to do.
+type Run struct {
+	Steps  int     `json:"max_train_steps,omitempty"`
+	Epochs int     `json:"num_train_epochs,omitempty"` // where Steps is 0
+	Images int     `json:"dataset_images,omitempty"`
+	Price  float64 `json:"price_per_hour,omitempty"`
+}
+
+// Write prints a report.
+func (r *Report) Write(w io.Writer, t xla.Topology, effort string, run Run) {
+	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+	line("%s on %s: %d chips on %d hosts, %s each; %s; compiled with %s effort in %.0f s", r.Job, r.Topology, r.Chips, t.Hosts(), gigabytes(r.HBM), r.Variant, effort, r.CompileSeconds)
+	if !r.Fits {
+		line("does not fit: %s", r.Problem)
+		return
+	}
+	line("fits: %s of %s a chip (%.0f %%)", gigabytes(r.Peak), gigabytes(r.HBM), 100*float64(r.Peak)/float64(r.HBM))
+	for _, name := range slices.SortedFunc(maps.Keys(r.Classes), func(a, b string) int { return int((r.Classes[b] - r.Classes[a]) >> 10) }) {
+		if bytes := r.Classes[name]; bytes >= 1e6 {
+			line("  %-20s %9s", name, gigabytes(bytes))
+		}
+	}
+	for _, p := range r.Programs {
+		line("%s%s: %.2f TFLOP, %.1f GB of traffic, %s; at least %s by arithmetic and traffic", p.Name, times(p.Runs), p.FLOP/1e12, p.Accessed/1e9, seconds(p.Seconds), seconds(p.Roofline))
+	}
+	line("an image: %.2f TFLOP, %.1f GB", r.FLOPPerImage/1e12, r.BytesPerImage/1e9)
+	if r.Seconds == 0 {
+		line("time: the compiler gives no sane estimate for these programs; by arithmetic and traffic at least %s", seconds(r.Roofline))
+		return
+	}
+	line("estimate: %.1f images/s on all chips, as the compiler estimates the programs; nothing was run", r.ImagesPerSec)
+	r.run(line, run)
+}
+
+// run prints what the whole run takes.
+func (r *Report) run(line func(string, ...any), run Run) {
+	perStep := r.Variant.Batch * max(1, r.Variant.Accumulation) * r.Chips
+	steps := run.Steps
+	if steps == 0 && run.Images > 0 {
+		steps = max(1, run.Epochs) * run.Images / perStep
+	}
+	if steps > 0 {
+		took := time.Duration(float64(steps) * r.Seconds * float64(time.Second)).Round(time.Second)
+		text := fmt.Sprintf("%d steps of %d images: %s", steps, perStep, took)
+		if run.Price > 0 {
+			text += fmt.Sprintf(", for %.2f", took.Hours()*run.Price)
+		}
+		line("%s", text)
+	}
+	if n := r.Classes["trained parameters"]; n > 0 {
+		line("a checkpoint: %s", gigabytes(r.checkpoint()))
+	}
+	// A JPEG of 512 pixels takes 10 ms to decode and resize on one core.
+	line("the loader decodes %.1f images/s: about %.0f cores for JPEGs of 512 pixels", r.ImagesPerSec, math.Ceil(r.ImagesPerSec*0.01))
+}
+
+// checkpoint is the size of a checkpoint: what is trained and what is remembered of it, over all chips.
+func (r *Report) checkpoint() int64 {
+	share := int64(1)
+	if r.Variant.FSDP {
+		share = int64(r.Chips)
+	}
+	return r.Classes["trained parameters"]*share + (r.Classes["moments"]+r.Classes["averages"])*int64(r.Chips)
+}
+
+// WriteLine prints a report in one line, beside the first.
+func (r *Report) WriteLine(w io.Writer, first *Report) {
+	if !r.Fits {
+		fmt.Fprintf(w, "  %s: does not fit: %s\n", r.Variant, r.Problem)
+		return
+	}
+	text := fmt.Sprintf("  %s: fits, %s a chip", r.Variant, gigabytes(r.Peak))
+	if r.Seconds > 0 {
+		text += fmt.Sprintf(", %.1f images/s", r.ImagesPerSec)
+		if first.Seconds > 0 {
+			text += fmt.Sprintf(" (%.2f times as many)", r.ImagesPerSec/first.ImagesPerSec)
+		}
+	}
+	fmt.Fprintln(w, text)
+}
+
+func times(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return fmt.Sprintf(" ×%d", n)
+}
+
+func seconds(s float64) string {
+	switch {
+	case s == 0:
+		return "no sane estimate of its time"
+	case s < 1:
+		return fmt.Sprintf("%.1f ms", s*1e3)
+	}
+	return fmt.Sprintf("%.2f s", s)
+}
