@@ -5,7 +5,7 @@ STOPS ?= 100
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo base build test lint fuzz torture interop bench bench-peers
+.PHONY: help demo base build test lint fuzz torture interop bench bench-tpu bench-peers
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,15 @@ interop: ## compare with Python's safetensors and huggingface_hub, installed int
 
 bench: ## measure against the peers, into bench/results.json (after make bench-peers)
 	go run ./bench
+
+bench-tpu: build ## compile Stable Diffusion 1.5's programs for a TPU v4-8 that need not be here, into bench/tpu-*.json (half an hour)
+	bin/limner plan controlnet $(TPU) --train_batch_size 4 --json > bench/tpu-pixels-4.json
+	bin/limner plan controlnet $(TPU) --train_batch_size 4 --cache_latents --json > bench/tpu-cached-4.json
+	bin/limner plan controlnet $(TPU) --train_batch_size 12 --cache_latents --fsdp --json > bench/tpu-cached-12.json
+	bin/limner plan controlnet $(TPU) --train_batch_size 32 --cache_latents --fsdp --gradient_checkpointing --json > bench/tpu-cached-32.json
+	bin/limner plan sample --model sd15 --controlnet sd15 --dtype bf16 --height 512 --width 512 --tpu v4-8 --json > bench/tpu-sample.json
+
+TPU = --model sd15 --tpu v4-8 --resolution 512 --mixed_precision bf16
 
 bench-peers: ## install the benchmarks' peers, Flax and PyTorch (several GB), into bench/venv and bench/venv-torch
 	python3 -m venv bench/venv

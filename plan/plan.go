@@ -143,14 +143,13 @@ func (p Planner) program(part Part) (Program, error) {
 // sane makes a time of libtpu's optimal_seconds, 0 if it cannot. Operations whose time the compiler does not know count -1 each, so that whole seconds are
 // missing; they are added while the time is below what the arithmetic and the traffic take in any case.
 func sane(optimal, roofline float64) float64 {
+	const least = 0.8 // of the roofline, which rounds up what on-chip memory saves
 	t := optimal
 	if t < 0 {
-		t -= math.Floor(t)
+		for t -= math.Floor(t); t < least*roofline; t++ {
+		}
 	}
-	for t < 0.8*roofline {
-		t++
-	}
-	if math.IsNaN(t) || t > 5*roofline+1e-3 {
+	if !(t >= least*roofline && t <= 5*roofline+1e-3) {
 		return 0
 	}
 	return t

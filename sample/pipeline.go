@@ -85,8 +85,9 @@ func New(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (*Pip
 
 // Programs are what New compiles.
 type Programs struct {
-	Text, Step, Decode *xla.Program // Decode is nil where images are decoded in pieces
-	Calls              int          // of Step
+	Text, Step, Decode *xla.Program   // Decode is nil where images are decoded in pieces
+	Conditions         []*xla.Program // by ControlNet
+	Calls              int            // of Step
 }
 
 // CompileOnly compiles what New does, and puts nothing on the devices: the model needs no weights.
@@ -96,7 +97,7 @@ func CompileOnly(ctx context.Context, b *xla.Backend, m Model, s Shape, r Reques
 		return Programs{}, err
 	}
 	plan, err := p.plan(r)
-	out := Programs{Text: p.texts[r.ClipSkip], Decode: p.decoder, Calls: len(plan.Calls)}
+	out := Programs{Text: p.texts[r.ClipSkip], Decode: p.decoder, Conditions: p.conditions, Calls: len(plan.Calls)}
 	for _, step := range p.steps {
 		out.Step = step
 	}

@@ -30,8 +30,8 @@ type Wheel struct {
 // with another minor version works with it, as every call's structure carries its size.
 //
 //   - cpu runs, and every test here runs on it.
-//   - tpu loads and compiles; on the machines where this was written no TPU was at hand,
-//     so no program was run on one.
+//   - tpu compiles, also for TPUs that are not there (see OpenPlan); no TPU was at hand, so no
+//     program was run on one.
 //   - cuda loads; no GPU was at hand, so it was not run. The wheel holds the plugin only:
 //     NVIDIA's libraries (CUDA 13, cuDNN, NCCL) come in wheels of their own, which
 //     `pip install "jax[cuda13]"` brings. The plugin looks for them in the folder nvidia

@@ -182,6 +182,9 @@ func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
 			return nil, err
 		}
 		parts := []plan.Part{{Name: "text", Program: p.Text, Runs: 1}, {Name: "denoising step", Program: p.Step, Runs: p.Calls}}
+		for _, program := range p.Conditions {
+			parts = append(parts, plan.Part{Name: "conditioning embedding", Program: program, Runs: 1})
+		}
 		if p.Decode != nil {
 			parts = append(parts, plan.Part{Name: "decoding", Program: p.Decode, Runs: 1})
 		}

@@ -1,0 +1,93 @@
+package plan
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"limner/xla"
+)
+
+func TestSane(t *testing.T) {
+	for _, c := range []struct{ optimal, roofline, want float64 }{
+		{0.0327, 0.02, 0.0327},   // as it is
+		{-3.8852, 0.076, 0.1148}, // four operations of unknown time
+		{-1.5, 1.2, 1.5},         // one, and a step of more than a second
+		{-93.97, 0.005, 0},       // far above what the program can take
+		{0.0001, 0.2, 0},         // below it
+		{math.NaN(), 0.1, 0},     // no number
+		{math.Inf(1), 0.1, 0},    // no time
+	} {
+		if got := sane(c.optimal, c.roofline); math.Abs(got-c.want) > 1e-4 {
+			t.Errorf("sane(%g, %g): got %g, want %g", c.optimal, c.roofline, got, c.want)
+		}
+	}
+}
+
+func TestClass(t *testing.T) {
+	for name, want := range map[string]string{
+		"param.controlnet.conv_in.weight": "trained parameters", "ema.unet.conv_in.bias": "averages", "exp_avg.unet.conv_in.bias": "moments",
+		"unet.conv_in.weight": "frozen parameters", "text_encoder_2.x": "frozen parameters", "controlnet_1.x": "frozen parameters",
+		"sum.loss": "sums of gradients", "pixels": "batch", "rates": "batch",
+	} {
+		if got := class(name); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+}
+
+// TestGuess looks for the largest batch of a job that takes 2 bytes and 3 for each image, on a chip of 100.
+func TestGuess(t *testing.T) {
+	report := func(batch int) *Report {
+		r := &Report{Variant: Variant{Batch: batch}, HBM: 100, Peak: int64(2 + 3*batch), Classes: map[string]int64{"temporaries": int64(3 * batch)}}
+		r.Fits = r.Peak <= r.HBM
+		return r
+	}
+	for _, start := range []int{1, 4, 32, 33, 200} {
+		var best *Report
+		fits, fails := 0, 0
+		for next, tries := start, 0; next > 0; tries++ {
+			if tries > 10 {
+				t.Fatalf("from %d: not found in %d tries", start, tries)
+			}
+			if r := report(next); r.Fits {
+				fits, best = next, r
+			} else {
+				fails = next
+			}
+			next = guess(best, fits, fails)
+		}
+		if fits != 32 {
+			t.Errorf("from %d: got %d, want 32", start, fits)
+		}
+	}
+}
+
+func TestWrite(t *testing.T) {
+	topology, err := xla.FindTopology("v4-8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Report{
+		Job: "training", Topology: "v4-8", Chips: 4, Variant: Variant{Batch: 12, Accumulation: 1, FSDP: true}, Fits: true, HBM: 33e9, Peak: 15e9,
+		Classes:  map[string]int64{"trained parameters": 361e6, "moments": 723e6, "temporaries": 12e9},
+		Programs: []Program{{Name: "step", Runs: 1, FLOP: 27.5e12, Accessed: 148e9, HBM: 98e9, Seconds: 0.24, Roofline: 0.1}},
+	}
+	r.total()
+	var w strings.Builder
+	r.Write(&w, topology, "quick", Run{Images: 4800, Epochs: 10, Price: 12})
+	for _, want := range []string{
+		"fits: 15.00 GB of 33.00 GB a chip (45 %)", "trained parameters     0.36 GB", "an image: 2.29 TFLOP, 12.3 GB", "200.0 images/s",
+		"1000 steps of 48 images: 4m0s, for 0.80", "a checkpoint: 4.34 GB", "about 2 cores",
+	} {
+		if !strings.Contains(w.String(), want) {
+			t.Errorf("no %q in\n%s", want, w.String())
+		}
+	}
+	w.Reset()
+	refused := &Report{Problem: "72 GB exceeds available HBM"}
+	refused.Write(&w, topology, "quick", Run{})
+	if !strings.Contains(w.String(), "does not fit: 72 GB exceeds available HBM") {
+		t.Errorf("got %s", w.String())
+	}
+}
