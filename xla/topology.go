@@ -197,3 +197,9 @@ func (t *target) compile(c *pjrt.Compilation) {
 	c.Program, c.Options = []byte(empty), []byte{3<<3 | 2, 15, 1 << 3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 4 << 3, 1, 5 << 3, 1}
 	c.Compile()
 }
+
+// FreeMemory is how many bytes of this machine's memory are free; 0 if unknown.
+func FreeMemory() int64 {
+	_, available := hostMemory()
+	return available
+}
