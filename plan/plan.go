@@ -40,6 +40,7 @@ type Job struct {
 // Planner compiles jobs for a topology.
 type Planner struct {
 	Topology xla.Topology
+	Keep     func(*Report, []Part) error // is given the programs of each report that fits, before they are freed; nil: nothing
 	Log      func(format string, args ...any) // hears what is being compiled
 }
 
@@ -119,7 +120,10 @@ func (p Planner) Compile(ctx context.Context, job Job, v Variant) (report *Repor
 		r.Problem = fmt.Sprintf("the programs together need %s on each chip, which has %s", gigabytes(r.Peak), gigabytes(r.HBM))
 	}
 	r.total()
-	return r, nil
+	if p.Keep != nil && r.Fits {
+		err = p.Keep(r, parts)
+	}
+	return r, err
 }
 
 // program reads what the compiler says of a part.

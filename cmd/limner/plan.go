@@ -35,6 +35,7 @@ type planCmd struct {
 	Advise       bool    `help:"Compile variants that take less memory or time, too: FSDP, cached latents, gradient checkpointing, half the batch with accumulation."`
 	Images       int     `placeholder:"N" help:"Images of the dataset, for hours and disk."`
 	Price        float64 `placeholder:"X" help:"What the TPU costs an hour, in any currency."`
+	Save         string  `placeholder:"FILE" help:"Write the compiled programs, which train and sample on that TPU take with --executable instead of compiling."`
 	JSON         bool    `name:"json" help:"Print the reports as JSON."`
 }
 
@@ -199,6 +200,15 @@ func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
 	return c.report(ctx, planner, job, 0, 0)
 }
 
+// keep writes the programs of a report.
+func (c *planCmd) keep(_ *plan.Report, parts []plan.Part) error {
+	var programs []*xla.Program
+	for _, part := range parts {
+		programs = append(programs, part.Program)
+	}
+	return xla.SaveExecutables(c.Save, programs...)
+}
+
 // checkMemory fails where the compiler would not get the memory that the programs of so many parameters take it: measured for Stable Diffusion 1.5's.
 func checkMemory(parameters int) error {
 	const measured, bytes = 1_300_000_000, 5_500_000_000
@@ -211,10 +221,14 @@ func checkMemory(parameters int) error {
 
 // report compiles the job and prints what is known of it.
 func (c *planCmd) report(ctx context.Context, planner plan.Planner, job plan.Job, steps, epochs int) error {
+	if c.Save != "" {
+		planner.Keep = c.keep
+	}
 	first, err := planner.Compile(ctx, job, job.Start)
 	if err != nil {
 		return err
 	}
+	planner.Keep = nil // only what was asked for is saved
 	reports := []*plan.Report{first}
 	if c.Advise || !first.Fits {
 		more, err := planner.Advice(ctx, job, first)

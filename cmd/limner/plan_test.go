@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -57,7 +59,11 @@ func TestPlanTraining(t *testing.T) {
 
 // TestPlanSample compiles drawing with it.
 func TestPlanSample(t *testing.T) {
-	r := planned(t, "sample", "--model", "../../demo/base", "--dtype", "bf16", "--num_inference_steps", "16")
+	file := filepath.Join(t.TempDir(), "programs")
+	r := planned(t, "sample", "--model", "../../demo/base", "--dtype", "bf16", "--num_inference_steps", "16", "--save", file)
+	if info, err := os.Stat(file); err != nil || info.Size() < 1e5 {
+		t.Errorf("the programs were not saved: %v", err)
+	}
 	if len(r.Programs) != 3 || r.Programs[1].Runs != 16 {
 		t.Errorf("got %+v, want the text, 16 steps and decoding", r.Programs)
 	}
