@@ -47,7 +47,7 @@ func (s *stepper) loss(params, inputs []*Node, draw Draws) *Node {
 	n := len(o.Frozen)
 	trainable, frozen := bind(s.backend, o.Trainable, params), bind(s.backend, o.Frozen, inputs[:n])
 	if s.checkpoint {
-		trainable, frozen = trainable.WithCheckpointing(), frozen.WithCheckpointing()
+		trainable, frozen = trainable.WithCheckpointing(params...), frozen.WithCheckpointing(params...)
 	}
 	return o.Loss(trainable, frozen, inputs[n:], draw)
 }

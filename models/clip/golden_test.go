@@ -87,7 +87,7 @@ func TestCheckpointing(t *testing.T) {
 			nodes[name] = len(in[0].Graph().Nodes()) - before
 		}
 		gradients("", p)
-		gradients("checkpointing ", p.WithCheckpointing())
+		gradients("checkpointing ", p.WithCheckpointing(params...))
 	})
 	if nodes["checkpointing "] < nodes[""]*5/4 {
 		t.Errorf("%d nodes, without checkpointing %d: the layers are not computed again", nodes["checkpointing "], nodes[""])

@@ -26,7 +26,7 @@ type source struct {
 	adapters map[string][]Adapter // by layer
 
 	attention     AttentionKernel  // nil: none
-	checkpointing bool             // see Block
+	checkpointing *dependence      // see Block; nil: none
 	note          func(node *Node) // told of each parameter that is asked for; may be nil
 }
 
@@ -65,7 +65,9 @@ func Join(parts ...Params) Params {
 		if joined.attention == nil {
 			joined.attention = part.source.attention
 		}
-		joined.checkpointing = joined.checkpointing || part.source.checkpointing
+		if joined.checkpointing == nil {
+			joined.checkpointing = part.source.checkpointing
+		}
 	}
 	return Params{source: &joined}
 }

@@ -5,17 +5,39 @@ import (
 )
 
 // WithCheckpointing returns p with gradient checkpointing (Chen et al. 2016, arXiv:1604.06174) of the blocks below it: of what a
-// block computes only its output is kept for the gradient, and the rest is computed once more.
-func (p Params) WithCheckpointing() Params {
+// block computes only its output is kept for the gradient, and the rest is computed once more. Gradients are to be asked for with
+// regard to the trained nodes alone, or to what follows from them.
+func (p Params) WithCheckpointing(trained ...*Node) Params {
 	s := *p.source
-	s.checkpointing = true
+	s.checkpointing = &dependence{follows: map[*Node]bool{}}
+	for _, node := range trained {
+		s.checkpointing.follows[node] = true
+	}
 	return Params{prefix: p.prefix, source: &s}
+}
+
+// dependence says which nodes of a graph follow from some of them.
+type dependence struct{ follows map[*Node]bool }
+
+func (d *dependence) of(node *Node) bool {
+	known, ok := d.follows[node]
+	if ok {
+		return known
+	}
+	for _, input := range node.Inputs() {
+		if d.of(input) {
+			known = true
+			break
+		}
+	}
+	d.follows[node] = known
+	return known
 }
 
 // Block runs a block's forward function on x and what else it is given, which may be nil. With checkpointing its gradient computes
 // it once more; loss and gradients are the same numbers.
 func (p Params) Block(forward func(p Params, x ...*Node) *Node, x ...*Node) *Node {
-	if !p.source.checkpointing {
+	if p.source.checkpointing == nil {
 		return forward(p, x...)
 	}
 	b := &recomputed{params: p, forward: forward, x: x}
@@ -25,11 +47,17 @@ func (p Params) Block(forward func(p Params, x ...*Node) *Node, x ...*Node) *Nod
 		}
 	}
 	y := forward(p.noting(&b.inputs), x...)
+	// Of frozen parameters, and of what follows from them alone, nobody wants the gradient: building it would cost the compiler as much
+	// as one that is used.
+	b.wanted = make([]bool, len(b.inputs))
+	for i, input := range b.inputs {
+		b.wanted[i] = input.DType().IsFloat() && p.source.checkpointing.of(input)
+	}
 	// The graph's own gradient of the block is cut off. In its place the output's sends back what recomputing finds, by way of one
 	// element of each input, times 0, in the output.
 	zero := Scalar(y.Graph(), y.DType(), 0)
 	for i, input := range b.inputs {
-		if !input.DType().IsFloat() {
+		if !b.wanted[i] {
 			continue
 		}
 		input = IdentityWithCustomGradient(input, func(_, _ *Node) *Node { return b.gradients[i] })
@@ -58,7 +86,8 @@ type recomputed struct {
 	forward   func(p Params, x ...*Node) *Node
 	x         []*Node
 	inputs    []*Node // x and the parameters that the block asked for
-	gradients []*Node // of inputs
+	wanted    []bool  // of inputs: their gradients
+	gradients []*Node // of those inputs
 }
 
 // recompute finds the gradients of the inputs, given that of the output, v.
@@ -73,7 +102,7 @@ func (b *recomputed) recompute(v *Node) {
 			c = Add(input, ConvertDType(tie, input.DType()))
 		}
 		copies[input] = c
-		if input.DType().IsFloat() {
+		if b.wanted[i] {
 			wrt = append(wrt, c)
 		}
 	}
@@ -86,8 +115,8 @@ func (b *recomputed) recompute(v *Node) {
 	y := b.forward(b.params.replacing(copies), x...)
 	found := Gradient(ReduceAllSum(Mul(y, StopGradient(v))), wrt...)
 	b.gradients = make([]*Node, len(b.inputs))
-	for i, input := range b.inputs {
-		if input.DType().IsFloat() {
+	for i := range b.inputs {
+		if b.wanted[i] {
 			b.gradients[i], found = found[0], found[1:]
 		}
 	}

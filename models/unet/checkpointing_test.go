@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -47,12 +48,13 @@ func TestCheckpointing(t *testing.T) {
 	for _, checkpointing := range []bool{false, true} {
 		f := xla.Function{Name: "checkpointing", Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
 			params, in := in[:len(tree)], in[len(tree):]
+			wrt := append(slices.Clone(params), in[0], in[2])
 			p := nn.Bind(tree, params)
 			if checkpointing {
-				p = p.WithCheckpointing()
+				p = p.WithCheckpointing(wrt...)
 			}
 			loss := ReduceAllMean(Square(c.Forward(p, in[0], in[1], unet.Context{Text: in[2]}, nil)))
-			return nil, append([]*Node{loss}, Gradient(loss, append(params, in[0], in[2])...)...)
+			return nil, append([]*Node{loss}, Gradient(loss, wrt...)...)
 		}}
 		var args []*xla.Array
 		put := func(name string, data []float32, dims ...int) {
