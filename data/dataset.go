@@ -105,8 +105,8 @@ type group struct{ rows, bytes int64 }
 
 // Open opens parquet files. A path that is a folder stands for its train-*.parquet files, else
 // all its *.parquet files, or those of its subfolder data, in the order of their names; a folder without any
-// is one of image files, see openFolder. Only footers are read; it fails if a file lacks a needed column, naming
-// those it has.
+// is one of image files, see openFolder. Footers and the first rows are read; it fails if a file lacks a needed column, naming
+// those it has, and if its images and what is cropped with them are of different shapes from the first row on.
 func Open(paths []string, o Options) (*Dataset, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("data options: %w", err)
@@ -125,6 +125,9 @@ func Open(paths []string, o Options) (*Dataset, error) {
 	}
 	if d.rows == 0 {
 		return nil, errors.Join(fmt.Errorf("%s: no rows", strings.Join(files, ", ")), d.Close())
+	}
+	if err := d.checkShapes(); err != nil {
+		return nil, errors.Join(err, d.Close())
 	}
 	var total int64
 	for _, p := range d.pieces {

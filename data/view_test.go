@@ -191,3 +191,19 @@ func TestOpenBoth(t *testing.T) {
 		}
 	}
 }
+
+// Pairs that are all of other shapes are found when the data set is opened.
+func TestNoPairOfTheSameShape(t *testing.T) {
+	dir := slopes(t, 2, 24, 16)
+	if err := WritePNG(filepath.Join(dir, "square.png"), NewRGB(16, 16)); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(dir, metadataName), `{"file_name": "00.png", "conditioning_image": "square.png", "text": "a"}
+{"file_name": "01.png", "conditioning_image": "square.png", "text": "b"}`)
+	o := testOptions()
+	o.Resolution, o.BatchSize, o.NeedConditioning = 16, 2, true
+	want := "row 0: conditioning_image: it is 16×16, the image 24×16: want the same shape, since both are cropped alike (and 1 rows after it)"
+	if _, err := Open([]string{dir}, o); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
+	}
+}

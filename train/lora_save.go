@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"limner/models/checkpoint"
+	"limner/models/diffusers"
 	"limner/models/nn"
 )
 
@@ -50,6 +51,52 @@ func (l LoRA) metadata(networks nn.Tree) map[string]string {
 		panic(err) // strings and numbers
 	}
 	return map[string]string{checkpoint.LoRAMetadata: string(text)}
+}
+
+// load reads the values to go on from out of a file of any naming, B so scaled that with l's alpha they change the layers as the file does. It
+// fails unless the file has l's rank and layers.
+func (l LoRA) load(model *diffusers.Pipeline, networks nn.Tree, path string) (nn.Values, error) {
+	file, err := model.OpenLoRA(path)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]diffusers.LoRALayer{}
+	for _, layer := range file.Layers {
+		found[layer.Path] = layer
+	}
+	var wrong, missing []string
+	values := nn.Values{}
+	for _, layer := range l.layers(networks) {
+		from, ok := found[layer.Key]
+		if !ok {
+			missing = append(missing, layer.Key)
+			continue
+		}
+		delete(found, layer.Key)
+		if rank := from.DownShape[len(from.DownShape)-1]; rank != l.Rank {
+			wrong = append(wrong, fmt.Sprintf("rank: got %d, the file has %d for %s", l.Rank, rank, layer.Key))
+		}
+		a, b := l.matrices(layer)
+		scale := float32(from.Scale * float64(l.Rank) / l.Alpha)
+		for i := range from.Up {
+			from.Up[i] *= scale
+		}
+		values[a.Key], values[b.Key] = from.Down, from.Up
+	}
+	if n := len(wrong); n > 1 {
+		wrong = append(wrong[:1], fmt.Sprintf("and %d layers more", n-1))
+	}
+	const advice = "(see lora_targets, train_conv, train_text_encoder)"
+	if n := len(missing); n > 0 {
+		wrong = append(wrong, fmt.Sprintf("layers to train that the file lacks: %d, the first %s %s", n, missing[0], advice))
+	}
+	if n := len(found); n > 0 {
+		wrong = append(wrong, fmt.Sprintf("layers of the file that are not to be trained: %d, the first %s %s", n, slices.Sorted(maps.Keys(found))[0], advice))
+	}
+	if len(wrong) > 0 {
+		return nil, fmt.Errorf("%s is of another LoRA:\n  %s", path, strings.Join(wrong, "\n  "))
+	}
+	return values, nil
 }
 
 // save writes the result into a folder. The keys of values are those of PEFT's files.

@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 	"math"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -112,5 +113,45 @@ func TestDropout(t *testing.T) {
 	}
 	if !slices.Equal(got["0"].Data, got["3"].Data) {
 		t.Error("the same key leaves out others")
+	}
+}
+
+// A LoRA goes on from the file of either naming, and only with the settings that it was trained with.
+func TestLoRAGoesOn(t *testing.T) {
+	model := openModel(t, smallModel(t))
+	r := Recipe{}
+	networks := r.diffusion("lora", Options{Batch: 2}, model).tree()
+	l := LoRA{Rank: 2, Alpha: 6, Targets: []string{"attn2.to_q", "conv_shortcut", "conv1"}, TextTargets: []string{"q_proj"}}
+	values := nn.InitValues(l.Tree(networks), 5)
+	for key, data := range values {
+		for i := range data {
+			data[i] += float32(len(key)*(i+1)) / 100 // zeros too
+		}
+	}
+	dir := t.TempDir()
+	if err := l.save(dir, "both", networks, values.Within(loraPlace)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{loraFile, loraKohyaFile} {
+		got, err := l.load(model, networks, filepath.Join(dir, name))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for key, want := range values {
+			for i := range want {
+				if diff := math.Abs(float64(got[key][i] - want[i])); !(diff <= 1e-6*math.Abs(float64(want[i]))) { // one naming has alpha within B
+					t.Fatalf("%s: %s[%d]: got %g, want %g", name, key, i, got[key][i], want[i])
+				}
+			}
+		}
+	}
+	for want, other := range map[string]LoRA{
+		"rank: got 4, the file has 2 for ":                        {Rank: 4, Alpha: 6, Targets: l.Targets, TextTargets: l.TextTargets},
+		"layers to train that the file lacks: 4, the first unet.": {Rank: 2, Alpha: 6, Targets: append(l.Targets, "attn2.to_k"), TextTargets: l.TextTargets},
+		"layers of the file that are not to be trained: 1, the first text_encoder.text_model.encoder.layers.0.self_attn.q_proj ": {Rank: 2, Alpha: 6, Targets: l.Targets},
+	} {
+		if _, err := other.load(model, networks, filepath.Join(dir, loraFile)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
 	}
 }

@@ -49,7 +49,19 @@ func (l Loss) Schedule(c noise.Config) noise.Config {
 
 // Validate reports every setting out of range, for a model with that noise schedule.
 func (l Loss) Validate(model noise.Config) error {
-	errs := []error{l.Timesteps.Validate(model.NumTrainTimesteps)}
+	errs := []error{l.ranges(), l.Timesteps.Validate(model.NumTrainTimesteps)}
+	if c := l.Schedule(model); c.RescaleBetasZeroSNR && c.PredictionType == noise.Epsilon {
+		errs = append(errs, errors.New("rescale_betas_zero_snr: got prediction_type epsilon, want v_prediction or sample: where the input is all noise, predicting the noise says nothing of the image"))
+	}
+	return errors.Join(errs...)
+}
+
+// check reports every setting that is out of range with any model.
+func (l Loss) check() error { return errors.Join(l.ranges(), l.Timesteps.check()) }
+
+// ranges is check without the timesteps.
+func (l Loss) ranges() error {
+	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	among := func(name, got string, supported ...string) {
 		if got != "" && !slices.Contains(supported, got) {
@@ -60,9 +72,6 @@ func (l Loss) Validate(model noise.Config) error {
 		if !(value >= 0) || math.IsInf(value, 0) {
 			bad("%s: got %g, want at least 0", name, value)
 		}
-	}
-	if c := l.Schedule(model); c.RescaleBetasZeroSNR && c.PredictionType == noise.Epsilon {
-		bad("rescale_betas_zero_snr: got prediction_type epsilon, want v_prediction or sample: where the input is all noise, predicting the noise says nothing of the image")
 	}
 	atLeast0("snr_gamma", l.SNRGamma)
 	atLeast0("noise_offset", l.NoiseOffset)

@@ -33,6 +33,7 @@ type Recipe struct {
 	SDUnlocked        bool         // train the UNet's decoder with its ControlNet
 	OnlyMidControl    bool         // add a ControlNet's residual to the UNet's middle block alone
 	LoRA              *LoRA        // trained instead of the networks; nil trains those
+	LoRAWeights       string       // network_weights: the file of a LoRA to go on from; "" starts a new one
 	LoRAFormat        string       // of the result: "diffusers", "kohya" or "both"
 	Tokens            []Token      // learned by textual inversion
 	Property          string       // what Tokens are, see Properties
@@ -83,24 +84,34 @@ func (r Recipe) Validate() error {
 	if r.Property != "" && !slices.Contains(Properties, r.Property) {
 		errs = append(errs, fmt.Errorf("learnable_property: got %q, want %s", r.Property, strings.Join(Properties, ", ")))
 	}
+	errs = append(errs, r.Loss.check())
 	return errors.Join(errs...)
+}
+
+// Check fails where a run on so many devices is refused without a look at the model and the dataset: its fields are out of range, or the
+// output folder is another's. It touches nothing, and comes before anything takes long.
+func (r Recipe) Check(o Options, devices int) error {
+	if err := errors.Join(r.Validate(), o.Validate()); err != nil {
+		return err
+	}
+	if !r.Planned {
+		if err := checkOutput(o); err != nil {
+			return err
+		}
+	}
+	if o.Batch%devices != 0 {
+		return fmt.Errorf("batch %d does not divide over %d devices: use a multiple of %d", o.Batch, devices, devices)
+	}
+	if r.Prior != nil && o.Batch%2 != 0 {
+		return fmt.Errorf("batch %d: want an even number, half of it for the class", o.Batch)
+	}
+	return nil
 }
 
 // open checks the recipe and reads the model's configs.
 func (r Recipe) open(o Options, b *xla.Backend) (*diffusers.Pipeline, error) {
-	if err := errors.Join(r.Validate(), o.Validate()); err != nil {
+	if err := r.Check(o, b.Devices()); err != nil {
 		return nil, err
-	}
-	if !r.Planned {
-		if err := checkOutput(o); err != nil {
-			return nil, err // before anything takes long
-		}
-	}
-	if o.Batch%b.Devices() != 0 {
-		return nil, fmt.Errorf("batch %d does not divide over %d devices: use a multiple of %d", o.Batch, b.Devices(), b.Devices())
-	}
-	if r.Prior != nil && o.Batch%2 != 0 {
-		return nil, fmt.Errorf("batch %d: want an even number, half of it for the class", o.Batch)
 	}
 	model, err := r.model()
 	if err != nil {

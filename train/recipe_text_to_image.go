@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"limner/models/diffusers"
@@ -69,7 +70,13 @@ func NewLoRA(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, er
 	if err != nil {
 		return nil, err
 	}
-	values = nn.Merge(values, lora.Init(d.tree(), o.Seed))
+	start := lora.Init(d.tree(), o.Seed)
+	if r.LoRAWeights != "" {
+		if start, err = lora.load(model, d.tree(), r.LoRAWeights); err != nil {
+			return nil, fmt.Errorf("network_weights: %w", err)
+		}
+	}
+	values = nn.Merge(values, start)
 	file := Component{Name: loraPlace, File: loraFile, Metadata: lora.metadata(d.tree())}
 	return r.diffusionRun(ctx, b, o, model, d, values, []Component{file}, func(trained nn.Values) error {
 		return lora.save(o.OutputDir, r.LoRAFormat, d.tree(), trained.Within(loraPlace))

@@ -29,7 +29,7 @@ func TestRefusals(t *testing.T) {
 		want    string
 	}{
 		"no such model":     {NewControlNet, func(_ *Options, r *Recipe) { r.Model = "nowhere" }, "no model folder at nowhere"},
-		"no ControlNet":     {NewControlNet, func(_ *Options, r *Recipe) { r.ControlNet = model }, "config.json"},
+		"no ControlNet":     {NewControlNet, func(_ *Options, r *Recipe) { r.ControlNet = model }, "is a whole model, without a folder controlnet: give the folder of a ControlNet"},
 		"embedding":         {NewControlNet, func(_ *Options, r *Recipe) { r.EmbeddingChannels = []int{4, 8, 8} }, "give 2 conditioning_embedding_out_channels"},
 		"resolution":        {NewControlNet, func(_ *Options, r *Recipe) { r.Resolution = 17 }, "got 17, want a multiple of 2"},
 		"columns":           {NewControlNet, func(_ *Options, r *Recipe) { r.Columns.CaptionColumn = "caption" }, "text"},
@@ -38,15 +38,19 @@ func TestRefusals(t *testing.T) {
 		"proportion":        {NewTextToImage, func(_ *Options, r *Recipe) { r.ProportionEmpty = 2 }, "proportion_empty_prompts: got 2"},
 		"other files":       {NewAutoencoder, func(o *Options, _ *Recipe) { o.OutputDir = taken }, "holds something else (thesis.tex)"},
 		"batch of too many": {NewAutoencoder, func(o *Options, _ *Recipe) { o.Batch = 64 }, "batch size 64 is more than the 20 rows"},
-		"two at once":       {NewTextToImage, func(o *Options, r *Recipe) { r.ProportionEmpty, o.LearningRate = 2, -1 }, "proportion_empty_prompts: got 2, want 0 to 1\nlearning_rate: got -1"},
-		"no captions":       {NewTextToImage, func(_ *Options, r *Recipe) { r.Data = []string{bare} }, "a.png has no caption: write it to a.txt beside it"},
-		"no pair":           {NewControlNet, func(_ *Options, r *Recipe) { r.Data, r.InstancePrompt = []string{bare}, "a circle" }, "are named in its metadata.jsonl, which it does not have"},
-		"no masks":          {NewTextToImage, func(_ *Options, r *Recipe) { r.Columns.MaskColumn = "mask" }, "mask"},
-		"other family":      {NewControlNet, func(_ *Options, r *Recipe) { r.ControlNet = golden.Path(t, "sdxl-tiny", "controlnet") }, "does not fit " + model},
-		"cache and crops":   {NewTextToImage, func(_ *Options, r *Recipe) { r.Columns.RandomCrop = true }, "cache_latents: a random crop"},
-		"a place alone":     {NewTextToImage, func(_ *Options, r *Recipe) { r.CacheLatents, r.CacheDir = false, taken }, "cache_dir: it keeps latents"},
-		"no LoRA":           {NewLoRA, func(_ *Options, _ *Recipe) {}, "say what to train"},
-		"LoRA":              {NewLoRA, func(_ *Options, r *Recipe) { r.LoRA = &LoRA{Dropout: 1} }, "rank: got 0, want at least 1\nlora_alpha: got 0, want above 0\nlora_dropout: got 1, want at least 0 and below 1\nlora_targets: name the layers to train\nlora_format: got \"\""},
+		"its folder":        {NewControlNet, func(_ *Options, r *Recipe) { r.ControlNet = golden.Path(t, "sd15-tiny") }, "is a whole model: give its ControlNet's folder, " + golden.Path(t, "sd15-tiny", "controlnet")},
+		"loss": {NewTextToImage, func(o *Options, r *Recipe) {
+			r.Model, r.ProportionEmpty, r.Loss.SNRGamma, r.Loss.Timesteps.Min, o.LearningRate = "nowhere", 2, -1, -2, -1
+		}, "proportion_empty_prompts: got 2, want 0 to 1\nsnr_gamma: got -1, want at least 0\nmin_timestep, max_timestep: got -2 and 0, want 0 ≤ min < max\nlearning_rate: got -1"},
+		"two at once":     {NewTextToImage, func(o *Options, r *Recipe) { r.ProportionEmpty, o.LearningRate = 2, -1 }, "proportion_empty_prompts: got 2, want 0 to 1\nlearning_rate: got -1"},
+		"no captions":     {NewTextToImage, func(_ *Options, r *Recipe) { r.Data = []string{bare} }, "a.png has no caption: write it to a.txt beside it"},
+		"no pair":         {NewControlNet, func(_ *Options, r *Recipe) { r.Data, r.InstancePrompt = []string{bare}, "a circle" }, "are named in its metadata.jsonl, which it does not have"},
+		"no masks":        {NewTextToImage, func(_ *Options, r *Recipe) { r.Columns.MaskColumn = "mask" }, "mask"},
+		"other family":    {NewControlNet, func(_ *Options, r *Recipe) { r.ControlNet = golden.Path(t, "sdxl-tiny", "controlnet") }, "does not fit " + model},
+		"cache and crops": {NewTextToImage, func(_ *Options, r *Recipe) { r.Columns.RandomCrop = true }, "cache_latents: a random crop"},
+		"a place alone":   {NewTextToImage, func(_ *Options, r *Recipe) { r.CacheLatents, r.CacheDir = false, taken }, "cache_dir: it keeps latents"},
+		"no LoRA":         {NewLoRA, func(_ *Options, _ *Recipe) {}, "say what to train"},
+		"LoRA":            {NewLoRA, func(_ *Options, r *Recipe) { r.LoRA = &LoRA{Dropout: 1} }, "rank: got 0, want at least 1\nlora_alpha: got 0, want above 0\nlora_dropout: got 1, want at least 0 and below 1\nlora_targets: name the layers to train\nlora_format: got \"\""},
 		"targets": {NewLoRA, func(_ *Options, r *Recipe) {
 			r.LoRAFormat, r.LoRA = "both", &LoRA{Rank: 1, Alpha: 1, Targets: []string{"to_q", "to_z"}}
 		}, "lora_targets: the model has no layer to_z"},

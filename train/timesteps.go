@@ -36,10 +36,22 @@ func DefaultTimesteps() Timesteps {
 
 // Validate reports every setting out of range, for a schedule of n timesteps.
 func (s Timesteps) Validate(n int) error {
+	errs := []error{s.check()}
+	if end := s.end(n); end > n || s.Min >= n {
+		errs = append(errs, fmt.Errorf("min_timestep, max_timestep: got %d and %d, want 0 ≤ min < max ≤ %d", s.Min, end, n))
+	}
+	if s.Bias == BiasRange && s.End > n {
+		errs = append(errs, fmt.Errorf("timestep_bias_begin, timestep_bias_end: got %d and %d, want 0 ≤ begin < end ≤ %d", s.Begin, s.End, n))
+	}
+	return errors.Join(errs...)
+}
+
+// check reports every setting that is out of range with any schedule.
+func (s Timesteps) check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if end := s.end(n); s.Min < 0 || end > n || s.Min >= end {
-		bad("min_timestep, max_timestep: got %d and %d, want 0 ≤ min < max ≤ %d", s.Min, end, n)
+	if s.Min < 0 || s.Max < 0 || s.Max > 0 && s.Min >= s.Max {
+		bad("min_timestep, max_timestep: got %d and %d, want 0 ≤ min < max", s.Min, s.Max)
 	}
 	switch s.Bias {
 	case "", BiasNone:
@@ -49,8 +61,8 @@ func (s Timesteps) Validate(n int) error {
 			bad("timestep_bias_portion: got %g, want 0 to 1", s.Portion)
 		}
 	case BiasRange:
-		if s.Begin < 0 || s.End > n || s.Begin >= s.End {
-			bad("timestep_bias_begin, timestep_bias_end: got %d and %d, want 0 ≤ begin < end ≤ %d", s.Begin, s.End, n)
+		if s.Begin < 0 || s.Begin >= s.End {
+			bad("timestep_bias_begin, timestep_bias_end: got %d and %d, want 0 ≤ begin < end", s.Begin, s.End)
 		}
 	default:
 		bad("timestep_bias_strategy: got %q, supported: none, earlier, later, range", s.Bias)

@@ -138,6 +138,7 @@ func TestBadInput(t *testing.T) {
 	}{
 		{2, "learning_rate: got -1, want above 0\n  proportion_empty_prompts: got 3, want 0 to 1\n  rank: got 0, want at least 1\n", train("lora", "--rank", "0", "--learning_rate=-1", "--proportion_empty_prompts", "3")},
 		{2, "class_data_dir: give a folder for the images of the class\n  class_prompt: say what the class is\n", train("dreambooth", "--instance_prompt", "x", "--with_prior_preservation")},
+		{78, "full holds something else (letter.txt)", train("dreambooth", "--output_dir", "full", "--instance_prompt", "x", "--with_prior_preservation", "--class_prompt", "y", "--class_data_dir", "out")},
 		{2, "they go with --with_prior_preservation, which was not given", train("lora", "--instance_prompt", "x", "--class_prompt", "y")},
 		{2, "initializer_token: 2 for 1 placeholder tokens", train("textual-inversion", "--placeholder_token", "<x>", "--initializer_token", "a", "--initializer_token", "b")},
 		{78, "full holds neither *.parquet files nor images", train("text-to-image", "--train_batch_size", "1", "--resolution", "64")},

@@ -94,6 +94,9 @@ func (f classFlags) draw(ctx context.Context, b *xla.Backend, o train.Options, r
 	if r.Prior == nil {
 		return nil
 	}
+	if err := r.Check(o, b.Devices()); err != nil {
+		return err
+	}
 	set := sample.Folder{Dir: f.ClassDataDir, Count: f.NumClassImages, Prompt: f.ClassPrompt, Seed: o.Seed}
 	missing, err := set.Missing()
 	if err != nil || len(missing) == 0 {

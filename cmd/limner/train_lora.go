@@ -14,6 +14,7 @@ type trainLoRACmd struct {
 	cacheFlags
 	lossFlags
 	classFlags
+	NetworkWeights   string   `placeholder:"FILE" help:"LoRA to go on from, in any naming; --rank and what is trained must be the file's."`
 	Rank             int      `default:"4" help:"Of the matrices that are trained."`
 	LoRAAlpha        float64  `name:"lora-alpha" placeholder:"X" help:"The matrices' product is multiplied by this over the rank; without it, by 1."`
 	LoRADropout      float64  `name:"lora-dropout" default:"0" help:"Share of a layer's inputs that its matrices do not see, in training."`
@@ -37,7 +38,7 @@ func (c trainLoRACmd) Run(ctx context.Context, command *kong.Context) error {
 		return usageError{err}
 	}
 	return c.run(ctx, command, func(r *train.Recipe) {
-		r.TrainTextEncoder, r.LoRAFormat = c.TrainTextEncoder, c.LoRAFormat
+		r.TrainTextEncoder, r.LoRAWeights, r.LoRAFormat = c.TrainTextEncoder, c.NetworkWeights, c.LoRAFormat
 		r.LoRA = &train.LoRA{Rank: c.Rank, Alpha: c.LoRAAlpha, Dropout: c.LoRADropout, Targets: slices.Clone(c.LoRATargets)}
 		if c.LoRAAlpha == 0 {
 			r.LoRA.Alpha = float64(max(1, c.Rank)) // a rank below 1 is refused by itself

@@ -244,6 +244,12 @@ func ReadControlNet(path string) (controlnet.Config, error) {
 	if isFile(path) {
 		return guessControlNet(path)
 	}
+	if isFile(filepath.Join(path, indexFile)) {
+		if sub := filepath.Join(path, ControlNet); isFile(filepath.Join(sub, "config.json")) {
+			return controlnet.Config{}, fmt.Errorf("%s is a whole model: give its ControlNet's folder, %s", path, sub)
+		}
+		return controlnet.Config{}, fmt.Errorf("%s is a whole model, without a folder %s: give the folder of a ControlNet", path, ControlNet)
+	}
 	return readConfig(path, "config.json", controlnet.ParseConfig)
 }
 
