@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -45,6 +46,7 @@ type Run struct {
 	Log    io.Writer // hears what a person may want to know; nil: silence
 
 	compiled *stepper // by Do, for the next Do
+	byNeed   bool     // gradient checkpointing was not asked for, but nothing else fits the devices
 }
 
 // Do trains until the last step, or until ctx is cancelled: then it saves a checkpoint and returns an error that wraps
@@ -114,6 +116,11 @@ func (r *Run) train(ctx context.Context, o Options, made record, state *State, r
 	} else if err != nil {
 		return nil, err
 	}
+	if made.ByNeed = r.byNeed; made.ByNeed {
+		if err := markOutput(o.OutputDir, made, nil); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.load(r.Trainable, r.Frozen); err != nil {
 		return nil, err
 	}
@@ -134,7 +141,7 @@ func (r *Run) compile(ctx context.Context, o Options) (*stepper, error) {
 	if r.compiled == nil {
 		settings := o.settings()
 		settings.announce = r.announce(fmt.Sprintf("the training step (%s, %d parameters, %s)", r.Objective.Name, r.Objective.Trainable.Size(), o.batches(r.Backend.Devices())))
-		s, err := newStepper(ctx, r.Backend, r.Objective, settings)
+		s, err := r.fit(ctx, settings)
 		if err != nil {
 			return nil, err
 		}
@@ -224,6 +231,11 @@ func (r *Run) restore(dir string, o Options, made record) (State, nn.Values, err
 	for _, note := range notes {
 		r.logf("%s", note)
 	}
+	var was record
+	if err := json.Unmarshal(raw, &was); err != nil {
+		return State{}, nil, fmt.Errorf("%s: %w", recipeName, err)
+	}
+	r.byNeed = was.ByNeed
 	return loadCheckpoint(dir, r.Objective.Trainable, optimizerTree(r.Objective.Trainable, o.Optimizer.method()), r.Components, o.EMA != nil)
 }
 

@@ -18,6 +18,7 @@ type Options struct {
 	Schedule              Schedule  `json:"schedule"`
 	FSDP                  bool      `json:"fsdp"`                   // divide the parameters over the devices, not only what is kept beside them
 	GradientCheckpointing bool      `json:"gradient_checkpointing"` // compute what is in blocks once more instead of keeping it
+	MaxDeviceMemory       int64     `json:"max_device_memory"`      // bytes that the step may take of a device; 0: all that there is
 	Optimizer             Optimizer `json:"optimizer"`
 	EMA                   *EMA      `json:"ema"` // nil keeps no average
 	CheckpointingSteps    int       `json:"checkpointing_steps"`
@@ -54,6 +55,9 @@ func (o Options) Validate() error {
 	}
 	if !(o.LearningRate > 0) {
 		bad("learning_rate: got %g, want above 0", o.LearningRate)
+	}
+	if o.MaxDeviceMemory < 0 {
+		bad("max_device_memory: got %s, want at least 0", inUnits(o.MaxDeviceMemory))
 	}
 	if o.EMA != nil {
 		errs = append(errs, o.EMA.Validate())

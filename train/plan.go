@@ -21,5 +21,5 @@ func (r *Run) Plan(ctx context.Context) ([]*xla.Program, error) {
 
 // settings are what the options say of the step.
 func (o Options) settings() stepSettings {
-	return stepSettings{optimizer: o.Optimizer, ema: o.EMA != nil, accumulation: o.Accumulation, fsdp: o.FSDP, checkpoint: o.GradientCheckpointing}
+	return stepSettings{optimizer: o.Optimizer, ema: o.EMA != nil, accumulation: o.Accumulation, fsdp: o.FSDP, checkpoint: o.GradientCheckpointing, memory: o.MaxDeviceMemory}
 }

@@ -29,6 +29,7 @@ type record struct {
 	Devices   int            `json:"num_devices"`
 	PerDevice int            `json:"per_device_batch_size"`
 	Plugin    string         `json:"plugin"`
+	ByNeed    bool           `json:"gradient_checkpointing_by_need"` // the step did not fit the devices without; it stays so when the run goes on
 }
 
 // settings are the fields of Recipe that tell runs apart, under the names of flags.
@@ -52,6 +53,7 @@ type settings struct {
 	SDUnlocked        bool     `json:"sd_unlocked"`
 	OnlyMidControl    bool     `json:"only_mid_control"`
 	LoRA              *LoRA    `json:"lora"`
+	LoRAWeights       string   `json:"network_weights"`
 	Tokens            []Token  `json:"placeholder_token"`
 	Property          string   `json:"learnable_property"`
 	InstancePrompt    string   `json:"instance_prompt"`
@@ -68,7 +70,7 @@ func (r Recipe) settings() settings {
 		ImageColumn: r.Columns.ImageColumn, ConditionColumn: r.Columns.ConditioningImageColumn, CaptionColumn: r.Columns.CaptionColumn,
 		BufferBytes: r.Columns.BufferBytes, Resolution: r.Resolution, CacheLatents: r.CacheLatents, ProportionEmpty: r.ProportionEmpty,
 		FromScratch: r.FromScratch, EmbeddingChannels: r.EmbeddingChannels, TrainTextEncoder: r.TrainTextEncoder, KLWeight: r.KLWeight,
-		DecoderOnly: r.DecoderOnly, SDUnlocked: r.SDUnlocked, OnlyMidControl: r.OnlyMidControl, LoRA: r.LoRA, Tokens: r.Tokens,
+		DecoderOnly: r.DecoderOnly, SDUnlocked: r.SDUnlocked, OnlyMidControl: r.OnlyMidControl, LoRA: r.LoRA, LoRAWeights: r.LoRAWeights, Tokens: r.Tokens,
 		Property: r.Property, InstancePrompt: r.InstancePrompt, Prior: r.Prior, MaskColumn: r.Columns.MaskColumn,
 		RandomCrop: r.Columns.RandomCrop, RandomFlip: r.Columns.RandomFlip, Loss: r.Loss, Compute: r.Compute.String(),
 	}
@@ -79,7 +81,7 @@ func (r Recipe) settings() settings {
 var mayChange = []string{
 	"checkpointing_steps", "checkpoints_total_limit", "max_train_steps", "max_train_images", "num_train_epochs", "per_device_batch_size",
 	"pretrained_model_name_or_path", "controlnet_model_name_or_path", "train_data_dir", "class_data_dir", "from_scratch",
-	"conditioning_embedding_out_channels",
+	"conditioning_embedding_out_channels", "network_weights", "max_device_memory", "gradient_checkpointing_by_need",
 }
 
 // mayReorder are the fields that may change too, but with them the order of the sums on the devices, and so the last bits.

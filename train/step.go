@@ -20,7 +20,8 @@ type stepSettings struct {
 	ema          bool
 	accumulation int // batches of a step
 	fsdp         bool
-	checkpoint   bool // gradients
+	checkpoint   bool  // gradients
+	memory       int64 // bytes that the step may take of a device; 0: all that there is
 
 	announce func(loading bool) // of the program with the networks; may be nil
 }
@@ -50,7 +51,7 @@ type rates struct {
 	emaDecay     float64
 }
 
-// newStepper compiles the step.
+// newStepper compiles the step. It fails with a tooLarge where that takes more memory than it may.
 func newStepper(ctx context.Context, b *xla.Backend, o Objective, settings stepSettings) (*stepper, error) {
 	s := &stepper{stepSettings: settings, backend: b, objective: o, method: settings.optimizer.method()}
 	s.layout = stateLayout(o.Trainable, s.method, s.ema)
@@ -72,8 +73,10 @@ func newStepper(ctx context.Context, b *xla.Backend, o Objective, settings stepS
 	f.Inputs = append(f.Inputs, xla.Value{Name: "rates", Shape: shapes.Make(dtypes.Float32, 1+len(s.method.rates(1, 1)))})
 	f.Inputs = append(f.Inputs, s.drawValues()...)
 	var err error
-	s.program, err = b.Compile(ctx, f)
-	return s, err
+	if s.program, err = b.Compile(ctx, f); err != nil {
+		return nil, err
+	}
+	return s, s.checkMemory()
 }
 
 // plant puts the seed of random draws on the devices.

@@ -8,14 +8,15 @@ import (
 
 // optimizeFlags are the flags of how every training makes its steps.
 type optimizeFlags struct {
-	GradientAccumulationSteps int    `default:"1" help:"Batches of an optimizer step, one after another: their gradients are those of one large batch."`
-	MaxTrainImages            int    `placeholder:"N" help:"Images to see, rounded up to whole steps, instead of --max_train_steps or --num_train_epochs."`
-	ScaleLR                   bool   `name:"scale-lr" help:"Multiply the learning rate by the images of an optimizer step, over all devices."`
-	Optimizer                 string `default:"adamw" help:"adamw, lion or adafactor."`
-	AdamMomentsDType          string `name:"adam-moments-dtype" default:"f32" help:"How AdamW and Lion keep their moments: f32, bf16 (rounded by chance) or 8bit (in blocks of 256)."`
-	Use8bitAdam               bool   `name:"use-8bit-adam" help:"The same as --adam_moments_dtype 8bit."`
-	FSDP                      bool   `name:"fsdp" help:"Divide the parameters over the devices; moments and averages are in any case."`
-	GradientCheckpointing     bool   `help:"Keep only the outputs of blocks for the gradient and compute the rest once more: less memory, a third more time."`
+	GradientAccumulationSteps int     `default:"1" help:"Batches of an optimizer step, one after another: their gradients are those of one large batch."`
+	MaxTrainImages            int     `placeholder:"N" help:"Images to see, rounded up to whole steps, instead of --max_train_steps or --num_train_epochs."`
+	ScaleLR                   bool    `name:"scale-lr" help:"Multiply the learning rate by the images of an optimizer step, over all devices."`
+	Optimizer                 string  `default:"adamw" help:"adamw, lion or adafactor."`
+	AdamMomentsDType          string  `name:"adam-moments-dtype" default:"f32" help:"How AdamW and Lion keep their moments: f32, bf16 (rounded by chance) or 8bit (in blocks of 256)."`
+	Use8bitAdam               bool    `name:"use-8bit-adam" help:"The same as --adam_moments_dtype 8bit."`
+	FSDP                      bool    `name:"fsdp" help:"Divide the parameters over the devices; moments and averages are in any case."`
+	GradientCheckpointing     bool    `help:"Keep only the outputs of blocks for the gradient and compute the rest once more: less memory, a third more time. A run whose step does not fit the devices otherwise does so by itself."`
+	MaxDeviceMemory           float64 `placeholder:"GB" help:"GB that the step may take of each device, such as a GPU that others use; without it, all that there are."`
 	lionFlags
 	adafactorFlags
 }
@@ -38,7 +39,7 @@ type adafactorFlags struct {
 
 func (f optimizeFlags) apply(o *train.Options) {
 	o.Accumulation, o.MaxTrainImages, o.FSDP = f.GradientAccumulationSteps, f.MaxTrainImages, f.FSDP
-	o.GradientCheckpointing = f.GradientCheckpointing
+	o.GradientCheckpointing, o.MaxDeviceMemory = f.GradientCheckpointing, int64(f.MaxDeviceMemory*1e9)
 	if f.ScaleLR {
 		o.LearningRate *= float64(o.Batch * o.Accumulation)
 	}

@@ -1,0 +1,115 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"limner/xla"
+)
+
+// tooLarge is a step that does not fit the memory of a device.
+type tooLarge struct {
+	need, limit string // with their units; limit is "" where nobody says
+	cause       error  // the compiler's, or nil
+}
+
+func (e *tooLarge) Error() string {
+	if e.limit == "" {
+		return e.need
+	}
+	return fmt.Sprintf("needs %s of %s", e.need, e.limit)
+}
+
+func (e *tooLarge) Unwrap() error { return e.cause }
+
+// How compilers say that a program does not fit: a plugin's status code comes as its name only. TPU's says what is needed and what there
+// is, CUDA's what was asked for.
+var (
+	exhausted = regexp.MustCompile(`RESOURCE_EXHAUSTED|CompileTimeHbmOom|[Oo]ut of memory|exceeds available HBM`)
+	hbm       = regexp.MustCompile(`\(([0-9.]+[KMGT]?)\) exceeds available HBM \(([0-9.]+[KMGT]?)\)|Used ([0-9.]+[KMGT]?) of ([0-9.]+[KMGT]?) hbm`)
+	asked     = regexp.MustCompile(`[Oo]ut of memory[^\n]*?([0-9.]+ ?(?:[KMGT]i?B|bytes))`)
+)
+
+// memoryError is err as a tooLarge if it says that a program does not fit, and err itself otherwise.
+func memoryError(err error) error {
+	if err == nil || !exhausted.MatchString(err.Error()) {
+		return err
+	}
+	if m := hbm.FindStringSubmatch(err.Error()); m != nil {
+		return &tooLarge{need: m[1] + m[3], limit: m[2] + m[4], cause: err}
+	}
+	if m := asked.FindStringSubmatch(err.Error()); m != nil {
+		return &tooLarge{need: "needs " + m[1] + " more than there are", cause: err}
+	}
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return &tooLarge{need: line, cause: err}
+}
+
+// checkMemory fails with a tooLarge if a program of the step, with what the step keeps beside it, takes more of a device than it may.
+func (s *stepper) checkMemory() error {
+	if s.memory == 0 {
+		return nil
+	}
+	frozen := s.batchValues()[:len(s.objective.Frozen)]
+	need := s.program.Memory().Total()
+	if s.gradients != nil {
+		memory := s.stateValues()[len(s.objective.Trainable):]
+		need = max(need+s.held(frozen), s.gradients.Memory().Total()+s.held(memory))
+	}
+	if need > s.memory {
+		return &tooLarge{need: inUnits(need), limit: inUnits(s.memory)}
+	}
+	return nil
+}
+
+// held are the bytes of arrays on one device.
+func (s *stepper) held(values []xla.Value) (bytes int64) {
+	for _, v := range values {
+		size := int64(v.Shape.Memory())
+		if v.Sharding != xla.Replicated {
+			size /= int64(s.backend.Devices())
+		}
+		bytes += size
+	}
+	return bytes
+}
+
+// fit compiles the step and, where that does not fit the devices, the same step with gradient checkpointing. byNeed says that it came to
+// that, or that it had in the life of the run before.
+func (r *Run) fit(ctx context.Context, settings stepSettings) (*stepper, error) {
+	settings.checkpoint = settings.checkpoint || r.byNeed
+	s, first := newStepper(ctx, r.Backend, r.Objective, settings)
+	var large *tooLarge
+	if !errors.As(memoryError(first), &large) {
+		return s, first
+	}
+	figures := large.Error()
+	if !settings.checkpoint {
+		r.logf("the training step does not fit the devices' memory (%s): compiling it with gradient checkpointing", figures)
+		settings.checkpoint, r.byNeed = true, true
+		s, err := newStepper(ctx, r.Backend, r.Objective, settings)
+		if !errors.As(memoryError(err), &large) {
+			return s, err
+		}
+		figures += ", with gradient checkpointing " + large.Error()
+	}
+	return nil, ConfigError{fmt.Errorf("the training step does not fit the devices' memory (%s): %s", figures, r.advice())}
+}
+
+// advice says what makes a step smaller that was not done.
+func (r *Run) advice() string {
+	words := []string{"give a smaller --train_batch_size, with --gradient_accumulation_steps for the same images a step"}
+	if r.Drawing != nil && !r.Recipe.CacheLatents {
+		words = append(words, "--cache_latents")
+	}
+	if r.Options.Optimizer.Moments == MomentsFloat32 {
+		words = append(words, "--use_8bit_adam")
+	}
+	if r.Backend.Devices() > 1 && !r.Options.FSDP {
+		words = append(words, "--fsdp")
+	}
+	return strings.Join(words, ", or ")
+}
