@@ -40,7 +40,7 @@ type Job struct {
 // Planner compiles jobs for a topology.
 type Planner struct {
 	Topology xla.Topology
-	Keep     func(*Report, []Part) error // is given the programs of each report that fits, before they are freed; nil: nothing
+	Keep     func(*Report, []Part) error      // is given the programs of each report that fits, before they are freed; nil: nothing
 	Log      func(format string, args ...any) // hears what is being compiled
 }
 

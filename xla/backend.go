@@ -14,7 +14,6 @@ import (
 	goxla "github.com/gomlx/go-xla/pkg/pjrt"
 	gomlx "github.com/gomlx/gomlx/backends/xla"
 	"github.com/gomlx/gomlx/pkg/core/distributed"
-	"github.com/gomlx/gomlx/pkg/core/graph"
 
 	"limner/xla/mosaic"
 	"limner/xla/patch"
@@ -40,6 +39,8 @@ type Backend struct {
 	client unsafe.Pointer // PJRT's
 	table  pjrt.Table     // of the plugin
 	target *target        // what is planned for; nil where programs are to run
+
+	attention attentionKernel // nil: none
 
 	store    *store
 	identity func() (string, error) // the plugin's name and SHA-256
@@ -102,7 +103,19 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 			return nil, errors.Join(err, b.Close())
 		}
 	}
+	if strings.Contains(filepath.Base(path), "tpu") {
+		b.chooseAttention(ctx, o.Log)
+	}
 	return b, nil
+}
+
+// chooseAttention takes the TPU's kernel for attention if it is found right on the devices.
+func (b *Backend) chooseAttention(ctx context.Context, log io.Writer) {
+	if err := b.tryAttention(ctx, mosaic.Attend); err == nil {
+		b.attention = mosaic.Attend
+	} else if log != nil {
+		fmt.Fprintf(log, "limner's own attention is wrong on these devices, so XLA's is used, which takes more time and memory: %v\n", err)
+	}
 }
 
 // isCPU says whether the plugin takes the number of devices from us.
@@ -118,15 +131,6 @@ func (b *Backend) Close() error {
 		err = errors.Join(err, b.target.devices.Close())
 	}
 	return err
-}
-
-// AttentionKernel is multi-head attention on q [batch, queries, channels], k and v [batch, keys, channels] by a kernel of the devices' own, which returns
-// nil for shapes and dtypes that it does not take; nil where the devices have none. See [mosaic.Attend].
-func (b *Backend) AttentionKernel() func(q, k, v *graph.Node, heads int) *graph.Node {
-	if b.target == nil && !strings.Contains(filepath.Base(b.plugin), "tpu") {
-		return nil
-	}
-	return mosaic.Attend
 }
 
 // Devices is the number of devices that run each program.

@@ -50,16 +50,24 @@ Compiles the very programs of train and sample for a TPU that is not here, with 
 Times are the compiler's estimate; nothing was run.`
 }
 
+// asPlan turns the example of a command into that of its plan.
+var asPlan = strings.NewReplacer("limner train ", "limner plan ", "limner sample ", "limner plan sample ")
+
 // optionalIn are the flags that say where files are, which planning does not need.
 var optionalIn = []string{"train-data-dir", "output-dir"}
 
-// relaxPlan makes those flags of plan's commands optional.
+// relaxPlan makes those flags of plan's commands optional, and their examples plan's.
 func relaxPlan(k *kong.Kong) {
 	for _, node := range k.Model.Children {
 		if node.Name != "plan" {
 			continue
 		}
 		for _, command := range node.Children {
+			_, example, _ := strings.Cut(command.Detail, "Example:")
+			lines := strings.SplitAfter(strings.TrimSpace(example), "\n")
+			last := slices.IndexFunc(lines, func(line string) bool { return !strings.HasSuffix(line, "\\\n") })
+			example = asPlan.Replace(strings.Join(lines[:last+1], ""))
+			command.Detail = "Example:\n\n  " + strings.TrimSpace(example) + "\n\nlimner plan --help says what is printed. Files need not be there."
 			for _, flag := range command.Flags {
 				if slices.Contains(optionalIn, flag.Name) {
 					flag.Required = false
