@@ -92,10 +92,13 @@ func NewTextualInversion(ctx context.Context, b *xla.Backend, o Options, r Recip
 	if err := checkTokens(r.Tokens, model); err != nil {
 		return nil, err
 	}
-	d := r.diffusion("textual_inversion", o, model, "learned_embeds.")
-	d.Tokens = slices.Clone(r.Tokens)
+	inversion := func() Diffusion { // of the model as it is
+		d := r.diffusion("textual_inversion", o, model, "learned_embeds.")
+		d.Tokens = slices.Clone(r.Tokens)
+		return d
+	}
 	if r.Planned {
-		return r.planned(b, o, d.Objective())
+		return r.planned(b, o, inversion().Objective())
 	}
 	values, err := model.Load(model.Components()...)
 	if err != nil {
@@ -105,6 +108,7 @@ func NewTextualInversion(ctx context.Context, b *xla.Backend, o Options, r Recip
 	if err != nil {
 		return nil, err
 	}
+	d := inversion()
 	var components []Component
 	for i := range r.Tokens {
 		components = append(components, Component{Name: tokenPlace(i), File: tokenFile(r.Tokens, i)})

@@ -71,7 +71,7 @@ func TestCompare(t *testing.T) {
 
 // A field that Recipe gets has to be among the settings, or here among those that have no say in the result.
 func TestSettingsAreWhole(t *testing.T) {
-	const silent, columns = 9, 7 // Log, OnStep, OnEncode, Opening, Text, LoRAFormat, CacheDir, Watch and Columns, of which there are seven settings
+	const silent, columns = 10, 7 // Log, OnStep, OnEncode, Opening, Text, LoRAFormat, CacheDir, Watch, Planned and Columns, of which there are seven settings
 	if got, want := reflect.TypeFor[settings]().NumField(), reflect.TypeFor[Recipe]().NumField()-silent+columns; got != want {
 		t.Errorf("%d settings, want %d", got, want)
 	}
