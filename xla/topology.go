@@ -28,8 +28,8 @@ const gib = 1 << 30
 var chips = []Chip{
 	{Name: "v4", HBM: 30.75 * gib, FLOPS: 275e12, HBMRate: 1228e9},
 	{Name: "v5e", HBM: 15.75 * gib, FLOPS: 197e12, HBMRate: 819e9},
-	{Name: "v5p", HBM: 95.74 * gib, FLOPS: 459e12, HBMRate: 2765e9},
-	{Name: "v6e", HBM: 31.25 * gib, FLOPS: 918e12, HBMRate: 1640e9},
+	{Name: "v5p", HBM: 95.73 * gib, FLOPS: 459e12, HBMRate: 2765e9},
+	{Name: "v6e", HBM: 31.24 * gib, FLOPS: 918e12, HBMRate: 1640e9},
 }
 
 // Topology is a slice of TPU chips, under the name that it is ordered by: v4-8.

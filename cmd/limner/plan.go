@@ -210,6 +210,9 @@ func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
 
 // keep writes the programs of a report.
 func (c *planCmd) keep(_ *plan.Report, parts []plan.Part) error {
+	if xla.Effort(c.Effort) == xla.EffortQuick {
+		fmt.Fprintln(os.Stderr, "saving programs of quick effort, which run slower than those that the TPU's machine would compile: --effort default makes the same")
+	}
 	var programs []*xla.Program
 	for _, part := range parts {
 		programs = append(programs, part.Program)
