@@ -2,8 +2,8 @@ package plan
 
 import "context"
 
-// Largest finds the largest batch a chip that fits, by compiling: the reports of those that were tried, the largest that fits last; nil if not even 1 does.
-// from is a report of the job, and most the number of compilations that may be spent; if they do not suffice, the last that fits is given.
+// Largest finds the largest batch a chip that fits, by compiling, and returns its report; nil if none did. from is a report of the job, and most the number of
+// compilations that may be spent: if they do not suffice, it is the largest of those that were found to fit.
 func (p Planner) Largest(ctx context.Context, job Job, from *Report, most int) (best *Report, err error) {
 	fits, fails := 0, 0 // the bounds found so far; 0 is none
 	note := func(r *Report) {

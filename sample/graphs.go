@@ -268,7 +268,7 @@ func (p *Pipeline) conditionFunction(net int) xla.Function {
 		Name: "condition", Outputs: []xla.Sharding{xla.Batch},
 		Inputs: append(p.parameters(tree), batch("conditions", dtypes.Float32, p.shape.Batch, p.shape.Height, p.shape.Width, c.ConditioningChannels)),
 		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-			params := nn.Bind(tree, in[:len(tree)]).In(ControlNetName(net)).In(controlnet.Embedding)
+			params := p.bind(tree, in).In(ControlNetName(net)).In(controlnet.Embedding)
 			return nil, []*Node{c.CondEmbedding(params, ConvertDType(in[len(tree)], p.model.Compute))}
 		},
 	}

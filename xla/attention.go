@@ -63,6 +63,7 @@ func (b *Backend) tryAttention(ctx context.Context, kernel attentionKernel) (err
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, program.Close()) }()
 	results, err := program.Run(nil, inputs...)
 	if err != nil {
 		return err

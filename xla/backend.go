@@ -114,7 +114,7 @@ func (b *Backend) chooseAttention(ctx context.Context, log io.Writer) {
 	if err := b.tryAttention(ctx, mosaic.Attend); err == nil {
 		b.attention = mosaic.Attend
 	} else if log != nil {
-		fmt.Fprintf(log, "limner's own attention is wrong on these devices, so XLA's is used, which takes more time and memory: %v\n", err)
+		fmt.Fprintf(log, "limner's own attention cannot be used on these devices, so XLA's is, which takes more time and memory: %v\n", err)
 	}
 }
 

@@ -168,7 +168,7 @@ func (p *Program) DeviceBytes(v Value) int64 {
 // Planned is what the compiler made of a program of a planning backend; nil of another.
 func (p *Program) Planned() *pjrt.Executable { return p.planned }
 
-// Close frees a planned program, which is large. Nothing else may be asked of it afterwards.
+// Close frees the program. Nothing else may be asked of it afterwards.
 func (p *Program) Close() error {
 	p.backend.engine.Forget(p.name)
 	p.graph.Finalize()

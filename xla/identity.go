@@ -2,10 +2,9 @@ package xla
 
 import (
 	"bytes"
-	"crypto/sha256"
+	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -60,9 +59,7 @@ func fileHash(path, folder string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var mark installMark
-	if raw, err := os.ReadFile(filepath.Join(filepath.Dir(path), markFile)); err == nil && json.Unmarshal(raw, &mark) == nil &&
-		mark.File == filepath.Base(path) && mark.Size == info.Size() && mark.SHA256 != "" {
+	if mark, err := markBeside(path); err == nil && mark.File == filepath.Base(path) && mark.Size == info.Size() && mark.SHA256 != "" {
 		return mark.SHA256, nil
 	}
 	file := hashedFile{Path: path, Size: info.Size(), Changed: info.ModTime().UnixNano()}
@@ -75,7 +72,7 @@ func fileHash(path, folder string) (string, error) {
 			}
 		}
 	}
-	if file.SHA256, err = hashFile(path); err != nil || folder == "" {
+	if file.SHA256, err = fileSHA256(context.Background(), path); err != nil || folder == "" {
 		return file.SHA256, err
 	}
 	raw, err := json.Marshal(file)
@@ -83,16 +80,4 @@ func fileHash(path, folder string) (string, error) {
 		err = renameio.WriteFile(noted, raw, 0o600, renameio.WithTempDir(folder))
 	}
 	return file.SHA256, err
-}
-
-// hashFile reads a file.
-func hashFile(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	hash := sha256.New()
-	_, err = io.Copy(hash, f)
-	return fmt.Sprintf("%x", hash.Sum(nil)), err
 }

@@ -35,7 +35,7 @@ type planCmd struct {
 	Advise       bool    `help:"Compile variants that take less memory or time, too: FSDP, cached latents, gradient checkpointing, half the batch with accumulation."`
 	Images       int     `placeholder:"N" help:"Images of the dataset, for hours and disk."`
 	Price        float64 `placeholder:"X" help:"What the TPU costs an hour, in any currency."`
-	Save         string  `placeholder:"FILE" help:"Write the compiled programs, which train and sample on that TPU take with --executable instead of compiling."`
+	Save         string  `placeholder:"FILE" help:"Write the compiled programs; those of --effort default train and sample on that TPU take with --executable instead of compiling."`
 	JSON         bool    `name:"json" help:"Print the reports as JSON."`
 }
 
@@ -211,7 +211,7 @@ func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
 // keep writes the programs of a report.
 func (c *planCmd) keep(_ *plan.Report, parts []plan.Part) error {
 	if xla.Effort(c.Effort) == xla.EffortQuick {
-		fmt.Fprintln(os.Stderr, "saving programs of quick effort, which run slower than those that the TPU's machine would compile: --effort default makes the same")
+		fmt.Fprintln(os.Stderr, "saving programs of quick effort, which train and sample do not take, since they compile with the default: add --effort default")
 	}
 	var programs []*xla.Program
 	for _, part := range parts {
