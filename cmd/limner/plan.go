@@ -222,7 +222,7 @@ func (c *planCmd) keep(_ *plan.Report, parts []plan.Part) error {
 
 // checkMemory fails where the compiler would not get the memory that the programs of so many parameters take it: measured for Stable Diffusion 1.5's.
 func checkMemory(parameters int) error {
-	const measured, bytes = 1_300_000_000, 5_500_000_000
+	const measured, bytes = 1_344_000_000, 6_300_000_000
 	need := int64(float64(parameters) / measured * bytes)
 	if free := xla.FreeMemory(); free > 0 && free < need {
 		return fmt.Errorf("compiling this takes about %.1f GB of memory, %.1f GB are free here: use a machine with more", float64(need)/1e9, float64(free)/1e9)
