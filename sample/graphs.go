@@ -28,7 +28,7 @@ func (m Model) trees() trees {
 		decode: m.Pipeline.VAE.DecoderTree().Under(diffusers.VAE),
 	}
 	for _, e := range m.encoders() {
-		t.text = append(t.text, e.config.Tree().Under(e.component)...)
+		t.text = append(t.text, m.withoutAdded(e.config.Tree().Under(e.component))...)
 	}
 	for i, c := range m.ControlNets {
 		embedding := ControlNetName(i) + "." + controlnet.Embedding

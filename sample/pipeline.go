@@ -37,6 +37,9 @@ type Model struct {
 	// Resident are parameters that are on the devices already, such as those of a network in training. They are read where
 	// they are, and neither copied nor freed.
 	Resident map[string]*xla.Array
+	// Added are, by the key of a table of token embeddings, the parameters whose rows come behind its own: tokens in training. Like the
+	// table they are resident.
+	Added map[string]nn.Tree
 }
 
 // ControlNetName is the place of a ControlNet's parameters.

@@ -16,13 +16,10 @@ import (
 )
 
 // drawing is what validation draws with: the networks as they are on the devices, and from values what training does without, such as the
-// VAE's decoder. nil where new tokens are learned, whose embeddings stand apart from the table that drawing reads.
+// VAE's decoder.
 func (r Recipe) drawing(model *diffusers.Pipeline, d Diffusion, values nn.Values) func(map[string]*xla.Array) sample.Model {
-	if len(d.Tokens) > 0 {
-		return nil
-	}
 	return func(resident map[string]*xla.Array) sample.Model {
-		m := sample.Model{Pipeline: model, Weights: checkpoint.InMemory(values), Compute: r.Compute, Resident: resident}
+		m := sample.Model{Pipeline: model, Weights: checkpoint.InMemory(values), Compute: r.Compute, Resident: resident, Added: d.tokenRows()}
 		if d.ControlNet != nil {
 			m.ControlNets = append(m.ControlNets, *d.ControlNet)
 		}

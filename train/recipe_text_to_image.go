@@ -89,7 +89,7 @@ func NewTextualInversion(ctx context.Context, b *xla.Backend, o Options, r Recip
 	if err != nil {
 		return nil, err
 	}
-	if err := checkTokens(r.Tokens, model); err != nil {
+	if err := errors.Join(checkTokens(r.Tokens, model), checkPrompts(r.Tokens, r.Watch.Validation.Prompts)); err != nil {
 		return nil, err
 	}
 	inversion := func() Diffusion { // of the model as it is

@@ -57,9 +57,13 @@ func TestRefusals(t *testing.T) {
 		"no tokens":   {NewTextualInversion, func(_ *Options, _ *Recipe) {}, "placeholder_token: name a token to learn"},
 		"tokens":      {NewTextualInversion, func(_ *Options, r *Recipe) { r.Tokens = []Token{{Text: "<a.b>", Initializer: "two words"}} }, "num_vectors: got 0, want at least 1\nplaceholder_token: \"<a.b>\" has a dot"},
 		"known token": {NewTextualInversion, func(_ *Options, r *Recipe) { r.Tokens = []Token{{Text: "a</w>", Vectors: 1, Initializer: "b"}} }, "placeholder_token: "},
-		"property":    {NewTextualInversion, func(_ *Options, r *Recipe) { r.Property = "colour" }, `learnable_property: got "colour", want object, style, caption`},
-		"class":       {NewTextToImage, func(_ *Options, r *Recipe) { r.Prior = &Prior{} }, "class_data_dir: give a folder for the images of the class\nclass_prompt: say what the class is\nprior_loss_weight: got 0"},
-		"odd batch":   {NewTextToImage, func(o *Options, r *Recipe) { o.Batch, r.Prior = 3, &Prior{Data: r.Data, Prompt: "a", Weight: 1} }, "batch 3: want an even number"},
+		"no token in prompts": {NewTextualInversion, func(_ *Options, r *Recipe) {
+			r.Tokens = []Token{{Text: "<x>", Vectors: 1, Initializer: "a"}, {Text: "<y>", Vectors: 1, Initializer: "a"}}
+			r.Watch.Validation.Prompts = []string{"<z>", "x"}
+		}, "validation_prompt: none has <x> or <y>"},
+		"property":  {NewTextualInversion, func(_ *Options, r *Recipe) { r.Property = "colour" }, `learnable_property: got "colour", want object, style, caption`},
+		"class":     {NewTextToImage, func(_ *Options, r *Recipe) { r.Prior = &Prior{} }, "class_data_dir: give a folder for the images of the class\nclass_prompt: say what the class is\nprior_loss_weight: got 0"},
+		"odd batch": {NewTextToImage, func(o *Options, r *Recipe) { o.Batch, r.Prior = 3, &Prior{Data: r.Data, Prompt: "a", Weight: 1} }, "batch 3: want an even number"},
 	} {
 		o, r, _ := smallRun(t, model, dataset)
 		c.change(&o, &r)

@@ -74,6 +74,32 @@ func withTokens(p nn.Params, tokens []Token, encoders []encoder) nn.Params {
 	return nn.Join(nn.Bind(tables, nodes), p)
 }
 
+// tokenRows are the new embeddings by the key of the table that they are added to.
+func (d Diffusion) tokenRows() map[string]nn.Tree {
+	rows := map[string]nn.Tree{}
+	encoders := d.encoders()
+	for i, spec := range tokenTree(d.Tokens, encoders) { // of each token, one for each encoder
+		key := encoders[i%len(encoders)].name + "." + tokenTable
+		rows[key] = append(rows[key], spec)
+	}
+	return rows
+}
+
+// checkPrompts fails if no prompt of validation has a token: its images would be the same every time.
+func checkPrompts(tokens []Token, prompts []string) error {
+	var texts []string
+	for _, token := range tokens {
+		texts = append(texts, token.Text)
+		if slices.ContainsFunc(prompts, func(prompt string) bool { return strings.Contains(prompt, token.Text) }) {
+			return nil
+		}
+	}
+	if len(prompts) == 0 {
+		return nil
+	}
+	return fmt.Errorf("validation_prompt: none has %s, so that the images would be the same every time", strings.Join(texts, " or "))
+}
+
 // checkTokens reports every token that cannot be learned.
 func checkTokens(tokens []Token, model *diffusers.Pipeline) error {
 	var errs []error

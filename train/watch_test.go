@@ -18,6 +18,7 @@ import (
 	"limner/internal/parity"
 	"limner/models/diffusers"
 	"limner/sample"
+	"limner/xla"
 )
 
 // watched lets a small run show all that it can.
@@ -193,6 +194,48 @@ func TestValidationErrors(t *testing.T) {
 	}
 }
 
+// drawingAgain is a pipeline as limner sample makes it, and the request for the first image of a validation.
+func drawingAgain(t *testing.T, b *xla.Backend, m sample.Model, o Options, v Validation) (*sample.Pipeline, sample.Request) {
+	t.Helper()
+	weights, err := m.Pipeline.Weights(m.Pipeline.Components()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer weights.Close()
+	m.Weights = weights
+	request := sample.DefaultRequest()
+	request.Prompts, request.Seeds, request.Scheduler, request.NumInferenceSteps = v.Prompts, []uint64{o.Seed}, v.Scheduler, v.NumInferenceSteps
+	p, err := sample.New(context.Background(), b, m, sample.Shape{Batch: 1, Height: 16, Width: 16}, request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p, request
+}
+
+func drawOne(t *testing.T, p *sample.Pipeline, request sample.Request) *data.RGB {
+	t.Helper()
+	result, err := p.Sample(context.Background(), request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result.Images[0]
+}
+
+// validated is the first image that a validation drew after a step.
+func validated(t *testing.T, o Options, step int) *data.RGB {
+	t.Helper()
+	_, m, err := readPicture(filepath.Join(o.OutputDir, validationDir, fmt.Sprintf("step-%06d", step), "00.png"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 // What a LoRA's validation draws at the end is what limner sample draws with the LoRA that was saved.
 func TestValidationWithLoRA(t *testing.T) {
 	path, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
@@ -205,43 +248,53 @@ func TestValidationWithLoRA(t *testing.T) {
 	if err := do(t, context.Background(), b, NewLoRA, o, r); err != nil {
 		t.Fatalf("%v\n%s", err, log)
 	}
-	model, err := diffusers.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	weights, err := model.Weights(model.Components()...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer weights.Close()
+	model := openModel(t, path)
 	lora, err := model.OpenLoRA(filepath.Join(o.OutputDir, "pytorch_lora_weights.safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	request := sample.DefaultRequest()
-	request.Prompts, request.Seeds, request.Scheduler, request.NumInferenceSteps = v.Prompts, []uint64{o.Seed}, v.Scheduler, v.NumInferenceSteps
-	m := sample.Model{Pipeline: model, Weights: weights, LoRAs: []*diffusers.LoRA{lora}}
-	p, err := sample.New(context.Background(), b, m, sample.Shape{Batch: 1, Height: 16, Width: 16}, request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	draw := func() *data.RGB {
-		result, err := p.Sample(context.Background(), request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return result.Images[0]
-	}
-	_, got, err := readPicture(filepath.Join(o.OutputDir, validationDir, "step-000002", "00.png"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := draw(); !slices.Equal(got.Pix, want.Pix) {
+	p, request := drawingAgain(t, b, sample.Model{Pipeline: model, LoRAs: []*diffusers.LoRA{lora}}, o, v)
+	got := validated(t, o, 2)
+	if want := drawOne(t, p, request); !slices.Equal(got.Pix, want.Pix) {
 		t.Error("validation draws another image")
 	}
 	request.LoRAScales = []float64{0}
-	if plain := draw(); slices.Equal(got.Pix, plain.Pix) {
+	if plain := drawOne(t, p, request); slices.Equal(got.Pix, plain.Pix) {
 		t.Error("the LoRA changes nothing")
+	}
+}
+
+// What validation draws with tokens as they are learned is, at the end, what limner sample draws with their files.
+func TestValidationWithTokens(t *testing.T) {
+	path, dataset, b := smallXL(t, smallModel(t)), smallDataset(t), parity.Backend(t)
+	o, r, log := smallRun(t, path, dataset)
+	o.MaxTrainSteps, o.LearningRate = 2, 10
+	v := DefaultValidation()
+	v.Steps, v.NumImages, v.NumInferenceSteps, v.Prompts = 1, 1, 2, []string{"red <x> and <y>"}
+	r.Watch.Validation = v
+	if err := do(t, context.Background(), b, newTokens, o, r); err != nil {
+		t.Fatalf("%v\n%s", err, log)
+	}
+	got := validated(t, o, 2)
+	if first := validated(t, o, 1); slices.Equal(got.Pix, first.Pix) {
+		t.Error("the tokens changed, the image did not")
+	}
+	model := openModel(t, path)
+	for i := 1; i <= 2; i++ {
+		token := map[int]string{1: "<x>", 2: "<y>"}[i]
+		if err := model.AddEmbedding(filepath.Join(o.OutputDir, fmt.Sprintf("learned_embeds-%d.safetensors", i)), token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, request := drawingAgain(t, b, sample.Model{Pipeline: model}, o, v)
+	if want := drawOne(t, p, request); !slices.Equal(got.Pix, want.Pix) {
+		t.Error("validation draws another image")
+	}
+	raw, err := os.ReadFile(filepath.Join(o.OutputDir, diaryName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(raw), "data:image/jpeg;base64,"); n != 2 {
+		t.Errorf("the diary has %d images", n)
 	}
 }

@@ -23,7 +23,8 @@ type trainTextualInversionCmd struct {
 func (trainTextualInversionCmd) Help() string {
 	return `Example:
   limner train textual-inversion --pretrained_model_name_or_path sd15 --train_data_dir toy --placeholder_token "<cat-toy>" \
-    --initializer_token toy --output_dir run --resolution 512 --learning_rate 5e-4 --max_train_steps 3000
+    --initializer_token toy --output_dir run --resolution 512 --learning_rate 5e-4 --max_train_steps 3000 \
+    --validation_prompt "a <cat-toy> on the beach" --validation_steps 500
 The result is learned_embeds.safetensors in the output folder, which limner sample --textual_inversion and diffusers read.`
 }
 
