@@ -70,8 +70,8 @@ func (a adafactorMethod) slots(spec nn.Spec) []slot {
 		return append(append([]int{}, spec.Shape[:axis]...), spec.Shape[axis+1:]...)
 	}
 	return []slot{
-		{"exp_avg_sq_row", without(column), nn.Vector, dtypes.Float32},
-		{"exp_avg_sq_col", without(row), nn.Vector, dtypes.Float32},
+		{"exp_avg_sq_row", without(column), nn.Array, dtypes.Float32},
+		{"exp_avg_sq_col", without(row), nn.Array, dtypes.Float32},
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 )
 
 // A checkpoint is a folder checkpoint-N in the output folder, N being the optimizer steps made. It holds the trained
-// components in diffusers' layout (with an average, also below NAME_ema), the what the optimizer remembers in optimizer.safetensors, where the run
+// components in diffusers' layout (with an average, also below NAME_ema), what the optimizer remembers in optimizer.safetensors, where the run
 // stood in trainer_state.json, what it was made of in recipe.json, and, written last, manifest.json with the size and SHA-256
 // of every file. It is made aside and renamed when it is whole and synced.
 const (

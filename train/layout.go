@@ -44,14 +44,36 @@ func stateLayout(tree nn.Tree, m method, ema bool) []stateValue {
 	return values
 }
 
-// optimizerTree lists what the optimizer remembers, as optimizer.safetensors holds it.
-func optimizerTree(tree nn.Tree, m method) nn.Tree {
-	var slots nn.Tree
-	for _, v := range stateLayout(tree, m, false)[len(tree):] {
-		v.spec.Key = v.name()
-		slots = append(slots, v.spec)
+// memoryFile is what an optimizer remembers of a run's parameters, as optimizer.safetensors holds it.
+type memoryFile struct {
+	tree  nn.Tree
+	dtype string // of all but codes: F32, or BF16 where moments have it
+}
+
+func (o Optimizer) memoryFile(trainable nn.Tree) memoryFile {
+	f := memoryFile{dtype: "F32"}
+	if o.Moments == MomentsBFloat16 {
+		f.dtype = "BF16"
 	}
-	return slots
+	for _, v := range stateLayout(trainable, o.method(), false)[len(trainable):] {
+		v.spec.Key = v.name()
+		f.tree = append(f.tree, v.spec)
+	}
+	return f
+}
+
+// bytes is the size of the file.
+func (f memoryFile) bytes() (total int64) {
+	for _, spec := range f.tree {
+		width := int64(4)
+		if spec.Kind == nn.Codes {
+			width = 1
+		} else if f.dtype == "BF16" {
+			width = 2
+		}
+		total += width*int64(spec.Size()) + headerBytes
+	}
+	return total
 }
 
 // startValues are the values that a run begins with: averages equal to the parameters, and slots of zeros.

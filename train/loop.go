@@ -236,7 +236,7 @@ func (r *Run) restore(dir string, o Options, made record) (State, nn.Values, err
 		return State{}, nil, fmt.Errorf("%s: %w", recipeName, err)
 	}
 	r.byNeed = was.ByNeed
-	return loadCheckpoint(dir, r.Objective.Trainable, optimizerTree(r.Objective.Trainable, o.Optimizer.method()), r.Components, o.EMA != nil)
+	return loadCheckpoint(dir, r.Objective.Trainable, o.Optimizer.memoryFile(r.Objective.Trainable).tree, r.Components, o.EMA != nil)
 }
 
 // steps runs the loop proper from state to the last step, and saves that.
@@ -322,7 +322,7 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 func (r *Run) background(o Options, made record, m *metrics) *background {
 	s := &saver{
 		files: disk{}, outputDir: o.OutputDir, tree: r.Objective.Trainable,
-		memory: optimizerTree(r.Objective.Trainable, o.Optimizer.method()), components: r.Components, ema: o.EMA != nil,
+		memory: o.Optimizer.memoryFile(r.Objective.Trainable), components: r.Components, ema: o.EMA != nil,
 		keep: o.CheckpointsTotalLimit, recipe: made,
 	}
 	return &background{logf: r.logf, save: func(values nn.Values, state State) error {

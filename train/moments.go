@@ -30,7 +30,7 @@ func (m moments) slots(name string, spec nn.Spec) []slot {
 	switch {
 	case m.quantized(spec.Size()):
 		blocks := blocksOf(spec.Size())
-		return []slot{{name, []int{blocks, blockSize}, nn.Vector, dtypes.Uint8}, {name + "_absmax", []int{blocks}, nn.Vector, dtypes.Float32}}
+		return []slot{{name, []int{blocks, blockSize}, nn.Codes, dtypes.Uint8}, {name + "_absmax", []int{blocks}, nn.Vector, dtypes.Float32}}
 	case m.dtype == MomentsBFloat16:
 		return []slot{{name, spec.Shape, spec.Kind, dtypes.BFloat16}}
 	}

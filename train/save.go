@@ -30,7 +30,7 @@ type saver struct {
 	files      fileSystem
 	outputDir  string
 	tree       nn.Tree
-	memory     nn.Tree // of the optimizer
+	memory     memoryFile // of the optimizer
 	components []Component
 	ema        bool
 	keep       int // checkpoints_total_limit; 0 keeps all
@@ -76,7 +76,7 @@ func (s *saver) write(dir string, values nn.Values, state State) error {
 			}
 		}
 	}
-	if err := w.model(optimizerName, s.memory, pick(s.memory, values)); err != nil {
+	if err := w.model(optimizerName, s.memory.tree, pick(s.memory.tree, values), s.memory.dtype); err != nil {
 		return err
 	}
 	if err := w.json(recipeName, s.recipe); err != nil {
@@ -180,14 +180,14 @@ func (w *folder) component(at string, c Component, tree nn.Tree, values nn.Value
 	if c.Name == diffusers.TextEncoder || c.Name == diffusers.TextEncoder2 {
 		name = "model.safetensors"
 	}
-	if err := w.model(filepath.Join(dir, name), tree.Within(c.Name), values.Within(c.Name)); err != nil {
+	if err := w.model(filepath.Join(dir, name), tree.Within(c.Name), values.Within(c.Name), "F32"); err != nil {
 		return err
 	}
 	return w.json(filepath.Join(dir, "config.json"), c.Config)
 }
 
-func (w *folder) model(name string, tree nn.Tree, values nn.Values) error {
-	return w.create(name, func(to io.Writer) error { return checkpoint.WriteModel(to, tree, values, "F32") })
+func (w *folder) model(name string, tree nn.Tree, values nn.Values, dtype string) error {
+	return w.create(name, func(to io.Writer) error { return checkpoint.WriteModel(to, tree, values, dtype) })
 }
 
 func (w *folder) json(name string, v any) error {

@@ -25,7 +25,7 @@ func tinySaver(dir string, files fileSystem, keep int) *saver {
 		{Key: "text_encoder.proj.weight", Shape: []int{5, 7}, Kind: nn.Dense},
 	}
 	return &saver{
-		files: files, outputDir: dir, tree: tree, memory: optimizerTree(tree, DefaultOptimizer().method()), ema: true, keep: keep, recipe: map[string]any{"seed": 3},
+		files: files, outputDir: dir, tree: tree, memory: DefaultOptimizer().memoryFile(tree), ema: true, keep: keep, recipe: map[string]any{"seed": 3},
 		components: []Component{
 			{Name: diffusers.UNet, Config: map[string]any{"sample_size": 8}}, {Name: diffusers.TextEncoder, Config: map[string]any{"vocab_size": 5}},
 		},
@@ -55,7 +55,7 @@ func (s *saver) check(step int) error {
 	if err := VerifyCheckpoint(dir); err != nil {
 		return err
 	}
-	state, values, err := loadCheckpoint(dir, s.tree, s.memory, s.components, s.ema)
+	state, values, err := loadCheckpoint(dir, s.tree, s.memory.tree, s.components, s.ema)
 	if err != nil {
 		return err
 	}

@@ -6,14 +6,16 @@ import (
 	"limner/models/nn"
 )
 
-// checkpointBytes is the size of a checkpoint: float32 parameters, with an average twice, and what the optimizer remembers, with
-// about 200 bytes in headers for every tensor.
-func checkpointBytes(tree, memory nn.Tree, ema bool) int64 {
-	bytes := func(t nn.Tree) int64 { return 4*int64(t.Size()) + 200*int64(len(t)) }
+// headerBytes is about what a tensor takes in the header of a file.
+const headerBytes = 200
+
+// checkpointBytes is the size of a checkpoint: float32 parameters, with an average twice, and what the optimizer remembers.
+func checkpointBytes(tree nn.Tree, memory memoryFile, ema bool) int64 {
+	parameters := 4*int64(tree.Size()) + headerBytes*int64(len(tree))
 	if ema {
-		return 2*bytes(tree) + bytes(memory)
+		parameters *= 2
 	}
-	return bytes(tree) + bytes(memory)
+	return parameters + memory.bytes()
 }
 
 // checkSpace fails if the disk cannot hold the checkpoints that the run will keep at once, and one more while it is being
@@ -29,7 +31,7 @@ func checkSpace(o Options, tree nn.Tree, step, steps, present int) error {
 	if saves <= 0 {
 		return nil
 	}
-	size := checkpointBytes(tree, optimizerTree(tree, o.Optimizer.method()), o.EMA != nil)
+	size := checkpointBytes(tree, o.Optimizer.memoryFile(tree), o.EMA != nil)
 	need := int64(most)*size + 4*int64(tree.Size()) // and the result
 	free, err := freeSpace(o.OutputDir)
 	if err != nil || free >= need {

@@ -21,6 +21,9 @@ var dtypes = map[string]dtype{
 	"C64": {64, 18}, "F64": {64, 19}, "I64": {64, 20}, "U64": {64, 21},
 }
 
+// codesDType is that of nn.Codes.
+const codesDType = "U8"
+
 // isFloat says whether weights are stored in this dtype.
 func isFloat(dtype string) bool {
 	switch dtype {

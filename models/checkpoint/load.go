@@ -9,7 +9,7 @@ import (
 
 // Load reads every parameter of the tree as float32 in memory's layout. Old spellings of keys are
 // accepted (see QUIRKS.md). It fails with one error that lists every key that is missing, extra,
-// misshapen or not floating point, with shapes as a diffusers file has them.
+// misshapen or not floating point (codes: not bytes), with shapes as a diffusers file has them.
 func (m *Model) Load(tree nn.Tree) (nn.Values, error) {
 	found, err := m.fit(tree)
 	if err != nil {
@@ -104,7 +104,9 @@ func (m *Model) misfit(s nn.Spec, key string) string {
 			}
 		}
 		return fmt.Sprintf("shape: %s: got %v, want %v%s", name, t.Shape, want, hint)
-	case !isFloat(t.DType):
+	case s.Kind == nn.Codes && t.DType != codesDType:
+		return fmt.Sprintf("dtype: %s: got %s, want %s", name, t.DType, codesDType)
+	case s.Kind != nn.Codes && !isFloat(t.DType):
 		return fmt.Sprintf("dtype: %s: got %s, want F32, F16, BF16 or F64", name, t.DType)
 	}
 	return ""
@@ -124,7 +126,7 @@ func checkTree(tree nn.Tree) error {
 			return fmt.Errorf("the model has %s twice", s.Key)
 		}
 		seen[s.Key] = true
-		rank, ok := map[nn.Kind]int{nn.Vector: 1, nn.Dense: 2, nn.Kernel: 4, nn.Table: 2}[s.Kind]
+		rank, ok := map[nn.Kind]int{nn.Vector: 1, nn.Dense: 2, nn.Kernel: 4, nn.Table: 2, nn.Array: len(s.Shape), nn.Codes: len(s.Shape)}[s.Kind]
 		if !ok || len(s.Shape) != rank {
 			return fmt.Errorf("the model's %v does not have the rank of its kind, %d", s, rank)
 		}

@@ -1,6 +1,8 @@
 package checkpoint
 
 import (
+	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -49,6 +51,48 @@ func TestSaveLoadIdentity(t *testing.T) {
 		}
 		if left, _ := os.ReadDir(dir); len(left) != 1 {
 			t.Errorf("%s: left %v in the folder", dtype, left)
+		}
+	}
+}
+
+// What an optimizer remembers has other shapes than parameters, and codes are whole numbers.
+func TestSaveArraysAndCodes(t *testing.T) {
+	tree := nn.Tree{
+		{Key: "factor", Shape: []int{3, 2, 5}, Kind: nn.Array}, {Key: "codes", Shape: []int{2, 256}, Kind: nn.Codes}, {Key: "w", Shape: []int{3, 2}, Kind: nn.Dense},
+	}
+	want := nn.Values{"factor": make([]float32, 30), "codes": make([]float32, 512), "w": {1, 2, 3, 4, 5, 6}}
+	for i := range want["factor"] {
+		want["factor"][i] = float32(i) / 4
+	}
+	for i := range want["codes"] {
+		want["codes"][i] = float32(i % 256)
+	}
+	dir := t.TempDir()
+	if err := SaveModel(dir, "model.safetensors", tree, want, "BF16"); err != nil {
+		t.Fatal(err)
+	}
+	m := openModel(t, dir)
+	got := load(t, m, tree)
+	for key, dtype := range map[string]string{"factor": "BF16", "codes": "U8", "w": "BF16"} {
+		if tensor, _ := m.Tensor(key); tensor.DType != dtype || !slices.Equal(got[key], want[key]) {
+			t.Errorf("%s: got %s, want %s, and the same values", key, tensor.DType, dtype)
+		}
+	}
+	parameters := slices.Clone(tree)
+	parameters[1].Kind = nn.Table
+	if err := m.Check(parameters); err == nil || !strings.Contains(err.Error(), "dtype: codes: got U8, want F32, F16, BF16 or F64") {
+		t.Errorf("codes as parameters: got %v", err)
+	}
+	codes := slices.Clone(tree)
+	codes[2] = nn.Spec{Key: "w", Shape: []int{2, 3}, Kind: nn.Codes}
+	if err := m.Check(codes); err == nil || !strings.Contains(err.Error(), "dtype: w: got BF16, want U8") {
+		t.Errorf("parameters as codes: got %v", err)
+	}
+	for _, bad := range []float32{-1, 0.5, 256, float32(math.NaN())} {
+		want["codes"][300] = bad
+		text := fmt.Sprintf("element [1 44] is %g, which U8 cannot hold", bad)
+		if err := SaveModel(dir, "bad.safetensors", tree, want, "F32"); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("a code of %g: got %v", bad, err)
 		}
 	}
 }

@@ -223,7 +223,7 @@ func TestWriteRejects(t *testing.T) {
 		"unknown dtype":    {[]Entry{{Key: "a", DType: "F8", Shape: []int{1}, Data: []byte{1}}}, `unknown dtype "F8"`},
 		"wrong size":       {[]Entry{{Key: "a", DType: "F32", Shape: []int{2}, Data: []byte{1}}}, "got 1 bytes, want 8"},
 		"wrong count":      {[]Entry{{Key: "a", DType: "F32", Shape: []int{2}, Float32s: float}}, "got 1 values, want 2"},
-		"floats as ints":   {[]Entry{{Key: "a", DType: "I64", Shape: []int{1}, Float32s: float}}, "use F64, F32, F16 or BF16"},
+		"floats as ints":   {[]Entry{{Key: "a", DType: "I64", Shape: []int{1}, Float32s: float}}, "use F64, F32, F16, BF16 or U8"},
 		"nothing":          {[]Entry{{Key: "a", DType: "F32", Shape: []int{1}}}, "has no data"},
 		"negative":         {[]Entry{{Key: "a", DType: "F32", Shape: []int{-1}, Float32s: float}}, "negative"},
 		"failing producer": {[]Entry{{Key: "a", DType: "F32", Shape: []int{1}, Float32s: func() ([]float32, error) { return nil, os.ErrClosed }}}, "already closed"},

@@ -12,7 +12,7 @@ import (
 )
 
 // SaveModel writes the tree's parameters to dir/name in diffusers' layout, as dtype F32, F16, BF16 or
-// F64, and makes the folder where there is none. Values must hold the tree's keys and no others. One
+// F64 and codes as U8, and makes the folder where there is none. Values must hold the tree's keys and no others. One
 // parameter at a time is changed to the file's layout, so memory grows by the largest only.
 func SaveModel(dir, name string, tree nn.Tree, values nn.Values, dtype string) error {
 	path := filepath.Join(dir, name)
@@ -62,7 +62,11 @@ func modelEntries(tree nn.Tree, values nn.Values, dtype string) ([]Entry, error)
 		case len(v) != s.Size():
 			wrong = append(wrong, fmt.Sprintf("size: %s: got %d values, want %d for %v", s.Key, len(v), s.Size(), s.Shape))
 		}
-		entries[i] = Entry{Key: s.Key, DType: dtype, Shape: s.FileShape(), Float32s: func() ([]float32, error) {
+		as := dtype
+		if s.Kind == nn.Codes {
+			as = codesDType
+		}
+		entries[i] = Entry{Key: s.Key, DType: as, Shape: s.FileShape(), Float32s: func() ([]float32, error) {
 			return toFile(s, v), nil
 		}}
 	}

@@ -70,7 +70,7 @@ func (t Tensor) elements(dtype string, order Order, scratch *[]byte) ([]byte, er
 	}
 	err = copyElements(t.Shape, t.Order, order, read, func(at int, src []float32) error {
 		if i := encode(buf[at*width:], dtype, src); i >= 0 {
-			return overflow(at+i, t.Shape, order, src[i])
+			return overflow(at+i, t.Shape, order, dtype, src[i])
 		}
 		return nil
 	})
@@ -91,8 +91,11 @@ func encode16(b []byte, src []uint16) {
 	}
 }
 
-// overflow says that the value at i, in a tensor of that file shape and order, is too large for F16.
-func overflow(i int, shape []int, order Order, value float32) error {
+// overflow says that the value at i, in a tensor of that file shape and order, is none of F16 or U8.
+func overflow(i int, shape []int, order Order, dtype string, value float32) error {
+	if dtype == codesDType {
+		return fmt.Errorf("element %v is %g, which U8 cannot hold: want a whole number from 0 to 255", place(i, shape, order), value)
+	}
 	return fmt.Errorf("element %v is %g, which F16 cannot hold: its largest value is 65504; use BF16 or F32", place(i, shape, order), value)
 }
 
@@ -119,7 +122,7 @@ func place(i int, shape []int, order Order) []int {
 	return at
 }
 
-// reader returns how to decode a tensor of floating point.
+// reader returns how to decode a tensor of floating point or of codes.
 func (t Tensor) reader() (reader[float32], error) {
 	if err := t.checkSize(); err != nil {
 		return nil, err
@@ -154,6 +157,12 @@ func (t Tensor) reader() (reader[float32], error) {
 				dst[i] = math.Float32frombits(uint32(le.Uint16(src[2*i:])) << 16)
 			}
 		}, nil
+	case codesDType:
+		return func(dst []float32, at int) {
+			for i, code := range b[at : at+len(dst)] {
+				dst[i] = float32(code)
+			}
+		}, nil
 	case "F64":
 		return func(dst []float32, at int) {
 			src := b[8*at : 8*(at+len(dst))]
@@ -162,11 +171,11 @@ func (t Tensor) reader() (reader[float32], error) {
 			}
 		}, nil
 	}
-	return nil, fmt.Errorf("got %s, want F32, F16, BF16 or F64", t.DType)
+	return nil, fmt.Errorf("got %s, want F32, F16, BF16, F64 or U8", t.DType)
 }
 
-// encode puts values into b in a dtype of floating point, rounded to nearest even. It returns the
-// index of the first finite value that becomes infinite in F16, and -1 if there is none.
+// encode puts values into b in a dtype of floating point, rounded to nearest even, or as codes. It returns the
+// index of the first finite value that becomes infinite in F16 or is no code, and -1 if there is none.
 func encode(b []byte, dtype string, values []float32) int {
 	le := binary.LittleEndian
 	switch dtype {
@@ -191,6 +200,13 @@ func encode(b []byte, dtype string, values []float32) int {
 	case "BF16":
 		for i, v := range values {
 			le.PutUint16(b[2*i:], BFloat16Bits(v))
+		}
+	case codesDType:
+		for i, v := range values {
+			if !(v >= 0 && v <= 255) || v != float32(uint8(v)) {
+				return i
+			}
+			b[i] = uint8(v)
 		}
 	case "F64":
 		for i, v := range values {

@@ -27,8 +27,8 @@ type Entry struct {
 	// Data holds the elements as the file does: little-endian, in DType.
 	Data []byte
 	// Float32s is called when the tensor's turn in the file comes, so one at a time; its values are
-	// rounded to DType, which is F64, F32, F16 or BF16, to nearest even. A finite value that F16 cannot
-	// hold is an error.
+	// rounded to DType, which is F64, F32, F16, BF16 or U8, to nearest even. A finite value that F16 cannot
+	// hold is an error, and so is what is no whole number of U8.
 	Float32s func() ([]float32, error)
 }
 
@@ -109,8 +109,8 @@ func formatHeader(entries []Entry, metadata map[string]string) ([]byte, error) {
 			err = e.checkParts()
 		case e.Data == nil && e.Float32s == nil && size > 0:
 			return nil, fmt.Errorf("tensor %q: has no data", e.Key)
-		case e.Data == nil && e.Float32s != nil && !isFloat(e.DType):
-			return nil, fmt.Errorf("tensor %q: float32 values cannot be written as %s: use F64, F32, F16 or BF16", e.Key, e.DType)
+		case e.Data == nil && e.Float32s != nil && !isFloat(e.DType) && e.DType != codesDType:
+			return nil, fmt.Errorf("tensor %q: float32 values cannot be written as %s: use F64, F32, F16, BF16 or U8", e.Key, e.DType)
 		case e.Data != nil && uint64(len(e.Data)) != size:
 			return nil, fmt.Errorf("tensor %q: got %d bytes, want %d for %s %v", e.Key, len(e.Data), size, e.DType, e.Shape)
 		}
@@ -205,7 +205,7 @@ func (e Entry) writeTo(w io.Writer, scratch *[]byte) error {
 	for at := 0; at < len(values); at += run {
 		chunk := values[at:min(at+run, len(values))]
 		if i := encode(buf, e.DType, chunk); i >= 0 {
-			return overflow(at+i, e.Shape, FileOrder, chunk[i])
+			return overflow(at+i, e.Shape, FileOrder, e.DType, chunk[i])
 		}
 		if _, err := w.Write(buf[:len(chunk)*width]); err != nil {
 			return err

@@ -18,6 +18,10 @@ const (
 	Kernel
 	// Table is an embedding, the same in both: [rows, width].
 	Table
+	// Array has any shape, the same in both: what an optimizer remembers of a parameter.
+	Array
+	// Codes are whole numbers from 0 to 255 of any shape, the same in both, and a byte each in a file.
+	Codes
 )
 
 // Init names the distribution that a parameter starts from when it is not loaded.

@@ -1,0 +1,159 @@
+package train
+
+import (
+	"context"
+	"maps"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+
+	"limner/internal/parity"
+	"limner/models/checkpoint"
+	"limner/models/nn"
+	"limner/xla"
+)
+
+// memoryOptimizers are the optimizers with each way of keeping moments.
+func memoryOptimizers() []Optimizer {
+	var all []Optimizer
+	for _, name := range Optimizers {
+		for _, moments := range MomentsDTypes {
+			o := DefaultOptimizer()
+			o.Name, o.Moments = name, moments
+			if o.Validate() == nil {
+				all = append(all, o)
+			}
+		}
+	}
+	return all
+}
+
+// memoryObjective trains a matrix that is large enough for moments of 8 bits, and a kernel.
+func memoryObjective() Objective {
+	tree := nn.Tree{
+		{Key: "net.linear.weight", Shape: []int{64, 72}, Kind: nn.Dense, Init: nn.InitNormal},
+		{Key: "net.conv.weight", Shape: []int{3, 1, 8, 4}, Kind: nn.Kernel, Init: nn.InitNormal},
+	}
+	return Objective{
+		Name: "memory", Trainable: tree, Compute: dtypes.Float32, Batch: []xla.Value{batchValue("x", dtypes.Float32, 4, 64)},
+		Loss: func(p, _ nn.Params, batch []*Node, _ Draws) *Node {
+			at := func(i int) *Node {
+				return p.Param(tree[i].Key, tree[i].Kind, tree[i].Init, 0, tree[i].Shape...)
+			}
+			y := Reshape(Dot(batch[0], at(0)), 4, 72, 1)
+			return ReduceAllMean(Square(AddScalar(Mul(y, Reshape(at(1), 1, 1, 96)), -1)))
+		},
+	}
+}
+
+// What an optimizer remembers lies in its own dtypes in a checkpoint, and a run goes on from there to the same bits.
+func TestMemoryIsSavedAsItIs(t *testing.T) {
+	b, objective := parity.Backend(t), memoryObjective()
+	want := map[string]map[string]string{
+		"adamw f32":     {"exp_avg.net.linear.weight": "F32", "exp_avg_sq.net.conv.weight": "F32"},
+		"adamw bf16":    {"exp_avg.net.linear.weight": "BF16", "exp_avg_sq.net.conv.weight": "BF16"},
+		"adamw 8bit":    {"exp_avg.net.linear.weight": "U8", "exp_avg_sq.net.linear.weight": "U8", "exp_avg_absmax.net.linear.weight": "F32", "exp_avg.net.conv.weight": "F32"},
+		"lion f32":      {"exp_avg.net.linear.weight": "F32"},
+		"lion bf16":     {"exp_avg.net.linear.weight": "BF16"},
+		"lion 8bit":     {"exp_avg.net.linear.weight": "U8", "exp_avg_absmax.net.linear.weight": "F32", "exp_avg.net.conv.weight": "F32"},
+		"adafactor f32": {"exp_avg_sq_row.net.conv.weight": "F32", "exp_avg_sq_col.net.linear.weight": "F32"},
+	}
+	x := make([]float32, 4*64)
+	for i := range x {
+		x[i] = float32(i%13)/6 - 1
+	}
+	for _, o := range memoryOptimizers() {
+		name := o.Name + " " + o.Moments
+		s, err := newStepper(context.Background(), b, objective, stepSettings{optimizer: o, accumulation: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		step := func(n int) {
+			t.Helper()
+			if _, err := s.run(context.Background(), n, rates{learningRate: 1e-3}, func() ([]*xla.Array, error) {
+				a, err := xla.Put(b, x, xla.Batch, 4, 64)
+				return []*xla.Array{a}, err
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		take := func() nn.Values {
+			t.Helper()
+			values, err := s.snapshot()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return values
+		}
+		if err := s.plant(1); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.load(nn.InitValues(objective.Trainable, 1), nil); err != nil {
+			t.Fatal(err)
+		}
+		step(1)
+		step(2)
+		two := take()
+		step(3)
+		three := take()
+
+		components := []Component{{Name: "net", File: "net.safetensors"}}
+		saves := &saver{files: disk{}, outputDir: t.TempDir(), tree: objective.Trainable, memory: o.memoryFile(objective.Trainable), components: components}
+		if err := saves.save(two, State{Step: 2}); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		dir := filepath.Join(saves.outputDir, checkpointName(2))
+		checkDTypes(t, name, filepath.Join(dir, optimizerName), want[name])
+		_, loaded, err := loadCheckpoint(dir, objective.Trainable, saves.memory.tree, components, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.restore(loaded); err != nil {
+			t.Fatal(err)
+		}
+		step(3)
+		if !maps.EqualFunc(take(), three, slices.Equal[[]float32]) {
+			t.Errorf("%s: the third step differs after the state came from files", name)
+		}
+		if err := s.free(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func checkDTypes(t *testing.T, name, path string, want map[string]string) {
+	t.Helper()
+	f, err := checkpoint.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if len(want) == 0 {
+		t.Errorf("%s: no dtypes are known", name)
+	}
+	for key, dtype := range want {
+		if tensor, ok := f.Tensor(key); !ok || tensor.DType != dtype {
+			t.Errorf("%s: %s is %q, want %s", name, key, tensor.DType, dtype)
+		}
+	}
+}
+
+// Checkpoints of earlier versions have moments of 16 bits in F32.
+func TestOlderMoments(t *testing.T) {
+	o := DefaultOptimizer()
+	o.Moments = MomentsBFloat16
+	s := tinySaver(t.TempDir(), disk{}, 0)
+	s.memory = o.memoryFile(s.tree)
+	s.memory.dtype = "F32"
+	if err := s.saveAt(1); err != nil {
+		t.Fatal(err)
+	}
+	s.memory = o.memoryFile(s.tree)
+	if err := s.check(1); err != nil {
+		t.Error(err)
+	}
+}
