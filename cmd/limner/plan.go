@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -15,7 +14,6 @@ import (
 	"limner/models/diffusers"
 	"limner/plan"
 	"limner/sample"
-	"limner/train"
 	"limner/xla"
 )
 
@@ -102,17 +100,16 @@ func (c *planCmd) open(ctx context.Context) (plan.Planner, *xla.Backend, error) 
 }
 
 // train plans a training.
-func (c *planCmd) train(ctx context.Context, f trainFlags, set func(*train.Recipe), prepare prepareRun) error {
+func (c *planCmd) train(ctx context.Context, command *kong.Context, what trainer, prepare prepareRun) error {
 	planner, b, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	o, r := f.options(b.Devices()), f.recipe()
-	set(&r)
-	r.Planned, r.Prior, o.OutputDir = true, nil, "plan"
-	if err := errors.Join(o.Validate(), r.Validate()); err != nil {
-		return usageError{err}
+	f := what.flags()
+	o, r, err := trainSettings(what, b.Devices(), true)
+	if err != nil {
+		return usageError{f.Recipe.place(command, err)}
 	}
 	if !slices.Contains(diffusers.Families, r.Model) {
 		if r.Model, err = f.find(ctx); err != nil {

@@ -21,22 +21,34 @@ import (
 // it, and it before the defaults.
 type recipeFile string
 
-// BeforeResolve gives the flags that the command line does not set their values in the file. It reports everything that is
-// wrong with the file at once, each with its line and column.
+// BeforeResolve gives the flags that the command line does not set their values in the file.
 func (recipeFile) BeforeResolve(command *kong.Context, trace *kong.Path) error {
-	path := string(command.FlagValue(trace.Flag).(recipeFile))
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("recipe: %w", err)
-	}
-	fields, err := recipeFields(path, raw, commandFlags(command.Selected()), command.Selected().FullPath())
+	r, err := command.FlagValue(trace.Flag).(recipeFile).read(command)
 	if err != nil {
 		return err
 	}
-	command.AddResolver(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-		return fields[flag.Name], nil // nil where the file has none
-	}))
+	command.AddResolver(r)
 	return nil
+}
+
+func (f recipeFile) read(command *kong.Context) (*recipeReader, error) {
+	raw, err := os.ReadFile(string(f))
+	if err != nil {
+		return nil, fmt.Errorf("recipe: %w", err)
+	}
+	return readFields(string(f), raw, command)
+}
+
+// place says of the settings in an error, one a line, where they stand in the recipe; those of the command line stand nowhere.
+func (f recipeFile) place(command *kong.Context, err error) error {
+	if f == "" {
+		return err
+	}
+	r, failure := f.read(command)
+	if failure != nil { // it has changed since it was read first
+		return errors.Join(err, failure)
+	}
+	return r.place(err)
 }
 
 // whereFlags say where a run lies and not what it is, so a recipe that is written does without them.
@@ -55,16 +67,59 @@ func commandFlags(command *kong.Node) []*kong.Flag {
 	return flags
 }
 
-// recipeReader collects what a recipe says and what is wrong with it.
+// recipeReader collects what a recipe says and what is wrong with it. It is kong's source of values.
 type recipeReader struct {
-	path, command string
-	flags         []*kong.Flag
-	fields        map[string]any // by the flag's name, for its mapper
-	errs          []error
+	path    string
+	command *kong.Context
+	flags   []*kong.Flag
+	fields  map[string]any          // by the flag's name, for its mapper
+	tokens  map[string]*token.Token // of the fields' values
+	errs    []error
 }
 
-// recipeFields reads a recipe's values by the names of flags, as kong's mappers take them.
-func recipeFields(path string, raw []byte, flags []*kong.Flag, command string) (map[string]any, error) {
+// Resolve is a flag's value; nil where the file has none.
+func (r *recipeReader) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	return r.fields[flag.Name], nil
+}
+
+// Validate reports everything that is wrong with the file at once, each with its line and column: beside what cannot be read, the values of
+// other fields that are out of range. Those alone are left to the command.
+func (r *recipeReader) Validate(*kong.Application) error {
+	c, ok := r.command.Selected().Target.Interface().(trainer)
+	if len(r.errs) == 0 || !ok {
+		return errors.Join(r.errs...)
+	}
+	_, _, err := trainSettings(c, 1, planOf(r.command) != nil)
+	return errors.Join(append(r.errs, r.place(err))...)
+}
+
+// place puts the lines of an error where they belong in the file.
+func (r *recipeReader) place(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, step := range r.command.Path {
+		if step.Flag != nil && !step.Resolved {
+			delete(r.tokens, step.Flag.Name) // the command line's value came first
+		}
+	}
+	var placed []error
+	for _, line := range strings.Split(err.Error(), "\n") {
+		names, _, _ := strings.Cut(line, ": ")
+		where := ""
+		for _, name := range strings.Split(names, ", ") {
+			if at := r.tokens[strings.ReplaceAll(name, "_", "-")]; at != nil && where == "" {
+				where = fmt.Sprintf("%s:%d:%d: ", r.path, at.Position.Line, at.Position.Column)
+			}
+		}
+		placed = append(placed, errors.New(where+line))
+	}
+	return errors.Join(placed...)
+}
+
+// readFields reads a recipe's values by the names of flags, as kong's mappers take them. It fails where the text is no YAML; what else is wrong
+// with it the reader tells.
+func readFields(path string, raw []byte, command *kong.Context) (*recipeReader, error) {
 	file, err := parser.ParseBytes(raw, 0)
 	if err != nil {
 		var syntax yaml.Error
@@ -74,7 +129,7 @@ func recipeFields(path string, raw []byte, flags []*kong.Flag, command string) (
 		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	r := recipeReader{path: path, command: command, flags: flags, fields: map[string]any{}}
+	r := &recipeReader{path: path, command: command, flags: commandFlags(command.Selected()), fields: map[string]any{}, tokens: map[string]*token.Token{}}
 	for i, document := range file.Docs {
 		switch body := document.Body.(type) {
 		case nil, *ast.CommentGroupNode:
@@ -89,7 +144,7 @@ func recipeFields(path string, raw []byte, flags []*kong.Flag, command string) (
 			r.bad(document.GetToken(), "a second document: a recipe is one")
 		}
 	}
-	return r.fields, errors.Join(r.errs...)
+	return r, nil
 }
 
 func (r *recipeReader) bad(at *token.Token, format string, args ...any) {
@@ -119,7 +174,7 @@ func (r *recipeReader) field(field *ast.MappingValueNode) {
 		return
 	}
 	if value != nil {
-		r.fields[flag.Name] = value
+		r.fields[flag.Name], r.tokens[flag.Name] = value, field.Value.GetToken()
 	}
 }
 
@@ -133,7 +188,7 @@ func (r *recipeReader) unknown(at *token.Token, name string) {
 	for _, flag := range r.flags {
 		names = append(names, underscored(flag.Name))
 	}
-	r.bad(at, "%s is no flag of %s%s", at.Value, r.command, checkpoint.Suggestion(underscored(name), names))
+	r.bad(at, "%s is no flag of %s%s", at.Value, r.command.Selected().FullPath(), checkpoint.Suggestion(underscored(name), names))
 }
 
 // recipeValue is what a flag's mapper takes: text or, for a flag that may be given several times, a list. null is nil.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -141,6 +142,14 @@ func TestBadRecipes(t *testing.T) {
 				":6:10: use_ema: ", `:7:38: conditioning_embedding_out_channels: got "x", want numbers`, ":8:7: seed: ",
 			},
 		},
+		"out of range too": {
+			"learning_rat: 1\nlearning_rate: -1\nvalidation_prompt: x\nvalidation_image: y\nvalidation_steps: 0\nresolution: big\nmin_timestep: 5\nmax_timestep: 4\noptimizer: adamv\nmodel: z\n",
+			[]string{
+				":1:1: learning_rat is no flag of limner train controlnet (is it learning_rate?)", ":2:16: learning_rate: got -1, want above 0",
+				":5:19: validation_steps: got 0, want at least 1", ":6:13: resolution: ", ":7:15: min_timestep, max_timestep: got 5 and 4",
+				`:9:12: optimizer: got "adamv", supported: adamw`,
+			},
+		},
 		"twice":           {"learning-rate: 1\nlearning_rate: 2\n", []string{":2:1: learning_rate: given twice"}},
 		"the same key":    {"seed: 1\nseed: 2\n", []string{":2:1: "}},
 		"no YAML":         {"seed: [1\n", []string{"recipe.yaml:1:"}},
@@ -163,6 +172,20 @@ func TestBadRecipes(t *testing.T) {
 	}
 	if _, err := parseTrain(t, "vae", "--recipe", "nowhere.yaml"); err == nil || !strings.Contains(err.Error(), "recipe: open nowhere.yaml") {
 		t.Errorf("no such file: got %v", err)
+	}
+}
+
+// Values out of range stand where the recipe has them, unless the command line's came first.
+func TestRecipeOutOfRange(t *testing.T) {
+	path := writeRecipe(t, "rank: 0\nlearning_rate: 1e-4\nnoise_offset: -1\nlora_dropout: 2\n")
+	_, stderr, code := limner(t, t.TempDir(), "train", "lora", "--model", "m", "--train_data_dir", "d", "--output_dir", "o", "--recipe", path, "--learning_rate=-1", "--lora_dropout=3")
+	want := fmt.Sprintf(`limner: learning_rate: got -1, want above 0
+  %s:1:7: rank: got 0, want at least 1
+  lora_dropout: got 3, want at least 0 and below 1
+  %s:3:15: noise_offset: got -1, want at least 0
+`, path, path)
+	if code != exitUsage || stderr != want {
+		t.Errorf("exit code %d:\n%s\nwant:\n%s", code, stderr, want)
 	}
 }
 

@@ -176,13 +176,11 @@ func (likeFile) BeforeResolve(command *kong.Context, trace *kong.Path) error {
 			return fmt.Errorf("%s was made of another %s: its SHA-256 was %s and is %s", path, file, record.Inputs[file], sum)
 		}
 	}
-	fields, err := recipeFields(path, raw, commandFlags(command.Selected()), command.Selected().FullPath())
+	r, err := readFields(path, raw, command)
 	if err != nil {
 		return err
 	}
-	command.AddResolver(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-		return fields[flag.Name], nil // nil where the image has none
-	}))
+	command.AddResolver(r)
 	return nil
 }
 

@@ -72,37 +72,57 @@ type trainFlags struct {
 	runFlags
 }
 
+// trainer is a command that trains.
+type trainer interface {
+	flags() trainFlags
+	// apply puts what the command's own flags say into a recipe. It fails where they do not go together.
+	apply(*train.Recipe) error
+}
+
+func (f trainFlags) flags() trainFlags { return f }
+
+// trainSettings are what the flags of a training say. The error lists everything about them that is out of range. A training that is planned
+// needs no data and no place.
+func trainSettings(c trainer, devices int, planned bool) (train.Options, train.Recipe, error) {
+	o, r := c.flags().options(devices), c.flags().recipe()
+	err := c.apply(&r)
+	if planned {
+		r.Planned, r.Prior, o.OutputDir = true, nil, "plan"
+	}
+	_, control := c.(trainControlNetCmd)
+	return o, r, errors.Join(o.Validate(), r.Validate(), r.Watch.Validation.Validate(control), err)
+}
+
 // prepareRun makes a run from flags.
 type prepareRun func(context.Context, *xla.Backend, train.Options, train.Recipe) (*train.Run, error)
 
-// run trains what prepare makes of the recipe, in which set puts what further flags say. A signal at any moment ends it with
-// train.ErrInterrupted.
-func (f trainFlags) run(ctx context.Context, command *kong.Context, set func(*train.Recipe), prepare prepareRun) error {
+// runTraining trains what prepare makes of the command's settings. A signal at any moment ends it with train.ErrInterrupted.
+func runTraining(ctx context.Context, command *kong.Context, c trainer, prepare prepareRun) error {
 	if p := planOf(command); p != nil {
-		return p.train(ctx, f, set, prepare)
+		return p.train(ctx, command, c, prepare)
 	}
 	quiet := context.AfterFunc(ctx, func() {
 		fmt.Fprintln(os.Stderr, "\nlimner: stopping when the step or the compiling under way is done, and saving; a second signal leaves at once")
 	})
 	defer quiet()
-	err := f.train(ctx, command, set, prepare)
+	err := trainOnDevices(ctx, command, c, prepare)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%w before the first step: nothing was lost, the same command starts again", train.ErrInterrupted)
 	}
 	return err
 }
 
-// train opens the devices and trains what prepare makes.
-func (f trainFlags) train(ctx context.Context, command *kong.Context, set func(*train.Recipe), prepare prepareRun) error {
+// trainOnDevices opens the devices and trains what prepare makes.
+func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepare prepareRun) error {
+	f := c.flags()
 	b, err := f.open(ctx, f.Executable...)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	o, r := f.options(b.Devices()), f.recipe()
-	set(&r)
-	if err := errors.Join(o.Validate(), r.Validate()); err != nil {
-		return usageError{err}
+	o, r, err := trainSettings(c, b.Devices(), false)
+	if err != nil {
+		return usageError{f.Recipe.place(command, err)}
 	}
 	if r.Text, err = resolvedRecipe(command); err != nil {
 		return err
@@ -110,7 +130,6 @@ func (f trainFlags) train(ctx context.Context, command *kong.Context, set func(*
 	if r.Model, err = f.find(ctx); err != nil {
 		return err
 	}
-	r.Watch = f.watch(f.Backend)
 	steps := newProgress(os.Stderr, "training")
 	cached := newProgress(os.Stderr, "encoding images")
 	r.Log = besideBar{func() *progress { return steps }}
@@ -168,7 +187,7 @@ func (f trainFlags) recipe() train.Recipe {
 	}
 	r := train.Recipe{
 		Model: f.Model, Opening: f.opening(), Data: f.Data, Columns: columns, Resolution: f.Resolution, FromScratch: f.FromScratch,
-		Compute: dtypes.Float32, Log: os.Stderr,
+		Compute: dtypes.Float32, Log: os.Stderr, Watch: f.watch(f.Backend),
 	}
 	if f.MixedPrecision == "bf16" {
 		r.Compute = dtypes.BFloat16

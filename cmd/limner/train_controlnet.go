@@ -29,11 +29,7 @@ The result is a ControlNet in diffusers' layout in the output folder. Ctrl-C sav
 }
 
 func (c trainControlNetCmd) Run(ctx context.Context, command *kong.Context) error {
-	return c.run(ctx, command, func(r *train.Recipe) {
-		r.EmbeddingChannels, r.SDUnlocked, r.OnlyMidControl = c.EmbeddingChannels, c.SDUnlocked, c.OnlyMidControl
-		c.cacheFlags.apply(r)
-		c.lossFlags.apply(r)
-	}, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
+	return runTraining(ctx, command, c, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
 		if c.ControlNet != "" {
 			var err error
 			if r.ControlNet, err = locate(ctx, c.ControlNet, ""); err != nil {
@@ -42,4 +38,11 @@ func (c trainControlNetCmd) Run(ctx context.Context, command *kong.Context) erro
 		}
 		return train.NewControlNet(ctx, b, o, r)
 	})
+}
+
+func (c trainControlNetCmd) apply(r *train.Recipe) error {
+	r.EmbeddingChannels, r.SDUnlocked, r.OnlyMidControl = c.EmbeddingChannels, c.SDUnlocked, c.OnlyMidControl
+	c.cacheFlags.apply(r)
+	c.lossFlags.apply(r)
+	return nil
 }

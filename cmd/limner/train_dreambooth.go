@@ -32,18 +32,18 @@ limner train lora takes the same flags.`
 }
 
 func (c trainDreamBoothCmd) Run(ctx context.Context, command *kong.Context) error {
+	return runTraining(ctx, command, c, c.classFlags.before(train.NewTextToImage))
+}
+
+func (c trainDreamBoothCmd) apply(r *train.Recipe) error {
+	r.TrainTextEncoder = c.TrainTextEncoder
+	c.cacheFlags.apply(r)
+	c.lossFlags.apply(r)
+	err := c.classFlags.apply(r)
 	if c.InstancePrompt == "" {
-		return usageError{errors.New("instance_prompt: say what the images show, such as \"a photo of sks dog\"")}
+		return errors.New("instance_prompt: say what the images show, such as \"a photo of sks dog\"")
 	}
-	if err := c.classFlags.check(); err != nil {
-		return usageError{err}
-	}
-	return c.run(ctx, command, func(r *train.Recipe) {
-		r.TrainTextEncoder = c.TrainTextEncoder
-		c.cacheFlags.apply(r)
-		c.lossFlags.apply(r)
-		c.classFlags.apply(r)
-	}, c.classFlags.before(train.NewTextToImage))
+	return err
 }
 
 // classFlags are DreamBooth's flags: what the images show, and the class of that.
@@ -68,15 +68,16 @@ func (f classFlags) check() error {
 	return nil
 }
 
-func (f classFlags) apply(r *train.Recipe) {
+func (f classFlags) apply(r *train.Recipe) error {
 	r.InstancePrompt = f.InstancePrompt
 	if !f.WithPriorPreservation {
-		return
+		return f.check()
 	}
 	r.Prior = &train.Prior{Prompt: f.ClassPrompt, Weight: f.PriorLossWeight}
 	if f.ClassDataDir != "" {
 		r.Prior.Data = []string{f.ClassDataDir}
 	}
+	return f.check()
 }
 
 // before draws what the class lacks, and then prepares the run.

@@ -34,23 +34,22 @@ pytorch_lora_weights_kohya.safetensors. With --instance_prompt, and --with_prior
 }
 
 func (c trainLoRACmd) Run(ctx context.Context, command *kong.Context) error {
-	if err := c.classFlags.check(); err != nil {
-		return usageError{err}
+	return runTraining(ctx, command, c, c.classFlags.before(train.NewLoRA))
+}
+
+func (c trainLoRACmd) apply(r *train.Recipe) error {
+	r.TrainTextEncoder, r.LoRAWeights, r.LoRAFormat = c.TrainTextEncoder, c.NetworkWeights, c.LoRAFormat
+	r.LoRA = &train.LoRA{Rank: c.Rank, Alpha: c.LoRAAlpha, Dropout: c.LoRADropout, Targets: slices.Clone(c.LoRATargets)}
+	if c.LoRAAlpha == 0 {
+		r.LoRA.Alpha = float64(max(1, c.Rank)) // a rank below 1 is refused by itself
 	}
-	return c.run(ctx, command, func(r *train.Recipe) {
-		r.TrainTextEncoder, r.LoRAWeights, r.LoRAFormat = c.TrainTextEncoder, c.NetworkWeights, c.LoRAFormat
-		r.LoRA = &train.LoRA{Rank: c.Rank, Alpha: c.LoRAAlpha, Dropout: c.LoRADropout, Targets: slices.Clone(c.LoRATargets)}
-		if c.LoRAAlpha == 0 {
-			r.LoRA.Alpha = float64(max(1, c.Rank)) // a rank below 1 is refused by itself
-		}
-		if c.TrainConv {
-			r.LoRA.Targets = append(r.LoRA.Targets, train.ConvTargets...)
-		}
-		if c.TrainTextEncoder {
-			r.LoRA.TextTargets = train.TextEncoderTargets
-		}
-		c.cacheFlags.apply(r)
-		c.lossFlags.apply(r)
-		c.classFlags.apply(r)
-	}, c.classFlags.before(train.NewLoRA))
+	if c.TrainConv {
+		r.LoRA.Targets = append(r.LoRA.Targets, train.ConvTargets...)
+	}
+	if c.TrainTextEncoder {
+		r.LoRA.TextTargets = train.TextEncoderTargets
+	}
+	c.cacheFlags.apply(r)
+	c.lossFlags.apply(r)
+	return c.classFlags.apply(r)
 }

@@ -24,11 +24,14 @@ The result is a whole model in diffusers' layout in the output folder.`
 }
 
 func (c trainTextToImageCmd) Run(ctx context.Context, command *kong.Context) error {
-	return c.run(ctx, command, func(r *train.Recipe) {
-		r.TrainTextEncoder = c.TrainTextEncoder
-		c.cacheFlags.apply(r)
-		c.lossFlags.apply(r)
-	}, train.NewTextToImage)
+	return runTraining(ctx, command, c, train.NewTextToImage)
+}
+
+func (c trainTextToImageCmd) apply(r *train.Recipe) error {
+	r.TrainTextEncoder = c.TrainTextEncoder
+	c.cacheFlags.apply(r)
+	c.lossFlags.apply(r)
+	return nil
 }
 
 // cacheFlags are the flags of trainings that see images through the VAE.

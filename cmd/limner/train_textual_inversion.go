@@ -29,16 +29,19 @@ The result is learned_embeds.safetensors in the output folder, which limner samp
 }
 
 func (c trainTextualInversionCmd) Run(ctx context.Context, command *kong.Context) error {
+	return runTraining(ctx, command, c, train.NewTextualInversion)
+}
+
+func (c trainTextualInversionCmd) apply(r *train.Recipe) error {
+	r.Property = c.LearnableProperty
+	c.cacheFlags.apply(r)
+	c.lossFlags.apply(r)
 	tokens, initializers := len(c.PlaceholderToken), len(c.InitializerToken)
 	if initializers != 1 && initializers != tokens {
-		return usageError{fmt.Errorf("initializer_token: %d for %d placeholder tokens: give one for each, or one for all", initializers, tokens)}
+		return fmt.Errorf("initializer_token: %d for %d placeholder tokens: give one for each, or one for all", initializers, tokens)
 	}
-	return c.run(ctx, command, func(r *train.Recipe) {
-		r.Property = c.LearnableProperty
-		for i, text := range c.PlaceholderToken {
-			r.Tokens = append(r.Tokens, train.Token{Text: text, Vectors: c.NumVectors, Initializer: c.InitializerToken[i%initializers]})
-		}
-		c.cacheFlags.apply(r)
-		c.lossFlags.apply(r)
-	}, train.NewTextualInversion)
+	for i, text := range c.PlaceholderToken {
+		r.Tokens = append(r.Tokens, train.Token{Text: text, Vectors: c.NumVectors, Initializer: c.InitializerToken[i%initializers]})
+	}
+	return nil
 }

@@ -23,5 +23,10 @@ The result is a VAE in diffusers' layout in the output folder.`
 }
 
 func (c trainVAECmd) Run(ctx context.Context, command *kong.Context) error {
-	return c.run(ctx, command, func(r *train.Recipe) { r.KLWeight, r.DecoderOnly = c.KLWeight, c.TrainDecoderOnly }, train.NewAutoencoder)
+	return runTraining(ctx, command, c, train.NewAutoencoder)
+}
+
+func (c trainVAECmd) apply(r *train.Recipe) error {
+	r.KLWeight, r.DecoderOnly = c.KLWeight, c.TrainDecoderOnly
+	return nil
 }
