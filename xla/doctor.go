@@ -194,7 +194,8 @@ func (r *Report) opened(found opened, path string) {
 	r.Devices = append(r.Devices, found.devices.list...)
 	switch {
 	case found.err != nil:
-		r.problem(noDevicesAdvice(path), "the plugin finds no devices: %v", found.err)
+		reason, _, _ := strings.Cut(found.err.Error(), "\n")
+		r.problem(noDevicesAdvice(path), "the plugin finds no devices: %s", reason)
 	case len(r.Devices) == 0:
 		r.problem(noDevicesAdvice(path), "the plugin has no devices")
 	}

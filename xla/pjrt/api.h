@@ -12,12 +12,17 @@ enum {
 	error_message = 48,
 	error_code = 56,
 	plugin_initialize = 64,
+	client_create = 120,
+	client_destroy = 128,
 	client_platform_name = 136,
 	client_platform_version = 152,
 	client_devices = 160,
+	client_addressable_devices = 168,
 	client_compile = 200,
 	device_description_kind = 248,
+	device_description_debug_string = 256,
 	device_get_description = 272,
+	device_memory_stats = 312,
 	executable_destroy = 360,
 	executable_cost_analysis = 408,
 	executable_optimized_program = 424,
@@ -91,6 +96,29 @@ typedef struct {
 	const char *text;
 	size_t text_size;
 } text_args;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	const named_value *options;
+	size_t count;
+	void *callbacks[4];
+	void *client;
+	void *more_callbacks[2];
+} client_create_args;
+
+typedef struct {
+	int64_t value;
+	_Bool known;
+} maybe;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	void *device;
+	int64_t in_use;
+	maybe peak, allocations, largest, limit, reserved, peak_reserved, reservable, largest_free, pool, peak_pool;
+} device_memory_args;
 
 typedef struct {
 	size_t size;

@@ -1,5 +1,5 @@
 // Package pjrt calls what go-xla has no binding for of a PJRT plugin: compiling for devices that are not there, carrying
-// executables over, and what a compiler says of a program.
+// executables over, what a compiler says of a program, and what devices say of themselves.
 package pjrt
 
 /*
