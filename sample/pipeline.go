@@ -301,11 +301,11 @@ func (l *sharedLog) Write(line []byte) (int, error) {
 
 // compile announces a program and how long it took.
 func (p *Pipeline) compile(ctx context.Context, name string, f xla.Function) (*xla.Program, error) {
-	f.Announce = func(loading bool) {
+	f.Announce = func(loading bool, compiling xla.Expected) {
 		if loading {
 			fmt.Fprintf(p.model.Log, "loading %s\n", name)
 		} else {
-			fmt.Fprintf(p.model.Log, "compiling %s\n", name)
+			fmt.Fprintf(p.model.Log, "compiling %s%s\n", name, compiling)
 		}
 	}
 	program, err := p.backend.Compile(ctx, f)

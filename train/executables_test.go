@@ -32,7 +32,7 @@ func TestLoadedStepIsTheSame(t *testing.T) {
 		var o outcome
 		s, err := newStepper(context.Background(), b, objective, stepSettings{
 			optimizer: DefaultOptimizer(), ema: true, accumulation: 1,
-			announce: func(loading bool) { o.loading += fmt.Sprint(loading, " ") },
+			announce: func(loading bool, _ xla.Expected) { o.loading += fmt.Sprint(loading, " ") },
 		})
 		if err != nil {
 			t.Fatal(err)

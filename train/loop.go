@@ -157,12 +157,12 @@ func (r *Run) compile(ctx context.Context, o Options) (*stepper, error) {
 }
 
 // announce says what is done to a program.
-func (r *Run) announce(program string) func(loading bool) {
-	return func(loading bool) {
+func (r *Run) announce(program string) func(loading bool, compiling xla.Expected) {
+	return func(loading bool, compiling xla.Expected) {
 		if loading {
 			r.logf("loading %s", program)
 		} else {
-			r.logf("compiling %s", program)
+			r.logf("compiling %s%s", program, compiling)
 		}
 	}
 }

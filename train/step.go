@@ -23,7 +23,7 @@ type stepSettings struct {
 	checkpoint   bool  // gradients
 	memory       int64 // bytes that the step may take of a device; 0: all that there is
 
-	announce func(loading bool) // of the program with the networks; may be nil
+	announce func(loading bool, compiling xla.Expected) // of the program with the networks; may be nil
 }
 
 // stepper holds the compiled training step and its state on the devices.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 	"unsafe"
 
 	goxla "github.com/gomlx/go-xla/pkg/pjrt"
@@ -168,8 +169,8 @@ func loadTable(path string) (pjrt.Table, error) {
 
 // compiling is what is known of a program while it is built.
 type compiling struct {
-	announce func(loading bool) // nil: nobody wants to know
-	key      programKey         // of a planned program
+	announce beginning  // nil: nobody wants to know
+	key      programKey // of a planned program
 	err      error
 	loaded   bool
 }
@@ -184,34 +185,41 @@ func (b *Backend) compile(c *pjrt.Compilation) {
 	}
 	if b.target != nil {
 		work.key, work.err = b.programKey(c)
-		work.begin(false)
+		work.begin(false, 0)
 		b.target.compile(c)
 		return
 	}
+	size := operations(c.Program)
 	if b.store.idle() {
-		work.begin(false)
+		kind, _ := c.DeviceKind() // of one that does not say, nothing is expected
+		work.begin(false, b.store.expected(programKey{Device: kind}, size))
 		c.Compile()
 		return
 	}
 	key, err := b.programKey(c)
 	if err != nil {
 		b.store.close(err)
-		work.begin(false)
+		work.begin(false, 0)
 		c.Compile()
 		return
 	}
 	if work.loaded = b.store.load(c, key, work.begin); work.loaded {
 		return
 	}
-	work.begin(false)
+	work.begin(false, b.store.expected(key, size))
+	start := time.Now()
 	if c.Compile() {
+		b.store.took(key, size, time.Since(start))
 		b.store.keep(c, key)
 	}
 }
 
+// beginning hears what is done to a program now, as Function.Announce.
+type beginning = func(loading bool, compiling Expected)
+
 // begin tells whether the program is loaded or compiled now.
-func (w *compiling) begin(loading bool) {
+func (w *compiling) begin(loading bool, compiling Expected) {
 	if w.announce != nil {
-		w.announce(loading)
+		w.announce(loading, compiling)
 	}
 }

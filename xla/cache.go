@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,7 @@ type store struct {
 	log     io.Writer
 
 	closed atomic.Bool // nothing can be kept, and that was said
+	timing sync.Mutex  // of compile-times.json
 }
 
 // openStore reads the headers of the files and makes the cache's folder. Without the folder it goes on.
@@ -60,7 +62,7 @@ func (s *store) idle() bool { return !s.open() && len(s.carried) == 0 }
 func (s *store) open() bool { return s.folder != "" && !s.closed.Load() }
 
 // load takes a program from a file or the cache, if it is there and whole. begin hears before it is tried.
-func (s *store) load(c *pjrt.Compilation, key programKey, begin func(loading bool)) bool {
+func (s *store) load(c *pjrt.Compilation, key programKey, begin beginning) bool {
 	tried := false
 	for _, e := range s.carried {
 		if i := slices.IndexFunc(e.list, func(x executable) bool { return x.Key == key }); i >= 0 {
@@ -99,10 +101,10 @@ func (s *store) load(c *pjrt.Compilation, key programKey, begin func(loading boo
 }
 
 // loadFrom loads a program of a file.
-func (s *store) loadFrom(c *pjrt.Compilation, e *executables, i int, begin func(loading bool)) bool {
+func (s *store) loadFrom(c *pjrt.Compilation, e *executables, i int, begin beginning) bool {
 	payload, err := e.payload(i)
 	if err == nil {
-		begin(true)
+		begin(true, 0)
 		if err = c.Load(payload); err != nil {
 			err = fmt.Errorf("load %s: %w", e.path, err)
 		}

@@ -47,7 +47,7 @@ func doWalk(t *testing.T, o Options, f Function) walked {
 	}
 	defer b.Close()
 	var w walked
-	f.Announce = func(loading bool) { w.loading = append(w.loading, loading) }
+	f.Announce = func(loading bool, _ Expected) { w.loading = append(w.loading, loading) }
 	if w.program, err = b.Compile(context.Background(), f); err != nil {
 		t.Fatal(err)
 	}

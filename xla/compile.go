@@ -32,9 +32,9 @@ type Function struct {
 	Build func(g *graph.Graph, state, inputs []*graph.Node) (next, outputs []*graph.Node)
 	// Outputs is how the outputs lie on the devices; nil means all are replicated.
 	Outputs []Sharding
-	// Announce hears, once the graph is built, whether the program is loaded, because it was compiled before, or compiled now. One that
-	// turns out not to load is compiled after all, and announced again. It may be nil.
-	Announce func(loading bool)
+	// Announce hears, once the graph is built, whether the program is loaded, because it was compiled before, or compiled now, and how long
+	// that may take. One that turns out not to load is compiled after all, and announced again. It may be nil.
+	Announce func(loading bool, compiling Expected)
 }
 
 // Program is a compiled function. It may be run from one goroutine at a time.
