@@ -2,6 +2,7 @@ package xla
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,8 +46,8 @@ func TestExpected(t *testing.T) {
 	}{
 		{"the same", cpu, 5000, seconds(70)},
 		{"other sizes", other, 5000, seconds(70)},
-		{"another network", other, 10000, seconds(140)},
-		{"nearer to the other", cpu, 1500, seconds(6)},
+		{"another network", other, 10000, seconds(70 * math.Pow(2, growth))},
+		{"nearer to the other", cpu, 1500, seconds(4 * math.Pow(1.5, growth))},
 		{"nothing similar", cpu, 50000, usual("cpu", 50000)},
 		{"another machine", faster, 5000, usual("cpu", 5000)},
 		{"another device", tpu, 5000, usual("TPU v4", 5000)},
