@@ -58,5 +58,5 @@ func (a adamWMethod) update(c change) (*Node, []*Node) {
 	v = Add(MulScalar(v, a.Beta2), MulScalar(Square(c.grad), 1-a.Beta2))
 	denominator := AddScalar(Div(Sqrt(v), bias), a.Epsilon)
 	next := Sub(Mul(c.param, decay), Mul(stepSize, Div(m, denominator)))
-	return next, append(a.moments.write(m, c.key(0), signed), a.moments.write(v, c.key(1), unsigned)...)
+	return next, append(a.moments.write(c, 0, m, signed), a.moments.write(c, 1, v, unsigned)...)
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -70,6 +71,13 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 		s, err := newStepper(context.Background(), b, objective, stepSettings{optimizer: o, accumulation: 1})
 		if err != nil {
 			t.Fatal(err)
+		}
+		text, err := s.program.StableHLO()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if draws := strings.Contains(text, "stablehlo.xor"); draws != (o.Moments == MomentsBFloat16) {
+			t.Errorf("%s: the step draws random numbers: %t", name, draws)
 		}
 		step := func(n int) {
 			t.Helper()

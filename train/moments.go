@@ -47,14 +47,15 @@ func (m moments) read(memory []*Node, shape shapes.Shape, sign signedness) *Node
 	return ConvertDType(memory[0], dtypes.Float32)
 }
 
-// write is how a moment is kept. key is that of its random numbers.
-func (m moments) write(x, key *Node, sign signedness) []*Node {
+// write is how x, moment i of a change, is kept. Keys of random numbers are made only where they are used: those for all parameters would be most
+// of a step's nodes.
+func (m moments) write(c change, i int, x *Node, sign signedness) []*Node {
 	switch {
 	case m.quantized(x.Shape().Size()):
 		codes, absmax := quantize(x, sign)
 		return []*Node{codes, absmax}
 	case m.dtype == MomentsBFloat16:
-		return []*Node{roundByChance(x, key)}
+		return []*Node{roundByChance(x, c.key(i))}
 	}
 	return []*Node{x}
 }
