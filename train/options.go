@@ -42,7 +42,7 @@ func (o Options) Validate() error {
 		bad("output_dir: give a folder")
 	}
 	if o.Batch < 1 {
-		bad("train_batch_size: got %d, want at least 1", o.Batch)
+		bad("train_batch_size, global_batch_size: got %d, want at least 1", o.Batch)
 	}
 	if o.Accumulation < 1 {
 		bad("gradient_accumulation_steps: got %d, want at least 1", o.Accumulation)

@@ -177,13 +177,14 @@ func TestBadRecipes(t *testing.T) {
 
 // Values out of range stand where the recipe has them, unless the command line's came first.
 func TestRecipeOutOfRange(t *testing.T) {
-	path := writeRecipe(t, "rank: 0\nlearning_rate: 1e-4\nnoise_offset: -1\nlora_dropout: 2\n")
+	path := writeRecipe(t, "rank: 0\nlearning_rate: 1e-4\nnoise_offset: -1\nlora_dropout: 2\nglobal_batch_size: -3\n")
 	_, stderr, code := limner(t, t.TempDir(), "train", "lora", "--model", "m", "--train_data_dir", "d", "--output_dir", "o", "--recipe", path, "--learning_rate=-1", "--lora_dropout=3")
-	want := fmt.Sprintf(`limner: learning_rate: got -1, want above 0
+	want := fmt.Sprintf(`limner: %s:5:20: train_batch_size, global_batch_size: got -3, want at least 1
+  learning_rate: got -1, want above 0
   %s:1:7: rank: got 0, want at least 1
   lora_dropout: got 3, want at least 0 and below 1
   %s:3:15: noise_offset: got -1, want at least 0
-`, path, path)
+`, path, path, path)
 	if code != exitUsage || stderr != want {
 		t.Errorf("exit code %d:\n%s\nwant:\n%s", code, stderr, want)
 	}
