@@ -175,7 +175,7 @@ func (p *Pipeline) unpack(key stepKey, nodes []*Node) stepInputs {
 // remembers in tensors like it. Its inputs are the parameters and stepValues.
 func (p *Pipeline) stepFunction(key stepKey) xla.Function {
 	tree, compute := p.trees.step, p.model.Compute
-	f := xla.Function{Name: "denoise", State: []xla.Value{p.latents()}, Inputs: append(p.parameters(tree), p.stepValues(key)...)}
+	f := xla.Function{Name: "denoise", Apart: true, State: []xla.Value{p.latents()}, Inputs: append(p.parameters(tree), p.stepValues(key)...)}
 	for i := range Memories {
 		v := p.latents()
 		v.Name = fmt.Sprintf("memory_%d", i)
@@ -265,7 +265,7 @@ func (p *Pipeline) contextValues(key stepKey) []xla.Value {
 func (p *Pipeline) conditionFunction(net int) xla.Function {
 	tree, c := p.trees.conditions[net], p.model.ControlNets[net]
 	return xla.Function{
-		Name: "condition", Outputs: []xla.Sharding{xla.Batch},
+		Name: "condition", Apart: true, Outputs: []xla.Sharding{xla.Batch},
 		Inputs: append(p.parameters(tree), batch("conditions", dtypes.Float32, p.shape.Batch, p.shape.Height, p.shape.Width, c.ConditioningChannels)),
 		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
 			params := p.bind(tree, in).In(ControlNetName(net)).In(controlnet.Embedding)
@@ -279,7 +279,7 @@ func (p *Pipeline) conditionFunction(net int) xla.Function {
 func (p *Pipeline) encodeFunction() xla.Function {
 	tree := p.trees.encode
 	return xla.Function{
-		Name: "encode", Outputs: []xla.Sharding{xla.Batch, xla.Batch},
+		Name: "encode", Apart: true, Outputs: []xla.Sharding{xla.Batch, xla.Batch},
 		Inputs: append(p.parameters(tree), batch("images", dtypes.Float32, p.shape.Batch, p.shape.Height, p.shape.Width, 3)),
 		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
 			params := p.bind(tree, in)
@@ -294,7 +294,7 @@ func (p *Pipeline) decodeFunction(k pieceKey) xla.Function {
 	tree, vae := p.trees.decode, p.model.Pipeline.VAE
 	latents := batch("latents", dtypes.Float32, k.images, k.height, k.width, p.channels())
 	return xla.Function{
-		Name: "decode", Inputs: append(p.parameters(tree), latents), Outputs: []xla.Sharding{xla.Batch},
+		Name: "decode", Apart: true, Inputs: append(p.parameters(tree), latents), Outputs: []xla.Sharding{xla.Batch},
 		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
 			params := p.bind(tree, in)
 			latents := DivScalar(in[len(tree)], vae.ScalingFactor)

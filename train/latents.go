@@ -84,7 +84,7 @@ func (e Encoder) Encode(ctx context.Context, d *data.Dataset) (m Moments, err er
 // compile makes the program that encodes a batch, and puts the VAE's parameters on the devices.
 func (e Encoder) compile(ctx context.Context) (*xla.Program, []*xla.Array, error) {
 	tree := e.VAE.EncoderTree().Under("vae")
-	f := xla.Function{Name: "vae_encode", Outputs: []xla.Sharding{xla.Batch}}
+	f := xla.Function{Name: "vae_encode", Apart: true, Outputs: []xla.Sharding{xla.Batch}}
 	var args []*xla.Array
 	for _, spec := range tree {
 		f.Inputs = append(f.Inputs, xla.Value{Name: spec.Key, Shape: shapes.Make(dtypes.Float32, spec.Shape...)})

@@ -32,6 +32,9 @@ type Function struct {
 	Build func(g *graph.Graph, state, inputs []*graph.Node) (next, outputs []*graph.Node)
 	// Outputs is how the outputs lie on the devices; nil means all are replicated.
 	Outputs []Sharding
+	// Apart has each device run the program by itself on its part of what is divided along the first axis: Build then sees the part. It is for
+	// functions whose rows do not depend on each other. XLA's partitioner, which sees the whole batch, may choose worse forms of convolutions.
+	Apart bool
 	// Announce hears, once the graph is built, whether the program is loaded, because it was compiled before, or compiled now, and how long
 	// that may take. One that turns out not to load is compiled after all, and announced again. It may be nil.
 	Announce func(loading bool, compiling Expected)
@@ -103,11 +106,21 @@ func (p *Program) compile(f Function) (err error) {
 func (p *Program) build(f Function) {
 	b := p.backend
 	g := graph.NewGraph(b.engine, p.name)
-	if b.mesh != nil {
+	apart := f.Apart && b.mesh != nil
+	switch {
+	case apart:
+		check(g.SetSPMD(b.mesh))
+	case b.mesh != nil:
 		check(g.SetAutoSharding(b.mesh))
 	}
 	nodes := make([]*graph.Node, len(p.inputs))
 	for i, in := range p.inputs {
+		if apart {
+			part, err := b.shardShape(in.Shape, in.Sharding)
+			check(err)
+			nodes[i] = graph.Parameter(g, in.Name, part)
+			continue
+		}
 		spec, err := b.spec(in.Shape, in.Sharding)
 		check(err)
 		nodes[i] = graph.ShardedParameter(g, in.Name, in.Shape, spec)
@@ -118,8 +131,8 @@ func (p *Program) build(f Function) {
 	}
 	aliases := make(map[int]int, p.states)
 	for i, node := range next {
-		if !node.Shape().Equal(f.State[i].Shape) {
-			panic(fmt.Errorf("state %s comes out as %s, want %s", f.State[i].Name, node.Shape(), f.State[i].Shape))
+		if want := nodes[i].Shape(); !node.Shape().Equal(want) {
+			panic(fmt.Errorf("state %s comes out as %s, want %s", f.State[i].Name, node.Shape(), want))
 		}
 		if node == nodes[i] {
 			next[i] = graph.Identity(node)
@@ -135,11 +148,20 @@ func (p *Program) build(f Function) {
 		p.shardings = append(p.shardings, sharding)
 	}
 	all := append(append([]*graph.Node{}, next...), outputs...)
-	for _, node := range all {
-		p.outputs = append(p.outputs, node.Shape())
+	for i, node := range all {
+		shape := node.Shape()
+		if axis := p.shardings[i].axis(); apart && axis >= 0 {
+			shape = shape.Clone()
+			shape.Dimensions[axis] *= b.n
+		}
+		p.outputs = append(p.outputs, shape)
 	}
 	b.engine.SetAliases(p.name, aliases)
-	g.CompileWithSharding(all, b.specs(p.outputs, p.shardings))
+	if apart {
+		g.Compile(all...)
+	} else {
+		g.CompileWithSharding(all, b.specs(p.outputs, p.shardings))
+	}
 	p.graph, p.Nodes = g, len(g.Nodes())
 }
 

@@ -42,6 +42,52 @@ func counter(xShape ...int) xla.Function {
 	}
 }
 
+// TestApart runs a program that sees one device's rows.
+func TestApart(t *testing.T) {
+	value := func(name string) xla.Value {
+		return xla.Value{Name: name, Shape: shapes.Make(dtypes.Float32, 4, 2), Sharding: xla.Batch}
+	}
+	for _, devices := range []int{1, 2, 4} {
+		b := open(t, devices)
+		rows := 0
+		p, err := b.Compile(context.Background(), xla.Function{
+			Name: "apart", Apart: true, State: []xla.Value{value("sum")}, Outputs: []xla.Sharding{xla.Batch},
+			Inputs: []xla.Value{value("x"), {Name: "rate", Shape: shapes.Make(dtypes.Float32)}},
+			Build: func(_ *Graph, state, in []*Node) (next, outputs []*Node) {
+				rows = in[0].Shape().Dim(0)
+				return []*Node{Add(state[0], in[0])}, []*Node{Mul(in[0], in[1])}
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rows != 4/devices {
+			t.Errorf("%d devices: a program sees %d rows, want %d", devices, rows, 4/devices)
+		}
+		if got, want := p.Memory().Aliases, int64(32/devices); got != want {
+			t.Errorf("%d devices: %d bytes of state are written in place, want %d", devices, got, want)
+		}
+		put := func(values []float32, sharding xla.Sharding, dims ...int) *xla.Array {
+			a, err := xla.Put(b, values, sharding, dims...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a
+		}
+		x := put([]float32{1, 2, 3, 4, 5, 6, 7, 8}, xla.Batch, 4, 2)
+		sum := put(make([]float32, 8), xla.Batch, 4, 2)
+		rate := put([]float32{3}, xla.Replicated)
+		var out []*xla.Array
+		for range 2 {
+			if out, err = p.Run([]*xla.Array{sum}, x, rate); err != nil {
+				t.Fatal(err)
+			}
+		}
+		checkValues(t, sum, 2, 4, 6, 8, 10, 12, 14, 16)
+		checkValues(t, out[0], 3, 6, 9, 12, 15, 18, 21, 24)
+	}
+}
+
 func TestProgramKeepsItsState(t *testing.T) {
 	for _, devices := range []int{1, 2, 4} {
 		b := open(t, devices)

@@ -1,7 +1,8 @@
 package nn
 
-// For the tests of attention in parts.
+// For tests of what the exported functions choose between.
 var (
-	Attention = attention
-	PartSize  = partSize
+	Attention     = attention
+	PartSize      = partSize
+	GroupNormOnce = groupNormOnce
 )
