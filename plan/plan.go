@@ -54,6 +54,8 @@ type Program struct {
 	Seconds  float64 `json:"seconds"`        // the compiler's estimate; 0 where it is not sane
 	Roofline float64 `json:"roofline_seconds"`
 	Peak     int64   `json:"peak_bytes"`
+
+	Collectives map[string]float64 `json:"bytes_in_collectives"` // by the kind of operation, see xla.Program.Collectives
 }
 
 // Report is what is known of a job in one variant.
@@ -136,8 +138,13 @@ func (p Planner) program(part Part) (Program, error) {
 	if err != nil {
 		return Program{}, fmt.Errorf("%s: %w", part.Name, err)
 	}
+	collectives, err := part.Program.Collectives()
+	if err != nil {
+		return Program{}, fmt.Errorf("%s: %w", part.Name, err)
+	}
 	out := Program{
 		Name: part.Name, Runs: part.Runs, FLOP: cost["flops"], Accessed: cost["bytes accessed"], HBM: traffic.Bytes, Peak: part.Program.Memory().Peak,
+		Collectives: collectives,
 	}
 	out.Roofline = max(out.FLOP/p.Topology.Chip.FLOPS, out.HBM/p.Topology.Chip.HBMRate)
 	out.Seconds = sane(cost["optimal_seconds"], out.Roofline)

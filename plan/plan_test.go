@@ -71,14 +71,14 @@ func TestWrite(t *testing.T) {
 	r := &Report{
 		Job: "training", Topology: "v4-8", Chips: 4, Variant: Variant{Batch: 12, Accumulation: 1, FSDP: true}, Fits: true, HBM: 33e9, Peak: 15e9,
 		Classes:  map[string]int64{"trained parameters": 361e6, "moments": 723e6, "temporaries": 12e9},
-		Programs: []Program{{Name: "step", Runs: 1, FLOP: 27.5e12, Accessed: 148e9, HBM: 98e9, Seconds: 0.24, Roofline: 0.1}},
+		Programs: []Program{{Name: "step", Runs: 1, FLOP: 27.5e12, Accessed: 148e9, HBM: 98e9, Seconds: 0.24, Roofline: 0.1, Collectives: map[string]float64{"all-gather": 2e9, "reduce-scatter": 1.5e9, "all-reduce": 2000}}},
 	}
 	r.total()
 	var w strings.Builder
 	r.Write(&w, topology, "quick", Run{Images: 4800, Epochs: 10, Price: 12})
 	for _, want := range []string{
 		"fits: 15.00 GB of 33.00 GB a chip (45 %)", "trained parameters     0.36 GB", "an image: 2.29 TFLOP, 12.3 GB", "200.0 images/s",
-		"1000 steps of 48 images: 4m0s, for 0.80", "a checkpoint: 4.34 GB", "about 2 cores",
+		"1000 steps of 48 images: 4m0s, for 0.80", "a checkpoint: 4.34 GB", "in collectives: all-gather 2.00 GB, reduce-scatter 1.50 GB\n", "about 2 cores",
 	} {
 		if !strings.Contains(w.String(), want) {
 			t.Errorf("no %q in\n%s", want, w.String())

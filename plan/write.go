@@ -1,11 +1,13 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"limner/xla"
@@ -35,6 +37,9 @@ func (r *Report) Write(w io.Writer, t xla.Topology, effort string, run Run) {
 	}
 	for _, p := range r.Programs {
 		line("%s%s: %.2f TFLOP, %.1f GB of traffic, %s; at least %s by arithmetic and traffic", p.Name, times(p.Runs), p.FLOP/1e12, p.Accessed/1e9, seconds(p.Seconds), seconds(p.Roofline))
+		if text := p.collectives(); text != "" {
+			line("  in collectives: %s", text)
+		}
 	}
 	line("an image: %.2f TFLOP, %.1f GB", r.FLOPPerImage/1e12, r.BytesPerImage/1e9)
 	if r.Seconds == 0 {
@@ -65,6 +70,17 @@ func (r *Report) run(line func(string, ...any), run Run) {
 	}
 	// A JPEG of 512 pixels takes 10 ms to decode and resize on one core.
 	line("the loader decodes %.1f images/s: about %.0f cores for JPEGs of 512 pixels", r.ImagesPerSec, math.Ceil(r.ImagesPerSec*0.01))
+}
+
+// collectives are those of more than a megabyte, the largest first.
+func (p Program) collectives() string {
+	var parts []string
+	for _, kind := range slices.SortedFunc(maps.Keys(p.Collectives), func(a, b string) int { return cmp.Compare(p.Collectives[b], p.Collectives[a]) }) {
+		if bytes := p.Collectives[kind]; bytes >= 1e6 {
+			parts = append(parts, kind+" "+gigabytes(int64(bytes)))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // checkpoint is the size of a checkpoint: what is trained and what is remembered of it, over all chips.

@@ -1,6 +1,7 @@
 package xla_test
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -63,8 +64,36 @@ func TestPlan(t *testing.T) {
 	if traffic.Bytes < 6<<20 { // the whole and a part are read, a part is written
 		t.Errorf("got %g bytes of traffic, want at least %d", traffic.Bytes, 6<<20)
 	}
+	collectives, err := p.Collectives()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]float64{"all-gather": 4 << 20}; !maps.Equal(collectives, want) {
+		t.Errorf("got %v, want %v", collectives, want)
+	}
 	if serialized, err := p.Planned().Serialize(); err != nil || len(serialized) == 0 {
 		t.Errorf("got %d serialized bytes, %v", len(serialized), err)
+	}
+}
+
+// TestPlanSums sums over the rows that are divided over the devices, whole and then divided.
+func TestPlanSums(t *testing.T) {
+	b := openPlan(t, "v4-8")
+	for kind, sharding := range map[string]xla.Sharding{"all-reduce": xla.Replicated, "reduce-scatter": xla.Batch} {
+		p, err := b.Compile(t.Context(), xla.Function{
+			Name: "sums", Inputs: []xla.Value{{Name: "x", Shape: shapes.Make(dtypes.Float32, 1024, 1024), Sharding: xla.Batch}},
+			Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
+				return nil, []*Node{DotGeneral(in[0], []int{0}, nil, in[0], []int{0}, nil)}
+			},
+			Outputs: []xla.Sharding{sharding},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := p.Collectives()
+		if want := map[string]float64{kind: 4 << 20}; err != nil || !maps.Equal(got, want) {
+			t.Errorf("got %v, %v, want %v", got, err, want)
+		}
 	}
 }
 

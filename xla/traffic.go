@@ -23,20 +23,29 @@ type Buffer struct {
 
 // Traffic counts the traffic of a planned program.
 func (p *Program) Traffic() (Traffic, error) {
-	code, format, err := p.planned.OptimizedProgram()
+	m, err := p.optimised()
 	if err != nil {
 		return Traffic{}, err
+	}
+	t := Traffic{ByKind: map[string]float64{}}
+	m.count(m.entry, 1, &t)
+	return t, nil
+}
+
+// optimised is what the compiler made of a planned program.
+func (p *Program) optimised() (*hloModule, error) {
+	code, format, err := p.planned.OptimizedProgram()
+	if err != nil {
+		return nil, err
 	}
 	if format == "hlo_with_config" {
 		code = bytesField(code, 1)
 	}
 	m, err := parseHLO(code)
 	if err != nil {
-		return Traffic{}, fmt.Errorf("read the optimised program: %w", err)
+		return nil, fmt.Errorf("read the optimised program: %w", err)
 	}
-	t := Traffic{ByKind: map[string]float64{}}
-	m.count(m.entry, 1, &t)
-	return t, nil
+	return m, nil
 }
 
 // hloModule is what is read of an HloModuleProto.

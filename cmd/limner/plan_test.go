@@ -52,6 +52,9 @@ func TestPlanTraining(t *testing.T) {
 	near(t, "trained parameters", r.Classes["trained parameters"], 4*control/4, 3) // float32, a quarter on each; few do not divide
 	near(t, "moments", r.Classes["moments"], 2*4*control/4, 3)
 	near(t, "frozen parameters", r.Classes["frozen parameters"], 2*float64(model.UNet.Tree().Size()+model.Text.Tree().Size()), 1)
+	if c := r.Programs[0].Collectives; c["all-gather"] < 2*control || c["reduce-scatter"] == 0 {
+		t.Errorf("got %v, want the parameters gathered in bfloat16, and gradients summed into parts", c)
+	}
 	if len(r.Programs) != 1 || r.Programs[0].FLOP < 1e9 {
 		t.Errorf("got %+v, want one program of more than 1 GFLOP", r.Programs)
 	}

@@ -1,0 +1,78 @@
+package xla
+
+import (
+	"slices"
+	"strings"
+)
+
+// Collectives are what one run of a program moves between devices: the bytes of the wholes that are summed, gathered or exchanged, by the kind of operation, as
+// one device sees them. A whole is what a device holds before a sum is divided, or after parts are gathered.
+func (p *Program) Collectives() (map[string]float64, error) {
+	m, err := p.optimised()
+	if err != nil {
+		return nil, err
+	}
+	byKind := map[string]float64{}
+	m.collect(m.entry, 1, byKind)
+	return byKind, nil
+}
+
+// collect adds the collectives of a computation and of those that it calls. Computations of fusions and of operations that run beside others hold collectives too.
+func (m *hloModule) collect(id int64, times float64, byKind map[string]float64) {
+	c := m.computations[id]
+	if c == nil {
+		return
+	}
+	for _, in := range c.instructions {
+		if kind := strings.TrimSuffix(in.opcode, "-start"); collectives[kind] {
+			if kind == "all-reduce" && c.slices(in.id) {
+				kind = "reduce-scatter"
+			}
+			byKind[kind] += times * c.whole(in)
+			continue // what it calls only adds numbers
+		}
+		n := times
+		if in.opcode == "while" {
+			n *= in.trips
+		}
+		for _, called := range in.called {
+			m.collect(called, n, byKind)
+		}
+	}
+}
+
+// collectives are XLA's names of them.
+var collectives = map[string]bool{
+	"all-reduce": true, "all-gather": true, "reduce-scatter": true, "all-to-all": true, "ragged-all-to-all": true, "collective-permute": true,
+	"collective-broadcast": true,
+}
+
+// whole is the larger of what goes into a collective and what comes out. A start's result also names its operands, so that only the largest part counts.
+func (c *hloComputation) whole(in *hloInstruction) float64 {
+	var operands float64
+	for _, id := range in.operands {
+		if from := c.byID[id]; from != nil {
+			operands += from.shape.size()
+		}
+	}
+	if !strings.HasSuffix(in.opcode, "-start") {
+		return max(operands, in.shape.size())
+	}
+	for _, part := range in.shape.parts {
+		operands = max(operands, part.size())
+	}
+	return operands
+}
+
+// size is how many bytes there are in a shape, wherever they are.
+func (s hloShape) size() float64 {
+	main, onChip := s.places()
+	return main + onChip
+}
+
+// slices says whether an operation of the computation takes a device's own part of the result of another.
+func (c *hloComputation) slices(id int64) bool {
+	return slices.ContainsFunc(c.instructions, func(in *hloInstruction) bool {
+		return in.opcode == "dynamic-slice" && slices.Contains(in.operands, id)
+	})
+}
