@@ -8,16 +8,16 @@ import (
 	"sync/atomic"
 )
 
-// Batch is the input of one training step on the host.
+// Batch is the input of one training step on the host: its rows are BatchSize, or those of a part.
 type Batch struct {
 	Index        int       // of the run: batch 0, 1, …
 	Epoch        int       // from 0
 	Rows         []int64   // of the data set, that stand in the batch; see Dataset.Row
-	Pixels       []float32 // [BatchSize, Resolution, Resolution, 3] in [-1, 1]
+	Pixels       []float32 // [rows, Resolution, Resolution, 3] in [-1, 1]
 	Conditioning []float32 // the same shape in [0, 1]; nil without NeedConditioning
-	Masks        []float32 // [BatchSize, Resolution, Resolution, 1] in [0, 1]; nil without MaskColumn
-	Captions     []string  // [BatchSize]
-	Views        []View    // [BatchSize]
+	Masks        []float32 // [rows, Resolution, Resolution, 1] in [0, 1]; nil without MaskColumn
+	Captions     []string  // [rows]
+	Views        []View    // [rows]
 }
 
 // Batches yields the batches of a run one after another, without end, decoding ahead of the
@@ -49,7 +49,7 @@ type slot struct {
 	index    int
 }
 
-// Batches starts the run at batch start. Batch k depends only on k, the files, Seed, BatchSize,
+// Batches starts the run at batch start. Batch k depends only on k, the files, Seed, BatchSize, Part and Parts,
 // Resolution, BufferBytes and how rows are cropped and flipped, so a run resumed at k sees what it would have seen without a stop.
 func (d *Dataset) Batches(ctx context.Context, start int) (*Batches, error) {
 	switch o := d.options; {
@@ -88,12 +88,13 @@ func (d *Dataset) Batches(ctx context.Context, start int) (*Batches, error) {
 func (b *Batches) dispatch(start int, slots chan<- slot) {
 	o := b.d.options
 	steps := b.d.StepsPerEpoch()
+	rows := o.BatchSize / max(1, o.Parts)
 	for k := start; ; k++ {
 		epoch := k / steps
 		order := b.d.epochOrder(epoch)
 		p := &pending{ready: make(chan struct{}), batch: Batch{
-			Index: k, Epoch: epoch, Rows: make([]int64, o.BatchSize), Captions: make([]string, o.BatchSize), Views: make([]View, o.BatchSize),
-			Pixels: make([]float32, o.BatchSize*o.Resolution*o.Resolution*3),
+			Index: k, Epoch: epoch, Rows: make([]int64, rows), Captions: make([]string, rows), Views: make([]View, rows),
+			Pixels: make([]float32, rows*o.Resolution*o.Resolution*3),
 		}}
 		if o.NeedConditioning {
 			p.batch.Conditioning = make([]float32, len(p.batch.Pixels))
@@ -101,7 +102,7 @@ func (b *Batches) dispatch(start int, slots chan<- slot) {
 		if o.MaskColumn != "" {
 			p.batch.Masks = make([]float32, len(p.batch.Pixels)/3)
 		}
-		p.left.Store(int64(o.BatchSize))
+		p.left.Store(int64(rows))
 		select {
 		case b.queue <- p:
 		case <-b.ctx.Done():
@@ -109,8 +110,9 @@ func (b *Batches) dispatch(start int, slots chan<- slot) {
 		}
 		own := b.d.perBatch()
 		first := int64(k%steps) * int64(own)
-		for i := range o.BatchSize {
-			next := slot{p: p, from: b.d, order: order, position: first + int64(i), index: i}
+		for index := range rows {
+			i := o.Part*rows + index // in the whole batch
+			next := slot{p: p, from: b.d, order: order, position: first + int64(i), index: index}
 			if class := b.d.class; i >= own {
 				at := int64(k)*int64(own) + int64(i-own) // rows of the class are gone through by themselves
 				next.from, next.order, next.position = class, class.epochOrder(int(at/class.rows)), at%class.rows

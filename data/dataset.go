@@ -26,6 +26,7 @@ type Options struct {
 
 	Resolution  int    // side in pixels of the batches' pictures; see Fit. Row does not need it
 	BatchSize   int    // rows of a batch. Row does not need it
+	Part, Parts int    // of each batch, that many equal parts, only the rows of one are read; 0 parts are one
 	Seed        uint64 // of the order
 	Workers     int    // goroutines that decode
 	BufferBytes int64  // of encoded rows held at once; a data set of more is shuffled piecewise, so this is part of what fixes the order
@@ -61,6 +62,9 @@ func (o Options) Validate() error {
 	}
 	if o.BatchSize < 0 {
 		errs = append(errs, fmt.Errorf("batch size %d: want at least 1", o.BatchSize))
+	}
+	if o.Parts < 0 || o.Part < 0 || o.Part >= max(1, o.Parts) || o.BatchSize%max(1, o.Parts) != 0 {
+		errs = append(errs, fmt.Errorf("part %d of %d of a batch of %d: want one of equal parts", o.Part, o.Parts, o.BatchSize))
 	}
 	if o.Workers < 1 {
 		errs = append(errs, fmt.Errorf("workers %d: want at least 1", o.Workers))

@@ -11,10 +11,11 @@ import (
 type background struct {
 	save   func(values nn.Values, state State) error
 	logf   func(format string, args ...any)
-	last   int           // step of the newest checkpoint known to be whole
-	step   int           // of the save under way
-	result chan outcome  // of the save under way; nil when there is none
-	stall  time.Duration // in which training stood still for it
+	agree  func(error) error // before a snapshot, see xla.Backend.Together
+	last   int               // step of the newest checkpoint known to be whole
+	step   int               // of the save under way
+	result chan outcome      // of the save under way; nil when there is none
+	stall  time.Duration     // in which training stood still for it
 }
 
 type outcome struct {
@@ -29,7 +30,7 @@ func (b *background) start(state State, snapshot func() (nn.Values, error)) erro
 	if b.result != nil && len(b.result) == 0 {
 		b.logf("checkpoint-%d waits for checkpoint-%d to be saved", state.Step, b.step)
 	}
-	if err := b.wait(); err != nil {
+	if err := b.agree(b.wait()); err != nil {
 		return err
 	}
 	values, err := snapshot()

@@ -15,7 +15,8 @@ func TestBackground(t *testing.T) {
 	var saved []int
 	release := make(chan error)
 	b := &background{
-		logf: func(format string, args ...any) { fmt.Fprintf(&log, format+"\n", args...) },
+		agree: func(err error) error { return err },
+		logf:  func(format string, args ...any) { fmt.Fprintf(&log, format+"\n", args...) },
 		save: func(values nn.Values, state State) error {
 			err := <-release
 			if err == nil {

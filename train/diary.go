@@ -73,6 +73,9 @@ type diaryImage struct {
 
 // diary writes the page anew.
 func (w *watcher) diary() error {
+	if !w.run.leads() {
+		return nil
+	}
 	steps, err := ReadMetrics(w.options.OutputDir)
 	if err != nil {
 		return err

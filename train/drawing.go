@@ -59,7 +59,7 @@ func (r Recipe) held(ctx context.Context, b *xla.Backend, o Options, feed Diffus
 		return nil, nil
 	}
 	r.Prior, r.Columns.RandomFlip, r.Columns.RandomCrop = nil, false, false
-	dataset, err := r.dataset(o, feed.Diffusion.ControlNet != nil)
+	dataset, err := r.dataset(b, o, feed.Diffusion.ControlNet != nil)
 	if err != nil {
 		return nil, fmt.Errorf("validation_data_dir: %w", err)
 	}

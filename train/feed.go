@@ -9,7 +9,7 @@ import (
 	"limner/xla"
 )
 
-// DiffusionFeed puts the batches of a diffusion objective on the devices.
+// DiffusionFeed puts the batches of a diffusion objective on the devices: a process's rows on its own.
 type DiffusionFeed struct {
 	Backend    *xla.Backend
 	Diffusion  Diffusion
@@ -40,9 +40,9 @@ func (f DiffusionFeed) put(value xla.Value, batch *data.Batch, captions []string
 	dims := value.Shape.Dimensions
 	switch value.Name {
 	case inTokens:
-		return xla.Put(f.Backend, tokenIDs(f.Tokenizer, captions), xla.Batch, dims...)
+		return xla.PutRows(f.Backend, tokenIDs(f.Tokenizer, captions), dims...)
 	case inTokens2:
-		return xla.Put(f.Backend, tokenIDs(f.Tokenizer2, captions), xla.Batch, dims...)
+		return xla.PutRows(f.Backend, tokenIDs(f.Tokenizer2, captions), dims...)
 	}
 	var values []float32
 	switch value.Name {
@@ -62,7 +62,7 @@ func (f DiffusionFeed) put(value xla.Value, batch *data.Batch, captions []string
 			values = append(values, f.Moments.Of(row, batch.Views[i].Flipped)...)
 		}
 	}
-	return xla.Put(f.Backend, values, xla.Batch, dims...)
+	return xla.PutRows(f.Backend, values, dims...)
 }
 
 // captionStream tells the draws of caption dropout from other draws of the same seed.

@@ -11,7 +11,8 @@ import (
 // goBack returns the run to its last good checkpoint, or its start, after a step that was not finite: once. It goes on with the
 // data after that step's. state.NextBatch says where that is.
 func (r *Run) goBack(s *stepper, state *State, saves *background, m *metrics, o Options, made record, bad *notFinite) error {
-	if err := saves.wait(); err != nil {
+	// The others read the checkpoint that the first process has then written.
+	if err := r.sameStep(saves.last, r.Backend.Together(saves.wait())); err != nil {
 		return errors.Join(bad, err)
 	}
 	if state.WentBackAt != 0 {
@@ -19,7 +20,7 @@ func (r *Run) goBack(s *stepper, state *State, saves *background, m *metrics, o 
 			bad, state.WentBackAt, r.place(saves.last))
 	}
 	good, values, err := r.lastGood(s, saves.last, o, made)
-	if err != nil {
+	if err := r.Backend.Together(err); err != nil {
 		return errors.Join(bad, err)
 	}
 	if err := s.restore(values); err != nil {

@@ -68,31 +68,29 @@ func (r *Run) Do(ctx context.Context) error {
 	if o.Schedule.Steps == 0 {
 		o.Schedule.Steps = o.MaxTrainSteps
 	}
+	if !r.leads() {
+		if err := r.Backend.Together(nil); err != nil {
+			return err
+		}
+		return r.do(ctx, o)
+	}
 	lock, err := ownOutput(o)
-	if err != nil {
+	if err := r.Backend.Together(err); err != nil {
+		if lock != nil {
+			err = errors.Join(err, lock.Close())
+		}
 		return err
 	}
 	return errors.Join(r.do(ctx, o), lock.Close())
 }
 
-// do trains in an output folder that this process owns.
+// do trains in an output folder that this process owns, or the process that leads.
 func (r *Run) do(ctx context.Context, o Options) error {
-	made, err := r.record(o)
-	if err != nil {
+	made, state, values, err := r.begin(o)
+	if err := r.sameStep(state.Step, r.Backend.Together(err)); err != nil {
 		return err
 	}
-	state, values, err := r.resume(o, made)
-	if err != nil {
-		return err
-	}
-	names, err := Checkpoints(o.OutputDir)
-	if err != nil {
-		return err
-	}
-	if err := checkSpace(o, r.Objective.Trainable, state.Step, o.MaxTrainSteps, len(names)); err != nil {
-		return err
-	}
-	if err := markOutput(o.OutputDir, made, r.Recipe.Text); err != nil {
+	if err := r.mark(o, made, state.Step); err != nil {
 		return err
 	}
 	if state.Step >= o.MaxTrainSteps {
@@ -104,19 +102,44 @@ func (r *Run) do(ctx context.Context, o Options) error {
 	if o.EMA != nil {
 		group = "ema"
 	}
+	if !r.leads() {
+		return nil
+	}
 	return r.Finish(values.Within(group))
+}
+
+// begin finds out what the run is made of, and where it goes on.
+func (r *Run) begin(o Options) (made record, state State, values nn.Values, err error) {
+	if made, err = r.record(o); err == nil {
+		state, values, err = r.resume(o, made)
+	}
+	return made, state, values, err
+}
+
+// mark makes the output folder this run's, if there is room for what is left of it.
+func (r *Run) mark(o Options, made record, step int) (err error) {
+	if r.leads() {
+		var names []string
+		if names, err = Checkpoints(o.OutputDir); err == nil {
+			err = checkSpace(o, r.Objective.Trainable, step, o.MaxTrainSteps, len(names))
+		}
+		if err == nil {
+			err = markOutput(o.OutputDir, made, r.Recipe.Text)
+		}
+	}
+	return r.Backend.Together(err)
 }
 
 // train makes the steps that are left and returns the state at the end, which is saved. restored is the state to begin with; nil
 // begins with the starting values.
 func (r *Run) train(ctx context.Context, o Options, made record, state *State, restored nn.Values) (nn.Values, error) {
-	s, err := r.compile(ctx, o)
+	s, err := r.compile(r.Backend.Bound(ctx), o)
 	if errors.Is(err, context.Canceled) {
 		return nil, fmt.Errorf("%w while compiling, at step %d: nothing was lost, %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
 	} else if err != nil {
 		return nil, err
 	}
-	if made.ByNeed = r.byNeed; made.ByNeed {
+	if made.ByNeed = r.byNeed; made.ByNeed && r.leads() {
 		if err := markOutput(o.OutputDir, made, nil); err != nil {
 			return nil, err
 		}
@@ -129,7 +152,7 @@ func (r *Run) train(ctx context.Context, o Options, made record, state *State, r
 			return nil, err
 		}
 	}
-	if err := r.steps(ctx, s, state, o, made); err != nil {
+	if err := r.Backend.Together(r.steps(ctx, s, state, o, made)); err != nil {
 		return nil, err
 	}
 	values, err := s.snapshot()
@@ -241,11 +264,15 @@ func (r *Run) restore(dir string, o Options, made record) (State, nn.Values, err
 
 // steps runs the loop proper from state to the last step, and saves that.
 func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, made record) (err error) {
-	m, err := openMetrics(o.OutputDir, state.Step)
-	if err != nil {
-		return err
+	var m *metrics // the process that leads writes them
+	if r.leads() {
+		if m, err = openMetrics(o.OutputDir, state.Step); err != nil {
+			return err
+		}
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
+	told := ctx
+	ctx = r.Backend.Bound(ctx)
 	batches, err := r.Dataset.Batches(ctx, state.NextBatch)
 	if err != nil {
 		return err
@@ -262,8 +289,10 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 	start, done, wentBackAt := time.Now(), 0, 0
 	var between Spent // since the last step
 	for state.Step < o.MaxTrainSteps {
-		if err := saves.poll(); err != nil {
+		if stop, err := r.stopping(told, saves); err != nil {
 			return fmt.Errorf("stopped at step %d: %w", state.Step, err)
+		} else if stop {
+			return r.interrupted(s, saves, *state)
 		}
 		w.profile.before()
 		p, err := r.step(ctx, s, batches, state, o, w.profile)
@@ -318,14 +347,17 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 	return saves.wait()
 }
 
-// background saves into the output folder, each checkpoint after the metrics of its steps.
+// background saves into the output folder, each checkpoint after the metrics of its steps. Beside a process that leads it takes part in the snapshots alone.
 func (r *Run) background(o Options, made record, m *metrics) *background {
 	s := &saver{
 		files: disk{}, outputDir: o.OutputDir, tree: r.Objective.Trainable,
 		memory: o.Optimizer.memoryFile(r.Objective.Trainable), components: r.Components, ema: o.EMA != nil,
 		keep: o.CheckpointsTotalLimit, recipe: made,
 	}
-	return &background{logf: r.logf, save: func(values nn.Values, state State) error {
+	if !r.leads() {
+		return &background{logf: r.logf, agree: r.Backend.Together, save: func(nn.Values, State) error { return nil }}
+	}
+	return &background{logf: r.logf, agree: r.Backend.Together, save: func(values nn.Values, state State) error {
 		err := m.sync()
 		if err == nil {
 			err = s.save(values, state)
@@ -396,6 +428,11 @@ func (r *Run) interrupted(s *stepper, saves *background, state State) error {
 	if err := saves.wait(); err != nil {
 		r.logf("%v: trying again at step %d", err, state.Step)
 	}
+	last, _, err := r.Backend.Range(int32(saves.last)) // what is whole, the process that writes knows
+	if err != nil {
+		return err
+	}
+	saves.last = int(last)
 	if state.Step > saves.last {
 		if err := errors.Join(saves.start(state, s.snapshot), saves.wait()); err != nil {
 			return err

@@ -36,7 +36,7 @@ type Progress struct {
 // metricsName is the file that gets a line of JSON for every step.
 const metricsName = "metrics.jsonl"
 
-// metrics appends to metrics.jsonl.
+// metrics appends to metrics.jsonl; nil writes nothing.
 type metrics struct {
 	file *os.File
 	enc  *json.Encoder
@@ -61,6 +61,9 @@ func openMetrics(outputDir string, step int) (*metrics, error) {
 
 // goBack drops the lines of steps after the given one.
 func (m *metrics) goBack(outputDir string, step int) error {
+	if m == nil {
+		return nil
+	}
 	if err := m.close(); err != nil {
 		return err
 	}
@@ -112,6 +115,9 @@ func linesUpTo(path string, step int) ([]byte, error) {
 }
 
 func (m *metrics) write(p Progress) error {
+	if m == nil {
+		return nil
+	}
 	if err := m.enc.Encode(p); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
@@ -121,4 +127,9 @@ func (m *metrics) write(p Progress) error {
 // sync makes the lines so far durable.
 func (m *metrics) sync() error { return m.file.Sync() }
 
-func (m *metrics) close() error { return m.file.Close() }
+func (m *metrics) close() error {
+	if m == nil {
+		return nil
+	}
+	return m.file.Close()
+}

@@ -110,6 +110,9 @@ func (r Recipe) Check(o Options, devices int) error {
 
 // open checks the recipe and reads the model's configs.
 func (r Recipe) open(o Options, b *xla.Backend) (*diffusers.Pipeline, error) {
+	if r.CacheDir != "" && !b.Process().Alone() {
+		return nil, errors.New("cache_dir: the machines of a slice encode together, so none may have what others lack: leave it out")
+	}
 	if err := r.Check(o, b.Devices()); err != nil {
 		return nil, err
 	}
@@ -143,12 +146,13 @@ func (r Recipe) planned(b *xla.Backend, o Options, objective Objective) (*Run, e
 	return &Run{Options: o, Backend: b, Objective: objective}, nil
 }
 
-// dataset opens the images, and those of the class behind them.
-func (r Recipe) dataset(o Options, conditioning bool) (*data.Dataset, error) {
+// dataset opens the images, and those of the class behind them. Beside other processes, this one's part of each batch is read.
+func (r Recipe) dataset(b *xla.Backend, o Options, conditioning bool) (*data.Dataset, error) {
 	columns := r.Columns
 	columns.NeedConditioning = conditioning
 	columns.NoCaptions = columns.NoCaptions || r.InstancePrompt != "" || r.Property != "" && r.Property != PropertyCaption
 	columns.Resolution, columns.BatchSize, columns.Seed = r.Resolution, o.Batch, o.Seed
+	columns.Part, columns.Parts = b.Process().Index, b.Process().Count
 	if r.Prior == nil {
 		return data.Open(r.Data, columns)
 	}
@@ -176,7 +180,7 @@ func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, mod
 	if err := r.Watch.Validation.Validate(d.ControlNet != nil); err != nil {
 		return nil, err
 	}
-	dataset, err := r.dataset(o, d.ControlNet != nil)
+	dataset, err := r.dataset(b, o, d.ControlNet != nil)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func NewAutoencoder(_ context.Context, b *xla.Backend, o Options, r Recipe) (*Ru
 		}
 	}
 	r.Columns.NoCaptions = true
-	dataset, err := r.dataset(o, false)
+	dataset, err := r.dataset(b, o, false)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +35,7 @@ func NewAutoencoder(_ context.Context, b *xla.Backend, o Options, r Recipe) (*Ru
 		Trainable: values, Frozen: values, Dataset: dataset, OnStep: r.OnStep, Log: r.Log,
 		Recipe: r, Networks: map[string]any{diffusers.VAE: model.VAE},
 		Feed: func(batch *data.Batch) ([]*xla.Array, error) {
-			a, err := xla.Put(b, batch.Pixels, xla.Batch, o.Batch, r.Resolution, r.Resolution, model.VAE.InChannels)
+			a, err := xla.PutRows(b, batch.Pixels, o.Batch, r.Resolution, r.Resolution, model.VAE.InChannels)
 			return []*xla.Array{a}, err
 		},
 		Finish: func(trained nn.Values) error {

@@ -232,9 +232,6 @@ func newValidator(ctx context.Context, r *Run, s *stepper, o Options) (*validato
 	if !v.wanted() {
 		return nil, nil
 	}
-	if err := os.MkdirAll(filepath.Join(o.OutputDir, validationDir), 0o755); err != nil {
-		return nil, err
-	}
 	if len(v.Prompts) > 0 {
 		if err := v.prepareImages(ctx, s); err != nil {
 			return nil, fmt.Errorf("prepare validation images: %w", err)
@@ -270,7 +267,7 @@ func (v *validator) prepareImages(ctx context.Context, s *stepper) error {
 			return fmt.Errorf("validation_image: %w", err)
 		}
 		name := filepath.Join(validationDir, fmt.Sprintf("condition-%02d.png", i))
-		if err := data.WritePNG(filepath.Join(v.outputDir, name), m); err != nil {
+		if err := v.write(name, m); err != nil {
 			return err
 		}
 		v.conditions, v.names = append(v.conditions, m), append(v.names, name)
@@ -327,9 +324,6 @@ func (v *validator) draw(ctx context.Context, out *Validated) error {
 		return err
 	}
 	dir := filepath.Join(validationDir, fmt.Sprintf("step-%06d", out.Step))
-	if err := os.MkdirAll(filepath.Join(v.outputDir, dir), 0o755); err != nil {
-		return err
-	}
 	var references []*data.RGB
 	for i, m := range result.Images {
 		image := ValidatedImage{File: filepath.Join(dir, fmt.Sprintf("%02d.png", i)), Prompt: v.request.Prompts[i], Seed: v.request.Seeds[i]}
@@ -340,7 +334,7 @@ func (v *validator) draw(ctx context.Context, out *Validated) error {
 		if problem := result.Problems[i]; problem != nil {
 			image.Problem = problem.Error()
 		}
-		if err := data.WritePNG(filepath.Join(v.outputDir, image.File), m); err != nil {
+		if err := v.write(image.File, m); err != nil {
 			return err
 		}
 		out.Images = append(out.Images, image)
@@ -350,6 +344,18 @@ func (v *validator) draw(ctx context.Context, out *Validated) error {
 		out.Fidelity = &f
 	}
 	return nil
+}
+
+// write writes a picture below the output folder, in the process that leads.
+func (v *validator) write(name string, m *data.RGB) error {
+	if !v.run.leads() {
+		return nil
+	}
+	path := filepath.Join(v.outputDir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return data.WritePNG(path, m)
 }
 
 func (v *validator) close() error {

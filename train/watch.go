@@ -61,11 +61,18 @@ func (r *Run) watch(ctx context.Context, s *stepper, o Options, step int) (*watc
 	}
 	w.flops = flops / float64(o.images())
 	r.logf("%.3g TFLOP for each image", w.flops/1e12)
+	if w.checks, err = newValidator(ctx, r, s, o); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	w.began = time.Now()
+	if !r.leads() {
+		return w, nil
+	}
 	if w.validated, err = readValidations(o.OutputDir, step); err != nil {
-		return nil, err
+		return nil, errors.Join(err, w.close())
 	}
 	if err := w.beginEvents(step); err != nil {
-		return nil, err
+		return nil, errors.Join(err, w.close())
 	}
 	watch := r.Recipe.Watch
 	if watch.MetricsAddress != "" {
@@ -76,9 +83,6 @@ func (r *Run) watch(ctx context.Context, s *stepper, o Options, step int) (*watc
 	}
 	if watch.ProfileSteps > 0 {
 		w.profile = newProfiler(filepath.Join(o.OutputDir, profileDir), watch.ProfileSteps)
-	}
-	if w.checks, err = newValidator(ctx, r, s, o); err != nil {
-		return nil, errors.Join(err, w.close())
 	}
 	w.began = time.Now()
 	return w, nil
@@ -99,6 +103,9 @@ func (w *watcher) beginEvents(step int) (err error) {
 
 // wentBack forgets what was shown after a step that the run went back to.
 func (w *watcher) wentBack(step int) (err error) {
+	if !w.run.leads() {
+		return nil
+	}
 	clear(w.smalls) // later validations will be made again
 	if w.validated, err = readValidations(w.options.OutputDir, step); err != nil || w.events == nil {
 		return err
@@ -158,6 +165,9 @@ func (w *watcher) validate(ctx context.Context, s *stepper, step int) error {
 	v, err := w.checks.validate(ctx, s, step)
 	if err != nil {
 		return fmt.Errorf("validation at step %d: %w", step, err)
+	}
+	if !w.run.leads() {
+		return nil
 	}
 	was := convergence(w.validated)
 	w.validated = append(w.validated, v)

@@ -1,6 +1,7 @@
 package xla
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -48,7 +49,7 @@ type Array struct {
 	backend  *Backend
 	shape    shapes.Shape // of the whole
 	sharding Sharding
-	shards   []backends.Buffer // one for each device
+	shards   []backends.Buffer // one for each device of this process
 }
 
 // Shape is the shape of the whole array.
@@ -79,19 +80,27 @@ func Put[T dtypes.Supported](b *Backend, data []T, sharding Sharding, dims ...in
 	if err != nil {
 		return nil, err
 	}
-	for device := range b.n {
+	for i, device := range b.local {
 		piece := data
 		if b.n > 1 && sharding != Replicated {
 			piece = make([]T, 0, part.Size())
-			eachRun(shape, sharding, b.n, device, func(from, to int) { piece = append(piece, data[from:to]...) })
+			eachRun(shape, sharding, b.n, b.first+i, func(from, to int) { piece = append(piece, data[from:to]...) })
 		}
-		buffer, err := b.engine.BufferFromFlatData(backends.DeviceNum(device), piece, part)
-		if err != nil {
-			return nil, fmt.Errorf("copy %s to device %d: %w", part, device, err)
+		if err := a.add(device, piece, part); err != nil {
+			return nil, err
 		}
-		a.shards = append(a.shards, buffer)
 	}
 	return a, nil
+}
+
+// add copies a part of the array to the next device.
+func (a *Array) add(device backends.DeviceNum, flat any, part shapes.Shape) error {
+	buffer, err := a.backend.engine.BufferFromFlatData(device, flat, part)
+	if err != nil {
+		return fmt.Errorf("copy %s to device %d: %w", part, device, err)
+	}
+	a.shards = append(a.shards, buffer)
+	return nil
 }
 
 // PutBytes is Put for the bytes of an array of the given shape, little-endian.
@@ -126,10 +135,18 @@ func reinterpret[T any](data []byte) []T {
 	return unsafe.Slice((*T)(unsafe.Pointer(&data[0])), n)
 }
 
-// Get copies an array to a flat slice, row-major.
+// Get copies an array to a flat slice, row-major. Where its parts are with several processes, all must get it.
 func Get[T dtypes.Supported](a *Array) ([]T, error) {
 	if want := dtypes.FromGenericsType[T](); want != a.shape.DType {
 		return nil, fmt.Errorf("read an array of %s as %s", a.shape.DType, want)
+	}
+	if a.sharding != Replicated && len(a.shards) < a.backend.n {
+		whole, err := a.gathered()
+		if err != nil {
+			return nil, fmt.Errorf("gather %s: %w", a.shape, err)
+		}
+		data, err := Get[T](whole)
+		return data, errors.Join(err, whole.Free())
 	}
 	data := make([]T, a.shape.Size())
 	shards := a.shards

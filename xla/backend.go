@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"unsafe"
 
 	goxla "github.com/gomlx/go-xla/pkg/pjrt"
+	"github.com/gomlx/gomlx/backends"
 	gomlx "github.com/gomlx/gomlx/backends/xla"
 	"github.com/gomlx/gomlx/pkg/core/distributed"
 
@@ -25,6 +27,7 @@ import (
 type Options struct {
 	Backend string    // "cpu", "tpu", "cuda" or the path of a PJRT plugin; "" is "cpu"
 	Devices int       // how many devices to use; 0 is one on CPU and all elsewhere
+	Slice   bool      // the caller works on machines of a slice together with others, too; without, that is refused
 	Log     io.Writer // where the installation of a plugin reports, and the cache
 
 	Cache       string   // folder of compiled programs, which later processes load; "" keeps none
@@ -36,12 +39,18 @@ type Backend struct {
 	engine *patch.Backend
 	plugin string
 	mesh   *distributed.DeviceMesh // nil with one device
-	n      int
+	n      int                     // devices, those of other processes too
+	seats
 	client unsafe.Pointer // PJRT's
 	table  pjrt.Table     // of the plugin
 	target *target        // what is planned for; nil where programs are to run
 
 	attention attentionKernel // nil: none
+
+	run func(*Program, []backends.Buffer, []bool) ([]backends.Buffer, error) // on this process's devices; tests put several processes into one
+
+	gathering sync.Mutex
+	gatherers map[string]*Program // that bring an array's parts together, by its shape and sharding
 
 	store    *store
 	identity func() (string, error) // the plugin's name and SHA-256
@@ -77,6 +86,16 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 		return nil, err
 	}
 	patch.RegisterGradients()
+	if strings.Contains(filepath.Base(path), "tpu") && hasTPU("/dev") {
+		if p := findSlice(os.Getenv, metadata); !p.Alone() { // making the client waits until all are there
+			if err := o.beside(p); err != nil {
+				return nil, err
+			}
+			if o.Log != nil {
+				fmt.Fprintf(o.Log, "machine %d of %d of a TPU slice, counted from 0: waiting until limner runs on all of them\n", p.Index, p.Count)
+			}
+		}
+	}
 	table, err := loadTable(path)
 	if err != nil {
 		return nil, err
@@ -93,14 +112,20 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 		engine.Finalize()
 		return nil, fmt.Errorf("%d devices asked for, %s has %d: ask for at most that many", devices, o.Backend, found)
 	}
-	b := &Backend{engine: patch.Wrap(engine), plugin: path, n: devices, table: table, store: kept}
+	b := &Backend{engine: patch.Wrap(engine), plugin: path, n: devices, table: table, store: kept, run: (*Program).execute}
 	b.identity = sync.OnceValues(func() (string, error) { return pluginIdentity(b.plugin, b.store.folder) })
 	if b.client, err = b.engine.Client(); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
 	table.Intercept(b.client, b.compile)
-	if devices > 1 {
-		if b.mesh, err = distributed.NewDeviceMesh([]int{devices}, []string{dataAxis}); err != nil {
+	if err = b.join(); err == nil && !b.process.Alone() {
+		err = o.beside(b.process)
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	if b.n > 1 {
+		if b.mesh, err = distributed.NewDeviceMesh([]int{b.n}, []string{dataAxis}); err != nil {
 			return nil, errors.Join(err, b.Close())
 		}
 	}
@@ -127,14 +152,18 @@ func isCPU(backend, path string) bool {
 // Close frees the devices. Programs and arrays of the backend are of no use afterwards.
 func (b *Backend) Close() error {
 	b.table.Intercept(b.client, nil)
-	err := Try(b.engine.Finalize)
+	var err error
+	for _, program := range b.gatherers {
+		err = errors.Join(err, program.Close())
+	}
+	err = errors.Join(err, Try(b.engine.Finalize))
 	if b.target != nil {
 		err = errors.Join(err, b.target.devices.Close())
 	}
 	return err
 }
 
-// Devices is the number of devices that run each program.
+// Devices is the number of devices that run each program, those of other processes too.
 func (b *Backend) Devices() int { return b.n }
 
 // Plugin is the path of the PJRT plugin.

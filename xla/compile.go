@@ -112,6 +112,7 @@ func (p *Program) build(f Function) {
 		check(g.SetSPMD(b.mesh))
 	case b.mesh != nil:
 		check(g.SetAutoSharding(b.mesh))
+		check(g.SetDeviceAssignment(b.order))
 	}
 	nodes := make([]*graph.Node, len(p.inputs))
 	for i, in := range p.inputs {
@@ -209,7 +210,7 @@ func (p *Program) Run(state []*Array, inputs ...*Array) ([]*Array, error) {
 	if len(state)+len(inputs) != len(p.inputs) {
 		return nil, fmt.Errorf("run %s: got %d states and %d inputs, want %d and %d", p.name, len(state), len(inputs), p.states, len(p.inputs)-p.states)
 	}
-	n := p.backend.n
+	n := len(p.backend.local)
 	buffers := make([]backends.Buffer, 0, n*len(p.inputs))
 	donate := make([]bool, 0, n*len(p.inputs))
 	for device := range n {
@@ -225,7 +226,7 @@ func (p *Program) Run(state []*Array, inputs ...*Array) ([]*Array, error) {
 			donate = append(donate, i < p.states)
 		}
 	}
-	results, err := p.execute(buffers, donate)
+	results, err := p.backend.run(p, buffers, donate)
 	if err != nil {
 		return nil, fmt.Errorf("run %s: %w", p.name, err)
 	}
@@ -244,16 +245,8 @@ func (p *Program) Run(state []*Array, inputs ...*Array) ([]*Array, error) {
 
 // execute runs the graph on device-major buffers and returns device-major buffers.
 func (p *Program) execute(buffers []backends.Buffer, donate []bool) (results []backends.Buffer, err error) {
-	err = Try(func() {
-		for _, t := range p.graph.RunWithBuffers(buffers, donate, 0) {
-			device, err := t.Device()
-			check(err)
-			buffer, err := t.DonateBuffer(p.backend.engine, device) // the tensor lets go of it
-			check(err)
-			results = append(results, buffer)
-		}
-	})
-	return results, err
+	panicked := Try(func() { results, err = p.backend.engine.Execute(p.name, buffers, donate) })
+	return results, errors.Join(err, panicked)
 }
 
 func inputAt(state, inputs []*Array, i int) *Array {

@@ -26,11 +26,14 @@ type executableFlags struct {
 	Executable []string `sep:"none" placeholder:"FILE" help:"Programs that were compiled elsewhere for these devices; may be given several times. Where one does not fit, it is said why, and it is compiled."`
 }
 
-// open takes the devices, installing their plugin on first use. Programs that the files have are loaded from them.
+// devices are those that the flags choose. Programs that the files have are loaded from them.
+func (f runFlags) devices(executables ...string) xla.Options {
+	return xla.Options{Backend: f.Backend, Devices: f.NumDevices, Log: os.Stderr, Cache: f.compilationCache(), Executables: executables}
+}
+
+// open takes the devices, installing their plugin on first use.
 func (f runFlags) open(ctx context.Context, executables ...string) (*xla.Backend, error) {
-	return xla.Open(ctx, xla.Options{
-		Backend: f.Backend, Devices: f.NumDevices, Log: os.Stderr, Cache: f.compilationCache(), Executables: executables,
-	})
+	return xla.Open(ctx, f.devices(executables...))
 }
 
 // compilationCache is the folder of compiled programs; "" for none.

@@ -115,7 +115,9 @@ func runTraining(ctx context.Context, command *kong.Context, c trainer, prepare 
 // trainOnDevices opens the devices and trains what prepare makes.
 func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepare prepareRun) error {
 	f := c.flags()
-	b, err := f.open(ctx, f.Executable...)
+	devices := f.devices(f.Executable...)
+	devices.Slice = true
+	b, err := xla.Open(ctx, devices)
 	if err != nil {
 		return err
 	}
@@ -127,7 +129,8 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 	if r.Text, err = resolvedRecipe(command); err != nil {
 		return err
 	}
-	if r.Model, err = f.find(ctx); err != nil {
+	r.Model, err = f.find(ctx)
+	if err := b.Together(err); err != nil {
 		return err
 	}
 	steps := newProgress(os.Stderr, "training")
@@ -135,8 +138,16 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 	r.Log = besideBar{func() *progress { return steps }}
 	r.OnStep = func(p train.Progress) { steps.Step(p.Step, p.Steps, stepFields(p)) }
 	r.OnEncode = func(done, total int) { cached.Step(done, total, "") }
-	run, err := prepare(ctx, b, o, r)
-	if err != nil {
+	if p := b.Process(); !p.Alone() {
+		from, to := b.Rows(o.Batch)
+		fmt.Fprintf(os.Stderr, "process %d of %d, counted from 0: %d of %d devices, rows %d to %d of each batch of %d\n",
+			p.Index, p.Count, b.Own(), b.Devices(), from, to-1, o.Batch)
+		if !p.Leads() {
+			r.Log, r.OnStep, r.OnEncode = nil, nil, func(int, int) {} // the first process speaks for all
+		}
+	}
+	run, err := prepare(b.Bound(ctx), b, o, r)
+	if err := b.Together(err); err != nil {
 		return configError{err} // the model, the dataset and the flags do not fit each other
 	}
 	defer run.Close()
@@ -147,7 +158,9 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 	} else if err != nil {
 		return err
 	}
-	fmt.Println(f.OutputDir)
+	if b.Process().Leads() {
+		fmt.Println(f.OutputDir)
+	}
 	return nil
 }
 

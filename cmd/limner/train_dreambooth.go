@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/alecthomas/kong"
@@ -102,6 +103,9 @@ func (f classFlags) draw(ctx context.Context, b *xla.Backend, o train.Options, r
 	missing, err := set.Missing()
 	if err != nil || len(missing) == 0 {
 		return err
+	}
+	if !b.Process().Alone() {
+		return fmt.Errorf("%d images of the class are missing in %s: on several machines they must be there, so let one machine draw them first", len(missing), f.ClassDataDir)
 	}
 	model, err := diffusers.OpenWith(r.Model, r.Opening)
 	if err != nil {

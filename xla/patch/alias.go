@@ -68,6 +68,9 @@ func (b *builder) Compile(outputs []backends.Op, specs []*backends.ShardingSpec)
 		return nil, err
 	}
 	p, err := b.inspect(executable)
+	if err == nil && b.sharded && b.owner.local > 0 {
+		err = restrict(executable, b.owner.local)
+	}
 	if err != nil {
 		executable.Finalize()
 		return nil, fmt.Errorf("inspect %q: %w", b.program, err)
@@ -182,5 +185,5 @@ func (b *builder) inspect(executable backends.Executable) (program, error) {
 	}
 	memory, err := compiled.Memory()
 	runtime.KeepAlive(loaded)
-	return program{stableHLO: text, memory: memory}, errors.Join(err, compiled.Close())
+	return program{stableHLO: text, memory: memory, executable: executable}, errors.Join(err, compiled.Close())
 }

@@ -21,6 +21,8 @@ import (
 type Backend struct {
 	*xla.Backend
 
+	local int // devices of this process; 0: all, see Spread
+
 	mu       sync.Mutex
 	aliases  map[string]map[int]int
 	programs map[string]program
@@ -28,8 +30,9 @@ type Backend struct {
 
 // program is what is remembered of a compiled program.
 type program struct {
-	stableHLO []byte
-	memory    pjrt.Memory
+	stableHLO  []byte
+	memory     pjrt.Memory
+	executable backends.Executable
 }
 
 // unnamed is the prefix that GoMLX gives to graphs without a name of their own.
@@ -69,6 +72,16 @@ func (b *Backend) Builder(name string) backends.Builder {
 func (b *Backend) Memory(program string) (pjrt.Memory, error) {
 	p, err := b.compiled(program)
 	return p.memory, err
+}
+
+// Execute runs the program last compiled under that name on the devices of this process: buffers are those of the first device in the order of the
+// parameters, then the next one's, and so are the results. Buffers that are donated are of no use afterwards.
+func (b *Backend) Execute(program string, buffers []backends.Buffer, donate []bool) ([]backends.Buffer, error) {
+	p, err := b.compiled(program)
+	if err != nil {
+		return nil, err
+	}
+	return p.executable.Execute(buffers, donate, 0)
 }
 
 // Client returns PJRT's client.

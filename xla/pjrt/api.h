@@ -15,10 +15,13 @@ enum {
 	client_create = 120,
 	client_destroy = 128,
 	client_platform_name = 136,
+	client_process_index = 144,
 	client_platform_version = 152,
 	client_devices = 160,
 	client_addressable_devices = 168,
 	client_compile = 200,
+	device_description_id = 224,
+	device_description_process_index = 232,
 	device_description_kind = 248,
 	device_description_debug_string = 256,
 	device_get_description = 272,
@@ -87,6 +90,14 @@ typedef struct {
 	void *in;
 	void *out;
 } object_args;
+
+// Of every function that takes an object and gives a number.
+typedef struct {
+	size_t size;
+	void *extension;
+	void *in;
+	int out;
+} number_args;
 
 // Of every function that takes an object and gives a text.
 typedef struct {

@@ -131,6 +131,15 @@ func (t Table) destroy(place C.size_t, in unsafe.Pointer) error {
 	return t.call(place, unsafe.Pointer(args))
 }
 
+// number calls a function that takes an object and gives a number.
+func (t Table) number(place C.size_t, in unsafe.Pointer) (int, error) {
+	args := allocate[C.number_args]()
+	defer release(args)
+	args.size, args.in = 28, in // without what fills the structure up
+	err := t.call(place, unsafe.Pointer(args))
+	return int(args.out), err
+}
+
 // text calls a function that takes an object and gives a text.
 func (t Table) text(place C.size_t, in unsafe.Pointer) (string, error) {
 	args := allocate[C.text_args]()
