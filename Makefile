@@ -45,14 +45,18 @@ interop: ## compare with Python's safetensors and huggingface_hub, installed int
 bench: ## measure against the peers, into bench/results.json (after make bench-peers)
 	go run ./bench
 
-bench-tpu: build ## compile Stable Diffusion 1.5's programs for a TPU v4-8 that need not be here, into bench/tpu-*.json (half an hour)
-	bin/limner plan controlnet $(TPU) --train_batch_size 4 --json > bench/tpu-pixels-4.json
-	bin/limner plan controlnet $(TPU) --train_batch_size 4 --cache_latents --json > bench/tpu-cached-4.json
-	bin/limner plan controlnet $(TPU) --train_batch_size 12 --cache_latents --fsdp --json > bench/tpu-cached-12.json
-	bin/limner plan controlnet $(TPU) --train_batch_size 32 --cache_latents --fsdp --gradient_checkpointing --json > bench/tpu-cached-32.json
+bench-tpu: build ## compile Stable Diffusion 1.5's programs for a TPU v4-8 that need not be here, into bench/tpu-*.json and the growth from 4 to 256 chips (an hour)
+	bin/limner plan controlnet $(TPU) --tpu v4-8 --train_batch_size 4 --json > bench/tpu-pixels-4.json
+	bin/limner plan controlnet $(TPU) --tpu v4-8 --train_batch_size 4 --cache_latents --json > bench/tpu-cached-4.json
+	bin/limner plan controlnet $(TPU) --tpu v4-8 --train_batch_size 12 --cache_latents --fsdp --json > bench/tpu-cached-12.json
+	bin/limner plan controlnet $(TPU) --tpu v4-8 --train_batch_size 32 --cache_latents --fsdp --gradient_checkpointing --json > bench/tpu-cached-32.json
 	bin/limner plan sample --model sd15 --controlnet sd15 --dtype bf16 --height 512 --width 512 --tpu v4-8 --json > bench/tpu-sample.json
+	for tpu in v4-8 v4-32 v4-128 v4-512; do for fsdp in "" --fsdp; do \
+		bin/limner plan controlnet $(TPU) --tpu $$tpu --train_batch_size 4 --cache_latents $$fsdp --json > bench/tpu-growth-$$tpu$$fsdp.json || exit 1; \
+	done; done
+	go run ./bench/growth -plot docs/tpu-growth.png bench/tpu-growth-*.json
 
-TPU = --model sd15 --tpu v4-8 --resolution 512 --mixed_precision bf16
+TPU = --model sd15 --resolution 512 --mixed_precision bf16
 
 bench-peers: ## install the benchmarks' peers, Flax and PyTorch (several GB), into bench/venv and bench/venv-torch
 	python3 -m venv bench/venv

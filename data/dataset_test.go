@@ -56,7 +56,7 @@ func sameBatches(t *testing.T, what string, want, got []*Batch) {
 		if g.Index != w.Index || g.Epoch != w.Epoch || !slices.Equal(g.Rows, w.Rows) || !slices.Equal(g.Captions, w.Captions) {
 			t.Fatalf("%s: got batch %d with rows %v, want %d with %v", what, g.Index, g.Rows, w.Index, w.Rows)
 		}
-		if !slices.Equal(g.Pixels, w.Pixels) || !slices.Equal(g.Conditioning, w.Conditioning) {
+		if !slices.Equal(g.Pixels, w.Pixels) || !slices.Equal(g.Conditioning, w.Conditioning) || !slices.Equal(g.Masks, w.Masks) || !slices.Equal(g.Views, w.Views) {
 			t.Fatalf("%s: batch %d has other pixels", what, w.Index)
 		}
 	}

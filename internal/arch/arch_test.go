@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"xla/mosaic":        {"xla/patch"},
 	"xla/patch":         {"xla/pjrt"},
 	"xla/pjrt":          {},
+	"bench/growth":      {"plan"},
 	"bench":             {"sample", "train", "data", "controlnet", "models/checkpoint", "xla", "xla/patch", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae"},
 	"internal/golden":   {},
 	"internal/parity":   {"internal/golden", "models/checkpoint", "models/nn", "models/unet", "xla"},
