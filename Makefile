@@ -54,6 +54,9 @@ bench-tpu: build ## compile Stable Diffusion 1.5's programs for a TPU v4-8 that 
 	for tpu in v4-8 v4-32 v4-128 v4-512; do for fsdp in "" --fsdp; do \
 		bin/limner plan controlnet $(TPU) --tpu $$tpu --train_batch_size 4 --cache_latents $$fsdp --json > bench/tpu-growth-$$tpu$$fsdp.json || exit 1; \
 	done; done
+	@if [ -x bench/venv/bin/python ]; then \
+		TPU_LIBRARY_PATH=$$(ls -d "$${XDG_CACHE_HOME:-$$HOME/.cache}"/limner/plugins/libtpu-*/libtpu.so | tail -1) bench/venv/bin/python bench/peer_tpu.py | tee bench/tpu-peer.json; \
+	else echo "the Flax side is left out: make bench-peers installs it"; fi
 	go run ./bench/growth -plot docs/tpu-growth.png bench/tpu-growth-*.json
 
 TPU = --model sd15 --resolution 512 --mixed_precision bf16

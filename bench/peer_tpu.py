@@ -1,0 +1,124 @@
+"""What the TPU's compiler makes of diffusers' Flax side, for the four chips of a v4-8 that need not be here, beside limner plan's figures.
+
+    TPU_LIBRARY_PATH=…/libtpu.so python bench/peer_tpu.py [train] [denoise] [decode]
+
+Stable Diffusion 1.5 with a ControlNet at 512×512, in bfloat16 with float32 weights: the training step of train_controlnet_flax.py at batch 4 a chip, one
+denoising step with guidance, and the decoding of an image. Prints JSON: for each program, figures of one chip at quick effort (XLA's O0).
+"""
+
+import json
+import os
+import sys
+
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v4-8")
+os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from diffusers import FlaxAutoencoderKL, FlaxControlNetModel, FlaxUNet2DConditionModel
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from transformers import CLIPTextConfig, FlaxCLIPTextModel
+
+DTYPE = jnp.bfloat16
+O0 = 9  # XLA's number of the effort
+CHIPS = topologies.get_topology_desc(
+    platform="tpu", topology_name="v4:2x2x1", chip_config_name="megacore", chips_per_host_bounds=(2, 2, 1), num_slices=1,
+).devices
+MESH = Mesh(np.array(CHIPS), ("data",))
+UNET = FlaxUNet2DConditionModel(sample_size=64, cross_attention_dim=768, dtype=DTYPE)
+CONTROL = FlaxControlNetModel(sample_size=64, cross_attention_dim=768, dtype=DTYPE)
+VAE = FlaxAutoencoderKL(
+    block_out_channels=(128, 256, 512, 512), layers_per_block=2, down_block_types=("DownEncoderBlock2D",) * 4,
+    up_block_types=("UpDecoderBlock2D",) * 4, dtype=DTYPE,
+)
+TEXT = FlaxCLIPTextModel(CLIPTextConfig(
+    vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
+), dtype=DTYPE, _do_init=False)
+
+
+def whole(tree):
+    """Arguments that every chip holds whole."""
+    place = NamedSharding(MESH, PartitionSpec())
+    return jax.tree_util.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), tree)
+
+
+def divided(shape, dtype=jnp.float32):
+    """A batch, of which each chip holds its rows."""
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(MESH, PartitionSpec("data")))
+
+
+def weights(model):
+    return jax.eval_shape(model.init_weights, jax.random.PRNGKey(0))
+
+
+def train(batch=4):
+    rows = batch * len(CHIPS)
+    alphas_cumprod = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=np.float32) ** 2)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-5, b1=0.9, b2=0.999, eps=1e-8, weight_decay=1e-2))
+
+    def loss_of(params, frozen, pixels, ids, condition, key):
+        posterior_key, noise_key, timestep_key = jax.random.split(key, 3)
+        posterior = VAE.apply({"params": frozen["vae"]}, pixels, deterministic=True, method=VAE.encode).latent_dist
+        latents = jnp.transpose(posterior.sample(posterior_key), (0, 3, 1, 2)) * VAE.config.scaling_factor
+        noise = jax.random.normal(noise_key, latents.shape)
+        timesteps = jax.random.randint(timestep_key, (rows,), 0, 1000)
+        alphas = jnp.asarray(alphas_cumprod)[timesteps][:, None, None, None]
+        noisy = jnp.sqrt(alphas) * latents + jnp.sqrt(1 - alphas) * noise
+        hidden = TEXT(ids, params=frozen["text"], train=False)[0]
+        down, mid = CONTROL.apply({"params": params}, noisy, timesteps, hidden, condition, train=True, return_dict=False)
+        prediction = UNET.apply(
+            {"params": frozen["unet"]}, noisy, timesteps, hidden, down_block_additional_residuals=down, mid_block_additional_residual=mid,
+        ).sample
+        return jnp.mean((noise - prediction) ** 2)
+
+    def step(params, moments, frozen, pixels, ids, condition, key):
+        loss, grads = jax.value_and_grad(loss_of)(params, frozen, pixels, ids, condition, key)
+        updates, moments = optimizer.update(grads, moments, params)
+        return optax.apply_updates(params, updates), moments, loss
+
+    params = weights(CONTROL)
+    frozen = {"unet": weights(UNET), "vae": weights(VAE), "text": jax.eval_shape(lambda: TEXT.init_weights(jax.random.PRNGKey(0), (1, 77)))}
+    arguments = (
+        whole(params), whole(jax.eval_shape(optimizer.init, params)), whole(frozen), divided((rows, 3, 512, 512)), divided((rows, 77), jnp.int32),
+        divided((rows, 3, 512, 512)), whole(jax.eval_shape(lambda: jax.random.PRNGKey(0))),
+    )
+    return jax.jit(step, donate_argnums=(0, 1)), arguments
+
+
+def denoise():
+    rows = 2 * len(CHIPS)  # with and without the prompt, an image a chip
+
+    def step(params, latents, timesteps, hidden, condition):
+        down, mid = CONTROL.apply({"params": params["control"]}, latents, timesteps, hidden, condition, return_dict=False)
+        return UNET.apply(
+            {"params": params["unet"]}, latents, timesteps, hidden, down_block_additional_residuals=down, mid_block_additional_residual=mid,
+        ).sample
+
+    half = jax.tree_util.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape, DTYPE), {"control": weights(CONTROL), "unet": weights(UNET)})
+    arguments = whole(half), divided((rows, 4, 64, 64)), divided((rows,), jnp.int32), divided((rows, 77, 768)), divided((rows, 3, 512, 512))
+    return jax.jit(step), arguments
+
+
+def decode():
+    half = jax.tree_util.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape, DTYPE), weights(VAE))
+    f = jax.jit(lambda params, latents: VAE.apply({"params": params}, latents, method=VAE.decode).sample)
+    return f, (whole(half), divided((len(CHIPS), 4, 64, 64)))
+
+
+def figures(f, arguments):
+    compiled = f.lower(*arguments).compile({"optimization_level": O0, "memory_fitting_level": O0})
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    return {
+        "argument_bytes": memory.argument_size_in_bytes, "temporary_bytes": memory.temp_size_in_bytes, "peak_bytes": memory.peak_memory_in_bytes,
+        "flop": cost["flops"], "bytes_accessed": cost["bytes accessed"], "optimal_seconds": cost["optimal_seconds"],
+    }
+
+
+if __name__ == "__main__":
+    programs = {"train": train, "denoise": denoise, "decode": decode}
+    print(json.dumps({name: figures(*programs[name]()) for name in sys.argv[1:] or programs}, indent=2))
