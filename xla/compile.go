@@ -112,6 +112,8 @@ func (p *Program) build(f Function) {
 		check(g.SetSPMD(b.mesh))
 	case b.mesh != nil:
 		check(g.SetAutoSharding(b.mesh))
+	}
+	if b.mesh != nil {
 		check(g.SetDeviceAssignment(b.order))
 	}
 	nodes := make([]*graph.Node, len(p.inputs))
