@@ -56,6 +56,13 @@ type Program struct {
 	Peak     int64   `json:"peak_bytes"`
 
 	Collectives map[string]float64 `json:"bytes_in_collectives"` // by the kind of operation, see xla.Program.Collectives
+	Networks    map[string]Share   `json:"by_network"`           // and of what belongs to none
+}
+
+// Share is what a network has of a program.
+type Share struct {
+	FLOP float64 `json:"flop"`      // of matrix products, convolutions and kernels
+	HBM  float64 `json:"bytes_hbm"` // see xla.Traffic
 }
 
 // Report is what is known of a job in one variant.
@@ -142,8 +149,24 @@ func (p Planner) program(part Part) (Program, error) {
 	if err != nil {
 		return Program{}, fmt.Errorf("%s: %w", part.Name, err)
 	}
+	flop, err := part.Program.FLOPsByLayer()
+	if err != nil {
+		return Program{}, fmt.Errorf("%s: %w", part.Name, err)
+	}
+	networks := map[string]Share{}
+	for layer, bytes := range traffic.ByLayer {
+		share := networks[network(layer)]
+		share.HBM += bytes
+		networks[network(layer)] = share
+	}
+	for layer, n := range flop {
+		share := networks[network(layer)]
+		share.FLOP += n
+		networks[network(layer)] = share
+	}
 	out := Program{
-		Name: part.Name, Runs: part.Runs, FLOP: cost["flops"], Accessed: cost["bytes accessed"], HBM: traffic.Bytes, Peak: part.Program.Memory().Peak,
+		Networks: networks,
+		Name:     part.Name, Runs: part.Runs, FLOP: cost["flops"], Accessed: cost["bytes accessed"], HBM: traffic.Bytes, Peak: part.Program.Memory().Peak,
 		Collectives: collectives,
 	}
 	out.Roofline = max(out.FLOP/p.Topology.Chip.FLOPS, out.HBM/p.Topology.Chip.HBMRate)
@@ -201,6 +224,19 @@ func class(name string) string {
 		return "frozen parameters"
 	}
 	return "moments"
+}
+
+// network is the one that a layer belongs to, see xla.Traffic.
+func network(layer string) string {
+	layer = strings.TrimPrefix(layer, "param.")
+	name, _, _ := strings.Cut(layer, ".")
+	switch {
+	case name == "":
+		return "rest"
+	case class(layer+".") == "frozen parameters":
+		return name
+	}
+	return "optimizer"
 }
 
 func (v Variant) String() string {

@@ -37,6 +37,13 @@ func (r *Report) Write(w io.Writer, t xla.Topology, effort string, run Run) {
 	}
 	for _, p := range r.Programs {
 		line("%s%s: %.2f TFLOP, %.1f GB of traffic, %s; at least %s by arithmetic and traffic", p.Name, times(p.Runs), p.FLOP/1e12, p.Accessed/1e9, seconds(p.Seconds), seconds(p.Roofline))
+		if len(p.Networks) > 1 {
+			for _, name := range slices.SortedFunc(maps.Keys(p.Networks), func(a, b string) int { return cmp.Compare(p.Networks[b].HBM, p.Networks[a].HBM) }) {
+				if share := p.Networks[name]; share.HBM >= 1e6 {
+					line("  %-20s %5.2f TFLOP %7.1f GB", name, share.FLOP/1e12, share.HBM/1e9)
+				}
+			}
+		}
 		if text := p.collectives(); text != "" {
 			line("  in collectives: %s", text)
 		}

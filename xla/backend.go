@@ -199,6 +199,7 @@ func loadTable(path string) (pjrt.Table, error) {
 // compiling is what is known of a program while it is built.
 type compiling struct {
 	announce beginning  // nil: nobody wants to know
+	inputs   []string   // the names of its inputs
 	key      programKey // of a planned program
 	err      error
 	loaded   bool
@@ -215,6 +216,7 @@ func (b *Backend) compile(c *pjrt.Compilation) {
 	if b.target != nil {
 		work.key, work.err = b.programKey(c)
 		work.begin(false, 0)
+		c.Program = named(c.Program, work.inputs)
 		b.target.compile(c)
 		return
 	}

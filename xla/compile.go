@@ -52,6 +52,7 @@ type Program struct {
 	inputs      []Value // state first
 	outputs     []shapes.Shape
 	shardings   []Sharding    // of the outputs, state first
+	apart       bool          // each device runs it by itself
 	CompileTime time.Duration // or that of loading it
 	FromCache   bool          // it was loaded: an earlier process compiled it
 	Nodes       int           // of the graph
@@ -80,7 +81,7 @@ func (b *Backend) Compile(ctx context.Context, f Function) (*Program, error) {
 
 // compile builds the program and takes what the compiler made of it.
 func (p *Program) compile(f Function) (err error) {
-	work := &compiling{announce: f.Announce}
+	work := &compiling{announce: f.Announce, inputs: inputNames(p.inputs)}
 	module := stablehlo.NormalizeIdentifier(p.name)
 	p.backend.pending.Store(module, work)
 	defer p.backend.pending.Delete(module)
@@ -106,9 +107,9 @@ func (p *Program) compile(f Function) (err error) {
 func (p *Program) build(f Function) {
 	b := p.backend
 	g := graph.NewGraph(b.engine, p.name)
-	apart := f.Apart && b.mesh != nil
+	p.apart = f.Apart && b.mesh != nil
 	switch {
-	case apart:
+	case p.apart:
 		check(g.SetSPMD(b.mesh))
 	case b.mesh != nil:
 		check(g.SetAutoSharding(b.mesh))
@@ -118,7 +119,7 @@ func (p *Program) build(f Function) {
 	}
 	nodes := make([]*graph.Node, len(p.inputs))
 	for i, in := range p.inputs {
-		if apart {
+		if p.apart {
 			part, err := b.shardShape(in.Shape, in.Sharding)
 			check(err)
 			nodes[i] = graph.Parameter(g, in.Name, part)
@@ -153,14 +154,14 @@ func (p *Program) build(f Function) {
 	all := append(append([]*graph.Node{}, next...), outputs...)
 	for i, node := range all {
 		shape := node.Shape()
-		if axis := p.shardings[i].axis(); apart && axis >= 0 {
+		if axis := p.shardings[i].axis(); p.apart && axis >= 0 {
 			shape = shape.Clone()
 			shape.Dimensions[axis] *= b.n
 		}
 		p.outputs = append(p.outputs, shape)
 	}
 	b.engine.SetAliases(p.name, aliases)
-	if apart {
+	if p.apart {
 		g.Compile(all...)
 	} else {
 		g.CompileWithSharding(all, b.specs(p.outputs, p.shardings))

@@ -12,15 +12,29 @@ import (
 // each product that is added up, none for zeros that a gradient puts between its elements. Everything else is left out, as is usual for
 // the figures that are compared with a device's peak.
 func (p *Program) FLOPs() (float64, error) {
+	layers, err := p.FLOPsByLayer()
+	total := 0.0
+	for _, n := range layers {
+		total += n
+	}
+	return total * float64(p.backend.n), err
+}
+
+// FLOPsByLayer is one device's share of FLOPs, by the layer of each operation, as in Traffic.
+func (p *Program) FLOPsByLayer() (map[string]float64, error) {
 	text, err := p.StableHLO()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	total, err := flops(text)
+	devices := p.backend.n // over which the text's operations are divided
+	if p.apart {
+		devices = 1
+	}
+	layers, err := flops(string(named([]byte(text), inputNames(p.inputs))), float64(devices))
 	if err != nil {
-		return 0, fmt.Errorf("count operations of %s: %w", p.name, err)
+		return nil, fmt.Errorf("count operations of %s: %w", p.name, err)
 	}
-	return total, nil
+	return layers, nil
 }
 
 // What is read of an operation's lines.
@@ -29,11 +43,20 @@ var (
 	hloContracting = regexp.MustCompile(`lhs_contracting_dimensions = \[([0-9, ]*)\]`)
 	hloKernel      = regexp.MustCompile(`#stablehlo\.conv<\[[^\]]*\]x\[([^\]]*)\]->`)
 	hloDilation    = regexp.MustCompile(`lhs_dilation = array<i64: ([0-9, ]*)>`)
+	hloKernelFLOPs = regexp.MustCompile(`"stablehlo\.custom_call".*\\"flops\\": (\d+)`) // as mosaic.Kernel.Config has them
+	hloLayer       = regexp.MustCompile(` loc\("([^"]*)"\)$`)
 )
 
-// flops counts the operations of a StableHLO text.
-func flops(text string) (float64, error) {
-	total := 0.0
+// flops counts the operations of a StableHLO text by their layers. What counts is one device's share, of so many; a kernel's configuration is that of one device.
+func flops(text string, devices float64) (map[string]float64, error) {
+	layers := map[string]float64{}
+	add := func(line string, n float64) {
+		layer := ""
+		if m := hloLayer.FindStringSubmatch(line); m != nil {
+			layer = m[1]
+		}
+		layers[layer] += n
+	}
 	operation := "" // whose attributes the lines are
 	var attributes strings.Builder
 	lines := bufio.NewScanner(strings.NewReader(text))
@@ -41,6 +64,13 @@ func flops(text string) (float64, error) {
 	for lines.Scan() {
 		line := lines.Text()
 		if operation == "" {
+			if m := hloKernelFLOPs.FindStringSubmatch(line); m != nil {
+				n, err := strconv.ParseFloat(m[1], 64)
+				if err != nil {
+					return nil, fmt.Errorf("a kernel's operations: %w", err)
+				}
+				add(line, n)
+			}
 			for _, name := range []string{"dot_general", "convolution"} {
 				if strings.Contains(line, `"stablehlo.`+name+`"(`) {
 					operation = name
@@ -60,12 +90,12 @@ func flops(text string) (float64, error) {
 		}
 		n, err := count(attributes.String(), types[1:])
 		if err != nil {
-			return 0, fmt.Errorf("%s %s: %w", operation, types[0], err)
+			return nil, fmt.Errorf("%s %s: %w", operation, types[0], err)
 		}
-		total += n
+		add(line, n/devices)
 		operation = ""
 	}
-	return total, lines.Err()
+	return layers, lines.Err()
 }
 
 // dotFLOPs is two for each element of the result and of the axes that are summed over.

@@ -12,6 +12,7 @@ type Traffic struct {
 	Bytes   float64
 	OnChip  float64            // that would be main memory's without the on-chip one
 	ByKind  map[string]float64 // of Bytes, by the operation
+	ByLayer map[string]float64 // of Bytes, by the layer of a network: the path of the parameters that were used last before an operation; "" of others
 	Largest []Buffer           // results of more than 1 MB in main memory, in the program's order
 }
 
@@ -27,7 +28,7 @@ func (p *Program) Traffic() (Traffic, error) {
 	if err != nil {
 		return Traffic{}, err
 	}
-	t := Traffic{ByKind: map[string]float64{}}
+	t := Traffic{ByKind: map[string]float64{}, ByLayer: map[string]float64{}}
 	m.count(m.entry, 1, &t)
 	return t, nil
 }
@@ -69,6 +70,7 @@ type hloInstruction struct {
 	called   []int64
 	trips    float64 // of a while whose number is known
 	shape    hloShape
+	layer    string // where named put it
 }
 
 // hloShape is an array's or a tuple's.
@@ -137,6 +139,7 @@ func (m *hloModule) count(id int64, times float64, t *Traffic) {
 		t.Bytes += times * main
 		t.OnChip += times * onChip
 		t.ByKind[in.opcode] += times * main
+		t.ByLayer[in.layer] += times * main
 	}
 }
 
@@ -244,6 +247,8 @@ func parseInstruction(message []byte) *hloInstruction {
 			in.opcode = string(bytes)
 		case 3:
 			in.shape = parseShape(bytes)
+		case 7:
+			in.layer = string(bytesField(bytes, 2))
 		case 35:
 			in.id = int64(number)
 		case 36:

@@ -36,6 +36,7 @@ func TestSpread(t *testing.T) {
 		t.Errorf("as shipped: got %v, want that the buffers of four devices are asked for: is the repair still needed?", err)
 	}
 	check(t, b.Spread(4, 2))
+	defer func() { check(t, b.Spread(4, 0)) }() // other tests share the backend
 	if err := run("spread"); err == nil || !strings.Contains(err.Error(), "2 argument lists") {
 		t.Errorf("got %v, want the plugin's own error of 2 argument lists", err)
 	}

@@ -1,0 +1,53 @@
+package xla
+
+import (
+	"maps"
+	"strings"
+	"testing"
+)
+
+// A program of two layers with what operations look like: in one line, in several, and with a region.
+const layers = `module @m {
+  func.func @main(%param_unet_conv_weight: tensor<3x4xf32> {
+    sdy.sharding = #sdy.sharding<@mesh, [{}, {}]>
+  }, %unet_norm_bias: tensor<4xf32>, %latents: tensor<2x3xf32>) -> (tensor<2xf32>) {
+    %0 = "stablehlo.negate"(%latents) : (tensor<2x3xf32>) -> tensor<2x3xf32>
+    %1 = "stablehlo.dot_general"(%0, %param_unet_conv_weight) {
+      dot_dimension_numbers = #stablehlo.dot<
+  lhs_batching_dimensions = [],
+  lhs_contracting_dimensions = [1],
+  rhs_contracting_dimensions = [0]
+>
+    } : (tensor<2x3xf32>, tensor<3x4xf32>) -> tensor<2x4xf32>
+    %2 = "stablehlo.broadcast_in_dim"(%unet_norm_bias) { broadcast_dimensions = array<i64: 1> } : (tensor<4xf32>) -> tensor<2x4xf32>
+    %3 = "stablehlo.reduce"(%2, %1) ({
+      ^reductionFn(%lhs: tensor<f32>, %rhs: tensor<f32>) :
+          %4 = "stablehlo.add"(%lhs, %rhs) : (tensor<f32>, tensor<f32>) -> tensor<f32>
+          "stablehlo.return"(%4) : (tensor<f32>) -> ()
+    }) { dimensions = array<i64: 1> } : (tensor<2x4xf32>, tensor<f32>) -> tensor<2xf32>
+    %5 = "stablehlo.custom_call"(%3) { api_version = 1 : i32, backend_config = "{\"cost_estimate\": {\"flops\": 7}}" } : (tensor<2xf32>) -> tensor<2xf32>
+    "stablehlo.return"(%5) : (tensor<2xf32>) -> ()
+  }
+}
+`
+
+func TestNamed(t *testing.T) {
+	got := string(named([]byte(layers), []string{"param.unet.conv.weight", "unet.norm.bias", "latents"}))
+	want := layers
+	for ending, layer := range map[string]string{
+		"tensor<3x4xf32>) -> tensor<2x4xf32>\n": "param.unet.conv", "(tensor<4xf32>) -> tensor<2x4xf32>\n": "unet.norm",
+		"(tensor<2x4xf32>, tensor<f32>) -> tensor<2xf32>\n": "unet.norm", "(tensor<2xf32>) -> tensor<2xf32>\n": "unet.norm",
+	} {
+		want = strings.Replace(want, ending, strings.TrimSuffix(ending, "\n")+` loc("`+layer+"\")\n", 1)
+	}
+	if got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	count, err := flops(got, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]float64{"param.unet.conv": 2 * 2 * 4 * 3 / 2, "unet.norm": 7}; !maps.Equal(count, want) {
+		t.Errorf("operations of a device: got %v, want %v", count, want)
+	}
+}
