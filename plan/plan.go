@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"limner/xla"
-	"limner/xla/pjrt"
 )
 
 // Variant is how a job is compiled.
@@ -72,8 +71,9 @@ type Report struct {
 	Chips          int              `json:"chips"`
 	Variant        Variant          `json:"variant"`
 	Fits           bool             `json:"fits"`
-	Problem        string           `json:"problem,omitempty"` // why it does not
-	HBM            int64            `json:"hbm_bytes"`         // of a chip, that programs may use
+	Problem        string           `json:"problem,omitempty"`         // why it does not
+	Largest        []xla.Tensor     `json:"largest_tensors,omitempty"` // of a program that the compiler refused
+	HBM            int64            `json:"hbm_bytes"`                 // of a chip, that programs may use
 	Peak           int64            `json:"peak_bytes"`
 	Classes        map[string]int64 `json:"bytes_by_class"` // of what lies on a chip while the largest program runs
 	Programs       []Program        `json:"programs"`
@@ -92,9 +92,9 @@ func (p Planner) Compile(ctx context.Context, job Job, v Variant) (report *Repor
 	r := &Report{Job: job.Name, Topology: p.Topology.Name, Chips: p.Topology.Chips(), Variant: v, HBM: int64(p.Topology.Chip.HBM), Classes: map[string]int64{}}
 	parts, err := job.Compile(ctx, v)
 	r.CompileSeconds = time.Since(start).Seconds()
-	var refused *pjrt.Error
-	if errors.As(err, &refused) && refused.Code == pjrt.ResourceExhausted {
-		r.Problem = firstSentence(refused.Text)
+	var refused *xla.TooLarge
+	if errors.As(err, &refused) {
+		r.Problem, r.Largest = firstSentence(refused.Refusal.Text), refused.Largest
 		return r, nil
 	} else if err != nil {
 		return nil, err

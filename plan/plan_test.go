@@ -36,6 +36,16 @@ func TestClass(t *testing.T) {
 	}
 }
 
+func TestNetwork(t *testing.T) {
+	for layer, want := range map[string]string{
+		"param.controlnet.conv_in": "controlnet", "unet.down_blocks.0": "unet", "text_encoder_2.text_model": "text_encoder_2", "exp_avg.unet.conv_in": "optimizer", "": "rest",
+	} {
+		if got := network(layer); got != want {
+			t.Errorf("%q: got %s, want %s", layer, got, want)
+		}
+	}
+}
+
 // TestGuess looks for the largest batch of a job that takes 2 bytes and 3 for each image, on a chip of 100.
 func TestGuess(t *testing.T) {
 	report := func(batch int) *Report {
@@ -85,9 +95,9 @@ func TestWrite(t *testing.T) {
 		}
 	}
 	w.Reset()
-	refused := &Report{Problem: "72 GB exceeds available HBM"}
+	refused := &Report{Problem: "72 GB exceeds available HBM", Largest: []xla.Tensor{{Layer: "unet.mid_block.attentions.0", Type: "4x8x4096x4096xf32", Bytes: 2.1e9}}}
 	refused.Write(&w, topology, "quick", Run{})
-	if !strings.Contains(w.String(), "does not fit: 72 GB exceeds available HBM") {
+	if !strings.Contains(w.String(), "does not fit: 72 GB exceeds available HBM\n  among its largest tensors: 2.10 GB 4x8x4096x4096xf32 in unet.mid_block.attentions.0\n") {
 		t.Errorf("got %s", w.String())
 	}
 }

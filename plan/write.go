@@ -27,6 +27,9 @@ func (r *Report) Write(w io.Writer, t xla.Topology, effort string, run Run) {
 	line("%s on %s: %d chips on %d hosts, %s each; %s; compiled with %s effort in %.0f s", r.Job, r.Topology, r.Chips, t.Hosts(), gigabytes(r.HBM), r.Variant, effort, r.CompileSeconds)
 	if !r.Fits {
 		line("does not fit: %s", r.Problem)
+		for _, t := range r.Largest {
+			line("  among its largest tensors: %s", t)
+		}
 		return
 	}
 	line("fits: %s of %s a chip (%.0f %%)", gigabytes(r.Peak), gigabytes(r.HBM), 100*float64(r.Peak)/float64(r.HBM))

@@ -1,9 +1,14 @@
 package xla
 
 import (
+	"errors"
+	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
+
+	"limner/xla/pjrt"
 )
 
 // A program of two layers with what operations look like: in one line, in several, and with a region.
@@ -49,5 +54,20 @@ func TestNamed(t *testing.T) {
 	}
 	if want := map[string]float64{"param.unet.conv": 2 * 2 * 4 * 3 / 2, "unet.norm": 7}; !maps.Equal(count, want) {
 		t.Errorf("operations of a device: got %v, want %v", count, want)
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	program := named([]byte(layers), []string{"param.unet.conv.weight", "unet.norm.bias", "latents"})
+	refusal := &pjrt.Error{Code: pjrt.ResourceExhausted, Text: "160.75G exceeds available HBM"}
+	err := tooLarge(fmt.Errorf("compile: %w", refusal), program, 2)
+	want := []Tensor{{"param.unet.conv", "2x4xf32", 16}, {"unet.norm", "2x4xf32", 16}, {"", "2x3xf32", 12}}
+	var e *TooLarge
+	if !errors.As(err, &e) || !slices.Equal(e.Largest, want) || !errors.Is(err, refusal) {
+		t.Errorf("got %+v, want %v", err, want)
+	}
+	other := &pjrt.Error{Code: 3, Text: "invalid"}
+	if got := tooLarge(other, program, 2); got != error(other) {
+		t.Errorf("another error became %v", got)
 	}
 }

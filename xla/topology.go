@@ -194,6 +194,7 @@ const empty = `module @planned {
 // compile compiles for the topology.
 func (t *target) compile(c *pjrt.Compilation) {
 	t.compiled, t.err = t.devices.Compile(c.Program, t.effort.options(c.Options))
+	t.err = tooLarge(t.err, c.Program, t.topology.Chips())
 	// executable_build_options {device_ordinal: -1, num_replicas: 1, num_partitions: 1}
 	c.Program, c.Options = []byte(empty), []byte{3<<3 | 2, 15, 1 << 3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 4 << 3, 1, 5 << 3, 1}
 	c.Compile()

@@ -99,8 +99,8 @@ func TestPlanSums(t *testing.T) {
 
 func TestPlanOutOfMemory(t *testing.T) {
 	_, err := openPlan(t, "v4-8").Compile(t.Context(), square(1<<17)) // 64 GB, gathered on each chip
-	if err == nil || !strings.Contains(err.Error(), "exceeds available HBM") {
-		t.Errorf("got %v, want that it does not fit", err)
+	if err == nil || !strings.Contains(err.Error(), "exceeds available HBM") || !strings.Contains(err.Error(), "\nlarge: 17.18 GB 131072x131072xf32") {
+		t.Errorf("got %v, want that it does not fit, and what is large", err)
 	}
 }
 

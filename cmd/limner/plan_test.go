@@ -58,6 +58,15 @@ func TestPlanTraining(t *testing.T) {
 	if len(r.Programs) != 1 || r.Programs[0].FLOP < 1e9 {
 		t.Errorf("got %+v, want one program of more than 1 GFLOP", r.Programs)
 	}
+	shares := r.Programs[0].Networks
+	for _, network := range []string{"unet", "controlnet", "text_encoder"} {
+		if shares[network].FLOP == 0 || shares[network].HBM == 0 {
+			t.Errorf("%s has nothing of %v", network, shares)
+		}
+	}
+	if shares["optimizer"].HBM == 0 || shares["optimizer"].FLOP != 0 || shares["unet"].FLOP <= shares["controlnet"].FLOP {
+		t.Errorf("got %v, want traffic alone for the optimizer, and more arithmetic in the UNet than in the ControlNet", shares)
+	}
 }
 
 // TestPlanSample compiles drawing with it.
