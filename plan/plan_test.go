@@ -80,8 +80,9 @@ func TestWrite(t *testing.T) {
 	}
 	r := &Report{
 		Job: "training", Topology: "v4-8", Chips: 4, Variant: Variant{Batch: 12, Accumulation: 1, FSDP: true}, Fits: true, HBM: 33e9, Peak: 15e9,
-		Classes:  map[string]int64{"trained parameters": 361e6, "moments": 723e6, "temporaries": 12e9},
-		Programs: []Program{{Name: "step", Runs: 1, FLOP: 27.5e12, Accessed: 148e9, HBM: 98e9, Seconds: 0.24, Roofline: 0.1, Collectives: map[string]float64{"all-gather": 2e9, "reduce-scatter": 1.5e9, "all-reduce": 2000}}},
+		Classes: map[string]int64{"trained parameters": 361e6, "moments": 723e6, "temporaries": 12e9},
+		Programs: []Program{{Name: "step", Runs: 1, FLOP: 27.5e12, Accessed: 148e9, HBM: 98e9, Seconds: 0.24, Roofline: 0.1, Collectives: map[string]float64{"all-gather": 2e9, "reduce-scatter": 1.5e9, "all-reduce": 2000},
+			Networks: map[string]Share{"unet": {17e12, 60e9}, "controlnet": {10e12, 35e9}, "optimizer": {0, 3e9}, "rest": {1e9, 5e8}}}},
 	}
 	r.total()
 	var w strings.Builder
@@ -89,6 +90,7 @@ func TestWrite(t *testing.T) {
 	for _, want := range []string{
 		"fits: 15.00 GB of 33.00 GB a chip (45 %)", "trained parameters     0.36 GB", "an image: 2.29 TFLOP, 12.3 GB", "200.0 images/s",
 		"1000 steps of 48 images: 4m0s, for 0.80", "a checkpoint: 4.34 GB", "in collectives: all-gather 2.00 GB, reduce-scatter 1.50 GB\n", "about 2 cores",
+		"  unet                 17.00 TFLOP    60.0 GB\n  controlnet           10.00 TFLOP    35.0 GB\n  optimizer             0.00 TFLOP     3.0 GB\n  in collectives",
 	} {
 		if !strings.Contains(w.String(), want) {
 			t.Errorf("no %q in\n%s", want, w.String())

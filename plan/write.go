@@ -40,12 +40,9 @@ func (r *Report) Write(w io.Writer, t xla.Topology, effort string, run Run) {
 	}
 	for _, p := range r.Programs {
 		line("%s%s: %.2f TFLOP, %.1f GB of traffic, %s; at least %s by arithmetic and traffic", p.Name, times(p.Runs), p.FLOP/1e12, p.Accessed/1e9, seconds(p.Seconds), seconds(p.Roofline))
-		if len(p.Networks) > 1 {
-			for _, name := range slices.SortedFunc(maps.Keys(p.Networks), func(a, b string) int { return cmp.Compare(p.Networks[b].HBM, p.Networks[a].HBM) }) {
-				if share := p.Networks[name]; share.HBM >= 1e6 {
-					line("  %-20s %5.2f TFLOP %7.1f GB", name, share.FLOP/1e12, share.HBM/1e9)
-				}
-			}
+		for _, name := range p.networks() {
+			share := p.Networks[name]
+			line("  %-20s %5.2f TFLOP %7.1f GB", name, share.FLOP/1e12, share.HBM/1e9)
 		}
 		if text := p.collectives(); text != "" {
 			line("  in collectives: %s", text)
@@ -80,6 +77,23 @@ func (r *Report) run(line func(string, ...any), run Run) {
 	}
 	// A JPEG of 512 pixels takes 10 ms to decode and resize on one core.
 	line("the loader decodes %.1f images/s: about %.0f cores for JPEGs of 512 pixels", r.ImagesPerSec, math.Ceil(r.ImagesPerSec*0.01))
+}
+
+// networks are the names of those that have at least a hundredth of the arithmetic or of the traffic, by traffic; none where it is one alone.
+func (p Program) networks() []string {
+	var all Share
+	for _, share := range p.Networks {
+		all.FLOP, all.HBM = all.FLOP+share.FLOP, all.HBM+share.HBM
+	}
+	names := slices.SortedFunc(maps.Keys(p.Networks), func(a, b string) int { return cmp.Compare(p.Networks[b].HBM, p.Networks[a].HBM) })
+	names = slices.DeleteFunc(names, func(name string) bool {
+		share := p.Networks[name]
+		return share.FLOP < all.FLOP/100 && share.HBM < all.HBM/100
+	})
+	if len(names) == 1 {
+		return nil
+	}
+	return names
 }
 
 // collectives are those of more than a megabyte, the largest first.
