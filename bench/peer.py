@@ -203,6 +203,29 @@ def sample(widths, vae_widths, side):
     }
 
 
+def controlnet_training(unet, controlnet, vae, text):
+    """The optimizer and the loss of train_controlnet_flax.py."""
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=np.float32) ** 2
+    alphas_cumprod = np.cumprod(1 - betas)
+
+    def loss_of(params, frozen, pixels, ids, condition, key):
+        posterior_key, noise_key, timestep_key = jax.random.split(key, 3)
+        posterior = vae.apply({"params": frozen["vae"]}, pixels, deterministic=True, method=vae.encode).latent_dist
+        latents = jnp.transpose(posterior.sample(posterior_key), (0, 3, 1, 2)) * vae.config.scaling_factor
+        noise = jax.random.normal(noise_key, latents.shape)
+        timesteps = jax.random.randint(timestep_key, (len(pixels),), 0, 1000)
+        alphas = jnp.asarray(alphas_cumprod)[timesteps][:, None, None, None]
+        noisy = jnp.sqrt(alphas) * latents + jnp.sqrt(1 - alphas) * noise
+        hidden = text(ids, params=frozen["text"], train=False)[0]
+        down, mid = controlnet.apply({"params": params}, noisy, timesteps, hidden, condition, train=True, return_dict=False)
+        prediction = unet.apply(
+            {"params": frozen["unet"]}, noisy, timesteps, hidden, down_block_additional_residuals=down, mid_block_additional_residual=mid,
+        ).sample
+        return jnp.mean((noise - prediction) ** 2)
+
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-5, b1=0.9, b2=0.999, eps=1e-8, weight_decay=1e-2)), loss_of
+
+
 def controlnet_step():
     """The step of train_controlnet_flax.py with a ControlNet of middling size: UNet, VAE and text encoder frozen, batch 4 of 256×256.
 
@@ -221,24 +244,7 @@ def controlnet_step():
     text = FlaxCLIPTextModel(CLIPTextConfig(
         vocab_size=49408, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=6, num_attention_heads=4,
     ), _do_init=False)
-    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=np.float32) ** 2
-    alphas_cumprod = np.cumprod(1 - betas)
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-5, b1=0.9, b2=0.999, eps=1e-8, weight_decay=1e-2))
-
-    def loss_of(params, frozen, pixels, ids, condition, key):
-        posterior_key, noise_key, timestep_key = jax.random.split(key, 3)
-        posterior = vae.apply({"params": frozen["vae"]}, pixels, deterministic=True, method=vae.encode).latent_dist
-        latents = jnp.transpose(posterior.sample(posterior_key), (0, 3, 1, 2)) * vae.config.scaling_factor
-        noise = jax.random.normal(noise_key, latents.shape)
-        timesteps = jax.random.randint(timestep_key, (batch,), 0, 1000)
-        alphas = jnp.asarray(alphas_cumprod)[timesteps][:, None, None, None]
-        noisy = jnp.sqrt(alphas) * latents + jnp.sqrt(1 - alphas) * noise
-        hidden = text(ids, params=frozen["text"], train=False)[0]
-        down, mid = controlnet.apply({"params": params}, noisy, timesteps, hidden, condition, train=True, return_dict=False)
-        prediction = unet.apply(
-            {"params": frozen["unet"]}, noisy, timesteps, hidden, down_block_additional_residuals=down, mid_block_additional_residual=mid,
-        ).sample
-        return jnp.mean((noise - prediction) ** 2)
+    optimizer, loss_of = controlnet_training(unet, controlnet, vae, text)
 
     def step(params, moments, frozen, pixels, ids, condition, seed, n):
         key = jax.random.fold_in(jax.random.PRNGKey(seed), n)

@@ -24,6 +24,8 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from transformers import CLIPTextConfig, FlaxCLIPTextModel
 
+from peer import controlnet_training, weight_shapes
+
 DTYPE = jnp.bfloat16
 O0 = 9  # XLA's number of the effort
 CHIPS = topologies.get_topology_desc(
@@ -52,37 +54,17 @@ def divided(shape, dtype=jnp.float32):
     return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(MESH, PartitionSpec("data")))
 
 
-def weights(model):
-    return jax.eval_shape(model.init_weights, jax.random.PRNGKey(0))
-
-
 def train(batch=4):
     rows = batch * len(CHIPS)
-    alphas_cumprod = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=np.float32) ** 2)
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-5, b1=0.9, b2=0.999, eps=1e-8, weight_decay=1e-2))
-
-    def loss_of(params, frozen, pixels, ids, condition, key):
-        posterior_key, noise_key, timestep_key = jax.random.split(key, 3)
-        posterior = VAE.apply({"params": frozen["vae"]}, pixels, deterministic=True, method=VAE.encode).latent_dist
-        latents = jnp.transpose(posterior.sample(posterior_key), (0, 3, 1, 2)) * VAE.config.scaling_factor
-        noise = jax.random.normal(noise_key, latents.shape)
-        timesteps = jax.random.randint(timestep_key, (rows,), 0, 1000)
-        alphas = jnp.asarray(alphas_cumprod)[timesteps][:, None, None, None]
-        noisy = jnp.sqrt(alphas) * latents + jnp.sqrt(1 - alphas) * noise
-        hidden = TEXT(ids, params=frozen["text"], train=False)[0]
-        down, mid = CONTROL.apply({"params": params}, noisy, timesteps, hidden, condition, train=True, return_dict=False)
-        prediction = UNET.apply(
-            {"params": frozen["unet"]}, noisy, timesteps, hidden, down_block_additional_residuals=down, mid_block_additional_residual=mid,
-        ).sample
-        return jnp.mean((noise - prediction) ** 2)
+    optimizer, loss_of = controlnet_training(UNET, CONTROL, VAE, TEXT)
 
     def step(params, moments, frozen, pixels, ids, condition, key):
         loss, grads = jax.value_and_grad(loss_of)(params, frozen, pixels, ids, condition, key)
         updates, moments = optimizer.update(grads, moments, params)
         return optax.apply_updates(params, updates), moments, loss
 
-    params = weights(CONTROL)
-    frozen = {"unet": weights(UNET), "vae": weights(VAE), "text": jax.eval_shape(lambda: TEXT.init_weights(jax.random.PRNGKey(0), (1, 77)))}
+    params = weight_shapes(CONTROL)
+    frozen = {"unet": weight_shapes(UNET), "vae": weight_shapes(VAE), "text": jax.eval_shape(lambda: TEXT.init_weights(jax.random.PRNGKey(0), (1, 77)))}
     arguments = (
         whole(params), whole(jax.eval_shape(optimizer.init, params)), whole(frozen), divided((rows, 3, 512, 512)), divided((rows, 77), jnp.int32),
         divided((rows, 3, 512, 512)), whole(jax.eval_shape(lambda: jax.random.PRNGKey(0))),
@@ -99,13 +81,13 @@ def denoise():
             {"params": params["unet"]}, latents, timesteps, hidden, down_block_additional_residuals=down, mid_block_additional_residual=mid,
         ).sample
 
-    half = jax.tree_util.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape, DTYPE), {"control": weights(CONTROL), "unet": weights(UNET)})
+    half = jax.tree_util.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape, DTYPE), {"control": weight_shapes(CONTROL), "unet": weight_shapes(UNET)})
     arguments = whole(half), divided((rows, 4, 64, 64)), divided((rows,), jnp.int32), divided((rows, 77, 768)), divided((rows, 3, 512, 512))
     return jax.jit(step), arguments
 
 
 def decode():
-    half = jax.tree_util.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape, DTYPE), weights(VAE))
+    half = jax.tree_util.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape, DTYPE), weight_shapes(VAE))
     f = jax.jit(lambda params, latents: VAE.apply({"params": params}, latents, method=VAE.decode).sample)
     return f, (whole(half), divided((len(CHIPS), 4, 64, 64)))
 

@@ -54,7 +54,7 @@ type Program struct {
 	Roofline float64 `json:"roofline_seconds"`
 	Peak     int64   `json:"peak_bytes"`
 
-	Collectives map[string]float64 `json:"bytes_in_collectives"` // by the kind of operation, see xla.Program.Collectives
+	Collectives map[string]float64 `json:"bytes_in_collectives"` // by the kind of operation, see xla.Traffic
 	Networks    map[string]Share   `json:"by_network"`           // and of what belongs to none
 }
 
@@ -145,10 +145,6 @@ func (p Planner) program(part Part) (Program, error) {
 	if err != nil {
 		return Program{}, fmt.Errorf("%s: %w", part.Name, err)
 	}
-	collectives, err := part.Program.Collectives()
-	if err != nil {
-		return Program{}, fmt.Errorf("%s: %w", part.Name, err)
-	}
 	flop, err := part.Program.FLOPsByLayer()
 	if err != nil {
 		return Program{}, fmt.Errorf("%s: %w", part.Name, err)
@@ -165,9 +161,8 @@ func (p Planner) program(part Part) (Program, error) {
 		networks[network(layer)] = share
 	}
 	out := Program{
-		Networks: networks,
-		Name:     part.Name, Runs: part.Runs, FLOP: cost["flops"], Accessed: cost["bytes accessed"], HBM: traffic.Bytes, Peak: part.Program.Memory().Peak,
-		Collectives: collectives,
+		Name: part.Name, Runs: part.Runs, FLOP: cost["flops"], Accessed: cost["bytes accessed"], HBM: traffic.Bytes, Peak: part.Program.Memory().Peak,
+		Collectives: traffic.Collectives, Networks: networks,
 	}
 	out.Roofline = max(out.FLOP/p.Topology.Chip.FLOPS, out.HBM/p.Topology.Chip.HBMRate)
 	out.Seconds = sane(cost["optimal_seconds"], out.Roofline)

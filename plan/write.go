@@ -33,7 +33,7 @@ func (r *Report) Write(w io.Writer, t xla.Topology, effort string, run Run) {
 		return
 	}
 	line("fits: %s of %s a chip (%.0f %%)", gigabytes(r.Peak), gigabytes(r.HBM), 100*float64(r.Peak)/float64(r.HBM))
-	for _, name := range slices.SortedFunc(maps.Keys(r.Classes), func(a, b string) int { return int((r.Classes[b] - r.Classes[a]) >> 10) }) {
+	for _, name := range largestFirst(r.Classes, func(bytes int64) float64 { return float64(bytes) }) {
 		if bytes := r.Classes[name]; bytes >= 1e6 {
 			line("  %-20s %9s", name, gigabytes(bytes))
 		}
@@ -85,8 +85,7 @@ func (p Program) networks() []string {
 	for _, share := range p.Networks {
 		all.FLOP, all.HBM = all.FLOP+share.FLOP, all.HBM+share.HBM
 	}
-	names := slices.SortedFunc(maps.Keys(p.Networks), func(a, b string) int { return cmp.Compare(p.Networks[b].HBM, p.Networks[a].HBM) })
-	names = slices.DeleteFunc(names, func(name string) bool {
+	names := slices.DeleteFunc(largestFirst(p.Networks, func(s Share) float64 { return s.HBM }), func(name string) bool {
 		share := p.Networks[name]
 		return share.FLOP < all.FLOP/100 && share.HBM < all.HBM/100
 	})
@@ -99,12 +98,17 @@ func (p Program) networks() []string {
 // collectives are those of more than a megabyte, the largest first.
 func (p Program) collectives() string {
 	var parts []string
-	for _, kind := range slices.SortedFunc(maps.Keys(p.Collectives), func(a, b string) int { return cmp.Compare(p.Collectives[b], p.Collectives[a]) }) {
+	for _, kind := range largestFirst(p.Collectives, func(bytes float64) float64 { return bytes }) {
 		if bytes := p.Collectives[kind]; bytes >= 1e6 {
 			parts = append(parts, kind+" "+gigabytes(int64(bytes)))
 		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+// largestFirst are a map's keys by the sizes of what they stand for, those of one size by name.
+func largestFirst[V any](m map[string]V, size func(V) float64) []string {
+	return slices.SortedFunc(maps.Keys(m), func(a, b string) int { return cmp.Or(cmp.Compare(size(m[b]), size(m[a])), cmp.Compare(a, b)) })
 }
 
 // checkpoint is the size of a checkpoint: what is trained and what is remembered of it, over all chips.

@@ -84,7 +84,6 @@ func (r *Run) watch(ctx context.Context, s *stepper, o Options, step int) (*watc
 	if watch.ProfileSteps > 0 {
 		w.profile = newProfiler(filepath.Join(o.OutputDir, profileDir), watch.ProfileSteps)
 	}
-	w.began = time.Now()
 	return w, nil
 }
 

@@ -5,18 +5,6 @@ import (
 	"strings"
 )
 
-// Collectives are what one run of a program moves between devices: the bytes of the wholes that are summed, gathered or exchanged, by the kind of operation, as
-// one device sees them. A whole is what a device holds before a sum is divided, or after parts are gathered.
-func (p *Program) Collectives() (map[string]float64, error) {
-	m, err := p.optimised()
-	if err != nil {
-		return nil, err
-	}
-	byKind := map[string]float64{}
-	m.collect(m.entry, 1, byKind)
-	return byKind, nil
-}
-
 // collect adds the collectives of a computation and of those that it calls. Computations of fusions and of operations that run beside others hold collectives too.
 func (m *hloModule) collect(id int64, times float64, byKind map[string]float64) {
 	c := m.computations[id]

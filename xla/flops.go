@@ -12,16 +12,17 @@ import (
 // each product that is added up, none for zeros that a gradient puts between its elements. Everything else is left out, as is usual for
 // the figures that are compared with a device's peak.
 func (p *Program) FLOPs() (float64, error) {
-	layers, err := p.FLOPsByLayer()
-	total := 0.0
-	for _, n := range layers {
-		total += n
-	}
-	return total * float64(p.backend.n), err
+	layers, err := p.flops(func(text []byte) []byte { return text })
+	return layers[""] * float64(p.backend.n), err
 }
 
 // FLOPsByLayer is one device's share of FLOPs, by the layer of each operation, as in Traffic.
 func (p *Program) FLOPsByLayer() (map[string]float64, error) {
+	return p.flops(func(text []byte) []byte { return named(text, inputNames(p.inputs)) })
+}
+
+// flops counts one device's operations in the program's text after a change to it.
+func (p *Program) flops(change func(text []byte) []byte) (map[string]float64, error) {
 	text, err := p.StableHLO()
 	if err != nil {
 		return nil, err
@@ -30,7 +31,7 @@ func (p *Program) FLOPsByLayer() (map[string]float64, error) {
 	if p.apart {
 		devices = 1
 	}
-	layers, err := flops(string(named([]byte(text), inputNames(p.inputs))), float64(devices))
+	layers, err := flops(string(change([]byte(text))), float64(devices))
 	if err != nil {
 		return nil, fmt.Errorf("count operations of %s: %w", p.name, err)
 	}

@@ -14,7 +14,8 @@ var (
 )
 
 // named gives the operations of a program's text locations, which compilers call them by: the layer whose parameters were the last to be used up to
-// there. An operation of a layer follows the use of its parameters, in the gradient too. names are those of main's arguments, in order.
+// there. A layer's operations follow the use of its parameters; those of its gradient do nearly, so that some are called by a neighbour. names are those
+// of main's arguments, in order.
 func named(program []byte, names []string) []byte {
 	layers := map[string]string{} // by argument
 	layer, open := "", false

@@ -64,12 +64,8 @@ func TestPlan(t *testing.T) {
 	if traffic.Bytes < 6<<20 { // the whole and a part are read, a part is written
 		t.Errorf("got %g bytes of traffic, want at least %d", traffic.Bytes, 6<<20)
 	}
-	collectives, err := p.Collectives()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := map[string]float64{"all-gather": 4 << 20}; !maps.Equal(collectives, want) {
-		t.Errorf("got %v, want %v", collectives, want)
+	if want := map[string]float64{"all-gather": 4 << 20}; !maps.Equal(traffic.Collectives, want) {
+		t.Errorf("got %v, want %v", traffic.Collectives, want)
 	}
 	if serialized, err := p.Planned().Serialize(); err != nil || len(serialized) == 0 {
 		t.Errorf("got %d serialized bytes, %v", len(serialized), err)
@@ -90,9 +86,9 @@ func TestPlanSums(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := p.Collectives()
-		if want := map[string]float64{kind: 4 << 20}; err != nil || !maps.Equal(got, want) {
-			t.Errorf("got %v, %v, want %v", got, err, want)
+		traffic, err := p.Traffic()
+		if want := map[string]float64{kind: 4 << 20}; err != nil || !maps.Equal(traffic.Collectives, want) {
+			t.Errorf("got %v, %v, want %v", traffic.Collectives, err, want)
 		}
 	}
 }

@@ -14,6 +14,10 @@ type Traffic struct {
 	ByKind  map[string]float64 // of Bytes, by the operation
 	ByLayer map[string]float64 // of Bytes, by the layer of a network: the path of the parameters that were used last before an operation; "" of others
 	Largest []Buffer           // results of more than 1 MB in main memory, in the program's order
+
+	// Collectives are what moves between devices: the bytes of the wholes that are summed, gathered or exchanged, by the kind of operation, as one device
+	// sees them. A whole is what a device holds before a sum is divided, or after parts are gathered.
+	Collectives map[string]float64
 }
 
 // Buffer is a result of an operation.
@@ -24,29 +28,21 @@ type Buffer struct {
 
 // Traffic counts the traffic of a planned program.
 func (p *Program) Traffic() (Traffic, error) {
-	m, err := p.optimised()
-	if err != nil {
-		return Traffic{}, err
-	}
-	t := Traffic{ByKind: map[string]float64{}, ByLayer: map[string]float64{}}
-	m.count(m.entry, 1, &t)
-	return t, nil
-}
-
-// optimised is what the compiler made of a planned program.
-func (p *Program) optimised() (*hloModule, error) {
 	code, format, err := p.planned.OptimizedProgram()
 	if err != nil {
-		return nil, err
+		return Traffic{}, err
 	}
 	if format == "hlo_with_config" {
 		code = bytesField(code, 1)
 	}
 	m, err := parseHLO(code)
 	if err != nil {
-		return nil, fmt.Errorf("read the optimised program: %w", err)
+		return Traffic{}, fmt.Errorf("read the optimised program: %w", err)
 	}
-	return m, nil
+	t := Traffic{ByKind: map[string]float64{}, ByLayer: map[string]float64{}, Collectives: map[string]float64{}}
+	m.count(m.entry, 1, &t)
+	m.collect(m.entry, 1, t.Collectives)
+	return t, nil
 }
 
 // hloModule is what is read of an HloModuleProto.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -88,25 +89,16 @@ func table(w io.Writer, reports []*plan.Report) {
 
 // collectives are those of a step that move more than ten megabytes, in gigabytes, the largest first.
 func collectives(r *plan.Report) string {
-	type total struct {
-		kind  string
-		bytes float64
-	}
-	var all []total
+	total := map[string]float64{}
 	for _, p := range r.Programs {
 		for kind, bytes := range p.Collectives {
-			i := slices.IndexFunc(all, func(t total) bool { return t.kind == kind })
-			if i < 0 {
-				i, all = len(all), append(all, total{kind: kind})
-			}
-			all[i].bytes += float64(p.Runs) * bytes
+			total[kind] += float64(p.Runs) * bytes
 		}
 	}
-	slices.SortFunc(all, func(a, b total) int { return cmp.Compare(b.bytes, a.bytes) })
 	var parts []string
-	for _, t := range all {
-		if t.bytes >= 1e7 {
-			parts = append(parts, fmt.Sprintf("%s %.2f", t.kind, t.bytes/1e9))
+	for _, kind := range slices.SortedFunc(maps.Keys(total), func(a, b string) int { return cmp.Compare(total[b], total[a]) }) {
+		if total[kind] >= 1e7 {
+			parts = append(parts, fmt.Sprintf("%s %.2f", kind, total[kind]/1e9))
 		}
 	}
 	return strings.Join(parts, ", ")

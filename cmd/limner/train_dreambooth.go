@@ -41,8 +41,8 @@ func (c trainDreamBoothCmd) apply(r *train.Recipe) error {
 	c.cacheFlags.apply(r)
 	c.lossFlags.apply(r)
 	err := c.classFlags.apply(r)
-	if c.InstancePrompt == "" {
-		return errors.New("instance_prompt: say what the images show, such as \"a photo of sks dog\"")
+	if c.InstancePrompt == "" && !c.WithPriorPreservation { // with it, the class's flags ask for the prompt
+		err = errors.Join(errors.New("instance_prompt: say what the images show, such as \"a photo of sks dog\""), err)
 	}
 	return err
 }
@@ -71,12 +71,11 @@ func (f classFlags) check() error {
 
 func (f classFlags) apply(r *train.Recipe) error {
 	r.InstancePrompt = f.InstancePrompt
-	if !f.WithPriorPreservation {
-		return f.check()
-	}
-	r.Prior = &train.Prior{Prompt: f.ClassPrompt, Weight: f.PriorLossWeight}
-	if f.ClassDataDir != "" {
-		r.Prior.Data = []string{f.ClassDataDir}
+	if f.WithPriorPreservation {
+		r.Prior = &train.Prior{Prompt: f.ClassPrompt, Weight: f.PriorLossWeight}
+		if f.ClassDataDir != "" {
+			r.Prior.Data = []string{f.ClassDataDir}
+		}
 	}
 	return f.check()
 }
