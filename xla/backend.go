@@ -216,8 +216,7 @@ func (b *Backend) compile(c *pjrt.Compilation) {
 	if b.target != nil {
 		work.key, work.err = b.programKey(c)
 		work.begin(false, 0)
-		c.Program = named(c.Program, work.inputs)
-		b.target.compile(c)
+		b.target.compile(c, work.inputs)
 		return
 	}
 	size := operations(c.Program)

@@ -1,28 +1,25 @@
 package xla
 
 import (
-	"bufio"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
 )
 
-// FLOPs is how many floating-point operations the program's matrix products and convolutions take in one run, over all devices: two for
-// each product that is added up, none for zeros that a gradient puts between its elements. Everything else is left out, as is usual for
-// the figures that are compared with a device's peak.
+// FLOPs is how many floating-point operations the program's matrix products, convolutions and kernels take in one run, over all devices: two for
+// each product that is added up, none for zeros that a gradient puts between its elements, and none for what no result needs. Everything else is left
+// out, as is usual for the figures that are compared with a device's peak.
 func (p *Program) FLOPs() (float64, error) {
-	layers, err := p.flops(func(text []byte) []byte { return text })
+	layers, err := p.flops(nil)
 	return layers[""] * float64(p.backend.n), err
 }
 
 // FLOPsByLayer is one device's share of FLOPs, by the layer of each operation, as in Traffic.
-func (p *Program) FLOPsByLayer() (map[string]float64, error) {
-	return p.flops(func(text []byte) []byte { return named(text, inputNames(p.inputs)) })
-}
+func (p *Program) FLOPsByLayer() (map[string]float64, error) { return p.flops(inputNames(p.inputs)) }
 
-// flops counts one device's operations in the program's text after a change to it.
-func (p *Program) flops(change func(text []byte) []byte) (map[string]float64, error) {
+func (p *Program) flops(names []string) (map[string]float64, error) {
 	text, err := p.StableHLO()
 	if err != nil {
 		return nil, err
@@ -31,72 +28,62 @@ func (p *Program) flops(change func(text []byte) []byte) (map[string]float64, er
 	if p.apart {
 		devices = 1
 	}
-	layers, err := flops(string(change([]byte(text))), float64(devices))
+	layers, err := flops(statements([]byte(text), names), float64(devices))
 	if err != nil {
 		return nil, fmt.Errorf("count operations of %s: %w", p.name, err)
 	}
 	return layers, nil
 }
 
-// What is read of an operation's lines.
+// What is read of an operation's text.
 var (
 	hloTypes       = regexp.MustCompile(`: \(tensor<([^>]*)>, tensor<([^>]*)>\) -> tensor<([^>]*)>`)
 	hloContracting = regexp.MustCompile(`lhs_contracting_dimensions = \[([0-9, ]*)\]`)
 	hloKernel      = regexp.MustCompile(`#stablehlo\.conv<\[[^\]]*\]x\[([^\]]*)\]->`)
 	hloDilation    = regexp.MustCompile(`lhs_dilation = array<i64: ([0-9, ]*)>`)
-	hloKernelFLOPs = regexp.MustCompile(`"stablehlo\.custom_call".*\\"flops\\": (\d+)`) // as mosaic.Kernel.Config has them
-	hloLayer       = regexp.MustCompile(` loc\("([^"]*)"\)$`)
+	hloKernelFLOPs = regexp.MustCompile(`\\"flops\\": (\d+)`) // as mosaic.Kernel.Config has them
 )
 
-// flops counts the operations of a StableHLO text by their layers. What counts is one device's share, of so many; a kernel's configuration is that of one device.
-func flops(text string, devices float64) (map[string]float64, error) {
+// flops counts the operations of a program by their layers. What counts is one device's share, of so many; a kernel's configuration is that of one device.
+func flops(program []statement, devices float64) (map[string]float64, error) {
 	layers := map[string]float64{}
-	add := func(line string, n float64) {
-		layer := ""
-		if m := hloLayer.FindStringSubmatch(line); m != nil {
-			layer = m[1]
-		}
-		layers[layer] += n
-	}
-	operation := "" // whose attributes the lines are
-	var attributes strings.Builder
-	lines := bufio.NewScanner(strings.NewReader(text))
-	lines.Buffer(nil, len(text)+1) // a constant may be one long line
-	for lines.Scan() {
-		line := lines.Text()
-		if operation == "" {
-			if m := hloKernelFLOPs.FindStringSubmatch(line); m != nil {
-				n, err := strconv.ParseFloat(m[1], 64)
-				if err != nil {
-					return nil, fmt.Errorf("a kernel's operations: %w", err)
-				}
-				add(line, n)
-			}
-			for _, name := range []string{"dot_general", "convolution"} {
-				if strings.Contains(line, `"stablehlo.`+name+`"(`) {
-					operation = name
-					attributes.Reset()
-				}
-			}
-			continue
-		}
-		attributes.WriteString(line + "\n")
-		types := hloTypes.FindStringSubmatch(line)
-		if types == nil {
-			continue
-		}
-		count := dotFLOPs
-		if operation == "convolution" {
-			count = convolutionFLOPs
-		}
-		n, err := count(attributes.String(), types[1:])
+	for _, s := range live(program) {
+		n, err := s.flops()
 		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", operation, types[0], err)
+			return nil, fmt.Errorf("%s %s: %w", s.operation, hloTypes.FindString(s.text), err)
 		}
-		add(line, n/devices)
-		operation = ""
+		if s.operation != kernelCall {
+			n /= devices
+		}
+		if n > 0 {
+			layers[s.layer] += n
+		}
 	}
-	return layers, lines.Err()
+	return layers, nil
+}
+
+const kernelCall = "stablehlo.custom_call"
+
+// flops are those of an operation; 0 of one that is not counted.
+func (s statement) flops() (float64, error) {
+	count := dotFLOPs
+	switch s.operation {
+	case kernelCall:
+		if m := hloKernelFLOPs.FindStringSubmatch(s.text); m != nil {
+			return strconv.ParseFloat(m[1], 64)
+		}
+		return 0, nil
+	case "stablehlo.convolution":
+		count = convolutionFLOPs
+	case "stablehlo.dot_general":
+	default:
+		return 0, nil
+	}
+	types := hloTypes.FindStringSubmatch(s.text)
+	if types == nil {
+		return 0, errors.New("no types of two operands and a result")
+	}
+	return count(s.text, types[1:])
 }
 
 // dotFLOPs is two for each element of the result and of the axes that are summed over.

@@ -1,8 +1,6 @@
 package xla
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -47,8 +45,8 @@ func (e *TooLarge) Error() string {
 
 func (e *TooLarge) Unwrap() error { return e.Refusal }
 
-// tooLarge is an error of compiling a named program as a TooLarge if it says that the program does not fit, and the error itself otherwise.
-func tooLarge(err error, program []byte, devices int) error {
+// tooLarge is an error of compiling a program as a TooLarge if it says that the program does not fit, and the error itself otherwise.
+func tooLarge(err error, program []statement, devices int) error {
 	var refusal *pjrt.Error
 	if errors.As(err, &refusal) && refusal.Code == pjrt.ResourceExhausted {
 		return &TooLarge{refusal, largest(program, devices)}
@@ -57,15 +55,13 @@ func tooLarge(err error, program []byte, devices int) error {
 }
 
 // result is the end of an operation with one result.
-var result = regexp.MustCompile(`^    .*-> tensor<([^>]*x([a-z]+[0-9]+))>(?: loc\("([^"]*)"\))?$`)
+var result = regexp.MustCompile(`-> tensor<([^>]*x([a-z]+[0-9]+))>\n?$`)
 
-// largest are the layers of a named program with the largest tensors, the largest of each, in the order of their sizes.
-func largest(program []byte, devices int) []Tensor {
+// largest are the layers of a program with the largest tensors, the largest of each, in the order of their sizes.
+func largest(program []statement, devices int) []Tensor {
 	byLayer := map[string]Tensor{}
-	lines := bufio.NewScanner(bytes.NewReader(program))
-	lines.Buffer(nil, len(program)+1)
-	for lines.Scan() {
-		m := result.FindStringSubmatch(lines.Text())
+	for _, s := range live(program) {
+		m := result.FindStringSubmatch(s.text)
 		if m == nil {
 			continue
 		}
@@ -73,7 +69,7 @@ func largest(program []byte, devices int) []Tensor {
 		if err != nil {
 			continue
 		}
-		t := Tensor{Layer: m[3], Type: m[1], Bytes: elementBytes[strings.TrimLeft(m[2], "uis")]}
+		t := Tensor{Layer: s.layer, Type: m[1], Bytes: elementBytes[strings.TrimLeft(m[2], "uis")]}
 		for i, dim := range dims {
 			if i == 0 && dim%devices == 0 {
 				dim /= devices

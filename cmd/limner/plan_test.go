@@ -64,8 +64,17 @@ func TestPlanTraining(t *testing.T) {
 			t.Errorf("%s has nothing of %v", network, shares)
 		}
 	}
-	if shares["optimizer"].HBM == 0 || shares["optimizer"].FLOP != 0 || shares["unet"].FLOP <= shares["controlnet"].FLOP {
-		t.Errorf("got %v, want traffic alone for the optimizer, and more arithmetic in the UNet than in the ControlNet", shares)
+	if shares["optimizer"].HBM == 0 || shares["optimizer"].FLOP != 0 {
+		t.Errorf("got %v, want traffic alone for the optimizer", shares)
+	}
+	// The ControlNet has the UNet's encoder, and two gradients of it: three times the arithmetic. The UNet has the decoder beside it, with one gradient.
+	total := 0.0
+	for _, share := range shares {
+		total += share.FLOP
+	}
+	const padding = 1.1 // of maps of 8×8, whose products the compiler leaves out
+	if shares["controlnet"].FLOP < shares["unet"].FLOP || total > padding*r.Programs[0].FLOP {
+		t.Errorf("got %v of %g, want the ControlNet's gradients to be its own, and nothing that no result needs", shares, r.Programs[0].FLOP)
 	}
 }
 
