@@ -49,14 +49,12 @@ func startControlStep(cached bool) func(context.Context, *xla.Backend) (workload
 		objective := d.Objective()
 		var step *train.Step
 		compiled, err := measure(func() (err error) {
-			step, err = train.CompileStep(ctx, b, objective, train.DefaultOptimizer(), 0)
+			step, err = train.CompileStep(ctx, b, objective, train.DefaultOptimizer(), 0, func() (trainable, frozen nn.Values) {
+				return nn.InitValues(objective.Trainable, 0), nn.InitValues(objective.Frozen, 0)
+			})
 			return err
 		})
 		if err != nil {
-			return workload{}, err
-		}
-		values := nn.InitValues(append(append(nn.Tree{}, objective.Trainable...), objective.Frozen...), 0)
-		if err := step.Load(values, values); err != nil {
 			return workload{}, err
 		}
 		rng := rand.New(rand.NewPCG(1, 1))

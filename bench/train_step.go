@@ -57,16 +57,15 @@ func startTrainStep(ctx context.Context, b *xla.Backend) (workload, error) {
 	objective := trainObjective(c)
 	var step *train.Step
 	compiled, err := measure(func() (err error) {
-		step, err = train.CompileStep(ctx, b, objective, train.DefaultOptimizer(), 0)
+		step, err = train.CompileStep(ctx, b, objective, train.DefaultOptimizer(), 0, func() (trainable, frozen nn.Values) {
+			return nn.InitValues(objective.Trainable, 0), nil
+		})
 		return err
 	})
 	if err != nil {
 		return workload{}, err
 	}
 	stats := step.Program().Memory()
-	if err := step.Load(nn.InitValues(objective.Trainable, 0), nil); err != nil {
-		return workload{}, err
-	}
 	rng := rand.New(rand.NewPCG(1, 1))
 	latents := normal(rng, trainBatch*trainSide*trainSide*c.InChannels)
 	text := normal(rng, trainBatch*trainTokens*trainTextWidth)

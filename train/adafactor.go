@@ -106,7 +106,7 @@ func (a adafactorMethod) update(c change) (*Node, []*Node) {
 	}
 	update = Div(update, MaxScalar(DivScalar(rootMeanSquare(update), a.ClipThreshold), 1))
 	next := Sub(c.param, Mul(Mul(rate, weightDecay), c.param))
-	return Sub(next, Mul(rate, update)), memory
+	return Sub(next, Mul(rate, update)), c.kept(memory)
 }
 
 func rootMeanSquare(x *Node) *Node { return Sqrt(ReduceAllMean(Square(x))) }

@@ -56,7 +56,12 @@ func (a adamWMethod) update(c change) (*Node, []*Node) {
 	// m ← β₁m + (1-β₁)g, v ← β₂v + (1-β₂)g², θ ← (1-ηλ)θ - η/(1-β₁ⁿ) · m / (√v/√(1-β₂ⁿ) + ε)
 	m = Add(MulScalar(m, a.Beta1), MulScalar(c.grad, 1-a.Beta1))
 	v = Add(MulScalar(v, a.Beta2), MulScalar(Square(c.grad), 1-a.Beta2))
+	memory := c.kept(append(a.moments.write(c, 0, m, signed), a.moments.write(c, 1, v, unsigned)...))
+	if a.moments.exact(shape.Size()) {
+		memory = c.once(memory...)
+		m, v = memory[0], memory[1]
+	}
 	denominator := AddScalar(Div(Sqrt(v), bias), a.Epsilon)
 	next := Sub(Mul(c.param, decay), Mul(stepSize, Div(m, denominator)))
-	return next, append(a.moments.write(c, 0, m, signed), a.moments.write(c, 1, v, unsigned)...)
+	return next, memory
 }

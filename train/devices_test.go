@@ -127,7 +127,7 @@ func TestStateIsDivided(t *testing.T) {
 			t.Fatal(err)
 		}
 		values := nn.InitValues(objective.Trainable, 1)
-		if err := s.load(values, nn.InitValues(objective.Frozen, 1)); err != nil {
+		if err := s.load(startValues(s.layout, values), nn.InitValues(objective.Frozen, 1)); err != nil {
 			t.Fatal(err)
 		}
 		snapshot, err := s.snapshot()

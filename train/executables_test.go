@@ -41,7 +41,7 @@ func TestLoadedStepIsTheSame(t *testing.T) {
 		if err := s.plant(1); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.load(nn.InitValues(objective.Trainable, 1), nn.InitValues(objective.Frozen, 1)); err != nil {
+		if err := s.load(startValues(s.layout, nn.InitValues(objective.Trainable, 1)), nn.InitValues(objective.Frozen, 1)); err != nil {
 			t.Fatal(err)
 		}
 		pixels := make([]float32, 4*8*8*3)

@@ -186,7 +186,7 @@ func checkSteps(t *testing.T, d Diffusion, model parity.Model, trainable string,
 	if err := s.plant(1); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.load(model.Values, model.Values); err != nil {
+	if err := s.load(startValues(s.layout, model.Values), model.Values); err != nil {
 		t.Fatal(err)
 	}
 	for i := range want.Loss {

@@ -41,5 +41,5 @@ func (l lionMethod) update(c change) (*Node, []*Node) {
 	direction := Sign(Add(MulScalar(m, l.Beta1), MulScalar(c.grad, 1-l.Beta1)))
 	next := Sub(Mul(c.param, c.rates[1]), Mul(c.rates[0], direction))
 	m = Add(MulScalar(m, l.Beta2), MulScalar(c.grad, 1-l.Beta2))
-	return next, l.moments.write(c, 0, m, signed)
+	return next, c.kept(l.moments.write(c, 0, m, signed))
 }

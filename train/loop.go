@@ -133,7 +133,13 @@ func (r *Run) mark(o Options, made record, step int) (err error) {
 // train makes the steps that are left and returns the state at the end, which is saved. restored is the state to begin with; nil
 // begins with the starting values.
 func (r *Run) train(ctx context.Context, o Options, made record, state *State, restored nn.Values) (nn.Values, error) {
-	s, err := r.compile(r.Backend.Bound(ctx), o)
+	described := describeStep(r.Backend, r.Objective, o.settings())
+	s, err := compileAndLoad(described, func() (*stepper, error) { return r.compile(r.Backend.Bound(ctx), o) }, func() (state, frozen nn.Values) {
+		if restored == nil {
+			return startValues(described.layout, r.Trainable), r.Frozen
+		}
+		return restored, r.Frozen
+	})
 	if errors.Is(err, context.Canceled) {
 		return nil, fmt.Errorf("%w while compiling, at step %d: nothing was lost, %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
 	} else if err != nil {
@@ -141,14 +147,6 @@ func (r *Run) train(ctx context.Context, o Options, made record, state *State, r
 	}
 	if made.ByNeed = r.byNeed; made.ByNeed && r.leads() {
 		if err := markOutput(o.OutputDir, made, nil); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.load(r.Trainable, r.Frozen); err != nil {
-		return nil, err
-	}
-	if restored != nil {
-		if err := s.restore(restored); err != nil {
 			return nil, err
 		}
 	}

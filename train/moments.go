@@ -39,6 +39,9 @@ func (m moments) slots(name string, spec nn.Spec) []slot {
 
 func (m moments) quantized(size int) bool { return m.dtype == Moments8Bit && size >= least8Bit }
 
+// exact says that the moments of a parameter of that size are kept as they are.
+func (m moments) exact(size int) bool { return m.dtype != MomentsBFloat16 && !m.quantized(size) }
+
 // read is a moment in float32, of the parameter's shape.
 func (m moments) read(memory []*Node, shape shapes.Shape, sign signedness) *Node {
 	if m.quantized(shape.Size()) {

@@ -98,10 +98,21 @@ type slot struct {
 // change is what one step of one parameter follows from.
 type change struct {
 	spec        nn.Spec
-	param, grad *Node             // float32, of one shape
-	memory      []*Node           // one for each slot
-	rates       []*Node           // float32 scalars
-	key         func(i int) *Node // of random numbers for one of its moments
+	param, grad *Node                  // float32, of one shape
+	memory      []*Node                // one for each slot
+	rates       []*Node                // float32 scalars
+	key         func(i int) *Node      // of random numbers for one of its moments
+	good        *Node                  // whether loss and gradients are finite numbers
+	once        func(...*Node) []*Node // see xla.Backend.Once
+}
+
+// kept are the memory's next values, or those that it has where the step is not finite.
+func (c change) kept(next []*Node) []*Node {
+	kept := make([]*Node, len(next))
+	for i := range next {
+		kept[i] = Where(c.good, next[i], c.memory[i])
+	}
+	return kept
 }
 
 // method is the optimizer that the settings describe.

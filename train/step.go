@@ -51,10 +51,16 @@ type rates struct {
 	emaDecay     float64
 }
 
-// newStepper compiles the step. It fails with a tooLarge where that takes more memory than it may.
-func newStepper(ctx context.Context, b *xla.Backend, o Objective, settings stepSettings) (*stepper, error) {
+// describeStep is a step that is neither compiled nor loaded.
+func describeStep(b *xla.Backend, o Objective, settings stepSettings) *stepper {
 	s := &stepper{stepSettings: settings, backend: b, objective: o, method: settings.optimizer.method()}
 	s.layout = stateLayout(o.Trainable, s.method, s.ema)
+	return s
+}
+
+// newStepper compiles the step. It fails with a tooLarge where that takes more memory than it may.
+func newStepper(ctx context.Context, b *xla.Backend, o Objective, settings stepSettings) (*stepper, error) {
+	s := describeStep(b, o, settings)
 	f := xla.Function{Name: "train_" + o.Name, Build: s.buildStep, State: s.stateValues()}
 	f.Announce = s.announce
 	if s.accumulation > 1 {
@@ -129,13 +135,32 @@ func (s *stepper) batchValues() []xla.Value {
 	return append(values, s.objective.Batch...)
 }
 
-// load puts the parameters on the devices, with slots of zeros and averages equal to the parameters.
-func (s *stepper) load(trainable, frozen nn.Values) error {
-	if err := s.restore(startValues(s.layout, trainable)); err != nil {
+// compileAndLoad has a step compiled and meanwhile puts what it keeps, of values, on the devices: much of compiling is the work of one core.
+// described is the step before it is compiled.
+func compileAndLoad(described *stepper, compile func() (*stepper, error), values func() (state, frozen nn.Values)) (*stepper, error) {
+	loading := make(chan error, 1)
+	go func() {
+		state, frozen := values()
+		loading <- described.load(state, frozen)
+	}()
+	s, err := compile()
+	if failed := <-loading; err == nil { // where compiling fails too it says why: loading may just have met the same lack of memory
+		err = failed
+	}
+	if err != nil {
+		return nil, errors.Join(err, described.free())
+	}
+	s.state, s.sums, s.frozen = described.state, described.sums, described.frozen
+	return s, nil
+}
+
+// load puts a state and the frozen parameters on the devices.
+func (s *stepper) load(state, frozen nn.Values) error {
+	if err := s.restore(state); err != nil {
 		return err
 	}
 	for _, v := range s.sumValues() {
-		if s.gradients == nil {
+		if s.accumulation == 1 {
 			break
 		}
 		a, err := xla.Put(s.backend, make([]float32, v.Shape.Size()), v.Sharding, v.Shape.Dimensions...)
@@ -199,7 +224,11 @@ func (s *stepper) parameters() []*xla.Array {
 
 // free releases everything that the step holds on the devices.
 func (s *stepper) free() error {
-	return freeAll(slices.Concat(s.state, s.sums, s.frozen, []*xla.Array{s.seed}))
+	arrays := slices.Concat(s.state, s.sums, s.frozen)
+	if s.seed != nil {
+		arrays = append(arrays, s.seed)
+	}
+	return freeAll(arrays)
 }
 
 // flops are the operations of a step, see xla.Program.

@@ -11,17 +11,20 @@ import (
 // checkpoints and metrics of a Run.
 type Step struct{ stepper *stepper }
 
-// CompileStep compiles the step of an objective, of one batch and without an average of the weights.
-func CompileStep(ctx context.Context, b *xla.Backend, o Objective, optimizer Optimizer, seed uint64) (*Step, error) {
-	s, err := newStepper(ctx, b, o, stepSettings{optimizer: optimizer, accumulation: 1})
+// CompileStep compiles the step of an objective, of one batch and without an average of the weights. Meanwhile values makes the parameters, which are put
+// on the devices with moments of zero.
+func CompileStep(ctx context.Context, b *xla.Backend, o Objective, optimizer Optimizer, seed uint64, values func() (trainable, frozen nn.Values)) (*Step, error) {
+	settings := stepSettings{optimizer: optimizer, accumulation: 1}
+	described := describeStep(b, o, settings)
+	s, err := compileAndLoad(described, func() (*stepper, error) { return newStepper(ctx, b, o, settings) }, func() (state, frozen nn.Values) {
+		trainable, frozen := values()
+		return startValues(described.layout, trainable), frozen
+	})
 	if err != nil {
 		return nil, err
 	}
 	return &Step{s}, s.plant(seed)
 }
-
-// Load puts the parameters on the devices, with moments of zero.
-func (s *Step) Load(trainable, frozen nn.Values) error { return s.stepper.load(trainable, frozen) }
 
 // Run makes optimizer step n, counted from 1, on a batch that lies on the devices, and frees the batch. It returns the
 // loss and the gradients' global norm before clipping. Where one of them is no finite number the parameters stay, and it fails.

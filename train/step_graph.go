@@ -62,13 +62,15 @@ func (s *stepper) apply(state, grads []*Node, loss, rates *Node, draw Draws) (ne
 	}
 	grads, norm := s.optimizer.clip(grads)
 	next = make([]*Node, len(state))
-	memory := n
+	firstSlot := n
 	if s.ema {
-		memory = 2 * n
+		firstSlot = 2 * n
 	}
+	memory := firstSlot
+	good := LogicalAnd(IsFinite(loss), IsFinite(norm))
 	for i, spec := range s.objective.Trainable {
 		end := memory + len(s.method.slots(spec))
-		c := change{spec: spec, param: state[i], grad: grads[i], memory: state[memory:end], rates: rate[1:], key: func(moment int) *Node {
+		c := change{spec: spec, param: state[i], grad: grads[i], memory: state[memory:end], rates: rate[1:], good: good, once: s.backend.Once, key: func(moment int) *Node {
 			return patch.Key(draw.seed, draw.step, drawRounding+uint32(2*i+moment))
 		}}
 		var remembered []*Node
@@ -80,8 +82,7 @@ func (s *stepper) apply(state, grads []*Node, loss, rates *Node, draw Draws) (ne
 			next[n+i] = Add(next[i], Mul(rate[0], Sub(state[n+i], next[i])))
 		}
 	}
-	good := LogicalAnd(IsFinite(loss), IsFinite(norm))
-	for i := range next {
+	for i := range next[:firstSlot] {
 		next[i] = Where(good, next[i], state[i])
 	}
 	return next, []*Node{loss, norm}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -46,6 +47,7 @@ type Backend struct {
 	target *target        // what is planned for; nil where programs are to run
 
 	attention attentionKernel // nil: none
+	options   []byte          // of XLA's CPU compiler, for every program: part of a serialized CompileOptionsProto; nil with another
 
 	run func(*Program, []backends.Buffer, []bool) ([]backends.Buffer, error) // on this process's devices; tests put several processes into one
 
@@ -113,6 +115,9 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 		return nil, fmt.Errorf("%d devices asked for, %s has %d: ask for at most that many", devices, o.Backend, found)
 	}
 	b := &Backend{engine: patch.Wrap(engine), plugin: path, n: devices, table: table, store: kept, run: (*Program).execute}
+	if isCPU(o.Backend, path) {
+		b.options = lessLLVM
+	}
 	b.identity = sync.OnceValues(func() (string, error) { return pluginIdentity(b.plugin, b.store.folder) })
 	if b.client, err = b.engine.Client(); err != nil {
 		return nil, errors.Join(err, b.Close())
@@ -143,6 +148,12 @@ func (b *Backend) chooseAttention(ctx context.Context, log io.Writer) {
 		fmt.Fprintf(log, "limner's own attention cannot be used on these devices, so XLA's is, which takes more time and memory: %v\n", err)
 	}
 }
+
+// lessLLVM has XLA's CPU compiler optimize the code of fusions at LLVM's level 1: a tenth less to compile, and programs as fast, whose time goes
+// into matrix products that are not compiled here.
+//
+//	env_option_overrides: {"xla_backend_optimization_level": {int_field: 1}}
+var lessLLVM = []byte("\x3a\x24\x0a\x1exla_backend_optimization_level\x12\x02\x18\x01")
 
 // isCPU says whether the plugin takes the number of devices from us.
 func isCPU(backend, path string) bool {
@@ -207,7 +218,7 @@ type compiling struct {
 
 // compile compiles for the backend's devices, or for those that are planned for, unless the program was kept.
 func (b *Backend) compile(c *pjrt.Compilation) {
-	c.Program = patch.ManualKernels(c.Program)
+	c.Program, c.Options = patch.ManualKernels(c.Program), append(slices.Clone(c.Options), b.options...)
 	_, module, _ := unnumbered(c.Program)
 	work := &compiling{}
 	if found, ok := b.pending.Load(module); ok {

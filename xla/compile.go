@@ -13,6 +13,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
+	"limner/xla/patch"
 	"limner/xla/pjrt"
 )
 
@@ -167,6 +168,15 @@ func (p *Program) build(f Function) {
 		g.CompileWithSharding(all, b.specs(p.outputs, p.shardings))
 	}
 	p.graph, p.Nodes = g, len(g.Nodes())
+}
+
+// Once has XLA's CPU compiler compute each node once for all its uses. It would compute a cheap one anew in each, from what a state was before, and so
+// copy the state first, which the first use replaces. Other compilers make one loop of such uses, which this would part: there the nodes stay as they are.
+func (b *Backend) Once(nodes ...*graph.Node) []*graph.Node {
+	if b.options == nil {
+		return nodes
+	}
+	return patch.Barrier(nodes...)
 }
 
 // check panics on an error, inside Try.

@@ -179,7 +179,7 @@ func OpenPlan(ctx context.Context, topology Topology, effort Effort, o Options) 
 	if err != nil {
 		return nil, errors.Join(err, devices.Close())
 	}
-	b.plugin, b.attention, b.target = plugin, mosaic.Attend, &target{topology: topology, effort: effort, devices: devices}
+	b.plugin, b.attention, b.options, b.target = plugin, mosaic.Attend, nil, &target{topology: topology, effort: effort, devices: devices}
 	return b, nil
 }
 

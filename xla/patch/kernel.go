@@ -18,13 +18,35 @@ import (
 // Kernel calls a kernel for a TPU's cores, which GoMLX has no operation for. config gives the kernel's configuration for one of so many devices, over which
 // the first axes of operands and results are divided. All have three axes. No gradient flows through the results. It panics as building a graph does.
 func Kernel(name string, config func(devices int) string, operands []*graph.Node, results []shapes.Shape) []*graph.Node {
+	layouts := func(n int) string {
+		return "[" + strings.Join(slices.Repeat([]string{"dense<[2, 1, 0]> : tensor<3xindex>"}, n), ", ") + "]"
+	}
+	return add("CustomCall", operands, results, func(devices int) map[string]any {
+		// One attribute whose text goes on with the others keeps the statement in one line, which ManualKernels reads.
+		return map[string]any{"api_version": literal(fmt.Sprintf("1 : i32, call_target_name = \"tpu_custom_call\", backend_config = %s, kernel_name = %q, operand_layouts = %s, result_layouts = %s",
+			strconv.Quote(config(devices)), name, layouts(len(operands)), layouts(len(results))))}
+	})
+}
+
+// Barrier returns its operands in such a way that the compiler computes each once for all its uses: otherwise it computes a cheap value anew in each.
+// No gradient flows through it. It panics as building a graph does.
+func Barrier(operands ...*graph.Node) []*graph.Node {
+	shapes := make([]shapes.Shape, len(operands))
+	for i, node := range operands {
+		shapes[i] = node.Shape()
+	}
+	return add("OptimizationBarrier", operands, shapes, func(int) map[string]any { return nil })
+}
+
+// add adds an operation that GoMLX lacks, by go-xla's name. attributes are those for so many devices.
+func add(operation string, operands []*graph.Node, results []shapes.Shape, attributes func(devices int) map[string]any) []*graph.Node {
 	b, err := builderOf(operands[0].Graph())
 	if err != nil {
 		panic(err)
 	}
-	ops, err := b.kernel(name, config, operands, results)
+	ops, err := b.add(operation, operands, results, attributes)
 	if err != nil {
-		panic(fmt.Errorf("call kernel %s: %w", name, err))
+		panic(fmt.Errorf("add %s: %w", operation, err))
 	}
 	nodes := make([]*graph.Node, len(ops))
 	for i := range ops {
@@ -47,7 +69,7 @@ func builderOf(g *graph.Graph) (*builder, error) {
 	return (*builder)(f.Elem().UnsafePointer()), nil
 }
 
-// Identity returns its operand or, for Kernel, what stands in for it.
+// Identity returns its operand or, for add, what stands in for it.
 func (b *builder) Identity(x backends.Op) (backends.Op, error) {
 	if op := b.instead; op != nil {
 		b.instead = nil
@@ -62,14 +84,14 @@ type literal string
 // ToStableHLO returns the text.
 func (l literal) ToStableHLO() string { return string(l) }
 
-// kernel adds the call and returns its results.
-func (b *builder) kernel(name string, config func(devices int) string, operands []*graph.Node, results []shapes.Shape) ([]backends.Op, error) {
+// add adds the operation and returns its results.
+func (b *builder) add(operation string, operands []*graph.Node, results []shapes.Shape, attributes func(devices int) map[string]any) ([]backends.Op, error) {
 	main, err := mainFunction(b.Builder)
 	if err != nil {
 		return nil, err
 	}
-	call := &stablehlo.Statement{Builder: main.Builder, Function: main}
-	if err := setCustomCall(call); err != nil {
+	added := &stablehlo.Statement{Builder: main.Builder, Function: main, Attributes: attributes(max(1, b.devices))}
+	if err := setType(added, operation); err != nil {
 		return nil, err
 	}
 	for _, node := range operands {
@@ -77,7 +99,7 @@ func (b *builder) kernel(name string, config func(devices int) string, operands 
 		if err != nil {
 			return nil, err
 		}
-		call.Inputs = append(call.Inputs, value)
+		added.Inputs = append(added.Inputs, value)
 	}
 	var ops []backends.Op
 	for _, shape := range results {
@@ -88,31 +110,24 @@ func (b *builder) kernel(name string, config func(devices int) string, operands 
 		}
 		made := main.Statements[len(main.Statements)-1]
 		main.Statements = main.Statements[:len(main.Statements)-1]
-		call.Outputs = append(call.Outputs, made.Outputs...)
+		added.Outputs = append(added.Outputs, made.Outputs...)
 		ops = append(ops, op)
 	}
-	layouts := func(n int) string {
-		return "[" + strings.Join(slices.Repeat([]string{"dense<[2, 1, 0]> : tensor<3xindex>"}, n), ", ") + "]"
-	}
-	devices := max(1, b.devices)
-	// One attribute whose text goes on with the others keeps the statement in one line, which ManualKernels reads.
-	call.Attributes = map[string]any{"api_version": literal(fmt.Sprintf("1 : i32, call_target_name = \"tpu_custom_call\", backend_config = %s, kernel_name = %q, operand_layouts = %s, result_layouts = %s",
-		strconv.Quote(config(devices)), name, layouts(len(operands)), layouts(len(results))))}
-	main.Statements = append(main.Statements, call)
+	main.Statements = append(main.Statements, added)
 	return ops, nil
 }
 
-// setCustomCall sets the type of a statement, whose constants are go-xla's own.
-func setCustomCall(s *stablehlo.Statement) error {
+// setType sets the type of a statement, whose constants are go-xla's own.
+func setType(s *stablehlo.Statement, operation string) error {
 	const types = 256
 	for i := range types {
 		kind := reflect.ValueOf(s).Elem().FieldByName("OpType")
 		kind.SetInt(int64(i))
-		if fmt.Sprint(kind) == "CustomCall" {
+		if fmt.Sprint(kind) == operation {
 			return nil
 		}
 	}
-	return fmt.Errorf("go-xla knows no CustomCall: use the pinned version")
+	return fmt.Errorf("go-xla knows no %s: use the pinned version", operation)
 }
 
 // valueOf is a node's value in the program.
