@@ -50,7 +50,7 @@ func startControlStep(cached bool) func(context.Context, *xla.Backend) (workload
 		var step *train.Step
 		compiled, err := measure(func() (err error) {
 			step, err = train.CompileStep(ctx, b, objective, train.DefaultOptimizer(), 0, func() (trainable, frozen nn.Values) {
-				return nn.InitValues(objective.Trainable, 0), nn.InitValues(objective.Frozen, 0)
+				return nn.InitValues(objective.Trainable, 0), nn.InitValues(objective.FrozenTree(), 0)
 			})
 			return err
 		})
@@ -59,7 +59,7 @@ func startControlStep(cached bool) func(context.Context, *xla.Backend) (workload
 		}
 		rng := rand.New(rand.NewPCG(1, 1))
 		var batch []func() (*xla.Array, error)
-		for _, in := range objective.Batch {
+		for _, in := range d.Inputs() {
 			batch = append(batch, drawInput(b, rng, in, d.Text.VocabSize))
 		}
 		n := 0

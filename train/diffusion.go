@@ -46,14 +46,14 @@ type Diffusion struct {
 	LoRA           *LoRA    // matrices beside the networks' layers, below "lora"; nil: none
 	Tokens         []Token  // embeddings of new tokens, below "learned_embeds"
 	Loss           Loss
-	CachedLatents  bool    // the batch brings the moments of the VAE instead of pixels
+	CachedLatents  bool    // the feed gives the moments of the VAE instead of pixels
 	Masked         bool    // the batch brings masks: the loss counts where they are bright
 	OnlyMidControl bool    // of a ControlNet's residuals, that of the middle block alone is added
 	PriorRows      int     // rows at the end of each batch that are of the class, for prior preservation
 	PriorWeight    float64 // of their loss beside that of the others
 }
 
-// tree lists every parameter that the loss reads.
+// tree lists every parameter that the loss reads. The VAE's encoder works ahead of it.
 func (d Diffusion) tree() nn.Tree {
 	var tree nn.Tree
 	if d.ControlNet != nil {
@@ -62,9 +62,6 @@ func (d Diffusion) tree() nn.Tree {
 	tree = append(tree, d.UNet.Tree().Under(diffusers.UNet)...)
 	for _, e := range d.encoders() {
 		tree = append(tree, e.tree(d.Tokens)...)
-	}
-	if !d.CachedLatents {
-		tree = append(tree, d.VAE.EncoderTree().Under(diffusers.VAE)...)
 	}
 	if d.LoRA != nil {
 		tree = append(tree, d.LoRA.Tree(tree)...)
@@ -77,9 +74,14 @@ func (d Diffusion) trains(key string) bool {
 	return slices.ContainsFunc(d.Train, func(prefix string) bool { return strings.HasPrefix(key, prefix) })
 }
 
-// Objective is the diffusion loss of a batch. The inputs of the batch are those of Inputs.
+// Objective is the diffusion loss of a batch. What the feed gives are Inputs.
 func (d Diffusion) Objective() Objective {
-	o := Objective{Name: d.Name, Compute: d.Compute, Batch: d.Inputs(), Loss: d.loss}
+	o := Objective{Name: d.Name, Compute: d.Compute, Batch: d.inputs(), Loss: d.loss}
+	if !d.CachedLatents {
+		o.Ahead = &Ahead{Input: d.Inputs()[0], Frozen: d.VAE.EncoderTree().Under(diffusers.VAE), Build: func(frozen nn.Params, pixels *Node) *Node {
+			return encodeMoments(d.VAE, frozen, ConvertDType(pixels, d.Compute))
+		}}
+	}
 	for _, spec := range d.tree() {
 		if d.trains(spec.Key) {
 			o.Trainable = append(o.Trainable, spec)
@@ -107,12 +109,18 @@ const (
 // conditioning images float32 [batch, resolution, resolution, channels] in [0, 1]; and the masks float32 [batch, resolution,
 // resolution, 1] in [0, 1].
 func (d Diffusion) Inputs() []xla.Value {
-	images := batchValue(inPixels, dtypes.Float32, d.Batch, d.Resolution, d.Resolution, 3)
-	if d.CachedLatents {
-		side := d.Resolution / d.VAE.Scale()
-		images = batchValue(inMoments, dtypes.Float32, d.Batch, side, side, 2*d.VAE.LatentChannels)
+	values := d.inputs()
+	if !d.CachedLatents {
+		values[0] = batchValue(inPixels, dtypes.Float32, d.Batch, d.Resolution, d.Resolution, 3)
 	}
-	values := []xla.Value{images, batchValue(inTokens, dtypes.Int32, d.Batch, d.Sizes.Tokens)}
+	return values
+}
+
+// inputs are those of the loss.
+func (d Diffusion) inputs() []xla.Value {
+	side := d.Resolution / d.VAE.Scale()
+	moments := batchValue(inMoments, dtypes.Float32, d.Batch, side, side, 2*d.VAE.LatentChannels)
+	values := []xla.Value{moments, batchValue(inTokens, dtypes.Int32, d.Batch, d.Sizes.Tokens)}
 	if d.Text2 != nil {
 		values = append(values, batchValue(inTokens2, dtypes.Int32, d.Batch, d.Sizes.Tokens), batchValue(inTimeIDs, dtypes.Float32, d.Batch, unet.TimeIDs))
 	}
@@ -144,11 +152,11 @@ func (d Diffusion) params(trainable, frozen nn.Params, draw *Draws) nn.Params {
 
 func (d Diffusion) loss(trainable, frozen nn.Params, batch []*Node, draw Draws) *Node {
 	in := map[string]*Node{}
-	for i, value := range d.Inputs() {
+	for i, value := range d.inputs() {
 		in[value.Name] = batch[i]
 	}
 	p := d.params(trainable, frozen, &draw)
-	latents := d.latents(p, in, draw)
+	latents := d.latents(in[inMoments], draw)
 	context := d.encodeText(p, in)
 	sample := d.Draw(draw, latents, context.Text)
 	sample.Pooled, sample.TimeIDs, sample.Cond = context.Pooled, context.TimeIDs, in[inCondition]
@@ -159,16 +167,10 @@ func (d Diffusion) loss(trainable, frozen nn.Params, batch []*Node, draw Draws) 
 }
 
 // latents are a draw from the VAE's posterior, scaled: float32 [batch, resolution/8, resolution/8, latent_channels].
-func (d Diffusion) latents(p nn.Params, in map[string]*Node, draw Draws) *Node {
-	var mean, logvar *Node
-	if d.CachedLatents {
-		c := d.VAE.LatentChannels
-		mean = Slice(in[inMoments], AxisRange(), AxisRange(), AxisRange(), AxisRange(0, c))
-		logvar = Slice(in[inMoments], AxisRange(), AxisRange(), AxisRange(), AxisRange(c))
-	} else {
-		mean, logvar = d.VAE.Encode(p.In(diffusers.VAE), ConvertDType(in[inPixels], d.Compute))
-		mean, logvar = ConvertDType(mean, dtypes.Float32), ConvertDType(logvar, dtypes.Float32)
-	}
+func (d Diffusion) latents(moments *Node, draw Draws) *Node {
+	c := d.VAE.LatentChannels
+	mean := Slice(moments, AxisRange(), AxisRange(), AxisRange(), AxisRange(0, c))
+	logvar := Slice(moments, AxisRange(), AxisRange(), AxisRange(), AxisRange(c))
 	// A sample of the VAE's posterior: μ + σ·ε.
 	latents := Add(mean, Mul(Exp(MulScalar(logvar, 0.5)), draw.normal(drawPosterior, mean.Shape().Dimensions...)))
 	return MulScalar(latents, d.VAE.ScalingFactor)

@@ -83,7 +83,11 @@ func (e *evaluator) run(ctx context.Context, r *Run, s *stepper) ([]RangeLoss, e
 		if err != nil {
 			return nil, err
 		}
-		arrays, err := e.held.Feed(batch)
+		fed, err := e.held.Feed(batch)
+		if err != nil {
+			return nil, err
+		}
+		arrays, err := s.encode(fed)
 		if err != nil {
 			return nil, err
 		}
@@ -94,7 +98,7 @@ func (e *evaluator) run(ctx context.Context, r *Run, s *stepper) ([]RangeLoss, e
 			}
 			losses[i].Loss += loss / float64(e.batches)
 		}
-		if err := freeAll(arrays); err != nil {
+		if err := freeAll(fed); err != nil {
 			return nil, err
 		}
 	}

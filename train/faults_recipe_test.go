@@ -107,7 +107,7 @@ func TestFaultFrozenNetworks(t *testing.T) {
 	s := &stepper{backend: run.Backend, objective: run.Objective, method: run.Options.Optimizer.method()}
 	s.layout = stateLayout(run.Objective.Trainable, s.method, false)
 	resident := map[string]*xla.Array{}
-	for _, v := range s.batchValues()[:len(run.Objective.Frozen)] {
+	for _, v := range s.frozenValues(run.Objective.FrozenTree()) {
 		resident[v.Name] = nil
 		if v.Shape.DType != dtypes.BFloat16 {
 			t.Errorf("%s is kept as %s", v.Name, v.Shape.DType)

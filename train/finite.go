@@ -24,16 +24,15 @@ func (e *notFinite) Error() string {
 	return fmt.Sprintf("step %d is not finite (loss %g, gradient norm %g): first in %s", e.step, e.measured.loss, e.measured.gradNorm, e.first)
 }
 
-// diagnose finds the first tensor of a step's batch i that is not finite: in the batch, in the parameters, of what the layers make
+// diagnose finds the first tensor of a step's batch i, which the feed gave, that is not finite: in the batch, in the parameters, of what the layers make
 // of them, in forward order, or among the gradients. It computes them once more, in a program that is compiled only then.
-func (s *stepper) diagnose(ctx context.Context, m measured, inputs []*xla.Array, n, i int, step *xla.Array) (err error) {
-	trainable := len(s.objective.Trainable)
+func (s *stepper) diagnose(ctx context.Context, m measured, fed []*xla.Array, n, i int, step *xla.Array) (err error) {
+	trainable, frozen := len(s.objective.Trainable), s.objective.FrozenTree()
 	var names []string
 	f := xla.Function{
 		Name:   "diagnose_" + s.objective.Name,
-		Inputs: append(append(s.stateValues()[:trainable], s.batchValues()...), scalarValue("batch", dtypes.Uint32)),
+		Inputs: slices.Concat(s.stateValues()[:trainable], s.frozenValues(frozen), s.objective.fed(), []xla.Value{scalarValue("batch", dtypes.Uint32)}, s.drawValues()),
 	}
-	f.Inputs = append(f.Inputs, s.drawValues()...)
 	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
 		note := func(name string, x *Node) {
 			if x.DType().IsFloat() {
@@ -41,8 +40,8 @@ func (s *stepper) diagnose(ctx context.Context, m measured, inputs []*xla.Array,
 				outputs = append(outputs, ReduceAllMin(ConvertDType(IsFinite(x), dtypes.Float32)))
 			}
 		}
-		batch := trainable + len(s.objective.Frozen)
-		for j, value := range s.objective.Batch {
+		batch := trainable + len(frozen)
+		for j, value := range s.objective.fed() {
 			note("the batch's "+value.Name, in[batch+j])
 		}
 		for j, node := range in[:batch] {
@@ -52,7 +51,11 @@ func (s *stepper) diagnose(ctx context.Context, m measured, inputs []*xla.Array,
 		row := MulScalar(in[end], float64(s.objective.Batch[0].Shape.Dim(0)))
 		probe := func(path string, x *Node) { note("the output of "+path, x) }
 		probed := func(tree nn.Tree, nodes []*Node) nn.Params { return bind(s.backend, tree, nodes).WithProbe(probe) }
-		loss := s.objective.Loss(probed(s.objective.Trainable, in[:trainable]), probed(s.objective.Frozen, in[trainable:batch]), in[batch:end],
+		given, ahead := slices.Clone(in[batch:end]), trainable+len(s.objective.Frozen)
+		if a := s.objective.Ahead; a != nil {
+			given[0] = a.Build(probed(a.Frozen, in[ahead:batch]), given[0])
+		}
+		loss := s.objective.Loss(probed(s.objective.Trainable, in[:trainable]), probed(s.objective.Frozen, in[trainable:ahead]), given,
 			Draws{seed: in[end+1], step: in[end+2], row: row})
 		note("the loss", loss)
 		for j, grad := range Gradient(loss, in[:trainable]...) {
@@ -68,7 +71,7 @@ func (s *stepper) diagnose(ctx context.Context, m measured, inputs []*xla.Array,
 	if err != nil {
 		return err
 	}
-	arrays := append(append(append([]*xla.Array{}, s.state[:trainable]...), inputs...), number, s.seed, step)
+	arrays := slices.Concat(s.state[:trainable], s.frozen, s.encoder, fed, []*xla.Array{number, s.seed, step})
 	out, err := program.Run(nil, arrays...)
 	if err != nil {
 		return err

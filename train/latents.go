@@ -96,11 +96,17 @@ func (e Encoder) compile(ctx context.Context) (*xla.Program, []*xla.Array, error
 	}
 	f.Inputs = append(f.Inputs, batchValue("pixels", dtypes.Float32, e.Batch, e.Resolution, e.Resolution, e.VAE.InChannels))
 	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-		mean, logvar := e.VAE.Encode(bind(e.Backend, tree, in[:len(tree)]).In("vae"), in[len(tree)])
-		return nil, []*Node{Concatenate([]*Node{mean, logvar}, -1)}
+		return nil, []*Node{encodeMoments(e.VAE, bind(e.Backend, tree, in[:len(tree)]), in[len(tree)])}
 	}
 	program, err := e.Backend.Compile(ctx, f)
 	return program, args, err
+}
+
+// encodeMoments are the moments of images' latents, mean and then log variance: float32 [batch, height/8, width/8, 2·latent_channels]. The VAE's parameters
+// stand below "vae".
+func encodeMoments(c vae.Config, p nn.Params, images *Node) *Node {
+	mean, logvar := c.Encode(p.In("vae"), images)
+	return ConvertDType(Concatenate([]*Node{mean, logvar}, -1), dtypes.Float32)
 }
 
 // encodeQueue holds images until there are enough for a batch.

@@ -53,11 +53,14 @@ func (s *stepper) checkMemory() error {
 	if s.memory == 0 {
 		return nil
 	}
-	frozen := s.batchValues()[:len(s.objective.Frozen)]
+	state, frozen := s.held(s.stateValues()), s.held(s.frozenValues(s.objective.Frozen))
 	need := s.program.Memory().Total()
 	if s.gradients != nil {
-		memory := s.stateValues()[len(s.objective.Trainable):]
-		need = max(need+s.held(frozen), s.gradients.Memory().Total()+s.held(memory))
+		parameters := s.held(s.stateValues()[:len(s.objective.Trainable)])
+		need = max(need+frozen, s.gradients.Memory().Total()+state-parameters)
+	}
+	if s.ahead != nil {
+		need = max(need+s.held(s.frozenValues(s.objective.Ahead.Frozen)), s.ahead.Memory().Total()+state+frozen)
 	}
 	if need > s.memory {
 		return &tooLarge{need: inUnits(need), limit: inUnits(s.memory)}

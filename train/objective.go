@@ -2,6 +2,8 @@
 package train
 
 import (
+	"slices"
+
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
@@ -18,9 +20,38 @@ type Objective struct {
 	Frozen    nn.Tree      // only read
 	Compute   dtypes.DType // of activations, and of the frozen parameters on the devices: Float32 or BFloat16
 	Batch     []xla.Value
+	Ahead     *Ahead // makes the first value of Batch; nil: the feed gives it
 	// Loss builds the scalar float32 loss of a batch, given the nodes of Batch in order.
 	Loss func(trainable, frozen nn.Params, batch []*Node, draw Draws) *Node
 }
+
+// Ahead is what a program of its own makes of a batch before the step, each device of one row after another: a compiler that sees several images chooses
+// worse forms of convolutions (TPU's cuts them into strips), and smaller programs compile side by side.
+type Ahead struct {
+	Input  xla.Value // what the feed gives
+	Frozen nn.Tree
+	// Build makes a row of the first value of the objective's Batch of one of Input: both with a first axis of 1.
+	Build func(frozen nn.Params, in *Node) *Node
+}
+
+// FrozenTree lists every parameter that is only read.
+func (o Objective) FrozenTree() nn.Tree {
+	if o.Ahead == nil {
+		return o.Frozen
+	}
+	return slices.Concat(o.Frozen, o.Ahead.Frozen)
+}
+
+// fed are the values of a batch as the feed gives them.
+func (o Objective) fed() []xla.Value {
+	if o.Ahead == nil {
+		return o.Batch
+	}
+	return append([]xla.Value{o.Ahead.Input}, o.Batch[1:]...)
+}
+
+// Parameters is how many the objective's networks have.
+func (o Objective) Parameters() int { return o.Trainable.Size() + o.FrozenTree().Size() }
 
 // Draws are a step's random numbers. Each follows from the run's seed, the step, its purpose and its index alone: that of
 // an image among all those of the step, in however many batches they come.

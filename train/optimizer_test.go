@@ -16,6 +16,7 @@ import (
 
 	"limner/internal/parity"
 	"limner/models/nn"
+	"limner/xla/patch"
 )
 
 // optimizersFile is what testdata/optimizers.py wrote.
@@ -93,7 +94,7 @@ func TestGoldenOptimizers(t *testing.T) {
 // stepsOf are a parameter's values after each step on the gradients.
 func stepsOf(m method, spec nn.Spec, param *Node, grads []*Node, learningRate float64) []*Node {
 	g := param.Graph()
-	c := change{spec: spec, param: param, key: func(int) *Node { return Const(g, []uint32{1, 2}) }}
+	c := change{spec: spec, param: param, good: Const(g, true), once: patch.Barrier, key: func(int) *Node { return Const(g, []uint32{1, 2}) }}
 	for _, slot := range m.slots(spec) {
 		c.memory = append(c.memory, Zeros(g, shapes.Make(slot.dtype, slot.shape...)))
 	}

@@ -6,17 +6,20 @@ import (
 	"limner/xla"
 )
 
-// Plan compiles what an optimizer step runs, and nothing else. Of one of several batches the program of a batch comes first, and what makes the step from
-// the sums second.
-func (r *Run) Plan(ctx context.Context) ([]*xla.Program, error) {
+// Part is a program of an optimizer step.
+type Part struct {
+	Name    string
+	Program *xla.Program
+	Runs    int // in a step
+}
+
+// Plan compiles what an optimizer step runs, in its order, and nothing else.
+func (r *Run) Plan(ctx context.Context) ([]Part, error) {
 	s, err := newStepper(ctx, r.Backend, r.Objective, r.Options.settings())
 	if err != nil {
 		return nil, err
 	}
-	if s.gradients != nil {
-		return []*xla.Program{s.gradients, s.program}, nil
-	}
-	return []*xla.Program{s.program}, nil
+	return s.parts(), nil
 }
 
 // settings are what the options say of the step.

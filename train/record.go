@@ -101,7 +101,7 @@ func (r *Run) record(o Options) (record, error) {
 	}
 	return record{
 		Options: o, Recipe: r.Recipe.settings(), Networks: networks, Objective: r.Objective.Name, UseEMA: o.EMA != nil,
-		Rows: r.Dataset.Len(), Dataset: dataset, Frozen: fingerprint(r.Objective.Frozen, r.Frozen),
+		Rows: r.Dataset.Len(), Dataset: dataset, Frozen: fingerprint(r.Objective.FrozenTree(), r.Frozen),
 		Devices: r.Backend.Devices(), PerDevice: o.Batch / r.Backend.Devices(), Plugin: filepath.Base(r.Backend.Plugin()),
 	}, nil
 }

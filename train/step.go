@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
 	"limner/models/nn"
@@ -39,9 +40,12 @@ type stepper struct {
 	layout    []stateValue // of state
 	program   *xla.Program // makes the step, from a batch or from the sums
 	gradients *xla.Program // adds a batch's to the sums; nil with one batch
+	ahead     *xla.Program // makes a batch of what the feed gives; nil: the feed gives it
 	state     []*xla.Array
 	sums      []*xla.Array // of gradients in the tree's order, and of losses
 	frozen    []*xla.Array
+	encoder   []*xla.Array // the parameters of ahead
+	encoded   *xla.Array   // what ahead makes of a batch, in place; nil without ahead
 	seed      *xla.Array
 }
 
@@ -61,6 +65,41 @@ func describeStep(b *xla.Backend, o Objective, settings stepSettings) *stepper {
 // newStepper compiles the step. It fails with a tooLarge where that takes more memory than it may.
 func newStepper(ctx context.Context, b *xla.Backend, o Objective, settings stepSettings) (*stepper, error) {
 	s := describeStep(b, o, settings)
+	ahead := make(chan error, 1)
+	go func() { ahead <- s.compileAhead(ctx) }()
+	err := s.compile(ctx)
+	if failed := <-ahead; err == nil {
+		err = failed
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, s.checkMemory()
+}
+
+// compileAhead compiles the program ahead of the step, if there is one.
+func (s *stepper) compileAhead(ctx context.Context) (err error) {
+	a := s.objective.Ahead
+	if a == nil {
+		return nil
+	}
+	f := xla.Function{Name: "ahead_of_" + s.objective.Name, Apart: true, State: s.objective.Batch[:1]}
+	f.Inputs = append(s.frozenValues(a.Frozen), a.Input, scalarValue("row", dtypes.Int32))
+	f.Build = func(_ *Graph, state, in []*Node) (next, outputs []*Node) {
+		n := len(a.Frozen)
+		at := func(x *Node) []*Node {
+			return append([]*Node{in[n+1]}, slices.Repeat([]*Node{ZerosLike(in[n+1])}, x.Rank()-1)...)
+		}
+		row := DynamicSlice(in[n], at(in[n]), append([]int{1}, in[n].Shape().Dimensions[1:]...))
+		return []*Node{DynamicUpdateSlice(state[0], a.Build(bind(s.backend, a.Frozen, in[:n]), row), at(state[0]))}, nil
+	}
+	s.ahead, err = s.backend.Compile(ctx, f)
+	return err
+}
+
+// compile compiles the step's own programs.
+func (s *stepper) compile(ctx context.Context) (err error) {
+	b, o := s.backend, s.objective
 	f := xla.Function{Name: "train_" + o.Name, Build: s.buildStep, State: s.stateValues()}
 	f.Announce = s.announce
 	if s.accumulation > 1 {
@@ -69,20 +108,16 @@ func newStepper(ctx context.Context, b *xla.Backend, o Objective, settings stepS
 		f.Announce = nil // the other one has the networks
 		g.Inputs = append(append(s.stateValues()[:len(o.Trainable)], s.batchValues()...), scalarValue("batch", dtypes.Uint32))
 		g.Inputs = append(g.Inputs, s.drawValues()...)
-		var err error
 		if s.gradients, err = b.Compile(ctx, g); err != nil {
-			return nil, err
+			return err
 		}
 	} else {
 		f.Inputs = s.batchValues()
 	}
 	f.Inputs = append(f.Inputs, xla.Value{Name: "rates", Shape: shapes.Make(dtypes.Float32, 1+len(s.method.rates(1, 1)))})
 	f.Inputs = append(f.Inputs, s.drawValues()...)
-	var err error
-	if s.program, err = b.Compile(ctx, f); err != nil {
-		return nil, err
-	}
-	return s, s.checkMemory()
+	s.program, err = b.Compile(ctx, f)
+	return err
 }
 
 // plant puts the seed of random draws on the devices.
@@ -126,13 +161,18 @@ func (s *stepper) sumValues() []xla.Value {
 	return append(values, scalarValue("sum.loss", dtypes.Float32))
 }
 
+// frozenValues are those of parameters that are only read.
+func (s *stepper) frozenValues(tree nn.Tree) []xla.Value {
+	values := make([]xla.Value, len(tree))
+	for i, spec := range tree {
+		values[i] = xla.Value{Name: spec.Key, Shape: shapes.Make(s.objective.Compute, spec.Shape...)}
+	}
+	return values
+}
+
 // batchValues are the frozen parameters and a batch.
 func (s *stepper) batchValues() []xla.Value {
-	var values []xla.Value
-	for _, spec := range s.objective.Frozen {
-		values = append(values, xla.Value{Name: spec.Key, Shape: shapes.Make(s.objective.Compute, spec.Shape...)})
-	}
-	return append(values, s.objective.Batch...)
+	return append(s.frozenValues(s.objective.Frozen), s.objective.Batch...)
 }
 
 // compileAndLoad has a step compiled and meanwhile puts what it keeps, of values, on the devices: much of compiling is the work of one core.
@@ -150,12 +190,12 @@ func compileAndLoad(described *stepper, compile func() (*stepper, error), values
 	if err != nil {
 		return nil, errors.Join(err, described.free())
 	}
-	s.state, s.sums, s.frozen = described.state, described.sums, described.frozen
+	s.state, s.sums, s.frozen, s.encoder, s.encoded = described.state, described.sums, described.frozen, described.encoder, described.encoded
 	return s, nil
 }
 
 // load puts a state and the frozen parameters on the devices.
-func (s *stepper) load(state, frozen nn.Values) error {
+func (s *stepper) load(state, frozen nn.Values) (err error) {
 	if err := s.restore(state); err != nil {
 		return err
 	}
@@ -169,12 +209,23 @@ func (s *stepper) load(state, frozen nn.Values) error {
 		}
 		s.sums = append(s.sums, a)
 	}
-	for _, spec := range s.objective.Frozen {
+	for i, spec := range s.objective.FrozenTree() {
 		a, err := putAs(s.backend, s.objective.Compute, frozen[spec.Key], xla.Replicated, spec.Shape...)
 		if err != nil {
 			return fmt.Errorf("%s: %w", spec.Key, err)
 		}
-		s.frozen = append(s.frozen, a)
+		if i < len(s.objective.Frozen) {
+			s.frozen = append(s.frozen, a)
+		} else {
+			s.encoder = append(s.encoder, a)
+		}
+	}
+	if s.objective.Ahead == nil {
+		return nil
+	}
+	v := s.objective.Batch[0]
+	if s.encoded, err = xla.Put(s.backend, make([]float32, v.Shape.Size()), v.Sharding, v.Shape.Dimensions...); err != nil {
+		return fmt.Errorf("%s: %w", v.Name, err)
 	}
 	return nil
 }
@@ -224,21 +275,26 @@ func (s *stepper) parameters() []*xla.Array {
 
 // free releases everything that the step holds on the devices.
 func (s *stepper) free() error {
-	arrays := slices.Concat(s.state, s.sums, s.frozen)
-	if s.seed != nil {
-		arrays = append(arrays, s.seed)
+	arrays := slices.Concat(s.state, s.sums, s.frozen, s.encoder)
+	for _, a := range []*xla.Array{s.encoded, s.seed} {
+		if a != nil {
+			arrays = append(arrays, a)
+		}
 	}
 	return freeAll(arrays)
 }
 
 // flops are the operations of a step, see xla.Program.
 func (s *stepper) flops() (float64, error) {
-	total, err := s.program.FLOPs()
-	if err != nil || s.gradients == nil {
-		return total, err
+	var total float64
+	for _, part := range s.parts() {
+		n, err := part.Program.FLOPs()
+		if err != nil {
+			return 0, err
+		}
+		total += float64(part.Runs) * n
 	}
-	batch, err := s.gradients.FLOPs()
-	return total + float64(s.accumulation)*batch, err
+	return total, nil
 }
 
 func freeAll(arrays []*xla.Array) error {
@@ -255,12 +311,31 @@ func (s *stepper) compileTime() time.Duration {
 	if s.gradients != nil {
 		d += s.gradients.CompileTime
 	}
+	if s.ahead != nil { // which was compiled beside the others
+		d = max(d, s.ahead.CompileTime)
+	}
 	return d
 }
 
 // loaded says that no program of the step was compiled by this process.
 func (s *stepper) loaded() bool {
-	return s.program.FromCache && (s.gradients == nil || s.gradients.FromCache)
+	for _, part := range s.parts() {
+		if !part.Program.FromCache {
+			return false
+		}
+	}
+	return true
+}
+
+// parts are the programs of a step, in their order.
+func (s *stepper) parts() (parts []Part) {
+	if s.ahead != nil {
+		parts = append(parts, Part{"encoding of a batch", s.ahead, s.accumulation * s.aheadRuns()})
+	}
+	if s.gradients != nil {
+		parts = append(parts, Part{"gradients of a batch", s.gradients, s.accumulation})
+	}
+	return append(parts, Part{"step", s.program, 1})
 }
 
 // snapshot copies the state to the host.
@@ -294,9 +369,13 @@ func (s *stepper) run(ctx context.Context, n int, r rates, next func() ([]*xla.A
 	}
 	defer func() { err = errors.Join(err, step.Free()) }()
 	for i := range s.accumulation {
-		batch, err := next()
+		fed, err := next()
 		if err != nil {
 			return m, err
+		}
+		batch, err := s.encode(fed)
+		if err != nil {
+			return m, errors.Join(err, freeAll(fed))
 		}
 		inputs := slices.Concat(s.frozen, batch)
 		if s.gradients != nil {
@@ -305,9 +384,9 @@ func (s *stepper) run(ctx context.Context, n int, r rates, next func() ([]*xla.A
 			m, err = s.finish(inputs, n, r, step)
 		}
 		if err == nil && !m.finite() {
-			err = s.diagnose(ctx, m, inputs, n, i, step)
+			err = s.diagnose(ctx, m, fed, n, i, step)
 		}
-		if err := errors.Join(err, freeAll(batch)); err != nil {
+		if err := errors.Join(err, freeAll(fed)); err != nil {
 			return m, err
 		}
 	}
@@ -318,6 +397,27 @@ func (s *stepper) run(ctx context.Context, n int, r rates, next func() ([]*xla.A
 	}
 	return m, err
 }
+
+// encode makes a batch of what the feed gave, which stays. The batch holds until the next one is made.
+func (s *stepper) encode(fed []*xla.Array) (batch []*xla.Array, err error) {
+	if s.ahead == nil {
+		return fed, nil
+	}
+	for i := range s.aheadRuns() {
+		row, err := xla.Put(s.backend, []int32{int32(i)}, xla.Replicated)
+		if err != nil {
+			return nil, err
+		}
+		_, err = s.ahead.Run([]*xla.Array{s.encoded}, append(slices.Clone(s.encoder), fed[0], row)...)
+		if err := errors.Join(err, row.Free()); err != nil {
+			return nil, err
+		}
+	}
+	return append([]*xla.Array{s.encoded}, fed[1:]...), nil
+}
+
+// aheadRuns is how many rows of a batch each device encodes, one after another.
+func (s *stepper) aheadRuns() int { return s.objective.Batch[0].Shape.Dim(0) / s.backend.Devices() }
 
 // accumulate adds the gradients of the step's batch i to the sums. inputs are the frozen parameters and the batch.
 func (s *stepper) accumulate(inputs []*xla.Array, i int, step *xla.Array) (loss float32, err error) {

@@ -126,17 +126,18 @@ func (c *planCmd) train(ctx context.Context, command *kong.Context, what trainer
 		if err != nil {
 			return nil, configError{err}
 		}
-		if err := checkMemory(run.Objective.Trainable.Size() + run.Objective.Frozen.Size()); err != nil {
+		if err := checkMemory(run.Objective.Parameters()); err != nil {
 			return nil, err
 		}
 		programs, err := run.Plan(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if len(programs) == 1 {
-			return []plan.Part{{Name: "step", Program: programs[0], Runs: 1}}, nil
+		parts := make([]plan.Part, len(programs))
+		for i, p := range programs {
+			parts[i] = plan.Part(p)
 		}
-		return []plan.Part{{Name: "gradients of a batch", Program: programs[0], Runs: v.Accumulation}, {Name: "step", Program: programs[1], Runs: 1}}, nil
+		return parts, nil
 	}
 	return c.report(ctx, planner, job, o.MaxTrainSteps, o.NumTrainEpochs)
 }
