@@ -289,20 +289,40 @@ func (p *Pipeline) encodeFunction() xla.Function {
 	}
 }
 
-// decodeFunction maps latents float32 [images, height/8, width/8, channels] to images float32 [images, height, width, 3] in [0, 1].
-func (p *Pipeline) decodeFunction(k pieceKey) xla.Function {
-	tree, vae := p.trees.decode, p.model.Pipeline.VAE
-	latents := batch("latents", dtypes.Float32, k.images, k.height, k.width, p.channels())
+// decodeFunction maps latents float32 [batch, height/8, width/8, channels] and the number of a row, of those on each device, to an image of each device:
+// float32 [devices, height, width, 3] in [0, 1]. Several images at once take more memory, and compilers choose worse forms of convolutions for them.
+func (p *Pipeline) decodeFunction() xla.Function {
+	tree, n := p.trees.decode, len(p.trees.decode)
 	return xla.Function{
-		Name: "decode", Apart: true, Inputs: append(p.parameters(tree), latents), Outputs: []xla.Sharding{xla.Batch},
+		Name: "decode", Apart: true, Outputs: []xla.Sharding{xla.Batch},
+		Inputs: append(p.parameters(tree), p.latents(), xla.Value{Name: "row", Shape: shapes.Make(dtypes.Int32)}),
 		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-			params := p.bind(tree, in)
-			latents := DivScalar(in[len(tree)], vae.ScalingFactor)
-			images := vae.Decode(params.In(diffusers.VAE), ConvertDType(latents, p.model.Compute))
-			images = ConvertDType(images, dtypes.Float32)
-			return nil, []*Node{ClipScalar(AddScalar(MulScalar(images, 0.5), 0.5), 0, 1)}
+			zero := ZerosLike(in[n+1])
+			latents := DynamicSlice(in[n], []*Node{in[n+1], zero, zero, zero}, append([]int{1}, in[n].Shape().Dimensions[1:]...))
+			return nil, []*Node{p.decodeGraph(in, latents)}
 		},
 	}
+}
+
+// decodePieceFunction maps latents float32 [images, height/8, width/8, channels] to images float32 [images, height, width, 3] in [0, 1].
+func (p *Pipeline) decodePieceFunction(k pieceKey) xla.Function {
+	tree := p.trees.decode
+	latents := batch("latents", dtypes.Float32, k.images, k.height, k.width, p.channels())
+	return xla.Function{
+		Name: "decode_piece", Apart: true, Inputs: append(p.parameters(tree), latents), Outputs: []xla.Sharding{xla.Batch},
+		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
+			return nil, []*Node{p.decodeGraph(in, in[len(tree)])}
+		},
+	}
+}
+
+// decodeGraph decodes latents to pixels in [0, 1]. in begins with the parameters.
+func (p *Pipeline) decodeGraph(in []*Node, latents *Node) *Node {
+	vae := p.model.Pipeline.VAE
+	latents = DivScalar(latents, vae.ScalingFactor)
+	images := vae.Decode(p.bind(p.trees.decode, in).In(diffusers.VAE), ConvertDType(latents, p.model.Compute))
+	images = ConvertDType(images, dtypes.Float32)
+	return ClipScalar(AddScalar(MulScalar(images, 0.5), 0.5), 0, 1)
 }
 
 func (p *Pipeline) latents() xla.Value {

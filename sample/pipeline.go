@@ -30,7 +30,7 @@ type Model struct {
 	Weights     nn.Source           // below unet, vae, text_encoder, with SDXL text_encoder_2, and ControlNetName of each ControlNet
 	LoRAs       []*diffusers.LoRA   // applied at run time
 	Compute     dtypes.DType        // of activations and weights; the zero value is float32
-	VAESlicing  bool                // decode one image at a time on each device, which takes less memory
+	VAESlicing  bool                // decode tiles of one image at a time on each device, which takes less memory; whole images always are
 	VAETiling   bool                // decode large images in tiles, likewise; where they overlap, the image is not quite the same
 	Log         io.Writer           // hears of compiling, and of prompts that are long; nil: silence
 
@@ -156,10 +156,9 @@ func (p *Pipeline) compileAll(ctx context.Context, r Request, plan Plan) error {
 			return err
 		})
 	}
-	if p.whole() {
-		all := pieceKey{p.shape.Batch, p.latentHeight(), p.latentWidth()}
+	if !p.tiled() {
 		programs.Go(func() (err error) {
-			p.decoder, err = p.compile(ctx, "the image decoder", p.decodeFunction(all))
+			p.decoder, err = p.compile(ctx, "the image decoder", p.decodeFunction())
 			return err
 		})
 	}

@@ -103,13 +103,13 @@ func (r *round) draw(ctx context.Context) (decoded, error) {
 
 // decoded are the pixels of a batch: on the devices or, if they were decoded in pieces, on the host.
 type decoded struct {
-	array *xla.Array
-	host  []float32
+	rows []*xla.Array // of each the image of one row of every device
+	host []float32
 }
 
 // decode begins to decode latents.
 func (r *round) decode(ctx context.Context, latents *xla.Array) (decoded, error) {
-	if !r.whole() {
+	if r.tiled() {
 		values, err := xla.Get[float32](latents)
 		if err != nil {
 			return decoded{}, err
@@ -117,20 +117,43 @@ func (r *round) decode(ctx context.Context, latents *xla.Array) (decoded, error)
 		host, err := r.decodePieces(ctx, values)
 		return decoded{host: host}, err
 	}
-	out, err := r.decoder.Run(nil, r.arguments(r.trees.decode, latents)...)
-	if err != nil {
-		return decoded{}, fmt.Errorf("decode images: %w", err)
+	var d decoded
+	for i := range min(r.count, r.perDevice()) { // the wanted images come first
+		row, err := xla.Put(r.backend, []int32{int32(i)}, xla.Replicated)
+		if err != nil {
+			return d, err
+		}
+		r.arrays = append(r.arrays, row)
+		out, err := r.decoder.Run(nil, r.arguments(r.trees.decode, latents, row)...)
+		if err != nil {
+			return d, fmt.Errorf("decode images: %w", err)
+		}
+		r.arrays = append(r.arrays, out...)
+		d.rows = append(d.rows, out[0])
 	}
-	r.arrays = append(r.arrays, out...)
-	return decoded{array: out[0]}, nil
+	return d, nil
 }
+
+// perDevice is how many images of a batch each device has.
+func (p *Pipeline) perDevice() int { return p.shape.Batch / p.backend.Devices() }
 
 // pixels brings the wanted images to the host.
 func (r *round) pixels(d decoded) ([]float32, error) {
-	if d.array == nil {
+	if d.rows == nil {
 		return d.host[:len(d.host)/r.shape.Batch*r.count], nil
 	}
-	return r.get(d.array)
+	size := r.shape.Height * r.shape.Width * 3
+	pixels := make([]float32, r.shape.Batch*size)
+	for i, row := range d.rows {
+		images, err := xla.Get[float32](row)
+		if err != nil {
+			return nil, err
+		}
+		for device := range r.backend.Devices() {
+			copy(pixels[(device*r.perDevice()+i)*size:], images[device*size:(device+1)*size])
+		}
+	}
+	return pixels[:r.count*size], nil
 }
 
 // fetch brings latents and pixels to the host.

@@ -8,19 +8,13 @@ import (
 	"limner/xla"
 )
 
-// An image that does not fit into a device's memory as a whole is decoded in pieces: one image at a time on each device (slicing), and of
-// an image one tile at a time (tiling). Tiles overlap by a quarter and are blended there, as by diffusers' AutoencoderKL.tiled_decode.
+// An image that does not fit into a device's memory as a whole is decoded one tile at a time (tiling), of one image on each device (slicing) or of all. Tiles overlap by a quarter and are blended there, as by diffusers' AutoencoderKL.tiled_decode.
 
 // pieceKey is what a piece's program is compiled for: images, and the height and width of latents.
 type pieceKey struct{ images, height, width int }
 
 // tileOverlap is the share of a tile that is its neighbour's too.
 const tileOverlap = 0.25
-
-// whole says whether images are decoded whole and all at once.
-func (p *Pipeline) whole() bool {
-	return !(p.model.VAESlicing && p.shape.Batch > p.backend.Devices()) && !p.tiled()
-}
 
 // tiled says whether images are larger than a tile.
 func (p *Pipeline) tiled() bool {
@@ -51,11 +45,8 @@ func (p *Pipeline) decodePieces(ctx context.Context, latents []float32) ([]float
 	return out, nil
 }
 
-// decodeTiles decodes latents tile by tile, if they are larger than one.
+// decodeTiles decodes latents tile by tile.
 func (p *Pipeline) decodeTiles(ctx context.Context, latents raster) (raster, error) {
-	if !p.tiled() {
-		return p.decodePiece(ctx, latents)
-	}
 	tile, scale := p.tileSize(), p.model.Pipeline.VAE.Scale()
 	stride := int(float64(tile) * (1 - tileOverlap))
 	blended := int(float64(tile*scale) * tileOverlap)
@@ -94,7 +85,7 @@ func (p *Pipeline) decodePiece(ctx context.Context, latents raster) (raster, err
 	if program == nil {
 		var err error
 		name := fmt.Sprintf("the decoder of pieces (%d images, %d×%d latents)", key.images, key.width, key.height)
-		if program, err = p.compile(ctx, name, p.decodeFunction(key)); err != nil {
+		if program, err = p.compile(ctx, name, p.decodePieceFunction(key)); err != nil {
 			return raster{}, err
 		}
 		p.pieces[key] = program

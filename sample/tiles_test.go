@@ -53,7 +53,7 @@ func TestTiledDecode(t *testing.T) {
 	}
 	z, want := read("z"), read("out")
 	p := piecewise(t, Shape{Batch: 2, Height: want.Shape[1], Width: want.Shape[2]}, true, true)
-	if p.whole() || !p.tiled() {
+	if !p.tiled() {
 		t.Fatal("the image is not larger than a tile")
 	}
 	latents := make([]float32, len(z.Data))

@@ -51,7 +51,7 @@ type drawing struct {
 	CropsCoordsTopLeft []int `json:"crops_coords_top_left,omitempty" placeholder:"PX,PX" help:"Top and left that SDXL is told of the crop."`
 	TargetSize         []int `json:"target_size,omitempty" placeholder:"PX,PX" help:"Height and width that SDXL is told of the result."`
 
-	VAESlicing bool   `json:"enable_vae_slicing,omitempty" name:"enable-vae-slicing" help:"Decode one image at a time on each device, which takes less memory."`
+	VAESlicing bool   `json:"enable_vae_slicing,omitempty" name:"enable-vae-slicing" help:"Decode tiles of one image at a time on each device, which takes less memory. Whole images always are."`
 	VAETiling  bool   `json:"enable_vae_tiling,omitempty" name:"enable-vae-tiling" help:"Decode images larger than what the VAE was trained for in tiles, likewise. Where they overlap, the image is not quite the same."`
 	Latents    string `json:"latents,omitempty" placeholder:"FILE" help:"Safetensors file whose tensor latents [images, channels, height/8, width/8], unit normals, is what the images begin from in place of --seed."`
 	BatchSize  int    `json:"batch_size" placeholder:"N" help:"Images drawn at once, over all devices; without it, at most 4 on each."`

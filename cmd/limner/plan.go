@@ -199,7 +199,7 @@ func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
 			parts = append(parts, plan.Part{Name: "conditioning embedding", Program: program, Runs: 1})
 		}
 		if p.Decode != nil {
-			parts = append(parts, plan.Part{Name: "decoding", Program: p.Decode, Runs: 1})
+			parts = append(parts, plan.Part{Name: "decoding", Program: p.Decode, Runs: v.Batch})
 		}
 		return parts, nil
 	}
