@@ -9,13 +9,10 @@ import (
 
 // UseHugePages is for the start of a program: it starts the process again with the C library's allocator on huge pages,
 // where the kernel has them. XLA takes its temporaries anew in every step; on small pages a third of a step's time goes
-// into faults. Compilers take and give back many small pieces: a larger cache of them for each thread and growth in larger parts save a tenth of
-// compiling. The allocator reads its settings only when a process starts. Where anything fails, the process goes on as it is.
+// into faults. The allocator reads the setting only when a process starts. Where anything fails, the process goes on as
+// it is.
 func UseHugePages() {
-	const (
-		name, setting = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
-		values        = setting + "=1:glibc.malloc.tcache_count=4096:glibc.malloc.top_pad=67108864"
-	)
+	const name, setting = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
 	tunables := os.Getenv(name)
 	if strings.Contains(tunables, setting) {
 		return // started again already, or set by the user
@@ -31,7 +28,7 @@ func UseHugePages() {
 	if tunables != "" {
 		tunables += ":"
 	}
-	if err := os.Setenv(name, tunables+values); err != nil {
+	if err := os.Setenv(name, tunables+setting+"=1"); err != nil {
 		return
 	}
 	_ = syscall.Exec(program, os.Args, os.Environ())
