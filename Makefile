@@ -55,7 +55,7 @@ bench-tpu: build ## compile Stable Diffusion 1.5's programs for a TPU v4-8 that 
 		bin/limner plan controlnet $(TPU) --tpu $$tpu --train_batch_size 4 --cache_latents $$fsdp --json > bench/tpu-growth-$$tpu$$fsdp.json || exit 1; \
 	done; done
 	@if [ -x bench/venv/bin/python ]; then \
-		TPU_LIBRARY_PATH=$$(ls -d "$${XDG_CACHE_HOME:-$$HOME/.cache}"/limner/plugins/libtpu-*/libtpu.so | tail -1) bench/venv/bin/python bench/peer_tpu.py | tee bench/tpu-peer.json; \
+		TPU_LIBRARY_PATH=$$(ls -d "$${XDG_CACHE_HOME:-$$HOME/.cache}"/limner/plugins/libtpu-*/libtpu.so | tail -1) bench/venv/bin/python bench/peer_tpu.py > bench/tpu-peer.json && go run ./bench tpu; \
 	else echo "the Flax side is left out: make bench-peers installs it"; fi
 	go run ./bench/growth -plot docs/tpu-growth.png bench/tpu-growth-*.json
 

@@ -48,7 +48,7 @@ func startControlStep(cached bool) func(context.Context, *xla.Backend) (workload
 		d := controlDiffusion(cached)
 		objective := d.Objective()
 		var step *train.Step
-		compiled, err := measure(func() (err error) {
+		compiled, err := measure(func() (err error) { // with making and loading the parameters, which the peer's figure is without
 			step, err = train.CompileStep(ctx, b, objective, train.DefaultOptimizer(), 0, func() (trainable, frozen nn.Values) {
 				return nn.InitValues(objective.Trainable, 0), nn.InitValues(objective.FrozenTree(), 0)
 			})

@@ -4,6 +4,7 @@
 //	make bench                            # every case, bench/results.json
 //	go run ./bench sd15_unet_forward      # one case, nothing written
 //	go run ./bench warm sd15_unet_forward # start of a process that compiles, and of one that loads what that kept
+//	go run ./bench tpu                    # what make bench-tpu compiled, ours beside Flax
 //	go run ./bench load sd15              # time and memory of loading a model of full size: sd15, sd21 or sdxl
 //
 // Each case runs in a process of ours (this program again, as `bench worker CASE`) and one of each peer (peer.py CASE,
@@ -45,6 +46,8 @@ func main() {
 		err = work(ctx, args[1], strings.Join(args[2:], ""), os.Stdin, os.Stdout)
 	case len(args) >= 2 && args[0] == warmArg:
 		err = warm(ctx, args[1:], os.Stdout)
+	case len(args) == 1 && args[0] == tpuArg:
+		err = compareTPU("bench", os.Stdout)
 	case len(args) == 3 && args[0] == loadWorkerArg:
 		xla.UseHugePages()
 		err = loadWorker(ctx, args[1], args[2], os.Stdout)

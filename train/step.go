@@ -330,7 +330,7 @@ func (s *stepper) loaded() bool {
 // parts are the programs of a step, in their order.
 func (s *stepper) parts() (parts []Part) {
 	if s.ahead != nil {
-		parts = append(parts, Part{"encoding of a batch", s.ahead, s.accumulation * s.aheadRuns()})
+		parts = append(parts, Part{"encoding of an image", s.ahead, s.accumulation * s.aheadRuns()})
 	}
 	if s.gradients != nil {
 		parts = append(parts, Part{"gradients of a batch", s.gradients, s.accumulation})

@@ -34,7 +34,7 @@ var arrows = map[string][]string{
 	"xla/patch":         {"xla/pjrt"},
 	"xla/pjrt":          {},
 	"bench/growth":      {"plan"},
-	"bench":             {"sample", "train", "data", "controlnet", "models/checkpoint", "xla", "xla/patch", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae"},
+	"bench":             {"plan", "sample", "train", "data", "controlnet", "models/checkpoint", "xla", "xla/patch", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae"},
 	"internal/golden":   {},
 	"internal/parity":   {"internal/golden", "models/checkpoint", "models/nn", "models/unet", "xla"},
 	"internal/arch":     {},

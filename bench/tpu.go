@@ -1,0 +1,94 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+
+	"limner/plan"
+)
+
+// tpuArg is the argument for the programs that make bench-tpu compiled.
+const tpuArg = "tpu"
+
+// tpuPeer is what peer_tpu.py says of a program, for one chip.
+type tpuPeer struct {
+	Peak     float64 `json:"peak_bytes"`
+	Accessed float64 `json:"bytes_accessed"`
+	Seconds  float64 `json:"optimal_seconds"`
+}
+
+// peerBatch is how many images a chip trains on in peer_tpu.py.
+const peerBatch = 4
+
+// compareTPU prints what limner plan and peer_tpu.py wrote into a folder, beside each other: per image, for one chip. A file that is not there leaves its rows out.
+func compareTPU(folder string, out io.Writer) error {
+	var peers map[string]tpuPeer
+	if found, err := readJSON(filepath.Join(folder, "tpu-peer.json"), &peers); err != nil || !found {
+		return fmt.Errorf("no figures of Flax in %s: make bench-peers and make bench-tpu write them (%v)", folder, err)
+	}
+	var results []result
+	row := func(name, unit string, ours, peer, scale, goal float64) {
+		results = append(results, result{Name: name, Against: flax.name, Unit: unit, Ours: ours * scale, Peer: peer * scale, Ratio: ratio(ours, peer), Goal: goal})
+	}
+	for _, job := range []struct {
+		file string
+		goal float64
+	}{{"tpu-pixels-4", 0.8}, {"tpu-cached-4", 0.5}} {
+		r, err := readReport(filepath.Join(folder, job.file+".json"))
+		if err != nil {
+			return err
+		}
+		if peer, ok := peers["train"]; ok && r != nil {
+			row(job.file+"_time", "ms", r.Seconds/float64(r.Variant.Batch), known(peer.Seconds)/peerBatch, 1e3, job.goal)
+			row(job.file+"_traffic", "GB", r.BytesPerImage, peer.Accessed/peerBatch, 1e-9, job.goal)
+			row(job.file+"_peak", "GB", float64(r.Peak), peer.Peak, 1e-9, 1)
+		}
+	}
+	r, err := readReport(filepath.Join(folder, "tpu-sample.json"))
+	if err != nil || r == nil {
+		return fmt.Errorf("%s: no tpu-sample.json with a drawing that fits (%v)", folder, err)
+	}
+	for _, program := range []struct {
+		ours, peer string
+		goal       float64
+	}{{"denoising step", "denoise", 0.7}, {"decoding", "decode", 1}} {
+		for _, p := range r.Programs {
+			if peer, ok := peers[program.peer]; ok && p.Name == program.ours {
+				row(program.peer+"_time", "ms", p.Seconds, known(peer.Seconds), 1e3, program.goal)
+				row(program.peer+"_traffic", "GB", p.Accessed, peer.Accessed, 1e-9, program.goal)
+			}
+		}
+	}
+	return printTable(out, results)
+}
+
+// known is an estimate without the -1 s that the compiler counts for each operation whose time it does not know.
+func known(seconds float64) float64 { return seconds - min(0, math.Floor(seconds)) }
+
+// readReport reads the first report of a job, or nil where there is none that fits.
+func readReport(path string) (*plan.Report, error) {
+	var file struct{ Reports []*plan.Report }
+	found, err := readJSON(path, &file)
+	if err != nil || !found || len(file.Reports) == 0 || !file.Reports[0].Fits {
+		return nil, err
+	}
+	return file.Reports[0], nil
+}
+
+// readJSON reads a file if it is there.
+func readJSON(path string, v any) (found bool, err error) {
+	raw, err := os.ReadFile(path)
+	if os.IsNotExist(err) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	if err := json.Unmarshal(raw, v); err != nil {
+		return false, fmt.Errorf("%s: %w", path, err)
+	}
+	return true, nil
+}
