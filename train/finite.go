@@ -21,7 +21,11 @@ type notFinite struct {
 }
 
 func (e *notFinite) Error() string {
-	return fmt.Sprintf("step %d is not finite (loss %g, gradient norm %g): first in %s", e.step, e.measured.loss, e.measured.gradNorm, e.first)
+	figures := fmt.Sprintf("loss %g", e.measured.loss)
+	if e.measured.gradNorm != 0 { // it is not known where the loss of one batch of several is bad
+		figures += fmt.Sprintf(", gradient norm %g", e.measured.gradNorm)
+	}
+	return fmt.Sprintf("step %d is not finite (%s): first in %s", e.step, figures, e.first)
 }
 
 // diagnose finds the first tensor of a step's batch i, which the feed gave, that is not finite: in the batch, in the parameters, of what the layers make

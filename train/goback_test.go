@@ -38,6 +38,7 @@ func TestNotFinite(t *testing.T) {
 	model, dataset := smallModel(t), smallDataset(t)
 	compiled := checkGoesBack(t, model, dataset)
 	t.Run("only once", func(t *testing.T) { checkGoesBackOnce(t, compiled, model, dataset) })
+	t.Run("in one batch of two", func(t *testing.T) { checkGoesBackFromOneOfTwo(t, model, dataset) })
 	t.Run("first bad tensor", func(t *testing.T) { checkFirstBad(t, compiled, model, dataset) })
 }
 
@@ -79,6 +80,19 @@ func checkGoesBack(t *testing.T, model, dataset string) *stepper {
 		}
 	}
 	return run.compiled
+}
+
+// The step of several batches is not made either, and its norm is not known. Of the five batches of an epoch four make steps: so
+// batch 6, counted from 0, is of the third.
+func checkGoesBackFromOneOfTwo(t *testing.T, model, dataset string) {
+	o, r, log := smallRun(t, model, dataset)
+	o.Accumulation = 2
+	if err := decoderRun(t, nil, o, r, 6).Do(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if want := "step 3 is not finite (loss NaN): first in the batch's pixels: going back to checkpoint-2 once"; !strings.Contains(log.String(), want) {
+		t.Errorf("the log lacks %q:\n%s", want, log)
+	}
 }
 
 // The second time the run stops, and what it saved is whole.

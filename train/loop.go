@@ -133,7 +133,7 @@ func (r *Run) mark(o Options, made record, step int) (err error) {
 // train makes the steps that are left and returns the state at the end, which is saved. restored is the state to begin with; nil
 // begins with the starting values.
 func (r *Run) train(ctx context.Context, o Options, made record, state *State, restored nn.Values) (nn.Values, error) {
-	described := describeStep(r.Backend, r.Objective, o.settings())
+	described := describeStep(r.Backend, r.Objective, o.settings(r.Backend))
 	s, err := compileAndLoad(described, func() (*stepper, error) { return r.compile(r.Backend.Bound(ctx), o) }, func() (state, frozen nn.Values) {
 		if restored == nil {
 			return startValues(described.layout, r.Trainable), r.Frozen
@@ -160,7 +160,7 @@ func (r *Run) train(ctx context.Context, o Options, made record, state *State, r
 // compile compiles the step, unless a Do before did.
 func (r *Run) compile(ctx context.Context, o Options) (*stepper, error) {
 	if r.compiled == nil {
-		settings := o.settings()
+		settings := o.settings(r.Backend)
 		settings.announce = r.announce(fmt.Sprintf("the training step (%s, %d parameters, %s)", r.Objective.Name, r.Objective.Trainable.Size(), o.batches(r.Backend.Devices())))
 		s, err := r.fit(ctx, settings)
 		if err != nil {

@@ -15,14 +15,17 @@ type Part struct {
 
 // Plan compiles what an optimizer step runs, in its order, and nothing else.
 func (r *Run) Plan(ctx context.Context) ([]Part, error) {
-	s, err := newStepper(ctx, r.Backend, r.Objective, r.Options.settings())
+	s, err := newStepper(ctx, r.Backend, r.Objective, r.Options.settings(r.Backend))
 	if err != nil {
 		return nil, err
 	}
 	return s.parts(), nil
 }
 
-// settings are what the options say of the step.
-func (o Options) settings() stepSettings {
-	return stepSettings{optimizer: o.Optimizer, ema: o.EMA != nil, accumulation: o.Accumulation, fsdp: o.FSDP, checkpoint: o.GradientCheckpointing, memory: o.MaxDeviceMemory}
+// settings are what the options say of the step on a backend.
+func (o Options) settings(b *xla.Backend) stepSettings {
+	return stepSettings{
+		optimizer: o.Optimizer, ema: o.EMA != nil, accumulation: o.Accumulation, inTwo: o.Accumulation > 1 || b.CPU(),
+		fsdp: o.FSDP, checkpoint: o.GradientCheckpointing, memory: o.MaxDeviceMemory,
+	}
 }

@@ -11,6 +11,8 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
+	"golang.org/x/sync/errgroup"
+
 	"limner/models/nn"
 	"limner/xla"
 )
@@ -19,7 +21,8 @@ import (
 type stepSettings struct {
 	optimizer    Optimizer
 	ema          bool
-	accumulation int // batches of a step
+	accumulation int  // batches of a step
+	inTwo        bool // programs, see stepper; so with accumulation
 	fsdp         bool
 	checkpoint   bool  // gradients
 	memory       int64 // bytes that the step may take of a device; 0: all that there is
@@ -31,7 +34,8 @@ type stepSettings struct {
 //
 // A step of one batch is one program. With more, a program adds up the gradients of each batch in sums that stay on the devices, and
 // a second one, without networks, makes the step from them: so the networks are compiled once, and the gradients of a batch
-// need not be whole beside the sums.
+// need not be whole beside the sums. XLA's CPU compiler, which works on one core for half of its time, makes those two
+// at the same time, and in less: what it takes grows faster than a program. There a step of one batch is made in two as well.
 type stepper struct {
 	stepSettings
 	backend   *xla.Backend
@@ -39,7 +43,7 @@ type stepper struct {
 	method    method
 	layout    []stateValue // of state
 	program   *xla.Program // makes the step, from a batch or from the sums
-	gradients *xla.Program // adds a batch's to the sums; nil with one batch
+	gradients *xla.Program // adds a batch's to the sums; nil where the step is one program
 	ahead     *xla.Program // makes a batch of what the feed gives; nil: the feed gives it
 	state     []*xla.Array
 	sums      []*xla.Array // of gradients in the tree's order, and of losses
@@ -65,13 +69,11 @@ func describeStep(b *xla.Backend, o Objective, settings stepSettings) *stepper {
 // newStepper compiles the step. It fails with a tooLarge where that takes more memory than it may.
 func newStepper(ctx context.Context, b *xla.Backend, o Objective, settings stepSettings) (*stepper, error) {
 	s := describeStep(b, o, settings)
-	ahead := make(chan error, 1)
-	go func() { ahead <- s.compileAhead(ctx) }()
-	err := s.compile(ctx)
-	if failed := <-ahead; err == nil {
-		err = failed
+	var programs errgroup.Group
+	for _, compile := range []func(context.Context) error{s.compileAhead, s.compileGradients, s.compileStep} {
+		programs.Go(func() error { return compile(ctx) })
 	}
-	if err != nil {
+	if err := programs.Wait(); err != nil {
 		return nil, err
 	}
 	return s, s.checkMemory()
@@ -97,26 +99,29 @@ func (s *stepper) compileAhead(ctx context.Context) (err error) {
 	return err
 }
 
-// compile compiles the step's own programs.
-func (s *stepper) compile(ctx context.Context) (err error) {
-	b, o := s.backend, s.objective
-	f := xla.Function{Name: "train_" + o.Name, Build: s.buildStep, State: s.stateValues()}
-	f.Announce = s.announce
-	if s.accumulation > 1 {
-		f.Name, f.Build, f.Inputs = "apply_"+o.Name, s.buildApply, s.sumValues()
-		g := xla.Function{Name: "gradients_" + o.Name, Build: s.buildGradients, State: s.sumValues(), Announce: s.announce}
-		f.Announce = nil // the other one has the networks
-		g.Inputs = append(append(s.stateValues()[:len(o.Trainable)], s.batchValues()...), scalarValue("batch", dtypes.Uint32))
-		g.Inputs = append(g.Inputs, s.drawValues()...)
-		if s.gradients, err = b.Compile(ctx, g); err != nil {
-			return err
-		}
-	} else {
-		f.Inputs = s.batchValues()
+// compileGradients compiles the program of the networks, where that is not the step's.
+func (s *stepper) compileGradients(ctx context.Context) (err error) {
+	if !s.inTwo {
+		return nil
+	}
+	o := s.objective
+	f := xla.Function{Name: "gradients_" + o.Name, Build: s.buildGradients, State: s.sumValues(), Announce: s.announce}
+	f.Inputs = append(append(s.stateValues()[:len(o.Trainable)], s.batchValues()...), scalarValue("batch", dtypes.Uint32))
+	f.Inputs = append(f.Inputs, s.drawValues()...)
+	s.gradients, err = s.backend.Compile(ctx, f)
+	return err
+}
+
+// compileStep compiles the program that makes the step.
+func (s *stepper) compileStep(ctx context.Context) (err error) {
+	o := s.objective
+	f := xla.Function{Name: "train_" + o.Name, Build: s.buildStep, State: s.stateValues(), Inputs: s.batchValues(), Announce: s.announce}
+	if s.inTwo {
+		f.Name, f.Build, f.Inputs, f.Announce = "apply_"+o.Name, s.buildApply, s.sumValues(), nil
 	}
 	f.Inputs = append(f.Inputs, xla.Value{Name: "rates", Shape: shapes.Make(dtypes.Float32, 1+len(s.method.rates(1, 1)))})
 	f.Inputs = append(f.Inputs, s.drawValues()...)
-	s.program, err = b.Compile(ctx, f)
+	s.program, err = s.backend.Compile(ctx, f)
 	return err
 }
 
@@ -200,7 +205,7 @@ func (s *stepper) load(state, frozen nn.Values) (err error) {
 		return err
 	}
 	for _, v := range s.sumValues() {
-		if s.accumulation == 1 {
+		if !s.inTwo {
 			break
 		}
 		a, err := xla.Put(s.backend, make([]float32, v.Shape.Size()), v.Sharding, v.Shape.Dimensions...)
@@ -305,16 +310,12 @@ func freeAll(arrays []*xla.Array) error {
 	return errors.Join(errs...)
 }
 
-// compileTime is that of all programs of the step, or what loading them took.
-func (s *stepper) compileTime() time.Duration {
-	d := s.program.CompileTime
-	if s.gradients != nil {
-		d += s.gradients.CompileTime
+// compileTime is that of the program that took longest: they are compiled at the same time. Or it is what loading took.
+func (s *stepper) compileTime() (longest time.Duration) {
+	for _, part := range s.parts() {
+		longest = max(longest, part.Program.CompileTime)
 	}
-	if s.ahead != nil { // which was compiled beside the others
-		d = max(d, s.ahead.CompileTime)
-	}
-	return d
+	return longest
 }
 
 // loaded says that no program of the step was compiled by this process.
@@ -380,7 +381,9 @@ func (s *stepper) run(ctx context.Context, n int, r rates, next func() ([]*xla.A
 		inputs := slices.Concat(s.frozen, batch)
 		if s.gradients != nil {
 			m.loss, err = s.accumulate(inputs, i, step)
-		} else {
+			inputs = s.sums
+		}
+		if err == nil && s.accumulation == 1 {
 			m, err = s.finish(inputs, n, r, step)
 		}
 		if err == nil && !m.finite() {
@@ -390,7 +393,7 @@ func (s *stepper) run(ctx context.Context, n int, r rates, next func() ([]*xla.A
 			return m, err
 		}
 	}
-	if s.gradients != nil {
+	if s.accumulation > 1 {
 		if m, err = s.finish(s.sums, n, r, step); err == nil && !m.finite() {
 			err = s.badSum(m, n)
 		}

@@ -16,14 +16,18 @@ func (s *stepper) buildStep(_ *Graph, state, inputs []*Node) (next, outputs []*N
 	return s.apply(state, Gradient(loss, params...), loss, inputs[n], draw)
 }
 
-// buildGradients adds a batch's share of the gradients and of the loss to the sums; the first batch begins them.
+// buildGradients adds a batch's share of the gradients and of the loss to the sums; the first batch begins them, and the only one is them.
 func (s *stepper) buildGradients(_ *Graph, sums, inputs []*Node) (next, outputs []*Node) {
 	count, n := len(s.objective.Trainable), len(inputs)-3
 	params, batch := inputs[:count], inputs[n]
 	row := MulScalar(batch, float64(s.objective.Batch[0].Shape.Dim(0)))
 	loss := s.loss(params, inputs[count:n], Draws{seed: inputs[n+1], step: inputs[n+2], row: row})
+	grads := append(Gradient(loss, params...), loss)
+	if s.accumulation == 1 {
+		return grads, []*Node{loss}
+	}
 	first := Equal(batch, ZerosLike(batch))
-	for i, x := range append(Gradient(loss, params...), loss) {
+	for i, x := range grads {
 		x = MulScalar(x, 1/float64(s.accumulation))
 		next = append(next, Add(Where(first, ZerosLike(sums[i]), sums[i]), x))
 	}

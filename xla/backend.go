@@ -177,6 +177,9 @@ func (b *Backend) Close() error {
 // Devices is the number of devices that run each program, those of other processes too.
 func (b *Backend) Devices() int { return b.n }
 
+// CPU says that XLA's CPU compiler makes the programs.
+func (b *Backend) CPU() bool { return b.options != nil }
+
 // Plugin is the path of the PJRT plugin.
 func (b *Backend) Plugin() string { return b.plugin }
 

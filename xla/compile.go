@@ -173,7 +173,7 @@ func (p *Program) build(f Function) {
 // Once has XLA's CPU compiler compute each node once for all its uses. It would compute a cheap one anew in each, from what a state was before, and so
 // copy the state first, which the first use replaces. Other compilers make one loop of such uses, which this would part: there the nodes stay as they are.
 func (b *Backend) Once(nodes ...*graph.Node) []*graph.Node {
-	if b.options == nil {
+	if !b.CPU() {
 		return nodes
 	}
 	return patch.Barrier(nodes...)
