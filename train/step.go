@@ -34,7 +34,7 @@ type stepSettings struct {
 //
 // A step of one batch is one program. With more, a program adds up the gradients of each batch in sums that stay on the devices, and
 // a second one, without networks, makes the step from them: so the networks are compiled once, and the gradients of a batch
-// need not be whole beside the sums. XLA's CPU compiler, which works on one core for half of its time, makes those two
+// need not be whole beside the sums. XLA's CPU compiler, which works on one core for much of its time, makes those two
 // at the same time, and in less: what it takes grows faster than a program. There a step of one batch is made in two as well.
 type stepper struct {
 	stepSettings

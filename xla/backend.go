@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -57,6 +58,8 @@ type Backend struct {
 	store    *store
 	identity func() (string, error) // the plugin's name and SHA-256
 	pending  sync.Map               // of *compiling, by the names of programs that are being built
+
+	compilers atomic.Int32 // that are at work
 }
 
 // Open loads the plugin, installing it on first use, and takes the devices.
@@ -221,6 +224,12 @@ type compiling struct {
 
 // compile compiles for the backend's devices, or for those that are planned for, unless the program was kept.
 func (b *Backend) compile(c *pjrt.Compilation) {
+	b.compilers.Add(1)
+	defer func() {
+		if b.compilers.Add(-1) == 0 { // others would want the memory again
+			pjrt.Trim()
+		}
+	}()
 	c.Program, c.Options = patch.ManualKernels(c.Program), append(slices.Clone(c.Options), b.options...)
 	_, module, _ := unnumbered(c.Program)
 	work := &compiling{}
