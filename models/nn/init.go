@@ -15,13 +15,18 @@ func InitValues(tree Tree, seed uint64) Values {
 		key := fnv.New64a()
 		key.Write([]byte(spec.Key))
 		rng := rand.New(rand.NewPCG(seed, key.Sum64()))
-		for i := range data {
-			switch spec.Init {
-			case InitOnes:
+		switch spec.Init {
+		case InitOnes:
+			for i := range data {
 				data[i] = 1
-			case InitUniform:
-				data[i] = float32((2*rng.Float64() - 1) * math.Sqrt(3/float64(spec.FanIn)))
-			case InitNormal:
+			}
+		case InitUniform:
+			limit := math.Sqrt(3 / float64(spec.FanIn))
+			for i := range data {
+				data[i] = float32((2*rng.Float64() - 1) * limit)
+			}
+		case InitNormal:
+			for i := range data {
 				data[i] = float32(0.02 * rng.NormFloat64())
 			}
 		}
