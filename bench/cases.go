@@ -38,8 +38,8 @@ func cases() []benchCase {
 	both := []peer{flax, torch}
 	return []benchCase{
 		{name: "train_step_small_unet", rounds: 6, steps: 2, peers: []peer{flax}, start: startTrainStep, goals: goals{wall: 1, cpu: 1, compile: 2, peak: 1, alias: true}},
-		{name: "controlnet_step", rounds: 3, steps: 1, peers: []peer{flax}, start: startControlStep(false), goals: goals{wall: 0.9, cpu: 0.9, compile: 2, peak: 1, start: 0.5}},
-		{name: "controlnet_step_cached", rounds: 3, steps: 1, peers: []peer{flax}, start: startControlStep(true), goals: goals{wall: 0.6, cpu: 0.6, compile: 2, peak: 1, start: 0.5}},
+		{name: "controlnet_step", rounds: 3, steps: 2, peers: []peer{flax}, start: startControlStep(false), goals: goals{wall: 0.9, cpu: 0.9, compile: 2, peak: 1, start: 0.5}},
+		{name: "controlnet_step_cached", rounds: 3, steps: 2, peers: []peer{flax}, start: startControlStep(true), goals: goals{wall: 0.6, cpu: 0.6, compile: 2, peak: 1, start: 0.5}},
 		{name: "sample_tiny", rounds: 5, steps: 2, peers: []peer{torch}, start: startSample(false, 64), goals: pipeline},
 		{name: "sample_middling", rounds: 3, steps: 1, peers: both, start: startSample(true, 256), goals: pipeline},
 		{name: "sd15_unet_forward", rounds: 5, steps: 2, peers: []peer{flax}, start: startForward(published("sd15"), 1, 16), goals: goals{wall: 1, cpu: 1, compile: 2, peak: 1}},

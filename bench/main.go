@@ -31,8 +31,6 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-
-	"limner/xla"
 )
 
 func main() {
@@ -42,14 +40,12 @@ func main() {
 	var err error
 	switch {
 	case (len(args) == 2 || len(args) == 3) && args[0] == workerArg:
-		xla.UseHugePages() // as limner itself does
 		err = work(ctx, args[1], strings.Join(args[2:], ""), os.Stdin, os.Stdout)
 	case len(args) >= 2 && args[0] == warmArg:
 		err = warm(ctx, args[1:], os.Stdout)
 	case len(args) == 1 && args[0] == tpuArg:
 		err = compareTPU("bench", os.Stdout)
 	case len(args) == 3 && args[0] == loadWorkerArg:
-		xla.UseHugePages()
 		err = loadWorker(ctx, args[1], args[2], os.Stdout)
 	case len(args) == 2 && args[0] == loadArg:
 		err = load(ctx, args[1], os.Stdout)

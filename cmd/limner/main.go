@@ -16,7 +16,6 @@ import (
 	"k8s.io/klog/v2"
 
 	"limner/train"
-	"limner/xla"
 )
 
 // cli is the whole command line; each command stands in its own file.
@@ -55,7 +54,6 @@ type configError struct{ error }
 func (e configError) Unwrap() error { return e.error }
 
 func main() {
-	xla.UseHugePages()
 	// The engine's log tells users nothing that an error does not.
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
