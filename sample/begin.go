@@ -93,29 +93,37 @@ func (r *round) encodeImages(ctx context.Context, images []float32, purpose uint
 	if err != nil {
 		return nil, err
 	}
-	in, err := keep(r, images, xla.Batch, r.shape.Batch, r.shape.Height, r.shape.Width, 3)
-	if err != nil {
-		return nil, err
+	latents = r.normals(purpose)
+	devices, each, pixels, size := r.backend.Devices(), r.perDevice(), len(images)/r.shape.Batch, len(latents)/r.shape.Batch
+	one := make([]float32, devices*pixels) // an image of each device
+	for i := range min(r.count, each) {    // the wanted images come first
+		for device := range devices {
+			copy(one[device*pixels:(device+1)*pixels], images[(device*each+i)*pixels:])
+		}
+		in, err := keep(r, one, xla.Batch, devices, r.shape.Height, r.shape.Width, 3)
+		if err != nil {
+			return nil, err
+		}
+		out, err := program.Run(nil, r.arguments(r.trees.encode, in)...)
+		if err != nil {
+			return nil, fmt.Errorf("encode images: %w", err)
+		}
+		r.arrays = append(r.arrays, out...)
+		mean, err := xla.Get[float32](out[0])
+		if err != nil {
+			return nil, err
+		}
+		logvar, err := xla.Get[float32](out[1])
+		if err != nil {
+			return nil, err
+		}
+		if !finite(mean) || !finite(logvar) {
+			return nil, errors.New("the latents of the images to begin from are not finite numbers: check the VAE's weights, or use f32")
+		}
+		for j, m := range mean {
+			at := &latents[(j/size*each+i)*size+j%size]
+			*at = (m + float32(math.Exp(float64(logvar[j])/2))**at) * float32(r.model.Pipeline.VAE.ScalingFactor)
+		}
 	}
-	out, err := program.Run(nil, r.arguments(r.trees.encode, in)...)
-	if err != nil {
-		return nil, fmt.Errorf("encode images: %w", err)
-	}
-	r.arrays = append(r.arrays, out...)
-	mean, err := xla.Get[float32](out[0])
-	if err != nil {
-		return nil, err
-	}
-	logvar, err := xla.Get[float32](out[1])
-	if err != nil {
-		return nil, err
-	}
-	if !finite(mean) || !finite(logvar) {
-		return nil, errors.New("the latents of the images to begin from are not finite numbers: check the VAE's weights, or use f32")
-	}
-	noise := r.normals(purpose)
-	for i, m := range mean {
-		noise[i] = (m + float32(math.Exp(float64(logvar[i])/2))*noise[i]) * float32(r.model.Pipeline.VAE.ScalingFactor)
-	}
-	return noise, nil
+	return latents, nil
 }

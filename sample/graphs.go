@@ -274,13 +274,13 @@ func (p *Pipeline) conditionFunction(net int) xla.Function {
 	}
 }
 
-// encodeFunction maps images float32 [batch, height, width, 3] in [-1, 1] to the mean and the log variance of their latents
-// float32 [batch, height/8, width/8, channels], unscaled.
+// encodeFunction maps an image of each device float32 [devices, height, width, 3] in [-1, 1] to the mean and the log variance of their latents
+// float32 [devices, height/8, width/8, channels], unscaled: one of each, for the reasons of decodeFunction.
 func (p *Pipeline) encodeFunction() xla.Function {
 	tree := p.trees.encode
 	return xla.Function{
 		Name: "encode", Apart: true, Outputs: []xla.Sharding{xla.Batch, xla.Batch},
-		Inputs: append(p.parameters(tree), batch("images", dtypes.Float32, p.shape.Batch, p.shape.Height, p.shape.Width, 3)),
+		Inputs: append(p.parameters(tree), batch("images", dtypes.Float32, p.backend.Devices(), p.shape.Height, p.shape.Width, 3)),
 		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
 			params := p.bind(tree, in)
 			mean, logvar := p.model.Pipeline.VAE.Encode(params.In(diffusers.VAE), ConvertDType(in[len(tree)], p.model.Compute))
