@@ -94,36 +94,46 @@ func (r *round) encodeImages(ctx context.Context, images []float32, purpose uint
 		return nil, err
 	}
 	latents = r.normals(purpose)
-	devices, each, pixels, size := r.backend.Devices(), r.perDevice(), len(images)/r.shape.Batch, len(latents)/r.shape.Batch
-	one := make([]float32, devices*pixels) // an image of each device
-	for i := range min(r.count, each) {    // the wanted images come first
+	devices, pixels, size := r.backend.Devices(), len(images)/r.shape.Batch, len(latents)/r.shape.Batch
+	one := make([]float32, devices*pixels)       // an image of each device
+	for i := range min(r.count, r.perDevice()) { // the wanted images come first
 		for device := range devices {
-			copy(one[device*pixels:(device+1)*pixels], images[(device*each+i)*pixels:])
+			copy(one[device*pixels:(device+1)*pixels], images[r.row(device, i)*pixels:])
 		}
-		in, err := keep(r, one, xla.Batch, devices, r.shape.Height, r.shape.Width, 3)
+		mean, logvar, err := r.posteriors(program, one)
 		if err != nil {
 			return nil, err
 		}
-		out, err := program.Run(nil, r.arguments(r.trees.encode, in)...)
-		if err != nil {
-			return nil, fmt.Errorf("encode images: %w", err)
-		}
-		r.arrays = append(r.arrays, out...)
-		mean, err := xla.Get[float32](out[0])
-		if err != nil {
-			return nil, err
-		}
-		logvar, err := xla.Get[float32](out[1])
-		if err != nil {
-			return nil, err
-		}
-		if !finite(mean) || !finite(logvar) {
-			return nil, errors.New("the latents of the images to begin from are not finite numbers: check the VAE's weights, or use f32")
-		}
-		for j, m := range mean {
-			at := &latents[(j/size*each+i)*size+j%size]
-			*at = (m + float32(math.Exp(float64(logvar[j])/2))**at) * float32(r.model.Pipeline.VAE.ScalingFactor)
+		for device := range devices {
+			drawn := latents[r.row(device, i)*size:][:size]
+			for j := range drawn {
+				m, v := mean[device*size+j], logvar[device*size+j]
+				drawn[j] = (m + float32(math.Exp(float64(v)/2))*drawn[j]) * float32(r.model.Pipeline.VAE.ScalingFactor)
+			}
 		}
 	}
 	return latents, nil
+}
+
+// posteriors are the mean and the log variance of the latents of an image of each device.
+func (r *round) posteriors(program *xla.Program, images []float32) (mean, logvar []float32, err error) {
+	in, err := keep(r, images, xla.Batch, r.backend.Devices(), r.shape.Height, r.shape.Width, 3)
+	if err != nil {
+		return nil, nil, err
+	}
+	out, err := program.Run(nil, r.arguments(r.trees.encode, in)...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode images: %w", err)
+	}
+	r.arrays = append(r.arrays, out...)
+	if mean, err = xla.Get[float32](out[0]); err != nil {
+		return nil, nil, err
+	}
+	if logvar, err = xla.Get[float32](out[1]); err != nil {
+		return nil, nil, err
+	}
+	if !finite(mean) || !finite(logvar) {
+		return nil, nil, errors.New("the latents of the images to begin from are not finite numbers: check the VAE's weights, or use f32")
+	}
+	return mean, logvar, nil
 }

@@ -125,6 +125,40 @@ func TestTwoDevicesAgreeWithOne(t *testing.T) {
 	}
 }
 
+// Images that differ are encoded for the rows that they belong to, however these lie on the devices.
+func TestEachImageBeginsFromItsOwn(t *testing.T) {
+	one := goldenPipeline(t, false)
+	b, err := xla.Open(context.Background(), xla.Options{Devices: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := loadModel(t, "sd15", false)
+	m.Pipeline.Noise = one.model.Pipeline.Noise
+	r := smallRequest("a red circle", "a blue circle", "a green one")
+	r.Strength = 0.5
+	for i := range r.Prompts {
+		for _, v := range data.AppendPixels(nil, picture(t, "init.png")) {
+			r.Images = append(r.Images, v*(1-0.5*float32(i)))
+		}
+	}
+	shape := one.shape
+	shape.Batch = 4 // two rows on each device, of which the last is not wanted
+	two, err := New(context.Background(), b, m, shape, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	together := mustSample(t, two, r).Latents
+	size, pixels := one.latentSize(), len(r.Images)/len(r.Prompts)
+	for i := range r.Prompts {
+		alone := r
+		alone.Prompts, alone.Seeds, alone.Images = r.Prompts[i:i+1], r.Seeds[i:i+1], r.Images[i*pixels:(i+1)*pixels]
+		checkLatents(t, r.Prompts[i], together[i*size:(i+1)*size], mustSample(t, one, alone).Latents, 5e-5)
+	}
+	if err := errors.Join(two.Close(), b.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestReplaceAndNaN(t *testing.T) {
 	p := goldenPipeline(t, false)
 	const key = "unet.conv_out.bias"

@@ -137,6 +137,9 @@ func (r *round) decode(ctx context.Context, latents *xla.Array) (decoded, error)
 // perDevice is how many images of a batch each device has.
 func (p *Pipeline) perDevice() int { return p.shape.Batch / p.backend.Devices() }
 
+// row is the place in the batch of image i of a device.
+func (p *Pipeline) row(device, i int) int { return device*p.perDevice() + i }
+
 // pixels brings the wanted images to the host.
 func (r *round) pixels(d decoded) ([]float32, error) {
 	if d.rows == nil {
@@ -150,7 +153,7 @@ func (r *round) pixels(d decoded) ([]float32, error) {
 			return nil, err
 		}
 		for device := range r.backend.Devices() {
-			copy(pixels[(device*r.perDevice()+i)*size:], images[device*size:(device+1)*size])
+			copy(pixels[r.row(device, i)*size:], images[device*size:(device+1)*size])
 		}
 	}
 	return pixels[:r.count*size], nil

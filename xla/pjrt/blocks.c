@@ -16,7 +16,8 @@ extern void *__libc_memalign(size_t, size_t);
 extern void *__libc_realloc(void *, size_t);
 extern void __libc_free(void *);
 
-// Blocks begin at multiples of unit and are as long; what is not written of one costs no memory. From least on, memory is taken as a block.
+// Blocks begin at multiples of unit, by which free tells most other memory from them, and are as long; what is not written of one costs no memory.
+// From least on, memory is taken as a block.
 //
 // They are on small pages. Huge ones were tried: steps took as long, small forward passes of large models a tenth less, but the first step took 7.4
 // instead of 5 s, and loading the 3.4 GB of such a model 8 s more: the system finds small pages among those that were just freed, huge ones are new.
@@ -42,6 +43,12 @@ static size_t position(const char *p) {
 		else high = middle;
 	}
 	return low;
+}
+
+// find is the place of the block in use at p, or count.
+static size_t find(const char *p) {
+	size_t i = position(p);
+	return i < count && blocks[i].at == p && blocks[i].used ? i : count;
 }
 
 // insert needs room for one more.
@@ -95,9 +102,8 @@ static void *take(size_t alignment, size_t want) {
 	size_t best = count;
 	for (size_t i = 0; i < count; i++)
 		if (!blocks[i].used && blocks[i].size >= size && (best == count || blocks[i].size < blocks[best].size)) best = i;
-	if (used + size > most) most = used + size;
 	if (best == count) {
-		shrink(most - size);
+		shrink((used + size > most ? used + size : most) - size);
 		best = map(size);
 		if (best == count) goto out;
 	}
@@ -109,32 +115,33 @@ static void *take(size_t alignment, size_t want) {
 	}
 	b->used = 1;
 	used += size;
+	if (used > most) most = used;
 out:
 	pthread_mutex_unlock(&mutex);
 	return at;
 }
 
-// leave keeps the block at p and returns its size, or 0 if p is none.
-static size_t leave(char *p) {
+// join makes one of the blocks i and i+1 if they are kept and lie side by side.
+static void join(size_t i) {
+	if (i + 1 >= count || blocks[i].used || blocks[i + 1].used || blocks[i].at + blocks[i].size != blocks[i + 1].at) return;
+	blocks[i].size += blocks[i + 1].size;
+	erase(i + 1);
+}
+
+// leave keeps the block at p and says whether there is one.
+static int leave(char *p) {
 	if (!p || (uintptr_t)p % unit) return 0;
-	size_t size = 0;
 	pthread_mutex_lock(&mutex);
-	size_t i = position(p);
-	if (i < count && blocks[i].at == p && blocks[i].used) {
-		size = blocks[i].size;
-		used -= size;
+	size_t i = find(p);
+	int is = i < count;
+	if (is) {
+		used -= blocks[i].size;
 		blocks[i].used = 0;
-		if (i + 1 < count && !blocks[i + 1].used && p + size == blocks[i + 1].at) {
-			blocks[i].size += blocks[i + 1].size;
-			erase(i + 1);
-		}
-		if (i > 0 && !blocks[i - 1].used && blocks[i - 1].at + blocks[i - 1].size == p) {
-			blocks[i - 1].size += blocks[i].size;
-			erase(i);
-		}
+		join(i);
+		if (i > 0) join(i - 1);
 	}
 	pthread_mutex_unlock(&mutex);
-	return size;
+	return is;
 }
 
 // The program's own definitions stand before the C library's for all that it loads.
@@ -160,7 +167,7 @@ void free(void *p) {
 void *realloc(void *p, size_t size) {
 	if (!p || (uintptr_t)p % unit) return __libc_realloc(p, size);
 	pthread_mutex_lock(&mutex);
-	size_t i = position(p), had = i < count && blocks[i].at == p && blocks[i].used ? blocks[i].size : 0;
+	size_t i = find(p), had = i < count ? blocks[i].size : 0;
 	pthread_mutex_unlock(&mutex);
 	if (!had) return __libc_realloc(p, size);
 	void *moved = malloc(size);
