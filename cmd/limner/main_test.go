@@ -14,6 +14,7 @@ import (
 
 	"limner/internal/golden"
 	"limner/train"
+	"limner/xla"
 )
 
 // The test binary is the command itself when this variable is set.
@@ -105,6 +106,14 @@ func TestExamples(t *testing.T) {
 }
 
 func TestBadInput(t *testing.T) {
+	// A command that finds no plugin says that it installs one.
+	b, err := xla.Open(t.Context(), xla.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
 	model := golden.Path(t, "sd15-tiny")
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "full"), 0o755); err != nil {
@@ -137,6 +146,7 @@ func TestBadInput(t *testing.T) {
 		args []string
 	}{
 		{2, "learning_rate: got -1, want above 0\n  proportion_empty_prompts: got 3, want 0 to 1\n  rank: got 0, want at least 1\n", train("lora", "--rank", "0", "--learning_rate=-1", "--proportion_empty_prompts", "3")},
+		{2, "learning_rate: got -1", train("lora", "--learning_rate=-1", "--backend", "gpu")}, // before devices are opened
 		{2, "class_data_dir: give a folder for the images of the class\n  class_prompt: say what the class is\n", train("dreambooth", "--instance_prompt", "x", "--with_prior_preservation")},
 		{78, "full holds something else (letter.txt)", train("dreambooth", "--output_dir", "full", "--instance_prompt", "x", "--with_prior_preservation", "--class_prompt", "y", "--class_data_dir", "out")},
 		{2, "they go with --with_prior_preservation, which was not given", train("lora", "--instance_prompt", "x", "--class_prompt", "y")},

@@ -100,7 +100,7 @@ func (c *planCmd) open(ctx context.Context) (plan.Planner, *xla.Backend, error) 
 }
 
 // train plans a training.
-func (c *planCmd) train(ctx context.Context, command *kong.Context, what trainer, prepare prepareRun) error {
+func (c *planCmd) train(ctx context.Context, what trainer, prepare prepareRun) error {
 	planner, b, err := c.open(ctx)
 	if err != nil {
 		return err
@@ -109,7 +109,7 @@ func (c *planCmd) train(ctx context.Context, command *kong.Context, what trainer
 	f := what.flags()
 	o, r, err := trainSettings(what, b.Devices(), true)
 	if err != nil {
-		return usageError{f.Recipe.place(command, err)}
+		return err
 	}
 	if !slices.Contains(diffusers.Families, r.Model) {
 		if r.Model, err = f.find(ctx); err != nil {

@@ -98,8 +98,12 @@ type prepareRun func(context.Context, *xla.Backend, train.Options, train.Recipe)
 
 // runTraining trains what prepare makes of the command's settings. A signal at any moment ends it with train.ErrInterrupted.
 func runTraining(ctx context.Context, command *kong.Context, c trainer, prepare prepareRun) error {
-	if p := planOf(command); p != nil {
-		return p.train(ctx, command, c, prepare)
+	p := planOf(command)
+	if _, _, err := trainSettings(c, 1, p != nil); err != nil { // before devices, which may have to be installed or taken
+		return usageError{c.flags().Recipe.place(command, err)}
+	}
+	if p != nil {
+		return p.train(ctx, c, prepare)
 	}
 	quiet := context.AfterFunc(ctx, func() {
 		fmt.Fprintln(os.Stderr, "\nlimner: stopping when the step or the compiling under way is done, and saving; a second signal leaves at once")
@@ -124,7 +128,7 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 	defer b.Close()
 	o, r, err := trainSettings(c, b.Devices(), false)
 	if err != nil {
-		return usageError{f.Recipe.place(command, err)}
+		return err
 	}
 	if r.Text, err = resolvedRecipe(command); err != nil {
 		return err
