@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
 	"limner/controlnet"
+	"limner/models/checkpoint"
 	"limner/models/clip"
 	"limner/models/diffusers"
 	"limner/models/nn"
@@ -49,8 +51,8 @@ func startControlStep(cached bool) func(context.Context, *xla.Backend) (workload
 		objective := d.Objective()
 		var step *train.Step
 		compiled, err := measure(func() (err error) { // with making and loading the parameters, which the peer's figure is without
-			step, err = train.CompileStep(ctx, b, objective, train.DefaultOptimizer(), 0, func() (trainable, frozen nn.Values) {
-				return nn.InitValues(objective.Trainable, 0), nn.InitValues(objective.FrozenTree(), 0)
+			step, err = train.CompileStep(ctx, b, objective, train.DefaultOptimizer(), 0, func() nn.Source {
+				return checkpoint.InMemory(nn.InitValues(slices.Concat(objective.Trainable, objective.FrozenTree()), 0))
 			})
 			return err
 		})

@@ -8,6 +8,7 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
+	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/models/noise"
 	"limner/models/unet"
@@ -57,8 +58,8 @@ func startTrainStep(ctx context.Context, b *xla.Backend) (workload, error) {
 	objective := trainObjective(c)
 	var step *train.Step
 	compiled, err := measure(func() (err error) {
-		step, err = train.CompileStep(ctx, b, objective, train.DefaultOptimizer(), 0, func() (trainable, frozen nn.Values) {
-			return nn.InitValues(objective.Trainable, 0), nil
+		step, err = train.CompileStep(ctx, b, objective, train.DefaultOptimizer(), 0, func() nn.Source {
+			return checkpoint.InMemory(nn.InitValues(objective.Trainable, 0))
 		})
 		return err
 	})

@@ -130,7 +130,11 @@ func TestGoldenControlNetEpsilon(t *testing.T) {
 // A fresh ControlNet answers with zeros, so the UNet's output keeps every bit.
 func TestFreshControlNetChangesNothing(t *testing.T) {
 	c, u, model := load(t, "sd15")
-	model.Values = nn.Merge(model.Values, c.Init(model.Values.Within("unet"), 1).Under("controlnet"))
+	drawn, copied := c.Init(model.Tree.Within("unet"), 1)
+	for _, spec := range copied {
+		drawn[spec.Key] = model.Values["unet."+spec.Key]
+	}
+	model.Values = nn.Merge(model.Values, drawn.Under("controlnet"))
 	g := parity.Open(t, "components", "sd15", "unet_case0.safetensors")
 	got := parity.Run(t, model, inputs(g), func(p nn.Params, in []*Node, out map[string]*Node) {
 		sample, timesteps, context, cond := nodes(in)

@@ -20,18 +20,20 @@ func (c Config) Tree() nn.Tree {
 	})
 }
 
-// Init gives a new ControlNet its values: a copy of the UNet's encoder and time embedding where it has the same key,
-// the values of nn.Init (zero convolutions, a random conditioning embedding) elsewhere.
-func (c Config) Init(unet nn.Values, seed uint64) nn.Values {
-	tree := c.Tree()
-	values := nn.InitValues(tree, seed)
-	for _, spec := range tree {
-		if strings.HasPrefix(spec.Key, "controlnet_") {
-			continue
-		}
-		if copied, ok := unet[spec.Key]; ok {
-			values[spec.Key] = append([]float32{}, copied...)
+// Init says what a new ControlNet begins with: copied are the parameters that begin as the UNet's of the same keys, its encoder and time
+// embedding; drawn are the values of all others (zero convolutions, a random conditioning embedding).
+func (c Config) Init(unet nn.Tree, seed uint64) (drawn nn.Values, copied nn.Tree) {
+	keys := map[string]bool{}
+	for _, spec := range unet {
+		keys[spec.Key] = true
+	}
+	var rest nn.Tree
+	for _, spec := range c.Tree() {
+		if keys[spec.Key] && !strings.HasPrefix(spec.Key, "controlnet_") {
+			copied = append(copied, spec)
+		} else {
+			rest = append(rest, spec)
 		}
 	}
-	return values
+	return nn.InitValues(rest, seed), copied
 }

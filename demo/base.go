@@ -270,7 +270,7 @@ func latentScale(ctx context.Context, b *xla.Backend, model *diffusers.Pipeline,
 		return 0, err
 	}
 	defer dataset.Close()
-	encoder := train.Encoder{Backend: b, VAE: model.VAE, Values: values, Resolution: Size, Batch: 32, Progress: h.Count}
+	encoder := train.Encoder{Backend: b, VAE: model.VAE, Weights: checkpoint.InMemory(values), Resolution: Size, Batch: 32, Progress: h.Count}
 	moments, err := encoder.Encode(ctx, dataset)
 	if err != nil {
 		return 0, err

@@ -182,7 +182,7 @@ func (p *Pipeline) load(tree nn.Tree) error {
 			networks = append(networks, spec)
 		}
 	}
-	dtype := fileDType(p.model.Compute)
+	dtype := nn.FileDType(p.model.Compute)
 	err := checkpoint.InMemory(p.model.loraValues()).Stream(loras, dtype, p.put)
 	if len(networks) > 0 {
 		err = errors.Join(p.model.Weights.Stream(networks, dtype, p.put), err)
@@ -322,7 +322,7 @@ func (p *Pipeline) compile(ctx context.Context, name string, f xla.Function) (*x
 // Replace puts other weights in the place of the parameters that the tree lists, such as a ControlNet's that is being
 // trained. It fails for a parameter that the pipeline does not have.
 func (p *Pipeline) Replace(tree nn.Tree, weights nn.Source) error {
-	return weights.Stream(tree, fileDType(p.model.Compute), func(spec nn.Spec, data []byte) error {
+	return weights.Stream(tree, nn.FileDType(p.model.Compute), func(spec nn.Spec, data []byte) error {
 		old := p.params[spec.Key]
 		if old == nil {
 			return fmt.Errorf("the pipeline has no parameter %s", spec.Key)
@@ -342,17 +342,6 @@ func (p *Pipeline) put(spec nn.Spec, data []byte) error {
 	}
 	p.params[spec.Key] = a
 	return nil
-}
-
-// fileDType is how safetensors and nn.Source spell a compute dtype.
-func fileDType(dtype dtypes.DType) string {
-	switch dtype {
-	case dtypes.BFloat16:
-		return "BF16"
-	case dtypes.Float16:
-		return "F16"
-	}
-	return "F32"
 }
 
 // Close frees the parameters. The pipeline is of no use afterwards.

@@ -12,6 +12,7 @@ import (
 
 	"limner/data"
 	"limner/internal/parity"
+	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/models/vae"
 	"limner/xla"
@@ -127,7 +128,7 @@ func TestStateIsDivided(t *testing.T) {
 			t.Fatal(err)
 		}
 		values := nn.InitValues(objective.Trainable, 1)
-		if err := s.load(startValues(s.layout, values), nn.InitValues(objective.Frozen, 1)); err != nil {
+		if err := s.load(checkpoint.InMemory(nn.Merge(values, nn.InitValues(objective.Frozen, 1))), nil); err != nil {
 			t.Fatal(err)
 		}
 		snapshot, err := s.snapshot()

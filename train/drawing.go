@@ -8,18 +8,17 @@ import (
 	"slices"
 	"strings"
 
-	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/sample"
 	"limner/xla"
 )
 
-// drawing is what validation draws with: the networks as they are on the devices, and from values what training does without, such as the
+// drawing is what validation draws with: the networks as they are on the devices, and from weights what training does without, such as the
 // VAE's decoder.
-func (r Recipe) drawing(model *diffusers.Pipeline, d Diffusion, values nn.Values) func(map[string]*xla.Array) sample.Model {
+func (r Recipe) drawing(model *diffusers.Pipeline, d Diffusion, weights nn.Source) func(map[string]*xla.Array) sample.Model {
 	return func(resident map[string]*xla.Array) sample.Model {
-		m := sample.Model{Pipeline: model, Weights: checkpoint.InMemory(values), Compute: r.Compute, Resident: resident, Added: d.tokenRows()}
+		m := sample.Model{Pipeline: model, Weights: weights, Compute: r.Compute, Resident: resident, Added: d.tokenRows()}
 		if d.ControlNet != nil {
 			m.ControlNets = append(m.ControlNets, *d.ControlNet)
 		}
@@ -54,7 +53,7 @@ func (l LoRA) drawn(networks nn.Tree, resident map[string]*xla.Array) *diffusers
 
 // held opens the rows for the validation loss, if there are to be any. They are fed as those of training are, without dropout,
 // augmentation or images of the class.
-func (r Recipe) held(ctx context.Context, b *xla.Backend, o Options, feed DiffusionFeed, values nn.Values) (*Held, error) {
+func (r Recipe) held(ctx context.Context, b *xla.Backend, o Options, feed DiffusionFeed, weights nn.Source) (*Held, error) {
 	if r.Data = slices.Clone(r.Watch.Validation.Data); len(r.Data) == 0 {
 		return nil, nil
 	}
@@ -65,7 +64,7 @@ func (r Recipe) held(ctx context.Context, b *xla.Backend, o Options, feed Diffus
 	}
 	feed.Dropout = 0
 	if r.CacheLatents {
-		encoder := Encoder{Backend: b, VAE: feed.Diffusion.VAE, Values: values, Resolution: r.Resolution, Batch: o.Batch, CacheDir: r.CacheDir, Progress: r.OnEncode}
+		encoder := Encoder{Backend: b, VAE: feed.Diffusion.VAE, Weights: weights, Resolution: r.Resolution, Batch: o.Batch, CacheDir: r.CacheDir, Progress: r.OnEncode}
 		if feed.Moments, err = encoder.Encode(ctx, dataset); err != nil {
 			return nil, errors.Join(err, dataset.Close())
 		}

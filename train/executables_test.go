@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
 	"limner/internal/parity"
+	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/models/vae"
 	"limner/xla"
@@ -28,7 +30,7 @@ func threeSteps(t *testing.T, b *xla.Backend, s *stepper) (steps []measured, sta
 	if err := s.plant(1); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.load(startValues(s.layout, nn.InitValues(s.objective.Trainable, 1)), nn.InitValues(s.objective.Frozen, 1)); err != nil {
+	if err := s.load(checkpoint.InMemory(nn.InitValues(slices.Concat(s.objective.Trainable, s.objective.Frozen), 1)), nil); err != nil {
 		t.Fatal(err)
 	}
 	pixels := make([]float32, 4*8*8*3)

@@ -19,11 +19,11 @@ func (r *Run) goBack(s *stepper, state *State, saves *background, m *metrics, o 
 		return fmt.Errorf("%w; the run went back once already, from step %d, so it stops: nothing after %s was kept. Try a lower --learning_rate, or --mixed_precision no, in another --output_dir",
 			bad, state.WentBackAt, r.place(saves.last))
 	}
-	good, values, err := r.lastGood(s, saves.last, o, made)
+	good, values, err := r.lastGood(saves.last, o, made)
 	if err := r.Backend.Together(err); err != nil {
 		return errors.Join(bad, err)
 	}
-	if err := s.restore(values); err != nil {
+	if err := s.begin(r.Weights, values); err != nil {
 		return errors.Join(bad, err)
 	}
 	if err := m.goBack(o.OutputDir, good.Step); err != nil {
@@ -35,10 +35,10 @@ func (r *Run) goBack(s *stepper, state *State, saves *background, m *metrics, o 
 	return nil
 }
 
-// lastGood is the state of the checkpoint of that step, or the one at the start of the run.
-func (r *Run) lastGood(s *stepper, step int, o Options, made record) (State, nn.Values, error) {
+// lastGood is the state of the checkpoint of that step, or the one at the start of the run, whose values are nil.
+func (r *Run) lastGood(step int, o Options, made record) (State, nn.Values, error) {
 	if step == 0 {
-		return State{Seed: o.Seed}, startValues(s.layout, r.Trainable), nil
+		return State{Seed: o.Seed}, nil, nil
 	}
 	dir := filepath.Join(o.OutputDir, checkpointName(step))
 	if err := VerifyCheckpoint(dir); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"limner/data"
 	"limner/internal/parity"
+	"limner/models/nn"
 	"limner/xla"
 )
 
@@ -112,7 +113,10 @@ func checkGoesBackOnce(t *testing.T, compiled *stepper, model, dataset string) {
 func checkFirstBad(t *testing.T, compiled *stepper, model, dataset string) {
 	o, r, _ := smallRun(t, model, dataset)
 	run := decoderRun(t, compiled, o, r)
-	run.Trainable["vae.decoder.conv_in.weight"][0] = 3e38 // times anything above 1.2 it is infinite
+	const key = "vae.decoder.conv_in.weight"
+	values := nn.InitValues(run.Objective.Trainable, 1)
+	values[key][0] = 3e38 // times anything above 1.2 it is infinite
+	run.Weights = run.Weights.(startWeights).with(nn.Values{key: values[key]})
 	err := run.Do(context.Background())
 	if err == nil || !strings.Contains(err.Error(), "first in the output of vae.decoder.conv_in;") {
 		t.Errorf("got %v", err)

@@ -15,6 +15,7 @@ import (
 	"limner/controlnet"
 	"limner/internal/golden"
 	"limner/internal/parity"
+	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/models/noise"
 	"limner/models/unet"
@@ -186,7 +187,7 @@ func checkSteps(t *testing.T, d Diffusion, model parity.Model, trainable string,
 	if err := s.plant(1); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.load(startValues(s.layout, model.Values), model.Values); err != nil {
+	if err := s.load(checkpoint.InMemory(model.Values), nil); err != nil {
 		t.Fatal(err)
 	}
 	for i := range want.Loss {

@@ -34,16 +34,21 @@ const (
 	latentHash   = "sha256"
 )
 
-func newLatentCache(root string, c vae.Config, values nn.Values, resolution int) (*latentCache, error) {
+func newLatentCache(root string, c vae.Config, weights nn.Source, resolution int) (*latentCache, error) {
 	h := sha256.New()
 	if err := json.NewEncoder(h).Encode(c); err != nil {
 		return nil, err
 	}
-	for _, spec := range c.EncoderTree().Under("vae") {
-		fmt.Fprintln(h, spec.Key, spec.Shape)
-		if err := binary.Write(h, binary.LittleEndian, values[spec.Key]); err != nil {
-			return nil, err
-		}
+	tree, sums := c.EncoderTree().Under("vae"), map[string][sha256.Size]byte{}
+	err := weights.Stream(tree, "F32", func(spec nn.Spec, data []byte) error {
+		sums[spec.Key] = sha256.Sum256(data)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, spec := range tree {
+		fmt.Fprintln(h, spec.Key, spec.Shape, sums[spec.Key])
 	}
 	side := resolution / c.Scale()
 	return &latentCache{root: root, vae: shortHash(h.Sum(nil)), size: side * side * 2 * c.LatentChannels}, nil

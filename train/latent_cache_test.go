@@ -12,6 +12,7 @@ import (
 
 	"limner/data"
 	"limner/internal/parity"
+	"limner/models/checkpoint"
 	"limner/models/diffusers"
 )
 
@@ -31,7 +32,7 @@ func TestLatentCache(t *testing.T) {
 	defer dataset.Close()
 	dir, log := t.TempDir(), &bytes.Buffer{}
 	e := Encoder{
-		Backend: parity.Backend(t), VAE: p.VAE, Values: values, Resolution: 16, Batch: 4, Flips: true, CacheDir: dir,
+		Backend: parity.Backend(t), VAE: p.VAE, Weights: checkpoint.InMemory(values), Resolution: 16, Batch: 4, Flips: true, CacheDir: dir,
 		Progress: func(int, int) {}, Log: log,
 	}
 	encode := func(e Encoder, want ...string) Moments {
@@ -80,11 +81,12 @@ func TestLatentCache(t *testing.T) {
 	encode(cached, "latents: 40 were in ")
 
 	other := e
-	other.Values = map[string][]float32{}
+	changed := checkpoint.InMemory{}
 	for key, v := range values {
-		other.Values[key] = slices.Clone(v)
+		changed[key] = slices.Clone(v)
 	}
-	other.Values["vae.encoder.conv_in.bias"][0]++
+	changed["vae.encoder.conv_in.bias"][0]++
+	other.Weights = changed
 	if got := encode(other, "0 were in", "of another VAE"); reflect.DeepEqual(got, first) {
 		t.Error("another VAE makes the same moments")
 	}

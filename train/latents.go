@@ -19,7 +19,7 @@ import (
 type Encoder struct {
 	Backend    *xla.Backend
 	VAE        vae.Config
-	Values     nn.Values // the VAE's parameters below "vae"
+	Weights    nn.Source // with the VAE's parameters below "vae"
 	Resolution int       // pixels of an image, each way
 	Batch      int       // images encoded at once
 	Flips      bool      // encode each image turned around too
@@ -47,7 +47,7 @@ func (e Encoder) Encode(ctx context.Context, d *data.Dataset) (m Moments, err er
 	queue := &encodeQueue{e: e}
 	defer queue.free()
 	if e.CacheDir != "" {
-		if queue.cache, err = newLatentCache(e.CacheDir, e.VAE, e.Values, e.Resolution); err != nil {
+		if queue.cache, err = newLatentCache(e.CacheDir, e.VAE, e.Weights, e.Resolution); err != nil {
 			return m, err
 		}
 	}
@@ -85,14 +85,12 @@ func (e Encoder) Encode(ctx context.Context, d *data.Dataset) (m Moments, err er
 func (e Encoder) compile(ctx context.Context) (*xla.Program, []*xla.Array, error) {
 	tree := e.VAE.EncoderTree().Under("vae")
 	f := xla.Function{Name: "vae_encode", Apart: true, Outputs: []xla.Sharding{xla.Batch}}
-	var args []*xla.Array
 	for _, spec := range tree {
 		f.Inputs = append(f.Inputs, xla.Value{Name: spec.Key, Shape: shapes.Make(dtypes.Float32, spec.Shape...)})
-		a, err := xla.Put(e.Backend, e.Values[spec.Key], xla.Replicated, spec.Shape...)
-		if err != nil {
-			return nil, args, err
-		}
-		args = append(args, a)
+	}
+	args := make([]*xla.Array, len(tree))
+	if err := putAll(e.Backend, e.Weights, tree, f.Inputs, func(i int, a *xla.Array) { args[i] = a }); err != nil {
+		return nil, args, err
 	}
 	f.Inputs = append(f.Inputs, batchValue("pixels", dtypes.Float32, e.Batch, e.Resolution, e.Resolution, e.VAE.InChannels))
 	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
@@ -169,9 +167,7 @@ func (q *encodeQueue) flush(ctx context.Context) (err error) {
 
 // free releases the VAE's parameters.
 func (q *encodeQueue) free() {
-	for _, a := range q.args {
-		_ = a.Free() // a second error would hide the first
-	}
+	_ = freeAll(q.args) // a second error would hide the first
 }
 
 // runOne runs a program on one batch and frees what it made.

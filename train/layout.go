@@ -76,18 +76,14 @@ func (f memoryFile) bytes() (total int64) {
 	return total
 }
 
-// startValues are the values that a run begins with: averages equal to the parameters, and slots of zeros.
-func startValues(layout []stateValue, trainable nn.Values) nn.Values {
-	values := nn.Values{}
-	for _, v := range layout {
-		switch v.group {
-		case "param", "ema":
-			values[v.name()] = trainable[v.spec.Key]
-		default:
-			values[v.name()] = make([]float32, v.spec.Size())
-		}
+// zeros puts arrays of zeros on the devices, all from the same bytes.
+type zeros []byte
+
+func (z *zeros) put(b *xla.Backend, v xla.Value) (*xla.Array, error) {
+	if n := int(v.Shape.Memory()); n > len(*z) {
+		*z = make([]byte, n)
 	}
-	return values
+	return xla.PutBytes(b, (*z)[:v.Shape.Memory()], v.Shape, v.Sharding)
 }
 
 // putAs puts values on the devices in the given dtype. Codes are whole numbers.
@@ -110,26 +106,24 @@ func putAs(b *xla.Backend, dtype dtypes.DType, data []float32, sharding xla.Shar
 }
 
 // getFloats copies an array to the host as float32, which holds the numbers of every dtype here exactly.
-func getFloats(a *xla.Array) ([]float32, error) {
+func getFloats(a *xla.Array, data []float32) error {
 	switch dtype := a.Shape().DType; dtype {
 	case dtypes.Float32:
-		return xla.Get[float32](a)
+		return xla.GetInto(a, data)
 	case dtypes.BFloat16:
 		half, err := xla.Get[bfloat16.BFloat16](a)
-		data := make([]float32, len(half))
 		for i, v := range half {
 			data[i] = v.Float32()
 		}
-		return data, err
+		return err
 	case dtypes.Uint8:
 		codes, err := xla.Get[uint8](a)
-		data := make([]float32, len(codes))
 		for i, v := range codes {
 			data[i] = float32(v)
 		}
-		return data, err
+		return err
 	default:
-		return nil, fmt.Errorf("a state of %s: it cannot be saved", dtype)
+		return fmt.Errorf("a state of %s: it cannot be saved", dtype)
 	}
 }
 

@@ -30,8 +30,7 @@ type Run struct {
 	Backend    *xla.Backend
 	Objective  Objective
 	Components []Component // the trainable networks
-	Trainable  nn.Values   // starting values, below the components' names
-	Frozen     nn.Values
+	Weights    Weights     // of all networks, that the run begins with
 	Dataset    *data.Dataset
 	Recipe     Recipe                                  // what the run was made from; compared when it goes on
 	Networks   map[string]any                          // their configs by name, compared too; those of Components need not be here
@@ -133,13 +132,8 @@ func (r *Run) mark(o Options, made record, step int) (err error) {
 // train makes the steps that are left and returns the state at the end, which is saved. restored is the state to begin with; nil
 // begins with the starting values.
 func (r *Run) train(ctx context.Context, o Options, made record, state *State, restored nn.Values) (nn.Values, error) {
-	described := describeStep(r.Backend, r.Objective, o.settings(r.Backend))
-	s, err := compileAndLoad(described, func() (*stepper, error) { return r.compile(r.Backend.Bound(ctx), o) }, func() (state, frozen nn.Values) {
-		if restored == nil {
-			return startValues(described.layout, r.Trainable), r.Frozen
-		}
-		return restored, r.Frozen
-	})
+	compile := func() (*stepper, error) { return r.compile(r.Backend.Bound(ctx), o) }
+	s, err := compileAndLoad(describeStep(r.Backend, r.Objective, o.settings(r.Backend)), compile, func() (nn.Source, nn.Values) { return r.Weights, restored })
 	if errors.Is(err, context.Canceled) {
 		return nil, fmt.Errorf("%w while compiling, at step %d: nothing was lost, %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
 	} else if err != nil {
@@ -194,11 +188,14 @@ func (r *Run) logf(format string, args ...any) {
 	}
 }
 
-// Close closes the datasets.
+// Close closes the datasets and the files of the weights.
 func (r *Run) Close() error {
 	err := r.Dataset.Close()
 	if r.Held != nil {
 		err = errors.Join(err, r.Held.Dataset.Close())
+	}
+	if files, ok := r.Weights.(io.Closer); ok {
+		err = errors.Join(err, files.Close())
 	}
 	return err
 }

@@ -99,7 +99,7 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 		if err := s.plant(1); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.load(startValues(s.layout, nn.InitValues(objective.Trainable, 1)), nil); err != nil {
+		if err := s.load(checkpoint.InMemory(nn.InitValues(objective.Trainable, 1)), nil); err != nil {
 			t.Fatal(err)
 		}
 		step(1)

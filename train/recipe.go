@@ -141,6 +141,25 @@ func (r Recipe) model() (*diffusers.Pipeline, error) {
 	return diffusers.OpenWith(r.Model, r.Opening)
 }
 
+// weights opens the files of a model's components and of the ControlNet to go on from, if there is one, whose parameters control lists. It fails
+// where they do not hold what they should.
+func (r Recipe) weights(model *diffusers.Pipeline, components []string, control nn.Tree) (startWeights, error) {
+	files, err := model.Weights(components...)
+	if err != nil {
+		return startWeights{}, err
+	}
+	if r.ControlNet != "" {
+		err = files.Open(diffusers.ControlNet, r.ControlNet, control)
+	}
+	if err == nil {
+		err = files.Check()
+	}
+	if err != nil {
+		return startWeights{}, errors.Join(err, files.Close())
+	}
+	return startWeights{files: files}, nil
+}
+
 // planned is a run of which nothing but Plan may be asked.
 func (r Recipe) planned(b *xla.Backend, o Options, objective Objective) (*Run, error) {
 	return &Run{Options: o, Backend: b, Objective: objective}, nil
@@ -175,8 +194,13 @@ func (r Recipe) diffusion(name string, o Options, model *diffusers.Pipeline, tra
 	return d
 }
 
-// diffusionRun prepares a run with the diffusion loss. values are the starting values of all networks.
-func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, model *diffusers.Pipeline, d Diffusion, values nn.Values, components []Component, finish func(nn.Values) error) (*Run, error) {
+// diffusionRun prepares a run with the diffusion loss, which begins with weights.
+func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, model *diffusers.Pipeline, d Diffusion, weights startWeights, components []Component, finish func(nn.Values) error) (run *Run, err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, weights.Close())
+		}
+	}()
 	if err := r.Watch.Validation.Validate(d.ControlNet != nil); err != nil {
 		return nil, err
 	}
@@ -192,7 +216,7 @@ func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, mod
 	}
 	if r.CacheLatents {
 		encoder := Encoder{
-			Backend: b, VAE: model.VAE, Values: values, Resolution: r.Resolution, Batch: o.Batch,
+			Backend: b, VAE: model.VAE, Weights: weights, Resolution: r.Resolution, Batch: o.Batch,
 			Flips: r.Columns.RandomFlip, CacheDir: r.CacheDir,
 			Progress: r.OnEncode, Log: r.Log,
 		}
@@ -200,13 +224,13 @@ func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, mod
 			return nil, errors.Join(err, dataset.Close())
 		}
 	}
-	held, err := r.held(ctx, b, o, feed, values)
+	held, err := r.held(ctx, b, o, feed, weights)
 	if err != nil {
 		return nil, errors.Join(err, dataset.Close())
 	}
 	return &Run{
-		Options: o, Backend: b, Objective: d.Objective(), Components: components, Trainable: values, Frozen: values, Dataset: dataset,
+		Options: o, Backend: b, Objective: d.Objective(), Components: components, Weights: weights, Dataset: dataset,
 		Feed: feed.Put, Finish: finish, OnStep: r.OnStep, Log: r.Log, Recipe: r, Networks: networks, Held: held,
-		Drawing: r.drawing(model, d, values),
+		Drawing: r.drawing(model, d, weights),
 	}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"limner/controlnet"
+	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/xla"
@@ -38,46 +39,49 @@ func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*R
 	if r.Planned {
 		return r.planned(b, o, d.Objective())
 	}
-	values, err := model.Load(model.Components()...)
+	weights, err := r.weights(model, model.Components(), config.Tree())
 	if err != nil {
 		return nil, err
 	}
-	control := config.Init(values.Within(diffusers.UNet), o.Seed).Under(diffusers.ControlNet)
-	if r.ControlNet != "" {
-		if _, control, err = diffusers.OpenControlNet(r.ControlNet); err != nil {
-			return nil, err
+	if r.ControlNet == "" {
+		drawn, copied := config.Init(model.UNet.Tree(), o.Seed)
+		weights.made, weights.copied = drawn.Under(diffusers.ControlNet), map[string]string{}
+		for _, spec := range copied {
+			weights.copied[diffusers.ControlNet+"."+spec.Key] = diffusers.UNet + "." + spec.Key
 		}
 	}
+	tree := config.Tree().Under(diffusers.ControlNet)
 	if r.OnlyMidControl {
-		control = withoutDown(control)
+		weights = weights.with(withoutDown(tree))
 	}
-	values = nn.Merge(values, control)
 	components := []Component{{Name: diffusers.ControlNet, Config: config}}
 	if r.SDUnlocked {
 		components = append(components, Component{Name: diffusers.UNet, File: "unet_decoder.safetensors"})
 	}
-	return r.diffusionRun(ctx, b, o, model, d, values, components, func(trained nn.Values) error {
-		dir, all := o.OutputDir, nn.Merge(values, trained)
+	return r.diffusionRun(ctx, b, o, model, d, weights, components, func(trained nn.Values) error {
+		dir, all := o.OutputDir, weights.with(trained)
 		if r.SDUnlocked {
 			dir = filepath.Join(o.OutputDir, diffusers.ControlNet)
-			if err := model.Save(o.OutputDir, all, "F32"); err != nil {
+			if err := all.save(model, o.OutputDir); err != nil {
 				return err
 			}
 		}
-		tree := config.Tree().Under(diffusers.ControlNet)
-		return diffusers.SaveComponent(dir, diffusers.ControlNet, config, tree, all, "F32")
+		values, err := checkpoint.Collect(all, tree)
+		if err != nil {
+			return err
+		}
+		return diffusers.SaveComponent(dir, diffusers.ControlNet, config, tree, values, "F32")
 	})
 }
 
-// withoutDown are a ControlNet's values with the zero convolutions of the down blocks at zero: they have no say in training,
-// and should have none in drawing.
-func withoutDown(control nn.Values) nn.Values {
+// withoutDown puts the zero convolutions of a ControlNet's down blocks at zero: they have no say in training, and should have none in
+// drawing.
+func withoutDown(control nn.Tree) nn.Values {
 	out := nn.Values{}
-	for key, values := range control {
-		if strings.HasPrefix(key, diffusers.ControlNet+".controlnet_down_blocks.") {
-			values = make([]float32, len(values))
+	for _, spec := range control {
+		if strings.HasPrefix(spec.Key, diffusers.ControlNet+".controlnet_down_blocks.") {
+			out[spec.Key] = make([]float32, spec.Size())
 		}
-		out[key] = values
 	}
 	return out
 }

@@ -31,17 +31,17 @@ func NewTextToImage(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*
 	if r.Planned {
 		return r.planned(b, o, d.Objective())
 	}
-	values, err := model.Load(model.Components()...)
+	weights, err := r.weights(model, model.Components(), nil)
 	if err != nil {
 		return nil, err
 	}
 	if r.FromScratch {
 		for _, c := range components {
-			values = nn.Merge(values, nn.InitValues(model.Tree(c.Name), o.Seed).Under(c.Name))
+			weights = weights.with(nn.InitValues(model.Tree(c.Name), o.Seed).Under(c.Name))
 		}
 	}
-	return r.diffusionRun(ctx, b, o, model, d, values, components, func(trained nn.Values) error {
-		return model.Save(o.OutputDir, nn.Merge(values, trained), "F32")
+	return r.diffusionRun(ctx, b, o, model, d, weights, components, func(trained nn.Values) error {
+		return weights.with(trained).save(model, o.OutputDir)
 	})
 }
 
@@ -66,19 +66,19 @@ func NewLoRA(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, er
 	if r.Planned {
 		return r.planned(b, o, d.Objective())
 	}
-	values, err := model.Load(model.Components()...)
+	weights, err := r.weights(model, model.Components(), nil)
 	if err != nil {
 		return nil, err
 	}
 	start := lora.Init(d.tree(), o.Seed)
 	if r.LoRAWeights != "" {
 		if start, err = lora.load(model, d.tree(), r.LoRAWeights); err != nil {
-			return nil, fmt.Errorf("network_weights: %w", err)
+			return nil, errors.Join(fmt.Errorf("network_weights: %w", err), weights.Close())
 		}
 	}
-	values = nn.Merge(values, start)
+	weights.made = start
 	file := Component{Name: loraPlace, File: loraFile, Metadata: lora.metadata(d.tree())}
-	return r.diffusionRun(ctx, b, o, model, d, values, []Component{file}, func(trained nn.Values) error {
+	return r.diffusionRun(ctx, b, o, model, d, weights, []Component{file}, func(trained nn.Values) error {
 		return lora.save(o.OutputDir, r.LoRAFormat, d.tree(), trained.Within(loraPlace))
 	})
 }
@@ -100,20 +100,19 @@ func NewTextualInversion(ctx context.Context, b *xla.Backend, o Options, r Recip
 	if r.Planned {
 		return r.planned(b, o, inversion().Objective())
 	}
-	values, err := model.Load(model.Components()...)
+	weights, err := r.weights(model, model.Components(), nil)
 	if err != nil {
 		return nil, err
 	}
-	start, err := addTokens(r.Tokens, model, values)
-	if err != nil {
-		return nil, err
+	if weights.made, err = addTokens(r.Tokens, model, weights); err != nil {
+		return nil, errors.Join(err, weights.Close())
 	}
 	d := inversion()
 	var components []Component
 	for i := range r.Tokens {
 		components = append(components, Component{Name: tokenPlace(i), File: tokenFile(r.Tokens, i)})
 	}
-	return r.diffusionRun(ctx, b, o, model, d, nn.Merge(values, start), components, func(trained nn.Values) error {
+	return r.diffusionRun(ctx, b, o, model, d, weights, components, func(trained nn.Values) error {
 		return saveTokens(o.OutputDir, d, trained)
 	})
 }

@@ -2,8 +2,10 @@ package train
 
 import (
 	"context"
+	"errors"
 
 	"limner/data"
+	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/xla"
@@ -19,28 +21,32 @@ func NewAutoencoder(_ context.Context, b *xla.Backend, o Options, r Recipe) (*Ru
 	if r.Planned {
 		return r.planned(b, o, objective)
 	}
-	values := nn.InitValues(model.VAE.Tree(), o.Seed).Under(diffusers.VAE)
-	if !r.FromScratch {
-		if values, err = model.Load(diffusers.VAE); err != nil {
-			return nil, err
-		}
+	tree := model.VAE.Tree().Under(diffusers.VAE)
+	var weights startWeights
+	if r.FromScratch {
+		weights.made = nn.InitValues(model.VAE.Tree(), o.Seed).Under(diffusers.VAE)
+	} else if weights, err = r.weights(model, []string{diffusers.VAE}, nil); err != nil {
+		return nil, err
 	}
 	r.Columns.NoCaptions = true
 	dataset, err := r.dataset(b, o, false)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, weights.Close())
 	}
 	return &Run{
 		Options: o, Backend: b, Objective: objective, Components: []Component{{Name: diffusers.VAE, Config: model.VAE}},
-		Trainable: values, Frozen: values, Dataset: dataset, OnStep: r.OnStep, Log: r.Log,
+		Weights: weights, Dataset: dataset, OnStep: r.OnStep, Log: r.Log,
 		Recipe: r, Networks: map[string]any{diffusers.VAE: model.VAE},
 		Feed: func(batch *data.Batch) ([]*xla.Array, error) {
 			a, err := xla.PutRows(b, batch.Pixels, o.Batch, r.Resolution, r.Resolution, model.VAE.InChannels)
 			return []*xla.Array{a}, err
 		},
 		Finish: func(trained nn.Values) error {
-			tree := model.VAE.Tree().Under(diffusers.VAE)
-			return diffusers.SaveComponent(o.OutputDir, diffusers.VAE, model.VAE, tree, nn.Merge(values, trained), "F32")
+			values, err := checkpoint.Collect(weights.with(trained), tree)
+			if err != nil {
+				return err
+			}
+			return diffusers.SaveComponent(o.OutputDir, diffusers.VAE, model.VAE, tree, values, "F32")
 		},
 	}, nil
 }

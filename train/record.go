@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -94,6 +93,10 @@ func (r *Run) record(o Options) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
+	frozen, err := fingerprint(r.Objective.FrozenTree(), r.Weights)
+	if err != nil {
+		return record{}, err
+	}
 	networks := map[string]any{}
 	maps.Copy(networks, r.Networks)
 	for _, c := range r.Components {
@@ -101,25 +104,24 @@ func (r *Run) record(o Options) (record, error) {
 	}
 	return record{
 		Options: o, Recipe: r.Recipe.settings(), Networks: networks, Objective: r.Objective.Name, UseEMA: o.EMA != nil,
-		Rows: r.Dataset.Len(), Dataset: dataset, Frozen: fingerprint(r.Objective.FrozenTree(), r.Frozen),
+		Rows: r.Dataset.Len(), Dataset: dataset, Frozen: frozen,
 		Devices: r.Backend.Devices(), PerDevice: o.Batch / r.Backend.Devices(), Plugin: filepath.Base(r.Backend.Plugin()),
 	}, nil
 }
 
-// fingerprint tells weights from others by some elements of each, without the seconds that hashing all of them takes.
-func fingerprint(tree nn.Tree, values nn.Values) string {
-	const elements = 64
+// fingerprint tells weights from others by some elements of each, without the seconds that reading all of them takes.
+func fingerprint(tree nn.Tree, weights Weights) (string, error) {
+	elements := map[string][]float32{}
+	err := weights.Sample(tree, 4, func(spec nn.Spec, some []float32) error {
+		elements[spec.Key] = some
+		return nil
+	})
 	h := sha256.New()
 	for _, spec := range tree {
 		fmt.Fprintln(h, spec)
-		data := values[spec.Key]
-		for i := range min(elements, len(data)) {
-			var bits [4]byte
-			binary.LittleEndian.PutUint32(bits[:], math.Float32bits(data[i*len(data)/min(elements, len(data))]))
-			h.Write(bits[:])
-		}
+		err = errors.Join(err, binary.Write(h, binary.LittleEndian, elements[spec.Key]))
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	return hex.EncodeToString(h.Sum(nil)[:16]), err
 }
 
 // compare says why a run of record now cannot go on from a checkpoint whose recipe.json is raw, and names the fields

@@ -8,6 +8,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
 	"limner/data"
+	"limner/models/checkpoint"
 	"limner/models/nn"
 )
 
@@ -79,14 +80,23 @@ func TestSettingsAreWhole(t *testing.T) {
 
 func TestFingerprint(t *testing.T) {
 	tree := nn.Tree{{Key: "vae.weight", Shape: []int{10, 100}}, {Key: "vae.bias", Shape: []int{3}}}
-	values := func() nn.Values { return nn.Values{"vae.weight": make([]float32, 1000), "vae.bias": {1, 2, 3}} }
-	was := fingerprint(tree, values())
-	if fingerprint(tree, values()) != was {
+	print := func(change func(nn.Values)) string {
+		values := nn.Values{"vae.weight": make([]float32, 1000), "vae.bias": {1, 2, 3}}
+		change(values)
+		sum, err := fingerprint(tree, checkpoint.InMemory(values))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sum
+	}
+	was := print(func(nn.Values) {})
+	if print(func(nn.Values) {}) != was {
 		t.Error("the same weights differ")
 	}
-	other := values()
-	other["vae.bias"][2] = 4
-	if fingerprint(tree, other) == was {
+	if print(func(v nn.Values) { v["vae.bias"][2] = 4 }) == was || print(func(v nn.Values) { v["vae.weight"][500] = 4 }) == was {
 		t.Error("other weights are the same")
+	}
+	if _, err := fingerprint(tree, checkpoint.InMemory{}); err == nil {
+		t.Error("weights that are missing have a fingerprint")
 	}
 }

@@ -51,6 +51,7 @@ type stepper struct {
 	encoder   []*xla.Array // the parameters of ahead
 	encoded   *xla.Array   // what ahead makes of a batch, in place; nil without ahead
 	seed      *xla.Array
+	host      nn.Values // the last snapshot
 }
 
 // rates are the numbers that change from step to step. They enter the compiled step as one float32 vector.
@@ -180,14 +181,11 @@ func (s *stepper) batchValues() []xla.Value {
 	return append(s.frozenValues(s.objective.Frozen), s.objective.Batch...)
 }
 
-// compileAndLoad has a step compiled and meanwhile puts what it keeps, of values, on the devices: much of compiling is the work of one core.
+// compileAndLoad has a step compiled and meanwhile puts what it keeps on the devices, see load: much of compiling is the work of one core.
 // described is the step before it is compiled.
-func compileAndLoad(described *stepper, compile func() (*stepper, error), values func() (state, frozen nn.Values)) (*stepper, error) {
+func compileAndLoad(described *stepper, compile func() (*stepper, error), weights func() (nn.Source, nn.Values)) (*stepper, error) {
 	loading := make(chan error, 1)
-	go func() {
-		state, frozen := values()
-		loading <- described.load(state, frozen)
-	}()
+	go func() { loading <- described.load(weights()) }()
 	s, err := compile()
 	if failed := <-loading; err == nil { // where compiling fails too it says why: loading may just have met the same lack of memory
 		err = failed
@@ -199,43 +197,89 @@ func compileAndLoad(described *stepper, compile func() (*stepper, error), values
 	return s, nil
 }
 
-// load puts a state and the frozen parameters on the devices.
-func (s *stepper) load(state, frozen nn.Values) (err error) {
-	if err := s.restore(state); err != nil {
+// load puts the frozen parameters and the state on the devices: that of the start where there is no other.
+func (s *stepper) load(weights nn.Source, state nn.Values) (err error) {
+	if err := s.begin(weights, state); err != nil {
 		return err
 	}
-	for _, v := range s.sumValues() {
-		if !s.inTwo {
-			break
+	var zero zeros
+	if s.inTwo {
+		for _, v := range s.sumValues() {
+			a, err := zero.put(s.backend, v)
+			if err != nil {
+				return fmt.Errorf("%s: %w", v.Name, err)
+			}
+			s.sums = append(s.sums, a)
 		}
-		a, err := xla.Put(s.backend, make([]float32, v.Shape.Size()), v.Sharding, v.Shape.Dimensions...)
-		if err != nil {
-			return fmt.Errorf("%s: %w", v.Name, err)
-		}
-		s.sums = append(s.sums, a)
 	}
-	for i, spec := range s.objective.FrozenTree() {
-		a, err := putAs(s.backend, s.objective.Compute, frozen[spec.Key], xla.Replicated, spec.Shape...)
-		if err != nil {
-			return fmt.Errorf("%s: %w", spec.Key, err)
-		}
-		if i < len(s.objective.Frozen) {
-			s.frozen = append(s.frozen, a)
-		} else {
-			s.encoder = append(s.encoder, a)
-		}
+	tree := s.objective.FrozenTree()
+	arrays := make([]*xla.Array, len(tree))
+	s.frozen, s.encoder = arrays[:len(s.objective.Frozen)], arrays[len(s.objective.Frozen):]
+	if err := putAll(s.backend, weights, tree, s.frozenValues(tree), func(i int, a *xla.Array) { arrays[i] = a }); err != nil {
+		return err
 	}
 	if s.objective.Ahead == nil {
 		return nil
 	}
 	v := s.objective.Batch[0]
-	if s.encoded, err = xla.Put(s.backend, make([]float32, v.Shape.Size()), v.Sharding, v.Shape.Dimensions...); err != nil {
+	if s.encoded, err = zero.put(s.backend, v); err != nil {
 		return fmt.Errorf("%s: %w", v.Name, err)
 	}
 	return nil
 }
 
-// restore replaces the state by values, whose keys are "group.key". Arrays that are there stay, with other contents.
+// putAll puts the parameters of a tree on the devices, each as its value of values says, and gives them to keep.
+func putAll(b *xla.Backend, weights nn.Source, tree nn.Tree, values []xla.Value, keep func(i int, a *xla.Array)) error {
+	if len(tree) == 0 {
+		return nil
+	}
+	places := map[string]int{}
+	for i, spec := range tree {
+		places[spec.Key] = i
+	}
+	return weights.Stream(tree, nn.FileDType(values[0].Shape.DType), func(spec nn.Spec, data []byte) error {
+		i := places[spec.Key]
+		a, err := xla.PutBytes(b, data, values[i].Shape, values[i].Sharding)
+		if err != nil {
+			return fmt.Errorf("%s: %w", spec.Key, err)
+		}
+		keep(i, a)
+		return nil
+	})
+}
+
+// begin gives the devices a state: values, whose keys are "group.key", or where there are none that of the start: averages equal to
+// the parameters, and slots of zeros. Arrays that are there stay, with other contents.
+func (s *stepper) begin(weights nn.Source, values nn.Values) error {
+	if values != nil {
+		return s.restore(values)
+	}
+	if err := freeAll(s.state); err != nil {
+		return err
+	}
+	n, state := len(s.objective.Trainable), s.stateValues()
+	first := n // of the slots
+	if s.ema {
+		first = 2 * n
+		if err := putAll(s.backend, weights, s.objective.Trainable, state[n:first], func(i int, a *xla.Array) { s.keep(n+i, a) }); err != nil {
+			return err
+		}
+	}
+	if err := putAll(s.backend, weights, s.objective.Trainable, state[:n], s.keep); err != nil {
+		return err
+	}
+	var zero zeros
+	for i, v := range state[first:] {
+		a, err := zero.put(s.backend, v)
+		if err != nil {
+			return fmt.Errorf("%s: %w", v.Name, err)
+		}
+		s.keep(first+i, a)
+	}
+	return nil
+}
+
+// restore gives the devices a state that was saved.
 func (s *stepper) restore(values nn.Values) error {
 	if err := freeAll(s.state); err != nil {
 		return err
@@ -245,13 +289,21 @@ func (s *stepper) restore(values nn.Values) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", v.Name, err)
 		}
-		if i == len(s.state) {
-			s.state = append(s.state, a)
-		} else {
-			*s.state[i] = *a
-		}
+		s.keep(i, a)
 	}
 	return nil
+}
+
+// keep makes an array that of a place in the state.
+func (s *stepper) keep(i int, a *xla.Array) {
+	if s.state == nil {
+		s.state = make([]*xla.Array, len(s.layout))
+	}
+	if s.state[i] == nil {
+		s.state[i] = a
+	} else {
+		*s.state[i] = *a
+	}
 }
 
 // resident are the parameters on the devices by their keys, the averages in the place of those that are trained where there are any.
@@ -281,12 +333,7 @@ func (s *stepper) parameters() []*xla.Array {
 // free releases everything that the step holds on the devices.
 func (s *stepper) free() error {
 	arrays := slices.Concat(s.state, s.sums, s.frozen, s.encoder)
-	for _, a := range []*xla.Array{s.encoded, s.seed} {
-		if a != nil {
-			arrays = append(arrays, a)
-		}
-	}
-	return freeAll(arrays)
+	return freeAll(append(arrays, s.encoded, s.seed))
 }
 
 // flops are the operations of a step, see xla.Program.
@@ -305,7 +352,9 @@ func (s *stepper) flops() (float64, error) {
 func freeAll(arrays []*xla.Array) error {
 	var errs []error
 	for _, a := range arrays {
-		errs = append(errs, a.Free())
+		if a != nil { // which it is where loading has failed
+			errs = append(errs, a.Free())
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -339,17 +388,21 @@ func (s *stepper) parts() (parts []Part) {
 	return append(parts, Part{"step", s.program, 1})
 }
 
-// snapshot copies the state to the host.
+// snapshot copies the state to the host. The values hold until the next snapshot, which is put in their place: memory for one is as much
+// as the run should need.
 func (s *stepper) snapshot() (nn.Values, error) {
-	values := nn.Values{}
+	if s.host == nil {
+		s.host = nn.Values{}
+		for _, v := range s.layout {
+			s.host[v.name()] = make([]float32, v.spec.Size())
+		}
+	}
 	for i, v := range s.layout {
-		data, err := getFloats(s.state[i])
-		if err != nil {
+		if err := getFloats(s.state[i], s.host[v.name()]); err != nil {
 			return nil, fmt.Errorf("%s: %w", v.name(), err)
 		}
-		values[v.name()] = data
 	}
-	return values, nil
+	return s.host, nil
 }
 
 // measured are the numbers that a step gives back.

@@ -11,15 +11,12 @@ import (
 // checkpoints and metrics of a Run.
 type Step struct{ stepper *stepper }
 
-// CompileStep compiles the step of an objective, of one batch and without an average of the weights. Meanwhile values makes the parameters, which are put
-// on the devices with moments of zero.
-func CompileStep(ctx context.Context, b *xla.Backend, o Objective, optimizer Optimizer, seed uint64, values func() (trainable, frozen nn.Values)) (*Step, error) {
+// CompileStep compiles the step of an objective, of one batch and without an average of the weights. Meanwhile weights gives the parameters,
+// which are put on the devices with moments of zero.
+func CompileStep(ctx context.Context, b *xla.Backend, o Objective, optimizer Optimizer, seed uint64, weights func() nn.Source) (*Step, error) {
 	settings := stepSettings{optimizer: optimizer, accumulation: 1, inTwo: b.CPU()}
-	described := describeStep(b, o, settings)
-	s, err := compileAndLoad(described, func() (*stepper, error) { return newStepper(ctx, b, o, settings) }, func() (state, frozen nn.Values) {
-		trainable, frozen := values()
-		return startValues(described.layout, trainable), frozen
-	})
+	compile := func() (*stepper, error) { return newStepper(ctx, b, o, settings) }
+	s, err := compileAndLoad(describeStep(b, o, settings), compile, func() (nn.Source, nn.Values) { return weights(), nil })
 	if err != nil {
 		return nil, err
 	}

@@ -136,8 +136,8 @@ func tokenizers(model *diffusers.Pipeline) []**clip.Tokenizer {
 }
 
 // addTokens teaches the model's tokenizers and the configs of its text encoders the tokens, and returns the embeddings that
-// they start from: those of their initializers in values.
-func addTokens(tokens []Token, model *diffusers.Pipeline, values nn.Values) (nn.Values, error) {
+// they start from: those of their initializers in weights.
+func addTokens(tokens []Token, model *diffusers.Pipeline, weights nn.Source) (nn.Values, error) {
 	var placeholders []clip.Placeholder
 	for _, token := range tokens {
 		placeholders = append(placeholders, clip.Placeholder{Text: token.Text, Vectors: token.Vectors})
@@ -149,7 +149,12 @@ func addTokens(tokens []Token, model *diffusers.Pipeline, values nn.Values) (nn.
 	}
 	for side, tokenizer := range tokenizers(model) {
 		config := configs[side]
-		table := values[[]string{diffusers.TextEncoder, diffusers.TextEncoder2}[side]+"."+tokenTable]
+		name := []string{diffusers.TextEncoder, diffusers.TextEncoder2}[side] + "." + tokenTable
+		values, err := checkpoint.Collect(weights, nn.Tree{{Key: name, Shape: []int{config.VocabSize, config.HiddenSize}}})
+		if err != nil {
+			return nil, err
+		}
+		table := values[name]
 		for i, token := range tokens {
 			id := int((*tokenizer).Encode(token.Initializer)[0])
 			row := table[id*config.HiddenSize : (id+1)*config.HiddenSize]

@@ -28,7 +28,7 @@ func TestGoldenTextualInversion(t *testing.T) {
 	if err := checkTokens(tokens, p); err != nil {
 		t.Fatal(err)
 	}
-	start, err := addTokens(tokens, p, values)
+	start, err := addTokens(tokens, p, checkpoint.InMemory(values))
 	if err != nil {
 		t.Fatal(err)
 	}

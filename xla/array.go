@@ -109,6 +109,8 @@ func PutBytes(b *Backend, data []byte, shape shapes.Shape, sharding Sharding) (*
 		return nil, fmt.Errorf("%d bytes for an array of shape %s, want %d", len(data), shape, want)
 	}
 	switch shape.DType {
+	case dtypes.Uint8:
+		return Put(b, data, sharding, shape.Dimensions...)
 	case dtypes.Float32:
 		return Put(b, reinterpret[float32](data), sharding, shape.Dimensions...)
 	case dtypes.BFloat16:
@@ -137,18 +139,25 @@ func reinterpret[T any](data []byte) []T {
 
 // Get copies an array to a flat slice, row-major. Where its parts are with several processes, all must get it.
 func Get[T dtypes.Supported](a *Array) ([]T, error) {
-	if want := dtypes.FromGenericsType[T](); want != a.shape.DType {
-		return nil, fmt.Errorf("read an array of %s as %s", a.shape.DType, want)
+	data := make([]T, a.shape.Size())
+	if err := GetInto(a, data); err != nil {
+		return nil, err
+	}
+	return data, nil
+}
+
+// GetInto is Get into a slice of the array's size.
+func GetInto[T dtypes.Supported](a *Array, data []T) error {
+	if want := dtypes.FromGenericsType[T](); want != a.shape.DType || len(data) != a.shape.Size() {
+		return fmt.Errorf("read an array of %s into %d values of %s", a.shape, len(data), want)
 	}
 	if a.sharding != Replicated && len(a.shards) < a.backend.n {
 		whole, err := a.gathered()
 		if err != nil {
-			return nil, fmt.Errorf("gather %s: %w", a.shape, err)
+			return fmt.Errorf("gather %s: %w", a.shape, err)
 		}
-		data, err := Get[T](whole)
-		return data, errors.Join(err, whole.Free())
+		return errors.Join(GetInto(whole, data), whole.Free())
 	}
-	data := make([]T, a.shape.Size())
 	shards := a.shards
 	if a.sharding == Replicated {
 		shards = shards[:1]
@@ -159,7 +168,7 @@ func Get[T dtypes.Supported](a *Array) ([]T, error) {
 			piece = make([]T, len(data)/len(shards))
 		}
 		if err := a.backend.engine.BufferToFlatData(shard, piece); err != nil {
-			return nil, fmt.Errorf("copy %s from device %d: %w", a.shape, device, err)
+			return fmt.Errorf("copy %s from device %d: %w", a.shape, device, err)
 		}
 		if len(shards) > 1 {
 			eachRun(a.shape, a.sharding, len(shards), device, func(from, to int) {
@@ -168,7 +177,7 @@ func Get[T dtypes.Supported](a *Array) ([]T, error) {
 			})
 		}
 	}
-	return data, nil
+	return nil
 }
 
 // eachRun calls visit with the runs of a flat array that one of n devices holds, in order.

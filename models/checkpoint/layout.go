@@ -159,14 +159,15 @@ func spread(n, step, size int, do func(i0, i1 int) error) error {
 	return group.Wait()
 }
 
-// toFile changes values from memory's layout to a diffusers file's. It returns its argument where
+// toFile changes values from memory's layout to a diffusers file's, in scratch, which grows as needed. It returns its argument where
 // the two are the same.
-func toFile(s nn.Spec, memory []float32) []float32 {
+func toFile(s nn.Spec, memory []float32, scratch *[]float32) []float32 {
 	shape := s.FileShape()
 	if orderOf(s.Kind) == FileOrder || sameOrder(shape) {
 		return memory
 	}
-	file := slices.Clone(memory)
+	*scratch = slices.Grow((*scratch)[:0], len(memory))
+	file := (*scratch)[:len(memory)]
 	_ = copyElements(shape, MemoryOrder, FileOrder,
 		func(dst []float32, at int) { copy(dst, memory[at:]) },
 		func(at int, src []float32) error { copy(file[at:], src); return nil })

@@ -11,27 +11,21 @@ import (
 // accepted (see QUIRKS.md). It fails with one error that lists every key that is missing, extra,
 // misshapen or not floating point (codes: not bytes), with shapes as a diffusers file has them.
 func (m *Model) Load(tree nn.Tree) (nn.Values, error) {
-	found, err := m.fit(tree)
-	if err != nil {
-		return nil, err
-	}
 	values := make(nn.Values, len(tree))
-	for _, s := range tree {
-		t := m.tensors[found[s.Key]]
+	err := m.visit(tree, tree, func(s nn.Spec, t Tensor) error {
 		read, err := t.reader()
 		if err != nil {
-			return nil, fmt.Errorf("load %s: %s: %w", m.path, s.Key, err)
+			return fmt.Errorf("load %s: %s: %w", m.path, s.Key, err)
 		}
 		v := make([]float32, s.Size())
 		values[s.Key] = v
-		err = copyElements(t.Shape, t.Order, orderOf(s.Kind), read, func(at int, src []float32) error {
+		return copyElements(t.Shape, t.Order, orderOf(s.Kind), read, func(at int, src []float32) error {
 			copy(v[at:], src)
 			return nil
 		})
-		t.drop()
-		if err != nil {
-			return nil, err
-		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	return values, nil
 }

@@ -3,6 +3,7 @@ package checkpoint_test
 import (
 	"encoding/binary"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -30,6 +31,17 @@ func TestInMemory(t *testing.T) {
 		if err != nil || strings.Join(keys, " ") != "b a" {
 			t.Errorf("%s: keys %v, %v", dtype, keys, err)
 		}
+	}
+	if got, err := checkpoint.Collect(values, tree); err != nil || !reflect.DeepEqual(got, nn.Values(values)) {
+		t.Errorf("collected %v, %v", got, err)
+	}
+	if err := values.Sample(tree, 1, func(s nn.Spec, elements []float32) error {
+		if len(elements) != 1 || elements[0] != values[s.Key][0] {
+			t.Errorf("%s: sampled %v", s.Key, elements)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
 	}
 	none := func(nn.Spec, []byte) error { return nil }
 	for want, c := range map[string]struct {

@@ -271,8 +271,9 @@ func TestConfig(t *testing.T) {
 func BenchmarkKernelToFile(b *testing.B) {
 	s := nn.Spec{Shape: []int{3, 3, 640, 640}, Kind: nn.Kernel}
 	src := make([]float32, s.Size())
+	var scratch []float32
 	b.SetBytes(int64(4 * len(src)))
 	for b.Loop() {
-		toFile(s, src)
+		toFile(s, src, &scratch)
 	}
 }

@@ -53,6 +53,7 @@ func modelEntries(tree nn.Tree, values nn.Values, dtype string) ([]Entry, error)
 	var wrong []string
 	left := maps.Clone(values)
 	entries := make([]Entry, len(tree))
+	var scratch []float32 // for one at a time
 	for i, s := range tree {
 		v, ok := values[s.Key]
 		delete(left, s.Key)
@@ -67,7 +68,7 @@ func modelEntries(tree nn.Tree, values nn.Values, dtype string) ([]Entry, error)
 			as = codesDType
 		}
 		entries[i] = Entry{Key: s.Key, DType: as, Shape: s.FileShape(), Float32s: func() ([]float32, error) {
-			return toFile(s, v), nil
+			return toFile(s, v, &scratch), nil
 		}}
 	}
 	for _, key := range slices.Sorted(maps.Keys(left)) {

@@ -14,21 +14,53 @@ import (
 // for the next parameter, or the mapped file itself where neither dtype nor layout change. Memory grows
 // by the largest parameter only. A finite value that F16 cannot hold is an error that names it.
 func (m *Model) Stream(tree nn.Tree, dtype string, visit func(spec nn.Spec, data []byte) error) error {
+	return m.StreamPart(tree, tree, dtype, visit)
+}
+
+// StreamPart checks the model against the tree, then does as Stream for a part of it.
+func (m *Model) StreamPart(tree, part nn.Tree, dtype string, visit func(spec nn.Spec, data []byte) error) error {
 	if dtype != "F32" && dtype != "F16" && dtype != "BF16" {
 		return fmt.Errorf("load %s: dtype %q: want F32, F16 or BF16", m.path, dtype)
 	}
-	found, err := m.fit(tree)
-	if err != nil {
-		return err
-	}
 	var scratch []byte
-	for _, s := range tree {
-		t := m.tensors[found[s.Key]]
+	return m.visit(tree, part, func(s nn.Spec, t Tensor) error {
 		data, err := t.elements(dtype, orderOf(s.Kind), &scratch)
 		if err != nil {
 			return fmt.Errorf("load %s: %s: %w", m.path, s.Key, err)
 		}
-		err = visit(s, data)
+		return visit(s, data)
+	})
+}
+
+// Sample checks the model against the tree, then calls visit with n elements of every parameter of a part of it, spread evenly over the
+// parameter in memory's layout; with all elements of smaller ones. No more of the file is read than what they lie in.
+func (m *Model) Sample(tree, part nn.Tree, n int, visit func(spec nn.Spec, elements []float32) error) error {
+	return m.visit(tree, part, func(s nn.Spec, t Tensor) error {
+		read, err := t.reader()
+		if err != nil {
+			return fmt.Errorf("load %s: %s: %w", m.path, s.Key, err)
+		}
+		elements := make([]float32, min(n, s.Size()))
+		for i := range elements {
+			at := place(sampled(i, len(elements), s.Size()), t.Shape, orderOf(s.Kind))
+			read(elements[i:i+1], index(at, t.Shape, t.Order))
+		}
+		return visit(s, elements)
+	})
+}
+
+// visit checks the model against the tree and gives the tensors of a part of it.
+func (m *Model) visit(tree, part nn.Tree, do func(nn.Spec, Tensor) error) error {
+	found, err := m.fit(tree)
+	if err != nil {
+		return err
+	}
+	for _, s := range part {
+		t, ok := m.tensors[found[s.Key]]
+		if !ok {
+			return fmt.Errorf("load %s: no parameter %s in the model", m.path, s.Key)
+		}
+		err := do(s, t)
 		t.drop()
 		if err != nil {
 			return err
@@ -36,6 +68,9 @@ func (m *Model) Stream(tree nn.Tree, dtype string, visit func(spec nn.Spec, data
 	}
 	return nil
 }
+
+// sampled is where the i-th of n elements lies, which are spread evenly over size.
+func sampled(i, n, size int) int { return i * size / n }
 
 // drop lets go of the pages of the file that hold the tensor.
 func (t Tensor) drop() {
@@ -101,18 +136,7 @@ func overflow(i int, shape []int, order Order, dtype string, value float32) erro
 
 // place is the position in a tensor of file shape of the element that stands at i in an order.
 func place(i int, shape []int, order Order) []int {
-	axes := make([]int, len(shape)) // from the slowest
-	for k := range axes {
-		axes[k] = k
-	}
-	if order == MemoryOrder {
-		switch len(shape) {
-		case 2:
-			axes = []int{1, 0}
-		case 4:
-			axes = []int{2, 3, 1, 0}
-		}
-	}
+	axes := order.axes(len(shape))
 	at := make([]int, len(shape))
 	for k := len(axes) - 1; k >= 0; k-- {
 		d := max(1, shape[axes[k]])
@@ -120,6 +144,28 @@ func place(i int, shape []int, order Order) []int {
 		i /= d
 	}
 	return at
+}
+
+// index is the inverse of place.
+func index(at, shape []int, order Order) (i int) {
+	for _, axis := range order.axes(len(shape)) {
+		i = i*shape[axis] + at[axis]
+	}
+	return i
+}
+
+// axes are those of a file shape of that rank, from the one along which neighbours lie farthest apart.
+func (o Order) axes(rank int) []int {
+	if o == MemoryOrder && rank == 2 {
+		return []int{1, 0}
+	} else if o == MemoryOrder && rank == 4 {
+		return []int{2, 3, 1, 0}
+	}
+	axes := make([]int, rank)
+	for k := range axes {
+		axes[k] = k
+	}
+	return axes
 }
 
 // reader returns how to decode a tensor of floating point or of codes.

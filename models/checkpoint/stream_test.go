@@ -60,6 +60,7 @@ func TestStream(t *testing.T) {
 		}
 		m := openModel(t, dir)
 		loaded := load(t, m, tree)
+		checkSample(t, m, tree, loaded)
 		for _, to := range []string{"F32", "F16", "BF16"} {
 			got := stream(t, m, tree, to)
 			for _, s := range tree {
@@ -72,6 +73,33 @@ func TestStream(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// checkSample compares single elements with what Load reads, of some parameters in another order than the tree's.
+func checkSample(t *testing.T, m *Model, tree nn.Tree, loaded nn.Values) {
+	t.Helper()
+	part := slices.Clone(tree[1:])
+	slices.Reverse(part)
+	var visited nn.Tree
+	err := m.Sample(tree, part, 7, func(s nn.Spec, elements []float32) error {
+		visited = append(visited, s)
+		all := loaded[s.Key]
+		for i, got := range elements {
+			if want := all[i*len(all)/len(elements)]; got != want {
+				t.Errorf("%s: sampled element %d is %g, want %g", s.Key, i, got, want)
+			}
+		}
+		if len(elements) != min(7, len(all)) {
+			t.Errorf("%s: %d elements of %d", s.Key, len(elements), len(all))
+		}
+		return nil
+	})
+	if err != nil || len(visited) != len(part) || visited[0].Key != part[0].Key {
+		t.Errorf("visited %v, %v", visited, err)
+	}
+	if err := m.Sample(tree, nn.Tree{{Key: "nothing"}}, 1, nil); err == nil || !strings.Contains(err.Error(), "no parameter nothing") {
+		t.Errorf("a parameter that is not there: got %v", err)
 	}
 }
 

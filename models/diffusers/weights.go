@@ -90,39 +90,55 @@ func (w *Weights) take(c *checkpoint.Checkpoint, component string, tree nn.Tree)
 	return nil
 }
 
-// Stream is that of nn.Source, in the order that a component's own tree has. The tree's keys begin with the names of
-// components, of which it may list a part.
+// Stream is that of nn.Source, in the tree's order. The tree's keys begin with the names of components, of which it may list a part; all of a
+// component is compared with its file.
 func (w *Weights) Stream(tree nn.Tree, dtype string, visit func(spec nn.Spec, data []byte) error) error {
-	for len(tree) > 0 {
-		component, _, _ := strings.Cut(tree[0].Key, ".")
-		wanted := map[string]bool{}
-		n := 0
-		for ; n < len(tree) && strings.HasPrefix(tree[n].Key, component+"."); n++ {
-			wanted[tree[n].Key] = true
-		}
-		part, ok := w.parts[component]
-		if !ok {
-			return fmt.Errorf("no weights for %s", component)
-		}
-		// The whole tree is streamed, since that compares all of it with the file.
-		err := part.model.Stream(part.tree, dtype, func(spec nn.Spec, data []byte) error {
+	return w.each(tree, func(p part, component string, some nn.Tree) error {
+		return p.model.StreamPart(p.tree, some, dtype, func(spec nn.Spec, data []byte) error {
+			extended := len(p.added) > 0 && spec.Key == tokenTable
 			spec.Key = component + "." + spec.Key
-			if !wanted[spec.Key] {
-				return nil
-			}
-			delete(wanted, spec.Key)
-			if len(part.added) > 0 && strings.HasSuffix(spec.Key, "."+tokenTable) {
-				return visitExtended(spec, data, part.added, dtype, visit)
+			if extended {
+				return visitExtended(spec, data, p.added, dtype, visit)
 			}
 			return visit(spec, data)
 		})
-		if err != nil {
+	})
+}
+
+// Sample calls visit with n elements of each parameter of a tree as Stream's, see checkpoint.Model.Sample. Rows that are added to
+// token embeddings are left out.
+func (w *Weights) Sample(tree nn.Tree, n int, visit func(spec nn.Spec, elements []float32) error) error {
+	return w.each(tree, func(p part, component string, some nn.Tree) error {
+		return p.model.Sample(p.tree, some, n, func(spec nn.Spec, elements []float32) error {
+			spec.Key = component + "." + spec.Key
+			return visit(spec, elements)
+		})
+	})
+}
+
+// each calls do with the parts of a tree that are of one component, as the files have them, without its name.
+func (w *Weights) each(tree nn.Tree, do func(p part, component string, some nn.Tree) error) error {
+	for len(tree) > 0 {
+		component, _, _ := strings.Cut(tree[0].Key, ".")
+		p, ok := w.parts[component]
+		if !ok {
+			return fmt.Errorf("no weights for %s", component)
+		}
+		filed := map[string]nn.Spec{}
+		for _, spec := range p.tree {
+			filed[component+"."+spec.Key] = spec
+		}
+		var some nn.Tree
+		for ; len(tree) > 0 && strings.HasPrefix(tree[0].Key, component+"."); tree = tree[1:] {
+			spec, ok := filed[tree[0].Key]
+			if !ok {
+				return fmt.Errorf("no parameter %s in the model", tree[0].Key)
+			}
+			some = append(some, spec)
+		}
+		if err := do(p, component, some); err != nil {
 			return err
 		}
-		for key := range wanted {
-			return fmt.Errorf("no parameter %s in the model", key)
-		}
-		tree = tree[n:]
 	}
 	return nil
 }
@@ -135,6 +151,16 @@ func visitExtended(spec nn.Spec, data []byte, rows []float32, dtype string, visi
 		spec.Shape = []int{spec.Shape[0] + more.Shape[0], width}
 		return visit(spec, slices.Concat(data, tail))
 	})
+}
+
+// Check fails if a component's file does not hold its parameters and no others.
+func (w *Weights) Check() error {
+	for _, p := range w.parts {
+		if err := p.model.Check(p.tree); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close closes the files.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
 )
 
 // Kind says how a parameter is laid out in a diffusers file compared with memory.
@@ -92,6 +94,17 @@ type Source interface {
 	// row-major, little-endian, as dtype: F32, F16 or BF16, rounded to nearest even. It is valid until visit returns. Stream
 	// fails if a parameter is missing or misshapen, and with the first error of visit.
 	Stream(tree Tree, dtype string, visit func(spec Spec, data []byte) error) error
+}
+
+// FileDType is how safetensors and Source spell a compute dtype.
+func FileDType(dtype dtypes.DType) string {
+	switch dtype {
+	case dtypes.BFloat16:
+		return "BF16"
+	case dtypes.Float16:
+		return "F16"
+	}
+	return "F32"
 }
 
 // Under returns the tree with every key below name: the place of one network among several.
