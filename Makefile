@@ -61,8 +61,10 @@ bench-tpu: build ## compile Stable Diffusion 1.5's programs for a TPU v4-8 that 
 
 TPU = --model sd15 --resolution 512 --mixed_precision bf16
 
-bench-peers: ## install the benchmarks' peers, Flax and PyTorch (several GB), into bench/venv and bench/venv-torch
+bench-peers: ## install the benchmarks' peers, Flax, PyTorch and stable-diffusion.cpp (several GB), into bench/venv*
 	python3 -m venv bench/venv
 	bench/venv/bin/python -m pip install --quiet --requirement bench/requirements.txt
 	python3 -m venv bench/venv-torch
 	bench/venv-torch/bin/python -m pip install --quiet --requirement bench/requirements-torch.txt
+	python3 -m venv bench/venv-sdcpp
+	bench/venv-sdcpp/bin/python -m pip install --quiet --requirement bench/requirements-sdcpp.txt

@@ -24,6 +24,7 @@ type peer struct {
 var (
 	flax  = peer{"flax", "bench/peer.py", "bench/venv/bin/python"}
 	torch = peer{"torch", "bench/peer_torch.py", "bench/venv-torch/bin/python"}
+	sdcpp = peer{"sd.cpp", "bench/peer_sdcpp.py", "bench/venv-sdcpp/bin/python"}
 )
 
 // bench measures the named cases, prints a table and, if no case was left out, writes the results.
@@ -42,6 +43,13 @@ func bench(ctx context.Context, names []string, out io.Writer) error {
 	// Install the plugin here, so that its progress is seen and no case pays for it.
 	if _, err := xla.Plugin(ctx, "cpu", xla.InstallOptions{Progress: os.Stderr}); err != nil {
 		return err
+	}
+	for _, c := range chosen {
+		if c.family != "" {
+			if _, err := writeModel(c.family); err != nil {
+				return err
+			}
+		}
 	}
 	self, err := os.Executable()
 	if err != nil {

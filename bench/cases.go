@@ -15,6 +15,7 @@ type benchCase struct {
 	steps  int // of one side in a round
 	goals  goals
 	peers  []peer
+	family string                                                // of the model that lies in bench/out for all sides; "" is none
 	apart  bool                                                  // the sides run one after the other: they do not fit into memory together
 	start  func(context.Context, *xla.Backend) (workload, error) // ours; the peers' stand in their scripts under the same name
 }
@@ -40,8 +41,9 @@ func cases() []benchCase {
 		{name: "train_step_small_unet", rounds: 6, steps: 2, peers: []peer{flax}, start: startTrainStep, goals: goals{wall: 1, cpu: 1, compile: 2, peak: 1, alias: true}},
 		{name: "controlnet_step", rounds: 3, steps: 2, peers: []peer{flax}, start: startControlStep(false), goals: goals{wall: 0.9, cpu: 0.9, compile: 2, peak: 1, start: 0.5}},
 		{name: "controlnet_step_cached", rounds: 3, steps: 2, peers: []peer{flax}, start: startControlStep(true), goals: goals{wall: 0.6, cpu: 0.6, compile: 2, peak: 1, start: 0.5}},
-		{name: "sample_tiny", rounds: 5, steps: 2, peers: []peer{torch}, start: startSample(false, 64), goals: pipeline},
-		{name: "sample_middling", rounds: 3, steps: 1, peers: both, start: startSample(true, 256), goals: pipeline},
+		{name: "sample_tiny", rounds: 5, steps: 2, peers: []peer{torch}, start: startSample(tinySampler, 64, 20), goals: pipeline},
+		{name: "sample_middling", rounds: 3, steps: 1, peers: both, start: startSample(middlingSampler, 256, 20), goals: pipeline},
+		{name: "sample_sd15", rounds: 3, steps: 1, peers: []peer{sdcpp, torch}, family: "sd15", apart: true, start: startSample(fullSampler, 256, 4), goals: goals{wall: 0.8, cpu: 0.8, compile: 2, peak: 3, start: 0.8}},
 		{name: "sd15_unet_forward", rounds: 5, steps: 2, peers: []peer{flax}, start: startForward(published("sd15"), 1, 16), goals: goals{wall: 1, cpu: 1, compile: 2, peak: 1}},
 		{name: "sd15_unet_forward_64", rounds: 4, steps: 1, peers: both, start: startForward(published("sd15"), 2, 64), goals: full},
 		{name: "sd21_unet_forward_64", rounds: 4, steps: 1, peers: both, start: startForward(published("sd21"), 2, 64), goals: full},

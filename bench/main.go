@@ -1,6 +1,7 @@
-// Command bench measures limner against its peers on this machine's CPU: diffusers' own networks in Flax and in PyTorch.
+// Command bench measures limner against its peers on this machine's CPU: diffusers' own networks in Flax and in PyTorch, and
+// stable-diffusion.cpp, whose networks have Stable Diffusion's sizes and no others.
 //
-//	make bench-peers                      # once: the peers' environments, in bench/venv and bench/venv-torch
+//	make bench-peers                      # once: the peers' environments, in bench/venv*
 //	make bench                            # every case, bench/results.json
 //	go run ./bench sd15_unet_forward      # one case, nothing written
 //	go run ./bench warm sd15_unet_forward # start of a process that compiles, and of one that loads what that kept
@@ -8,7 +9,7 @@
 //	go run ./bench load sd15              # time and memory of loading a model of full size: sd15, sd21 or sdxl
 //
 // Each case runs in a process of ours (this program again, as `bench worker CASE`) and one of each peer (peer.py CASE,
-// peer_torch.py CASE), all given the same network, shapes, optimizer and number of threads. Each compiles, makes a step
+// peer_torch.py CASE, peer_sdcpp.py CASE), all given the same network, shapes, optimizer and number of threads. Each compiles, makes a step
 // that is not counted, and then waits. Rounds of a few steps alternate between them, so that whatever else the machine
 // does falls on all; only cases that do not fit into memory together run apart. Reported is the least that a step cost on
 // each side over all rounds:

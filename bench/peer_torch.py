@@ -6,7 +6,7 @@ import sys
 import time
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, StableDiffusionControlNetPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, EulerDiscreteScheduler, StableDiffusionControlNetPipeline, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 TINY = "testdata/goldens/sd15-tiny"
@@ -96,6 +96,24 @@ def sample(middling, side):
     }
 
 
+def sample_sd15(side):
+    """An image by 4 Euler steps with guidance, from prompt to pixels, by a model of Stable Diffusion 1.5's size."""
+    pipe = StableDiffusionPipeline.from_pretrained("bench/out/sd15", torch_dtype=torch.float32, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+
+    def run():
+        images = pipe(
+            "a red circle with a blue background", negative_prompt="blurry", num_inference_steps=4, guidance_scale=7.5,
+            generator=torch.Generator().manual_seed(1), height=side, width=side, output_type="pil",
+        ).images
+        images[0].tobytes()
+
+    return run, {
+        "compile_wall": 0, "compile_cpu": 0, "parameters": sum(p.numel() for p in pipe.unet.parameters()), "state_bytes": 0, "alias_bytes": 0,
+    }
+
+
 SD15 = dict(text_width=768, attention_head_dim=8)
 SD21 = dict(text_width=1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True)
 SDXL = dict(
@@ -108,6 +126,7 @@ SDXL = dict(
 CASES = {
     "sample_tiny": lambda: sample(False, 64),
     "sample_middling": lambda: sample(True, 256),
+    "sample_sd15": lambda: sample_sd15(256),
     "sd15_unet_forward_64": lambda: unet_forward(2, 64, **SD15),
     "sd21_unet_forward_64": lambda: unet_forward(2, 64, **SD21),
     "sdxl_unet_forward_64": lambda: unet_forward(2, 64, **SDXL),

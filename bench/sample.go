@@ -19,37 +19,59 @@ import (
 // tinyModel lends every sampling case its tokenizer and text encoder, and the tiny one all the rest.
 const tinyModel = "testdata/goldens/sd15-tiny"
 
-// The request of the sampling cases: that of the peers' scripts.
-const (
-	samplePrompt = "a red circle with a blue background"
-	sampleSteps  = 20
-)
+// samplePrompt is that of the peers' scripts.
+const samplePrompt = "a red circle with a blue background"
 
-// sampleModel opens the tiny model with its ControlNet or, of middling size, makes networks with random weights.
-func sampleModel(middling bool) (sample.Model, error) {
+// sampler is what a case draws with.
+type sampler struct {
+	sample.Model
+	scheduler string
+}
+
+// tinySampler opens the tiny model with its ControlNet.
+func tinySampler() (s sampler, err error) {
 	p, err := diffusers.Open(tinyModel)
 	if err != nil {
-		return sample.Model{}, err
+		return s, err
 	}
 	dir := tinyModel + "/controlnet"
 	config, err := diffusers.ReadControlNet(dir)
 	if err != nil {
-		return sample.Model{}, err
+		return s, err
 	}
 	weights, err := p.Weights(p.Components()...)
 	if err != nil {
-		return sample.Model{}, err
+		return s, err
 	}
 	if err := weights.Open(diffusers.ControlNet, dir, config.Tree()); err != nil {
-		return sample.Model{}, err
+		return s, err
 	}
-	m := sample.Model{Pipeline: p, ControlNets: []controlnet.Config{config}, Weights: weights}
-	if middling {
-		p.UNet = middlingUNet(p.UNet.CrossAttentionDim)
-		p.VAE.BlockOutChannels = []int{16, 32, 32, 32}
-		m.ControlNets[0], m.Weights = controlnet.FromUNet(p.UNet, nil), drawn{weights}
+	return sampler{sample.Model{Pipeline: p, ControlNets: []controlnet.Config{config}, Weights: weights}, "ddim"}, nil
+}
+
+// middlingSampler makes networks of middling size with random weights.
+func middlingSampler() (sampler, error) {
+	s, err := tinySampler()
+	if err == nil {
+		s.Pipeline.UNet = middlingUNet(s.Pipeline.UNet.CrossAttentionDim)
+		s.Pipeline.VAE.BlockOutChannels = []int{16, 32, 32, 32}
+		s.ControlNets[0], s.Weights = controlnet.FromUNet(s.Pipeline.UNet, nil), drawn{s.Weights}
 	}
-	return m, nil
+	return s, err
+}
+
+// fullSampler opens the model of Stable Diffusion 1.5's size in bench/out.
+func fullSampler() (s sampler, err error) {
+	dir, err := writeModel("sd15")
+	if err != nil {
+		return s, err
+	}
+	p, err := diffusers.Open(dir)
+	if err != nil {
+		return s, err
+	}
+	weights, err := p.Weights(p.Components()...)
+	return sampler{sample.Model{Pipeline: p, Weights: weights}, "euler"}, err
 }
 
 // drawn gives random values one parameter at a time, so that this process holds none beside the devices', and the text encoder's
@@ -78,32 +100,37 @@ func middlingUNet(textWidth int) unet.Config {
 	return c
 }
 
-// startSample compiles the pipeline for one image. A step is the whole of it: prompts, 20 DDIM steps with guidance and a ControlNet,
-// and the image.
-func startSample(middling bool, side int) func(context.Context, *xla.Backend) (workload, error) {
+// startSample compiles the pipeline for one image. A step is the whole of it: prompts, so many denoising steps with guidance and with a
+// ControlNet if the model has one, and the image.
+func startSample(open func() (sampler, error), side, steps int) func(context.Context, *xla.Backend) (workload, error) {
 	return func(ctx context.Context, b *xla.Backend) (workload, error) {
-		m, err := sampleModel(middling)
+		m, err := open()
 		if err != nil {
 			return workload{}, err
 		}
-		rng := rand.New(rand.NewPCG(1, 1))
-		condition := make([]float32, side*side*3)
-		for i := range condition {
-			condition[i] = rng.Float32()
-		}
 		r := sample.DefaultRequest()
-		r.Scheduler, r.NumInferenceSteps, r.Prompts, r.NegativePrompts = "ddim", sampleSteps, []string{samplePrompt}, []string{"blurry"}
-		r.Conditions, r.Seeds = [][]float32{condition}, []uint64{1}
+		r.Scheduler, r.NumInferenceSteps, r.Prompts, r.NegativePrompts = m.scheduler, steps, []string{samplePrompt}, []string{"blurry"}
+		r.Seeds = []uint64{1}
+		parameters := m.Pipeline.UNet.Tree().Size()
+		rng := rand.New(rand.NewPCG(1, 1))
+		for _, c := range m.ControlNets {
+			condition := make([]float32, side*side*3)
+			for i := range condition {
+				condition[i] = rng.Float32()
+			}
+			r.Conditions = append(r.Conditions, condition)
+			parameters += c.Tree().Size()
+		}
 		var p *sample.Pipeline
 		compiled, err := measure(func() (err error) {
-			p, err = sample.New(ctx, b, m, sample.Shape{Batch: 1, Height: side, Width: side}, r)
+			p, err = sample.New(ctx, b, m.Model, sample.Shape{Batch: 1, Height: side, Width: side}, r)
 			return err
 		})
 		if err != nil {
 			return workload{}, err
 		}
 		return workload{
-			setup: setup{CompileWall: compiled.Wall, CompileCPU: compiled.CPU, Parameters: m.Pipeline.UNet.Tree().Size() + m.ControlNets[0].Tree().Size()},
+			setup: setup{CompileWall: compiled.Wall, CompileCPU: compiled.CPU, Parameters: parameters},
 			step: func() error {
 				result, err := p.Sample(ctx, r)
 				if err != nil {
