@@ -214,7 +214,8 @@ func (s *stepper) load(weights nn.Source, state nn.Values) (err error) {
 	}
 	tree := s.objective.FrozenTree()
 	arrays := make([]*xla.Array, len(tree))
-	s.frozen, s.encoder = arrays[:len(s.objective.Frozen)], arrays[len(s.objective.Frozen):]
+	n := len(s.objective.Frozen)
+	s.frozen, s.encoder = arrays[:n:n], arrays[n:]
 	if err := putAll(s.backend, weights, tree, s.frozenValues(tree), func(i int, a *xla.Array) { arrays[i] = a }); err != nil {
 		return err
 	}
