@@ -83,7 +83,11 @@ func (z *zeros) put(b *xla.Backend, v xla.Value) (*xla.Array, error) {
 	if n := int(v.Shape.Memory()); n > len(*z) {
 		*z = make([]byte, n)
 	}
-	return xla.PutBytes(b, (*z)[:v.Shape.Memory()], v.Shape, v.Sharding)
+	a, err := xla.PutBytes(b, (*z)[:v.Shape.Memory()], v.Shape, v.Sharding)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", v.Name, err)
+	}
+	return a, err
 }
 
 // putAs puts values on the devices in the given dtype. Codes are whole numbers.

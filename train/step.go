@@ -197,36 +197,38 @@ func compileAndLoad(described *stepper, compile func() (*stepper, error), weight
 	return s, nil
 }
 
-// load puts the frozen parameters and the state on the devices: that of the start where there is no other.
-func (s *stepper) load(weights nn.Source, state nn.Values) (err error) {
-	if err := s.begin(weights, state); err != nil {
-		return err
-	}
+// load puts the frozen parameters and the state on the devices: that of the start where there is no other. Both at once, since much of it is
+// waiting for the system to find memory.
+func (s *stepper) load(weights nn.Source, state nn.Values) error {
+	var both errgroup.Group
+	both.Go(func() error { return s.begin(weights, state) })
+	both.Go(func() error { return errors.Join(s.loadFrozen(weights), s.loadZeros()) })
+	return both.Wait()
+}
+
+func (s *stepper) loadFrozen(weights nn.Source) error {
+	tree, n := s.objective.FrozenTree(), len(s.objective.Frozen)
+	arrays := make([]*xla.Array, len(tree))
+	s.frozen, s.encoder = arrays[:n:n], arrays[n:]
+	return putAll(s.backend, weights, tree, s.frozenValues(tree), func(i int, a *xla.Array) { arrays[i] = a })
+}
+
+// loadZeros puts on the devices what each step begins with.
+func (s *stepper) loadZeros() (err error) {
 	var zero zeros
 	if s.inTwo {
 		for _, v := range s.sumValues() {
 			a, err := zero.put(s.backend, v)
 			if err != nil {
-				return fmt.Errorf("%s: %w", v.Name, err)
+				return err
 			}
 			s.sums = append(s.sums, a)
 		}
 	}
-	tree := s.objective.FrozenTree()
-	arrays := make([]*xla.Array, len(tree))
-	n := len(s.objective.Frozen)
-	s.frozen, s.encoder = arrays[:n:n], arrays[n:]
-	if err := putAll(s.backend, weights, tree, s.frozenValues(tree), func(i int, a *xla.Array) { arrays[i] = a }); err != nil {
-		return err
+	if s.objective.Ahead != nil {
+		s.encoded, err = zero.put(s.backend, s.objective.Batch[0])
 	}
-	if s.objective.Ahead == nil {
-		return nil
-	}
-	v := s.objective.Batch[0]
-	if s.encoded, err = zero.put(s.backend, v); err != nil {
-		return fmt.Errorf("%s: %w", v.Name, err)
-	}
-	return nil
+	return err
 }
 
 // putAll puts the parameters of a tree on the devices, each as its value of values says, and gives them to keep.
@@ -273,7 +275,7 @@ func (s *stepper) begin(weights nn.Source, values nn.Values) error {
 	for i, v := range state[first:] {
 		a, err := zero.put(s.backend, v)
 		if err != nil {
-			return fmt.Errorf("%s: %w", v.Name, err)
+			return err
 		}
 		s.keep(first+i, a)
 	}
