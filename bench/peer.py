@@ -1,15 +1,4 @@
-"""The Flax side of the benchmarks: one case a process, driven over stdin and stdout by main.go.
-
-    python bench/peer.py CASE
-
-The first line printed describes what was compiled. Then each line read is a number of steps to run, and each line
-printed is what one of them cost: wall and CPU seconds, and the process's peak memory so far, as JSON.
-"""
-
-import json
-import resource
-import sys
-import time
+"""The Flax side of the benchmarks."""
 
 import jax
 import jax.numpy as jnp
@@ -20,26 +9,9 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTokenizer, FlaxCLIPTextModel
 
+from peer_worker import serve, timed
+
 TINY = "testdata/goldens/sd15-tiny"
-
-
-def cpu_seconds():
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-def peak_bytes():
-    with open("/proc/self/status") as status:
-        for line in status:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    raise RuntimeError("no VmHWM in /proc/self/status")
-
-
-def timed(f):
-    wall, cpu = time.perf_counter(), cpu_seconds()
-    result = f()
-    return result, time.perf_counter() - wall, cpu_seconds() - cpu
 
 
 def weight_shapes(model):
@@ -299,16 +271,5 @@ CASES = {
 }
 
 
-def main():
-    if len(sys.argv) != 2 or sys.argv[1] not in CASES:
-        sys.exit(f"usage: python bench/peer.py {'|'.join(CASES)}")
-    run, setup = CASES[sys.argv[1]]()
-    print(json.dumps(setup), flush=True)
-    for line in sys.stdin:
-        for _ in range(int(line)):
-            _, wall, cpu = timed(run)
-            print(json.dumps({"wall": wall, "cpu": cpu, "peak": peak_bytes()}), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serve(CASES)

@@ -1,30 +1,16 @@
-"""stable-diffusion.cpp's side of the benchmarks, through its Python package, on two threads. It is driven as peer.py is."""
+"""stable-diffusion.cpp's side of the benchmarks, through its Python package, on two threads."""
 
 import glob
 import json
 import math
 import os
-import resource
 import struct
-import sys
-import time
 
 from stable_diffusion_cpp import StableDiffusion
 
+from peer_worker import serve
+
 SD15 = "bench/out/sd15"
-
-
-def cpu_seconds():
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-def peak_bytes():
-    with open("/proc/self/status") as status:
-        for line in status:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    raise RuntimeError("no VmHWM in /proc/self/status")
 
 
 def parameters(folder):
@@ -55,21 +41,5 @@ CASES = {
 }
 
 
-def main():
-    if len(sys.argv) != 2 or sys.argv[1] not in CASES:
-        sys.exit(f"usage: python bench/peer_sdcpp.py {'|'.join(CASES)}")
-    answers = os.dup(1)
-    os.dup2(2, 1)  # the library prints progress where the answers go
-    with os.fdopen(answers, "w") as out:
-        run, setup = CASES[sys.argv[1]]()
-        print(json.dumps(setup), file=out, flush=True)
-        for line in sys.stdin:
-            for _ in range(int(line)):
-                wall, cpu = time.perf_counter(), cpu_seconds()
-                run()
-                cost = {"wall": time.perf_counter() - wall, "cpu": cpu_seconds() - cpu, "peak": peak_bytes()}
-                print(json.dumps(cost), file=out, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serve(CASES)

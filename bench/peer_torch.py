@@ -1,28 +1,12 @@
-"""diffusers' PyTorch side of the benchmarks, on two threads. It is driven as peer.py is."""
-
-import json
-import resource
-import sys
-import time
+"""diffusers' PyTorch side of the benchmarks, on two threads."""
 
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, EulerDiscreteScheduler, StableDiffusionControlNetPipeline, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from peer_worker import serve
+
 TINY = "testdata/goldens/sd15-tiny"
-
-
-def cpu_seconds():
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-def peak_bytes():
-    with open("/proc/self/status") as status:
-        for line in status:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    raise RuntimeError("no VmHWM in /proc/self/status")
 
 
 def unet_forward(batch, side, text_width, **config):
@@ -133,19 +117,6 @@ CASES = {
 }
 
 
-def main():
-    if len(sys.argv) != 2 or sys.argv[1] not in CASES:
-        sys.exit(f"usage: python bench/peer_torch.py {'|'.join(CASES)}")
-    torch.set_num_threads(2)
-    run, setup = CASES[sys.argv[1]]()
-    print(json.dumps(setup), flush=True)
-    for line in sys.stdin:
-        for _ in range(int(line)):
-            wall, cpu = time.perf_counter(), cpu_seconds()
-            run()
-            cost = {"wall": time.perf_counter() - wall, "cpu": cpu_seconds() - cpu, "peak": peak_bytes()}
-            print(json.dumps(cost), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(2)
+    serve(CASES)
