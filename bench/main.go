@@ -22,8 +22,7 @@
 //   - not_aliased: bytes of the training state that a step does not write in place, by the compiler's own statistics
 //     (ours is zero if the state never doubles; the peer's figure is the size of its state)
 //
-// ratio is ours over the peer's, smaller is better; goal is the largest ratio that will do. Compiling may cost twice
-// the peer's; everything else may cost what the peer's does.
+// ratio is ours over the peer's, smaller is better; goal is the largest ratio that will do, which stands with each case.
 package main
 
 import (

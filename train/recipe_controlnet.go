@@ -39,7 +39,8 @@ func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*R
 	if r.Planned {
 		return r.planned(b, o, d.Objective())
 	}
-	weights, err := r.weights(model, model.Components(), config.Tree())
+	tree := config.Tree()
+	weights, err := r.weights(model, model.Components(), tree)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +51,7 @@ func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*R
 			weights.copied[diffusers.ControlNet+"."+spec.Key] = diffusers.UNet + "." + spec.Key
 		}
 	}
-	tree := config.Tree().Under(diffusers.ControlNet)
+	tree = tree.Under(diffusers.ControlNet)
 	if r.OnlyMidControl {
 		weights = weights.with(withoutDown(tree))
 	}

@@ -72,7 +72,7 @@ func (v InMemory) of(s nn.Spec) ([]float32, error) {
 	return values, nil
 }
 
-// Collect reads every parameter of a tree from a source.
+// Collect reads every parameter of a tree from a source. It gives none with an error.
 func Collect(from nn.Source, tree nn.Tree) (nn.Values, error) {
 	values := make(nn.Values, len(tree))
 	err := from.Stream(tree, "F32", func(s nn.Spec, data []byte) error {
@@ -83,5 +83,8 @@ func Collect(from nn.Source, tree nn.Tree) (nn.Values, error) {
 		}
 		return err
 	})
-	return values, err
+	if err != nil {
+		return nil, err
+	}
+	return values, nil
 }

@@ -215,18 +215,12 @@ func (p *Pipeline) Load(components ...string) (nn.Values, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := nn.Values{}
+	var tree nn.Tree
 	for _, component := range components {
-		values, err := w.parts[component].model.Load(p.fileTree(component))
-		if err != nil {
-			return nil, errors.Join(err, w.Close())
-		}
-		if rows := p.added[component]; rows != nil {
-			values[tokenTable] = append(values[tokenTable], rows...)
-		}
-		all = nn.Merge(all, values.Under(component))
+		tree = append(tree, p.Tree(component).Under(component)...)
 	}
-	return all, w.Close()
+	values, err := checkpoint.Collect(w, tree)
+	return values, errors.Join(err, w.Close())
 }
 
 // LoadComponent reads a network's weights from its folder. The tree is without the component's name, the values are below it.
