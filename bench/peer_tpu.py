@@ -1,14 +1,16 @@
 """What the TPU's compiler makes of diffusers' Flax side, for the four chips of a v4-8 that need not be here, beside limner plan's figures.
 
-    TPU_LIBRARY_PATH=…/libtpu.so python bench/peer_tpu.py [train] [denoise] [decode]
+    TPU_LIBRARY_PATH=…/libtpu.so python bench/peer_tpu.py [--effort default] [train] [denoise] [decode]
 
 Stable Diffusion 1.5 with a ControlNet at 512×512, in bfloat16 with float32 weights: the training step of train_controlnet_flax.py at batch 4 a chip, one
-denoising step with guidance, and the decoding of an image. Prints JSON: for each program, figures of one chip at quick effort (XLA's O0).
+denoising step with guidance, and the decoding of an image. Prints JSON: for each program, figures of one chip at quick effort (XLA's O0) or the
+compiler's own, and the file in this folder that holds the optimised program (an HloModuleProto), of which go run ./bench tpu counts the traffic.
 """
 
+import argparse
 import json
 import os
-import sys
+import pathlib
 
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v4-8")
@@ -27,7 +29,7 @@ from transformers import CLIPTextConfig, FlaxCLIPTextModel
 from peer import controlnet_training, weight_shapes
 
 DTYPE = jnp.bfloat16
-O0 = 9  # XLA's number of the effort
+O0 = 9  # XLA's number of the quick effort
 CHIPS = topologies.get_topology_desc(
     platform="tpu", topology_name="v4:2x2x1", chip_config_name="megacore", chips_per_host_bounds=(2, 2, 1), num_slices=1,
 ).devices
@@ -92,15 +94,24 @@ def decode():
     return f, (whole(half), divided((len(CHIPS), 4, 64, 64)))
 
 
-def figures(f, arguments):
-    compiled = f.lower(*arguments).compile({"optimization_level": O0, "memory_fitting_level": O0})
+def figures(name, effort):
+    f, arguments = PROGRAMS[name]()
+    compiled = f.lower(*arguments).compile({"optimization_level": O0, "memory_fitting_level": O0} if effort == "quick" else {})
+    program = pathlib.Path(__file__).with_name(f"tpu-peer-{name}.hlo")
+    program.write_bytes(compiled.runtime_executable().hlo_modules()[0].as_serialized_hlo_module_proto())
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     return {
         "argument_bytes": memory.argument_size_in_bytes, "temporary_bytes": memory.temp_size_in_bytes, "peak_bytes": memory.peak_memory_in_bytes,
         "flop": cost["flops"], "bytes_accessed": cost["bytes accessed"], "optimal_seconds": cost["optimal_seconds"],
+        "program": program.name,
     }
 
 
+PROGRAMS = {"train": train, "denoise": denoise, "decode": decode}
+
 if __name__ == "__main__":
-    programs = {"train": train, "denoise": denoise, "decode": decode}
-    print(json.dumps({name: figures(*programs[name]()) for name in sys.argv[1:] or programs}, indent=2))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("programs", nargs="*", metavar="program", help=" ".join(PROGRAMS))
+    parser.add_argument("--effort", choices=("quick", "default"), default="quick")
+    options = parser.parse_args()
+    print(json.dumps({name: figures(name, options.effort) for name in options.programs or PROGRAMS}, indent=2))

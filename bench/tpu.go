@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 
 	"limner/plan"
+	"limner/xla"
 )
 
 // tpuArg is the argument for the programs that make bench-tpu compiled.
@@ -19,22 +19,41 @@ type tpuPeer struct {
 	Peak     float64 `json:"peak_bytes"`
 	Accessed float64 `json:"bytes_accessed"`
 	Seconds  float64 `json:"optimal_seconds"`
+	FLOP     float64 `json:"flop"`
+	Program  string  `json:"program"` // the file of the optimised program
+
+	hbm float64 // counted from it
 }
 
-// peerBatch is how many images a chip trains on in peer_tpu.py.
-const peerBatch = 4
+// What peer_tpu.py compiles for, and how many images a chip trains on there.
+const (
+	peerTPU   = "v4-8"
+	peerBatch = 4
+)
 
 // compareTPU prints what limner plan and peer_tpu.py wrote into a folder, beside each other: per image, for one chip. A file that is not there leaves its rows out.
+// Traffic is the compilers' own count; hbm counts the optimised programs of both sides alike, without what stays on the chip.
 func compareTPU(folder string, out io.Writer) error {
-	var peers map[string]tpuPeer
+	var peers map[string]*tpuPeer
 	if found, err := readJSON(filepath.Join(folder, "tpu-peer.json"), &peers); err != nil {
 		return err
 	} else if !found {
 		return fmt.Errorf("no tpu-peer.json in %s: make bench-peers and make bench-tpu write it", folder)
 	}
+	target, err := xla.FindTopology(peerTPU)
+	if err != nil {
+		return err
+	}
 	var results []result
 	row := func(name, unit string, ours, peer, scale, goal float64) {
-		results = append(results, result{Name: name, Against: flax.name, Unit: unit, Ours: ours * scale, Peer: peer * scale, Ratio: ratio(ours, peer), Goal: goal})
+		if ours > 0 && peer > 0 { // 0 is what a compiler does not know
+			results = append(results, result{Name: name, Against: flax.name, Unit: unit, Ours: ours * scale, Peer: peer * scale, Ratio: ratio(ours, peer), Goal: goal})
+		}
+	}
+	for name, peer := range peers {
+		if err := peer.count(folder, target.Chip); err != nil {
+			return fmt.Errorf("%s of the peer: %w", name, err)
+		}
 	}
 	for _, job := range []struct {
 		file string
@@ -44,9 +63,15 @@ func compareTPU(folder string, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		if peer, ok := peers["train"]; ok && r != nil {
-			row(job.file+"_time", "ms", r.Seconds/float64(r.Variant.Batch), known(peer.Seconds)/peerBatch, 1e3, job.goal)
+		if peer := peers["train"]; peer != nil && r != nil {
+			hbm := 0.0
+			for _, p := range r.Programs {
+				hbm += float64(p.Runs) * p.HBM
+			}
+			batch := float64(r.Variant.Batch)
+			row(job.file+"_time", "ms", r.Seconds/batch, peer.Seconds/peerBatch, 1e3, job.goal)
 			row(job.file+"_traffic", "GB", r.BytesPerImage, peer.Accessed/peerBatch, 1e-9, job.goal)
+			row(job.file+"_hbm", "GB", hbm/batch, peer.hbm/peerBatch, 1e-9, job.goal)
 			row(job.file+"_peak", "GB", float64(r.Peak), peer.Peak, 1e-9, 1)
 		}
 	}
@@ -61,17 +86,30 @@ func compareTPU(folder string, out io.Writer) error {
 		goal       float64
 	}{{"denoising step", "denoise", 0.7}, {"decoding", "decode", 1}} {
 		for _, p := range r.Programs {
-			if peer, ok := peers[program.peer]; ok && p.Name == program.ours {
-				row(program.peer+"_time", "ms", p.Seconds, known(peer.Seconds), 1e3, program.goal)
+			if peer := peers[program.peer]; peer != nil && p.Name == program.ours {
+				row(program.peer+"_time", "ms", p.Seconds, peer.Seconds, 1e3, program.goal)
 				row(program.peer+"_traffic", "GB", p.Accessed, peer.Accessed, 1e-9, program.goal)
+				row(program.peer+"_hbm", "GB", p.HBM, peer.hbm, 1e-9, program.goal)
 			}
 		}
 	}
 	return printTable(out, results)
 }
 
-// known is an estimate without the -1 s that the compiler counts for each operation whose time it does not know.
-func known(seconds float64) float64 { return seconds - min(0, math.Floor(seconds)) }
+// count reads the optimised program, and makes a time of the compiler's estimate, as limner plan does with ours.
+func (p *tpuPeer) count(folder string, chip xla.Chip) error {
+	program, err := os.ReadFile(filepath.Join(folder, p.Program))
+	if err != nil {
+		return err
+	}
+	traffic, err := xla.CountTraffic(program)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Program, err)
+	}
+	p.hbm = traffic.Bytes
+	p.Seconds = plan.Estimate(p.Seconds, chip.Roofline(p.FLOP, p.hbm))
+	return nil
+}
 
 // readReport reads the first report of a job, or nil where there is none that fits.
 func readReport(path string) (*plan.Report, error) {

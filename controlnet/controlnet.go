@@ -20,7 +20,7 @@ func (c Config) Forward(p nn.Params, sample, timesteps *Node, context unet.Conte
 const Embedding = "controlnet_cond_embedding"
 
 // ForwardEmbedded is Forward behind the conditioning image's embedding [batch, height, width, block_out_channels[0]], which is
-// the same at all timesteps.
+// the same at all timesteps. The context may have a multiple of the rows: see unet.Config.Forward. The first residual keeps sample's.
 func (c Config) ForwardEmbedded(p nn.Params, sample, timesteps *Node, context unet.Context, embedding *Node) *unet.Residuals {
 	temb := c.TimeEmbedding(p, timesteps, context, sample.DType())
 	h := nn.Conv2D(p.In("conv_in"), sample, c.BlockOutChannels[0], 3)

@@ -164,14 +164,14 @@ func (p Planner) program(part Part) (Program, error) {
 		Name: part.Name, Runs: part.Runs, FLOP: cost["flops"], Accessed: cost["bytes accessed"], HBM: traffic.Bytes, Peak: part.Program.Memory().Peak,
 		Collectives: traffic.Collectives, Networks: networks,
 	}
-	out.Roofline = max(out.FLOP/p.Topology.Chip.FLOPS, out.HBM/p.Topology.Chip.HBMRate)
-	out.Seconds = sane(cost["optimal_seconds"], out.Roofline)
+	out.Roofline = p.Topology.Chip.Roofline(out.FLOP, out.HBM)
+	out.Seconds = Estimate(cost["optimal_seconds"], out.Roofline)
 	return out, nil
 }
 
-// sane makes a time of libtpu's optimal_seconds, 0 if it cannot. Operations whose time the compiler does not know count -1 each, so that whole seconds are
+// Estimate makes a time of libtpu's optimal_seconds, 0 if it cannot. Operations whose time the compiler does not know count -1 each, so that whole seconds are
 // missing; they are added while the time is below what the arithmetic and the traffic take in any case.
-func sane(optimal, roofline float64) float64 {
+func Estimate(optimal, roofline float64) float64 {
 	const least = 0.8 // of the roofline, which rounds up what on-chip memory saves
 	t := optimal
 	if t < 0 {

@@ -18,8 +18,8 @@ func TestSane(t *testing.T) {
 		{math.NaN(), 0.1, 0},     // no number
 		{math.Inf(1), 0.1, 0},    // no time
 	} {
-		if got := sane(c.optimal, c.roofline); math.Abs(got-c.want) > 1e-4 {
-			t.Errorf("sane(%g, %g): got %g, want %g", c.optimal, c.roofline, got, c.want)
+		if got := Estimate(c.optimal, c.roofline); math.Abs(got-c.want) > 1e-4 {
+			t.Errorf("Estimate(%g, %g): got %g, want %g", c.optimal, c.roofline, got, c.want)
 		}
 	}
 }

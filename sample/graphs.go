@@ -188,17 +188,11 @@ func (p *Pipeline) stepFunction(key stepKey) xla.Function {
 
 		scaled, timesteps := NetworkInput(state[0], in.coefficients)
 		scaled = ConvertDType(scaled, compute)
-		both := func(x *Node) *Node {
-			if key.guidance {
-				return duplicate(x)
-			}
-			return x
-		}
 		residuals := p.residuals(key, params, in, scaled, timesteps)
 		if p.model.inpaints() {
 			scaled = Concatenate([]*Node{scaled, ConvertDType(in.mask, compute), ConvertDType(in.known, compute)}, -1)
 		}
-		output := p.model.Pipeline.UNet.Forward(params.In(diffusers.UNet), both(scaled), both(timesteps), in.context, residuals)
+		output := p.model.Pipeline.UNet.Forward(params.In(diffusers.UNet), scaled, timesteps, in.context, residuals)
 		output = ConvertDType(output, dtypes.Float32)
 		if key.guidance {
 			output = guide(output, Reshape(Slice(in.guidance, AxisElem(0))), rescale(key.rescale, in.guidance))
@@ -212,30 +206,26 @@ func (p *Pipeline) stepFunction(key stepKey) xla.Function {
 	return f
 }
 
-// residuals adds up those of the ControlNets at work, for all rows; nil if all rest.
+// residuals adds up those of the ControlNets at work; nil if all rest.
 func (p *Pipeline) residuals(key stepKey, params nn.Params, in stepInputs, scaled, timesteps *Node) *unet.Residuals {
-	both, context := func(x *Node) *Node { return x }, in.context
-	switch {
-	case key.guidance && key.guess:
+	context, guessing := in.context, key.guidance && key.guess
+	if guessing {
 		context = conditional(context)
-	case key.guidance:
-		both = duplicate
 	}
-	scaled, timesteps = both(scaled), both(timesteps)
 	var total *unet.Residuals
 	for i, c := range p.model.ControlNets {
 		cond := in.conditions[i]
 		if cond == nil {
 			continue
 		}
-		r := c.ForwardEmbedded(params.In(ControlNetName(i)), scaled, timesteps, context, both(cond))
+		r := c.ForwardEmbedded(params.In(ControlNetName(i)), scaled, timesteps, context, cond)
 		r = c.Scale(r, Reshape(Slice(in.conditioning, AxisElem(i))), key.guess)
 		if total != nil {
 			r = total.Add(r)
 		}
 		total = r
 	}
-	if total != nil && key.guidance && key.guess {
+	if total != nil && guessing {
 		total = total.Map(withUnconditionalZeros)
 	}
 	return total

@@ -7,17 +7,9 @@ import (
 )
 
 // Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598) computes the unconditional and the conditional
-// prediction of n images as one batch of 2n. The two rows of an image stand next to each other, so that an image stays on
-// its device when the batch is divided over several.
-
-// duplicate maps x [n, ...] to [2n, ...]: row i of x becomes rows 2i (unconditional) and 2i+1 (conditional).
-func duplicate(x *Node) *Node { return interleave(x, x) }
-
-// interleave makes a's row i row 2i, and b's row i row 2i+1.
-func interleave(a, b *Node) *Node {
-	dims := append([]int{2 * a.Shape().Dim(0)}, a.Shape().Dimensions[1:]...)
-	return Reshape(Stack([]*Node{a, b}, 1), dims...)
-}
+// prediction of n images as one batch of 2n: row 2i of the text is image i's negative prompt, row 2i+1 its prompt. The two stand next to
+// each other, so that an image stays on its device when the batch is divided over several. Latents, timesteps and conditions have n rows:
+// the networks compute for both halves at once what comes before the text.
 
 // half takes the unconditional (0) or the conditional (1) rows of x [2n, ...].
 func half(x *Node, which int) *Node {
@@ -36,7 +28,10 @@ func conditional(c unet.Context) unet.Context {
 }
 
 // withUnconditionalZeros maps residuals x [n, ...] of the conditional rows to [2n, ...].
-func withUnconditionalZeros(x *Node) *Node { return interleave(ZerosLike(x), x) }
+func withUnconditionalZeros(x *Node) *Node {
+	dims := append([]int{2 * x.Shape().Dim(0)}, x.Shape().Dimensions[1:]...)
+	return Reshape(Stack([]*Node{ZerosLike(x), x}, 1), dims...)
+}
 
 // guide maps the predictions [2n, ...] to [n, ...]: ε = ε_uncond + scale·(ε_cond - ε_uncond). scale is a scalar. With a share φ,
 // not nil, the result is rescaled that far to the standard deviation that ε_cond has in its image (Lin et al. 2023,

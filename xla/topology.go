@@ -22,6 +22,9 @@ type Chip struct {
 	HBMRate float64 // bytes a second at most
 }
 
+// Roofline is the least time, in seconds, of so many operations and bytes of main memory.
+func (c Chip) Roofline(flop, bytes float64) float64 { return max(flop/c.FLOPS, bytes/c.HBMRate) }
+
 const gib = 1 << 30
 
 // chips are the kinds that libtpu compiles for. HBM is what its compiler grants a program; the rates are Google's figures.

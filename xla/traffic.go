@@ -35,9 +35,18 @@ func (p *Program) Traffic() (Traffic, error) {
 	if format == "hlo_with_config" {
 		code = bytesField(code, 1)
 	}
-	m, err := parseHLO(code)
+	t, err := CountTraffic(code)
 	if err != nil {
 		return Traffic{}, fmt.Errorf("read the optimised program: %w", err)
+	}
+	return t, nil
+}
+
+// CountTraffic counts the traffic of an optimised program, whoever compiled it: a serialized HloModuleProto.
+func CountTraffic(module []byte) (Traffic, error) {
+	m, err := parseHLO(module)
+	if err != nil {
+		return Traffic{}, err
 	}
 	t := Traffic{ByKind: map[string]float64{}, ByLayer: map[string]float64{}, Collectives: map[string]float64{}}
 	m.count(m.entry, 1, &t)
@@ -121,7 +130,7 @@ func (m *hloModule) count(id int64, times float64, t *Traffic) {
 		if main > 1e6 {
 			t.Largest = append(t.Largest, Buffer{in.name, in.opcode, main})
 		}
-		if in.opcode == "copy-start" || in.opcode == "slice-start" || in.opcode == "async-start" {
+		if len(in.shape.parts) > 0 && (in.opcode == "copy-start" || in.opcode == "slice-start" || in.opcode == "async-start") {
 			main, onChip = in.shape.parts[0].places() // the destination; the other parts are its source and a token
 		}
 		for _, operand := range in.operands {
@@ -191,18 +200,28 @@ func numbers(number uint64, packed []byte) (out []int64) {
 
 func parseHLO(module []byte) (*hloModule, error) {
 	m := &hloModule{computations: map[int64]*hloComputation{}}
-	entry := ""
+	entry, unordered := "", ""
 	each(module, func(field protowire.Number, number uint64, bytes []byte) {
 		switch field {
 		case 2:
 			entry = string(bytes)
 		case 3:
 			c := parseComputation(bytes)
+			for _, in := range c.instructions {
+				for _, called := range in.called {
+					if m.computations[called] == nil {
+						unordered = c.name
+					}
+				}
+			}
 			m.computations[c.id] = c
 		case 6:
 			m.entry = int64(number)
 		}
 	})
+	if unordered != "" { // XLA writes callees first, which also rules out circles
+		return nil, fmt.Errorf("computation %q calls one that does not stand before it", unordered)
+	}
 	if m.computations[m.entry] == nil {
 		for id, c := range m.computations {
 			if c.name == entry {

@@ -13,7 +13,7 @@ type ResnetBlock struct {
 }
 
 // Forward maps x [batch, height, width, channels] to [batch, height, width, OutChannels], in x's dtype.
-// temb is [batch, 4×block_out_channels[0]]; nil in the VAE, which has no timesteps.
+// temb is [batch, 4×block_out_channels[0]]; nil in the VAE, which has no timesteps. One of the two may have fewer rows: see SameRows.
 func (b ResnetBlock) Forward(p Params, x, temb *Node) *Node {
 	return p.Block(b.forward, x, temb)
 }
@@ -25,12 +25,12 @@ func (b ResnetBlock) forward(p Params, in ...*Node) *Node {
 	h = Conv2D(p.In("conv1"), SiLU(h), b.OutChannels, 3)
 	if temb != nil {
 		t := Linear(p.In("time_emb_proj"), SiLU(temb), b.OutChannels)
-		h = Add(h, InsertAxes(t, 1, 1)) // [batch, 1, 1, OutChannels]
+		h = AddRows(h, InsertAxes(t, 1, 1)) // [batch, 1, 1, OutChannels]
 	}
 	h = GroupNorm(p.In("norm2"), h, b.NormGroups, b.NormEps)
 	h = Conv2D(p.In("conv2"), SiLU(h), b.OutChannels, 3)
 	if x.Shape().Dim(-1) != b.OutChannels {
 		x = Conv2D(p.In("conv_shortcut"), x, b.OutChannels, 1)
 	}
-	return p.Out(Add(x, h))
+	return p.Out(AddRows(x, h))
 }

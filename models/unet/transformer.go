@@ -16,7 +16,8 @@ type transformer2D struct {
 	upcast     bool // queries and keys meet in float32
 }
 
-// Forward maps x [batch, height, width, channels] to the same shape; text is [batch, tokens, cross_attention_dim].
+// Forward maps x [batch, height, width, channels] to the same shape; text is [batch, tokens, cross_attention_dim]. With fewer rows than
+// text, x is repeated where the two meet first.
 func (t transformer2D) Forward(p nn.Params, x, text *Node) *Node {
 	return p.Block(t.forward, x, text)
 }
@@ -34,12 +35,13 @@ func (t transformer2D) forward(p nn.Params, in ...*Node) *Node {
 	for i := range t.layers {
 		h = t.block(p.At("transformer_blocks", i), h, text)
 	}
+	n = h.Shape().Dim(0)
 	if t.linear {
 		h = Reshape(nn.Linear(p.In("proj_out"), h, c), n, height, width, c)
 	} else {
 		h = nn.Conv2D(p.In("proj_out"), Reshape(h, n, height, width, c), c, 1)
 	}
-	return p.Out(Add(h, x))
+	return p.Out(nn.AddRows(h, x))
 }
 
 // block is diffusers' BasicTransformerBlock on x [batch, tokens, channels]: self-attention, attention to the text and
@@ -49,7 +51,7 @@ func (t transformer2D) block(p nn.Params, x, text *Node) *Node {
 	h := nn.LayerNorm(p.In("norm1"), x, eps)
 	x = Add(x, t.attention(p.In("attn1"), h, h))
 	h = nn.LayerNorm(p.In("norm2"), x, eps)
-	x = Add(x, t.attention(p.In("attn2"), h, text))
+	x = nn.AddRows(x, t.attention(p.In("attn2"), h, text))
 	h = nn.LayerNorm(p.In("norm3"), x, eps)
 	return p.Out(Add(x, feedForward(p.In("ff"), h)))
 }
@@ -63,6 +65,7 @@ func (t transformer2D) attention(p nn.Params, x, source *Node) *Node {
 	if t.upcast {
 		q, k = ConvertDType(q, dtypes.Float32), ConvertDType(k, dtypes.Float32)
 	}
+	q, k = nn.SameRows(q, k)
 	h := nn.ScaledDotProduct(p, q, k, v, t.heads, nil)
 	return p.Out(nn.Linear(p.In("to_out.0"), h, c))
 }

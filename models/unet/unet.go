@@ -24,9 +24,9 @@ type Residuals struct {
 
 // Add is the sum of two ControlNets' residuals.
 func (r *Residuals) Add(other *Residuals) *Residuals {
-	sum := &Residuals{Mid: Add(r.Mid, other.Mid)}
+	sum := &Residuals{Mid: nn.AddRows(r.Mid, other.Mid)}
 	for i, x := range r.Down {
-		sum.Down = append(sum.Down, Add(x, other.Down[i]))
+		sum.Down = append(sum.Down, nn.AddRows(x, other.Down[i]))
 	}
 	return sum
 }
@@ -42,7 +42,8 @@ func (r *Residuals) Map(f func(*Node) *Node) *Residuals {
 
 // Forward predicts the noise (or v) in sample [batch, height, width, in_channels] at timesteps [batch], which may be
 // fractional, given the context. residuals may be nil. The result is [batch, height, width, out_channels] in sample's
-// dtype, which is the compute dtype.
+// dtype, which is the compute dtype. The context may have a multiple of sample's and timesteps' rows, which is then the result's batch:
+// each sample is predicted for so many contexts, one behind the other, and what does not depend on them is computed once.
 func (c Config) Forward(p nn.Params, sample, timesteps *Node, context Context, residuals *Residuals) *Node {
 	temb := c.TimeEmbedding(p, timesteps, context, sample.DType())
 	h := nn.Conv2D(p.In("conv_in"), sample, c.BlockOutChannels[0], 3)
@@ -50,9 +51,9 @@ func (c Config) Forward(p nn.Params, sample, timesteps *Node, context Context, r
 	h = c.Middle(p, skips[len(skips)-1], temb, context.Text)
 	if residuals != nil {
 		for i := range skips {
-			skips[i] = Add(skips[i], residuals.Down[i])
+			skips[i] = nn.AddRows(skips[i], residuals.Down[i])
 		}
-		h = Add(h, residuals.Mid)
+		h = nn.AddRows(h, residuals.Mid)
 	}
 	h = c.decode(p, h, skips, temb, context.Text)
 	h = nn.GroupNorm(p.In("conv_norm_out"), h, c.NormNumGroups, c.NormEps)
@@ -70,9 +71,9 @@ func (c Encoder) TimeEmbedding(p nn.Params, timesteps *Node, context Context, dt
 	}
 	ids := Reshape(context.TimeIDs, -1) // [batch·6]
 	features = nn.Timesteps(p.In("add_time_proj"), ids, *c.AdditionTimeEmbedDim, c.FlipSinToCos, c.FreqShift)
-	features = Reshape(features, timesteps.Shape().Dim(0), TimeIDs**c.AdditionTimeEmbedDim)
+	features = Reshape(features, context.TimeIDs.Shape().Dim(0), TimeIDs**c.AdditionTimeEmbedDim)
 	added := Concatenate([]*Node{ConvertDType(context.Pooled, dtype), ConvertDType(features, dtype)}, -1)
-	return Add(temb, nn.TimestepEmbedding(p.In("add_embedding"), added, width))
+	return nn.AddRows(temb, nn.TimestepEmbedding(p.In("add_embedding"), added, width))
 }
 
 // Encode runs the down blocks on h, the output of conv_in, and returns the skip connections: h itself, then the output
@@ -118,6 +119,7 @@ func (c Config) decode(p nn.Params, h *Node, skips []*Node, temb, text *Node) *N
 		for j := range c.LayersPerBlock + 1 {
 			skip := skips[len(skips)-1]
 			skips = skips[:len(skips)-1]
+			h, skip = nn.SameRows(h, skip)
 			h = resnet.Forward(block.At("resnets", j), Concatenate([]*Node{h, skip}, -1), temb)
 			if blockType == "CrossAttnUpBlock2D" {
 				h = c.transformer(level).Forward(block.At("attentions", j), h, text)

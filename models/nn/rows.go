@@ -1,0 +1,24 @@
+package nn
+
+import . "github.com/gomlx/gomlx/pkg/core/graph"
+
+// RepeatRows maps x [n, ...] to [rows, ...]: the copies of a row stand next to each other, so that they stay on its device when the
+// batch is divided over several. rows is a multiple of n.
+func RepeatRows(x *Node, rows int) *Node {
+	n, rest := x.Shape().Dim(0), x.Shape().Dimensions[1:]
+	if n == rows {
+		return x
+	}
+	copies := append([]int{n, rows / n}, rest...)
+	return Reshape(BroadcastToDims(InsertAxes(x, 1), copies...), append([]int{rows}, rest...)...)
+}
+
+// SameRows brings a [n, ...] and b [m, ...] to the larger number of rows. Networks meet it where both halves of a guidance are the same
+// up to here, and so were computed once.
+func SameRows(a, b *Node) (*Node, *Node) {
+	rows := max(a.Shape().Dim(0), b.Shape().Dim(0))
+	return RepeatRows(a, rows), RepeatRows(b, rows)
+}
+
+// AddRows is the sum of a [n, ...] and b [m, ...] with the larger number of rows.
+func AddRows(a, b *Node) *Node { return Add(SameRows(a, b)) }

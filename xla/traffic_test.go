@@ -1,0 +1,74 @@
+package xla_test
+
+import (
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"limner/xla"
+)
+
+// message is a field's bytes, the way protocol buffers nest.
+func message(field protowire.Number, fields ...[]byte) []byte {
+	var content []byte
+	for _, f := range fields {
+		content = append(content, f...)
+	}
+	return protowire.AppendBytes(protowire.AppendTag(nil, field, protowire.BytesType), content)
+}
+
+func number(field protowire.Number, n uint64) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(nil, field, protowire.VarintType), n)
+}
+
+func name(s string) []byte { return message(1, []byte(s)) }
+
+// float32s is the shape of a vector in a memory space: 0 is main memory.
+func float32s(n, space uint64) []byte {
+	return message(3, number(2, 11), number(3, n), message(5, number(8, space)))
+}
+
+func computation(label string, id uint64, instructions ...[]byte) []byte {
+	return message(3, append([][]byte{name(label), number(5, id)}, instructions...)...)
+}
+
+func instruction(label, opcode string, id uint64, rest ...[]byte) []byte {
+	return message(2, append([][]byte{name(label), message(2, []byte(opcode)), number(35, id)}, rest...)...)
+}
+
+// program reads x twice from main memory, once for y, which stays on the chip, and once for z; a fusion's inside moves nothing.
+func program() []byte {
+	return append(append(
+		computation("inside", 1, instruction("a", "add", 1, float32s(1000, 0))),
+		computation("main", 2,
+			instruction("x", "parameter", 2, float32s(1000, 0)),
+			instruction("y", "fusion", 3, float32s(1000, 1), number(36, 2), number(38, 1)),
+			instruction("z", "add", 4, float32s(1000, 0), number(36, 2), number(36, 3)))...), message(2, []byte("main"))...)
+}
+
+func TestCountTraffic(t *testing.T) {
+	traffic, err := xla.CountTraffic(program())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if traffic.Bytes != 12000 || traffic.OnChip != 8000 || traffic.ByKind["add"] != 8000 {
+		t.Errorf("got %g bytes of main memory, %g on chip, %v; want 12000, 8000 and 8000 of add", traffic.Bytes, traffic.OnChip, traffic.ByKind)
+	}
+	circle := append(computation("main", 2, instruction("x", "call", 1, number(38, 2))), message(2, []byte("main"))...)
+	if _, err := xla.CountTraffic(circle); err == nil || !strings.Contains(err.Error(), `"main" calls one that does not stand before it`) {
+		t.Errorf("a computation that calls itself: got %v", err)
+	}
+	if _, err := xla.CountTraffic(nil); err == nil || !strings.Contains(err.Error(), "no entry computation") {
+		t.Errorf("an empty file: got %v", err)
+	}
+}
+
+func FuzzCountTraffic(f *testing.F) {
+	f.Add(program())
+	f.Fuzz(func(t *testing.T, module []byte) {
+		if _, err := xla.CountTraffic(module); err != nil && err.Error() == "" {
+			t.Error("an error without a text")
+		}
+	})
+}
