@@ -3,6 +3,7 @@ FUZZTIME ?= 20s
 KILLS ?= 200
 STOPS ?= 100
 TESTFLAGS ?=
+EFFORT ?= quick
 
 .DEFAULT_GOAL := help
 .PHONY: help demo base build test lint fuzz torture interop bench bench-tpu bench-peers
@@ -45,21 +46,21 @@ interop: ## compare with Python's safetensors and huggingface_hub, installed int
 bench: ## measure against the peers, into bench/results.json (after make bench-peers)
 	go run ./bench
 
-bench-tpu: build ## compile Stable Diffusion 1.5's programs for a TPU v4-8 that need not be here, into bench/tpu-*.json and the growth from 4 to 256 chips (an hour)
+bench-tpu: build ## compile Stable Diffusion 1.5's programs for a TPU v4-8 that need not be here, into bench/tpu-*.json and the growth from 4 to 256 chips (an hour; EFFORT=default: the compiler's own, many hours)
 	bin/limner plan controlnet $(TPU) --tpu v4-8 --train_batch_size 4 --json > bench/tpu-pixels-4.json
 	bin/limner plan controlnet $(TPU) --tpu v4-8 --train_batch_size 4 --cache_latents --json > bench/tpu-cached-4.json
 	bin/limner plan controlnet $(TPU) --tpu v4-8 --train_batch_size 12 --cache_latents --fsdp --json > bench/tpu-cached-12.json
 	bin/limner plan controlnet $(TPU) --tpu v4-8 --train_batch_size 32 --cache_latents --fsdp --gradient_checkpointing --json > bench/tpu-cached-32.json
-	bin/limner plan sample --model sd15 --controlnet sd15 --dtype bf16 --height 512 --width 512 --tpu v4-8 --json > bench/tpu-sample.json
+	bin/limner plan sample --model sd15 --controlnet sd15 --dtype bf16 --height 512 --width 512 --effort $(EFFORT) --tpu v4-8 --json > bench/tpu-sample.json
 	for tpu in v4-8 v4-32 v4-128 v4-512; do for fsdp in "" --fsdp; do \
 		bin/limner plan controlnet $(TPU) --tpu $$tpu --train_batch_size 4 --cache_latents $$fsdp --json > bench/tpu-growth-$$tpu$$fsdp.json || exit 1; \
 	done; done
 	@if [ -x bench/venv/bin/python ]; then \
-		TPU_LIBRARY_PATH=$$(ls -d "$${XDG_CACHE_HOME:-$$HOME/.cache}"/limner/plugins/libtpu-*/libtpu.so | tail -1) bench/venv/bin/python bench/peer_tpu.py > bench/tpu-peer.json && go run ./bench tpu; \
+		TPU_LIBRARY_PATH=$$(ls -d "$${XDG_CACHE_HOME:-$$HOME/.cache}"/limner/plugins/libtpu-*/libtpu.so | tail -1) bench/venv/bin/python bench/peer_tpu.py --effort $(EFFORT) > bench/tpu-peer.json && go run ./bench tpu; \
 	else echo "the Flax side is left out: make bench-peers installs it"; fi
 	go run ./bench/growth -plot docs/tpu-growth.png bench/tpu-growth-*.json
 
-TPU = --model sd15 --resolution 512 --mixed_precision bf16
+TPU = --model sd15 --resolution 512 --mixed_precision bf16 --effort $(EFFORT)
 
 bench-peers: ## install the benchmarks' peers, Flax, PyTorch and stable-diffusion.cpp (several GB), into bench/venv*
 	python3 -m venv bench/venv

@@ -138,40 +138,59 @@ func hashFile(path string) (manifestFile, error) {
 	return manifestFile{Size: size, SHA256: hex.EncodeToString(h.Sum(nil))}, err
 }
 
-// loadCheckpoint reads a verified checkpoint. The keys of the values are "group.component.key".
-func loadCheckpoint(dir string, tree, memory nn.Tree, components []Component, ema bool) (State, nn.Values, error) {
-	var state State
-	if err := checkpoint.ReadConfig(filepath.Join(dir, stateName), &state); err != nil {
-		return state, nil, err
-	}
-	values := nn.Values{}
-	read := func(c Component, group string) error {
-		open, path, place := checkpoint.OpenModel, filepath.Join(dir, c.at(group == "ema")), group+"."+c.Name
-		if c.File != "" {
-			open = checkpoint.OpenModelFile
-		}
-		m, err := open(path)
+// saved is the state in a verified checkpoint, which is read where it is needed.
+type saved struct {
+	dir          string
+	tree, memory nn.Tree
+	components   []Component
+	ema          bool
+}
+
+// files calls do with each file of the state, the tree of what it holds, and what stands before the keys in the state's.
+func (s *saved) files(do func(m *checkpoint.Model, tree nn.Tree, place string) error) error {
+	with := func(open func(string) (*checkpoint.Model, error), name string, tree nn.Tree, place string) error {
+		m, err := open(filepath.Join(s.dir, name))
 		if err != nil {
 			return err
 		}
-		loaded, err := m.Load(tree.Within(c.Name))
-		values = nn.Merge(values, loaded.Under(place))
-		return errors.Join(err, m.Close())
+		return errors.Join(do(m, tree, place), m.Close())
 	}
-	for _, c := range components {
-		if err := read(c, "param"); err != nil {
-			return state, nil, err
+	groups := []string{"param"}
+	if s.ema {
+		groups = append(groups, "ema")
+	}
+	for _, c := range s.components {
+		open := checkpoint.OpenModel
+		if c.File != "" {
+			open = checkpoint.OpenModelFile
 		}
-		if ema {
-			if err := read(c, "ema"); err != nil {
-				return state, nil, err
+		for _, group := range groups {
+			if err := with(open, c.at(group == "ema"), s.tree.Within(c.Name), group+"."+c.Name+"."); err != nil {
+				return err
 			}
 		}
 	}
-	m, err := checkpoint.OpenModelFile(filepath.Join(dir, optimizerName))
-	if err != nil {
-		return state, nil, err
-	}
-	loaded, err := m.Load(memory)
-	return state, nn.Merge(values, loaded), errors.Join(err, m.Close())
+	return with(checkpoint.OpenModelFile, optimizerName, s.memory, "")
+}
+
+// check fails unless the files hold what is expected.
+func (s *saved) check() error {
+	return s.files(func(m *checkpoint.Model, tree nn.Tree, _ string) error { return m.Check(tree) })
+}
+
+// each calls visit with every array of the state. The keys are "group.component.key"; data is visit's until it returns.
+func (s *saved) each(visit func(key string, data []float32) error) error {
+	return s.files(func(m *checkpoint.Model, tree nn.Tree, place string) error {
+		return m.Each(tree, func(spec nn.Spec, data []float32) error { return visit(place+spec.Key, data) })
+	})
+}
+
+// values are the whole state.
+func (s *saved) values() (nn.Values, error) {
+	values := nn.Values{}
+	err := s.each(func(key string, data []float32) error {
+		values[key] = slices.Clone(data)
+		return nil
+	})
+	return values, err
 }

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-
-	"limner/models/nn"
 )
 
 // goBack returns the run to its last good checkpoint, or its start, after a step that was not finite: once. It goes on with the
@@ -19,11 +17,11 @@ func (r *Run) goBack(s *stepper, state *State, saves *background, m *metrics, o 
 		return fmt.Errorf("%w; the run went back once already, from step %d, so it stops: nothing after %s was kept. Try a lower --learning_rate, or --mixed_precision no, in another --output_dir",
 			bad, state.WentBackAt, r.place(saves.last))
 	}
-	good, values, err := r.lastGood(saves.last, o, made)
+	good, from, err := r.lastGood(saves.last, o, made)
 	if err := r.Backend.Together(err); err != nil {
 		return errors.Join(bad, err)
 	}
-	if err := s.begin(r.Weights, values); err != nil {
+	if err := s.begin(r.Weights, from); err != nil {
 		return errors.Join(bad, err)
 	}
 	if err := m.goBack(o.OutputDir, good.Step); err != nil {
@@ -35,8 +33,8 @@ func (r *Run) goBack(s *stepper, state *State, saves *background, m *metrics, o 
 	return nil
 }
 
-// lastGood is the state of the checkpoint of that step, or the one at the start of the run, whose values are nil.
-func (r *Run) lastGood(step int, o Options, made record) (State, nn.Values, error) {
+// lastGood is the state of the checkpoint of that step, or the one at the start of the run, of which nothing is saved.
+func (r *Run) lastGood(step int, o Options, made record) (State, *saved, error) {
 	if step == 0 {
 		return State{Seed: o.Seed}, nil, nil
 	}

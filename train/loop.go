@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"limner/data"
+	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/sample"
 	"limner/xla"
@@ -85,16 +86,21 @@ func (r *Run) Do(ctx context.Context) error {
 
 // do trains in an output folder that this process owns, or the process that leads.
 func (r *Run) do(ctx context.Context, o Options) error {
-	made, state, values, err := r.begin(o)
+	made, state, from, err := r.begin(o)
 	if err := r.sameStep(state.Step, r.Backend.Together(err)); err != nil {
 		return err
 	}
 	if err := r.mark(o, made, state.Step); err != nil {
 		return err
 	}
+	var values nn.Values
 	if state.Step >= o.MaxTrainSteps {
 		r.logf("step %d of %d is made: nothing is left to train", state.Step, o.MaxTrainSteps)
-	} else if values, err = r.train(ctx, o, made, &state, values); err != nil {
+		values, err = from.values()
+	} else {
+		values, err = r.train(ctx, o, made, &state, from)
+	}
+	if err != nil {
 		return err
 	}
 	group := "param"
@@ -108,11 +114,11 @@ func (r *Run) do(ctx context.Context, o Options) error {
 }
 
 // begin finds out what the run is made of, and where it goes on.
-func (r *Run) begin(o Options) (made record, state State, values nn.Values, err error) {
+func (r *Run) begin(o Options) (made record, state State, from *saved, err error) {
 	if made, err = r.record(o); err == nil {
-		state, values, err = r.resume(o, made)
+		state, from, err = r.resume(o, made)
 	}
-	return made, state, values, err
+	return made, state, from, err
 }
 
 // mark makes the output folder this run's, if there is room for what is left of it.
@@ -129,11 +135,11 @@ func (r *Run) mark(o Options, made record, step int) (err error) {
 	return r.Backend.Together(err)
 }
 
-// train makes the steps that are left and returns the state at the end, which is saved. restored is the state to begin with; nil
+// train makes the steps that are left and returns the state at the end, which is saved. from is the state to begin with; nil
 // begins with the starting values.
-func (r *Run) train(ctx context.Context, o Options, made record, state *State, restored nn.Values) (nn.Values, error) {
+func (r *Run) train(ctx context.Context, o Options, made record, state *State, from *saved) (nn.Values, error) {
 	compile := func() (*stepper, error) { return r.compile(r.Backend.Bound(ctx), o) }
-	s, err := compileAndLoad(describeStep(r.Backend, r.Objective, o.settings(r.Backend)), compile, func() (nn.Source, nn.Values) { return r.Weights, restored })
+	s, err := compileAndLoad(describeStep(r.Backend, r.Objective, o.settings(r.Backend)), compile, func() (nn.Source, *saved) { return r.Weights, from })
 	if errors.Is(err, context.Canceled) {
 		return nil, fmt.Errorf("%w while compiling, at step %d: nothing was lost, %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
 	} else if err != nil {
@@ -201,7 +207,7 @@ func (r *Run) Close() error {
 }
 
 // resume looks for the checkpoint to go on from. Damaged ones are named and the one before is used.
-func (r *Run) resume(o Options, made record) (State, nn.Values, error) {
+func (r *Run) resume(o Options, made record) (State, *saved, error) {
 	state := State{Seed: o.Seed}
 	if o.ResumeFromCheckpoint == "" {
 		return state, nil, nil
@@ -222,12 +228,12 @@ func (r *Run) resume(o Options, made record) (State, nn.Values, error) {
 		} else if err != nil {
 			return state, nil, fmt.Errorf("resume from %s: %w", dir, err)
 		}
-		state, values, err := r.restore(dir, o, made)
+		state, from, err := r.restore(dir, o, made)
 		if err != nil {
 			return state, nil, fmt.Errorf("resume from %s: %w", dir, err)
 		}
 		r.logf("going on from %s", dir)
-		return state, values, nil
+		return state, from, nil
 	}
 	if len(names) > 0 {
 		return state, nil, fmt.Errorf("every checkpoint in %s is damaged: bring one back from a copy, or start anew with another --output_dir", o.OutputDir)
@@ -236,8 +242,8 @@ func (r *Run) resume(o Options, made record) (State, nn.Values, error) {
 	return state, nil, nil
 }
 
-// restore reads a verified checkpoint, after comparing what it and the run are made of.
-func (r *Run) restore(dir string, o Options, made record) (State, nn.Values, error) {
+// restore opens a verified checkpoint, after comparing what it and the run are made of.
+func (r *Run) restore(dir string, o Options, made record) (State, *saved, error) {
 	raw, err := os.ReadFile(filepath.Join(dir, recipeName))
 	if err != nil {
 		return State{}, nil, err
@@ -254,7 +260,12 @@ func (r *Run) restore(dir string, o Options, made record) (State, nn.Values, err
 		return State{}, nil, fmt.Errorf("%s: %w", recipeName, err)
 	}
 	r.byNeed = was.ByNeed
-	return loadCheckpoint(dir, r.Objective.Trainable, o.Optimizer.memoryFile(r.Objective.Trainable).tree, r.Components, o.EMA != nil)
+	var state State
+	if err := checkpoint.ReadConfig(filepath.Join(dir, stateName), &state); err != nil {
+		return state, nil, err
+	}
+	from := &saved{dir, r.Objective.Trainable, o.Optimizer.memoryFile(r.Objective.Trainable).tree, r.Components, o.EMA != nil}
+	return state, from, from.check()
 }
 
 // steps runs the loop proper from state to the last step, and saves that.

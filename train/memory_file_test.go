@@ -116,11 +116,7 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 		}
 		dir := filepath.Join(saves.outputDir, checkpointName(2))
 		checkDTypes(t, name, filepath.Join(dir, optimizerName), want[name])
-		_, loaded, err := loadCheckpoint(dir, objective.Trainable, saves.memory.tree, components, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.restore(loaded); err != nil {
+		if err := s.restore(&saved{dir, objective.Trainable, saves.memory.tree, components, false}); err != nil {
 			t.Fatal(err)
 		}
 		step(3)

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
 )
@@ -55,7 +56,7 @@ func (s *saver) check(step int) error {
 	if err := VerifyCheckpoint(dir); err != nil {
 		return err
 	}
-	state, values, err := loadCheckpoint(dir, s.tree, s.memory.tree, s.components, s.ema)
+	state, values, err := readCheckpoint(&saved{dir, s.tree, s.memory.tree, s.components, s.ema})
 	if err != nil {
 		return err
 	}
@@ -63,6 +64,15 @@ func (s *saver) check(step int) error {
 		return fmt.Errorf("%s holds another state", dir)
 	}
 	return nil
+}
+
+// readCheckpoint reads a whole checkpoint.
+func readCheckpoint(from *saved) (state State, values nn.Values, err error) {
+	if err := checkpoint.ReadConfig(filepath.Join(from.dir, stateName), &state); err != nil {
+		return state, nil, err
+	}
+	values, err = from.values()
+	return state, values, err
 }
 
 func equalFloats(a, b []float32) bool { return fmt.Sprint(a) == fmt.Sprint(b) }

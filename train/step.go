@@ -183,7 +183,7 @@ func (s *stepper) batchValues() []xla.Value {
 
 // compileAndLoad has a step compiled and meanwhile puts what it keeps on the devices, see load: much of compiling is the work of one core.
 // described is the step before it is compiled.
-func compileAndLoad(described *stepper, compile func() (*stepper, error), weights func() (nn.Source, nn.Values)) (*stepper, error) {
+func compileAndLoad(described *stepper, compile func() (*stepper, error), weights func() (nn.Source, *saved)) (*stepper, error) {
 	loading := make(chan error, 1)
 	go func() { loading <- described.load(weights()) }()
 	s, err := compile()
@@ -197,9 +197,9 @@ func compileAndLoad(described *stepper, compile func() (*stepper, error), weight
 	return s, nil
 }
 
-// load puts the frozen parameters and the state on the devices: that of the start where there is no other. Both at once, since much of it is
+// load puts the frozen parameters and the state on the devices: that of the start where none was saved. Both at once, since much of it is
 // waiting for the system to find memory.
-func (s *stepper) load(weights nn.Source, state nn.Values) error {
+func (s *stepper) load(weights nn.Source, state *saved) error {
 	var both errgroup.Group
 	both.Go(func() error { return s.begin(weights, state) })
 	both.Go(func() error { return errors.Join(s.loadFrozen(weights), s.loadZeros()) })
@@ -251,28 +251,28 @@ func putAll(b *xla.Backend, weights nn.Source, tree nn.Tree, values []xla.Value,
 	})
 }
 
-// begin gives the devices a state: values, whose keys are "group.key", or where there are none that of the start: averages equal to
-// the parameters, and slots of zeros. Arrays that are there stay, with other contents.
-func (s *stepper) begin(weights nn.Source, values nn.Values) error {
-	if values != nil {
-		return s.restore(values)
+// begin gives the devices a state: one that was saved, or where it is nil that of the start: averages equal to the parameters, and slots of
+// zeros. Arrays that are there stay, with other contents.
+func (s *stepper) begin(weights nn.Source, state *saved) error {
+	if state != nil {
+		return s.restore(state)
 	}
 	if err := freeAll(s.state); err != nil {
 		return err
 	}
-	n, state := len(s.objective.Trainable), s.stateValues()
+	n, values := len(s.objective.Trainable), s.stateValues()
 	first := n // of the slots
 	if s.ema {
 		first = 2 * n
-		if err := putAll(s.backend, weights, s.objective.Trainable, state[n:first], func(i int, a *xla.Array) { s.keep(n+i, a) }); err != nil {
+		if err := putAll(s.backend, weights, s.objective.Trainable, values[n:first], func(i int, a *xla.Array) { s.keep(n+i, a) }); err != nil {
 			return err
 		}
 	}
-	if err := putAll(s.backend, weights, s.objective.Trainable, state[:n], s.keep); err != nil {
+	if err := putAll(s.backend, weights, s.objective.Trainable, values[:n], s.keep); err != nil {
 		return err
 	}
 	var zero zeros
-	for i, v := range state[first:] {
+	for i, v := range values[first:] {
 		a, err := zero.put(s.backend, v)
 		if err != nil {
 			return err
@@ -283,18 +283,24 @@ func (s *stepper) begin(weights nn.Source, values nn.Values) error {
 }
 
 // restore gives the devices a state that was saved.
-func (s *stepper) restore(values nn.Values) error {
+func (s *stepper) restore(state *saved) error {
 	if err := freeAll(s.state); err != nil {
 		return err
 	}
-	for i, v := range s.stateValues() {
-		a, err := putAs(s.backend, v.Shape.DType, values[s.layout[i].name()], v.Sharding, v.Shape.Dimensions...)
+	values, places := s.stateValues(), map[string]int{}
+	for i, v := range s.layout {
+		places[v.name()] = i
+	}
+	return state.each(func(key string, data []float32) error {
+		i := places[key]
+		v := values[i]
+		a, err := putAs(s.backend, v.Shape.DType, data, v.Sharding, v.Shape.Dimensions...)
 		if err != nil {
 			return fmt.Errorf("%s: %w", v.Name, err)
 		}
 		s.keep(i, a)
-	}
-	return nil
+		return nil
+	})
 }
 
 // keep makes an array that of a place in the state.

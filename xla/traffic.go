@@ -7,23 +7,17 @@ import (
 )
 
 // Traffic is what a compiled program moves between a device's main memory and its units in one run, counted from the optimised program: the
-// operands and results of each operation that are not kept in on-chip memory. A compiler's cost analysis counts those too.
+// operands and results of each operation that are not kept in on-chip memory, and of a slice's operand what is kept of it. A compiler's cost analysis counts
+// on-chip memory too.
 type Traffic struct {
 	Bytes   float64
 	OnChip  float64            // that would be main memory's without the on-chip one
 	ByKind  map[string]float64 // of Bytes, by the operation
 	ByLayer map[string]float64 // of Bytes, by the layer of a network: the path of the parameters that were used last before an operation; "" of others
-	Largest []Buffer           // results of more than 1 MB in main memory, in the program's order
 
 	// Collectives are what moves between devices: the bytes of the wholes that are summed, gathered or exchanged, by the kind of operation, as one device
 	// sees them. A whole is what a device holds before a sum is divided, or after parts are gathered.
 	Collectives map[string]float64
-}
-
-// Buffer is a result of an operation.
-type Buffer struct {
-	Name, Opcode string
-	Bytes        float64
 }
 
 // Traffic counts the traffic of a planned program.
@@ -65,11 +59,11 @@ type hloComputation struct {
 	name         string
 	instructions []*hloInstruction
 	byID         map[int64]*hloInstruction
+	user         map[int64]*hloInstruction // the first that reads a result
 }
 
 type hloInstruction struct {
 	id       int64
-	name     string
 	opcode   string
 	operands []int64
 	called   []int64
@@ -126,26 +120,54 @@ func (m *hloModule) count(id int64, times float64, t *Traffic) {
 		if free[in.opcode] {
 			continue
 		}
-		main, onChip := in.shape.places()
-		if main > 1e6 {
-			t.Largest = append(t.Largest, Buffer{in.name, in.opcode, main})
+		// A start's shape has parts: the destination, and what it comes from.
+		written := in.shape
+		switch {
+		case in.opcode == "copy-start" && len(written.parts) > 0:
+			written = written.parts[0]
+		case in.opcode == "async-start" && len(written.parts) > 1:
+			written = written.parts[1]
 		}
-		if len(in.shape.parts) > 0 && (in.opcode == "copy-start" || in.opcode == "slice-start" || in.opcode == "async-start") {
-			main, onChip = in.shape.parts[0].places() // the destination; the other parts are its source and a token
-		}
+		main, onChip := written.places()
 		for _, operand := range in.operands {
 			from := c.byID[operand]
 			if from == nil {
 				continue
 			}
-			a, b := from.shape.places()
+			read := from.shape
+			if m.slices(in) {
+				read = hloShape{bytes: written.bytes, onChip: read.onChip}
+			}
+			a, b := read.places()
 			main, onChip = main+a, onChip+b
 		}
 		t.Bytes += times * main
 		t.OnChip += times * onChip
 		t.ByKind[in.opcode] += times * main
-		t.ByLayer[in.layer] += times * main
+		t.ByLayer[c.layer(in)] += times * main
 	}
+}
+
+// layer is an operation's, or that of what its result goes to: what the compiler adds to bring parameters to the chip has none.
+func (c *hloComputation) layer(in *hloInstruction) string {
+	for in != nil && in.layer == "" {
+		in = c.user[in.id]
+	}
+	if in == nil {
+		return ""
+	}
+	return in.layer
+}
+
+// slices says whether an operation reads no more of its operand than it writes.
+func (m *hloModule) slices(in *hloInstruction) bool {
+	opcode := in.opcode
+	if opcode == "async-start" && len(in.called) == 1 {
+		if of := m.computations[in.called[0]]; of != nil && len(of.instructions) > 0 {
+			opcode = of.instructions[len(of.instructions)-1].opcode
+		}
+	}
+	return opcode == "slice" || opcode == "dynamic-slice"
 }
 
 // each calls visit with every field of a message. Fields that are numbers come as number.
@@ -236,7 +258,7 @@ func parseHLO(module []byte) (*hloModule, error) {
 }
 
 func parseComputation(message []byte) *hloComputation {
-	c := &hloComputation{byID: map[int64]*hloInstruction{}}
+	c := &hloComputation{byID: map[int64]*hloInstruction{}, user: map[int64]*hloInstruction{}}
 	each(message, func(field protowire.Number, number uint64, bytes []byte) {
 		switch field {
 		case 1:
@@ -245,6 +267,11 @@ func parseComputation(message []byte) *hloComputation {
 			in := parseInstruction(bytes)
 			c.instructions = append(c.instructions, in)
 			c.byID[in.id] = in
+			for _, operand := range in.operands {
+				if c.user[operand] == nil && c.byID[operand] != nil {
+					c.user[operand] = in
+				}
+			}
 		case 5:
 			c.id = int64(number)
 		}
@@ -256,8 +283,6 @@ func parseInstruction(message []byte) *hloInstruction {
 	in := &hloInstruction{trips: 1}
 	each(message, func(field protowire.Number, number uint64, bytes []byte) {
 		switch field {
-		case 1:
-			in.name = string(bytes)
 		case 2:
 			in.opcode = string(bytes)
 		case 3:

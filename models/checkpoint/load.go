@@ -12,22 +12,34 @@ import (
 // misshapen or not floating point (codes: not bytes), with shapes as a diffusers file has them.
 func (m *Model) Load(tree nn.Tree) (nn.Values, error) {
 	values := make(nn.Values, len(tree))
-	err := m.visit(tree, tree, func(s nn.Spec, t Tensor) error {
-		read, err := t.reader()
-		if err != nil {
-			return fmt.Errorf("load %s: %s: %w", m.path, s.Key, err)
-		}
-		v := make([]float32, s.Size())
-		values[s.Key] = v
-		return copyElements(t.Shape, t.Order, orderOf(s.Kind), read, func(at int, src []float32) error {
-			copy(v[at:], src)
-			return nil
-		})
+	err := m.Each(tree, func(s nn.Spec, data []float32) error {
+		values[s.Key] = slices.Clone(data)
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return values, nil
+}
+
+// Each calls visit with what Load reads, one parameter after another. data is visit's until it returns.
+func (m *Model) Each(tree nn.Tree, visit func(spec nn.Spec, data []float32) error) error {
+	var scratch []float32
+	return m.visit(tree, tree, func(s nn.Spec, t Tensor) error {
+		read, err := t.reader()
+		if err != nil {
+			return fmt.Errorf("load %s: %s: %w", m.path, s.Key, err)
+		}
+		scratch = slices.Grow(scratch[:0], s.Size())[:s.Size()]
+		err = copyElements(t.Shape, t.Order, orderOf(s.Kind), read, func(at int, src []float32) error {
+			copy(scratch[at:], src)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return visit(s, scratch)
+	})
 }
 
 // Check fails as Load does if the model does not hold the tree's parameters and no others.
