@@ -78,7 +78,7 @@ func (s *store) expected(key programKey, operations int) Expected {
 }
 
 // usualSeconds are those of machines with two cores, and less with more, as far as compilers keep them busy: XLA:CPU takes 5.3 s for the 5,000
-// operations of Stable Diffusion 1.5's UNet, and libtpu the better part of an hour for the 27,000 of its training step.
+// operations of Stable Diffusion 1.5's UNet, and libtpu a quarter of an hour for the 38,000 of its ControlNet's training step.
 func usualSeconds(device string, operations int) float64 {
 	const mostCores = 16
 	seconds := 0.0
@@ -86,7 +86,7 @@ func usualSeconds(device string, operations int) float64 {
 	case device == "cpu":
 		seconds = 5.3 * math.Pow(float64(operations)/5000, growth)
 	case strings.HasPrefix(device, "TPU"):
-		seconds = 2700 * math.Pow(float64(operations)/27000, growth)
+		seconds = 900 * math.Pow(float64(operations)/38000, growth)
 	}
 	return seconds * 2 / float64(min(runtime.NumCPU(), mostCores))
 }

@@ -28,7 +28,7 @@ type planCmd struct {
 	Sample           sampleCmd                `cmd:"" name:"sample" help:"As sample."`
 
 	TPU          string  `name:"tpu" default:"v4-8" placeholder:"NAME" help:"TPU to plan for: v4-8 to v4-512, v5e-1 to v5e-256, v5p-8 to v5p-512, v6e-1 to v6e-256."`
-	Effort       string  `enum:"quick,default" default:"quick" help:"How much work the compiler may spend. quick (XLA's O0) takes minutes for Stable Diffusion 1.5; default, what a run compiles with, ten times that."`
+	Effort       string  `enum:"quick,default" default:"quick" help:"How much work the compiler may spend. quick (XLA's O0) takes minutes for Stable Diffusion 1.5; default, what a run compiles with, up to ten times that and three times the memory."`
 	LargestBatch bool    `help:"Search the largest batch a chip that fits, by compiling."`
 	Advise       bool    `help:"Compile variants that take less memory or time, too: FSDP, cached latents, gradient checkpointing, half the batch with accumulation."`
 	Images       int     `placeholder:"N" help:"Images of the dataset, for hours and disk."`
@@ -126,7 +126,7 @@ func (c *planCmd) train(ctx context.Context, what trainer, prepare prepareRun) e
 		if err != nil {
 			return nil, configError{err}
 		}
-		if err := checkMemory(run.Objective.Parameters()); err != nil {
+		if err := c.checkMemory(run.Objective.Parameters(), true); err != nil {
 			return nil, err
 		}
 		programs, err := run.Plan(ctx)
@@ -183,7 +183,7 @@ func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
 	if shape.Width == 0 {
 		shape.Width = side
 	}
-	if err := checkMemory(m.Pipeline.UNet.Tree().Size()); err != nil {
+	if err := c.checkMemory(m.Pipeline.UNet.Tree().Size(), false); err != nil {
 		return err
 	}
 	job := plan.Job{Name: "drawing", Start: plan.Variant{Batch: max(1, s.BatchSize/b.Devices())}}
@@ -219,11 +219,18 @@ func (c *planCmd) keep(_ *plan.Report, parts []plan.Part) error {
 }
 
 // checkMemory fails where the compiler would not get the memory that the programs of so many parameters take it: measured for Stable Diffusion 1.5's.
-func checkMemory(parameters int) error {
-	const measured, bytes = 1_344_000_000, 6_300_000_000
-	need := int64(float64(parameters) / measured * bytes)
+func (c *planCmd) checkMemory(parameters int, training bool) error {
+	each := 4.7 // bytes
+	switch {
+	case xla.Effort(c.Effort) == xla.EffortQuick:
+	case training:
+		each = 14.2
+	default:
+		each = 7.8
+	}
+	need := int64(float64(parameters) * each)
 	if free := xla.FreeMemory(); free > 0 && free < need {
-		return fmt.Errorf("compiling this takes about %.1f GB of memory, %.1f GB are free here: use a machine with more", float64(need)/1e9, float64(free)/1e9)
+		return fmt.Errorf("compiling this with %s effort takes about %.1f GB of memory, %.1f GB are free here: use a machine with more", c.Effort, float64(need)/1e9, float64(free)/1e9)
 	}
 	return nil
 }
