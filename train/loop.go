@@ -140,7 +140,7 @@ func (r *Run) mark(o Options, made record, step int) (err error) {
 func (r *Run) train(ctx context.Context, o Options, made record, state *State, from *saved) (nn.Values, error) {
 	compile := func() (*stepper, error) { return r.compile(r.Backend.Bound(ctx), o) }
 	s, err := compileAndLoad(describeStep(r.Backend, r.Objective, o.settings(r.Backend)), compile, func() (nn.Source, *saved) { return r.Weights, from })
-	if errors.Is(err, context.Canceled) {
+	if err = r.Backend.Together(err); errors.Is(err, context.Canceled) {
 		return nil, fmt.Errorf("%w while compiling, at step %d: nothing was lost, %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
 	} else if err != nil {
 		return nil, err

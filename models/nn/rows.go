@@ -2,9 +2,9 @@ package nn
 
 import . "github.com/gomlx/gomlx/pkg/core/graph"
 
-// RepeatRows maps x [n, ...] to [rows, ...]: the copies of a row stand next to each other, so that they stay on its device when the
+// repeatRows maps x [n, ...] to [rows, ...]: the copies of a row stand next to each other, so that they stay on its device when the
 // batch is divided over several. rows is a multiple of n.
-func RepeatRows(x *Node, rows int) *Node {
+func repeatRows(x *Node, rows int) *Node {
 	n, rest := x.Shape().Dim(0), x.Shape().Dimensions[1:]
 	if n == rows {
 		return x
@@ -17,7 +17,7 @@ func RepeatRows(x *Node, rows int) *Node {
 // up to here, and so were computed once.
 func SameRows(a, b *Node) (*Node, *Node) {
 	rows := max(a.Shape().Dim(0), b.Shape().Dim(0))
-	return RepeatRows(a, rows), RepeatRows(b, rows)
+	return repeatRows(a, rows), repeatRows(b, rows)
 }
 
 // AddRows is the sum of a [n, ...] and b [m, ...] with the larger number of rows.
