@@ -8,7 +8,7 @@ import (
 	"limner/xla"
 )
 
-func TestSane(t *testing.T) {
+func TestEstimate(t *testing.T) {
 	for _, c := range []struct{ optimal, roofline, want float64 }{
 		{0.0327, 0.02, 0.0327},   // as it is
 		{-3.8852, 0.076, 0.1148}, // four operations of unknown time

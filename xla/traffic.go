@@ -136,7 +136,7 @@ func (m *hloModule) count(id int64, times float64, t *Traffic) {
 			}
 			read := from.shape
 			if m.slices(in) {
-				read = hloShape{bytes: written.bytes, onChip: read.onChip}
+				read.bytes = min(read.bytes, written.bytes)
 			}
 			a, b := read.places()
 			main, onChip = main+a, onChip+b

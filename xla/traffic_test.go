@@ -50,7 +50,7 @@ func program() []byte {
 			instruction("y", "fusion", 3, float32s(1000, 1), number(36, 2), number(38, 1)),
 			instruction("z", "add", 4, float32s(1000, 0), number(36, 2), number(36, 3)),
 			instruction("start", "async-start", 7, part, number(36, 2), number(38, 3)),
-			instruction("done", "async-done", 8, float32s(100, 1), number(36, 7))),
+			instruction("done", "async-done", 8, float32s(100, 1), number(36, 7), message(7, message(2, []byte("net.conv"))))),
 		message(2, []byte("main")))
 }
 
@@ -68,6 +68,17 @@ func TestCountTraffic(t *testing.T) {
 	}
 	if traffic.Bytes != 12400 || traffic.OnChip != 8400 || traffic.ByKind["add"] != 8000 {
 		t.Errorf("got %g bytes of main memory, %g on chip, %v; want 12400, 8400 and 8000 of add", traffic.Bytes, traffic.OnChip, traffic.ByKind)
+	}
+	if traffic.ByLayer["net.conv"] != 400 {
+		t.Errorf("got %v, want the 400 bytes that are brought to the chip to count for the layer that they go to", traffic.ByLayer)
+	}
+	part := slices.Concat(
+		computation("main", 2,
+			instruction("x", "parameter", 2, float32s(1000, 0)), instruction("at", "parameter", 3, float32s(1, 0)),
+			instruction("part", "dynamic-slice", 4, float32s(100, 0), number(36, 2), number(36, 3))),
+		message(2, []byte("main")))
+	if traffic, err := xla.CountTraffic(part); err != nil || traffic.Bytes != 804 {
+		t.Errorf("got %g bytes, %v; want 804: a part of 400 bytes is read and written, and where it begins is read", traffic.Bytes, err)
 	}
 	circle := append(computation("main", 2, instruction("x", "call", 1, number(38, 2))), message(2, []byte("main"))...)
 	if _, err := xla.CountTraffic(circle); err == nil || !strings.Contains(err.Error(), `"main" calls one that does not stand before it`) {

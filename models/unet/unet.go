@@ -24,9 +24,9 @@ type Residuals struct {
 
 // Add is the sum of two ControlNets' residuals.
 func (r *Residuals) Add(other *Residuals) *Residuals {
-	sum := &Residuals{Mid: nn.AddRows(r.Mid, other.Mid)}
+	sum := &Residuals{Mid: Add(r.Mid, other.Mid)}
 	for i, x := range r.Down {
-		sum.Down = append(sum.Down, nn.AddRows(x, other.Down[i]))
+		sum.Down = append(sum.Down, Add(x, other.Down[i]))
 	}
 	return sum
 }
@@ -53,7 +53,7 @@ func (c Config) Forward(p nn.Params, sample, timesteps *Node, context Context, r
 		for i := range skips {
 			skips[i] = nn.AddRows(skips[i], residuals.Down[i])
 		}
-		h = nn.AddRows(h, residuals.Mid)
+		h = Add(h, residuals.Mid)
 	}
 	h = c.decode(p, h, skips, temb, context.Text)
 	h = nn.GroupNorm(p.In("conv_norm_out"), h, c.NormNumGroups, c.NormEps)
