@@ -95,8 +95,8 @@ func (r *round) encodeImages(ctx context.Context, images []float32, purpose uint
 	}
 	latents = r.normals(purpose)
 	devices, pixels, size := r.backend.Devices(), len(images)/r.shape.Batch, len(latents)/r.shape.Batch
-	one := make([]float32, devices*pixels)       // an image of each device
-	for i := range min(r.count, r.perDevice()) { // the wanted images come first
+	one := make([]float32, devices*pixels) // an image of each device
+	for _, i := range r.places() {
 		for device := range devices {
 			copy(one[device*pixels:(device+1)*pixels], images[r.row(device, i)*pixels:])
 		}

@@ -15,18 +15,18 @@ import (
 	"limner/xla"
 )
 
-// trees list what each program reads of the parameters; the matrices of LoRAs stand at the end of text and step.
+// trees list what each program reads of the parameters; the matrices of LoRAs stand at the end of text, project and step.
 type trees struct {
-	text, step, encode, decode nn.Tree
-	conditions                 []nn.Tree // by ControlNet: of its conditioning embedding
+	text, project, step, encode, decode nn.Tree
+	conditions                          []nn.Tree // by ControlNet: of its conditioning embedding
 }
 
 func (m Model) trees() trees {
 	t := trees{
-		step:   m.Pipeline.UNet.Tree().Under(diffusers.UNet),
 		encode: m.Pipeline.VAE.EncoderTree().Under(diffusers.VAE),
 		decode: m.Pipeline.VAE.DecoderTree().Under(diffusers.VAE),
 	}
+	networks := m.Pipeline.UNet.Tree().Under(diffusers.UNet)
 	for _, e := range m.encoders() {
 		t.text = append(t.text, m.withoutAdded(e.config.Tree().Under(e.component))...)
 	}
@@ -37,12 +37,18 @@ func (m Model) trees() trees {
 			if strings.HasPrefix(spec.Key, embedding+".") {
 				of = append(of, spec)
 			} else {
-				t.step = append(t.step, spec)
+				networks = append(networks, spec)
 			}
 		}
 		t.conditions = append(t.conditions, of)
 	}
-	t.step = append(t.step, m.loraTree(diffusers.UNet)...)
+	for _, spec := range append(networks, m.loraTree(diffusers.UNet)...) {
+		if unet.ReadsText(spec.Key) {
+			t.project = append(t.project, spec)
+		} else {
+			t.step = append(t.step, spec)
+		}
+	}
 	t.text = append(t.text, m.loraTree(m.encoderNames()...)...)
 	return t
 }
@@ -78,8 +84,14 @@ func (p *Pipeline) stepKey(r Request, plan Plan, call, chunks int) stepKey {
 		threshold: plan.Threshold,
 	}
 	key.rescale = key.guidance && r.GuidanceRescale > 0
-	key.guess = key.controls != 0 && (r.GuessMode || p.model.ControlNets[0].GlobalPoolConditions)
+	key.guess = key.controls != 0 && p.guesses(r)
 	return key
+}
+
+// guesses says whether ControlNets at work are in guess mode.
+func (p *Pipeline) guesses(r Request) bool {
+	nets := p.model.ControlNets
+	return len(nets) > 0 && (r.GuessMode || nets[0].GlobalPoolConditions)
 }
 
 // atWork says which ControlNets have a say in a call: bit i is set for ControlNet i. One whose scale is 0 is computed like any other, so
@@ -105,17 +117,18 @@ func (p *Pipeline) rows(guidance bool) int {
 
 // stepInputs are the inputs of the denoising step behind the parameters, as nodes.
 type stepInputs struct {
-	loras         *Node         // the scales of the LoRAs
-	coefficients  *Node         // of the call
-	noise         *Node         // unit normals, as the latents
-	guidance      *Node         // guidance_scale and guidance_rescale
-	conditioning  *Node         // the scale of each ControlNet
-	context       unet.Context  // float32 [rows, …]
-	conditions    map[int]*Node // by ControlNet at work: the embedding of its conditioning image
-	mask          *Node         // float32 [batch, height/8, width/8, 1]: 1 where the image is painted anew
-	known         *Node         // as the latents: those of the image, or with 9 channels of the image without what is painted anew
-	knownNoise    *Node         // as the latents; nil with 9 channels
-	knownSchedule *Node         // the factors of known and knownNoise after the call
+	loras         *Node            // the scales of the LoRAs
+	coefficients  *Node            // of the call
+	noise         *Node            // unit normals, as the latents
+	guidance      *Node            // guidance_scale and guidance_rescale
+	conditioning  *Node            // the scale of each ControlNet
+	context       unet.Context     // float32 [rows, …], but the text
+	projections   map[string]*Node // of the text, by layer
+	conditions    map[int]*Node    // by ControlNet at work: the embedding of its conditioning image
+	mask          *Node            // float32 [batch, height/8, width/8, 1]: 1 where the image is painted anew
+	known         *Node            // as the latents: those of the image, or with 9 channels of the image without what is painted anew
+	knownNoise    *Node            // as the latents; nil with 9 channels
+	knownSchedule *Node            // the factors of known and knownNoise after the call
 }
 
 // stepValues describe the inputs that unpack gives to stepInputs, in the order of its fields.
@@ -129,6 +142,7 @@ func (p *Pipeline) stepValues(key stepKey) []xla.Value {
 		scalars("conditioning_scale", max(1, len(p.model.ControlNets))),
 	}
 	values = append(values, p.contextValues(key)...)
+	values = append(values, p.projectedValues(p.projections(key.controls), key.projection())...)
 	for i, c := range p.model.ControlNets {
 		if key.controls>>i&1 == 1 {
 			values = append(values, batch(fmt.Sprintf("condition_%d", i), p.model.Compute, p.shape.Batch, p.latentHeight(), p.latentWidth(), c.BlockOutChannels[0]))
@@ -152,10 +166,13 @@ func (p *Pipeline) unpack(key stepKey, nodes []*Node) stepInputs {
 	}
 	in := stepInputs{
 		loras: next(), coefficients: next(), noise: next(), guidance: next(), conditioning: next(),
-		context: unet.Context{Text: next()}, conditions: map[int]*Node{},
+		projections: map[string]*Node{}, conditions: map[int]*Node{},
 	}
 	if p.model.Pipeline.XL != nil {
 		in.context.Pooled, in.context.TimeIDs = next(), next()
+	}
+	for _, layer := range p.projections(key.controls) {
+		in.projections[layer.path] = next()
 	}
 	for i := range p.model.ControlNets {
 		if key.controls>>i&1 == 1 {
@@ -183,8 +200,7 @@ func (p *Pipeline) stepFunction(key stepKey) xla.Function {
 	}
 	f.Build = func(_ *Graph, state, nodes []*Node) (next, outputs []*Node) {
 		params, in := p.bind(tree, nodes), p.unpack(key, nodes[len(tree):])
-		params = p.model.withLoRAs(params, in.loras, diffusers.UNet)
-		in.context.Text = ConvertDType(in.context.Text, compute)
+		params = p.model.withLoRAs(params, in.loras).WithOutputs(in.projections)
 
 		scaled, timesteps := NetworkInput(state[0], in.coefficients)
 		scaled = ConvertDType(scaled, compute)
@@ -238,16 +254,13 @@ func keepKnown(x *Node, in stepInputs) *Node {
 	return Add(Mul(OneMinus(in.mask), known), Mul(in.mask, x))
 }
 
-// contextValues are the inputs for what the network is told of the prompts.
+// contextValues are the inputs for what the network is told of the prompts beside the projections of their text.
 func (p *Pipeline) contextValues(key stepKey) []xla.Value {
 	m, rows := p.model.Pipeline, p.rows(key.guidance)
-	values := []xla.Value{batch("text", dtypes.Float32, rows, key.chunks*m.Tokenizer.MaxLength(), m.UNet.CrossAttentionDim)}
-	if m.XL != nil {
-		values = append(values,
-			batch("pooled", dtypes.Float32, rows, m.UNet.PooledDim()),
-			batch("time_ids", dtypes.Float32, rows, unet.TimeIDs))
+	if m.XL == nil {
+		return nil
 	}
-	return values
+	return []xla.Value{batch("pooled", dtypes.Float32, rows, m.UNet.PooledDim()), batch("time_ids", dtypes.Float32, rows, unet.TimeIDs)}
 }
 
 // conditionFunction maps the conditioning images of a ControlNet float32 [batch, height, width, channels] in [0, 1] to their

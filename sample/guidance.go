@@ -18,9 +18,8 @@ func half(x *Node, which int) *Node {
 	return Reshape(Slice(pairs, AxisRange(), AxisElem(which)), append([]int{n}, rest...)...)
 }
 
-// conditional is what the network is told of the prompts, without the negative ones.
+// conditional is what the network is told of the prompts beside the projections of their text, without the negative ones.
 func conditional(c unet.Context) unet.Context {
-	c.Text = half(c.Text, 1)
 	if c.Pooled != nil {
 		c.Pooled, c.TimeIDs = half(c.Pooled, 1), half(c.TimeIDs, 1)
 	}

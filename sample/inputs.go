@@ -18,16 +18,20 @@ type roundInputs struct {
 	guidance     *xla.Array
 	conditioning *xla.Array
 	context      []*xla.Array
-	conditions   []*xla.Array // by ControlNet: the embedding of its conditioning images; nil if it rests in all calls
-	mask, known  *xla.Array   // of inpainting
-	knownNoise   *xla.Array   // nil with 9 channels
-	schedules    []*xla.Array // by call: the factors of known and knownNoise
+	projections  map[string]*xla.Array // of the text, by layer
+	conditions   []*xla.Array          // by ControlNet: the embedding of its conditioning images; nil if it rests in all calls
+	mask, known  *xla.Array            // of inpainting
+	knownNoise   *xla.Array            // nil with 9 channels
+	schedules    []*xla.Array          // by call: the factors of known and knownNoise
 }
 
 // of lists the arguments of call i as stepValues describes them.
 func (in *roundInputs) of(r *round, i int, noise *xla.Array) []*xla.Array {
 	key := r.calls[i].key
 	args := append([]*xla.Array{in.loras, in.coefficients[i], noise, in.guidance, in.conditioning}, in.context...)
+	for _, layer := range r.Pipeline.projections(key.controls) {
+		args = append(args, in.projections[layer.path])
+	}
 	for net, a := range in.conditions {
 		if key.controls>>net&1 == 1 {
 			args = append(args, a)
@@ -89,7 +93,13 @@ func (r *round) inputs(ctx context.Context) (*roundInputs, error) {
 		scales[i] = float32(nth(r.request.ControlNetConditioningScale, i, 1))
 	}
 	in.conditioning = u.vector(scales...)
-	in.context = r.context(u)
+	text := r.context(u, in)
+	if u.err != nil {
+		return nil, u.err
+	}
+	if in.projections, err = r.project(text, in.loras); err != nil {
+		return nil, err
+	}
 	if in.conditions, err = r.embedConditions(); err != nil {
 		return nil, err
 	}
@@ -130,8 +140,8 @@ func (r *round) embedConditions() ([]*xla.Array, error) {
 }
 
 // context puts what the network is told of the prompts on the devices, with guidance that of the negative prompt before that of the
-// prompt.
-func (r *round) context(u *uploader) []*xla.Array {
+// prompt, and returns the text embeddings.
+func (r *round) context(u *uploader, in *roundInputs) *xla.Array {
 	var text, pooled, ids []float32
 	rows := 0
 	add := func(e embedding, sizes []float32) {
@@ -146,11 +156,10 @@ func (r *round) context(u *uploader) []*xla.Array {
 		add(r.texts.prompt[i], r.timeIDs())
 	}
 	width := r.model.Pipeline.UNet.CrossAttentionDim
-	arrays := []*xla.Array{u.put(text, xla.Batch, rows, len(text)/rows/width, width)}
 	if r.model.Pipeline.XL != nil {
-		arrays = append(arrays, u.put(pooled, xla.Batch, rows, len(pooled)/rows), u.put(ids, xla.Batch, rows, unet.TimeIDs))
+		in.context = []*xla.Array{u.put(pooled, xla.Batch, rows, len(pooled)/rows), u.put(ids, xla.Batch, rows, unet.TimeIDs)}
 	}
-	return arrays
+	return u.put(text, xla.Batch, rows, len(text)/rows/width, width)
 }
 
 // timeIDs are the sizes that SDXL is told beside a prompt.

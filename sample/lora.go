@@ -54,16 +54,16 @@ func (m Model) loraValues() nn.Values {
 	return values
 }
 
-// withLoRAs binds the LoRAs to the layers of the given networks. scales is a vector with the user's scale of each.
-func (m Model) withLoRAs(params nn.Params, scales *Node, components ...string) nn.Params {
+// withLoRAs binds the LoRAs to the layers whose matrices params has. scales is a vector with the user's scale of each.
+func (m Model) withLoRAs(params nn.Params, scales *Node) nn.Params {
 	adapters := map[string][]nn.Adapter{}
 	for i, lora := range m.LoRAs {
 		scale := Reshape(Slice(scales, AxisElem(i)))
 		for _, l := range lora.Layers {
-			if !slices.Contains(components, l.Component) {
+			at := params.In(loraKey(i, l.Path))
+			if !at.Has("down") {
 				continue
 			}
-			at := params.In(loraKey(i, l.Path))
 			adapters[l.Path] = append(adapters[l.Path], nn.Adapter{
 				Down:  at.Param("down", nn.Dense, nn.InitZeros, 0, l.DownShape...),
 				Up:    at.Param("up", nn.Dense, nn.InitZeros, 0, l.UpShape...),

@@ -36,7 +36,11 @@ func BenchmarkHostOverhead(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	one := &round{Pipeline: p, request: r, plan: plan, calls: calls, texts: texts, count: p.shape.Batch}
+	projector, err := p.projectProgram(ctx, p.projectionKey(r, texts.chunks))
+	if err != nil {
+		b.Fatal(err)
+	}
+	one := &round{Pipeline: p, request: r, plan: plan, calls: calls, texts: texts, projector: projector, count: p.shape.Batch}
 	in, err := one.inputs(ctx)
 	if err != nil {
 		b.Fatal(err)

@@ -65,6 +65,7 @@ type Pipeline struct {
 	trees      trees
 	params     map[string]*xla.Array // by key, shared by all programs
 	texts      map[int]*xla.Program  // by clip skip
+	projectors map[projectionKey]*xla.Program
 	steps      map[stepKey]*xla.Program
 	conditions []*xla.Program // by ControlNet
 	encoder    *xla.Program   // nil until there is an image to begin from
@@ -80,7 +81,7 @@ func New(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (*Pip
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(p.load(slices.Concat(p.trees.conditions...)), p.load(p.trees.text), p.load(p.trees.step), p.load(p.trees.decode)); err != nil {
+	if err := errors.Join(p.load(slices.Concat(p.trees.conditions...)), p.load(p.trees.text), p.load(p.trees.project), p.load(p.trees.step), p.load(p.trees.decode)); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
@@ -88,9 +89,9 @@ func New(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (*Pip
 
 // Programs are what New compiles.
 type Programs struct {
-	Text, Step, Decode *xla.Program   // Decode is nil where images are decoded in pieces
-	Conditions         []*xla.Program // by ControlNet
-	Calls              int            // of Step
+	Text, Project, Step, Decode *xla.Program   // Decode is nil where images are decoded in pieces
+	Conditions                  []*xla.Program // by ControlNet
+	Calls                       int            // of Step
 }
 
 // CompileOnly compiles what New does, and puts nothing on the devices: the model needs no weights.
@@ -103,6 +104,9 @@ func CompileOnly(ctx context.Context, b *xla.Backend, m Model, s Shape, r Reques
 	out := Programs{Text: p.texts[r.ClipSkip], Decode: p.decoder, Conditions: p.conditions, Calls: len(plan.Calls)}
 	for _, step := range p.steps {
 		out.Step = step
+	}
+	for _, projector := range p.projectors {
+		out.Project = projector
 	}
 	return out, err
 }
@@ -121,8 +125,8 @@ func compile(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (
 	}
 	p := &Pipeline{
 		backend: b, model: m, shape: s, trees: m.trees(),
-		params: map[string]*xla.Array{}, texts: map[int]*xla.Program{}, steps: map[stepKey]*xla.Program{},
-		pieces: map[pieceKey]*xla.Program{},
+		params: map[string]*xla.Array{}, texts: map[int]*xla.Program{},
+		projectors: map[projectionKey]*xla.Program{}, steps: map[stepKey]*xla.Program{}, pieces: map[pieceKey]*xla.Program{},
 	}
 	plan, err := p.plan(r)
 	if err != nil {
@@ -147,6 +151,10 @@ func (p *Pipeline) compileAll(ctx context.Context, r Request, plan Plan) error {
 	})
 	programs.Go(func() error {
 		_, err := p.textProgram(ctx, r.ClipSkip)
+		return err
+	})
+	programs.Go(func() error {
+		_, err := p.projectProgram(ctx, p.projectionKey(r, chunks))
 		return err
 	})
 	p.conditions = make([]*xla.Program, len(p.model.ControlNets))
@@ -253,6 +261,19 @@ func (p *Pipeline) textProgram(ctx context.Context, clipSkip int) (*xla.Program,
 		return nil, err
 	}
 	p.texts[clipSkip] = program
+	return program, nil
+}
+
+// projectProgram is the program of the text's projections, compiled on first use.
+func (p *Pipeline) projectProgram(ctx context.Context, key projectionKey) (*xla.Program, error) {
+	if have := p.projectors[key]; have != nil {
+		return have, nil
+	}
+	program, err := p.compile(ctx, "the projections of the text", p.projectFunction(key))
+	if err != nil {
+		return nil, err
+	}
+	p.projectors[key] = program
 	return program, nil
 }
 

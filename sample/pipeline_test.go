@@ -71,7 +71,10 @@ func TestImagesDoNotDependOnTheBatch(t *testing.T) {
 	one := smallRequest(r.Prompts[n-2])
 	one.Seeds = []uint64{r.Seeds[n-2]}
 	size := p.latentSize()
-	checkLatents(t, "alone", mustSample(t, p, one).Latents, all.Latents[(n-2)*size:(n-1)*size], 0)
+	// Not to the last bit: on some processors the convolutions of XLA's CPU backend sum a batch's last pixels in another order. In its row it is.
+	checkLatents(t, "alone", mustSample(t, p, one).Latents, all.Latents[(n-2)*size:(n-1)*size], 1e-5)
+	one.Row = (n - 2) % p.shape.Batch
+	checkLatents(t, "alone in its row", mustSample(t, p, one).Latents, all.Latents[(n-2)*size:(n-1)*size], 0)
 
 	again := mustSample(t, p, r)
 	for i, m := range all.Images {
@@ -359,21 +362,24 @@ func TestResidentParameters(t *testing.T) {
 	checkLatents(t, "after closing", mustSample(t, plain, r).Latents, want, 0)
 }
 
-// The denoising step is given the embeddings of the conditioning images and has no part in computing them.
-func TestConditionsAreEmbeddedOnce(t *testing.T) {
+// The denoising step is given the embeddings of the conditioning images and the keys and values of the text, and has no part in computing them.
+func TestWhatStepsShareIsComputedOnce(t *testing.T) {
 	p := goldenPipeline(t, true)
 	for _, spec := range p.trees.step {
-		if strings.Contains(spec.Key, controlnet.Embedding) {
+		if strings.Contains(spec.Key, controlnet.Embedding) || strings.Contains(spec.Key, "attn2.to_k") || strings.Contains(spec.Key, "attn2.to_v") {
 			t.Errorf("the step reads %s", spec)
 		}
 	}
 	pixels := p.shape.Height * p.shape.Width
 	for _, v := range p.stepValues(stepKey{guidance: true, chunks: 1, controls: 1}) {
+		if v.Name == "text" {
+			t.Error("the step reads the text")
+		}
 		if d := v.Shape.Dimensions; len(d) == 4 && d[1]*d[2] >= pixels {
 			t.Errorf("the step reads %s %s", v.Name, v.Shape)
 		}
 	}
-	if got, want := len(p.trees.step)+len(p.trees.conditions[0]), len(p.model.Pipeline.UNet.Tree())+len(p.model.ControlNets[0].Tree()); got != want {
-		t.Errorf("%d parameters in the step and the embedding, want %d", got, want)
+	if got, want := len(p.trees.step)+len(p.trees.project)+len(p.trees.conditions[0]), len(p.model.Pipeline.UNet.Tree())+len(p.model.ControlNets[0].Tree()); got != want {
+		t.Errorf("%d parameters in the step, the projections and the embedding, want %d", got, want)
 	}
 }

@@ -101,7 +101,7 @@ func (p *Pipeline) textFunction(clipSkip int) xla.Function {
 	}
 	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
 		params, ids := p.model.withAdded(tree, p.bind(tree, in)), in[len(tree)+1:]
-		params = p.model.withLoRAs(params, in[len(tree)], p.model.encoderNames()...)
+		params = p.model.withLoRAs(params, in[len(tree)])
 		var pooled *Node
 		for i, e := range encoders {
 			place := params.In(e.component)

@@ -26,6 +26,9 @@ type Request struct {
 
 	// Seeds has one seed for each image. Everything random about an image depends on its seed and size only.
 	Seeds []uint64
+	// Row is the row of the batch that the first image is drawn in, for one image alone. The rows before and behind it are copies. An image
+	// is the same in every row, but on CPUs not always to the last bit.
+	Row int
 	// Latents replaces the noise drawn from Seeds: unit normals [images, height/8, width/8, channels].
 	Latents []float32
 
@@ -80,6 +83,9 @@ func (p *Pipeline) check(r Request, plan Plan) error {
 	n := len(r.Prompts)
 	if n == 0 {
 		return errors.New("no prompts: give one for each image")
+	}
+	if most := p.shape.Batch - 1; r.Row < 0 || r.Row > most || r.Row > 0 && n > 1 {
+		bad("row %d for %d images: want 0 to %d for one image, 0 for several", r.Row, n, most)
 	}
 	if k := len(r.NegativePrompts); k > 1 && k != n {
 		bad("%d negative prompts for %d images: give one for each, one for all, or none", k, n)

@@ -26,13 +26,17 @@ func (p *Pipeline) Sample(ctx context.Context, r Request) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	projector, err := p.projectProgram(ctx, p.projectionKey(r, texts.chunks))
+	if err != nil {
+		return nil, err
+	}
 	rounds := (len(r.Prompts) + p.shape.Batch - 1) / p.shape.Batch
 	results := make([]Result, rounds)
 	finished := make(chan error, 1)
 	finished <- nil
 	for i := range rounds {
 		round := &round{
-			Pipeline: p, request: r, plan: plan, calls: calls, texts: texts,
+			Pipeline: p, request: r, plan: plan, calls: calls, texts: texts, projector: projector,
 			first: i * p.shape.Batch, done: i * len(calls), total: rounds * len(calls),
 		}
 		round.count = min(p.shape.Batch, len(r.Prompts)-round.first)
@@ -83,6 +87,7 @@ type round struct {
 	plan        Plan
 	calls       []callProgram
 	texts       *embeddings
+	projector   *xla.Program
 	first       int // index of the first image
 	count       int // images that are wanted
 	done, total int // calls, over all rounds
@@ -103,7 +108,7 @@ func (r *round) draw(ctx context.Context) (decoded, error) {
 
 // decoded are the pixels of a batch: on the devices or, if they were decoded in pieces, on the host.
 type decoded struct {
-	rows []*xla.Array // of each the image of one row of every device
+	rows []*xla.Array // by place: the image there of every device
 	host []float32
 }
 
@@ -118,7 +123,7 @@ func (r *round) decode(ctx context.Context, latents *xla.Array) (decoded, error)
 		return decoded{host: host}, err
 	}
 	var d decoded
-	for i := range min(r.count, r.perDevice()) { // the wanted images come first
+	for _, i := range r.places() {
 		row, err := xla.Put(r.backend, []int32{int32(i)}, xla.Replicated)
 		if err != nil {
 			return d, err
@@ -143,12 +148,12 @@ func (p *Pipeline) row(device, i int) int { return device*p.perDevice() + i }
 // pixels brings the wanted images to the host.
 func (r *round) pixels(d decoded) ([]float32, error) {
 	if d.rows == nil {
-		return d.host[:len(d.host)/r.shape.Batch*r.count], nil
+		return r.wanted(d.host), nil
 	}
 	size := r.shape.Height * r.shape.Width * 3
 	pixels := make([]float32, r.shape.Batch*size)
-	for i, row := range d.rows {
-		images, err := xla.Get[float32](row)
+	for k, i := range r.places() {
+		images, err := xla.Get[float32](d.rows[k])
 		if err != nil {
 			return nil, err
 		}
@@ -156,7 +161,7 @@ func (r *round) pixels(d decoded) ([]float32, error) {
 			copy(pixels[r.row(device, i)*size:], images[device*size:(device+1)*size])
 		}
 	}
-	return pixels[:r.count*size], nil
+	return r.wanted(pixels), nil
 }
 
 // fetch brings latents and pixels to the host.
@@ -174,7 +179,7 @@ func (r *round) fetch(d decoded, result *Result) error {
 		part := func(x []float32) []float32 { return x[i*len(x)/r.count : (i+1)*len(x)/r.count] }
 		image := r.image(part(values))
 		result.Images = append(result.Images, image)
-		result.Problems = append(result.Problems, r.problem(r.index(i), part(latents), part(values), image))
+		result.Problems = append(result.Problems, r.problem(r.first+i, part(latents), part(values), image))
 	}
 	return nil
 }
@@ -229,8 +234,28 @@ func (r *round) denoise(ctx context.Context) error {
 	return nil
 }
 
-// index is the image in row i of the batch; rows beyond the last image repeat it.
-func (r *round) index(i int) int { return r.first + min(i, r.count-1) }
+// index is the image in row i of the batch; rows without one repeat the nearest.
+func (r *round) index(i int) int { return r.first + min(max(i-r.request.Row, 0), r.count-1) }
+
+// wanted are the rows of x [batch, …] that hold the images.
+func (r *round) wanted(x []float32) []float32 {
+	size := len(x) / r.shape.Batch
+	return x[r.request.Row*size : (r.request.Row+r.count)*size]
+}
+
+// places are those of the rows of a device in which some device has an image that is wanted.
+func (r *round) places() []int {
+	var places []int
+	for i := range r.perDevice() {
+		for device := range r.backend.Devices() {
+			if at := r.row(device, i) - r.request.Row; at >= 0 && at < r.count {
+				places = append(places, i)
+				break
+			}
+		}
+	}
+	return places
+}
 
 // rows puts together what belongs to the images of the batch. of has size values for each image, or for all.
 func (r *round) rows(of []float32, size int) []float32 {
@@ -268,7 +293,7 @@ func (r *round) get(a *xla.Array) ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
-	return x[:len(x)/r.shape.Batch*r.count], nil
+	return r.wanted(x), nil
 }
 
 // image rounds pixels [height, width, 3] in [0, 1] to bytes, halves to even as numpy does. NaN is black.

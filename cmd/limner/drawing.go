@@ -54,6 +54,7 @@ type drawing struct {
 	VAESlicing bool   `json:"enable_vae_slicing,omitempty" name:"enable-vae-slicing" help:"Decode tiles of one image at a time on each device, which takes less memory. Whole images always are."`
 	VAETiling  bool   `json:"enable_vae_tiling,omitempty" name:"enable-vae-tiling" help:"Decode images larger than what the VAE was trained for in tiles, likewise. Where they overlap, the image is not quite the same."`
 	Latents    string `json:"latents,omitempty" placeholder:"FILE" help:"Safetensors file whose tensor latents [images, channels, height/8, width/8], unit normals, is what the images begin from in place of --seed."`
+	BatchRow   int    `json:"batch_row,omitempty" hidden:"" help:"Row of the batch that a single image is drawn in: --like sets it, since not all rows are alike to the last bit on CPUs."`
 	BatchSize  int    `json:"batch_size" placeholder:"N" help:"Images drawn at once, over all devices; without it, at most 4 on each."`
 }
 
@@ -111,7 +112,7 @@ func (d *drawing) check() error {
 		value int
 		least int
 	}{
-		{"--clip_skip", d.ClipSkip, 0}, {"--height", d.Height, 1}, {"--width", d.Width, 1}, {"--batch_size", d.BatchSize, 1},
+		{"--clip_skip", d.ClipSkip, 0}, {"--height", d.Height, 1}, {"--width", d.Width, 1}, {"--batch_size", d.BatchSize, 1}, {"--batch_row", d.BatchRow, 0},
 	} {
 		if n.value < 0 { // 0 was not given
 			bad("%s %d: want at least %d", n.name, n.value, n.least)

@@ -194,7 +194,7 @@ func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
 		if err != nil {
 			return nil, err
 		}
-		parts := []plan.Part{{Name: "text", Program: p.Text, Runs: 1}, {Name: "denoising step", Program: p.Step, Runs: p.Calls}}
+		parts := []plan.Part{{Name: "text", Program: p.Text, Runs: 1}, {Name: "projections of the text", Program: p.Project, Runs: 1}, {Name: "denoising step", Program: p.Step, Runs: p.Calls}}
 		for _, program := range p.Conditions {
 			parts = append(parts, plan.Part{Name: "conditioning embedding", Program: program, Runs: 1})
 		}

@@ -60,7 +60,7 @@ func (a *artist) groups() []group {
 // key is equal for jobs that differ only in what a request has for each image.
 func (j *job) key() string {
 	d := j.drawing
-	d.Prompt, d.Seed, d.ControlImage = nil, 0, nil
+	d.Prompt, d.Seed, d.ControlImage, d.BatchRow = nil, 0, nil, 0
 	for _, one := range []*[]string{&d.Image, &d.Mask} {
 		if *one != nil {
 			*one = []string{""}
@@ -111,6 +111,9 @@ func (g group) request() sample.Request {
 	if len(conditions) > 0 {
 		r.Conditions = conditions
 	}
+	if row := g.jobs[0].BatchRow; len(g.jobs) == 1 && row < g.shape.Batch {
+		r.Row = row
+	}
 	return r
 }
 
@@ -158,7 +161,7 @@ func (a *artist) draw(ctx context.Context) (err error) {
 		size := len(result.Latents) / len(g.jobs)
 		for k, j := range g.jobs {
 			j.result, j.final, j.problem = result.Images[k], result.Latents[k*size:(k+1)*size], result.Problems[k]
-			j.BatchSize = g.shape.Batch
+			j.BatchRow, j.BatchSize = r.Row+k%g.shape.Batch, g.shape.Batch
 		}
 		done += steps[i]
 	}

@@ -99,7 +99,7 @@ func TestRecordIsFlags(t *testing.T) {
 		Prompt: []string{`a "cat": {x}, [y] # — 猫`}, NegativePrompt: &negative, PromptStyle: "comfy", TruncatePrompts: true, ClipSkip: 1, Height: 64, Width: 72, Seed: 1 << 63,
 		Scheduler: "dpm++_2m_karras", NumInferenceSteps: 7, GuidanceScale: 1e-3, GuidanceRescale: 0.5, Eta: 1, Image: []string{"i, j"}, Mask: []string{"k"}, Strength: &strength,
 		ControlImage: []string{"x", "y"}, Preprocess: "canny", ControlNetConditioningScale: []float64{1, 2}, ControlGuidanceStart: []float64{0.25}, ControlGuidanceEnd: []float64{0.75},
-		GuessMode: true, OriginalSize: []int{1, 2}, CropsCoordsTopLeft: []int{3, 4}, TargetSize: []int{5, 6}, VAESlicing: true, VAETiling: true, Latents: "z", BatchSize: 3,
+		GuessMode: true, OriginalSize: []int{1, 2}, CropsCoordsTopLeft: []int{3, 4}, TargetSize: []int{5, 6}, VAESlicing: true, VAETiling: true, Latents: "z", BatchRow: 1, BatchSize: 3,
 	}
 	r.Sample.NumDevices = 2
 	text, err := plainJSON(r)

@@ -14,6 +14,9 @@ func Linear(p Params, x *Node, out int) *Node {
 
 // LinearNoBias is Linear without a bias: the projections q, k and v of attention.
 func LinearNoBias(p Params, x *Node, out int) *Node {
+	if given := p.source.outputs[p.prefix]; given != nil {
+		return p.Out(given)
+	}
 	in := x.Shape().Dim(-1)
 	return p.Out(p.adapt(x, matmul(x, p.Param("weight", Dense, InitUniform, in, in, out)), matmul))
 }

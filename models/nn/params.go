@@ -24,6 +24,7 @@ type source struct {
 	declare  *declaration     // nil once the parameters are bound
 	probe    func(path string, x *Node)
 	adapters map[string][]Adapter // by layer
+	outputs  map[string]*Node     // by layer; see WithOutputs
 
 	attention     AttentionKernel  // nil: none
 	checkpointing *dependence      // see Block; nil: none
@@ -108,6 +109,14 @@ func (p Params) WithAttention(kernel AttentionKernel) Params {
 	return Params{prefix: p.prefix, source: &s}
 }
 
+// WithOutputs returns p with the outputs of some layers given, by their paths from the root of the tree on. Only LinearNoBias asks for
+// them: it computes nothing then, and needs no x.
+func (p Params) WithOutputs(outputs map[string]*Node) Params {
+	s := *p.source
+	s.outputs = outputs
+	return Params{prefix: p.prefix, source: &s}
+}
+
 // In returns the position name below p.
 func (p Params) In(name string) Params {
 	if p.prefix != "" {
@@ -128,6 +137,9 @@ func (p Params) Out(x *Node) *Node {
 	}
 	return x
 }
+
+// Has says whether the parameter name at p is bound.
+func (p Params) Has(name string) bool { return p.source.nodes[p.In(name).prefix] != nil }
 
 // Param returns the parameter name at p. While declaring it records the specification;
 // otherwise it panics if the tree has no such key or another shape.

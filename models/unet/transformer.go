@@ -1,6 +1,8 @@
 package unet
 
 import (
+	"strings"
+
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
@@ -68,6 +70,12 @@ func (t transformer2D) attention(p nn.Params, x, source *Node) *Node {
 	q, k = nn.SameRows(q, k)
 	h := nn.ScaledDotProduct(p, q, k, v, t.heads, nil)
 	return p.Out(nn.Linear(p.In("to_out.0"), h, c))
+}
+
+// ReadsText says whether a parameter, or a matrix beside it, is of a layer that reads the text and nothing else, so that its output is the
+// same at all timesteps: the keys and values of attention to the text.
+func ReadsText(key string) bool {
+	return strings.Contains(key, ".attn2.to_k.") || strings.Contains(key, ".attn2.to_v.")
 }
 
 // feedForward widens x [batch, tokens, channels] four times through GEGLU (Shazeer 2020, arXiv:2002.05202) and back.

@@ -9,7 +9,7 @@ import (
 
 // Context is what the network is told beside the sample and the timestep.
 type Context struct {
-	Text *Node // text embeddings [batch, tokens, cross_attention_dim]
+	Text *Node // text embeddings [batch, tokens, cross_attention_dim]; not read where the layers of ReadsText have their outputs given
 	// Pooled and TimeIDs go into the time embedding where addition_embed_type is text_time, and are nil elsewhere: the pooled
 	// text embeddings [batch, PooledDim] and original height and width, crop top and left, target height and width, all in
 	// pixels: float32 [batch, 6].

@@ -1,0 +1,116 @@
+package sample
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+
+	"limner/models/diffusers"
+	"limner/models/nn"
+	"limner/xla"
+)
+
+// The keys and values of attention to the text follow from the prompts alone. A round computes them once, in a program of their own, and its
+// steps are given them.
+
+// projection is a layer that makes keys or values of the text.
+type projection struct {
+	path     string // from the network's name on
+	channels int
+	controls bool // of a ControlNet, which in guess mode sees the prompts without the negative ones
+}
+
+// projections are those of the networks at work: the UNet's first.
+func (p *Pipeline) projections(controls uint64) []projection {
+	var layers []projection
+	for _, spec := range p.trees.project {
+		path, weight := strings.CutSuffix(spec.Key, ".weight")
+		if !weight {
+			continue
+		}
+		network, _, _ := strings.Cut(path, ".")
+		works := network == diffusers.UNet
+		for i := range p.model.ControlNets {
+			works = works || network == ControlNetName(i) && controls>>i&1 == 1
+		}
+		if works {
+			layers = append(layers, projection{path, spec.Shape[1], network != diffusers.UNet})
+		}
+	}
+	return layers
+}
+
+// projectionKey is what the projections are compiled for, beside the shape.
+type projectionKey struct {
+	guidance, guess bool
+	chunks          int // of the text embeddings
+}
+
+func (p *Pipeline) projectionKey(r Request, chunks int) projectionKey {
+	return projectionKey{guidance: guided(r.GuidanceScale), guess: p.guesses(r), chunks: chunks}
+}
+
+// projection is the key of the projections that a step is given.
+func (k stepKey) projection() projectionKey {
+	return projectionKey{guidance: k.guidance, guess: k.guess, chunks: k.chunks}
+}
+
+// conditionalOnly says whether a layer sees no negative prompts.
+func (k projectionKey) conditionalOnly(layer projection) bool {
+	return layer.controls && k.guidance && k.guess
+}
+
+// projectedValues describe the outputs of layers, [rows, tokens, channels] in the compute dtype.
+func (p *Pipeline) projectedValues(layers []projection, key projectionKey) []xla.Value {
+	values := make([]xla.Value, len(layers))
+	for i, layer := range layers {
+		rows := p.rows(key.guidance)
+		if key.conditionalOnly(layer) {
+			rows = p.shape.Batch
+		}
+		values[i] = batch(layer.path, p.model.Compute, rows, p.tokens(key.chunks), layer.channels)
+	}
+	return values
+}
+
+// tokens is the length of text embeddings of some chunks.
+func (p *Pipeline) tokens(chunks int) int { return chunks * p.model.Pipeline.Tokenizer.MaxLength() }
+
+// projectFunction maps text embeddings float32 [rows, tokens, cross_attention_dim] to the outputs of all projections.
+func (p *Pipeline) projectFunction(key projectionKey) xla.Function {
+	tree, layers := p.trees.project, p.projections(^uint64(0))
+	text := batch("text", dtypes.Float32, p.rows(key.guidance), p.tokens(key.chunks), p.model.Pipeline.UNet.CrossAttentionDim)
+	f := xla.Function{Name: "project_text", Apart: true, Inputs: append(p.parameters(tree), p.model.loraScales(), text)}
+	for range layers {
+		f.Outputs = append(f.Outputs, xla.Batch)
+	}
+	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
+		params := p.model.withLoRAs(p.bind(tree, in), in[len(tree)])
+		text := ConvertDType(in[len(tree)+1], p.model.Compute)
+		for _, layer := range layers {
+			x := text
+			if key.conditionalOnly(layer) {
+				x = half(text, 1)
+			}
+			outputs = append(outputs, nn.LinearNoBias(params.In(layer.path), x, layer.channels))
+		}
+		return nil, outputs
+	}
+	return f
+}
+
+// project computes the projections of the round's text embeddings, by layer.
+func (r *round) project(text, loras *xla.Array) (map[string]*xla.Array, error) {
+	out, err := r.projector.Run(nil, r.arguments(r.trees.project, loras, text)...)
+	if err != nil {
+		return nil, fmt.Errorf("project the text embeddings: %w", err)
+	}
+	r.arrays = append(r.arrays, out...)
+	projected := map[string]*xla.Array{}
+	for i, layer := range r.Pipeline.projections(^uint64(0)) {
+		projected[layer.path] = out[i]
+	}
+	return projected, nil
+}
