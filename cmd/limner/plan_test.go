@@ -85,8 +85,8 @@ func TestPlanSample(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Size() < 1e5 {
 		t.Errorf("the programs were not saved: %v", err)
 	}
-	if len(r.Programs) != 3 || r.Programs[1].Runs != 16 {
-		t.Errorf("got %+v, want the text, 16 steps and decoding", r.Programs)
+	if len(r.Programs) != 4 || r.Programs[2].Runs != 16 {
+		t.Errorf("got %+v, want the text, its projections, 16 steps and decoding", r.Programs)
 	}
 }
 
