@@ -169,6 +169,7 @@ func TestBadInput(t *testing.T) {
 		{2, "2 control images for 1 ControlNets and 1 prompts", sample("--controlnet", "c", "--control_image", "x.png", "--control_image", "y.png")},
 		{2, "--xy: stepps is nothing that may change", sample("--xy", "stepps=1")},
 		{2, `num_inference_steps: got "x", want a whole number`, sample("--xy", "steps=4,x")},
+		{2, "--xy is given 3 settings: a sheet has two sides", sample("--xy", "steps=1", "seed=1", "--xy", "eta=0")},
 		{2, "x.png: no such file", sample("--like", "x.png")},
 		{2, "batch 3 does not divide over 2 devices: use 4", sample("--num_devices", "2", "--batch_size", "3")},
 		{1, `unknown backend "gpu"`, sample("--backend", "gpu")},

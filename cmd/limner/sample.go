@@ -18,7 +18,7 @@ type sampleCmd struct {
 	drawing
 	Like       likeFile `placeholder:"IMAGE" help:"Repeat an image of limner sample; other flags change what they say. On the same kind of device it is the same to the bit."`
 	PromptFile string   `aliases:"from-file" placeholder:"FILE" help:"Prompts, one a line, with kohya's switches behind them; see below."`
-	XY         []string `name:"xy" sep:"none" placeholder:"NAME=A,B,…" help:"Draw the prompt once for each value, or each pair of values if given twice, on one labelled sheet."`
+	XY         axisList `name:"xy" placeholder:"NAME=A,B,…" help:"Draw the prompt once for each value, or each pair of values if two settings are given, on one labelled sheet."`
 	NumImages  int      `default:"1" help:"Images for each prompt."`
 
 	SaveLatents bool `help:"Write latents.safetensors too: the latents after the last step, as the UNet sees them."`
@@ -49,7 +49,7 @@ A line of a prompt file may end in --n NEGATIVE, --w WIDTH, --h HEIGHT, --d SEED
 IMAGE (one for each ControlNet), or any setting that --xy takes, such as --strength 0.5.
 
 --xy takes prompt, negative_prompt, steps, scheduler, guidance, seed, strength, clip_skip, conditioning, lora_scale and other flags'
-names, as in --xy steps=10,20,30 --xy scheduler=ddim,unipc. A value with commas of its own: separate the values by | instead.`
+names, as in --xy steps=10,20,30 scheduler=ddim,unipc. A value with commas of its own: separate the values by | instead.`
 }
 
 // imagesPerDevice is the largest batch that is chosen where no flag says how large.

@@ -198,7 +198,7 @@ func TestPictureSequence(t *testing.T) {
 
 func TestSheet(t *testing.T) {
 	model, dir := golden.Path(t, "sd15-tiny"), t.TempDir()
-	_, stderr, code := limner(t, dir, "sample", "--model", model, "--prompt", "<a> & b", "--xy", "steps=1,2", "--xy", "prompt=a, b|c", "--guidance_scale", "1",
+	_, stderr, code := limner(t, dir, "sample", "--model", model, "--prompt", "<a> & b", "--xy", "steps=1,2", "prompt=a, b|c", "--guidance_scale", "1",
 		"--output_format", "jpeg", "--output_dir", "out")
 	if code != 0 {
 		t.Fatal(stderr)

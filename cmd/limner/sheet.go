@@ -9,6 +9,8 @@ import (
 	"html/template"
 	"strings"
 
+	"github.com/alecthomas/kong"
+
 	"limner/data"
 	"limner/sample"
 )
@@ -27,6 +29,23 @@ type axis struct {
 	Values []string
 }
 
+// axisList are the settings of --xy as they are given: one or several behind the flag, or the flag again.
+type axisList []string
+
+// Decode takes all values up to the next flag.
+func (l *axisList) Decode(command *kong.DecodeContext) error {
+	for {
+		var text string
+		if err := command.Scan.PopValueInto("setting", &text); err != nil {
+			return err
+		}
+		*l = append(*l, text)
+		if !command.Scan.Peek().IsValue() {
+			return nil
+		}
+	}
+}
+
 // sheet is what --xy asks for: a column for each value of the first axis and a row for each of the second.
 type sheet struct {
 	Title string
@@ -38,7 +57,7 @@ type sheet struct {
 func (c *sampleCmd) sheet() (*sheet, error) {
 	var errs []error
 	if len(c.XY) > 2 {
-		errs = append(errs, fmt.Errorf("--xy is given %d times: a sheet has two sides", len(c.XY)))
+		errs = append(errs, fmt.Errorf("--xy is given %d settings: a sheet has two sides", len(c.XY)))
 	}
 	if c.NumImages != 1 || c.PromptFile != "" || len(c.Prompt) > 1 {
 		errs = append(errs, errors.New("--xy draws one prompt once for each place: leave out --num_images, --prompt_file and further prompts"))
