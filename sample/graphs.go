@@ -18,7 +18,8 @@ import (
 // trees list what each program reads of the parameters; the matrices of LoRAs stand at the end of text, project and step.
 type trees struct {
 	text, project, step, encode, decode nn.Tree
-	conditions                          []nn.Tree // by ControlNet: of its conditioning embedding
+	projections                         []projection // of project
+	conditions                          []nn.Tree    // by ControlNet: of its conditioning embedding
 }
 
 func (m Model) trees() trees {
@@ -49,6 +50,7 @@ func (m Model) trees() trees {
 			t.step = append(t.step, spec)
 		}
 	}
+	t.projections = m.projectionsOf(t.project)
 	t.text = append(t.text, m.loraTree(m.encoderNames()...)...)
 	return t
 }
@@ -142,7 +144,7 @@ func (p *Pipeline) stepValues(key stepKey) []xla.Value {
 		scalars("conditioning_scale", max(1, len(p.model.ControlNets))),
 	}
 	values = append(values, p.contextValues(key)...)
-	values = append(values, p.projectedValues(p.projections(key.controls), key.projection())...)
+	values = append(values, p.projectedValues(p.projectionsAtWork(key.controls), key.projection())...)
 	for i, c := range p.model.ControlNets {
 		if key.controls>>i&1 == 1 {
 			values = append(values, batch(fmt.Sprintf("condition_%d", i), p.model.Compute, p.shape.Batch, p.latentHeight(), p.latentWidth(), c.BlockOutChannels[0]))
@@ -171,7 +173,7 @@ func (p *Pipeline) unpack(key stepKey, nodes []*Node) stepInputs {
 	if p.model.Pipeline.XL != nil {
 		in.context.Pooled, in.context.TimeIDs = next(), next()
 	}
-	for _, layer := range p.projections(key.controls) {
+	for _, layer := range p.projectionsAtWork(key.controls) {
 		in.projections[layer.path] = next()
 	}
 	for i := range p.model.ControlNets {

@@ -29,7 +29,7 @@ type roundInputs struct {
 func (in *roundInputs) of(r *round, i int, noise *xla.Array) []*xla.Array {
 	key := r.calls[i].key
 	args := append([]*xla.Array{in.loras, in.coefficients[i], noise, in.guidance, in.conditioning}, in.context...)
-	for _, layer := range r.Pipeline.projections(key.controls) {
+	for _, layer := range r.projectionsAtWork(key.controls) {
 		args = append(args, in.projections[layer.path])
 	}
 	for net, a := range in.conditions {

@@ -19,24 +19,31 @@ import (
 type projection struct {
 	path     string // from the network's name on
 	channels int
-	controls bool // of a ControlNet, which in guess mode sees the prompts without the negative ones
+	control  int // the ControlNet that it is of; -1 in the UNet
 }
 
-// projections are those of the networks at work: the UNet's first.
-func (p *Pipeline) projections(controls uint64) []projection {
+// projectionsOf are the layers whose weights a tree lists.
+func (m Model) projectionsOf(tree nn.Tree) []projection {
+	controls := map[string]int{diffusers.UNet: -1}
+	for i := range m.ControlNets {
+		controls[ControlNetName(i)] = i
+	}
 	var layers []projection
-	for _, spec := range p.trees.project {
-		path, weight := strings.CutSuffix(spec.Key, ".weight")
-		if !weight {
-			continue
+	for _, spec := range tree {
+		if path, weight := strings.CutSuffix(spec.Key, ".weight"); weight {
+			network, _, _ := strings.Cut(path, ".")
+			layers = append(layers, projection{path, spec.Shape[1], controls[network]})
 		}
-		network, _, _ := strings.Cut(path, ".")
-		works := network == diffusers.UNet
-		for i := range p.model.ControlNets {
-			works = works || network == ControlNetName(i) && controls>>i&1 == 1
-		}
-		if works {
-			layers = append(layers, projection{path, spec.Shape[1], network != diffusers.UNet})
+	}
+	return layers
+}
+
+// projectionsAtWork are those of the UNet and of the ControlNets at work.
+func (p *Pipeline) projectionsAtWork(controls uint64) []projection {
+	var layers []projection
+	for _, layer := range p.trees.projections {
+		if layer.control < 0 || controls>>layer.control&1 == 1 {
+			layers = append(layers, layer)
 		}
 	}
 	return layers
@@ -57,9 +64,9 @@ func (k stepKey) projection() projectionKey {
 	return projectionKey{guidance: k.guidance, guess: k.guess, chunks: k.chunks}
 }
 
-// conditionalOnly says whether a layer sees no negative prompts.
+// conditionalOnly says whether a layer sees no negative prompts, as a ControlNet in guess mode.
 func (k projectionKey) conditionalOnly(layer projection) bool {
-	return layer.controls && k.guidance && k.guess
+	return layer.control >= 0 && k.guidance && k.guess
 }
 
 // projectedValues describe the outputs of layers, [rows, tokens, channels] in the compute dtype.
@@ -80,7 +87,7 @@ func (p *Pipeline) tokens(chunks int) int { return chunks * p.model.Pipeline.Tok
 
 // projectFunction maps text embeddings float32 [rows, tokens, cross_attention_dim] to the outputs of all projections.
 func (p *Pipeline) projectFunction(key projectionKey) xla.Function {
-	tree, layers := p.trees.project, p.projections(^uint64(0))
+	tree, layers := p.trees.project, p.trees.projections
 	text := batch("text", dtypes.Float32, p.rows(key.guidance), p.tokens(key.chunks), p.model.Pipeline.UNet.CrossAttentionDim)
 	f := xla.Function{Name: "project_text", Apart: true, Inputs: append(p.parameters(tree), p.model.loraScales(), text)}
 	for range layers {
@@ -109,7 +116,7 @@ func (r *round) project(text, loras *xla.Array) (map[string]*xla.Array, error) {
 	}
 	r.arrays = append(r.arrays, out...)
 	projected := map[string]*xla.Array{}
-	for i, layer := range r.Pipeline.projections(^uint64(0)) {
+	for i, layer := range r.trees.projections {
 		projected[layer.path] = out[i]
 	}
 	return projected, nil

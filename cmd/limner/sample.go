@@ -37,8 +37,8 @@ func (sampleCmd) Help() string {
 
   limner sample --model sd15 --prompt "a red circle" --prompt "two cats" --num_images 2 --output_dir out
 
-The same seed gives the same image, whatever is drawn beside it. A control image, an image or a mask of another size is resized. Images
-carry what they were made of: limner show prints it, limner sample --like repeats it.
+The same seed gives the same image, on some CPUs but for rounding, whatever is drawn beside it. A control image, an image or
+a mask of another size is resized. Images carry what they were made of: limner show prints it, limner sample --like repeats it.
 
 Prompt styles: plain takes a prompt as it stands. With a1111, (x) counts 1.1 times as much, [x] 1/1.1 times, (x:1.3) 1.3 times; nested
 brackets multiply; \( \) \[ \] are signs; BREAK goes on in a new chunk of 75 tokens; the mean of the embeddings is restored. With comfy,
