@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/parquet-go/parquet-go"
@@ -287,6 +289,50 @@ func TestBadRowsAreReplacedAndNamed(t *testing.T) {
 		}
 		o.Workers = 5
 		sameBatches(t, "resumed among bad rows", batches[3:], take(t, openTest(t, path, o), 3, 7))
+	}
+}
+
+// Map keeps the rows' order, gives each of them once, has several of them made at once, and leaves nothing running when the loop ends early.
+func TestMap(t *testing.T) {
+	good := []int{0, 4, 5, 11, 12, 13, 19}
+	path := writeRows(t, badRows(t, 20, good...), parquet.MaxRowsPerRowGroup(6))
+	for _, tc := range []struct{ workers, batch, prefetch, stop int }{{1, 0, 1, 20}, {3, 4, 2, 20}, {3, 4, 2, 7}, {16, 1, 1, 1}} {
+		o := testOptions()
+		o.Workers, o.BatchSize, o.Prefetch = tc.workers, tc.batch, tc.prefetch
+		d := openTest(t, path, o)
+		var running, most atomic.Int64
+		next := 0
+		for i, caption := range Map(d, func(r Row, err error) string {
+			defer running.Add(-1)
+			for n, m := running.Add(1), most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+			}
+			time.Sleep(time.Millisecond) // others overtake
+			if err != nil {
+				return err.Error()
+			}
+			return r.Caption
+		}) {
+			if i != next {
+				t.Fatalf("%+v: row %d, want %d", tc, i, next)
+			}
+			next++
+			want := "not an image"
+			if slices.Contains(good, i) {
+				want = testCircles().Example(i).Caption()
+			}
+			if !strings.Contains(caption, want) {
+				t.Errorf("%+v: row %d gives %q, want %q", tc, i, caption, want)
+			}
+			if next == tc.stop {
+				break
+			}
+		}
+		if next != tc.stop || running.Load() != 0 {
+			t.Errorf("%+v: %d rows, %d still being made", tc, next, running.Load())
+		}
+		if m := most.Load(); m > int64(tc.workers) || tc.workers > 1 && tc.stop > 1 && m < 2 {
+			t.Errorf("%+v: %d rows were made at once", tc, m)
+		}
 	}
 }
 

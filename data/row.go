@@ -3,8 +3,11 @@ package data
 import (
 	"context"
 	"fmt"
+	"iter"
 	"path/filepath"
 	"sort"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Row is a decoded row at its own size.
@@ -79,6 +82,46 @@ func (d *Dataset) Row(i int) (Row, error) {
 		return Row{}, fmt.Errorf("%s", d.name(int64(i), err.Error()))
 	}
 	return r, nil
+}
+
+// Map yields what f makes of each row, in the order of the files, with the row's index. f is given what [Dataset.Row] returns; Workers
+// goroutines call it, Prefetch batches ahead of the loop.
+func Map[T any](d *Dataset, f func(r Row, err error) T) iter.Seq2[int, T] {
+	return func(yield func(int, T) bool) {
+		workers := d.options.Workers
+		ahead := make(chan chan T, max(workers, d.options.Prefetch*d.options.BatchSize))
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			defer close(ahead)
+			var group errgroup.Group
+			group.SetLimit(workers)
+			defer group.Wait()
+			for i := range d.Len() {
+				made := make(chan T, 1)
+				select {
+				case ahead <- made:
+				case <-stop:
+					return
+				}
+				group.Go(func() error {
+					made <- f(d.Row(i))
+					return nil
+				})
+			}
+		}()
+		defer func() {
+			close(stop)
+			<-stopped
+		}()
+		i := 0
+		for made := range ahead {
+			if !yield(i, <-made) {
+				return
+			}
+			i++
+		}
+	}
 }
 
 func (d *Dataset) decode(raw rawRow) (r Row, err error) {

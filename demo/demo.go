@@ -73,6 +73,7 @@ type Report struct {
 const (
 	baseName    = "base"
 	dataName    = "data"
+	latentsName = "latents" // outlives the demo that made it: found by the pixels, so the next one has them
 	controlName = "controlnet"
 	gridName    = "grid.png"
 	lossName    = "loss.png"
@@ -97,14 +98,7 @@ func Do(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*Report, error
 		report.Seconds[key] = time.Since(begin).Seconds()
 		return err
 	}
-	circles := o.circles()
-	base := filepath.Join(o.OutputDir, baseName)
-	err := phase("dataset", "drawing the dataset", func() error {
-		if err := UnpackBase(base); err != nil {
-			return err
-		}
-		return data.WriteCircles(ctx, circles, filepath.Join(o.OutputDir, dataName), h.Count)
-	})
+	err := phase("dataset", "drawing the dataset", func() error { return makeDataset(ctx, o, h) })
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +117,7 @@ func Do(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*Report, error
 	if report.Loss, err = finalLoss(filepath.Join(o.OutputDir, controlName)); err != nil {
 		return nil, err
 	}
+	circles := o.circles()
 	cases := unseen(circles, o.Cases)
 	var with, without []*data.RGB
 	err = phase("sample", "drawing what training never saw", func() error {
@@ -157,7 +152,7 @@ func prepareFolder(dir string) error {
 	} else if err != nil {
 		return fmt.Errorf("output folder: %w", err)
 	}
-	own := map[string]bool{baseName: true, dataName: true, controlName: true, gridName: true, lossName: true, reportName: true}
+	own := map[string]bool{baseName: true, dataName: true, latentsName: true, controlName: true, gridName: true, lossName: true, reportName: true}
 	finished := false
 	for _, entry := range entries {
 		if !own[entry.Name()] {
@@ -177,9 +172,17 @@ func prepareFolder(dir string) error {
 	return nil
 }
 
+// makeDataset puts the base model and the pictures into the folder.
+func makeDataset(ctx context.Context, o Options, h Hooks) error {
+	if err := UnpackBase(filepath.Join(o.OutputDir, baseName)); err != nil {
+		return err
+	}
+	return data.WriteCircles(ctx, o.circles(), filepath.Join(o.OutputDir, dataName), h.Count)
+}
+
 func prepareControlNet(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*train.Run, error) {
 	r := recipe(h, filepath.Join(o.OutputDir, baseName), filepath.Join(o.OutputDir, dataName))
-	r.FromScratch, r.CacheLatents = false, true
+	r.FromScratch, r.CacheLatents, r.CacheDir = false, true, filepath.Join(o.OutputDir, latentsName)
 	r.EmbeddingChannels = []int{16, 32, 64, 64}
 	t := train.DefaultOptions()
 	t.OutputDir, t.Seed, t.Batch, t.MaxTrainSteps = filepath.Join(o.OutputDir, controlName), o.Seed, o.Batch, o.Steps

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"image/png"
@@ -59,12 +60,26 @@ func TestDemo(t *testing.T) {
 		t.Errorf("the closing text lacks the number of cases:\n%s", text)
 	}
 
-	// A finished demo makes room for another; anything else in the folder does not.
+	// A finished demo makes room for another, which has its latents; anything else in the folder does not.
 	if err := prepareFolder(o.OutputDir); err != nil {
 		t.Fatal(err)
 	}
-	if entries, _ := os.ReadDir(o.OutputDir); len(entries) != 0 {
-		t.Errorf("%d things are left of a finished demo", len(entries))
+	if entries, _ := os.ReadDir(o.OutputDir); len(entries) != 1 || entries[0].Name() != latentsName {
+		t.Errorf("left of a finished demo is %v, want %s alone", entries, latentsName)
+	}
+	var log bytes.Buffer
+	again := quiet()
+	again.Log = &log
+	if err := makeDataset(context.Background(), o, again); err != nil {
+		t.Fatal(err)
+	}
+	run, err := prepareControlNet(context.Background(), b, o, again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run.Close()
+	if want := "latents: 8 were in " + filepath.Join(o.OutputDir, latentsName) + ", 0 were encoded"; !strings.Contains(log.String(), want) {
+		t.Errorf("the log lacks %q:\n%s", want, &log)
 	}
 	if err := os.WriteFile(filepath.Join(o.OutputDir, "thesis.tex"), nil, 0o644); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"limner/data"
 	"limner/models/checkpoint"
 	"limner/models/nn"
@@ -26,7 +28,12 @@ type latentCache struct {
 	size      int // values of an entry
 	read      int // entries that were there
 	damaged   []error
+	writes    errgroup.Group       // of the latest batch
+	made      map[string][]float32 // by path, whether written yet or not
 }
+
+// latentWriters is how many entries are written at once: most of the time of each is the disk's, not the processor's.
+const latentWriters = 16
 
 // The parts of an entry: one tensor, and the hash of its bytes in the header.
 const (
@@ -51,7 +58,9 @@ func newLatentCache(root string, c vae.Config, weights nn.Source, resolution int
 		fmt.Fprintln(h, spec.Key, spec.Shape, sums[spec.Key])
 	}
 	side := resolution / c.Scale()
-	return &latentCache{root: root, vae: shortHash(h.Sum(nil)), size: side * side * 2 * c.LatentChannels}, nil
+	cache := &latentCache{root: root, vae: shortHash(h.Sum(nil)), size: side * side * 2 * c.LatentChannels, made: map[string][]float32{}}
+	cache.writes.SetLimit(latentWriters)
+	return cache, nil
 }
 
 func shortHash(sum []byte) string { return hex.EncodeToString(sum[:16]) }
@@ -65,6 +74,10 @@ func (c *latentCache) path(image *data.RGB) string {
 
 // get is the entry at path, or nil where there is none that is whole.
 func (c *latentCache) get(path string) []float32 {
+	if moments := c.made[path]; moments != nil {
+		c.read++
+		return moments
+	}
 	moments, err := c.readEntry(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -92,8 +105,20 @@ func (c *latentCache) readEntry(path string) ([]float32, error) {
 	return t.Float32s()
 }
 
-// put writes an entry, whole or not at all.
-func (c *latentCache) put(path string, moments []float32) error {
+// put writes an entry while the caller goes on; see wait.
+func (c *latentCache) put(path string, moments []float32) {
+	if c.made[path] != nil {
+		return // an image that the dataset has twice
+	}
+	c.made[path] = moments
+	c.writes.Go(func() error { return c.writeEntry(path, moments) })
+}
+
+// wait ends when all entries are written, and fails if one could not be.
+func (c *latentCache) wait() error { return c.writes.Wait() }
+
+// writeEntry writes an entry, whole or not at all.
+func (c *latentCache) writeEntry(path string, moments []float32) error {
 	raw, err := binary.Append(nil, binary.LittleEndian, moments)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package train
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -89,5 +90,40 @@ func TestLatentCache(t *testing.T) {
 	other.Weights = changed
 	if got := encode(other, "0 were in", "of another VAE"); reflect.DeepEqual(got, first) {
 		t.Error("another VAE makes the same moments")
+	}
+}
+
+// Rows that no batch will hold are passed over: what is no image, and what is too oblong to be fitted.
+func TestEncodeSkipsBadRows(t *testing.T) {
+	p := openModel(t, smallModel(t))
+	values, err := p.Load(diffusers.VAE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for i, size := range []struct{ width, height int }{{16, 16}, {400_000, 1}, {20, 18}} {
+		if err := data.WritePNG(filepath.Join(dir, fmt.Sprintf("%d.png", i)), data.NewRGB(size.width, size.height)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "3.png"), []byte("no image"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	columns := data.DefaultOptions()
+	columns.NeedConditioning, columns.NoCaptions, columns.Resolution, columns.BatchSize = false, true, 16, 2
+	dataset, err := data.Open([]string{dir}, columns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dataset.Close()
+	e := Encoder{Backend: parity.Backend(t), VAE: p.VAE, Weights: checkpoint.InMemory(values), Resolution: 16, Batch: 2, Progress: func(int, int) {}}
+	m, err := e.Encode(context.Background(), dataset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for row, want := range []int{512, 0, 512, 0} {
+		if got := len(m.Of(int64(row), false)); got != want {
+			t.Errorf("row %d has %d values, want %d", row, got, want)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -45,29 +46,24 @@ func (m Moments) Of(row int64, flipped bool) []float32 {
 // Encode encodes every image of the dataset. The program is compiled when the first image needs it.
 func (e Encoder) Encode(ctx context.Context, d *data.Dataset) (m Moments, err error) {
 	queue := &encodeQueue{e: e}
-	defer queue.free()
+	defer func() {
+		if closed := queue.close(); err == nil {
+			err = closed
+		}
+	}()
 	if e.CacheDir != "" {
 		if queue.cache, err = newLatentCache(e.CacheDir, e.VAE, e.Weights, e.Resolution); err != nil {
 			return m, err
 		}
 	}
 	m.upright, m.flipped = make([][]float32, d.Len()), make([][]float32, d.Len())
-	for i := range d.Len() {
+	for i, views := range data.Map(d, queue.views) {
 		if ctx.Err() != nil {
 			return m, fmt.Errorf("%w while encoding the dataset, nothing was lost: run again", ErrInterrupted)
 		}
-		if row, err := d.Row(i); err == nil {
-			image, err := data.Fit(row.Image, e.Resolution)
-			if err != nil {
+		for k, to := range []*[]float32{&m.upright[i], &m.flipped[i]}[:len(views)] {
+			if err := queue.add(ctx, views[k], to); err != nil {
 				return m, err
-			}
-			if err := queue.add(ctx, image, &m.upright[i]); err != nil {
-				return m, err
-			}
-			if e.Flips {
-				if err := queue.add(ctx, data.Mirror(image), &m.flipped[i]); err != nil {
-					return m, err
-				}
 			}
 		}
 		e.Progress(i+1, d.Len())
@@ -119,16 +115,42 @@ type encodeQueue struct {
 	made    int
 }
 
-// add finds the image's moments in the cache, or encodes it with others.
-func (q *encodeQueue) add(ctx context.Context, image *data.RGB, to *[]float32) error {
-	path := ""
+// view is an image of a row on its way to the encoder.
+type view struct {
+	image *data.RGB // as the VAE sees it
+	path  string    // in the cache
+}
+
+// views does what can be done to several rows at once: it gives the row's image upright and, with Flips, turned around. A row that cannot be
+// read or fitted has none; no batch will hold it, and the dataset reports it.
+func (q *encodeQueue) views(row data.Row, err error) []view {
+	if err != nil {
+		return nil
+	}
+	image, err := data.Fit(row.Image, q.e.Resolution)
+	if err != nil {
+		return nil
+	}
+	views := []view{{image: image}}
+	if q.e.Flips {
+		views = append(views, view{image: data.Mirror(image)})
+	}
 	if q.cache != nil {
-		path = q.cache.path(image)
-		if *to = q.cache.get(path); *to != nil {
+		for i := range views {
+			views[i].path = q.cache.path(views[i].image)
+		}
+	}
+	return views
+}
+
+// add finds the image's moments in the cache, or encodes it with others.
+func (q *encodeQueue) add(ctx context.Context, v view, to *[]float32) error {
+	if q.cache != nil {
+		if *to = q.cache.get(v.path); *to != nil {
 			return nil
 		}
 	}
-	q.pixels, q.to, q.paths = data.AppendPixels(q.pixels, image), append(q.to, to), append(q.paths, path)
+	q.pixels, q.to, q.paths = data.AppendPixels(q.pixels, v.image), append(q.to, to), append(q.paths, v.path)
 	if len(q.to) < q.e.Batch {
 		return nil
 	}
@@ -151,13 +173,16 @@ func (q *encodeQueue) flush(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if q.cache != nil { // the batch before is on the disk before this one is written, while the next is made
+		if err := q.cache.wait(); err != nil {
+			return err
+		}
+	}
 	size := len(out) / e.Batch
 	for i, to := range q.to {
 		*to = out[i*size : (i+1)*size : (i+1)*size]
 		if q.cache != nil {
-			if err := q.cache.put(q.paths[i], *to); err != nil {
-				return err
-			}
+			q.cache.put(q.paths[i], *to)
 		}
 	}
 	q.made += len(q.to)
@@ -165,9 +190,13 @@ func (q *encodeQueue) flush(ctx context.Context) (err error) {
 	return nil
 }
 
-// free releases the VAE's parameters.
-func (q *encodeQueue) free() {
-	_ = freeAll(q.args) // a second error would hide the first
+// close waits for what is being written and releases the VAE's parameters.
+func (q *encodeQueue) close() error {
+	err := freeAll(q.args)
+	if q.cache != nil {
+		err = errors.Join(q.cache.wait(), err)
+	}
+	return err
 }
 
 // runOne runs a program on one batch and frees what it made.
