@@ -182,7 +182,10 @@ func makeDataset(ctx context.Context, o Options, h Hooks) error {
 
 func prepareControlNet(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*train.Run, error) {
 	r := recipe(h, filepath.Join(o.OutputDir, baseName), filepath.Join(o.OutputDir, dataName))
-	r.FromScratch, r.CacheLatents, r.CacheDir = false, true, filepath.Join(o.OutputDir, latentsName)
+	r.FromScratch, r.CacheLatents = false, true
+	if b.Process().Alone() { // the machines of a slice encode together
+		r.CacheDir = filepath.Join(o.OutputDir, latentsName)
+	}
 	r.EmbeddingChannels = []int{16, 32, 64, 64}
 	t := train.DefaultOptions()
 	t.OutputDir, t.Seed, t.Batch, t.MaxTrainSteps = filepath.Join(o.OutputDir, controlName), o.Seed, o.Batch, o.Steps

@@ -29,7 +29,7 @@ type latentCache struct {
 	read      int // entries that were there
 	damaged   []error
 	writes    errgroup.Group       // of the latest batch
-	made      map[string][]float32 // by path, whether written yet or not
+	made      map[string][]float32 // in this run, by path, whether written yet or not
 }
 
 // latentWriters is how many entries are written at once: most of the time of each is the disk's, not the processor's.

@@ -17,13 +17,22 @@ import (
 	"limner/models/diffusers"
 )
 
-// What is in the cache is not computed again; what is damaged in it is, and is named.
-func TestLatentCache(t *testing.T) {
+// smallEncoder encodes images of 16×16 with the small model's VAE, whose weights are in memory.
+func smallEncoder(t *testing.T) Encoder {
+	t.Helper()
 	p := openModel(t, smallModel(t))
 	values, err := p.Load(diffusers.VAE)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return Encoder{
+		Backend: parity.Backend(t), VAE: p.VAE, Weights: checkpoint.InMemory(values), Resolution: 16, Batch: 4, Progress: func(int, int) {},
+	}
+}
+
+// What is in the cache is not computed again; what is damaged in it is, and is named.
+func TestLatentCache(t *testing.T) {
+	e := smallEncoder(t)
 	columns := data.DefaultOptions()
 	columns.NeedConditioning, columns.Resolution, columns.BatchSize = false, 16, 4
 	dataset, err := data.Open([]string{smallDataset(t)}, columns)
@@ -32,10 +41,7 @@ func TestLatentCache(t *testing.T) {
 	}
 	defer dataset.Close()
 	dir, log := t.TempDir(), &bytes.Buffer{}
-	e := Encoder{
-		Backend: parity.Backend(t), VAE: p.VAE, Weights: checkpoint.InMemory(values), Resolution: 16, Batch: 4, Flips: true, CacheDir: dir,
-		Progress: func(int, int) {}, Log: log,
-	}
+	e.Flips, e.CacheDir, e.Log = true, dir, log
 	encode := func(e Encoder, want ...string) Moments {
 		t.Helper()
 		log.Reset()
@@ -83,7 +89,7 @@ func TestLatentCache(t *testing.T) {
 
 	other := e
 	changed := checkpoint.InMemory{}
-	for key, v := range values {
+	for key, v := range e.Weights.(checkpoint.InMemory) {
 		changed[key] = slices.Clone(v)
 	}
 	changed["vae.encoder.conv_in.bias"][0]++
@@ -91,15 +97,20 @@ func TestLatentCache(t *testing.T) {
 	if got := encode(other, "0 were in", "of another VAE"); reflect.DeepEqual(got, first) {
 		t.Error("another VAE makes the same moments")
 	}
+
+	blocked := e
+	blocked.CacheDir = filepath.Join(dir, "file")
+	if err := os.WriteFile(blocked.CacheDir, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := blocked.Encode(context.Background(), dataset); err == nil || strings.Count(err.Error(), "cache_dir: ") != 1 {
+		t.Errorf("entries that cannot be written: %v, want one error of cache_dir", err)
+	}
 }
 
 // Rows that no batch will hold are passed over: what is no image, and what is too oblong to be fitted.
 func TestEncodeSkipsBadRows(t *testing.T) {
-	p := openModel(t, smallModel(t))
-	values, err := p.Load(diffusers.VAE)
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := smallEncoder(t)
 	dir := t.TempDir()
 	for i, size := range []struct{ width, height int }{{16, 16}, {400_000, 1}, {20, 18}} {
 		if err := data.WritePNG(filepath.Join(dir, fmt.Sprintf("%d.png", i)), data.NewRGB(size.width, size.height)); err != nil {
@@ -116,7 +127,6 @@ func TestEncodeSkipsBadRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dataset.Close()
-	e := Encoder{Backend: parity.Backend(t), VAE: p.VAE, Weights: checkpoint.InMemory(values), Resolution: 16, Batch: 2, Progress: func(int, int) {}}
 	m, err := e.Encode(context.Background(), dataset)
 	if err != nil {
 		t.Fatal(err)

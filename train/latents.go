@@ -47,7 +47,7 @@ func (m Moments) Of(row int64, flipped bool) []float32 {
 func (e Encoder) Encode(ctx context.Context, d *data.Dataset) (m Moments, err error) {
 	queue := &encodeQueue{e: e}
 	defer func() {
-		if closed := queue.close(); err == nil {
+		if closed := queue.close(); err == nil { // of two errors the first says more
 			err = closed
 		}
 	}()
@@ -173,7 +173,7 @@ func (q *encodeQueue) flush(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if q.cache != nil { // the batch before is on the disk before this one is written, while the next is made
+	if q.cache != nil { // the entries of the batch before, which were written while this one was made
 		if err := q.cache.wait(); err != nil {
 			return err
 		}
@@ -192,11 +192,11 @@ func (q *encodeQueue) flush(ctx context.Context) (err error) {
 
 // close waits for what is being written and releases the VAE's parameters.
 func (q *encodeQueue) close() error {
-	err := freeAll(q.args)
-	if q.cache != nil {
-		err = errors.Join(q.cache.wait(), err)
+	freed := freeAll(q.args)
+	if q.cache == nil {
+		return freed
 	}
-	return err
+	return errors.Join(q.cache.wait(), freed)
 }
 
 // runOne runs a program on one batch and frees what it made.
