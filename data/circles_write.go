@@ -48,7 +48,7 @@ func WriteCircles(ctx context.Context, c Circles, dir string, progress func(done
 		progress = func(int, int) {}
 	}
 	dir = filepath.Clean(dir)
-	done, err := circlesThere(c, dir)
+	done, err := HasCircles(c, dir)
 	if err != nil {
 		return err
 	}
@@ -94,8 +94,9 @@ func (c Circles) shardName(shard int) string {
 	return fmt.Sprintf("train-%05d-of-%05d.parquet", shard, c.shards())
 }
 
-// circlesThere says whether dir holds this set and nothing else; it fails if it holds anything else.
-func circlesThere(c Circles, dir string) (bool, error) {
+// HasCircles says whether dir holds this set, whole and nothing else. A folder that is empty or not there does not; one that
+// holds anything else is an error that names it.
+func HasCircles(c Circles, dir string) (bool, error) {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, os.ErrNotExist):

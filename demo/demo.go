@@ -86,7 +86,7 @@ func Do(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*Report, error
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if err := prepareFolder(o.OutputDir); err != nil {
+	if err := prepareFolder(o); err != nil {
 		return nil, err
 	}
 	report := &Report{Options: o, Seconds: map[string]float64{}}
@@ -144,8 +144,10 @@ func Do(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*Report, error
 	return report, checkpoint.WriteJSON(filepath.Join(o.OutputDir, reportName), report)
 }
 
-// prepareFolder makes the folder, or clears a finished demo out of it. It refuses a folder that holds anything else.
-func prepareFolder(dir string) error {
+// prepareFolder makes the folder, or clears a finished demo out of it, but for what the next one would only make again. It
+// refuses a folder that holds anything else.
+func prepareFolder(o Options) error {
+	dir := o.OutputDir
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return os.MkdirAll(dir, 0o755)
@@ -163,8 +165,12 @@ func prepareFolder(dir string) error {
 	if !finished {
 		return nil
 	}
+	old := []string{controlName, gridName, lossName, baseName}
+	if same, err := data.HasCircles(o.circles(), filepath.Join(dir, dataName)); err != nil || !same {
+		old = append(old, dataName)
+	}
 	// The report goes last: a clearing that is interrupted is taken up again.
-	for _, name := range []string{controlName, gridName, lossName, dataName, baseName, reportName} {
+	for _, name := range append(old, reportName) {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return fmt.Errorf("clear the last demo: %w", err)
 		}

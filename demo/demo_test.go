@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,6 +19,19 @@ import (
 
 func quiet() Hooks {
 	return Hooks{Phase: func(string) {}, Step: func(train.Progress) {}, Count: func(int, int) {}, Log: io.Discard}
+}
+
+// names are those of a folder's entries.
+func names(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names
 }
 
 // The whole demo at its smallest: what it measures means nothing, what it writes is all there.
@@ -60,12 +74,12 @@ func TestDemo(t *testing.T) {
 		t.Errorf("the closing text lacks the number of cases:\n%s", text)
 	}
 
-	// A finished demo makes room for another, which has its latents; anything else in the folder does not.
-	if err := prepareFolder(o.OutputDir); err != nil {
+	// A finished demo makes room for another, which has its pictures and latents; anything else in the folder does not.
+	if err := prepareFolder(o); err != nil {
 		t.Fatal(err)
 	}
-	if entries, _ := os.ReadDir(o.OutputDir); len(entries) != 1 || entries[0].Name() != latentsName {
-		t.Errorf("left of a finished demo is %v, want %s alone", entries, latentsName)
+	if got, want := names(t, o.OutputDir), []string{dataName, latentsName}; !slices.Equal(got, want) {
+		t.Errorf("left of a finished demo is %v, want %v", got, want)
 	}
 	var log bytes.Buffer
 	again := quiet()
@@ -80,6 +94,27 @@ func TestDemo(t *testing.T) {
 	run.Close()
 	if want := "latents: 8 were in " + filepath.Join(o.OutputDir, latentsName) + ", 0 were encoded"; !strings.Contains(log.String(), want) {
 		t.Errorf("the log lacks %q:\n%s", want, &log)
+	}
+	// Pictures of other options, or damaged, are drawn anew.
+	for name, change := range map[string]func() error{
+		"another seed": func() error { o.Seed++; return nil },
+		"a lost file":  func() error { return os.Remove(filepath.Join(o.OutputDir, dataName, "train-00000-of-00001.parquet")) },
+	} {
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(o.OutputDir, reportName), []byte("{}"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := prepareFolder(o); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := names(t, o.OutputDir), []string{latentsName}; !slices.Equal(got, want) {
+			t.Errorf("%s: left of a finished demo is %v, want %v", name, got, want)
+		}
+		if err := makeDataset(context.Background(), o, again); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	if err := os.WriteFile(filepath.Join(o.OutputDir, "thesis.tex"), nil, 0o644); err != nil {
 		t.Fatal(err)
