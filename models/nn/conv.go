@@ -34,12 +34,56 @@ func conv(p Params, x *Node, out, size, stride int, padding [2]int, init Init) *
 	w := p.Param("weight", Kernel, init, fanIn, size, size, in, out)
 	b := p.Param("bias", Vector, InitZeros, fanIn, out)
 	convolve := func(x, w *Node) *Node {
-		return Convolve(x, ConvertDType(w, x.DType())).
+		w = ConvertDType(w, x.DType())
+		if height, width := convolved(x, size, stride, padding); height*width < size*size {
+			return convolveTaps(x, w, stride, padding)
+		}
+		return Convolve(x, w).
 			Strides(stride).
 			PaddingPerDim([][2]int{padding, padding}).
 			Done()
 	}
 	return p.Out(p.adapt(x, addBias(convolve(x, w), b), convolve))
+}
+
+// convolved are the height and width of a convolution's result.
+func convolved(x *Node, size, stride int, padding [2]int) (height, width int) {
+	long := padding[0] + padding[1] - size
+	return (x.Shape().Dim(1)+long)/stride + 1, (x.Shape().Dim(2)+long)/stride + 1
+}
+
+// convolveTaps is a convolution as one product of matrices for each element of the kernel, all in one batch: the pixels that it
+// meets with its weights, summed at the end. It is for results of fewer pixels than the kernel has: XLA leaves those convolutions,
+// or their gradients, to a loop over single numbers on CPUs, at 1 to 8 GFLOP/s.
+func convolveTaps(x, w *Node, stride int, padding [2]int) *Node {
+	size, in, out := w.Shape().Dim(0), w.Shape().Dim(2), w.Shape().Dim(3)
+	height, width := convolved(x, size, stride, padding)
+	x = padAxis(padAxis(x, 1, padding), 2, padding)
+	met := func(first, n int) SliceAxisSpec { return AxisRange(first, first+(n-1)*stride+1).Stride(stride) }
+	var taps []*Node
+	for i := range size {
+		for j := range size {
+			taps = append(taps, Slice(x, AxisRange(), met(i, height), met(j, width), AxisRange()))
+		}
+	}
+	products := DotGeneral(Stack(taps, 0), []int{-1}, []int{0}, Reshape(w, size*size, in, out), []int{1}, []int{0})
+	return ReduceSum(products, 0)
+}
+
+// padAxis puts zeros before and after an axis, by joining: trees are declared on GoMLX's own backend, which has no Pad.
+func padAxis(x *Node, axis int, padding [2]int) *Node {
+	zeros := func(n int) *Node {
+		shape := x.Shape().Clone()
+		shape.Dimensions[axis] = n
+		return Zeros(x.Graph(), shape)
+	}
+	if padding[0] > 0 {
+		x = Concatenate([]*Node{zeros(padding[0]), x}, axis)
+	}
+	if padding[1] > 0 {
+		x = Concatenate([]*Node{x, zeros(padding[1])}, axis)
+	}
+	return x
 }
 
 // Downsample2D halves x [batch, height, width, channels], rounding up, by a 3×3 convolution at stride 2
