@@ -144,8 +144,8 @@ func Do(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*Report, error
 	return report, checkpoint.WriteJSON(filepath.Join(o.OutputDir, reportName), report)
 }
 
-// prepareFolder makes the folder, or clears a finished demo out of it, but for what the next one would only make again. It
-// refuses a folder that holds anything else.
+// prepareFolder makes the folder, or clears a finished demo out of it: all but the latents, and the pictures where the next one
+// has the same. It refuses a folder that holds anything else.
 func prepareFolder(o Options) error {
 	dir := o.OutputDir
 	entries, err := os.ReadDir(dir)

@@ -28,14 +28,7 @@ func TestPartSize(t *testing.T) {
 // Attention in parts is attention, and so are its gradients.
 func TestAttentionInParts(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	draw := func() parity.Tensor {
-		x := parity.Tensor{Shape: []int{2, 7, 6}}
-		for range 2 * 7 * 6 {
-			x.Data = append(x.Data, float32(rng.NormFloat64()))
-		}
-		return x
-	}
-	inputs := []parity.Tensor{draw(), draw(), draw()}
+	inputs := []parity.Tensor{normal(rng, 0, 2, 7, 6), normal(rng, 0, 2, 7, 6), normal(rng, 0, 2, 7, 6)}
 	got := parity.Run(t, parity.Model{}, inputs, func(_ nn.Params, in []*Node, out map[string]*Node) {
 		for name, most := range map[string]int{"whole": 1 << 20, "parts": 2 * 3 * 7 * 3} {
 			y := nn.Attention(in[0], in[1], in[2], 3, nil, most)

@@ -5,9 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
-	"github.com/gomlx/gomlx/pkg/core/shapes"
 
 	"limner/internal/parity"
 	"limner/models/nn"
@@ -16,13 +14,6 @@ import (
 // A convolution gives XLA's values and gradients in either form, and takes products of matrices where XLA's own would be slow.
 func TestConv(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	draw := func(dims ...int) parity.Tensor {
-		x := parity.Tensor{Shape: dims, Data: make([]float32, shapes.Make(dtypes.Float32, dims...).Size())}
-		for i := range x.Data {
-			x.Data[i] = float32(rng.NormFloat64())
-		}
-		return x
-	}
 	for _, c := range []struct {
 		height, width, size, stride int
 		padding                     [2]int
@@ -43,8 +34,10 @@ func TestConv(t *testing.T) {
 			const in, out = 3, 4
 			kernel := nn.Spec{Key: "weight", Kind: nn.Kernel, Shape: []int{c.size, c.size, in, out}}
 			bias := nn.Spec{Key: "bias", Kind: nn.Vector, Shape: []int{out}}
-			model := parity.Model{Tree: nn.Tree{kernel, bias}, Values: nn.Values{"weight": draw(kernel.Shape...).Data, "bias": draw(out).Data}}
-			got := parity.Run(t, model, []parity.Tensor{draw(2, c.height, c.width, in)}, func(p nn.Params, x []*Node, named map[string]*Node) {
+			model := parity.Model{Tree: nn.Tree{kernel, bias}, Values: nn.Values{
+				"weight": normal(rng, 0, kernel.Shape...).Data, "bias": normal(rng, 0, out).Data,
+			}}
+			got := parity.Run(t, model, []parity.Tensor{normal(rng, 0, 2, c.height, c.width, in)}, func(p nn.Params, x []*Node, named map[string]*Node) {
 				w, b := p.Param("weight", nn.Kernel, nn.InitUniform, 1, kernel.Shape...), p.Param("bias", nn.Vector, nn.InitZeros, 1, out)
 				whole := Convolve(x[0], w).Strides(c.stride).PaddingPerDim([][2]int{c.padding, c.padding}).Done()
 				ours := nn.Conv2DStrided(p, x[0], out, c.size, c.stride, c.padding)

@@ -20,18 +20,9 @@ func TestGroupNormOnce(t *testing.T) {
 	}
 	for _, c := range []struct{ mean, tolerance float64 }{{0, 1e-6}, {3, 5e-6}, {30, 3e-4}} {
 		rng := rand.New(rand.NewPCG(1, 2))
-		draw := func(mean float64, shape ...int) parity.Tensor {
-			x := parity.Tensor{Shape: shape}
-			size := 1
-			for _, dim := range shape {
-				size *= dim
-			}
-			for range size {
-				x.Data = append(x.Data, float32(mean+rng.NormFloat64()))
-			}
-			return x
+		inputs := []parity.Tensor{
+			normal(rng, c.mean, n, side, side, channels), normal(rng, 1, channels), normal(rng, 0, channels), normal(rng, 0, n, side, side, channels),
 		}
-		inputs := []parity.Tensor{draw(c.mean, n, side, side, channels), draw(1, channels), draw(0, channels), draw(0, n, side, side, channels)}
 		got := parity.Run(t, parity.Model{}, inputs, func(_ nn.Params, in []*Node, out map[string]*Node) {
 			for name, y := range map[string]*Node{
 				"once": nn.GroupNormOnce(in[0], in[1], in[2], groups, eps), "twice": nn.GroupNorm(nn.Bind(tree, in[1:3]), in[0], groups, eps),

@@ -2,6 +2,7 @@ package nn_test
 
 import (
 	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -23,6 +24,15 @@ func twoLayers(p nn.Params, x *Node) *Node {
 
 func declare(build func(p nn.Params, x *Node)) nn.Tree {
 	return nn.Declare(func(g *Graph, p nn.Params) { build(p, Zeros(g, shapes.Make(dtypes.Float32, 1, 2, 2, 3))) })
+}
+
+// normal draws a tensor around a mean, with a deviation of 1.
+func normal(rng *rand.Rand, mean float64, shape ...int) parity.Tensor {
+	x := parity.Tensor{Shape: shape, Data: make([]float32, nn.Spec{Shape: shape}.Size())}
+	for i := range x.Data {
+		x.Data[i] = float32(mean + rng.NormFloat64())
+	}
+	return x
 }
 
 func TestDeclareInForwardOrder(t *testing.T) {
