@@ -90,23 +90,17 @@ func (z *zeros) put(b *xla.Backend, v xla.Value) (*xla.Array, error) {
 	return a, err
 }
 
-// putAs puts values on the devices in the given dtype. Codes are whole numbers.
-func putAs(b *xla.Backend, dtype dtypes.DType, data []float32, sharding xla.Sharding, dims ...int) (*xla.Array, error) {
-	switch dtype {
-	case dtypes.BFloat16:
-		half := make([]bfloat16.BFloat16, len(data))
-		for i, v := range data {
-			half[i] = bfloat16.FromBits(checkpoint.BFloat16Bits(v)) // FromFloat32 would cut instead of rounding
-		}
-		return xla.Put(b, half, sharding, dims...)
-	case dtypes.Uint8:
-		codes := make([]uint8, len(data))
-		for i, v := range data {
-			codes[i] = uint8(v)
-		}
-		return xla.Put(b, codes, sharding, dims...)
+// put puts numbers on the devices as a value in its dtype. Codes are whole numbers.
+func put(b *xla.Backend, v xla.Value, data []float32) (*xla.Array, error) {
+	dtype := nn.FileDType(v.Shape.DType)
+	if v.Shape.DType == dtypes.Uint8 {
+		dtype = "U8"
 	}
-	return xla.Put(b, data, sharding, dims...)
+	encoded, err := checkpoint.Encode(data, dtype)
+	if err != nil {
+		return nil, err
+	}
+	return xla.PutBytes(b, encoded, v.Shape, v.Sharding)
 }
 
 // getFloats copies an array to the host as float32, which holds the numbers of every dtype here exactly.

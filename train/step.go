@@ -293,10 +293,9 @@ func (s *stepper) restore(state *saved) error {
 	}
 	return state.each(func(key string, data []float32) error {
 		i := places[key]
-		v := values[i]
-		a, err := putAs(s.backend, v.Shape.DType, data, v.Sharding, v.Shape.Dimensions...)
+		a, err := put(s.backend, values[i], data)
 		if err != nil {
-			return fmt.Errorf("%s: %w", v.Name, err)
+			return fmt.Errorf("%s: %w", key, err)
 		}
 		s.keep(i, a)
 		return nil

@@ -3,7 +3,6 @@ package checkpoint
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 )
 
 // dtype is an element type of the format.
@@ -57,36 +56,22 @@ func (t Tensor) Float32s() ([]float32, error) {
 	if err := t.checkSize(); err != nil {
 		return nil, err
 	}
-	le, b, dst := binary.LittleEndian, t.Data, make([]float32, t.Size())
-	switch t.DType {
-	case "F32":
+	if _, ok := moved[t.DType]; ok {
+		return t.inOrder(t.Order)
+	}
+	dst := make([]float32, t.Size())
+	if t.DType == "U64" {
 		for i := range dst {
-			dst[i] = math.Float32frombits(le.Uint32(b[4*i:]))
+			dst[i] = float32(binary.LittleEndian.Uint64(t.Data[8*i:]))
 		}
-	case "F16":
-		for i := range dst {
-			dst[i] = float16ToFloat32(le.Uint16(b[2*i:]))
-		}
-	case "BF16":
-		for i := range dst {
-			dst[i] = math.Float32frombits(uint32(le.Uint16(b[2*i:])) << 16)
-		}
-	case "F64":
-		for i := range dst {
-			dst[i] = float32(math.Float64frombits(le.Uint64(b[8*i:])))
-		}
-	case "U64":
-		for i := range dst {
-			dst[i] = float32(le.Uint64(b[8*i:]))
-		}
-	default:
-		at, err := t.int64At()
-		if err != nil {
-			return nil, fmt.Errorf("dtype %s cannot be read as float32", t.DType)
-		}
-		for i := range dst {
-			dst[i] = float32(at(i))
-		}
+		return dst, nil
+	}
+	at, err := t.int64At()
+	if err != nil {
+		return nil, fmt.Errorf("dtype %s cannot be read as float32", t.DType)
+	}
+	for i := range dst {
+		dst[i] = float32(at(i))
 	}
 	return dst, nil
 }
@@ -130,47 +115,4 @@ func (t Tensor) int64At() (func(i int) int64, error) {
 		return func(i int) int64 { return int64(b[i]) }, nil
 	}
 	return nil, fmt.Errorf("dtype %s holds no whole numbers", t.DType)
-}
-
-func float16ToFloat32(h uint16) float32 {
-	sign := uint32(h&0x8000) << 16
-	exponent, mantissa := uint32(h>>10)&0x1f, uint32(h)&0x3ff
-	switch exponent {
-	case 0: // zero and subnormal: mantissa·2^-24
-		return math.Float32frombits(sign | math.Float32bits(float32(mantissa)*0x1p-24))
-	case 0x1f: // infinity and NaN
-		return math.Float32frombits(sign | 0x7f800000 | mantissa<<13)
-	}
-	return math.Float32frombits(sign | (exponent+127-15)<<23 | mantissa<<13)
-}
-
-func float32ToFloat16(f float32) uint16 {
-	b := math.Float32bits(f)
-	sign, abs := uint16(b>>16)&0x8000, b&0x7fffffff
-	switch {
-	case abs > 0x7f800000: // NaN keeps its upper payload, and never becomes infinity
-		payload := uint16(abs>>13) & 0x3ff
-		if payload == 0 {
-			payload = 0x200
-		}
-		return sign | 0x7c00 | payload
-	case abs >= 0x47800000: // 2^16 and above
-		return sign | 0x7c00
-	case abs >= 0x38800000: // 2^-14 and above: normal; a carry may reach infinity, as it should
-		r := abs - (127-15)<<23
-		return sign | uint16((r+0xfff+r>>13&1)>>13)
-	}
-	return sign | uint16(math.RoundToEven(float64(math.Float32frombits(abs))*0x1p24))
-}
-
-// BFloat16Bits is f rounded to bfloat16, to even where it is a tie, as PyTorch does. NaN stays NaN.
-func BFloat16Bits(f float32) uint16 {
-	b := math.Float32bits(f)
-	if b&0x7fffffff > 0x7f800000 {
-		if h := uint16(b >> 16); h&0x7f != 0 {
-			return h
-		}
-		return uint16(b>>16) | 0x40
-	}
-	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }

@@ -26,17 +26,9 @@ func (m *Model) Load(tree nn.Tree) (nn.Values, error) {
 func (m *Model) Each(tree nn.Tree, visit func(spec nn.Spec, data []float32) error) error {
 	var scratch []float32
 	return m.visit(tree, tree, func(s nn.Spec, t Tensor) error {
-		read, err := t.reader()
-		if err != nil {
-			return fmt.Errorf("load %s: %s: %w", m.path, s.Key, err)
-		}
 		scratch = slices.Grow(scratch[:0], s.Size())[:s.Size()]
-		err = copyElements(t.Shape, t.Order, orderOf(s.Kind), read, func(at int, src []float32) error {
-			copy(scratch[at:], src)
-			return nil
-		})
-		if err != nil {
-			return err
+		if err := t.moveTo(bytesOf(scratch), "F32", orderOf(s.Kind)); err != nil {
+			return fmt.Errorf("load %s: %s: %w", m.path, s.Key, err)
 		}
 		return visit(s, scratch)
 	})

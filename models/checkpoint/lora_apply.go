@@ -145,24 +145,11 @@ func (l LoRALayer) matrices(s nn.Spec) (LoRAMatrices, error) {
 		m.UpShape = []int{1, 1, rank, out}
 	}
 	var err error
-	if m.Down, err = l.Down.inMemory(); err != nil {
+	if m.Down, err = l.Down.inOrder(MemoryOrder); err != nil {
 		return m, err
 	}
-	m.Up, err = l.Up.inMemory()
+	m.Up, err = l.Up.inOrder(MemoryOrder)
 	return m, err
-}
-
-// inMemory reads a tensor in memory's layout.
-func (t Tensor) inMemory() ([]float32, error) {
-	read, err := t.reader()
-	if err != nil {
-		return nil, err
-	}
-	values := make([]float32, t.Size())
-	return values, copyElements(t.Shape, t.Order, MemoryOrder, read, func(at int, src []float32) error {
-		copy(values[at:], src)
-		return nil
-	})
 }
 
 // Delta is what the LoRA adds to a parameter at scale 1, alpha/rank·up·down, in memory's layout; nil where

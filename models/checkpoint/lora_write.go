@@ -60,9 +60,7 @@ func (l LoRALayer) diffusersEntries(dtype string) ([]Entry, error) {
 		for i := range values {
 			values[i] *= float32(scale)
 		}
-		scaled := Tensor{DType: "F32", Shape: l.Up.Shape, Data: make([]byte, 4*len(values)), Order: l.Up.Order}
-		encode(scaled.Data, scaled.DType, values) // F32 holds them all
-		up.Parts = []Tensor{scaled}
+		up.Parts = []Tensor{floats(l.Up.Shape, values, l.Up.Order)}
 	}
 	return []Entry{entryOf(name+".lora.down.weight", l.Down, dtype), up}, nil
 }

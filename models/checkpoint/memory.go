@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"fmt"
+	"slices"
 
 	"limner/models/nn"
 )
@@ -9,9 +10,13 @@ import (
 // NewTensor is a parameter's values in memory's layout as a tensor in F32.
 func NewTensor(spec nn.Spec, values []float32) Tensor {
 	var scratch []float32
-	t := Tensor{DType: "F32", Shape: spec.FileShape(), Data: make([]byte, 4*len(values))}
-	encode(t.Data, t.DType, toFile(spec, values, &scratch))
-	return t
+	return floats(spec.FileShape(), slices.Clone(toFile(spec, values, &scratch)), FileOrder)
+}
+
+// Encode gives values in a dtype that Entry.Float32s is written as; those of F32 share their memory.
+func Encode(values []float32, dtype string) ([]byte, error) {
+	var scratch []byte
+	return floats([]int{len(values)}, values, FileOrder).elements(dtype, FileOrder, &scratch)
 }
 
 // InMemory makes values a source of parameters. It fails for a tree with a key that they do not have.
@@ -28,15 +33,11 @@ func (v InMemory) Stream(tree nn.Tree, dtype string, visit func(spec nn.Spec, da
 		if err != nil {
 			return err
 		}
-		size := len(values) * dtypes[dtype].bits / 8
-		if cap(scratch) < size {
-			scratch = make([]byte, size)
+		data, err := floats(s.Shape, values, FileOrder).elements(dtype, FileOrder, &scratch)
+		if err != nil {
+			return fmt.Errorf("parameter %s: %w", s.Key, err)
 		}
-		scratch = scratch[:size]
-		if i := encode(scratch, dtype, values); i >= 0 {
-			return fmt.Errorf("parameter %s: element %d is %g, which F16 cannot hold", s.Key, i, values[i])
-		}
-		if err := visit(s, scratch); err != nil {
+		if err := visit(s, data); err != nil {
 			return err
 		}
 	}
@@ -75,12 +76,8 @@ func (v InMemory) of(s nn.Spec) ([]float32, error) {
 // Collect reads every parameter of a tree from a source. It gives none with an error.
 func Collect(from nn.Source, tree nn.Tree) (nn.Values, error) {
 	values := make(nn.Values, len(tree))
-	err := from.Stream(tree, "F32", func(s nn.Spec, data []byte) error {
-		read, err := Tensor{DType: "F32", Shape: s.Shape, Data: data}.reader()
-		if err == nil {
-			values[s.Key] = make([]float32, s.Size())
-			read(values[s.Key], 0)
-		}
+	err := from.Stream(tree, "F32", func(s nn.Spec, data []byte) (err error) {
+		values[s.Key], err = Tensor{DType: "F32", Shape: s.Shape, Data: data}.inOrder(FileOrder)
 		return err
 	})
 	if err != nil {

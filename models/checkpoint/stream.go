@@ -1,9 +1,7 @@
 package checkpoint
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 
 	"limner/models/nn"
 )
@@ -36,14 +34,10 @@ func (m *Model) StreamPart(tree, part nn.Tree, dtype string, visit func(spec nn.
 // parameter in memory's layout; with all elements of smaller ones. No more of the file is read than what they lie in.
 func (m *Model) Sample(tree, part nn.Tree, n int, visit func(spec nn.Spec, elements []float32) error) error {
 	return m.visit(tree, part, func(s nn.Spec, t Tensor) error {
-		read, err := t.reader()
-		if err != nil {
-			return fmt.Errorf("load %s: %s: %w", m.path, s.Key, err)
-		}
 		elements := make([]float32, min(n, s.Size()))
 		for i := range elements {
 			at := place(sampled(i, len(elements), s.Size()), t.Shape, orderOf(s.Kind))
-			read(elements[i:i+1], index(at, t.Shape, t.Order))
+			elements[i] = t.at(index(at, t.Shape, t.Order))
 		}
 		return visit(s, elements)
 	})
@@ -85,53 +79,12 @@ func (t Tensor) elements(dtype string, order Order, scratch *[]byte) ([]byte, er
 	if t.DType == dtype && (t.Order == order || sameOrder(t.Shape)) {
 		return t.Data, nil
 	}
-	if err := t.checkSize(); err != nil {
-		return nil, err
-	}
-	width := dtypes[dtype].bits / 8
-	size := t.Size() * width
+	size := t.Size() * dtypes[dtype].bits / 8
 	if cap(*scratch) < size {
 		*scratch = make([]byte, size)
 	}
 	buf := (*scratch)[:size]
-	if t.DType == dtype && width == 2 { // bits that only move
-		return buf, copyElements(t.Shape, t.Order, order,
-			func(dst []uint16, at int) { decode16(dst, t.Data[2*at:]) },
-			func(at int, src []uint16) error { encode16(buf[2*at:], src); return nil })
-	}
-	read, err := t.reader()
-	if err != nil {
-		return nil, err
-	}
-	err = copyElements(t.Shape, t.Order, order, read, func(at int, src []float32) error {
-		if i := encode(buf[at*width:], dtype, src); i >= 0 {
-			return overflow(at+i, t.Shape, order, dtype, src[i])
-		}
-		return nil
-	})
-	return buf, err
-}
-
-func decode16(dst []uint16, b []byte) {
-	b = b[:2*len(dst)]
-	for i := range dst {
-		dst[i] = binary.LittleEndian.Uint16(b[2*i:])
-	}
-}
-
-func encode16(b []byte, src []uint16) {
-	b = b[:2*len(src)]
-	for i, v := range src {
-		binary.LittleEndian.PutUint16(b[2*i:], v)
-	}
-}
-
-// overflow says that the value at i, in a tensor of that file shape and order, is none of F16 or U8.
-func overflow(i int, shape []int, order Order, dtype string, value float32) error {
-	if dtype == codesDType {
-		return fmt.Errorf("element %v is %g, which U8 cannot hold: want a whole number from 0 to 255", place(i, shape, order), value)
-	}
-	return fmt.Errorf("element %v is %g, which F16 cannot hold: its largest value is 65504; use BF16 or F32", place(i, shape, order), value)
+	return buf, t.moveTo(buf, dtype, order)
 }
 
 // place is the position in a tensor of file shape of the element that stands at i in an order.
@@ -166,98 +119,4 @@ func (o Order) axes(rank int) []int {
 		axes[k] = k
 	}
 	return axes
-}
-
-// reader returns how to decode a tensor of floating point or of codes.
-func (t Tensor) reader() (reader[float32], error) {
-	if err := t.checkSize(); err != nil {
-		return nil, err
-	}
-	le, b := binary.LittleEndian, t.Data
-	switch t.DType {
-	case "F32":
-		return func(dst []float32, at int) {
-			src := b[4*at : 4*(at+len(dst))]
-			for i := range dst {
-				dst[i] = math.Float32frombits(le.Uint32(src[4*i:]))
-			}
-		}, nil
-	case "F16":
-		return func(dst []float32, at int) {
-			src := b[2*at : 2*(at+len(dst))]
-			for i := range dst {
-				h := uint32(le.Uint16(src[2*i:]))
-				if h&0x7c00 == 0x7c00 { // infinity and NaN
-					dst[i] = float16ToFloat32(uint16(h))
-					continue
-				}
-				// The exponent is rebiased by a multiplication, which sets subnormal numbers right too.
-				f := math.Float32frombits(h&0x7fff<<13) * 0x1p112
-				dst[i] = math.Float32frombits(math.Float32bits(f) | h&0x8000<<16)
-			}
-		}, nil
-	case "BF16":
-		return func(dst []float32, at int) {
-			src := b[2*at : 2*(at+len(dst))]
-			for i := range dst {
-				dst[i] = math.Float32frombits(uint32(le.Uint16(src[2*i:])) << 16)
-			}
-		}, nil
-	case codesDType:
-		return func(dst []float32, at int) {
-			for i, code := range b[at : at+len(dst)] {
-				dst[i] = float32(code)
-			}
-		}, nil
-	case "F64":
-		return func(dst []float32, at int) {
-			src := b[8*at : 8*(at+len(dst))]
-			for i := range dst {
-				dst[i] = float32(math.Float64frombits(le.Uint64(src[8*i:])))
-			}
-		}, nil
-	}
-	return nil, fmt.Errorf("got %s, want F32, F16, BF16, F64 or U8", t.DType)
-}
-
-// encode puts values into b in a dtype of floating point, rounded to nearest even, or as codes. It returns the
-// index of the first finite value that becomes infinite in F16 or is no code, and -1 if there is none.
-func encode(b []byte, dtype string, values []float32) int {
-	le := binary.LittleEndian
-	switch dtype {
-	case "F32":
-		for i, v := range values {
-			le.PutUint32(b[4*i:], math.Float32bits(v))
-		}
-	case "F16":
-		for i, v := range values {
-			bits := math.Float32bits(v)
-			if r := bits & 0x7fffffff; r-0x38800000 < 0x477ff000-0x38800000 { // normal, and below what rounds to 2^16
-				r -= (127 - 15) << 23
-				le.PutUint16(b[2*i:], uint16(bits>>16&0x8000|(r+0xfff+r>>13&1)>>13))
-				continue
-			}
-			h := float32ToFloat16(v)
-			if h&0x7fff == 0x7c00 && !math.IsInf(float64(v), 0) {
-				return i
-			}
-			le.PutUint16(b[2*i:], h)
-		}
-	case "BF16":
-		for i, v := range values {
-			le.PutUint16(b[2*i:], BFloat16Bits(v))
-		}
-	case codesDType:
-		for i, v := range values {
-			if !(v >= 0 && v <= 255) || v != float32(uint8(v)) {
-				return i
-			}
-			b[i] = uint8(v)
-		}
-	case "F64":
-		for i, v := range values {
-			le.PutUint64(b[8*i:], math.Float64bits(float64(v)))
-		}
-	}
-	return -1
 }

@@ -2,7 +2,6 @@ package checkpoint
 
 import (
 	"bytes"
-	"encoding/binary"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -64,9 +63,9 @@ func TestStream(t *testing.T) {
 		for _, to := range []string{"F32", "F16", "BF16"} {
 			got := stream(t, m, tree, to)
 			for _, s := range tree {
-				want := make([]byte, s.Size()*dtypes[to].bits/8)
-				if i := encode(want, to, loaded[s.Key]); i >= 0 {
-					t.Fatalf("%s[%d] overflows", s.Key, i)
+				want, err := Encode(loaded[s.Key], to)
+				if err != nil {
+					t.Fatalf("%s: %v", s.Key, err)
 				}
 				if !bytes.Equal(got[s.Key], want) {
 					t.Errorf("%s to %s: %s differs from what Load reads", from, to, s.Key)
@@ -197,14 +196,13 @@ func resident(t *testing.T) int {
 // bigFile writes square matrices of one dtype.
 func bigFile(t testing.TB, dtype string, count, side int) (string, nn.Tree) {
 	t.Helper()
-	width := dtypes[dtype].bits / 8
-	data := make([]byte, side*side*width)
-	for i := range side * side {
-		if v := float32(i % 1000); width == 2 {
-			binary.LittleEndian.PutUint16(data[2*i:], float32ToFloat16(v))
-		} else {
-			binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(v))
-		}
+	values := make([]float32, side*side)
+	for i := range values {
+		values[i] = float32(i % 1000)
+	}
+	data, err := Encode(values, dtype)
+	if err != nil {
+		t.Fatal(err)
 	}
 	var entries []Entry
 	var tree nn.Tree

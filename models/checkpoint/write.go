@@ -200,16 +200,10 @@ func (e Entry) writeTo(w io.Writer, scratch *[]byte) error {
 	if want := (Tensor{Shape: e.Shape}).Size(); len(values) != want {
 		return fmt.Errorf("got %d values, want %d for %v", len(values), want, e.Shape)
 	}
-	width := dtypes[e.DType].bits / 8
-	buf := make([]byte, run*width)
-	for at := 0; at < len(values); at += run {
-		chunk := values[at:min(at+run, len(values))]
-		if i := encode(buf, e.DType, chunk); i >= 0 {
-			return overflow(at+i, e.Shape, FileOrder, e.DType, chunk[i])
-		}
-		if _, err := w.Write(buf[:len(chunk)*width]); err != nil {
-			return err
-		}
+	data, err := floats(e.Shape, values, FileOrder).elements(e.DType, FileOrder, scratch)
+	if err != nil {
+		return err
 	}
-	return nil
+	_, err = w.Write(data)
+	return err
 }

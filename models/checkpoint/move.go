@@ -1,0 +1,154 @@
+package checkpoint
+
+// #cgo CFLAGS: -O3
+// #include "move.h"
+import "C"
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sync/errgroup"
+
+	"limner/models/nn"
+)
+
+const (
+	tileRows     = 128     // of a matrix, which stand in one part of the work
+	run          = 1 << 13 // elements in one part of the work where the order stays
+	parallelFrom = 1 << 16 // elements from which the work is spread over cores
+)
+
+// orderOf is how a parameter's elements stand in memory, in terms of its file shape.
+func orderOf(k nn.Kind) Order {
+	if k == nn.Dense || k == nn.Kernel {
+		return MemoryOrder
+	}
+	return FileOrder
+}
+
+// sameOrder says whether both orders are the same for this shape.
+func sameOrder(shape []int) bool {
+	long := 0
+	for _, d := range shape {
+		if d > 1 {
+			long++
+		}
+	}
+	return len(shape) != 2 && len(shape) != 4 || long < 2
+}
+
+// moved are the dtypes whose elements can be changed.
+var moved = map[string]C.int{"F32": C.f32, "F16": C.f16, "BF16": C.bf16, "F64": C.f64, codesDType: C.u8}
+
+// moveTo writes the tensor's elements into to, in a dtype and an order. They pass through float32, rounded to nearest even. A finite value that
+// F16 cannot hold is an error, and so is what is no whole number of U8.
+func (t Tensor) moveTo(to []byte, dtype string, order Order) error {
+	if err := t.checkSize(); err != nil {
+		return err
+	}
+	size := t.Size()
+	from, ok := moved[t.DType]
+	if !ok {
+		return fmt.Errorf("got %s, want F32, F16, BF16, F64 or U8", t.DType)
+	}
+	into, same := moved[dtype], t.Order == order || sameOrder(t.Shape)
+	if size == 0 || same && t.DType == dtype {
+		copy(to, t.Data)
+		return nil
+	}
+	if t.DType == dtype && dtypes[dtype].bits == 16 {
+		from, into = C.bits16, C.bits16
+	}
+	turn, out, in, area, step := C.int(C.same_order), size, 1, 1, run
+	if !same { // in a file's order a matrix [out, in·area]
+		turn, out, in, step = C.to_memory, t.Shape[0], t.Shape[1], tileRows
+		if order == FileOrder {
+			turn = C.to_file
+		}
+		for _, d := range t.Shape[2:] {
+			area *= d
+		}
+	}
+	return spread(out, step, size, func(begin, end int) error {
+		at := int(C.limner_move(unsafe.Pointer(&to[0]), into, unsafe.Pointer(&t.Data[0]), from, C.long(out), C.long(in), C.long(area), turn, C.long(begin), C.long(end)))
+		if at < 0 {
+			return nil
+		}
+		place := place(at, t.Shape, order)
+		return overflow(place, dtype, t.at(index(place, t.Shape, t.Order)))
+	})
+}
+
+// at is the element that stands at i in Data, of a dtype that moveTo takes.
+func (t Tensor) at(i int) (value float32) {
+	width := dtypes[t.DType].bits / 8
+	C.limner_move(unsafe.Pointer(&value), C.f32, unsafe.Pointer(&t.Data[i*width]), moved[t.DType], 1, 1, 1, C.same_order, 0, 1)
+	return value
+}
+
+// overflow says that the value at a place in a file's shape is none of F16 or U8.
+func overflow(place []int, dtype string, value float32) error {
+	if dtype == codesDType {
+		return fmt.Errorf("element %v is %g, which U8 cannot hold: want a whole number from 0 to 255", place, value)
+	}
+	return fmt.Errorf("element %v is %g, which F16 cannot hold: its largest value is 65504; use BF16 or F32", place, value)
+}
+
+// floats is a tensor of F32 that shares the values' memory.
+func floats(shape []int, values []float32, order Order) Tensor {
+	return Tensor{DType: "F32", Shape: shape, Data: bytesOf(values), Order: order}
+}
+
+// bytesOf are the bytes of the values themselves.
+func bytesOf(values []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values))
+}
+
+// inOrder returns the tensor's elements in an order as float32.
+func (t Tensor) inOrder(order Order) ([]float32, error) {
+	values := make([]float32, t.Size())
+	return values, t.moveTo(bytesOf(values), "F32", order)
+}
+
+// toFile changes values from memory's layout to a diffusers file's, in scratch, which grows as needed. It returns its argument where
+// the two are the same.
+func toFile(s nn.Spec, memory []float32, scratch *[]float32) []float32 {
+	shape := s.FileShape()
+	if orderOf(s.Kind) == FileOrder || sameOrder(shape) {
+		return memory
+	}
+	*scratch = slices.Grow((*scratch)[:0], len(memory))
+	file := (*scratch)[:len(memory)]
+	_ = floats(shape, memory, MemoryOrder).moveTo(bytesOf(file), "F32", FileOrder) // F32 holds them all
+	return file
+}
+
+// spread calls do with parts of [0, n), each beginning at a multiple of step, on all cores where the
+// tensor is large.
+func spread(n, step, size int, do func(i0, i1 int) error) error {
+	workers := runtime.GOMAXPROCS(0)
+	if size < parallelFrom || workers == 1 {
+		return do(0, n)
+	}
+	part := max(1, n/(4*workers*step)) * step
+	var next atomic.Int64
+	var group errgroup.Group
+	for range workers {
+		group.Go(func() error {
+			for {
+				i := int(next.Add(int64(part))) - part
+				if i >= n {
+					return nil
+				}
+				if err := do(i, min(i+part, n)); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	return group.Wait()
+}
