@@ -46,7 +46,7 @@ type stepper struct {
 	gradients *xla.Program // adds a batch's to the sums; nil where the step is one program
 	ahead     *xla.Program // makes a batch of what the feed gives; nil: the feed gives it
 	state     []*xla.Array
-	sums      []*xla.Array // of gradients in the tree's order, and of losses
+	sums      []*xla.Array // of gradients in the tree's order, and of losses; of a step of one batch only while it is made
 	frozen    []*xla.Array
 	encoder   []*xla.Array // the parameters of ahead
 	encoded   *xla.Array   // what ahead makes of a batch, in place; nil without ahead
@@ -106,7 +106,15 @@ func (s *stepper) compileGradients(ctx context.Context) (err error) {
 		return nil
 	}
 	o := s.objective
-	f := xla.Function{Name: "gradients_" + o.Name, Build: s.buildGradients, State: s.sumValues(), Announce: s.announce}
+	f := xla.Function{Name: "gradients_" + o.Name, Build: s.buildGradients, Announce: s.announce}
+	if sums := s.sumValues(); s.accumulation > 1 {
+		f.State = sums
+	} else {
+		for _, v := range sums {
+			f.Outputs = append(f.Outputs, v.Sharding)
+		}
+		f.Outputs = append(f.Outputs, xla.Replicated)
+	}
 	f.Inputs = append(append(s.stateValues()[:len(o.Trainable)], s.batchValues()...), scalarValue("batch", dtypes.Uint32))
 	f.Inputs = append(f.Inputs, s.drawValues()...)
 	s.gradients, err = s.backend.Compile(ctx, f)
@@ -216,7 +224,7 @@ func (s *stepper) loadFrozen(weights nn.Source) error {
 // loadZeros puts on the devices what each step begins with.
 func (s *stepper) loadZeros() (err error) {
 	var zero zeros
-	if s.inTwo {
+	if s.accumulation > 1 {
 		for _, v := range s.sumValues() {
 			a, err := zero.put(s.backend, v)
 			if err != nil {
@@ -447,6 +455,10 @@ func (s *stepper) run(ctx context.Context, n int, r rates, next func() ([]*xla.A
 		if err == nil && s.accumulation == 1 {
 			m, err = s.finish(inputs, n, r, step)
 		}
+		if s.accumulation == 1 {
+			err = errors.Join(err, freeAll(s.sums))
+			s.sums = nil
+		}
 		if err == nil && !m.finite() {
 			err = s.diagnose(ctx, m, fed, n, i, step)
 		}
@@ -493,8 +505,12 @@ func (s *stepper) accumulate(inputs []*xla.Array, i int, step *xla.Array) (loss 
 	if err != nil {
 		return 0, err
 	}
-	x, err := xla.Get[float32](out[0])
-	if err := errors.Join(err, freeAll(append(out, number))); err != nil {
+	last := len(out) - 1
+	if s.accumulation == 1 {
+		s.sums = out[:last]
+	}
+	x, err := xla.Get[float32](out[last])
+	if err := errors.Join(err, out[last].Free(), number.Free()); err != nil {
 		return 0, err
 	}
 	return x[0], nil

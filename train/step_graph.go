@@ -16,7 +16,8 @@ func (s *stepper) buildStep(_ *Graph, state, inputs []*Node) (next, outputs []*N
 	return s.apply(state, Gradient(loss, params...), loss, inputs[n], draw)
 }
 
-// buildGradients adds a batch's share of the gradients and of the loss to the sums; the first batch begins them, and the only one is them.
+// buildGradients adds a batch's share of the gradients and of the loss to the sums, which the first batch begins. Those of the only batch of a step
+// are outputs.
 func (s *stepper) buildGradients(_ *Graph, sums, inputs []*Node) (next, outputs []*Node) {
 	count, n := len(s.objective.Trainable), len(inputs)-3
 	params, batch := inputs[:count], inputs[n]
@@ -24,7 +25,7 @@ func (s *stepper) buildGradients(_ *Graph, sums, inputs []*Node) (next, outputs 
 	loss := s.loss(params, inputs[count:n], Draws{seed: inputs[n+1], step: inputs[n+2], row: row})
 	grads := append(Gradient(loss, params...), loss)
 	if s.accumulation == 1 {
-		return grads, []*Node{loss}
+		return nil, append(grads, loss)
 	}
 	first := Equal(batch, ZerosLike(batch))
 	for i, x := range grads {
