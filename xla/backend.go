@@ -48,6 +48,7 @@ type Backend struct {
 	target *target        // what is planned for; nil where programs are to run
 
 	attention attentionKernel // nil: none
+	forward   forward         // its kernels are nil: none
 	options   []byte          // of XLA's CPU compiler, for every program: part of a serialized CompileOptionsProto; nil with another
 
 	run func(*Program, []backends.Buffer, []bool) ([]backends.Buffer, error) // on this process's devices; tests put several processes into one
@@ -139,6 +140,8 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	}
 	if strings.Contains(filepath.Base(path), "tpu") {
 		b.chooseAttention(ctx, o.Log)
+	} else if b.CPU() {
+		b.chooseForward()
 	}
 	return b, nil
 }

@@ -38,6 +38,11 @@ func conv(p Params, x *Node, out, size, stride int, padding [2]int, init Init) *
 		if height, width := convolved(x, size, stride, padding); height*width < size*size {
 			return convolveTaps(x, w, stride, padding)
 		}
+		if kernel := p.source.convolution; kernel != nil {
+			if y := kernel(x, w, stride, padding); y != nil {
+				return y
+			}
+		}
 		return Convolve(x, w).
 			Strides(stride).
 			PaddingPerDim([][2]int{padding, padding}).

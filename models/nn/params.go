@@ -26,9 +26,10 @@ type source struct {
 	adapters map[string][]Adapter // by layer
 	outputs  map[string]*Node     // by layer; see WithOutputs
 
-	attention     AttentionKernel  // nil: none
-	checkpointing *dependence      // see Block; nil: none
-	note          func(node *Node) // told of each parameter that is asked for; may be nil
+	attention     AttentionKernel   // nil: none
+	convolution   ConvolutionKernel // nil: none
+	checkpointing *dependence       // see Block; nil: none
+	note          func(node *Node)  // told of each parameter that is asked for; may be nil
 }
 
 type declaration struct {
@@ -65,6 +66,9 @@ func Join(parts ...Params) Params {
 		}
 		if joined.attention == nil {
 			joined.attention = part.source.attention
+		}
+		if joined.convolution == nil {
+			joined.convolution = part.source.convolution
 		}
 		if joined.checkpointing == nil {
 			joined.checkpointing = part.source.checkpointing
@@ -106,6 +110,17 @@ func (p Params) WithAttention(kernel AttentionKernel) Params {
 		s = *p.source
 	}
 	s.attention = kernel
+	return Params{prefix: p.prefix, source: &s}
+}
+
+// ConvolutionKernel is a convolution of x [batch, rows, columns, in] by w [size, size, in, out] with zeros around both axes, as many (before, after).
+// It returns nil for shapes and dtypes that it does not take. No gradient flows through it.
+type ConvolutionKernel func(x, w *Node, stride int, padding [2]int) *Node
+
+// WithConvolution returns p with the convolutions below it made by a kernel where that takes the shapes.
+func (p Params) WithConvolution(kernel ConvolutionKernel) Params {
+	s := *p.source
+	s.convolution = kernel
 	return Params{prefix: p.prefix, source: &s}
 }
 

@@ -18,14 +18,31 @@ import (
 // Kernel calls a kernel for a TPU's cores, which GoMLX has no operation for. config gives the kernel's configuration for one of so many devices, over which
 // the first axes of operands and results are divided. All have three axes. No gradient flows through the results. It panics as building a graph does.
 func Kernel(name string, config func(devices int) string, operands []*graph.Node, results []shapes.Shape) []*graph.Node {
-	layouts := func(n int) string {
-		return "[" + strings.Join(slices.Repeat([]string{"dense<[2, 1, 0]> : tensor<3xindex>"}, n), ", ") + "]"
-	}
 	return add("CustomCall", operands, results, func(devices int) map[string]any {
 		// One attribute whose text goes on with the others keeps the statement in one line, which ManualKernels reads.
-		return map[string]any{"api_version": literal(fmt.Sprintf("1 : i32, call_target_name = \"tpu_custom_call\", backend_config = %s, kernel_name = %q, operand_layouts = %s, result_layouts = %s",
-			strconv.Quote(config(devices)), name, layouts(len(operands)), layouts(len(results))))}
+		return map[string]any{"api_version": literal(fmt.Sprintf("1 : i32, call_target_name = \"tpu_custom_call\", backend_config = %s, kernel_name = %q, %s",
+			strconv.Quote(config(devices)), name, layouts(3, len(operands), len(results))))}
 	})
+}
+
+// Call calls a function that is registered with the plugin, which GoMLX has no operation for, for the result of one program on one device. attributes are
+// the text of a dictionary in StableHLO. Operands have as many axes as the result. No gradient flows through the result. It panics as building a graph does.
+func Call(function, attributes string, operands []*graph.Node, result shapes.Shape) *graph.Node {
+	return add("CustomCall", operands, []shapes.Shape{result}, func(int) map[string]any {
+		return map[string]any{"api_version": literal(fmt.Sprintf("4 : i32, call_target_name = %q, backend_config = %s, %s",
+			function, attributes, layouts(result.Rank(), len(operands), 1)))}
+	})[0]
+}
+
+// layouts are the attributes that lay out all operands and results of a call row by row.
+func layouts(rank, operands, results int) string {
+	axes := make([]string, rank)
+	for i := range axes {
+		axes[i] = strconv.Itoa(rank - 1 - i)
+	}
+	one := fmt.Sprintf("dense<[%s]> : tensor<%dxindex>", strings.Join(axes, ", "), rank)
+	list := func(n int) string { return "[" + strings.Join(slices.Repeat([]string{one}, n), ", ") + "]" }
+	return fmt.Sprintf("operand_layouts = %s, result_layouts = %s", list(operands), list(results))
 }
 
 // Barrier returns its operands in such a way that the compiler computes each once for all its uses: otherwise it computes a cheap value anew in each.

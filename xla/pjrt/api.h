@@ -41,6 +41,12 @@ enum {
 	executable_memory_stats = 808,
 };
 
+// Extensions: their types, and places of functions in them.
+enum {
+	extension_ffi = 5,
+	ffi_register_handler = 40,
+};
+
 typedef struct {
 	size_t size;
 	void *extension;
@@ -205,6 +211,16 @@ typedef struct {
 	size_t count;
 	void *topology;
 } topology_create_args;
+
+typedef struct {
+	size_t size;
+	const char *name;
+	size_t name_size;
+	void *handler;
+	const char *platform;
+	size_t platform_size;
+	int traits;
+} register_handler_args;
 
 // Of the functions that list the devices of a client or a topology.
 typedef struct {

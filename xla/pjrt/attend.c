@@ -1,0 +1,153 @@
+// Attention of float32 on a CPU: scores are never in memory, only those of twelve queries at a time in a cache.
+#include "ffi.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	queries_of_task = 516, // a multiple of a tile's rows
+	keys_of_part = 512,    // that are summed at once: a multiple of wide
+};
+
+typedef struct {
+	const float *q, *k, *v; // [batch, queries, channels], [batch, keys, channels] twice
+	float *y;               // as q
+	long batch, queries, keys, channels, heads, strips;
+	int *failed; // there was no memory
+} attention;
+
+typedef int32_t integers __attribute__((vector_size(lanes * sizeof(int32_t)), aligned(sizeof(int32_t)), may_alias));
+
+// exponential makes x e^x, for x from -87 to 0, and of smaller ones what it is for -87. (Cody and Waite 1980.)
+static inline void exponential(vector *at) {
+	vector x = *at;
+	const float least_x = -87, magic = 0x1.8p23f; // what is added to the latter is rounded to a whole number
+	integers small = x < least_x;
+	x = (vector)(((integers)x & ~small) | ((integers)(least_x - (vector){}) & small));
+	vector rounded = x * 0x1.715476p0f + magic, n = rounded - magic;
+	vector r = x - n * 0x1.62e4p-1f - n * 0x1.7f7d1cp-20f; // two parts of the logarithm of 2
+	vector p = r * 0x1.6c16c2p-10f + 0x1.111112p-7f;
+	p = p * r + 0x1.555556p-5f;
+	p = p * r + 0x1.555556p-3f;
+	p = p * r + 0.5f;
+	p = p * r + 1.0f;
+	p = p * r + 1.0f;
+	*at = (vector)((integers)p + ((integers)rounded << 23));
+}
+
+// softmax makes scores, times scale, e to the power of what they are below their largest, and returns the sum. keys are scores, of which all up to a
+// multiple of wide may be written: those beyond become 0.
+vectors static float softmax(float *scores, long keys, float scale) {
+	long padded = (keys + wide - 1) / wide * wide;
+	for (long i = keys; i < padded; i++) scores[i] = -INFINITY;
+	vector most = *(vector *)scores;
+	for (long i = lanes; i < padded; i += lanes) {
+		vector s = *(vector *)(scores + i);
+		integers more = s > most;
+		most = (vector)(((integers)s & more) | ((integers)most & ~more));
+	}
+	float top = most[0];
+	for (int i = 1; i < lanes; i++) top = most[i] > top ? most[i] : top;
+	vector sum = {};
+	for (long i = 0; i < padded; i += lanes) {
+		vector e = (*(vector *)(scores + i) - top) * scale;
+		exponential(&e);
+		*(vector *)(scores + i) = e;
+		sum += e;
+	}
+	float total = 0;
+	for (int i = 0; i < lanes; i++) total += sum[i];
+	for (long i = keys; i < padded; i++) scores[i] = 0; // after 1e-38 of each, which does not change the sum
+	return total;
+}
+
+// scratch is memory that a thread keeps.
+static float *scratch(size_t floats) {
+	static __thread float *memory;
+	static __thread size_t size;
+	if (floats > size) {
+		free(memory);
+		size = 0;
+		memory = aligned_alloc(64, (floats * sizeof *memory + 63) / 64 * 64);
+		if (memory) size = floats;
+	}
+	return memory;
+}
+
+// pack_keys turns a head's keys: for each wide of them, its channels one after another.
+vectors static void pack_keys(float *to, const float *k, long keys, long step, long width) {
+	for (long i = 0; i < keys; i += wide) {
+		for (long j = 0; j < wide; j++)
+			for (long c = 0; c < width; c++) to[(i * width) + c * wide + j] = i + j < keys ? k[(i + j) * step + c] : 0;
+	}
+}
+
+// pack_values copies columns of a head's values, so many of each row and zeros up to padded ones.
+vectors static void pack_values(float *to, const float *v, long keys, long step, long columns, long padded) {
+	for (long i = 0; i < keys; i++) {
+		for (long c = 0; c < columns; c++) to[i * padded + c] = v[i * step + c];
+		for (long c = columns; c < padded; c++) to[i * padded + c] = 0;
+	}
+}
+
+// attend_strip does a task: some queries of a head.
+static void attend_strip(const void *data, long task) {
+	const attention *a = data;
+	long strip = task % a->strips, head = task / a->strips % a->heads, image = task / a->strips / a->heads;
+	long width = a->channels / a->heads, begin = strip * queries_of_task, end = least(begin + queries_of_task, a->queries);
+	long keys = (a->keys + wide - 1) / wide * wide, columns = (width + lanes - 1) / lanes * lanes;
+	float *k = scratch(keys * width + a->keys * columns + 3 * quad * (keys + columns));
+	if (!k) {
+		*a->failed = 1;
+		return;
+	}
+	float *v = k + keys * width, *scores = v + a->keys * columns, *y = scores + 3 * quad * keys;
+	const float *from = a->q + image * a->queries * a->channels + head * width;
+	float *to = a->y + image * a->queries * a->channels + head * width;
+	long other = image * a->keys * a->channels + head * width;
+	float scale = 1 / sqrtf(width);
+
+	pack_keys(k, a->k + other, a->keys, a->channels, width);
+	for (long c = 0; c < columns; c += wide)
+		pack_values(v + c * a->keys, a->v + other + c, a->keys, a->channels, least(wide, width - c), least(wide, columns - c));
+	for (long i = begin, quads; i < end; i += quads * quad) {
+		quads = least(3, (end - i) / quad);
+		const float *x[3];
+		for (long q = 0; q < quads; q++) x[q] = from + (i + q * quad) * a->channels;
+		for (long j = 0; j < keys; j += wide) tile(quads, x, a->channels, k + j * width, width, scores + j, keys, 1);
+		float sums[3 * quad];
+		for (long q = 0; q < quads * quad; q++) sums[q] = softmax(scores + q * keys, a->keys, scale);
+		for (long j = 0; j < a->keys; j += keys_of_part) {
+			long n = least(keys_of_part, a->keys - j);
+			for (long q = 0; q < quads; q++) x[q] = scores + q * quad * keys + j;
+			for (long c = 0; c < columns; c += wide) {
+				if (columns - c >= wide) tile(quads, x, keys, v + c * a->keys + j * wide, n, y + c, columns, j == 0);
+				else tile_half(quads, x, keys, v + c * a->keys + j * lanes, n, y + c, columns, j == 0);
+			}
+		}
+		for (long q = 0; q < quads * quad; q++)
+			for (long c = 0; c < width; c++) to[(i + q) * a->channels + c] = y[q * columns + c] / sums[q];
+	}
+}
+
+// limner_attend is what XLA calls: attention of q [batch, queries, channels] to k and v [batch, keys, channels], whose channels are split over heads. It
+// takes queries in multiples of a quad.
+void *limner_attend(ffi_call *f) {
+	if (ffi_begin(f)) return NULL;
+	if (f->arguments.count != 3 || f->results.count != 1 || f->attributes.count != 1) return ffi_invalid(f, "limner_attend: want three operands, a result and a number of heads");
+	const ffi_buffer *q = f->arguments.buffers[0], *k = f->arguments.buffers[1], *v = f->arguments.buffers[2], *y = f->results.buffers[0];
+	if (q->rank != 3 || k->rank != 3 || v->rank != 3 || y->rank != 3 || q->dtype != ffi_f32 || k->dtype != ffi_f32 || v->dtype != ffi_f32 || y->dtype != ffi_f32)
+		return ffi_invalid(f, "limner_attend: want float32 of three axes");
+	int failed = 0;
+	attention a = {
+		.failed = &failed,
+		.q = q->data, .k = k->data, .v = v->data, .y = y->data, .heads = *f->attributes.values[0]->value,
+		.batch = q->dims[0], .queries = q->dims[1], .channels = q->dims[2], .keys = k->dims[1],
+	};
+	if (memcmp(q->dims, y->dims, sizeof *q->dims * 3) || memcmp(k->dims, v->dims, sizeof *k->dims * 3) || k->dims[0] != a.batch || k->dims[2] != a.channels ||
+		a.heads < 1 || a.channels % a.heads || a.queries % quad || a.keys < 1)
+		return ffi_invalid(f, "limner_attend: shapes that do not go together");
+	a.strips = (a.queries + queries_of_task - 1) / queries_of_task;
+	ffi_spread(f, a.batch * a.heads * a.strips, attend_strip, &a);
+	return failed ? ffi_invalid(f, "limner_attend: no memory") : NULL;
+}

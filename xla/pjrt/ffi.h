@@ -1,0 +1,135 @@
+// Functions that XLA's programs call on a CPU (XLA_FFI, version 0.2 of its C API): what XLA passes to them, and what they ask of it.
+#ifndef LIMNER_FFI_H
+#define LIMNER_FFI_H
+
+#include "api.h"
+
+// Loops are compiled for processors with wide vectors as well, where the C library can choose when the program starts.
+#if defined __x86_64__ && defined __GLIBC__ && defined __has_attribute
+#if __has_attribute(target_clones)
+#define vectors __attribute__((target_clones("avx512f", "default")))
+#endif
+#endif
+#ifndef vectors
+#define vectors
+#endif
+
+typedef struct {
+	size_t size;
+	void *extension;
+	int dtype;
+	float *data;
+	int64_t rank;
+	const int64_t *dims;
+} ffi_buffer;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	int64_t count;
+	const int *types;
+	ffi_buffer *const *buffers;
+} ffi_buffers;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	int major, minor;
+} ffi_version;
+
+typedef struct {
+	size_t size;
+	int type; // ffi_metadata_extension
+	void *next;
+	struct {
+		size_t size;
+		ffi_version version;
+		uint32_t traits;
+	} *metadata;
+} ffi_extension;
+
+typedef struct {
+	int dtype;
+	const int64_t *value;
+} ffi_scalar;
+
+typedef struct {
+	size_t size;
+	ffi_extension *extension;
+	const char *api; // a table as a plugin's
+	void *context;
+	int stage;
+	ffi_buffers arguments, results;
+	struct {
+		size_t size;
+		void *extension;
+		int64_t count;
+		const int *types;
+		void *const *names;
+		ffi_scalar *const *values;
+	} attributes;
+} ffi_call;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	void *context;
+	void (*task)(void *data);
+	void *data;
+} ffi_schedule_args;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	void *context;
+	int64_t *threads;
+} ffi_threads_args;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	const char *message;
+	int code;
+} ffi_error_args;
+
+enum {
+	ffi_major = 0,
+	ffi_minor = 2,
+	ffi_metadata_extension = 1,
+	ffi_version_place = 32,
+	ffi_error_create = 48,
+	ffi_error_destroy = 64,
+	ffi_threads_schedule = 136,
+	ffi_threads_count = 144,
+	ffi_invalid_argument = 3,
+	ffi_f32 = 11,
+};
+
+// ffi_begin sees to a call that only asks which version a function is written for, and says whether it was one.
+int ffi_begin(ffi_call *f);
+
+// ffi_invalid is the result of a call that cannot be done.
+void *ffi_invalid(const ffi_call *f, const char *message);
+
+// ffi_spread has work called for all numbers below tasks, on this thread and XLA's others.
+void ffi_spread(const ffi_call *f, long tasks, void (*work)(const void *data, long task), const void *data);
+
+// A product of matrices is made in tiles of 12 rows and 32 columns, which stay in registers while a part of the inner axis is summed.
+enum {
+	lanes = 16,
+	wide = 2 * lanes, // columns of a tile
+	quad = 4,         // rows that lie at equal distances
+};
+
+typedef float vector __attribute__((vector_size(lanes * sizeof(float)), aligned(sizeof(float)), may_alias));
+
+// tile adds x·w of so many quads of rows to y, or begins y. x are the first rows of the quads, x_step the distance to the next row and y_step that of
+// y's; w is [n, wide]. What it adds is summed by itself, which rounds less.
+void tile(long quads, const float *const *x, long x_step, const float *w, long n, float *y, long y_step, int first);
+
+// tile_half is tile for w [n, lanes].
+void tile_half(long quads, const float *const *x, long x_step, const float *w, long n, float *y, long y_step, int first);
+
+static inline long least(long a, long b) { return a < b ? a : b; }
+
+#endif
