@@ -38,19 +38,22 @@ func startForward(c unet.Config, batch, side int) func(context.Context, *xla.Bac
 			xla.Value{Name: "time_ids", Shape: shapes.Make(dtypes.Float32, batch, 6), Sharding: xla.Batch})
 	}
 	tree := c.Tree()
-	f := xla.Function{Name: "unet_forward", Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-		params, in := nn.Bind(tree, in[:len(tree)]), in[len(tree):]
-		context := unet.Context{Text: in[2]}
-		if len(in) > 3 {
-			context.Pooled, context.TimeIDs = in[3], in[4]
-		}
-		return nil, []*Node{c.Forward(params, in[0], in[1], context, nil)}
-	}}
+	f := xla.Function{Name: "unet_forward"}
 	for _, spec := range tree {
 		f.Inputs = append(f.Inputs, xla.Value{Name: spec.Key, Shape: shapes.Make(dtypes.Float32, spec.Shape...)})
 	}
 	f.Inputs = append(f.Inputs, inputs...)
-	return func(ctx context.Context, b *xla.Backend) (workload, error) { return forward(ctx, b, f, tree, inputs) }
+	return func(ctx context.Context, b *xla.Backend) (workload, error) {
+		f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
+			params, in := nn.Bind(tree, in[:len(tree)]).WithAttention(b.ForwardAttention()).WithConvolution(b.ForwardConvolution()), in[len(tree):]
+			context := unet.Context{Text: in[2]}
+			if len(in) > 3 {
+				context.Pooled, context.TimeIDs = in[3], in[4]
+			}
+			return nil, []*Node{c.Forward(params, in[0], in[1], context, nil)}
+		}
+		return forward(ctx, b, f, tree, inputs)
+	}
 }
 
 // forward compiles f, whose inputs are the tree's and then the given ones.

@@ -90,7 +90,7 @@ func (e Encoder) compile(ctx context.Context) (*xla.Program, []*xla.Array, error
 	}
 	f.Inputs = append(f.Inputs, batchValue("pixels", dtypes.Float32, e.Batch, e.Resolution, e.Resolution, e.VAE.InChannels))
 	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-		return nil, []*Node{encodeMoments(e.VAE, bind(e.Backend, tree, in[:len(tree)]), in[len(tree)])}
+		return nil, []*Node{encodeMoments(e.VAE, bindForward(e.Backend, tree, in[:len(tree)]), in[len(tree)])}
 	}
 	program, err := e.Backend.Compile(ctx, f)
 	return program, args, err

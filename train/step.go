@@ -94,7 +94,7 @@ func (s *stepper) compileAhead(ctx context.Context) (err error) {
 			return append([]*Node{in[n+1]}, slices.Repeat([]*Node{ZerosLike(in[n+1])}, x.Rank()-1)...)
 		}
 		row := DynamicSlice(in[n], at(in[n]), append([]int{1}, in[n].Shape().Dimensions[1:]...))
-		return []*Node{DynamicUpdateSlice(state[0], a.Build(bind(s.backend, a.Frozen, in[:n]), row), at(state[0]))}, nil
+		return []*Node{DynamicUpdateSlice(state[0], a.Build(bindForward(s.backend, a.Frozen, in[:n]), row), at(state[0]))}, nil
 	}
 	s.ahead, err = s.backend.Compile(ctx, f)
 	return err

@@ -46,6 +46,11 @@ func bind(b *xla.Backend, tree nn.Tree, nodes []*Node) nn.Params {
 	return nn.Bind(tree, nodes).WithAttention(b.AttentionKernel())
 }
 
+// bindForward is bind where no gradient is asked for.
+func bindForward(b *xla.Backend, tree nn.Tree, nodes []*Node) nn.Params {
+	return nn.Bind(tree, nodes).WithAttention(b.ForwardAttention()).WithConvolution(b.ForwardConvolution())
+}
+
 // loss builds the loss of a batch. inputs are the frozen parameters and the batch.
 func (s *stepper) loss(params, inputs []*Node, draw Draws) *Node {
 	o := s.objective

@@ -144,3 +144,38 @@ func TestForwardConvolution(t *testing.T) {
 		}, shapes.Make(dtypes.Float32, 1))
 	}
 }
+
+// Layers that are given the kernels use them.
+func TestForwardLayers(t *testing.T) {
+	b := open(t, 1)
+	if b.ForwardConvolution() == nil {
+		t.Skip("XLA's own convolution is used on this processor")
+	}
+	tree := nn.Tree{
+		{Key: "conv.weight", Kind: nn.Kernel, Shape: []int{3, 3, 8, 32}}, {Key: "conv.bias", Kind: nn.Vector, Shape: []int{32}},
+		{Key: "linear.weight", Kind: nn.Dense, Shape: []int{32, 64}}, {Key: "linear.bias", Kind: nn.Vector, Shape: []int{64}},
+	}
+	in := []shapes.Shape{shapes.Make(dtypes.Float32, 2, 4, 8, 8)}
+	for _, spec := range tree {
+		in = append(in, shapes.Make(dtypes.Float32, spec.Shape...))
+	}
+	calls := 0
+	out := run(t, b, func(in []*Node) (outputs []*Node) {
+		for _, kernel := range []nn.ConvolutionKernel{nil, b.ForwardConvolution()} {
+			p := nn.Bind(tree, in[1:]).WithConvolution(func(x, w *Node, stride int, padding [2]int) *Node {
+				if kernel == nil {
+					return nil
+				}
+				calls++
+				return kernel(x, w, stride, padding)
+			})
+			y := Reshape(nn.Conv2D(p.In("conv"), in[0], 32, 3), 2, 32, 32)
+			outputs = append(outputs, nn.Linear(p.In("linear"), y, 64))
+		}
+		return outputs
+	}, in...)
+	checkClose(t, out[1], out[0], 2e-4) // numbers of 50, which the kernels and XLA sum in other orders
+	if calls != 2 {
+		t.Errorf("%d calls, want 2", calls)
+	}
+}

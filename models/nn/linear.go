@@ -9,7 +9,7 @@ func Linear(p Params, x *Node, out int) *Node {
 	in := x.Shape().Dim(-1)
 	w := p.Param("weight", Dense, InitUniform, in, in, out)
 	b := p.Param("bias", Vector, InitZeros, in, out)
-	return p.Out(p.adapt(x, addBias(matmul(x, w), b), matmul))
+	return p.Out(p.adapt(x, addBias(p.matmul(x, w), b), p.matmul))
 }
 
 // LinearNoBias is Linear without a bias: the projections q, k and v of attention.
@@ -18,12 +18,18 @@ func LinearNoBias(p Params, x *Node, out int) *Node {
 		return p.Out(given)
 	}
 	in := x.Shape().Dim(-1)
-	return p.Out(p.adapt(x, matmul(x, p.Param("weight", Dense, InitUniform, in, in, out)), matmul))
+	return p.Out(p.adapt(x, p.matmul(x, p.Param("weight", Dense, InitUniform, in, in, out)), p.matmul))
 }
 
-// matmul contracts the last axis of x with the first of w, in x's dtype.
-func matmul(x, w *Node) *Node {
-	return DotGeneral(x, []int{-1}, nil, ConvertDType(w, x.DType()), []int{0}, nil)
+// matmul contracts the last axis of x with the first of w, in x's dtype. With a kernel for convolutions it is that of tokens as pixels of a line.
+func (p Params) matmul(x, w *Node) *Node {
+	w = ConvertDType(w, x.DType())
+	if kernel := p.source.convolution; kernel != nil && x.Rank() == 3 {
+		if y := kernel(InsertAxes(x, 1), InsertAxes(w, 0, 0), 1, [2]int{}); y != nil {
+			return Squeeze(y, 1)
+		}
+	}
+	return DotGeneral(x, []int{-1}, nil, w, []int{0}, nil)
 }
 
 // addBias adds b [channels] to the last axis of x.
