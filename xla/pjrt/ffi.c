@@ -3,6 +3,14 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+int limner_wide_vectors(void) {
+#ifdef has_clones
+	return __builtin_cpu_supports("avx512f") != 0;
+#else
+	return 0;
+#endif
+}
+
 // limner_ffi_accepts says, once a function is registered, that the plugin has the version that this is written for. It drops others without a word.
 int limner_ffi_accepts;
 

@@ -6,18 +6,11 @@ package pjrt
 // #include "api.h"
 //
 // extern int limner_ffi_accepts;
+// int limner_wide_vectors(void);
 // void *limner_convolve(void *f);
 // void *limner_attend(void *f);
 //
 // static void *function_at(int i) { return (void *[]){limner_convolve, limner_attend}[i]; }
-//
-// static int wide_vectors(void) {
-// #if defined __x86_64__ && defined __GNUC__
-//	return __builtin_cpu_supports("avx512f");
-// #else
-//	return 0;
-// #endif
-// }
 import "C"
 
 import "unsafe"
@@ -70,7 +63,7 @@ func (t Table) register(extension unsafe.Pointer, function string, address unsaf
 }
 
 // WideVectors says that the processor has the vector instructions with which our functions are faster than what XLA makes.
-func WideVectors() bool { return C.wide_vectors() != 0 }
+func WideVectors() bool { return C.limner_wide_vectors() != 0 }
 
 // extension finds a part of the table that not every plugin has; nil if it has none of that type.
 func (t Table) extension(kind C.int) unsafe.Pointer {

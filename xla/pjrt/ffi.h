@@ -8,6 +8,7 @@
 #if defined __x86_64__ && defined __GLIBC__ && defined __has_attribute
 #if __has_attribute(target_clones)
 #define vectors __attribute__((target_clones("avx512f", "default")))
+#define has_clones
 #endif
 #endif
 #ifndef vectors
