@@ -21,7 +21,6 @@
 // Elements of files lie at any address.
 #define unaligned __attribute__((aligned(1), may_alias))
 typedef uint16_t unaligned any16;
-typedef uint32_t unaligned any32;
 typedef double unaligned any_double;
 
 // On the way, an element is the bits of a float32, or 16 bits that only move.
@@ -208,5 +207,8 @@ long limner_move(void *to, int to_dtype, const void *from, int from_dtype, long 
 			}
 		}
 	}
+#ifdef __SSE2__
+	_mm_sfence(); // what put has written is there for other threads
+#endif
 	return -1;
 }

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	tileRows     = 128     // of a matrix, which stand in one part of the work
+	tileRows     = 128     // of a matrix, in one part of the work: those of a tile in move.c
 	run          = 1 << 13 // elements in one part of the work where the order stays
 	parallelFrom = 1 << 16 // elements from which the work is spread over cores
 )
@@ -74,7 +74,8 @@ func (t Tensor) moveTo(to []byte, dtype string, order Order) error {
 		}
 	}
 	return spread(out, step, size, func(begin, end int) error {
-		at := int(C.limner_move(unsafe.Pointer(&to[0]), into, unsafe.Pointer(&t.Data[0]), from, C.long(out), C.long(in), C.long(area), turn, C.long(begin), C.long(end)))
+		at := int(C.limner_move(unsafe.Pointer(&to[0]), into, unsafe.Pointer(&t.Data[0]), from,
+			C.long(out), C.long(in), C.long(area), turn, C.long(begin), C.long(end)))
 		if at < 0 {
 			return nil
 		}

@@ -32,8 +32,8 @@ void *ffi_invalid(const ffi_call *f, const char *message) {
 typedef struct {
 	void (*work)(const void *data, long task);
 	const void *data;
-	pthread_mutex_t mutex;   // of what follows
-	pthread_cond_t all;      // tasks are done
+	pthread_mutex_t mutex; // of what follows
+	pthread_cond_t all;    // tasks are done
 	long tasks, next, done;
 	long holders; // threads that still have this
 } job;
