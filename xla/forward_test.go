@@ -1,63 +1,41 @@
 package xla_test
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
+	"limner/internal/parity"
 	"limner/models/nn"
-	"limner/xla"
 )
 
-// run compiles and runs a function of normal numbers.
-func run(t *testing.T, b *xla.Backend, build func(in []*Node) []*Node, in ...shapes.Shape) [][]float32 {
+// run runs a function of normal numbers.
+func run(t *testing.T, build func(in []*Node) []*Node, in ...shapes.Shape) [][]float32 {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(1, 2))
-	f := xla.Function{Name: "run", Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) { return nil, build(in) }}
-	var inputs []*xla.Array
+	inputs := make([]parity.Tensor, len(in))
 	for i, shape := range in {
-		f.Inputs = append(f.Inputs, xla.Value{Name: fmt.Sprint("x", i), Shape: shape})
-		data := make([]float32, shape.Size())
-		for i := range data {
-			data[i] = float32(rng.NormFloat64())
-		}
-		a, err := xla.Put(b, data, xla.Replicated, shape.Dimensions...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		inputs = append(inputs, a)
-	}
-	program, err := b.Compile(context.Background(), f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := program.Run(nil, inputs...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var results [][]float32
-	for _, a := range append(out, inputs...) {
-		if len(results) < len(out) {
-			data, err := xla.Get[float32](a)
-			if err != nil {
-				t.Fatal(err)
-			}
-			results = append(results, data)
-		}
-		if err := a.Free(); err != nil {
-			t.Error(err)
+		inputs[i] = parity.Tensor{Shape: shape.Dimensions, Data: make([]float32, shape.Size())}
+		for k := range inputs[i].Data {
+			inputs[i].Data[k] = float32(rng.NormFloat64())
 		}
 	}
-	if err := program.Close(); err != nil {
-		t.Error(err)
+	results := parity.Run(t, parity.Model{}, inputs, func(_ nn.Params, in []*Node, named map[string]*Node) {
+		for i, y := range build(in) {
+			named[strconv.Itoa(i)] = y
+		}
+	})
+	outputs := make([][]float32, len(results))
+	for i := range outputs {
+		outputs[i] = results[strconv.Itoa(i)].Data
 	}
-	return results
+	return outputs
 }
 
 // checkClose compares the elements of two arrays.
@@ -82,7 +60,7 @@ func TestForwardAttention(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d×%d by %d, %d heads of %d", c.batch, c.queries, c.keys, c.heads, c.width), func(t *testing.T) {
 			q, k := shapes.Make(dtypes.Float32, c.batch, c.queries, c.heads*c.width), shapes.Make(dtypes.Float32, c.batch, c.keys, c.heads*c.width)
-			out := run(t, b, func(in []*Node) []*Node {
+			out := run(t, func(in []*Node) []*Node {
 				large := MulScalar(in[0], 3) // some scores are far below the largest
 				return []*Node{kernel(large, in[1], in[2], c.heads), nn.ScaledDotProduct(nn.Params{}.WithAttention(nil), large, in[1], in[2], c.heads, nil)}
 			}, q, k, k)
@@ -93,7 +71,7 @@ func TestForwardAttention(t *testing.T) {
 		queries, heads int
 		dtype          dtypes.DType
 	}{"queries": {6, 4, dtypes.Float32}, "wide heads": {8, 1, dtypes.Float32}, "dtype": {8, 4, dtypes.BFloat16}} {
-		run(t, b, func(in []*Node) []*Node {
+		run(t, func(in []*Node) []*Node {
 			x := Zeros(in[0].Graph(), shapes.Make(c.dtype, 1, c.queries, 320))
 			if kernel(x, x, x, c.heads) != nil {
 				t.Errorf("%s: taken", name)
@@ -124,7 +102,7 @@ func TestForwardConvolution(t *testing.T) {
 		{1, 6, 8, 8, 5, 32, 1, [2]int{2, 2}},
 	} {
 		t.Run(fmt.Sprintf("%d×%d×%d×%d by %d to %d, stride %d", c.batch, c.rows, c.columns, c.in, c.size, c.out, c.stride), func(t *testing.T) {
-			out := run(t, b, func(in []*Node) []*Node {
+			out := run(t, func(in []*Node) []*Node {
 				want := Convolve(in[0], in[1]).Strides(c.stride).PaddingPerDim([][2]int{c.padding, c.padding}).Done()
 				return []*Node{kernel(in[0], in[1], c.stride, c.padding), want}
 			}, shapes.Make(dtypes.Float32, c.batch, c.rows, c.columns, c.in), shapes.Make(dtypes.Float32, c.size, c.size, c.in, c.out))
@@ -135,7 +113,7 @@ func TestForwardConvolution(t *testing.T) {
 		columns, out int
 		dtype        dtypes.DType
 	}{"outputs": {8, 48, dtypes.Float32}, "pixels": {6, 32, dtypes.Float32}, "dtype": {8, 32, dtypes.BFloat16}} {
-		run(t, b, func(in []*Node) []*Node {
+		run(t, func(in []*Node) []*Node {
 			g := in[0].Graph()
 			if kernel(Zeros(g, shapes.Make(c.dtype, 1, 4, c.columns, 3)), Zeros(g, shapes.Make(c.dtype, 3, 3, 3, c.out)), 1, [2]int{1, 1}) != nil {
 				t.Errorf("%s: taken", name)
@@ -160,7 +138,7 @@ func TestForwardLayers(t *testing.T) {
 		in = append(in, shapes.Make(dtypes.Float32, spec.Shape...))
 	}
 	calls := 0
-	out := run(t, b, func(in []*Node) (outputs []*Node) {
+	out := run(t, func(in []*Node) (outputs []*Node) {
 		for _, kernel := range []nn.ConvolutionKernel{nil, b.ForwardConvolution()} {
 			p := nn.Bind(tree, in[1:]).WithConvolution(func(x, w *Node, stride int, padding [2]int) *Node {
 				if kernel == nil {

@@ -63,14 +63,14 @@ static void finish(void *data) {
 }
 
 void ffi_spread(const ffi_call *f, long tasks, void (*work)(const void *data, long task), const void *data) {
-	int64_t threads = 1;
-	ffi_threads_args count = {sizeof count, NULL, f->context, &threads};
-	void *failed = call(f->api, ffi_threads_count, &count);
 	job *j = tasks > 1 ? calloc(1, sizeof *j) : NULL;
 	if (!j) {
 		for (long task = 0; task < tasks; task++) work(data, task);
 		return;
 	}
+	int64_t threads = 1;
+	ffi_threads_args count = {sizeof count, NULL, f->context, &threads};
+	void *failed = call(f->api, ffi_threads_count, &count);
 	j->work = work;
 	j->data = data;
 	j->tasks = tasks;
