@@ -45,7 +45,7 @@ func startForward(c unet.Config, batch, side int) func(context.Context, *xla.Bac
 	f.Inputs = append(f.Inputs, inputs...)
 	return func(ctx context.Context, b *xla.Backend) (workload, error) {
 		f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-			params, in := nn.Bind(tree, in[:len(tree)]).WithAttention(b.ForwardAttention()).WithConvolution(b.ForwardConvolution()), in[len(tree):]
+			params, in := nn.Bind(tree, in[:len(tree)]).WithKernels(nn.Kernels(b.Forward())), in[len(tree):]
 			context := unet.Context{Text: in[2]}
 			if len(in) > 3 {
 				context.Pooled, context.TimeIDs = in[3], in[4]

@@ -352,7 +352,7 @@ func (p *Pipeline) parameters(tree nn.Tree) []xla.Value {
 
 // bind gives the parameters of a tree their nodes, the first of a program's inputs.
 func (p *Pipeline) bind(tree nn.Tree, inputs []*Node) nn.Params {
-	return nn.Bind(tree, inputs[:len(tree)]).WithAttention(p.backend.ForwardAttention()).WithConvolution(p.backend.ForwardConvolution())
+	return nn.Bind(tree, inputs[:len(tree)]).WithKernels(nn.Kernels(p.backend.Forward()))
 }
 
 // arguments are the arrays for parameters(tree), followed by others.

@@ -43,12 +43,12 @@ func (s *stepper) buildApply(_ *Graph, state, inputs []*Node) (next, outputs []*
 
 // bind gives the parameters of a tree their nodes in a graph that b compiles.
 func bind(b *xla.Backend, tree nn.Tree, nodes []*Node) nn.Params {
-	return nn.Bind(tree, nodes).WithAttention(b.AttentionKernel())
+	return nn.Bind(tree, nodes).WithKernels(nn.Kernels{Attention: b.AttentionKernel()})
 }
 
 // bindForward is bind where no gradient is asked for.
 func bindForward(b *xla.Backend, tree nn.Tree, nodes []*Node) nn.Params {
-	return nn.Bind(tree, nodes).WithAttention(b.ForwardAttention()).WithConvolution(b.ForwardConvolution())
+	return nn.Bind(tree, nodes).WithKernels(nn.Kernels(b.Forward()))
 }
 
 // loss builds the loss of a batch. inputs are the frozen parameters and the batch.

@@ -48,7 +48,7 @@ type Backend struct {
 	target *target        // what is planned for; nil where programs are to run
 
 	attention attentionKernel // nil: none
-	forward   forward         // its kernels are nil: none
+	forward   Forward         // its kernels are nil: none
 	options   []byte          // of XLA's CPU compiler, for every program: part of a serialized CompileOptionsProto; nil with another
 
 	run func(*Program, []backends.Buffer, []bool) ([]backends.Buffer, error) // on this process's devices; tests put several processes into one

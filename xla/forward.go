@@ -11,30 +11,27 @@ import (
 	"limner/xla/pjrt"
 )
 
-// forward are kernels through which no gradient flows. They return nil for shapes and dtypes that they do not take.
-type forward struct {
-	attention   attentionKernel
-	convolution func(x, w *Node, stride int, padding [2]int) *Node
+// Forward are layers through which no gradient flows, as nn.Kernels, each nil where what XLA makes is as fast. They return nil for shapes and dtypes that
+// they do not take.
+type Forward struct {
+	Attention     func(q, k, v *Node, heads int) *Node
+	Convolution   func(x, w, bias *Node, stride int, padding [2]int) *Node
+	Normalization func(x, scale, shift *Node, groups int, epsilon float64, silu bool) *Node
 }
 
-// ForwardAttention is AttentionKernel for where no gradient is asked for; nil where there is none.
-func (b *Backend) ForwardAttention() func(q, k, v *Node, heads int) *Node {
+// Forward are the devices' own layers for where no gradient is asked for.
+func (b *Backend) Forward() Forward {
+	f := b.forward
 	if b.attention != nil {
-		return b.attention
+		f.Attention = b.attention
 	}
-	return b.forward.attention
-}
-
-// ForwardConvolution is a convolution of x [batch, rows, columns, in] by w [size, size, in, out] with zeros around both axes, as many (before, after). It
-// returns nil for shapes and dtypes that it does not take, and no gradient flows through it. It is nil where XLA's own is as fast.
-func (b *Backend) ForwardConvolution() func(x, w *Node, stride int, padding [2]int) *Node {
-	return b.forward.convolution
+	return f
 }
 
 // chooseForward takes our own functions where they are faster than what XLA makes. What they are given lies on one device.
 func (b *Backend) chooseForward() {
 	if b.n == 1 && b.table.RegisterFunctions() == nil && pjrt.WideVectors() {
-		b.forward = forward{attend, convolve}
+		b.forward = Forward{attend, convolve, normalize}
 	}
 }
 
@@ -49,16 +46,34 @@ func attend(q, k, v *Node, heads int) *Node {
 }
 
 // convolve calls pjrt.Convolve.
-func convolve(x, w *Node, stride int, padding [2]int) *Node {
+func convolve(x, w, bias *Node, stride int, padding [2]int) *Node {
 	size, out := w.Shape().Dim(0), w.Shape().Dim(3)
 	around := padding[0] + padding[1]
 	height, width := (x.Shape().Dim(1)+around-size)/stride+1, (x.Shape().Dim(2)+around-size)/stride+1
-	if x.DType() != dtypes.Float32 || w.DType() != dtypes.Float32 || out%pjrt.ConvolveWide != 0 || width%pjrt.Quad != 0 {
+	unit := pjrt.MatrixUnit() && x.Shape().Dim(3)%pjrt.ConvolveWide == 0
+	if x.DType() != dtypes.Float32 || w.DType() != dtypes.Float32 || out%pjrt.ConvolveWide != 0 || !unit && width%pjrt.Quad != 0 {
 		return nil
 	}
-	if around > 0 {
+	before := padding[0]
+	if around > 0 && !unit {
 		edge := PadAxis{Start: padding[0], End: padding[1]}
-		x = Pad(x, ScalarZero(x.Graph(), x.DType()), PadAxis{}, edge, edge)
+		x, before = Pad(x, ScalarZero(x.Graph(), x.DType()), PadAxis{}, edge, edge), 0
 	}
-	return patch.Call(pjrt.Convolve, fmt.Sprintf("{stride = %d : i64}", stride), []*Node{x, w}, shapes.Make(dtypes.Float32, x.Shape().Dim(0), height, width, out))
+	operands := []*Node{x, w}
+	if bias != nil {
+		operands = append(operands, bias)
+	}
+	attributes := fmt.Sprintf("{padding = %d : i64, stride = %d : i64}", before, stride)
+	return patch.Call(pjrt.Convolve, attributes, operands, shapes.Make(dtypes.Float32, x.Shape().Dim(0), height, width, out))
+}
+
+// normalize calls pjrt.Normalize for x [batch, ..., channels].
+func normalize(x, scale, shift *Node, groups int, epsilon float64, silu bool) *Node {
+	batch, channels := x.Shape().Dim(0), x.Shape().Dim(-1)
+	if x.DType() != dtypes.Float32 || scale.DType() != dtypes.Float32 || shift.DType() != dtypes.Float32 || channels%pjrt.Lanes != 0 {
+		return nil
+	}
+	attributes := fmt.Sprintf("{epsilon = %e : f32, groups = %d : i64, silu = %d : i64}", epsilon, groups, map[bool]int{true: 1}[silu])
+	flat := Reshape(x, batch, -1, channels)
+	return Reshape(patch.Call(pjrt.Normalize, attributes, []*Node{flat, scale, shift}, flat.Shape()), x.Shape().Dimensions...)
 }

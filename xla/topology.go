@@ -182,7 +182,7 @@ func OpenPlan(ctx context.Context, topology Topology, effort Effort, o Options) 
 	if err != nil {
 		return nil, errors.Join(err, devices.Close())
 	}
-	b.plugin, b.attention, b.forward, b.options, b.target = plugin, mosaic.Attend, forward{}, nil, &target{topology: topology, effort: effort, devices: devices}
+	b.plugin, b.attention, b.forward, b.options, b.target = plugin, mosaic.Attend, Forward{}, nil, &target{topology: topology, effort: effort, devices: devices}
 	return b, nil
 }
 

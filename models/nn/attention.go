@@ -18,7 +18,7 @@ const maxScores = 1 << 26
 //
 // Where p has a kernel for attention that takes the shapes, that computes it.
 func ScaledDotProduct(p Params, q, k, v *Node, heads int, mask *Node) *Node {
-	if kernel := p.source.attention; kernel != nil && mask == nil {
+	if kernel := p.source.kernels.Attention; kernel != nil && mask == nil {
 		if y := kernel(q, k, v, heads); y != nil {
 			return y
 		}

@@ -33,22 +33,19 @@ func conv(p Params, x *Node, out, size, stride int, padding [2]int, init Init) *
 	fanIn := size * size * in
 	w := p.Param("weight", Kernel, init, fanIn, size, size, in, out)
 	b := p.Param("bias", Vector, InitZeros, fanIn, out)
-	convolve := func(x, w *Node) *Node {
+	convolve := func(x, w, b *Node) *Node {
 		w = ConvertDType(w, x.DType())
 		if height, width := convolved(x, size, stride, padding); height*width < size*size {
-			return convolveTaps(x, w, stride, padding)
+			return addBias(convolveTaps(x, w, stride, padding), b)
 		}
-		if kernel := p.source.convolution; kernel != nil {
-			if y := kernel(x, w, stride, padding); y != nil {
+		if kernel := p.source.kernels.Convolution; kernel != nil {
+			if y := kernel(x, w, b, stride, padding); y != nil {
 				return y
 			}
 		}
-		return Convolve(x, w).
-			Strides(stride).
-			PaddingPerDim([][2]int{padding, padding}).
-			Done()
+		return addBias(Convolve(x, w).Strides(stride).PaddingPerDim([][2]int{padding, padding}).Done(), b)
 	}
-	return p.Out(p.adapt(x, addBias(convolve(x, w), b), convolve))
+	return p.Out(p.adapt(x, convolve(x, w, b), func(x, w *Node) *Node { return convolve(x, w, nil) }))
 }
 
 // convolved are the height and width of a convolution's result.

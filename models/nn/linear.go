@@ -9,7 +9,7 @@ func Linear(p Params, x *Node, out int) *Node {
 	in := x.Shape().Dim(-1)
 	w := p.Param("weight", Dense, InitUniform, in, in, out)
 	b := p.Param("bias", Vector, InitZeros, in, out)
-	return p.Out(p.adapt(x, addBias(p.matmul(x, w), b), p.matmul))
+	return p.Out(p.adapt(x, p.linear(x, w, b), p.matmul))
 }
 
 // LinearNoBias is Linear without a bias: the projections q, k and v of attention.
@@ -21,19 +21,25 @@ func LinearNoBias(p Params, x *Node, out int) *Node {
 	return p.Out(p.adapt(x, p.matmul(x, p.Param("weight", Dense, InitUniform, in, in, out)), p.matmul))
 }
 
-// matmul contracts the last axis of x with the first of w, in x's dtype. With a kernel for convolutions it is that of tokens as pixels of a line.
-func (p Params) matmul(x, w *Node) *Node {
+// matmul contracts the last axis of x with the first of w, in x's dtype.
+func (p Params) matmul(x, w *Node) *Node { return p.linear(x, w, nil) }
+
+// linear is matmul plus b, which may be nil. With a kernel for convolutions it is that of tokens as pixels of a line.
+func (p Params) linear(x, w, b *Node) *Node {
 	w = ConvertDType(w, x.DType())
-	if kernel := p.source.convolution; kernel != nil && x.Rank() == 3 {
-		if y := kernel(InsertAxes(x, 1), InsertAxes(w, 0, 0), 1, [2]int{}); y != nil {
+	if kernel := p.source.kernels.Convolution; kernel != nil && x.Rank() == 3 {
+		if y := kernel(InsertAxes(x, 1), InsertAxes(w, 0, 0), b, 1, [2]int{}); y != nil {
 			return Squeeze(y, 1)
 		}
 	}
-	return DotGeneral(x, []int{-1}, nil, w, []int{0}, nil)
+	return addBias(DotGeneral(x, []int{-1}, nil, w, []int{0}, nil), b)
 }
 
-// addBias adds b [channels] to the last axis of x.
+// addBias adds b [channels], if it is not nil, to the last axis of x.
 func addBias(x, b *Node) *Node {
+	if b == nil {
+		return x
+	}
 	return Add(x, ExpandLeftToRank(ConvertDType(b, x.DType()), x.Rank()))
 }
 

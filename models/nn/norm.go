@@ -9,10 +9,27 @@ import (
 // (Wu and He 2018, arXiv:1803.08494), with statistics in float32, then scales and shifts each channel.
 // The result has x's shape and dtype.
 func GroupNorm(p Params, x *Node, groups int, eps float64) *Node {
+	return p.Out(groupNorm(p, x, groups, eps, false))
+}
+
+// GroupNormSiLU is SiLU of GroupNorm.
+func GroupNormSiLU(p Params, x *Node, groups int, eps float64) *Node {
+	if p.source.probe != nil { // it is shown what is normalised
+		return SiLU(GroupNorm(p, x, groups, eps))
+	}
+	return groupNorm(p, x, groups, eps, true)
+}
+
+func groupNorm(p Params, x *Node, groups int, eps float64, silu bool) *Node {
 	x.AssertRank(4)
 	n, h, w, c := x.Shape().Dim(0), x.Shape().Dim(1), x.Shape().Dim(2), x.Shape().Dim(3)
 	scale := p.Param("weight", Vector, InitOnes, 0, c)
 	shift := p.Param("bias", Vector, InitZeros, 0, c)
+	if kernel := p.source.kernels.Normalization; kernel != nil {
+		if y := kernel(x, scale, shift, groups, eps, silu); y != nil {
+			return y
+		}
+	}
 	y := ConvertDType(x, dtypes.Float32)
 	if x.DType() == dtypes.Float32 {
 		y = Reshape(standardise(Reshape(y, n, h*w, groups, c/groups), eps, 1, 3), n, h, w, c)
@@ -20,7 +37,11 @@ func GroupNorm(p Params, x *Node, groups int, eps float64) *Node {
 	} else {
 		y = groupNormOnce(y, scale, shift, groups, eps)
 	}
-	return p.Out(ConvertDType(y, x.DType()))
+	y = ConvertDType(y, x.DType())
+	if silu {
+		y = SiLU(y)
+	}
+	return y
 }
 
 // groupNormOnce is GroupNorm that reads x once for its statistics, with σ² = E[x²]-μ². In float32 that loses about 2^-24·μ² of σ²; what x was rounded
@@ -44,6 +65,11 @@ func LayerNorm(p Params, x *Node, eps float64) *Node {
 	c := x.Shape().Dim(-1)
 	scale := p.Param("weight", Vector, InitOnes, 0, c)
 	shift := p.Param("bias", Vector, InitZeros, 0, c)
+	if kernel := p.source.kernels.Normalization; kernel != nil {
+		if y := kernel(Reshape(x, -1, c), scale, shift, 1, eps, false); y != nil {
+			return p.Out(Reshape(y, x.Shape().Dimensions...))
+		}
+	}
 	y := standardise(ConvertDType(x, dtypes.Float32), eps, -1)
 	return p.Out(ConvertDType(affine(y, scale, shift), x.DType()))
 }

@@ -26,10 +26,9 @@ type source struct {
 	adapters map[string][]Adapter // by layer
 	outputs  map[string]*Node     // by layer; see WithOutputs
 
-	attention     AttentionKernel   // nil: none
-	convolution   ConvolutionKernel // nil: none
-	checkpointing *dependence       // see Block; nil: none
-	note          func(node *Node)  // told of each parameter that is asked for; may be nil
+	kernels       Kernels
+	checkpointing *dependence      // see Block; nil: none
+	note          func(node *Node) // told of each parameter that is asked for; may be nil
 }
 
 type declaration struct {
@@ -51,7 +50,7 @@ func Bind(tree Tree, nodes []*Node) Params {
 	return Params{source: &source{nodes: bound}}
 }
 
-// Join puts the parameters of several bound trees together, at the root, with a probe, a kernel and checkpointing if one of them has them.
+// Join puts the parameters of several bound trees together, at the root, with a probe, kernels and checkpointing if one of them has them.
 // The first that has a key gives its node.
 func Join(parts ...Params) Params {
 	joined := source{nodes: map[string]*Node{}}
@@ -64,11 +63,8 @@ func Join(parts ...Params) Params {
 		if joined.probe == nil {
 			joined.probe = part.source.probe
 		}
-		if joined.attention == nil {
-			joined.attention = part.source.attention
-		}
-		if joined.convolution == nil {
-			joined.convolution = part.source.convolution
+		if joined.kernels.none() {
+			joined.kernels = part.source.kernels
 		}
 		if joined.checkpointing == nil {
 			joined.checkpointing = part.source.checkpointing
@@ -100,27 +96,26 @@ func (p Params) WithProbe(f func(path string, x *Node)) Params {
 	return Params{prefix: p.prefix, source: &s}
 }
 
-// AttentionKernel is multi-head attention as in ScaledDotProduct, without a mask. It returns nil for shapes and dtypes that it does not take.
-type AttentionKernel func(q, k, v *Node, heads int) *Node
-
-// WithAttention returns p with the attention below it computed by a kernel where that takes the shapes.
-func (p Params) WithAttention(kernel AttentionKernel) Params {
-	var s source
-	if p.source != nil {
-		s = *p.source
-	}
-	s.attention = kernel
-	return Params{prefix: p.prefix, source: &s}
+// Kernels are layers in other ways than the graph's operations. Each may be nil, and returns nil for shapes and dtypes that it does not take.
+type Kernels struct {
+	// Attention is multi-head attention as in ScaledDotProduct, without a mask.
+	Attention func(q, k, v *Node, heads int) *Node
+	// Convolution is that of x [batch, rows, columns, in] by w [size, size, in, out] with zeros around both axes, as many (before, after), plus a
+	// bias [out], which may be nil.
+	Convolution func(x, w, bias *Node, stride int, padding [2]int) *Node
+	// Normalization is that of x [batch, ..., channels] over each group of neighbouring channels, times scale and plus shift [channels], and with
+	// silu SiLU of it.
+	Normalization func(x, scale, shift *Node, groups int, epsilon float64, silu bool) *Node
 }
 
-// ConvolutionKernel is a convolution of x [batch, rows, columns, in] by w [size, size, in, out] with zeros around both axes, as many (before, after).
-// It returns nil for shapes and dtypes that it does not take. No gradient flows through it.
-type ConvolutionKernel func(x, w *Node, stride int, padding [2]int) *Node
+func (k Kernels) none() bool {
+	return k.Attention == nil && k.Convolution == nil && k.Normalization == nil
+}
 
-// WithConvolution returns p with the convolutions below it made by a kernel where that takes the shapes.
-func (p Params) WithConvolution(kernel ConvolutionKernel) Params {
+// WithKernels returns p with the layers below it made by kernels where those take the shapes.
+func (p Params) WithKernels(kernels Kernels) Params {
 	s := *p.source
-	s.convolution = kernel
+	s.kernels = kernels
 	return Params{prefix: p.prefix, source: &s}
 }
 

@@ -143,7 +143,7 @@ func (p Params) replacing(copies map[*Node]*Node) Params {
 		}
 		return node
 	}
-	s := source{attention: p.source.attention, nodes: make(map[string]*Node, len(p.source.nodes)), adapters: make(map[string][]Adapter, len(p.source.adapters))}
+	s := source{kernels: p.source.kernels, nodes: make(map[string]*Node, len(p.source.nodes)), adapters: make(map[string][]Adapter, len(p.source.adapters))}
 	for key, node := range p.source.nodes {
 		s.nodes[key] = other(node)
 	}

@@ -21,14 +21,14 @@ func (b ResnetBlock) Forward(p Params, x, temb *Node) *Node {
 func (b ResnetBlock) forward(p Params, in ...*Node) *Node {
 	x, temb := in[0], in[1]
 	x.AssertRank(4)
-	h := GroupNorm(p.In("norm1"), x, b.NormGroups, b.NormEps)
-	h = Conv2D(p.In("conv1"), SiLU(h), b.OutChannels, 3)
+	h := GroupNormSiLU(p.In("norm1"), x, b.NormGroups, b.NormEps)
+	h = Conv2D(p.In("conv1"), h, b.OutChannels, 3)
 	if temb != nil {
 		t := Linear(p.In("time_emb_proj"), SiLU(temb), b.OutChannels)
 		h = AddRows(h, InsertAxes(t, 1, 1)) // [batch, 1, 1, OutChannels]
 	}
-	h = GroupNorm(p.In("norm2"), h, b.NormGroups, b.NormEps)
-	h = Conv2D(p.In("conv2"), SiLU(h), b.OutChannels, 3)
+	h = GroupNormSiLU(p.In("norm2"), h, b.NormGroups, b.NormEps)
+	h = Conv2D(p.In("conv2"), h, b.OutChannels, 3)
 	if x.Shape().Dim(-1) != b.OutChannels {
 		x = Conv2D(p.In("conv_shortcut"), x, b.OutChannels, 1)
 	}

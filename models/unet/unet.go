@@ -56,8 +56,8 @@ func (c Config) Forward(p nn.Params, sample, timesteps *Node, context Context, r
 		h = Add(h, residuals.Mid)
 	}
 	h = c.decode(p, h, skips, temb, context.Text)
-	h = nn.GroupNorm(p.In("conv_norm_out"), h, c.NormNumGroups, c.NormEps)
-	return nn.Conv2D(p.In("conv_out"), nn.SiLU(h), c.OutChannels, 3)
+	h = nn.GroupNormSiLU(p.In("conv_norm_out"), h, c.NormNumGroups, c.NormEps)
+	return nn.Conv2D(p.In("conv_out"), h, c.OutChannels, 3)
 }
 
 // TimeEmbedding maps timesteps [batch], and what else of the context goes with them, to [batch, 4×block_out_channels[0]] in

@@ -28,7 +28,7 @@ func (c Config) decoder(p nn.Params, x *Node) *Node {
 		}
 		block.Out(h)
 	}
-	h = nn.GroupNorm(p.In("conv_norm_out"), h, c.NormNumGroups, normEps)
-	h = p.In("conv_act").Out(nn.SiLU(h))
+	h = nn.GroupNormSiLU(p.In("conv_norm_out"), h, c.NormNumGroups, normEps)
+	h = p.In("conv_act").Out(h)
 	return p.Out(nn.Conv2D(p.In("conv_out"), h, c.OutChannels, 3))
 }

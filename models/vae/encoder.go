@@ -30,8 +30,8 @@ func (c Config) encoder(p nn.Params, x *Node) *Node {
 		block.Out(h)
 	}
 	h = c.middle(p.In("mid_block"), h)
-	h = nn.GroupNorm(p.In("conv_norm_out"), h, c.NormNumGroups, normEps)
-	h = p.In("conv_act").Out(nn.SiLU(h))
+	h = nn.GroupNormSiLU(p.In("conv_norm_out"), h, c.NormNumGroups, normEps)
+	h = p.In("conv_act").Out(h)
 	return p.Out(nn.Conv2D(p.In("conv_out"), h, 2*c.LatentChannels, 3))
 }
 

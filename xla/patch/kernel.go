@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -21,38 +20,47 @@ func Kernel(name string, config func(devices int) string, operands []*graph.Node
 	return add("CustomCall", operands, results, func(devices int) map[string]any {
 		// One attribute whose text goes on with the others keeps the statement in one line, which ManualKernels reads.
 		return map[string]any{"api_version": literal(fmt.Sprintf("1 : i32, call_target_name = \"tpu_custom_call\", backend_config = %s, kernel_name = %q, %s",
-			strconv.Quote(config(devices)), name, layouts(3, len(operands), len(results))))}
+			strconv.Quote(config(devices)), name, layouts(shapesOf(operands), results)))}
 	})
 }
 
 // Call calls a function that is registered with the plugin, which GoMLX has no operation for, for the result of one program on one device. attributes are
-// the text of a dictionary in StableHLO. Operands have as many axes as the result. No gradient flows through the result. It panics as building a graph does.
+// the text of a dictionary in StableHLO. No gradient flows through the result. It panics as building a graph does.
 func Call(function, attributes string, operands []*graph.Node, result shapes.Shape) *graph.Node {
 	return add("CustomCall", operands, []shapes.Shape{result}, func(int) map[string]any {
 		return map[string]any{"api_version": literal(fmt.Sprintf("4 : i32, call_target_name = %q, backend_config = %s, %s",
-			function, attributes, layouts(result.Rank(), len(operands), 1)))}
+			function, attributes, layouts(shapesOf(operands), []shapes.Shape{result})))}
 	})[0]
 }
 
 // layouts are the attributes that lay out all operands and results of a call row by row.
-func layouts(rank, operands, results int) string {
-	axes := make([]string, rank)
-	for i := range axes {
-		axes[i] = strconv.Itoa(rank - 1 - i)
+func layouts(operands, results []shapes.Shape) string {
+	list := func(all []shapes.Shape) string {
+		layouts := make([]string, len(all))
+		for i, shape := range all {
+			axes := make([]string, shape.Rank())
+			for axis := range axes {
+				axes[axis] = strconv.Itoa(len(axes) - 1 - axis)
+			}
+			layouts[i] = fmt.Sprintf("dense<[%s]> : tensor<%dxindex>", strings.Join(axes, ", "), len(axes))
+		}
+		return "[" + strings.Join(layouts, ", ") + "]"
 	}
-	one := fmt.Sprintf("dense<[%s]> : tensor<%dxindex>", strings.Join(axes, ", "), rank)
-	list := func(n int) string { return "[" + strings.Join(slices.Repeat([]string{one}, n), ", ") + "]" }
 	return fmt.Sprintf("operand_layouts = %s, result_layouts = %s", list(operands), list(results))
+}
+
+func shapesOf(nodes []*graph.Node) []shapes.Shape {
+	all := make([]shapes.Shape, len(nodes))
+	for i, node := range nodes {
+		all[i] = node.Shape()
+	}
+	return all
 }
 
 // Barrier returns its operands in such a way that the compiler computes each once for all its uses: otherwise it computes a cheap value anew in each.
 // No gradient flows through it. It panics as building a graph does.
 func Barrier(operands ...*graph.Node) []*graph.Node {
-	shapes := make([]shapes.Shape, len(operands))
-	for i, node := range operands {
-		shapes[i] = node.Shape()
-	}
-	return add("OptimizationBarrier", operands, shapes, func(int) map[string]any { return nil })
+	return add("OptimizationBarrier", operands, shapesOf(operands), func(int) map[string]any { return nil })
 }
 
 // add adds an operation that GoMLX lacks, by go-xla's name. attributes are those for so many devices.

@@ -1,7 +1,6 @@
 // Attention of float32 on a CPU: scores are never in memory, only those of twelve queries at a time in a cache.
 #include "ffi.h"
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -15,25 +14,6 @@ typedef struct {
 	long batch, queries, keys, channels, heads, strips;
 	int *failed; // there was no memory
 } attention;
-
-typedef int32_t integers __attribute__((vector_size(lanes * sizeof(int32_t)), aligned(sizeof(int32_t)), may_alias));
-
-// exponential makes x e^x, for x from -87 to 0, and of smaller ones what it is for -87. (Cody and Waite 1980.)
-static inline void exponential(vector *at) {
-	vector x = *at;
-	const float least_x = -87, magic = 0x1.8p23f; // what is added to the latter is rounded to a whole number
-	integers small = x < least_x;
-	x = (vector)(((integers)x & ~small) | ((integers)(least_x - (vector){}) & small));
-	vector rounded = x * 0x1.715476p0f + magic, n = rounded - magic;
-	vector r = x - n * 0x1.62e4p-1f - n * 0x1.7f7d1cp-20f; // two parts of the logarithm of 2
-	vector p = r * 0x1.6c16c2p-10f + 0x1.111112p-7f;
-	p = p * r + 0x1.555556p-5f;
-	p = p * r + 0x1.555556p-3f;
-	p = p * r + 0.5f;
-	p = p * r + 1.0f;
-	p = p * r + 1.0f;
-	*at = (vector)((integers)p + ((integers)rounded << 23));
-}
 
 // softmax makes scores, times scale, e to the power of what they are below their largest, and returns the sum. keys are scores, of which all up to a
 // multiple of wide may be written: those beyond become 0.
@@ -61,19 +41,6 @@ vectors static float softmax(float *scores, long keys, float scale) {
 	return total;
 }
 
-// scratch is memory that a thread keeps.
-static float *scratch(size_t floats) {
-	static __thread float *memory;
-	static __thread size_t size;
-	if (floats > size) {
-		free(memory);
-		size = 0;
-		memory = aligned_alloc(64, (floats * sizeof *memory + 63) / 64 * 64);
-		if (memory) size = floats;
-	}
-	return memory;
-}
-
 // pack_keys turns a head's keys: for each wide of them, its channels one after another.
 vectors static void pack_keys(float *to, const float *k, long keys, long step, long width) {
 	for (long i = 0; i < keys; i += wide) {
@@ -96,7 +63,7 @@ static void attend_strip(const void *data, long task) {
 	long strip = task % a->strips, head = task / a->strips % a->heads, image = task / a->strips / a->heads;
 	long width = a->channels / a->heads, begin = strip * queries_of_task, end = least(begin + queries_of_task, a->queries);
 	long keys = (a->keys + wide - 1) / wide * wide, columns = (width + lanes - 1) / lanes * lanes;
-	float *k = scratch(keys * width + a->keys * columns + 3 * quad * (keys + columns));
+	float *k = ffi_scratch((keys * width + a->keys * columns + 3 * quad * (keys + columns)) * sizeof *k);
 	if (!k) {
 		*a->failed = 1;
 		return;

@@ -1,5 +1,6 @@
 // Convolutions of float32 on a CPU: XLA's own reach half of what the processor can do.
-#include "ffi.h"
+#include "convolve.h"
+#include <string.h>
 
 // A convolution is a product of matrices: of the pixels that an element of the kernel, a tap, meets, [pixels, in], with its weights [in, out], summed
 // over taps. A part's weights for a few tiles lie in the nearest caches, one tile's after another's, and are used for many pixels.
@@ -8,12 +9,6 @@ enum {
 	depth = 320, // of in at once, at most
 	strip = 516, // pixels of a task: a multiple of a tile's
 };
-
-typedef struct {
-	const float *x, *w; // [n, rows, columns, in], [size, size, in, out]
-	float *y;           // [n, height, width, out]
-	long n, rows, columns, in, size, height, width, out, stride, strips;
-} convolution;
 
 // pack copies the weights of some tiles of outputs.
 vectors static void pack(float *to, const float *w, long n, long out, long tiles) {
@@ -35,6 +30,7 @@ static void convolve_strip(const void *data, long task) {
 	long output = task / c->strips * abreast * wide, tiles = least(abreast, (c->out - output) / wide);
 	long begin = task % c->strips * strip, end = least(begin + strip, c->n * c->height * c->width);
 	long parts = (c->in + depth - 1) / depth, part = (c->in + parts - 1) / parts;
+	for (long pixel = begin; c->bias && pixel < end; pixel++) memcpy(c->y + pixel * c->out + output, c->bias + output, tiles * wide * sizeof *c->y);
 	for (long tap = 0; tap < c->size * c->size; tap++)
 		for (long k = 0; k < c->in; k += part) {
 			long n = least(part, c->in - k);
@@ -48,27 +44,33 @@ static void convolve_strip(const void *data, long task) {
 					x[q] = c->x + ((line / c->height * c->rows + row) * c->columns + column) * c->in + k;
 				}
 				for (long t = 0; t < tiles; t++)
-					tile(quads, x, c->stride * c->in, weights + t * n * wide, n, c->y + pixel * c->out + output + t * wide, c->out, tap == 0 && k == 0);
+					tile(quads, x, c->stride * c->in, weights + t * n * wide, n, c->y + pixel * c->out + output + t * wide, c->out, !c->bias && tap == 0 && k == 0);
 			}
 		}
 }
 
-// limner_convolve is what XLA calls: x [n, rows, columns, in] convolved by w [size, size, in, out], without padding, at a stride. It takes outputs in
-// multiples of a tile's and lines of y in multiples of a quad.
+// limner_convolve is what XLA calls: x [n, rows, columns, in] convolved by w [size, size, in, out], at a stride, plus a bias [out] if there is one. It takes
+// outputs in multiples of a tile's; with a matrix unit, in in multiples of 32, and padding, or else lines of y in multiples of a quad.
 void *limner_convolve(ffi_call *f) {
 	if (ffi_begin(f)) return NULL;
-	if (f->arguments.count != 2 || f->results.count != 1 || f->attributes.count != 1) return ffi_invalid(f, "limner_convolve: want two operands, a result and a stride");
-	const ffi_buffer *x = f->arguments.buffers[0], *w = f->arguments.buffers[1], *y = f->results.buffers[0];
+	long operands = f->arguments.count;
+	if (operands < 2 || operands > 3 || f->results.count != 1 || f->attributes.count != 2)
+		return ffi_invalid(f, "limner_convolve: want two or three operands, a result, padding and stride");
+	const ffi_buffer *x = f->arguments.buffers[0], *w = f->arguments.buffers[1], *bias = operands > 2 ? f->arguments.buffers[2] : NULL, *y = f->results.buffers[0];
 	if (x->rank != 4 || w->rank != 4 || y->rank != 4 || x->dtype != ffi_f32 || w->dtype != ffi_f32 || y->dtype != ffi_f32)
 		return ffi_invalid(f, "limner_convolve: want float32 of four axes");
 	convolution c = {
-		.x = x->data, .w = w->data, .y = y->data, .stride = *f->attributes.values[0]->value,
+		.x = x->data, .w = w->data, .y = y->data, .bias = bias ? bias->data : NULL,
+		.padding = *f->attributes.values[0]->value, .stride = *f->attributes.values[1]->value,
 		.n = x->dims[0], .rows = x->dims[1], .columns = x->dims[2], .in = x->dims[3],
 		.size = w->dims[0], .height = y->dims[1], .width = y->dims[2], .out = y->dims[3],
 	};
-	if (w->dims[1] != c.size || w->dims[2] != c.in || w->dims[3] != c.out || y->dims[0] != c.n || c.out % wide || c.width % quad || c.stride < 1 ||
-		(c.height - 1) * c.stride + c.size > c.rows || (c.width - 1) * c.stride + c.size > c.columns)
+	if (w->dims[1] != c.size || w->dims[2] != c.in || w->dims[3] != c.out || y->dims[0] != c.n || c.stride < 1 || c.padding < 0 ||
+		(bias && (bias->rank != 1 || bias->dtype != ffi_f32 || bias->dims[0] != c.out)))
 		return ffi_invalid(f, "limner_convolve: shapes that do not go together");
+	if (amx_takes(&c)) return amx_convolve(f, &c) ? NULL : ffi_invalid(f, "limner_convolve: no memory");
+	if (c.out % wide || c.width % quad || c.padding || (c.height - 1) * c.stride + c.size > c.rows || (c.width - 1) * c.stride + c.size > c.columns)
+		return ffi_invalid(f, "limner_convolve: shapes that this processor does not take");
 	c.strips = (c.n * c.height * c.width + strip - 1) / strip;
 	ffi_spread(f, c.strips * ((c.out / wide + abreast - 1) / abreast), convolve_strip, &c);
 	return NULL;

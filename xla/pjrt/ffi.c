@@ -62,21 +62,43 @@ static void finish(void *data) {
 	leave(j);
 }
 
+static void drop(const ffi_call *f, void *error) {
+	object_args args = {24, NULL, error, NULL};
+	if (error) call(f->api, ffi_error_destroy, &args);
+}
+
+long ffi_threads(const ffi_call *f) {
+	int64_t threads = 1;
+	ffi_threads_args count = {sizeof count, NULL, f->context, &threads};
+	drop(f, call(f->api, ffi_threads_count, &count)); // there are no others
+	return threads;
+}
+
+void *ffi_scratch(size_t bytes) {
+	static __thread void *memory;
+	static __thread size_t size;
+	if (bytes > size) {
+		free(memory);
+		size = 0;
+		memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
+		if (memory) size = bytes;
+	}
+	return memory;
+}
+
 void ffi_spread(const ffi_call *f, long tasks, void (*work)(const void *data, long task), const void *data) {
 	job *j = tasks > 1 ? calloc(1, sizeof *j) : NULL;
 	if (!j) {
 		for (long task = 0; task < tasks; task++) work(data, task);
 		return;
 	}
-	int64_t threads = 1;
-	ffi_threads_args count = {sizeof count, NULL, f->context, &threads};
-	void *failed = call(f->api, ffi_threads_count, &count);
+	void *failed = NULL;
+	long threads = least(ffi_threads(f), tasks);
 	j->work = work;
 	j->data = data;
 	j->tasks = tasks;
 	pthread_mutex_init(&j->mutex, NULL);
 	pthread_cond_init(&j->all, NULL);
-	threads = least(threads, tasks);
 	j->holders = threads + 1; // this one until all is done, too
 	for (long other = 1; other < threads; other++) {
 		ffi_schedule_args args = {sizeof args, NULL, f->context, finish, j};
@@ -86,10 +108,7 @@ void ffi_spread(const ffi_call *f, long tasks, void (*work)(const void *data, lo
 		j->holders--;
 		pthread_mutex_unlock(&j->mutex);
 	}
-	if (failed) { // there are no other threads, or fewer
-		object_args args = {24, NULL, failed, NULL};
-		call(f->api, ffi_error_destroy, &args);
-	}
+	drop(f, failed); // there are fewer threads
 	finish(j);
 	pthread_mutex_lock(&j->mutex);
 	while (j->done < j->tasks) pthread_cond_wait(&j->all, &j->mutex);

@@ -51,7 +51,7 @@ typedef struct {
 
 typedef struct {
 	int dtype;
-	const int64_t *value;
+	const int64_t *value; // or a float's
 } ffi_scalar;
 
 typedef struct {
@@ -112,6 +112,12 @@ int ffi_begin(ffi_call *f);
 // ffi_invalid is the result of a call that cannot be done.
 void *ffi_invalid(const ffi_call *f, const char *message);
 
+// ffi_threads is how many threads of XLA's, this one included, ffi_spread may use.
+long ffi_threads(const ffi_call *f);
+
+// ffi_scratch is memory that a thread keeps, for one use at a time; NULL if there is none.
+void *ffi_scratch(size_t bytes);
+
 // ffi_spread has work called for all numbers below tasks, on this thread and XLA's others.
 void ffi_spread(const ffi_call *f, long tasks, void (*work)(const void *data, long task), const void *data);
 
@@ -124,12 +130,31 @@ enum {
 
 typedef float vector __attribute__((vector_size(lanes * sizeof(float)), aligned(sizeof(float)), may_alias));
 
+typedef int32_t integers __attribute__((vector_size(lanes * sizeof(int32_t)), aligned(sizeof(int32_t)), may_alias));
+
 // tile adds x·w of so many quads of rows to y, or begins y. x are the first rows of the quads, x_step the distance to the next row and y_step that of
 // y's; w is [n, wide]. What it adds is summed by itself, which rounds less.
 void tile(long quads, const float *const *x, long x_step, const float *w, long n, float *y, long y_step, int first);
 
 // tile_half is tile for w [n, lanes].
 void tile_half(long quads, const float *const *x, long x_step, const float *w, long n, float *y, long y_step, int first);
+
+// exponential makes x e^x, for x from -87 to 0, and of smaller ones what it is for -87. (Cody and Waite 1980.)
+static inline void exponential(vector *at) {
+	vector x = *at;
+	const float least_x = -87, magic = 0x1.8p23f; // what is added to the latter is rounded to a whole number
+	integers small = x < least_x;
+	x = (vector)(((integers)x & ~small) | ((integers)(least_x - (vector){}) & small));
+	vector rounded = x * 0x1.715476p0f + magic, n = rounded - magic;
+	vector r = x - n * 0x1.62e4p-1f - n * 0x1.7f7d1cp-20f; // two parts of the logarithm of 2
+	vector p = r * 0x1.6c16c2p-10f + 0x1.111112p-7f;
+	p = p * r + 0x1.555556p-5f;
+	p = p * r + 0x1.555556p-3f;
+	p = p * r + 0.5f;
+	p = p * r + 1.0f;
+	p = p * r + 1.0f;
+	*at = (vector)((integers)p + ((integers)rounded << 23));
+}
 
 static inline long least(long a, long b) { return a < b ? a : b; }
 
