@@ -30,8 +30,12 @@ func (b *Backend) Forward() Forward {
 
 // chooseForward takes our own functions where they are faster than what XLA makes. What they are given lies on one device.
 func (b *Backend) chooseForward() {
-	if b.n == 1 && b.table.RegisterFunctions() == nil && pjrt.WideVectors() {
-		b.forward = Forward{attend, convolve, normalize}
+	if b.n > 1 || b.table.RegisterFunctions() != nil {
+		return
+	}
+	b.forward.Normalization = normalize
+	if pjrt.WideVectors() {
+		b.forward.Attention, b.forward.Convolution = attend, convolve
 	}
 }
 

@@ -7,7 +7,7 @@
 // Loops are compiled for processors with wide vectors as well, where the C library can choose when the program starts.
 #if defined __x86_64__ && defined __GLIBC__ && defined __has_attribute
 #if __has_attribute(target_clones)
-#define vectors __attribute__((target_clones("avx512f", "default")))
+#define vectors __attribute__((target_clones("avx512f", "arch=haswell", "default")))
 #define has_clones
 #endif
 #endif
