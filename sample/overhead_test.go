@@ -16,12 +16,12 @@ func BenchmarkHostOverhead(b *testing.B) {
 	ctx, p := context.Background(), goldenPipeline(b, true)
 	r := smallRequest("a red circle", "a blue circle")
 	r.Scheduler, r.Conditions = "ddim", [][]float32{make([]float32, p.conditionSize(0))}
-	sampled := func(steps int) time.Duration {
-		r.NumInferenceSteps = steps
-		return least(b, func() error { _, err := p.Sample(ctx, r); return err })
-	}
 	const few, many = 10, 110
-	loop := (sampled(many) - sampled(few)) / (many - few)
+	sampled := func(steps int) func() error {
+		r := r
+		r.NumInferenceSteps = steps
+		return func() error { _, err := p.Sample(ctx, r); return err }
+	}
 
 	r.NumInferenceSteps = many
 	plan, err := p.plan(r)
@@ -48,8 +48,8 @@ func BenchmarkHostOverhead(b *testing.B) {
 	defer one.free()
 	args := p.arguments(p.trees.step, in.of(one, 0, in.zeros)...)
 	state := append([]*xla.Array{one.latents}, in.memory...)
-	repeated := func(program *xla.Program) time.Duration {
-		return least(b, func() error {
+	repeated := func(program *xla.Program) func() error {
+		return func() error {
 			for range many {
 				if _, err := program.Run(state, args...); err != nil {
 					return err
@@ -57,16 +57,16 @@ func BenchmarkHostOverhead(b *testing.B) {
 			}
 			_, err := xla.Get[float32](one.latents)
 			return err
-		}) / many
+		}
 	}
-	device := repeated(calls[0].Program)
 	nothing := p.stepFunction(calls[0].key)
 	nothing.Build = func(_ *Graph, state, _ []*Node) (next, outputs []*Node) { return state, nil }
 	empty, err := p.backend.Compile(ctx, nothing)
 	if err != nil {
 		b.Fatal(err)
 	}
-	launch := repeated(empty)
+	times := least(b, sampled(few), sampled(many), repeated(calls[0].Program), repeated(empty))
+	loop, device, launch := (times[1]-times[0])/(many-few), times[2]/many, times[3]/many
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 	b.ReportMetric(ms(loop), "step-ms")
 	b.ReportMetric(ms(launch), "launch-ms")
@@ -75,16 +75,18 @@ func BenchmarkHostOverhead(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// least is the least time of several runs.
-func least(b *testing.B, f func() error) time.Duration {
-	var best time.Duration
+// least are the least times of functions, which take turns, so that all meet the machine in the same states.
+func least(b *testing.B, functions ...func() error) []time.Duration {
+	best := make([]time.Duration, len(functions))
 	for i := range 6 {
-		start := time.Now()
-		if err := f(); err != nil {
-			b.Fatal(err)
-		}
-		if d := time.Since(start); i == 0 || d < best {
-			best = d
+		for k, f := range functions {
+			start := time.Now()
+			if err := f(); err != nil {
+				b.Fatal(err)
+			}
+			if d := time.Since(start); i == 0 || d < best[k] {
+				best[k] = d
+			}
 		}
 	}
 	return best
