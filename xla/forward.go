@@ -2,6 +2,7 @@ package xla
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
@@ -39,11 +40,15 @@ func (b *Backend) chooseForward() {
 	}
 }
 
+func allFloat32(operands ...*Node) bool {
+	return !slices.ContainsFunc(operands, func(x *Node) bool { return x.DType() != dtypes.Float32 })
+}
+
 // attend calls pjrt.Attend.
 func attend(q, k, v *Node, heads int) *Node {
 	const widest = 160 // channels of a head: of wider ones, with as many keys, the packed keys and values are no longer in a cache
 	queries, channels := q.Shape().Dim(1), q.Shape().Dim(2)
-	if q.DType() != dtypes.Float32 || k.DType() != dtypes.Float32 || v.DType() != dtypes.Float32 || queries%pjrt.Quad != 0 || channels/heads > widest {
+	if !allFloat32(q, k, v) || queries%pjrt.Quad != 0 || channels/heads > widest {
 		return nil
 	}
 	return patch.Call(pjrt.Attend, fmt.Sprintf("{heads = %d : i64}", heads), []*Node{q, k, v}, q.Shape())
@@ -55,17 +60,17 @@ func convolve(x, w, bias *Node, stride int, padding [2]int) *Node {
 	around := padding[0] + padding[1]
 	height, width := (x.Shape().Dim(1)+around-size)/stride+1, (x.Shape().Dim(2)+around-size)/stride+1
 	unit := pjrt.MatrixUnit() && x.Shape().Dim(3)%pjrt.ConvolveWide == 0
-	if x.DType() != dtypes.Float32 || w.DType() != dtypes.Float32 || out%pjrt.ConvolveWide != 0 || !unit && width%pjrt.Quad != 0 {
+	operands := []*Node{x, w}
+	if bias != nil {
+		operands = append(operands, bias)
+	}
+	if !allFloat32(operands...) || out%pjrt.ConvolveWide != 0 || !unit && width%pjrt.Quad != 0 {
 		return nil
 	}
 	before := padding[0]
 	if around > 0 && !unit {
 		edge := PadAxis{Start: padding[0], End: padding[1]}
-		x, before = Pad(x, ScalarZero(x.Graph(), x.DType()), PadAxis{}, edge, edge), 0
-	}
-	operands := []*Node{x, w}
-	if bias != nil {
-		operands = append(operands, bias)
+		operands[0], before = Pad(x, ScalarZero(x.Graph(), x.DType()), PadAxis{}, edge, edge), 0
 	}
 	attributes := fmt.Sprintf("{padding = %d : i64, stride = %d : i64}", before, stride)
 	return patch.Call(pjrt.Convolve, attributes, operands, shapes.Make(dtypes.Float32, x.Shape().Dim(0), height, width, out))
@@ -74,7 +79,7 @@ func convolve(x, w, bias *Node, stride int, padding [2]int) *Node {
 // normalize calls pjrt.Normalize for x [batch, ..., channels].
 func normalize(x, scale, shift *Node, groups int, epsilon float64, silu bool) *Node {
 	batch, channels := x.Shape().Dim(0), x.Shape().Dim(-1)
-	if x.DType() != dtypes.Float32 || scale.DType() != dtypes.Float32 || shift.DType() != dtypes.Float32 || channels%pjrt.Lanes != 0 {
+	if !allFloat32(x, scale, shift) || channels%pjrt.Lanes != 0 {
 		return nil
 	}
 	attributes := fmt.Sprintf("{epsilon = %e : f32, groups = %d : i64, silu = %d : i64}", epsilon, groups, map[bool]int{true: 1}[silu])

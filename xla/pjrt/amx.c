@@ -1,6 +1,6 @@
 // Convolutions of float32 by the matrix unit that some processors have (Intel's AMX). It multiplies bfloat16, sixteen times as many in a cycle as vectors
 // multiply float32. The 24 bits of a float32 are those of three bfloat16, and of the nine products of two such sums six are made: the others are less than
-// what a float32 can hold. So results are as exact as by vectors.
+// what a float32 can hold. So results are as exact as by vectors; only numbers below 2^-110 keep fewer bits, and infinity makes NaN.
 #define _GNU_SOURCE
 #include "convolve.h"
 
