@@ -124,11 +124,14 @@ func TestForwardConvolution(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		columns, out int
-		dtype        dtypes.DType
-	}{"outputs": {8, 48, dtypes.Float32}, "pixels": {6, 32, dtypes.Float32}, "dtype": {8, 32, dtypes.BFloat16}} {
+		dtype, bias  dtypes.DType
+	}{
+		"outputs": {8, 48, dtypes.Float32, dtypes.Float32}, "pixels": {6, 32, dtypes.Float32, dtypes.Float32},
+		"dtype": {8, 32, dtypes.BFloat16, dtypes.BFloat16}, "bias": {8, 32, dtypes.Float32, dtypes.BFloat16},
+	} {
 		run(t, func(in []*Node) []*Node {
 			g := in[0].Graph()
-			if kernel(Zeros(g, shapes.Make(c.dtype, 1, 4, c.columns, 3)), Zeros(g, shapes.Make(c.dtype, 3, 3, 3, c.out)), nil, 1, [2]int{1, 1}) != nil {
+			if kernel(Zeros(g, shapes.Make(c.dtype, 1, 4, c.columns, 3)), Zeros(g, shapes.Make(c.dtype, 3, 3, 3, c.out)), Zeros(g, shapes.Make(c.bias, c.out)), 1, [2]int{1, 1}) != nil {
 				t.Errorf("%s: taken", name)
 			}
 			return in

@@ -49,13 +49,12 @@ typedef struct {
 } share;
 
 int limner_amx(void) {
-	static int known, available;
+	static int answer = -1;
 	const int request = 0x1023, tiles = 18; // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA: the system lends the unit to those that ask
 	unsigned a, b, c, d;
-	if (!known && __get_cpuid_count(7, 0, &a, &b, &c, &d) && b >> 16 & 1 && b >> 30 & 1 && d >> 22 & 1 && d >> 24 & 1)
-		available = syscall(SYS_arch_prctl, request, tiles) == 0;
-	known = 1;
-	return available;
+	if (answer < 0)
+		answer = __get_cpuid_count(7, 0, &a, &b, &c, &d) && b >> 16 & 1 && b >> 30 & 1 && d >> 22 & 1 && d >> 24 & 1 && syscall(SYS_arch_prctl, request, tiles) == 0;
+	return answer;
 }
 
 // step_of is the distance of pixels of n channels: an odd number of chunks, since otherwise too many lie in the same sets of the cache.

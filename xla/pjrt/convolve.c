@@ -23,12 +23,14 @@ vectors static void pack(float *to, const float *w, long n, long out, long tiles
 		}
 }
 
+static long strips_of(const convolution *c) { return (c->n * c->height * c->width + strip - 1) / strip; }
+
 // convolve_strip does a task: some outputs of a strip of pixels.
 static void convolve_strip(const void *data, long task) {
 	const convolution *c = data;
 	float weights[abreast * depth * wide] __attribute__((aligned(64)));
-	long output = task / c->strips * abreast * wide, tiles = least(abreast, (c->out - output) / wide);
-	long begin = task % c->strips * strip, end = least(begin + strip, c->n * c->height * c->width);
+	long strips = strips_of(c), output = task / strips * abreast * wide, tiles = least(abreast, (c->out - output) / wide);
+	long begin = task % strips * strip, end = least(begin + strip, c->n * c->height * c->width);
 	long parts = (c->in + depth - 1) / depth, part = (c->in + parts - 1) / parts;
 	for (long pixel = begin; c->bias && pixel < end; pixel++) memcpy(c->y + pixel * c->out + output, c->bias + output, tiles * wide * sizeof *c->y);
 	for (long tap = 0; tap < c->size * c->size; tap++)
@@ -71,7 +73,6 @@ void *limner_convolve(ffi_call *f) {
 	if (amx_takes(&c)) return amx_convolve(f, &c) ? NULL : ffi_invalid(f, "limner_convolve: no memory");
 	if (c.out % wide || c.width % quad || c.padding || (c.height - 1) * c.stride + c.size > c.rows || (c.width - 1) * c.stride + c.size > c.columns)
 		return ffi_invalid(f, "limner_convolve: shapes that this processor does not take");
-	c.strips = (c.n * c.height * c.width + strip - 1) / strip;
-	ffi_spread(f, c.strips * ((c.out / wide + abreast - 1) / abreast), convolve_strip, &c);
+	ffi_spread(f, strips_of(&c) * ((c.out / wide + abreast - 1) / abreast), convolve_strip, &c);
 	return NULL;
 }

@@ -6,7 +6,7 @@
 typedef struct {
 	const float *x, *w, *bias; // [n, rows, columns, in], [size, size, in, out], [out] or NULL
 	float *y;                  // [n, height, width, out]
-	long n, rows, columns, in, size, height, width, out, stride, strips;
+	long n, rows, columns, in, size, height, width, out, stride;
 	long padding; // zeros before rows and columns; what is missing after them is 0 too
 } convolution;
 
