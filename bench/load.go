@@ -98,9 +98,10 @@ func loadWorker(ctx context.Context, dir, dtype string, out io.Writer) (err erro
 			return err
 		}
 		for _, component := range p.Components() {
-			err := w.Stream(p.Tree(component).Under(component), dtype, func(spec nn.Spec, data []byte) error {
-				l.Bytes += int64(len(data))
-				a, err := xla.PutBytes(b, data, shapes.Make(on, spec.Shape...), xla.Replicated)
+			err := w.Stream(p.Tree(component).Under(component), dtype, func(spec nn.Spec, write func(to []byte) error) error {
+				shape := shapes.Make(on, spec.Shape...)
+				l.Bytes += int64(shape.Memory())
+				a, err := xla.Fill(b, shape, xla.Replicated, write)
 				kept = append(kept, a)
 				return err
 			})

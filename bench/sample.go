@@ -80,7 +80,7 @@ type drawn struct {
 	file nn.Source
 }
 
-func (d drawn) Stream(tree nn.Tree, dtype string, visit func(nn.Spec, []byte) error) error {
+func (d drawn) Stream(tree nn.Tree, dtype string, visit nn.Visit) error {
 	for _, spec := range tree {
 		one, from := nn.Tree{spec}, d.file
 		if !strings.HasPrefix(spec.Key, diffusers.TextEncoder+".") {

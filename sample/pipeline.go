@@ -343,12 +343,12 @@ func (p *Pipeline) compile(ctx context.Context, name string, f xla.Function) (*x
 // Replace puts other weights in the place of the parameters that the tree lists, such as a ControlNet's that is being
 // trained. It fails for a parameter that the pipeline does not have.
 func (p *Pipeline) Replace(tree nn.Tree, weights nn.Source) error {
-	return weights.Stream(tree, nn.FileDType(p.model.Compute), func(spec nn.Spec, data []byte) error {
+	return weights.Stream(tree, nn.FileDType(p.model.Compute), func(spec nn.Spec, write func(to []byte) error) error {
 		old := p.params[spec.Key]
 		if old == nil {
 			return fmt.Errorf("the pipeline has no parameter %s", spec.Key)
 		}
-		if err := p.put(spec, data); err != nil {
+		if err := p.put(spec, write); err != nil {
 			return err
 		}
 		return old.Free()
@@ -356,8 +356,8 @@ func (p *Pipeline) Replace(tree nn.Tree, weights nn.Source) error {
 }
 
 // put copies a parameter to the devices.
-func (p *Pipeline) put(spec nn.Spec, data []byte) error {
-	a, err := xla.PutBytes(p.backend, data, shapes.Make(p.model.Compute, spec.Shape...), xla.Replicated)
+func (p *Pipeline) put(spec nn.Spec, write func(to []byte) error) error {
+	a, err := xla.Fill(p.backend, shapes.Make(p.model.Compute, spec.Shape...), xla.Replicated, write)
 	if err != nil {
 		return fmt.Errorf("parameter %s: %w", spec.Key, err)
 	}

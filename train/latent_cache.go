@@ -47,9 +47,12 @@ func newLatentCache(root string, c vae.Config, weights nn.Source, resolution int
 		return nil, err
 	}
 	tree, sums := c.EncoderTree().Under("vae"), map[string][sha256.Size]byte{}
-	err := weights.Stream(tree, "F32", func(spec nn.Spec, data []byte) error {
-		sums[spec.Key] = sha256.Sum256(data)
-		return nil
+	var elements []byte
+	err := weights.Stream(tree, "F32", func(spec nn.Spec, write func(to []byte) error) error {
+		elements = slices.Grow(elements[:0], 4*spec.Size())[:4*spec.Size()]
+		err := write(elements)
+		sums[spec.Key] = sha256.Sum256(elements)
+		return err
 	})
 	if err != nil {
 		return nil, err

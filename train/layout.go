@@ -76,14 +76,12 @@ func (f memoryFile) bytes() (total int64) {
 	return total
 }
 
-// zeros puts arrays of zeros on the devices, all from the same bytes.
-type zeros []byte
-
-func (z *zeros) put(b *xla.Backend, v xla.Value) (*xla.Array, error) {
-	if n := int(v.Shape.Memory()); n > len(*z) {
-		*z = make([]byte, n)
-	}
-	a, err := xla.PutBytes(b, (*z)[:v.Shape.Memory()], v.Shape, v.Sharding)
+// zeros puts an array of zeros on the devices.
+func zeros(b *xla.Backend, v xla.Value) (*xla.Array, error) {
+	a, err := xla.Fill(b, v.Shape, v.Sharding, func(to []byte) error {
+		clear(to)
+		return nil
+	})
 	if err != nil {
 		err = fmt.Errorf("%s: %w", v.Name, err)
 	}

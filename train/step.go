@@ -223,10 +223,9 @@ func (s *stepper) loadFrozen(weights nn.Source) error {
 
 // loadZeros puts on the devices what each step begins with.
 func (s *stepper) loadZeros() (err error) {
-	var zero zeros
 	if s.accumulation > 1 {
 		for _, v := range s.sumValues() {
-			a, err := zero.put(s.backend, v)
+			a, err := zeros(s.backend, v)
 			if err != nil {
 				return err
 			}
@@ -234,7 +233,7 @@ func (s *stepper) loadZeros() (err error) {
 		}
 	}
 	if s.objective.Ahead != nil {
-		s.encoded, err = zero.put(s.backend, s.objective.Batch[0])
+		s.encoded, err = zeros(s.backend, s.objective.Batch[0])
 	}
 	return err
 }
@@ -248,9 +247,9 @@ func putAll(b *xla.Backend, weights nn.Source, tree nn.Tree, values []xla.Value,
 	for i, spec := range tree {
 		places[spec.Key] = i
 	}
-	return weights.Stream(tree, nn.FileDType(values[0].Shape.DType), func(spec nn.Spec, data []byte) error {
+	return weights.Stream(tree, nn.FileDType(values[0].Shape.DType), func(spec nn.Spec, write func(to []byte) error) error {
 		i := places[spec.Key]
-		a, err := xla.PutBytes(b, data, values[i].Shape, values[i].Sharding)
+		a, err := xla.Fill(b, values[i].Shape, values[i].Sharding, write)
 		if err != nil {
 			return fmt.Errorf("%s: %w", spec.Key, err)
 		}
@@ -279,9 +278,8 @@ func (s *stepper) begin(weights nn.Source, state *saved) error {
 	if err := putAll(s.backend, weights, s.objective.Trainable, values[:n], s.keep); err != nil {
 		return err
 	}
-	var zero zeros
 	for i, v := range values[first:] {
-		a, err := zero.put(s.backend, v)
+		a, err := zeros(s.backend, v)
 		if err != nil {
 			return err
 		}

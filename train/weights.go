@@ -24,9 +24,9 @@ type startWeights struct {
 }
 
 // Stream is that of nn.Source.
-func (w startWeights) Stream(tree nn.Tree, dtype string, visit func(spec nn.Spec, data []byte) error) error {
+func (w startWeights) Stream(tree nn.Tree, dtype string, visit nn.Visit) error {
 	return w.each(tree, func(from Weights, part nn.Tree, asked func(nn.Spec) nn.Spec) error {
-		return from.Stream(part, dtype, func(spec nn.Spec, data []byte) error { return visit(asked(spec), data) })
+		return from.Stream(part, dtype, func(spec nn.Spec, write func(to []byte) error) error { return visit(asked(spec), write) })
 	})
 }
 

@@ -3,6 +3,9 @@ package xla
 import (
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
+	"sync"
 	"unsafe"
 
 	"github.com/gomlx/gomlx/backends"
@@ -11,6 +14,8 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes/bfloat16"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 	"github.com/x448/float16"
+
+	"limner/xla/pjrt"
 )
 
 // dataAxis is the mesh's axis over which batches are divided.
@@ -119,6 +124,39 @@ func PutBytes(b *Backend, data []byte, shape shapes.Shape, sharding Sharding) (*
 		return Put(b, reinterpret[float16.Float16](data), sharding, shape.Dimensions...)
 	}
 	return nil, fmt.Errorf("bytes cannot be put as %s", shape.DType)
+}
+
+// scratch is for Fill, of *[]byte.
+var scratch sync.Pool
+
+// Fill is PutBytes for bytes that write puts into all of to. On a single CPU device, to is where the array lies.
+func Fill(b *Backend, shape shapes.Shape, sharding Sharding, write func(to []byte) error) (*Array, error) {
+	n := int(shape.Memory())
+	if !b.CPU() || b.n > 1 {
+		to, ok := scratch.Get().(*[]byte)
+		if !ok {
+			to = new([]byte)
+		}
+		defer scratch.Put(to)
+		*to = slices.Grow((*to)[:0], n)[:n]
+		if err := write(*to); err != nil {
+			return nil, err
+		}
+		return PutBytes(b, *to, shape, sharding)
+	}
+	a := &Array{backend: b, shape: shape, sharding: sharding}
+	unwritten := reflect.SliceAt(shape.DType.GoType(), pjrt.Unwritten, shape.Size())
+	if err := a.add(b.local[0], unwritten.Interface(), shape); err != nil {
+		return nil, err
+	}
+	flat, err := b.engine.BufferData(a.shards[0])
+	if err == nil {
+		err = write(unsafe.Slice((*byte)(reflect.ValueOf(flat).UnsafePointer()), n))
+	}
+	if err != nil {
+		return nil, errors.Join(err, a.Free())
+	}
+	return a, nil
 }
 
 // reinterpret looks at bytes as numbers, without a copy where the bytes are aligned for them.

@@ -2,6 +2,9 @@ package xla
 
 import (
 	"context"
+	"errors"
+	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -40,6 +43,52 @@ func TestPutBytes(t *testing.T) {
 	} {
 		if _, err := PutBytes(b, raw, shape, Replicated); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
+
+// TestFill compares arrays that are filled, on one device, where they lie, and on two, with arrays that are put.
+func TestFill(t *testing.T) {
+	for _, devices := range []int{1, 2} {
+		b, err := Open(context.Background(), Options{Devices: devices})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		const n = 1 << 10
+		for _, dtype := range []dtypes.DType{dtypes.Uint8, dtypes.Float16, dtypes.BFloat16, dtypes.Float32} {
+			for _, sharding := range []Sharding{Replicated, Along(1)} {
+				var written []byte
+				a, err := Fill(b, shapes.Make(dtype, 2, n), sharding, func(to []byte) error {
+					for i := range to {
+						to[i] = byte(i*7) &^ 0x40 // of no dtype NaN
+					}
+					written = slices.Clone(to)
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				want, err := PutBytes(b, written, shapes.Make(dtype, 2, n), sharding)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i := range a.shards {
+					got, err := a.backend.engine.BufferData(a.shards[i])
+					if err != nil {
+						t.Fatal(err)
+					}
+					if like, err := b.engine.BufferData(want.shards[i]); err != nil || !reflect.DeepEqual(got, like) {
+						t.Errorf("%d devices, %s: a part differs from what is put (%v)", devices, a.shape, err)
+					}
+				}
+				if len(written) != 2*n*dtype.Size() || a.shape.DType != dtype || a.sharding != sharding {
+					t.Errorf("%d devices: %d bytes were written of %s", devices, len(written), a.shape)
+				}
+			}
+		}
+		if _, err := Fill(b, shapes.Make(dtypes.Float32, 8), Replicated, func([]byte) error { return os.ErrClosed }); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%d devices: got %v, want what write returned", devices, err)
 		}
 	}
 }

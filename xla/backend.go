@@ -121,6 +121,7 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	b := &Backend{engine: patch.Wrap(engine), plugin: path, n: devices, table: table, store: kept, run: (*Program).execute}
 	if isCPU(o.Backend, path) {
 		b.options = lessLLVM
+		kept.cpu = o.Backend == "cpu"
 	}
 	b.identity = sync.OnceValues(func() (string, error) { return pluginIdentity(b.plugin, b.store.folder) })
 	if b.client, err = b.engine.Client(); err != nil {

@@ -55,7 +55,10 @@ func doWalk(t *testing.T, o Options, f Function) walked {
 	for i := range start {
 		start[i] = float32(i%7)/8 - 0.3
 	}
-	state, err := Put(b, start, Replicated, 8, 8)
+	state, err := Fill(b, shapes.Make(dtypes.Float32, 8, 8), Replicated, func(to []byte) error {
+		copy(reinterpret[float32](to), start)
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -170,32 +170,7 @@ func (m *hloModule) slices(in *hloInstruction) bool {
 	return opcode == "slice" || opcode == "dynamic-slice"
 }
 
-// each calls visit with every field of a message. Fields that are numbers come as number.
-func each(message []byte, visit func(field protowire.Number, number uint64, bytes []byte)) {
-	for len(message) > 0 {
-		field, kind, n := protowire.ConsumeTag(message)
-		if n < 0 {
-			return
-		}
-		message = message[n:]
-		var number uint64
-		var bytes []byte
-		switch kind {
-		case protowire.VarintType:
-			number, n = protowire.ConsumeVarint(message)
-		case protowire.BytesType:
-			bytes, n = protowire.ConsumeBytes(message)
-		default:
-			n = protowire.ConsumeFieldValue(field, kind, message)
-		}
-		if n < 0 {
-			return
-		}
-		visit(field, number, bytes)
-		message = message[n:]
-	}
-}
-
+// bytesField is the last of a message's fields of that number.
 func bytesField(message []byte, want protowire.Number) (found []byte) {
 	each(message, func(field protowire.Number, _ uint64, bytes []byte) {
 		if field == want {

@@ -58,7 +58,11 @@ func ExampleModel_Stream() {
 		log.Fatal(err)
 	}
 	defer m.Close()
-	err = m.Stream(tree, "BF16", func(s nn.Spec, data []byte) error {
+	err = m.Stream(tree, "BF16", func(s nn.Spec, write func(to []byte) error) error {
+		data := make([]byte, 2*s.Size())
+		if err := write(data); err != nil {
+			return err
+		}
 		fmt.Printf("%v: %x\n", s, data)
 		return nil
 	})

@@ -23,21 +23,22 @@ func Encode(values []float32, dtype string) ([]byte, error) {
 type InMemory nn.Values
 
 // Stream is that of nn.Source.
-func (v InMemory) Stream(tree nn.Tree, dtype string, visit func(spec nn.Spec, data []byte) error) error {
+func (v InMemory) Stream(tree nn.Tree, dtype string, visit nn.Visit) error {
 	if dtype != "F32" && dtype != "F16" && dtype != "BF16" {
 		return fmt.Errorf("dtype %q: want F32, F16 or BF16", dtype)
 	}
-	var scratch []byte
 	for _, s := range tree {
 		values, err := v.of(s)
 		if err != nil {
 			return err
 		}
-		data, err := floats(s.Shape, values, FileOrder).elements(dtype, FileOrder, &scratch)
+		err = visit(s, func(to []byte) error {
+			if err := floats(s.Shape, values, FileOrder).moveTo(to, dtype, FileOrder); err != nil {
+				return fmt.Errorf("parameter %s: %w", s.Key, err)
+			}
+			return nil
+		})
 		if err != nil {
-			return fmt.Errorf("parameter %s: %w", s.Key, err)
-		}
-		if err := visit(s, data); err != nil {
 			return err
 		}
 	}
@@ -76,9 +77,9 @@ func (v InMemory) of(s nn.Spec) ([]float32, error) {
 // Collect reads every parameter of a tree from a source. It gives none with an error.
 func Collect(from nn.Source, tree nn.Tree) (nn.Values, error) {
 	values := make(nn.Values, len(tree))
-	err := from.Stream(tree, "F32", func(s nn.Spec, data []byte) (err error) {
-		values[s.Key], err = Tensor{DType: "F32", Shape: s.Shape, Data: data}.inOrder(FileOrder)
-		return err
+	err := from.Stream(tree, "F32", func(s nn.Spec, write func(to []byte) error) error {
+		values[s.Key] = make([]float32, s.Size())
+		return write(bytesOf(values[s.Key]))
 	})
 	if err != nil {
 		return nil, err

@@ -16,10 +16,11 @@ func TestInMemory(t *testing.T) {
 	values := checkpoint.InMemory{"a": {3}, "b": {1, -2}}
 	for dtype, size := range map[string]int{"F32": 4, "BF16": 2, "F16": 2} {
 		var keys []string
-		err := values.Stream(tree, dtype, func(s nn.Spec, data []byte) error {
+		err := values.Stream(tree, dtype, func(s nn.Spec, write func(to []byte) error) error {
 			keys = append(keys, s.Key)
-			if len(data) != size*s.Size() {
-				t.Errorf("%s as %s: %d bytes", s.Key, dtype, len(data))
+			data := make([]byte, size*s.Size())
+			if err := write(data); err != nil {
+				return err
 			}
 			if dtype == "F32" {
 				if got := math.Float32frombits(binary.LittleEndian.Uint32(data)); got != values[s.Key][0] {
@@ -43,7 +44,7 @@ func TestInMemory(t *testing.T) {
 	}); err != nil {
 		t.Error(err)
 	}
-	none := func(nn.Spec, []byte) error { return nil }
+	none := func(nn.Spec, func(to []byte) error) error { return nil }
 	for want, c := range map[string]struct {
 		tree  nn.Tree
 		dtype string
@@ -55,5 +56,9 @@ func TestInMemory(t *testing.T) {
 		if err := values.Stream(c.tree, c.dtype, none); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
+	}
+	short := func(_ nn.Spec, write func(to []byte) error) error { return write(make([]byte, 7)) }
+	if err := values.Stream(tree, "F32", short); err == nil || err.Error() != "parameter b: 7 bytes for 2 elements of F32, want 8" {
+		t.Errorf("too little room: got %v", err)
 	}
 }

@@ -44,7 +44,7 @@ func sameOrder(shape []int) bool {
 // moved are the dtypes whose elements can be changed.
 var moved = map[string]C.int{"F32": C.f32, "F16": C.f16, "BF16": C.bf16, "F64": C.f64, codesDType: C.u8}
 
-// moveTo writes the tensor's elements into to, in a dtype and an order. They pass through float32, rounded to nearest even. A finite value that
+// moveTo writes the tensor's elements into to, which has their size, in a dtype and an order. They pass through float32, rounded to nearest even. A finite value that
 // F16 cannot hold is an error, and so is what is no whole number of U8.
 func (t Tensor) moveTo(to []byte, dtype string, order Order) error {
 	if err := t.checkSize(); err != nil {
@@ -54,6 +54,9 @@ func (t Tensor) moveTo(to []byte, dtype string, order Order) error {
 	from, ok := moved[t.DType]
 	if !ok {
 		return fmt.Errorf("got %s, want F32, F16, BF16, F64 or U8", t.DType)
+	}
+	if want := size * dtypes[dtype].bits / 8; len(to) != want {
+		return fmt.Errorf("%d bytes for %d elements of %s, want %d", len(to), size, dtype, want)
 	}
 	into, same := moved[dtype], t.Order == order || sameOrder(t.Shape)
 	if size == 0 || same && t.DType == dtype {

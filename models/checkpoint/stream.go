@@ -6,27 +6,25 @@ import (
 	"limner/models/nn"
 )
 
-// Stream checks the model against the tree as Load does, then calls visit with every parameter in the
-// tree's order: its elements in memory's layout, little-endian, as dtype F32, F16 or BF16, rounded to
-// nearest even. data is valid until visit returns and must not be changed: it is a buffer used again
-// for the next parameter, or the mapped file itself where neither dtype nor layout change. Memory grows
-// by the largest parameter only. A finite value that F16 cannot hold is an error that names it.
-func (m *Model) Stream(tree nn.Tree, dtype string, visit func(spec nn.Spec, data []byte) error) error {
+// Stream is that of nn.Source: it checks the model against the tree as Load does, then calls visit with every parameter in the
+// tree's order. No memory is taken but what the file's pages lie in, those of one parameter at a time. A finite value that F16 cannot
+// hold is an error that names it.
+func (m *Model) Stream(tree nn.Tree, dtype string, visit nn.Visit) error {
 	return m.StreamPart(tree, tree, dtype, visit)
 }
 
 // StreamPart checks the model against the tree, then does as Stream for a part of it.
-func (m *Model) StreamPart(tree, part nn.Tree, dtype string, visit func(spec nn.Spec, data []byte) error) error {
+func (m *Model) StreamPart(tree, part nn.Tree, dtype string, visit nn.Visit) error {
 	if dtype != "F32" && dtype != "F16" && dtype != "BF16" {
 		return fmt.Errorf("load %s: dtype %q: want F32, F16 or BF16", m.path, dtype)
 	}
-	var scratch []byte
 	return m.visit(tree, part, func(s nn.Spec, t Tensor) error {
-		data, err := t.elements(dtype, orderOf(s.Kind), &scratch)
-		if err != nil {
-			return fmt.Errorf("load %s: %s: %w", m.path, s.Key, err)
-		}
-		return visit(s, data)
+		return visit(s, func(to []byte) error {
+			if err := t.moveTo(to, dtype, orderOf(s.Kind)); err != nil {
+				return fmt.Errorf("load %s: %s: %w", m.path, s.Key, err)
+			}
+			return nil
+		})
 	})
 }
 

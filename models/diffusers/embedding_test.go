@@ -1,6 +1,7 @@
 package diffusers_test
 
 import (
+	"bytes"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,10 +52,13 @@ func TestGoldenTextualInversion(t *testing.T) {
 	}
 	defer w.Close()
 	tree := p.Text.Tree()
-	err = w.Stream(tree.Under(diffusers.TextEncoder), "F32", func(spec nn.Spec, data []byte) error {
-		want := values[spec.Key]
-		if len(data) != 4*len(want) || len(want) != spec.Size() {
-			t.Errorf("%s: %d bytes for %v, %d values loaded", spec.Key, len(data), spec.Shape, len(want))
+	err = w.Stream(tree.Under(diffusers.TextEncoder), "F32", func(spec nn.Spec, write func(to []byte) error) error {
+		data, want := make([]byte, 4*spec.Size()), values[spec.Key]
+		if err := write(data); err != nil {
+			return err
+		}
+		if encoded, err := checkpoint.Encode(want, "F32"); err != nil || !bytes.Equal(data, encoded) {
+			t.Errorf("%s: what is streamed for %v is not what is loaded (%v)", spec.Key, spec.Shape, err)
 		}
 		return nil
 	})

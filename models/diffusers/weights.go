@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"limner/models/checkpoint"
@@ -92,15 +91,15 @@ func (w *Weights) take(c *checkpoint.Checkpoint, component string, tree nn.Tree)
 
 // Stream is that of nn.Source, in the tree's order. The tree's keys begin with the names of components, of which it may list a part; all of a
 // component is compared with its file.
-func (w *Weights) Stream(tree nn.Tree, dtype string, visit func(spec nn.Spec, data []byte) error) error {
+func (w *Weights) Stream(tree nn.Tree, dtype string, visit nn.Visit) error {
 	return w.each(tree, func(p part, component string, some nn.Tree) error {
-		return p.model.StreamPart(p.tree, some, dtype, func(spec nn.Spec, data []byte) error {
+		return p.model.StreamPart(p.tree, some, dtype, func(spec nn.Spec, write func(to []byte) error) error {
 			extended := len(p.added) > 0 && spec.Key == tokenTable
 			spec.Key = component + "." + spec.Key
 			if extended {
-				return visitExtended(spec, data, p.added, dtype, visit)
+				return visitExtended(spec, write, p.added, dtype, visit)
 			}
-			return visit(spec, data)
+			return visit(spec, write)
 		})
 	})
 }
@@ -144,12 +143,15 @@ func (w *Weights) each(tree nn.Tree, do func(p part, component string, some nn.T
 }
 
 // visitExtended visits the token embeddings with more rows behind them.
-func visitExtended(spec nn.Spec, data []byte, rows []float32, dtype string, visit func(spec nn.Spec, data []byte) error) error {
-	width := spec.Shape[1]
+func visitExtended(spec nn.Spec, write func(to []byte) error, rows []float32, dtype string, visit nn.Visit) error {
+	had, width := spec.Shape[0], spec.Shape[1]
 	more := nn.Spec{Key: spec.Key, Shape: []int{len(rows) / width, width}}
-	return checkpoint.InMemory{spec.Key: rows}.Stream(nn.Tree{more}, dtype, func(_ nn.Spec, tail []byte) error {
-		spec.Shape = []int{spec.Shape[0] + more.Shape[0], width}
-		return visit(spec, slices.Concat(data, tail))
+	return checkpoint.InMemory{spec.Key: rows}.Stream(nn.Tree{more}, dtype, func(_ nn.Spec, writeMore func(to []byte) error) error {
+		spec.Shape = []int{had + more.Shape[0], width}
+		return visit(spec, func(to []byte) error {
+			n := len(to) / spec.Shape[0] * had
+			return errors.Join(write(to[:n]), writeMore(to[n:]))
+		})
 	})
 }
 

@@ -90,11 +90,15 @@ type Values map[string][]float32
 
 // Source gives the values of parameters one at a time, so that they need not be in memory together.
 type Source interface {
-	// Stream calls visit once with each parameter of the tree, in any order. data holds its elements in memory's layout,
-	// row-major, little-endian, as dtype: F32, F16 or BF16, rounded to nearest even. It is valid until visit returns. Stream
-	// fails if a parameter is missing or misshapen, and with the first error of visit.
-	Stream(tree Tree, dtype string, visit func(spec Spec, data []byte) error) error
+	// Stream calls visit once with each parameter of the tree, in any order. What visit writes are its elements in memory's layout,
+	// row-major, little-endian, as dtype: F32, F16 or BF16, rounded to nearest even. Stream fails if a parameter is missing or
+	// misshapen, and with the first error of visit.
+	Stream(tree Tree, dtype string, visit Visit) error
 }
+
+// Visit sees a parameter. Until it returns, write puts the elements into to, which must have their size: where they are to be in the end, such
+// as a device's memory, so that they are moved only once.
+type Visit func(spec Spec, write func(to []byte) error) error
 
 // FileDType is how safetensors and Source spell a compute dtype.
 func FileDType(dtype dtypes.DType) string {

@@ -20,6 +20,7 @@ enum {
 	client_devices = 160,
 	client_addressable_devices = 168,
 	client_compile = 200,
+	client_buffer_from_host = 216,
 	device_description_id = 224,
 	device_description_process_index = 232,
 	device_description_kind = 248,
@@ -32,6 +33,8 @@ enum {
 	executable_serialize = 432,
 	loaded_executable_get_executable = 448,
 	deserialize_and_load = 488,
+	buffer_ready_event = 616,
+	buffer_address = 624,
 	topology_create = 696,
 	topology_destroy = 704,
 	topology_platform_version = 720,
@@ -39,6 +42,7 @@ enum {
 	topology_attributes = 744,
 	compile = 752,
 	executable_memory_stats = 808,
+	client_create_uninitialized_buffer = 936,
 };
 
 // Extensions: their types, and places of functions in them.
@@ -146,6 +150,37 @@ typedef struct {
 	size_t options_size;
 	void *executable;
 } client_compile_args;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	void *client;
+	const void *data;
+	int type;
+	const int64_t *dims;
+	size_t rank;
+	const int64_t *strides;
+	size_t strides_count;
+	int semantics;
+	void *device;
+	void *memory;
+	void *layout;
+	void *done; // with data
+	void *buffer;
+} buffer_from_host_args;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	void *client;
+	const int64_t *dims;
+	size_t rank;
+	int type;
+	void *layout;
+	void *device;
+	void *memory;
+	void *buffer;
+} uninitialized_buffer_args;
 
 typedef struct {
 	size_t size;

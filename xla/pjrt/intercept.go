@@ -5,6 +5,8 @@ package pjrt
 #include "api.h"
 
 void *intercepted_table(const void *table);
+
+extern const char limner_unwritten;
 */
 import "C"
 
@@ -107,4 +109,33 @@ func limner_client_compile(args *C.client_compile_args) unsafe.Pointer {
 	}
 	client.compiler(c)
 	return c.failed
+}
+
+// Unwritten in the place of data, where a client of an intercepted table makes a buffer of host memory, has it make one that holds nothing in
+// particular. On a CPU the buffer is then written where it lies.
+var Unwritten = unsafe.Pointer(&C.limner_unwritten)
+
+//export limner_buffer_from_host
+func limner_buffer_from_host(args *C.buffer_from_host_args) unsafe.Pointer {
+	found, ok := clients.Load(args.client)
+	if !ok {
+		panic("pjrt: a client makes a buffer that Intercept was not told of")
+	}
+	table := found.(intercepted).table
+	if args.data != Unwritten {
+		return C.call(table.c, C.client_buffer_from_host, unsafe.Pointer(args))
+	}
+	made := allocate[C.uninitialized_buffer_args]()
+	defer release(made)
+	made.client, made.dims, made.rank, made._type = args.client, args.dims, args.rank, args._type
+	made.device, made.memory, made.layout = args.device, args.memory, args.layout
+	if failed := C.call(table.c, C.client_create_uninitialized_buffer, unsafe.Pointer(made)); failed != nil {
+		return failed
+	}
+	ready := allocate[C.object_args]()
+	defer release(ready)
+	ready.in, args.buffer = made.buffer, made.buffer
+	failed := C.call(table.c, C.buffer_ready_event, unsafe.Pointer(ready))
+	args.done = ready.out
+	return failed
 }
