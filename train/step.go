@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -46,6 +47,7 @@ type stepper struct {
 	gradients *xla.Program // adds a batch's to the sums; nil where the step is one program
 	ahead     *xla.Program // makes a batch of what the feed gives; nil: the feed gives it
 	state     []*xla.Array
+	slots     func() error // makes the optimizer's part of a new state, once; nil: it is there
 	sums      []*xla.Array // of gradients in the tree's order, and of losses; of a step of one batch only while it is made
 	frozen    []*xla.Array
 	encoder   []*xla.Array // the parameters of ahead
@@ -201,7 +203,7 @@ func compileAndLoad(described *stepper, compile func() (*stepper, error), weight
 	if err != nil {
 		return nil, errors.Join(err, described.free())
 	}
-	s.state, s.sums, s.frozen, s.encoder, s.encoded = described.state, described.sums, described.frozen, described.encoder, described.encoded
+	s.state, s.slots, s.sums, s.frozen, s.encoder, s.encoded = described.state, described.slots, described.sums, described.frozen, described.encoder, described.encoded
 	return s, nil
 }
 
@@ -259,8 +261,9 @@ func putAll(b *xla.Backend, weights nn.Source, tree nn.Tree, values []xla.Value,
 }
 
 // begin gives the devices a state: one that was saved, or where it is nil that of the start: averages equal to the parameters, and slots of
-// zeros. Arrays that are there stay, with other contents.
+// zeros, which are made while the first gradients are. Arrays that are there stay, with other contents.
 func (s *stepper) begin(weights nn.Source, state *saved) error {
+	s.slots = nil
 	if state != nil {
 		return s.restore(state)
 	}
@@ -278,14 +281,25 @@ func (s *stepper) begin(weights nn.Source, state *saved) error {
 	if err := putAll(s.backend, weights, s.objective.Trainable, values[:n], s.keep); err != nil {
 		return err
 	}
-	for i, v := range values[first:] {
-		a, err := zeros(s.backend, v)
-		if err != nil {
-			return err
+	s.slots = sync.OnceValue(func() error {
+		for i, v := range values[first:] {
+			a, err := zeros(s.backend, v)
+			if err != nil {
+				return err
+			}
+			s.keep(first+i, a)
 		}
-		s.keep(first+i, a)
-	}
+		return nil
+	})
 	return nil
+}
+
+// whole sees to it that all of the state is there.
+func (s *stepper) whole() error {
+	if s.slots == nil {
+		return nil
+	}
+	return s.slots()
 }
 
 // restore gives the devices a state that was saved.
@@ -411,6 +425,9 @@ func (s *stepper) snapshot() (nn.Values, error) {
 			s.host[v.name()] = make([]float32, v.spec.Size())
 		}
 	}
+	if err := s.whole(); err != nil {
+		return nil, err
+	}
 	for i, v := range s.layout {
 		if err := getFloats(s.state[i], s.host[v.name()]); err != nil {
 			return nil, fmt.Errorf("%s: %w", v.name(), err)
@@ -436,6 +453,11 @@ func (s *stepper) run(ctx context.Context, n int, r rates, next func() ([]*xla.A
 		return m, err
 	}
 	defer func() { err = errors.Join(err, step.Free()) }()
+	if s.gradients != nil {
+		var slots errgroup.Group
+		slots.Go(s.whole)
+		defer slots.Wait() // its error is finish's too
+	}
 	for i := range s.accumulation {
 		fed, err := next()
 		if err != nil {
@@ -522,6 +544,9 @@ func (s *stepper) finish(inputs []*xla.Array, n int, r rates, step *xla.Array) (
 	}
 	now, err := xla.Put(s.backend, vector, xla.Replicated, len(vector))
 	if err != nil {
+		return m, err
+	}
+	if err := s.whole(); err != nil {
 		return m, err
 	}
 	out, err := s.program.Run(s.state, slices.Concat(inputs, []*xla.Array{now, s.seed, step})...)
