@@ -139,6 +139,11 @@ func TestStateIsDivided(t *testing.T) {
 			if !slices.Equal(snapshot["ema."+key], want) || !slices.Equal(snapshot["param."+key], want) {
 				t.Errorf("%s: %s came back otherwise", name, key)
 			}
+			for _, slot := range []string{"exp_avg.", "exp_avg_sq."} {
+				if got := snapshot[slot+key]; len(got) != len(want) || slices.ContainsFunc(got, func(x float32) bool { return x != 0 }) {
+					t.Errorf("%s: %s%s does not begin with zeros", name, slot, key)
+				}
+			}
 		}
 		if err := s.free(); err != nil {
 			t.Fatal(err)
