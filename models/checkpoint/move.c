@@ -137,10 +137,41 @@ static const struct {
 // written, and writing is dearer.
 enum { rows = 128, columns = 64 };
 
+// Eight numbers, and eight of two times eight.
+typedef uint32_t eight __attribute__((vector_size(32)));
+#ifdef __clang__
+#define pick(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define pick(a, b, ...) __builtin_shuffle(a, b, (eight){__VA_ARGS__})
+#endif
+
+// turn_eight writes the transpose of eight rows of eight numbers: first pairs of rows are turned by one number, then pairs of pairs by two, then
+// both halves by four.
+static inline __attribute__((always_inline)) void turn_eight(uint32_t *restrict to, long to_step, const uint32_t *restrict from, long from_step) {
+	eight a[8], b[8];
+	for (int i = 0; i < 8; i++) memcpy(&a[i], from + i * from_step, sizeof a[i]);
+	for (int i = 0; i < 8; i += 2) {
+		b[i] = pick(a[i], a[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+		b[i + 1] = pick(a[i], a[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+	}
+	for (int i = 0; i < 8; i++) {
+		int first = i / 4 * 4 + i % 4 / 2;
+		a[i] = i % 2 ? pick(b[first], b[first + 2], 2, 3, 10, 11, 6, 7, 14, 15) : pick(b[first], b[first + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+	}
+	for (int i = 0; i < 4; i++) {
+		b[i] = pick(a[i], a[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+		b[i + 4] = pick(a[i], a[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+	}
+	for (int i = 0; i < 8; i++) memcpy(to + i * to_step, &b[i], sizeof b[i]);
+}
+
 // turn writes the transpose of a matrix of that many rows and columns.
 vectors static void turn(uint32_t *restrict to, const uint32_t *restrict from, long from_rows, long from_columns) {
+	long whole_rows = from_rows & -8, whole_columns = from_columns & -8;
+	for (long r = 0; r < whole_rows; r += 8)
+		for (long c = 0; c < whole_columns; c += 8) turn_eight(to + c * from_rows + r, from_rows, from + r * from_columns + c, from_columns);
 	for (long c = 0; c < from_columns; c++)
-		for (long r = 0; r < from_rows; r++) to[c * from_rows + r] = from[r * from_columns + c];
+		for (long r = c < whole_columns ? whole_rows : 0; r < from_rows; r++) to[c * from_rows + r] = from[r * from_columns + c];
 }
 
 // put copies an aligned line past the caches where it can: what is written in all is more than they hold, and need not be read for it.
