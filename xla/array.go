@@ -151,7 +151,9 @@ func Fill(b *Backend, shape shapes.Shape, sharding Sharding, write func(to []byt
 	}
 	flat, err := b.engine.BufferData(a.shards[0])
 	if err == nil {
-		err = write(unsafe.Slice((*byte)(reflect.ValueOf(flat).UnsafePointer()), n))
+		to := unsafe.Slice((*byte)(reflect.ValueOf(flat).UnsafePointer()), n)
+		populate(to)
+		err = write(to)
 	}
 	if err != nil {
 		return nil, errors.Join(err, a.Free())

@@ -9,19 +9,17 @@ const (
 	fieldModule         protowire.Number = 1 // HloModuleProtoWithConfig
 	fieldComputations   protowire.Number = 3 // HloModuleProto
 	fieldInstructions   protowire.Number = 2 // HloComputationProto
-	fieldRoot           protowire.Number = 6
 	fieldFused          protowire.Number = 7
-	fieldName           protowire.Number = 1 // HloInstructionProto
-	fieldOpcode         protowire.Number = 2
-	fieldShape          protowire.Number = 3
+	fieldOpcode         protowire.Number = 2 // HloInstructionProto
+	fieldFusionKind     protowire.Number = 11
 	fieldCustomCallName protowire.Number = 28
-	fieldID             protowire.Number = 35
+	fieldCalled         protowire.Number = 38
 )
 
 // lighten leaves out of a serialized program of XLA's CPU compiler what is inside of fusions: it was compiled, and running the program needs no more
-// of it than the shapes of what goes in and comes out. Half of a training step's instructions are there, and a third of the time that loading takes is
-// theirs. One instruction is left in the place of each fusion's, with the result's shape. Of a program that has another form than XLA gives it, nothing
-// sensible comes out.
+// of it than the shapes of what goes in and comes out. Four fifths of a training step's instructions are there, and two fifths of the time that loading
+// takes are theirs. Each fusion becomes the call of a function that is not in the program. Of a program that has another form than XLA gives it,
+// nothing sensible comes out.
 func lighten(program []byte) []byte {
 	return within(program, fieldProgram, func(b []byte) []byte {
 		return within(b, fieldModuleAndMore, func(b []byte) []byte {
@@ -32,43 +30,29 @@ func lighten(program []byte) []byte {
 	})
 }
 
-// lightenComputation changes a HloComputationProto, if it is a fusion's.
+// lightenComputation changes a HloComputationProto; a fusion's becomes nil.
 func lightenComputation(computation []byte) []byte {
-	var root, fused uint64
+	fused := false
 	each(computation, func(field protowire.Number, number uint64, _ []byte) {
-		switch field {
-		case fieldRoot:
-			root = number
-		case fieldFused:
-			fused = number
-		}
+		fused = fused || field == fieldFused && number != 0
 	})
-	if fused == 0 {
-		return computation
+	if fused {
+		return nil
 	}
 	return within(computation, fieldInstructions, func(instruction []byte) []byte {
-		var id uint64
-		var opcode string
-		var light []byte
-		eachWhole(instruction, func(field protowire.Number, number uint64, bytes, whole []byte) {
+		if string(bytesField(instruction, fieldOpcode)) != "fusion" {
+			return instruction
+		}
+		light := make([]byte, 0, len(instruction))
+		eachWhole(instruction, func(field protowire.Number, _ uint64, _, whole []byte) {
 			switch field {
-			case fieldOpcode:
-				opcode = string(bytes)
-			case fieldID:
-				id = number
-				light = append(light, whole...)
-			case fieldName, fieldShape:
+			case fieldOpcode, fieldFusionKind, fieldCalled:
+			default:
 				light = append(light, whole...)
 			}
 		})
-		if opcode == "parameter" {
-			return instruction
-		}
-		if id != root {
-			return nil
-		}
 		light = protowire.AppendString(protowire.AppendTag(light, fieldOpcode, protowire.BytesType), "custom-call")
-		return protowire.AppendString(protowire.AppendTag(light, fieldCustomCallName, protowire.BytesType), "fused")
+		return protowire.AppendString(protowire.AppendTag(light, fieldCustomCallName, protowire.BytesType), "fusion")
 	})
 }
 

@@ -214,7 +214,7 @@ long limner_move(void *to, int to_dtype, const void *from, int from_dtype, long 
 			if (order == to_memory) {
 				for (long r = 0; r < n; r++) {
 					const char *p = source + ((i + r) * width + j) * source_width;
-					for (long k = 0; k < columns * source_width; k += 64) __builtin_prefetch(p + columns * source_width + k); // the next tile's
+					for (long k = 0; k < columns * source_width; k += 64) __builtin_prefetch(p + 2 * columns * source_width + k); // the next tile's but one
 					decode(square + r * m, p, m);
 				}
 				turn(turned, square, n, m);
