@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"text/tabwriter"
 	"time"
 
@@ -140,6 +141,7 @@ func writeModel(family string) (string, error) {
 	})
 	if err == nil {
 		fmt.Fprintf(os.Stderr, "written in %.0f s\n", time.Since(start).Seconds())
+		debug.FreeOSMemory() // it is the workers' now
 	}
 	return dir, err
 }
