@@ -170,31 +170,6 @@ func (m *hloModule) slices(in *hloInstruction) bool {
 	return opcode == "slice" || opcode == "dynamic-slice"
 }
 
-// bytesField is the last of a message's fields of that number.
-func bytesField(message []byte, want protowire.Number) (found []byte) {
-	each(message, func(field protowire.Number, _ uint64, bytes []byte) {
-		if field == want {
-			found = bytes
-		}
-	})
-	return found
-}
-
-// numbers reads a repeated number, packed or not.
-func numbers(number uint64, packed []byte) (out []int64) {
-	if packed == nil {
-		return []int64{int64(number)}
-	}
-	for len(packed) > 0 {
-		x, n := protowire.ConsumeVarint(packed)
-		if n < 0 {
-			break
-		}
-		out, packed = append(out, int64(x)), packed[n:]
-	}
-	return out
-}
-
 func parseHLO(module []byte) (*hloModule, error) {
 	m := &hloModule{computations: map[int64]*hloComputation{}}
 	entry, unordered := "", ""

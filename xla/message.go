@@ -1,0 +1,72 @@
+package xla
+
+import "google.golang.org/protobuf/encoding/protowire"
+
+// within is a message with what change makes of its messages of one field, without those that it makes nil of.
+func within(message []byte, at protowire.Number, change func([]byte) []byte) []byte {
+	out := make([]byte, 0, len(message))
+	eachWhole(message, func(field protowire.Number, _ uint64, bytes, whole []byte) {
+		if field != at {
+			out = append(out, whole...)
+		} else if changed := change(bytes); changed != nil {
+			out = protowire.AppendBytes(protowire.AppendTag(out, field, protowire.BytesType), changed)
+		}
+	})
+	return out
+}
+
+// each calls visit with every field of a message. Fields that are numbers come as number.
+func each(message []byte, visit func(field protowire.Number, number uint64, bytes []byte)) {
+	eachWhole(message, func(field protowire.Number, number uint64, bytes, _ []byte) { visit(field, number, bytes) })
+}
+
+// eachWhole is each, with the field as it stands in the message.
+func eachWhole(message []byte, visit func(field protowire.Number, number uint64, bytes, whole []byte)) {
+	for len(message) > 0 {
+		field, kind, tag := protowire.ConsumeTag(message)
+		if tag < 0 {
+			return
+		}
+		var number uint64
+		var bytes []byte
+		var n int
+		switch kind {
+		case protowire.VarintType:
+			number, n = protowire.ConsumeVarint(message[tag:])
+		case protowire.BytesType:
+			bytes, n = protowire.ConsumeBytes(message[tag:])
+		default:
+			n = protowire.ConsumeFieldValue(field, kind, message[tag:])
+		}
+		if n < 0 {
+			return
+		}
+		visit(field, number, bytes, message[:tag+n])
+		message = message[tag+n:]
+	}
+}
+
+// bytesField is the last of a message's fields of that number.
+func bytesField(message []byte, want protowire.Number) (found []byte) {
+	each(message, func(field protowire.Number, _ uint64, bytes []byte) {
+		if field == want {
+			found = bytes
+		}
+	})
+	return found
+}
+
+// numbers reads a repeated number, packed or not.
+func numbers(number uint64, packed []byte) (out []int64) {
+	if packed == nil {
+		return []int64{int64(number)}
+	}
+	for len(packed) > 0 {
+		x, n := protowire.ConsumeVarint(packed)
+		if n < 0 {
+			break
+		}
+		out, packed = append(out, int64(x)), packed[n:]
+	}
+	return out
+}
