@@ -17,8 +17,8 @@ const (
 )
 
 // lighten leaves out of a serialized program of XLA's CPU compiler what is inside of fusions: it was compiled, and running the program needs no more
-// of it than the shapes of what goes in and comes out. Four fifths of a training step's instructions are there, and two fifths of the time that loading
-// takes are theirs. Each fusion becomes the call of a function that is not in the program. Of a program that has another form than XLA gives it,
+// of it than the shapes of what goes in and comes out. Four fifths of a training step's instructions are there, and half of the time that loading
+// takes is theirs. Each fusion becomes the call of a function that is not in the program. Of a program that has another form than XLA gives it,
 // nothing sensible comes out.
 func lighten(program []byte) []byte {
 	return within(program, fieldProgram, func(b []byte) []byte {
