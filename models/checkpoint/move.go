@@ -44,8 +44,8 @@ func sameOrder(shape []int) bool {
 // moved are the dtypes whose elements can be changed.
 var moved = map[string]C.int{"F32": C.f32, "F16": C.f16, "BF16": C.bf16, "F64": C.f64, codesDType: C.u8}
 
-// moveTo writes the tensor's elements into to, which has their size, in a dtype and an order. They pass through float32, rounded to nearest even. A finite value that
-// F16 cannot hold is an error, and so is what is no whole number of U8.
+// moveTo writes the tensor's elements into to, which must have their size, in a dtype and an order. They pass through float32, rounded to nearest
+// even. A finite value that F16 cannot hold is an error, and so is what is no whole number of U8.
 func (t Tensor) moveTo(to []byte, dtype string, order Order) error {
 	if err := t.checkSize(); err != nil {
 		return err
