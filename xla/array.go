@@ -129,10 +129,10 @@ func PutBytes(b *Backend, data []byte, shape shapes.Shape, sharding Sharding) (*
 // scratch is for Fill, of *[]byte.
 var scratch sync.Pool
 
-// Fill is PutBytes for bytes that write puts into all of to. On a single CPU device, to is where the array lies.
+// Fill is PutBytes for bytes that write puts into all of to. On a single CPU device, to is where the array lies, unless its plugin is an old one.
 func Fill(b *Backend, shape shapes.Shape, sharding Sharding, write func(to []byte) error) (*Array, error) {
 	n := int(shape.Memory())
-	if !b.CPU() || b.n > 1 {
+	if !b.CPU() || b.n > 1 || !b.table.MakesUnwritten() {
 		to, ok := scratch.Get().(*[]byte)
 		if !ok {
 			to = new([]byte)

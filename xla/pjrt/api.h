@@ -34,7 +34,6 @@ enum {
 	loaded_executable_get_executable = 448,
 	deserialize_and_load = 488,
 	buffer_ready_event = 616,
-	buffer_address = 624,
 	topology_create = 696,
 	topology_destroy = 704,
 	topology_platform_version = 720,

@@ -111,6 +111,11 @@ func limner_client_compile(args *C.client_compile_args) unsafe.Pointer {
 	return c.failed
 }
 
+// MakesUnwritten says whether the plugin knows how to make a buffer of Unwritten.
+func (t Table) MakesUnwritten() bool {
+	return *(*C.size_t)(t.c) >= C.client_create_uninitialized_buffer+8
+}
+
 // Unwritten in the place of data, where a client of an intercepted table makes a buffer of host memory, has it make one that holds nothing in
 // particular. On a CPU the buffer is then written where it lies.
 var Unwritten = unsafe.Pointer(&C.limner_unwritten)
