@@ -1,0 +1,8 @@
+//go:build unix
+
+package disk
+
+import "golang.org/x/sys/unix"
+
+// noWait opens a pipe at once; on a regular file it changes nothing. A terminal does not become this process's.
+const noWait = unix.O_NONBLOCK | unix.O_NOCTTY
