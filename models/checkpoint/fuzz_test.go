@@ -149,6 +149,7 @@ func FuzzKeys(f *testing.F) {
 func FuzzLoRAKeys(f *testing.F) {
 	f.Add("lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight xx xxx\nlora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight x xx", "")
 	f.Add("unet.a.lora_A.weight xx xxx\nunet.a.lora_B.weight x xx", `{"unet.lora_alpha": 8, "unet.alpha_pattern": {"a": 3}, "unet.use_rslora": true}`)
+	f.Add("unet.a.lora_A.weight xx xxx\nunet.a.lora_B.weight x xx", `{"r": 2, "rank_pattern": {"(": 1}, "alpha_pattern": {"a|b)(": 3, "^a": 1, "x{1000}": 2}}`)
 	f.Add("text_encoder.text_model.encoder.layers.0.self_attn.to_q_lora.down.weight xx x\nx.processor.to_out_lora.up.weight x xx", "")
 	f.Add("lora_te1_text_model_encoder_layers_0_mlp_fc1.alpha\nlora_unet_input_blocks_4_1_proj_in.lora_mid.weight x", "")
 	f.Add("base_model.model.conv.lora_A.default.weight x xx xxx xxx\nbase_model.model.conv.lora_B.default.weight xx x x x", "{}")
@@ -176,6 +177,6 @@ func FuzzLoRAKeys(f *testing.F) {
 				}
 			}
 		}
-		_ = l.peftConfig()
+		_ = l.newPEFTFields()
 	})
 }

@@ -1,13 +1,10 @@
 package checkpoint
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -35,6 +32,7 @@ type LoRALayer struct {
 	Alpha     float64 // the rank where the file has none
 
 	kohya string // the name with underscores, where the file has that
+	named string // Module without a prefix that the file leaves out, as PEFT's config has it
 }
 
 // Rank is the number of rows of Down.
@@ -63,7 +61,7 @@ func (c *Checkpoint) lora() (*LoRA, error) {
 		return nil, fmt.Errorf("holds no LoRA but: %s", c.Kind)
 	}
 	l := &LoRA{Dialect: c.Dialect, Metadata: c.Metadata, path: c.path, release: c.release}
-	alphas, err := readAlphas(c.Metadata, c.path)
+	fields, err := readPEFTFields(c.Metadata, c.path)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +77,7 @@ func (c *Checkpoint) lora() (*LoRA, error) {
 		at := place{k.component, k.module}
 		layer := layers[at]
 		if layer == nil {
-			layer = &LoRALayer{Component: k.component, Module: k.module, Alpha: math.NaN(), kohya: k.kohya}
+			layer = &LoRALayer{Component: k.component, Module: k.module, Alpha: math.NaN(), kohya: k.kohya, named: k.named}
 			layers[at] = layer
 		}
 		if err := layer.set(k.role, c.tensors[key]); err != nil {
@@ -93,13 +91,34 @@ func (c *Checkpoint) lora() (*LoRA, error) {
 		if err := layer.check(); err != nil {
 			return nil, fmt.Errorf("%s of %s: %w", layer.Module, layer.Component, err)
 		}
-		if math.IsNaN(layer.Alpha) {
-			layer.Alpha = alphas.of(layer.Component, layer.Module, layer.Rank())
-		}
 		l.Layers = append(l.Layers, *layer)
 	}
 	l.sort()
-	return l, nil
+	return l, l.setAlphas(fields)
+}
+
+// setAlphas gives the layers whose alpha is no tensor of the file the one that PEFT's config says.
+func (l *LoRA) setAlphas(fields peftFields) error {
+	configs := map[string]*peftConfig{}
+	for i, layer := range l.Layers {
+		if !math.IsNaN(layer.Alpha) {
+			continue
+		}
+		config, ok := configs[layer.Component]
+		if !ok {
+			var err error
+			if config, err = fields.config(layer.Component); err != nil {
+				return err
+			}
+			configs[layer.Component] = config
+		}
+		alpha, err := config.alphaOf(layer.named, layer.Rank())
+		if err != nil {
+			return fmt.Errorf("%s of %s: %w", layer.Module, layer.Component, err)
+		}
+		l.Layers[i].Alpha = alpha
+	}
+	return nil
 }
 
 func (l *LoRA) sort() {
@@ -169,59 +188,6 @@ func explainLoRAKey(key string) string {
 		}
 	}
 	return "no part of a LoRA"
-}
-
-// LoRAMetadata is the key under which diffusers keeps what PEFT's config said.
-const LoRAMetadata = "lora_adapter_metadata"
-
-// loraAlphas are the alphas that a file's metadata or the adapter_config.json beside it give. Fields are
-// below the component's name, or bare.
-type loraAlphas map[string]json.RawMessage
-
-func readAlphas(metadata map[string]string, path string) (loraAlphas, error) {
-	a := loraAlphas{}
-	if text, ok := metadata[LoRAMetadata]; ok {
-		if err := json.Unmarshal([]byte(text), &a); err != nil {
-			return nil, fmt.Errorf("metadata %s: %w", LoRAMetadata, err)
-		}
-		return a, nil
-	}
-	if filepath.Base(path) != "adapter_model.safetensors" {
-		return a, nil
-	}
-	err := ReadConfig(filepath.Join(filepath.Dir(path), "adapter_config.json"), &a)
-	if errors.Is(err, fs.ErrNotExist) {
-		return loraAlphas{}, nil
-	}
-	return a, err
-}
-
-// field decodes a field into v, which stays as it is where there is none.
-func (a loraAlphas) field(component, name string, v any) {
-	raw, ok := a[component+"."+name]
-	if !ok {
-		raw = a[name]
-	}
-	_ = json.Unmarshal(raw, v) // PEFT's config holds more kinds of values than matter here
-}
-
-// of is the alpha of a module: that of alpha_pattern, else lora_alpha, else the rank.
-func (a loraAlphas) of(component, module string, rank int) float64 {
-	alpha := float64(rank)
-	a.field(component, "lora_alpha", &alpha)
-	var pattern map[string]float64
-	a.field(component, "alpha_pattern", &pattern)
-	for _, name := range slices.Sorted(maps.Keys(pattern)) {
-		if module == name || strings.HasSuffix(module, "."+name) {
-			alpha = pattern[name]
-		}
-	}
-	var rsLoRA bool
-	a.field(component, "use_rslora", &rsLoRA)
-	if rsLoRA { // scaled by alpha/√rank
-		alpha *= math.Sqrt(float64(rank))
-	}
-	return alpha
 }
 
 // Components lists the networks that the LoRA changes.

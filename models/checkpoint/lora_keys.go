@@ -46,6 +46,7 @@ type loraKey struct {
 	component string
 	module    string // dotted; of kohya's names, what splitting them suggests
 	kohya     string // the module as kohya writes it, with underscores
+	named     string // the module without a prefix that the file leaves out
 	role      loraRole
 }
 
@@ -77,7 +78,7 @@ func parseLoRAKey(key string) loraKey {
 		}
 		for _, p := range kohyaPlaces {
 			if rest, ok := strings.CutPrefix(name, p.prefix); ok {
-				return loraKey{component: p.component, module: splitKohya(rest), kohya: rest, role: e.role}
+				return loraKey{component: p.component, module: splitKohya(rest), named: splitKohya(rest), kohya: rest, role: e.role}
 			}
 		}
 		k := loraKey{module: strings.TrimPrefix(name, "base_model.model."), role: e.role}
@@ -89,6 +90,7 @@ func parseLoRAKey(key string) loraKey {
 		if strings.HasPrefix(e.ending, "_lora") {
 			k.module = oldProcessor(k.module)
 		}
+		k.named = k.module
 		if k.component == "" {
 			k.component = UNet
 			if strings.HasPrefix(k.module, textPrefix) || strings.HasPrefix(k.module, "encoder.layers.") {

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -280,6 +281,7 @@ func TestLoRAAlpha(t *testing.T) {
 		"bare":        {`{"lora_alpha": 2, "r": 4}`, 2},
 		"by module":   {`{"unet.lora_alpha": 8, "unet.alpha_pattern": {"a.b": 6}}`, 6},
 		"by ending":   {`{"unet.lora_alpha": 8, "unet.alpha_pattern": {"b": 6, "x.b": 7}}`, 6},
+		"by rank":     {`{"unet.r": 8, "unet.lora_alpha": 8, "unet.rank_pattern": {"b": 4}}`, 8},
 		"rank-stable": {`{"unet.lora_alpha": 8, "unet.use_rslora": true}`, 16},
 		"other part":  {`{"text_encoder.lora_alpha": 8}`, 4},
 	} {
@@ -402,5 +404,85 @@ func TestSaveLoRAFromMemory(t *testing.T) {
 	got, err := tensor.Float32s()
 	if want := []float32{2, 8, 4, 10, 6, 12}; err != nil || !slices.Equal(got, want) || !slices.Equal(tensor.Shape, []int{3, 2}) {
 		t.Errorf("up: got %v of shape %v, %v; want %v", got, tensor.Shape, err, want)
+	}
+}
+
+// The wanted values are those of PEFT 0.21.2's get_pattern_key: the first key in the file's order decides.
+func TestAlphaPattern(t *testing.T) {
+	const module = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_q"
+	for _, c := range []struct {
+		pattern string
+		want    float64
+	}{
+		{`{"to_q": 2, "attn2.to_q": 3}`, 2},
+		{`{"attn2.to_q": 3, "to_q": 2}`, 3},
+		{`{"zz": 1, "attn2.to_q": 3, "a": 2}`, 3},
+		{`{"2.to_q": 2, "to_q": 3}`, 3},
+		{`{"to_": 2, "o_q": 3}`, 8},
+		{`{"to_[kq]": 5, "to_q": 3}`, 5},
+		{`{"attn1.*": 5, ".*attn2.*": 6}`, 6},
+		{`{"attn2": 5}`, 8},
+		{`{"^down_blocks\\.1\\..*": 4}`, 4},
+		{`{"^attentions.*": 4}`, 8},
+		{`{"mid|attn2.to_q": 4}`, 4},
+		{`{"down_blocks)|(nothing": 4}`, 4},
+		{`{"attn2)|(nothing": 4}`, 4},
+		{`{"nothing)|(to_q": 4}`, 8},
+		{`{"to_q": 2, "attn2.to_q": 3, "to_q": 4}`, 4},
+		{`{"attn2xto_q": 2, "attn2.to_q": 1.5}`, 1.5},
+		{`{}`, 8},
+		{`null`, 8},
+	} {
+		var p peftPattern
+		if err := json.Unmarshal([]byte(c.pattern), &p); err != nil {
+			t.Errorf("%s: %v", c.pattern, err)
+			continue
+		}
+		config := peftConfig{alpha: new(8.0), alphas: p}
+		if got, err := config.alphaOf(module, 4); err != nil || got != c.want {
+			t.Errorf("%s: got %g, %v, want %g", c.pattern, got, err, c.want)
+		}
+	}
+}
+
+func TestPatternIsRefused(t *testing.T) {
+	shapes := map[string][]int{"unet.a.b.lora_A.weight": {4, 3}, "unet.a.b.lora_B.weight": {2, 4}}
+	for config, want := range map[string]string{
+		`{"unet.alpha_pattern": {"(?!attn1).*": 2}}`:                 `"(?!attn1).*": the regular expression holds "(?!"`,
+		`{"unet.alpha_pattern": {"(a)\\1": 2}}`:                      `"(a)\\1": the regular expression is not supported`,
+		`{"unet.alpha_pattern": {"to_(q": 2}}`:                       `"to_(q": the regular expression is not supported`,
+		`{"unet.alpha_pattern": {"[[:alpha:]]b": 2}}`:                `holds "[:"`,
+		`{"unet.alpha_pattern": {"\\pLb": 2}}`:                       `holds "\\p"`,
+		`{"unet.alpha_pattern": {"a{,3}": 2}}`:                       `holds "{,"`,
+		`{"unet.alpha_pattern": {"x(?i)a": 2}}`:                      `holds "(?i)"`,
+		`{"unet.alpha_pattern": {"(?<n>a)": 2}}`:                     `holds "(?<n"`,
+		`{"unet.alpha_pattern": {"a": "2"}}`:                         `PEFT's config: alpha_pattern: "a"`,
+		`{"unet.alpha_pattern": [1]}`:                                `PEFT's config: alpha_pattern: want an object of numbers`,
+		`{"unet.lora_alpha": "8"}`:                                   `PEFT's config: lora_alpha`,
+		`{"unet.r": 8}`:                                              `a.b of unet: PEFT's config says rank 8 (r) and has no rank_pattern for it, down has 4 rows`,
+		`{"unet.r": 4, "unet.rank_pattern": {"b": 2}}`:               `a.b of unet: rank_pattern "b" of PEFT's config says rank 2, down has 4 rows`,
+		`{"alpha_pattern": {"` + strings.Repeat("a", 600) + `": 2}}`: "600 characters",
+	} {
+		path := loraFile(t, sortedKeys(shapes), shapes, map[string]string{LoRAMetadata: config})
+		if _, err := OpenLoRA(path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q in it", config, err, want)
+		}
+	}
+}
+
+// A name that another ends with is written so that it matches only its own layer.
+func TestPatternsAreWrittenUnambiguous(t *testing.T) {
+	shapes := map[string][]int{}
+	for module, rank := range map[string]int{"conv_in": 2, "x.conv_in": 3, "y.conv": 3} {
+		shapes["unet."+module+".lora_A.weight"], shapes["unet."+module+".lora_B.weight"] = []int{rank, 3}, []int{2, rank}
+	}
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	if err := openLoRA(t, loraFile(t, sortedKeys(shapes), shapes, nil)).Save(path, DialectPEFT, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, layer := range openLoRA(t, path).Layers {
+		if layer.Scale() != 1 {
+			t.Errorf("%s: got scale %g, want 1", layer.Module, layer.Scale())
+		}
 	}
 }

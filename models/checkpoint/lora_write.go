@@ -40,7 +40,7 @@ func (l *LoRA) Save(path string, dialect Dialect, dtype string) error {
 		entries = append(entries, more...)
 	}
 	if dialect == DialectPEFT {
-		text, err := json.Marshal(l.peftConfig())
+		text, err := json.Marshal(l.newPEFTFields())
 		if err != nil {
 			return fmt.Errorf("save %s: %w", path, err)
 		}
@@ -78,50 +78,4 @@ func (l *LoRA) kohyaEntries(layer LoRALayer, dtype string) []Entry {
 		Key: name + ".alpha", DType: down.DType, Shape: []int{},
 		Float32s: func() ([]float32, error) { return []float32{float32(layer.Alpha)}, nil },
 	}}
-}
-
-// peftConfig holds modules, rank and alpha as PEFT's config does, below each component's name: rank and
-// alpha of most layers, and the others by module. diffusers makes PEFT's config of nothing else where it is there.
-func (l *LoRA) peftConfig() map[string]any {
-	config := map[string]any{}
-	for _, component := range l.Components() {
-		ranks, alphas := map[int]int{}, map[float64]int{}
-		for _, layer := range l.Layers {
-			if layer.Component == component {
-				ranks[layer.Rank()]++
-				alphas[layer.Alpha]++
-			}
-		}
-		rank, alpha := most(ranks), most(alphas)
-		rankPattern, alphaPattern := map[string]int{}, map[string]float64{}
-		var modules []string
-		for _, layer := range l.Layers {
-			if layer.Component != component {
-				continue
-			}
-			modules = append(modules, layer.Module)
-			if layer.Rank() != rank {
-				rankPattern[layer.Module] = layer.Rank()
-			}
-			if layer.Alpha != alpha {
-				alphaPattern[layer.Module] = layer.Alpha
-			}
-		}
-		config[component+".r"], config[component+".rank_pattern"] = rank, rankPattern
-		config[component+".lora_alpha"], config[component+".alpha_pattern"] = alpha, alphaPattern
-		config[component+".target_modules"] = modules
-	}
-	return config
-}
-
-// most is the key with the largest count, the smallest of those where several have it.
-func most[K int | float64](counts map[K]int) K {
-	var best K
-	found := 0
-	for k, n := range counts {
-		if n > found || n == found && k < best {
-			best, found = k, n
-		}
-	}
-	return best
 }
