@@ -59,7 +59,11 @@ func Texts(raw []byte) ([]Text, error) {
 	case bytes.HasPrefix(raw, []byte("\xff\xd8")):
 		return textsOfEXIF(jpegEXIF(raw)), nil
 	case len(raw) >= 12 && string(raw[:4]) == "RIFF" && string(raw[8:12]) == "WEBP":
-		return textsOfEXIF(webpEXIF(raw)), nil
+		tiff := webpEXIF(raw)
+		if len(tiff) > maxTextBytes {
+			return nil, errTooMuchText
+		}
+		return textsOfEXIF(tiff), nil
 	}
 	return nil, errNoImage
 }
@@ -107,12 +111,16 @@ func latin1(text string) ([]byte, bool) {
 	return out, true
 }
 
-// maxText is the longest text that is unpacked.
-const maxText = 1 << 24
+// What the texts of one file may be, unpacked: more is no description of a picture.
+const (
+	maxTextBytes = 1 << 24 // of all texts together
+	maxTexts     = 1000
+)
 
 // pngTexts reads the text chunks of a PNG file.
 func pngTexts(raw []byte) ([]Text, error) {
 	var texts []Text
+	left := maxTextBytes
 	for rest := raw[len(pngSignature):]; ; {
 		if len(rest) < 12 {
 			return texts, errors.New("the PNG file ends before its last chunk")
@@ -126,23 +134,35 @@ func pngTexts(raw []byte) ([]Text, error) {
 		if kind == "IEND" {
 			return texts, nil
 		}
-		text, ok, err := pngText(kind, body)
+		text, ok, err := pngText(kind, body, left)
 		if err != nil {
 			return texts, fmt.Errorf("PNG chunk %s: %w", kind, err)
 		}
-		if ok {
-			texts = append(texts, text)
+		if !ok {
+			continue
 		}
+		if len(texts) == maxTexts {
+			return texts, fmt.Errorf("the PNG file has more than %d texts", maxTexts)
+		}
+		texts = append(texts, text)
+		left -= len(text.Key) + len(text.Value)
 	}
 }
 
-// pngText reads a chunk, if it is a text.
-func pngText(kind string, body []byte) (text Text, ok bool, err error) {
+// pngText reads a chunk, if it is a text. It fails where key and text are longer than limit bytes.
+func pngText(kind string, body []byte, limit int) (text Text, ok bool, err error) {
+	if kind != "tEXt" && kind != "zTXt" && kind != "iTXt" {
+		return text, false, nil
+	}
 	key, body, found := bytes.Cut(body, []byte{0})
 	if !found {
 		return text, false, nil
 	}
+	if len(key)+len(body) > limit {
+		return text, false, errTooMuchText
+	}
 	text.Key = fromLatin1(key)
+	limit -= len(text.Key)
 	switch kind {
 	case "tEXt":
 		text.Value = fromLatin1(body)
@@ -150,9 +170,11 @@ func pngText(kind string, body []byte) (text Text, ok bool, err error) {
 		if len(body) < 1 || body[0] != 0 {
 			return text, false, errors.New("unknown compression")
 		}
-		unpacked, err := inflate(body[1:])
+		unpacked, err := inflate(body[1:], limit)
+		if err != nil {
+			return text, false, err
+		}
 		text.Value = fromLatin1(unpacked)
-		return text, err == nil, err
 	case "iTXt":
 		if len(body) < 2 {
 			return text, false, errors.New("too short")
@@ -161,25 +183,29 @@ func pngText(kind string, body []byte) (text Text, ok bool, err error) {
 		_, body, _ = bytes.Cut(body[2:], []byte{0}) // the language
 		_, body, _ = bytes.Cut(body, []byte{0})     // the translated key
 		if packed {
-			if body, err = inflate(body); err != nil {
+			if body, err = inflate(body, limit); err != nil {
 				return text, false, err
 			}
 		}
 		text.Value = strings.ToValidUTF8(string(body), "\ufffd")
-	default:
-		return text, false, nil
+	}
+	if len(text.Value) > limit {
+		return text, false, errTooMuchText
 	}
 	return text, true, nil
 }
 
-func inflate(packed []byte) ([]byte, error) {
+var errTooMuchText = fmt.Errorf("the texts of the file are longer than %d bytes", maxTextBytes)
+
+// inflate unpacks at most limit bytes.
+func inflate(packed []byte, limit int) ([]byte, error) {
 	r, err := zlib.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return nil, err
 	}
-	raw, err := io.ReadAll(io.LimitReader(r, maxText+1))
-	if err == nil && len(raw) > maxText {
-		err = fmt.Errorf("a text of more than %d bytes", maxText)
+	raw, err := io.ReadAll(io.LimitReader(r, int64(max(0, limit))+1))
+	if err == nil && len(raw) > limit {
+		err = errTooMuchText
 	}
 	return raw, err
 }

@@ -2,6 +2,8 @@ package data
 
 import (
 	"bytes"
+	"compress/zlib"
+	"encoding/binary"
 	"slices"
 	"strings"
 	"testing"
@@ -44,6 +46,49 @@ func TestTexts(t *testing.T) {
 	}
 	if _, err := Encode(m, "tiff", nil); err == nil {
 		t.Error("an unknown format")
+	}
+}
+
+// What unpacks to more text than any description has is refused before it is unpacked.
+func TestTooMuchText(t *testing.T) {
+	plain, err := EncodePNG(NewRGB(1, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	z := zlib.NewWriter(&packed)
+	if _, err := z.Write(make([]byte, maxTextBytes/4)); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file := func(n int, kind string, body []byte) []byte {
+		out := bytes.Clone(plain[:pngHeaderEnd])
+		for range n {
+			out = binary.BigEndian.AppendUint32(out, uint32(len(body)))
+			out = append(append(append(out, kind...), body...), 0, 0, 0, 0)
+		}
+		return append(out, plain[pngHeaderEnd:]...)
+	}
+	zeros := append([]byte("key\x00\x00"), packed.Bytes()...)
+	for name, c := range map[string]struct {
+		raw  []byte
+		want string
+	}{
+		"few packed texts":  {file(3, "zTXt", zeros), ""},
+		"many packed texts": {file(400, "zTXt", zeros), "longer than 16777216 bytes"},
+		"many packed international texts": {
+			file(400, "iTXt", append([]byte("key\x00\x01\x00\x00\x00"), packed.Bytes()...)), "longer than 16777216 bytes",
+		},
+		"one long text": {file(1, "tEXt", append([]byte("key\x00"), make([]byte, maxTextBytes)...)), "longer than 16777216 bytes"},
+		"many texts":    {file(maxTexts+1, "tEXt", []byte("key\x00value")), "more than 1000 texts"},
+		"other chunks":  {file(maxTexts+1, "abCd", []byte("key\x00value")), ""},
+	} {
+		texts, err := Texts(c.raw)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %d texts, %v, want %q", name, len(texts), err, c.want)
+		}
 	}
 }
 

@@ -3,10 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
+	"limner/data"
 	"limner/models/clip"
 	"limner/sample"
 )
@@ -100,48 +100,139 @@ func (d *drawing) planOptions() sample.PlanOptions {
 	return o
 }
 
+// What a drawing may ask for at most. Each limit is far above what any model is of use for, and below what takes the machine's memory.
+const (
+	mostSteps      = 10_000
+	mostScale      = 1000.0    // of guidance, ControlNets and LoRAs
+	mostBatch      = 4096      // images at once, over all devices
+	mostPixels     = 1 << 30   // of all images drawn at once
+	mostCoordinate = 1_000_000 // in pixels, that SDXL is told
+	mostPrompt     = 20_000    // bytes
+	mostImages     = 100_000   // of one command
+)
+
 // check reports every value that is out of range or does not fit another.
 func (d *drawing) check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if d.NumInferenceSteps < 1 {
-		bad("--num_inference_steps %d: want at least 1", d.NumInferenceSteps)
-	}
-	for _, n := range []struct {
-		name  string
-		value int
-		least int
-	}{
-		{"--clip_skip", d.ClipSkip, 0}, {"--height", d.Height, 1}, {"--width", d.Width, 1}, {"--batch_size", d.BatchSize, 1}, {"--batch_row", d.BatchRow, 0},
-	} {
-		if n.value < 0 { // 0 was not given
-			bad("%s %d: want at least %d", n.name, n.value, n.least)
-		}
-	}
-	if x := d.GuidanceScale; !(x >= 0) || math.IsInf(x, 0) {
-		bad("--guidance_scale %g: want a number of at least 0", x)
-	}
 	if n := len(d.LoRAScale); n > 0 && n != len(d.LoRA) {
 		bad("%d times --lora_scale for %d times --lora: give one for each", n, len(d.LoRA))
 	}
-	for name, numbers := range map[string][]float64{
-		"--controlnet_conditioning_scale": d.ControlNetConditioningScale, "--control_guidance_start": d.ControlGuidanceStart, "--control_guidance_end": d.ControlGuidanceEnd,
+	for _, f := range []struct {
+		name    string
+		numbers []float64
+	}{
+		{"--controlnet_conditioning_scale", d.ControlNetConditioningScale}, {"--control_guidance_start", d.ControlGuidanceStart},
+		{"--control_guidance_end", d.ControlGuidanceEnd},
 	} {
-		if n := len(numbers); n > 1 && n != len(d.ControlNets) {
-			bad("%d times %s for %d ControlNets: give one for all, or one for each", n, name, len(d.ControlNets))
+		if n := len(f.numbers); n > 1 && n != len(d.ControlNets) {
+			bad("%d times %s for %d ControlNets: give one for all, or one for each", n, f.name, len(d.ControlNets))
 		}
-		for _, x := range numbers {
-			if !(x >= 0) || math.IsInf(x, 0) {
-				bad("%s %g: want a number of at least 0", name, x)
+	}
+	return errors.Join(append(errs, d.checkRanges(), d.checkPictures())...)
+}
+
+// checkRanges reports every value that is out of range by itself, before anything is loaded or takes memory.
+func (d *drawing) checkRanges() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	for _, n := range []struct {
+		name              string
+		value, from, most int
+	}{
+		{"--num_inference_steps", d.NumInferenceSteps, 1, mostSteps}, {"--clip_skip", d.ClipSkip, 0, 100},
+		{"--batch_row", d.BatchRow, 0, mostBatch - 1},
+	} {
+		if n.value < n.from || n.value > n.most {
+			bad("%s %d: want %d to %d", n.name, n.value, n.from, n.most)
+		}
+	}
+	if err := d.checkSize(); err != nil {
+		errs = append(errs, err)
+	}
+	type scale struct {
+		name       string
+		values     []float64
+		from, most float64
+	}
+	scales := []scale{
+		{"--guidance_scale", []float64{d.GuidanceScale}, 0, mostScale}, {"--guidance_rescale", []float64{d.GuidanceRescale}, 0, 1},
+		{"--eta", []float64{d.Eta}, 0, 1}, {"--lora_scale", d.LoRAScale, -mostScale, mostScale},
+		{"--controlnet_conditioning_scale", d.ControlNetConditioningScale, 0, mostScale},
+		{"--control_guidance_start", d.ControlGuidanceStart, 0, 1}, {"--control_guidance_end", d.ControlGuidanceEnd, 0, 1},
+	}
+	if d.Strength != nil {
+		scales = append(scales, scale{"--strength", []float64{*d.Strength}, 0, 1})
+	}
+	for _, s := range scales {
+		for _, x := range s.values {
+			if !(x >= s.from && x <= s.most) {
+				bad("%s %g: want %g to %g", s.name, x, s.from, s.most)
 			}
 		}
 	}
-	for name, pair := range map[string][]int{"--original_size": d.OriginalSize, "--crops_coords_top_left": d.CropsCoordsTopLeft, "--target_size": d.TargetSize} {
-		if n := len(pair); n != 0 && n != 2 {
-			bad("%s: %d numbers, want 2", name, n)
+	return errors.Join(append(errs, d.checkTexts(), d.checkTold())...)
+}
+
+// checkSize reports sizes and batches that are out of range; 0 was not given.
+func (d *drawing) checkSize() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	for _, n := range []struct {
+		name  string
+		value int
+		most  int
+	}{{"--height", d.Height, data.MaxPixels}, {"--width", d.Width, data.MaxPixels}, {"--batch_size", d.BatchSize, mostBatch}} {
+		if n.value < 0 || n.value > n.most {
+			bad("%s %d: want 1 to %d", n.name, n.value, n.most)
 		}
 	}
-	return errors.Join(append(errs, d.checkPictures())...)
+	pixels := max(1, d.Height) * max(1, d.Width)
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	if pixels > data.MaxPixels {
+		return fmt.Errorf("--height %d --width %d: %d pixels are more than the limit of %d", d.Height, d.Width, pixels, data.MaxPixels)
+	}
+	if n := max(1, d.BatchSize); n*pixels > mostPixels {
+		return fmt.Errorf("--batch_size %d of %d×%d pixels: more than the limit of %d pixels at once, which is a batch of %d",
+			n, d.Width, d.Height, mostPixels, mostPixels/pixels)
+	}
+	return nil
+}
+
+// checkTexts reports prompts that are longer than any text encoder makes sense of.
+func (d *drawing) checkTexts() error {
+	var errs []error
+	texts := d.Prompt
+	if d.NegativePrompt != nil {
+		texts = append(slices.Clone(texts), *d.NegativePrompt)
+	}
+	for _, text := range texts {
+		if n := len(text); n > mostPrompt {
+			errs = append(errs, fmt.Errorf("a prompt of %d bytes: more than the limit of %d", n, mostPrompt))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkTold reports what SDXL cannot be told.
+func (d *drawing) checkTold() error {
+	var errs []error
+	for _, f := range []struct {
+		name string
+		pair []int
+	}{{"--original_size", d.OriginalSize}, {"--crops_coords_top_left", d.CropsCoordsTopLeft}, {"--target_size", d.TargetSize}} {
+		if n := len(f.pair); n != 0 && n != 2 {
+			errs = append(errs, fmt.Errorf("%s: %d numbers, want 2", f.name, n))
+		}
+		for _, x := range f.pair {
+			if x < -mostCoordinate || x > mostCoordinate {
+				errs = append(errs, fmt.Errorf("%s %d: want %d to %d", f.name, x, -mostCoordinate, mostCoordinate))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // checkPictures reports what does not fit of control images, images and masks.

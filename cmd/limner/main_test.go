@@ -160,7 +160,7 @@ func TestBadInput(t *testing.T) {
 		{78, "no model folder at nowhere", sample("--model", "nowhere")},
 		{78, `act_fn: got "mish"`, sample("--model", mish)},
 		{2, "use 999", sample("--num_inference_steps", "1000")},
-		{2, "--num_images 0: want at least 1", sample("--num_images", "0")},
+		{2, "--num_images 0: want 1 to 100000", sample("--num_images", "0")},
 		{2, "--control_image needs --controlnet_model_name_or_path", sample("--control_image", "x.png")},
 		{1, "x.png: no such file", sample("--controlnet", filepath.Join(model, "controlnet"), "--control_image", "x.png")},
 		{2, "height 65: want a multiple of 8 pixels: the nearest are 64 and 72", sample("--height", "65")},

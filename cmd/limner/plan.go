@@ -144,6 +144,9 @@ func (c *planCmd) train(ctx context.Context, what trainer, prepare prepareRun) e
 
 // sample plans drawing.
 func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
+	if err := s.checkRanges(); err != nil {
+		return usageError{err}
+	}
 	planner, b, err := c.open(ctx)
 	if err != nil {
 		return err

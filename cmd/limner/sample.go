@@ -107,11 +107,14 @@ type job struct {
 // plan lists the images: those of the first prompt, then those of the second, and so on.
 func (c *sampleCmd) plan() ([]*job, error) {
 	var errs []error
+	if n := c.NumImages; n < 1 || n > mostImages {
+		errs = append(errs, fmt.Errorf("--num_images %d: want 1 to %d", n, mostImages))
+	}
 	for _, n := range []struct {
-		name         string
-		value, least int
-	}{{"--num_images", c.NumImages, 1}, {"--num_devices", c.NumDevices, 0}, {"--preview_steps", c.PreviewSteps, 0}} {
-		if n.value < n.least {
+		name  string
+		value int
+	}{{"--num_devices", c.NumDevices}, {"--preview_steps", c.PreviewSteps}} {
+		if n.value < 0 { // 0 was not given
 			errs = append(errs, fmt.Errorf("%s %d: want at least 1", n.name, n.value))
 		}
 	}
@@ -121,6 +124,9 @@ func (c *sampleCmd) plan() ([]*job, error) {
 	lines, err := c.lines()
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, err
+	}
+	if n := len(lines) * c.NumImages; n > mostImages {
+		return nil, fmt.Errorf("%d images (--num_images %d for each of %d): want at most %d", n, c.NumImages, len(lines), mostImages)
 	}
 	var work []*job
 	for _, d := range lines {

@@ -79,6 +79,9 @@ func (j *job) key() string {
 // check reports what does not fit the model or the devices.
 func (a *artist) check() error {
 	var errs []error
+	for _, j := range a.work {
+		errs = append(errs, j.checkSize()) // sizes that no flag set are known now
+	}
 	for _, g := range a.groups() {
 		errs = append(errs, a.model.Check(g.shape, a.backend.Devices()))
 	}

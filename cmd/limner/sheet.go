@@ -79,6 +79,9 @@ func (c *sampleCmd) sheet() (*sheet, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	if x, y := len(axes[0].Values), len(axes[1].Values); x*y > mostImages {
+		return nil, fmt.Errorf("--xy: %d × %d images: want at most %d", x, y, mostImages)
+	}
 	s := &sheet{Title: strings.Join(c.Prompt, ""), X: axes[0], Y: axes[1]}
 	for _, y := range s.Y.Values {
 		for _, x := range s.X.Values {
