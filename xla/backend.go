@@ -102,7 +102,7 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 			}
 		}
 	}
-	table, err := loadTable(path)
+	library, err := loadPlugin(path)
 	if err != nil {
 		return nil, err
 	}
@@ -118,16 +118,15 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 		engine.Finalize()
 		return nil, fmt.Errorf("%d devices asked for, %s has %d: ask for at most that many", devices, o.Backend, found)
 	}
-	b := &Backend{engine: patch.Wrap(engine), plugin: path, n: devices, table: table, store: kept, run: (*Program).execute}
+	b := &Backend{engine: patch.Wrap(engine), plugin: path, n: devices, table: library.table, store: kept, run: (*Program).execute}
 	if isCPU(o.Backend, path) {
 		b.options = lessLLVM
-		kept.cpu = o.Backend == "cpu"
 	}
-	b.identity = sync.OnceValues(func() (string, error) { return pluginIdentity(b.plugin, b.store.folder) })
+	b.identity = sync.OnceValues(func() (string, error) { return library.identity(kept.folder) })
 	if b.client, err = b.engine.Client(); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
-	table.Intercept(b.client, b.compile)
+	b.table.Intercept(b.client, b.compile)
 	if err = b.join(); err == nil && !b.process.Alone() {
 		err = o.beside(b.process)
 	}
@@ -174,7 +173,7 @@ func (b *Backend) Close() error {
 	for _, program := range b.gatherers {
 		err = errors.Join(err, program.Close())
 	}
-	err = errors.Join(err, Try(b.engine.Finalize))
+	err = errors.Join(err, Try(b.engine.Finalize), b.store.shut())
 	if b.target != nil {
 		err = errors.Join(err, b.target.devices.Close())
 	}
@@ -189,33 +188,6 @@ func (b *Backend) CPU() bool { return b.options != nil }
 
 // Plugin is the path of the PJRT plugin.
 func (b *Backend) Plugin() string { return b.plugin }
-
-// tables are the plugins that were loaded, by their paths.
-var tables struct {
-	sync.Mutex
-	byPath map[string]pjrt.Table
-}
-
-// loadTable loads a plugin, once, and gives go-xla a copy of its table through which clients compile as their backends say.
-func loadTable(path string) (pjrt.Table, error) {
-	tables.Lock()
-	defer tables.Unlock()
-	if t, ok := tables.byPath[path]; ok {
-		return t, nil
-	}
-	t, err := pjrt.Load(path)
-	if err != nil {
-		return t, err
-	}
-	if err := goxla.RegisterPreloadedPlugin(path, t.Intercepted().Address()); err != nil {
-		return t, fmt.Errorf("open PJRT plugin %s: %w", path, err)
-	}
-	if tables.byPath == nil {
-		tables.byPath = map[string]pjrt.Table{}
-	}
-	tables.byPath[path] = t
-	return t, nil
-}
 
 // compiling is what is known of a program while it is built.
 type compiling struct {

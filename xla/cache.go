@@ -29,13 +29,12 @@ type store struct {
 	folder  string // of the cache; "" for none
 	limit   int64
 	log     io.Writer
-	cpu     bool // programs are of our own plugin of XLA's CPU compiler, whose form is known
 
 	closed atomic.Bool // nothing can be kept, and that was said
 	timing sync.Mutex  // of compile-times.json
 }
 
-// openStore reads the headers of the files and makes the cache's folder. Without the folder it goes on.
+// openStore reads the headers of the files and makes the cache's folder. Without the folder, or where others could put programs into it, it goes on.
 func openStore(o Options) (*store, error) {
 	s := &store{folder: o.Cache, limit: CacheLimit, log: o.Log}
 	if s.log == nil {
@@ -44,16 +43,31 @@ func openStore(o Options) (*store, error) {
 	for _, path := range o.Executables {
 		e, err := openExecutables(path)
 		if err != nil {
-			return nil, fmt.Errorf("executable: %w", err)
+			return nil, errors.Join(fmt.Errorf("executable: %w", err), s.shut())
 		}
 		s.carried = append(s.carried, e)
 	}
 	if s.folder != "" {
-		if err := os.MkdirAll(s.folder, 0o700); err != nil {
+		err := os.MkdirAll(s.folder, 0o700)
+		if err == nil {
+			if err = checkPrivate(s.folder); err != nil {
+				err = fmt.Errorf("they are native code, and none is loaded either: %w", err)
+			}
+		}
+		if err != nil {
 			s.close(err)
 		}
 	}
 	return s, nil
+}
+
+// shut closes the files that were brought along.
+func (s *store) shut() (err error) {
+	for _, e := range s.carried {
+		err = errors.Join(err, e.close())
+	}
+	s.carried = nil
+	return err
 }
 
 // idle says that there is nothing to load from or to keep in.
@@ -83,11 +97,17 @@ func (s *store) load(c *pjrt.Compilation, key programKey, begin beginning) bool 
 		return false
 	}
 	e, err := openExecutables(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	if errors.Is(err, fs.ErrNotExist) {
 		return false
-	case err == nil && (len(e.list) != 1 || e.list[0].Key != key):
-		err = fmt.Errorf("%s is of another program", path)
+	}
+	if err == nil {
+		defer e.close()
+		if err = checkPrivate(path); err == nil {
+			err = sameFile(e.file, path)
+		}
+		if err == nil && (len(e.list) != 1 || e.list[0].Key != key) {
+			err = fmt.Errorf("%s is of another program", path)
+		}
 	}
 	if err != nil {
 		fmt.Fprintf(s.log, "compiling anew: %v\n", err)
@@ -106,7 +126,7 @@ func (s *store) loadFrom(c *pjrt.Compilation, e *executables, i int, begin begin
 	payload, err := e.payload(i)
 	if err == nil {
 		begin(true, 0)
-		if !s.cpu || c.Load(lighten(payload)) != nil {
+		if !isPinnedCPU(e.list[i].Key.Plugin) || c.Load(lighten(payload)) != nil {
 			err = c.Load(payload)
 		}
 		if err != nil {

@@ -2,18 +2,14 @@ package xla
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
 
-	"github.com/gomlx/go-xla/pkg/pjrt"
+	"limner/internal/disk"
 )
 
 // headerAPI is the PJRT C API version that go-xla is built against.
@@ -24,6 +20,7 @@ type DoctorOptions struct {
 	Backend string         // as for [Plugin]
 	Devices int            // how many CPU devices to make; 0 is one
 	Install InstallOptions // the plugin is installed if it is not there
+	Cache   string         // folder of compiled programs, as in [Options]
 	WorkDir string         // the folder that output goes to; empty: the current one
 	Timeout time.Duration  // for loading the plugin and finding its devices; 0: a minute
 }
@@ -44,9 +41,10 @@ type PluginReport struct {
 	Path            string `json:"path"`
 	Package         string `json:"package,omitempty"` // if limner installed it
 	Version         string `json:"version,omitempty"`
-	SHA256          string `json:"sha256,omitempty"`
-	API             string `json:"pjrt_api"`        // that the plugin reports
-	HeaderAPI       string `json:"pjrt_api_header"` // that limner is built against
+	SHA256          string `json:"sha256,omitempty"`         // that it must have
+	Checked         bool   `json:"sha256_checked,omitempty"` // and has: all of the file was read
+	API             string `json:"pjrt_api"`                 // that the plugin reports
+	HeaderAPI       string `json:"pjrt_api_header"`          // that limner is built against
 	Platform        string `json:"platform,omitempty"`
 	PlatformVersion string `json:"platform_version,omitempty"`
 }
@@ -125,18 +123,19 @@ func (r *Report) plugin(ctx context.Context, o DoctorOptions) {
 		return
 	}
 	r.Plugin.Path = path
-	if m, err := markBeside(path); err == nil {
-		r.Plugin.Package, r.Plugin.Version, r.Plugin.SHA256 = m.Package, m.Version, m.SHA256
+	if m, err := markBeside(path); err == nil && m.File == filepath.Base(path) {
+		r.Plugin.Package, r.Plugin.Version, r.Plugin.SHA256 = m.Package, m.Version, installedHash(path)
 		got, err := fileSHA256(ctx, path)
 		switch {
 		case err != nil:
 			r.problem("check that you may read the file, then run limner doctor again", "the plugin %s cannot be checked: %v", path, err)
 			return
-		case got != m.SHA256:
+		case got != r.Plugin.SHA256:
 			r.problem("remove the folder "+filepath.Dir(path)+": the next run installs the plugin again",
-				"the plugin %s is damaged: sha256 %s, installed was %s", path, got, m.SHA256)
+				"the plugin %s is damaged or was replaced: sha256 %s, want %s", path, got, r.Plugin.SHA256)
 			return
 		}
+		r.Plugin.Checked = true
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
@@ -164,18 +163,18 @@ func openPlugin(path string, o DoctorOptions) (found opened) {
 	if found.loadErr = setPluginEnv(path); found.loadErr != nil {
 		return found
 	}
-	plugin, err := pjrt.GetPlugin(path)
+	library, err := loadPlugin(path)
 	if err != nil {
 		found.loadErr = err
 		return found
 	}
-	major, minor := plugin.Version()
+	major, minor := library.table.Version()
 	found.api = fmt.Sprintf("%d.%d", major, minor)
 	devices := 0
 	if isCPU(o.Backend, path) {
 		devices = max(o.Devices, 1)
 	}
-	found.devices, found.err = listDevices(path, devices)
+	found.devices, found.err = listDevices(library.table, devices)
 	return found
 }
 
@@ -219,23 +218,23 @@ func noDevicesAdvice(path string) string {
 // markBeside reads the mark of the install that path belongs to.
 func markBeside(path string) (installMark, error) {
 	var m installMark
-	data, err := os.ReadFile(filepath.Join(filepath.Dir(path), markFile))
+	data, err := disk.ReadFile(filepath.Join(filepath.Dir(path), markFile), maxMark)
 	if err != nil {
 		return m, err
 	}
 	return m, json.Unmarshal(data, &m)
 }
 
-// fileSHA256 returns a file's hash in hexadecimal.
+// fileSHA256 reads a file and returns its hash in hexadecimal.
 func fileSHA256(ctx context.Context, path string) (string, error) {
-	f, err := os.Open(path)
+	f, err := disk.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, contextReader{ctx, f}); err != nil {
+	info, err := f.Stat()
+	if err != nil {
 		return "", err
 	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
+	return hashOf(ctx, f, info.Size())
 }

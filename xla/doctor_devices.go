@@ -13,11 +13,7 @@ type clientDevices struct {
 }
 
 // listDevices makes a client of a plugin that go-xla has initialized, asks for its devices, and closes it again.
-func listDevices(path string, cpuDevices int) (found clientDevices, err error) {
-	table, err := pjrt.Load(path)
-	if err != nil {
-		return found, err
-	}
+func listDevices(table pjrt.Table, cpuDevices int) (found clientDevices, err error) {
 	var options []pjrt.Option
 	if cpuDevices > 0 {
 		options = append(options, pjrt.Option{Name: "cpu_device_count", Value: int64(cpuDevices)})

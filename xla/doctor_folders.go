@@ -1,6 +1,7 @@
 package xla
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
@@ -26,6 +27,7 @@ func (r *Report) folders(o DoctorOptions) {
 	}
 	for _, f := range []struct{ name, path, do string }{
 		{"cache", cache, "set LIMNER_CACHE to a folder on a disk with more space that you can write"},
+		{"compiled programs", o.Cache, "set LIMNER_COMPILATION_CACHE_DIR to a folder on a disk with more space that you can write"},
 		{"Hugging Face cache", hubCache(o.Install.getenv), ""}, // read, and written only by downloads
 		{"working folder", work, "work in a folder on a disk with more space that you can write"},
 	} {
@@ -41,6 +43,35 @@ func (r *Report) folders(o DoctorOptions) {
 		case report.TotalBytes > 0 && report.FreeBytes < leastFree:
 			r.problem(f.do, "the %s %s has only %s free", f.name, f.path, gigabytes(report.FreeBytes))
 		}
+	}
+	r.programs(o.Cache)
+}
+
+// programs reports what is not loaded from the cache of compiled programs, because others could have put it there.
+func (r *Report) programs(folder string) {
+	const do = "do what the message says if nobody else works with it, else remove it: it is only a cache; " +
+		"or set LIMNER_COMPILATION_CACHE_DIR to a folder of your own"
+	if _, err := os.Stat(folder); folder == "" || err != nil {
+		return // not made yet
+	}
+	if err := checkPrivate(folder); err != nil {
+		r.problem(do, "compiled programs are native code, and none is loaded from or kept in %s: %v", folder, err)
+		return
+	}
+	files, err := filepath.Glob(filepath.Join(folder, "*"+executableExt))
+	if err != nil {
+		return
+	}
+	var first error
+	refused := 0
+	for _, path := range files {
+		if err := checkPrivate(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			refused++
+			first = cmp.Or(first, err)
+		}
+	}
+	if refused > 0 {
+		r.problem(do, "%d of %d compiled programs in %s are not loaded, the first: %v", refused, len(files), folder, first)
 	}
 }
 

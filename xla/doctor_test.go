@@ -29,7 +29,7 @@ func TestDiagnoseCPU(t *testing.T) {
 		}
 		if os.Getenv("LIMNER_PLUGIN") == "" {
 			w := Wheels()[0]
-			want := PluginReport{Path: r.Plugin.Path, Package: w.Package, Version: w.Version, SHA256: r.Plugin.SHA256,
+			want := PluginReport{Path: r.Plugin.Path, Package: w.Package, Version: w.Version, SHA256: w.PluginSHA256, Checked: true,
 				API: w.API, HeaderAPI: headerAPI, Platform: "cpu", PlatformVersion: r.Plugin.PlatformVersion}
 			if diff := cmp.Diff(want, r.Plugin); diff != "" {
 				t.Errorf("plugin (-want +got):\n%s", diff)
@@ -82,18 +82,30 @@ func TestDiagnoseProblems(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	shared, own := filepath.Join(dir, "shared"), filepath.Join(dir, "own")
+	open, closed := filepath.Join(own, "open"+executableExt), filepath.Join(own, "closed"+executableExt)
+	for _, err := range []error{
+		os.Mkdir(shared, 0o700), os.Mkdir(own, 0o700), os.WriteFile(open, nil, 0o600), os.WriteFile(closed, nil, 0o600),
+		os.Chmod(shared, 0o777), os.Chmod(open, 0o666),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, c := range map[string]struct {
 		o        DoctorOptions
 		what, do string
 	}{
-		"unknown backend":    {DoctorOptions{Backend: "gpu"}, `unknown backend "gpu"`, "run limner doctor again"},
-		"missing plugin":     {DoctorOptions{Backend: filepath.Join(dir, "none.so")}, "none.so", "run limner doctor again"},
-		"no library":         {DoctorOptions{Backend: broken}, "does not load", "ldd " + broken},
-		"damaged plugin":     {DoctorOptions{Backend: damaged}, "is damaged", "remove the folder " + filepath.Dir(damaged)},
-		"unwritable folder":  {DoctorOptions{WorkDir: filepath.Join(file, "below")}, "working folder " + file + "/below cannot be written", "work in a folder"},
-		"unwritable cache":   {DoctorOptions{Backend: broken, Install: InstallOptions{CacheDir: file}}, "cache " + file + " cannot be written", "set LIMNER_CACHE"},
-		"takes too long":     {DoctorOptions{Timeout: time.Nanosecond}, "did not answer within 1ns", "no other program holds the devices"},
-		"no place to unpack": {DoctorOptions{Backend: "cpu", Install: InstallOptions{CacheDir: file, Getenv: func(string) string { return "" }}}, "install the cpu plugin", "run limner doctor again"},
+		"unknown backend":   {DoctorOptions{Backend: "gpu"}, `unknown backend "gpu"`, "run limner doctor again"},
+		"missing plugin":    {DoctorOptions{Backend: filepath.Join(dir, "none.so")}, "none.so", "run limner doctor again"},
+		"no library":        {DoctorOptions{Backend: broken}, "does not load", "ldd " + broken},
+		"damaged plugin":    {DoctorOptions{Backend: damaged}, "is damaged", "remove the folder " + filepath.Dir(damaged)},
+		"unwritable folder": {DoctorOptions{WorkDir: filepath.Join(file, "below")}, "working folder " + file + "/below cannot be written", "work in a folder"},
+		"unwritable cache":  {DoctorOptions{Backend: broken, Install: InstallOptions{CacheDir: file}}, "cache " + file + " cannot be written", "set LIMNER_CACHE"},
+		"a folder of programs that others can write": {DoctorOptions{Backend: broken, Cache: shared}, shared + " can be written by other users (its mode is 0777): chmod go-w " + shared, "nobody else works with it"},
+		"a program that others can write":            {DoctorOptions{Backend: broken, Cache: own}, "1 of 2 compiled programs in " + own + " are not loaded, the first: " + open, "set LIMNER_COMPILATION_CACHE_DIR"},
+		"takes too long":                             {DoctorOptions{Timeout: time.Nanosecond}, "did not answer within 1ns", "no other program holds the devices"},
+		"no place to unpack":                         {DoctorOptions{Backend: "cpu", Install: InstallOptions{CacheDir: file, Getenv: func(string) string { return "" }}}, "install the cpu plugin", "run limner doctor again"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := Diagnose(t.Context(), c.o)
@@ -102,6 +114,9 @@ func TestDiagnoseProblems(t *testing.T) {
 			}
 			for _, p := range r.Problems {
 				if strings.Contains(p.What, c.what) && strings.Contains(p.Do, c.do) {
+					if strings.Contains(r.Text(), "sha256 checked") && name == "damaged plugin" {
+						t.Errorf("the text says that the sha256 is right:\n%s", r.Text())
+					}
 					if !strings.Contains(r.Text(), p.What) {
 						t.Errorf("the text lacks the problem:\n%s", r.Text())
 					}

@@ -22,7 +22,11 @@ func (r Report) Text() string {
 	if r.Plugin.Path != "" {
 		line("plugin", "%s", r.Plugin.Path)
 		if r.Plugin.Package != "" {
-			line("", "%s %s, its sha256 checked", r.Plugin.Package, r.Plugin.Version)
+			state := "" // a problem says what is wrong
+			if r.Plugin.Checked {
+				state = ", its sha256 checked"
+			}
+			line("", "%s %s%s", r.Plugin.Package, r.Plugin.Version, state)
 		}
 	}
 	if r.Plugin.API != "" {

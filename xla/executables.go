@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 
 	"github.com/google/renameio/v2"
+
+	"limner/internal/disk"
 )
 
 // A file of executables holds compiled programs, of the cache one, of others any number:
@@ -26,6 +28,7 @@ const (
 	executablesMagic   = "limnerEX"
 	executablesVersion = 1
 	maxHeader          = 1 << 24
+	maxPayload         = 4 << 30 // more than any program has
 )
 
 // executable is what a file says of one of its programs.
@@ -35,27 +38,27 @@ type executable struct {
 	SHA256 string     `json:"sha256"`
 }
 
-// executables is a file of them, of which the header has been read.
+// executables is an open file of them, of which the header has been read.
 type executables struct {
 	path    string
+	file    *os.File
 	list    []executable
 	offsets []int64 // of the payloads
 }
 
-// openExecutables reads a file's header.
+// openExecutables opens a file and reads its header.
 func openExecutables(path string) (*executables, error) {
-	f, err := os.Open(path)
+	f, err := disk.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	e := &executables{path: path, file: f}
 	info, err := f.Stat()
-	if err != nil {
-		return nil, err
+	if err == nil {
+		e.list, e.offsets, err = readExecutables(f, info.Size())
 	}
-	e := &executables{path: path}
-	if e.list, e.offsets, err = readExecutables(f, info.Size()); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
 	}
 	return e, nil
 }
@@ -82,8 +85,8 @@ func readExecutables(r io.Reader, size int64) (list []executable, offsets []int6
 	}
 	at := int64(len(front)) + n
 	for _, e := range list {
-		if e.Size < 0 || e.Size > size-at {
-			return nil, nil, fmt.Errorf("is damaged: %s has %d bytes, %d are left", e.Key.Name, e.Size, size-at)
+		if e.Size < 0 || e.Size > min(size-at, maxPayload) {
+			return nil, nil, fmt.Errorf("is damaged: %s has %d bytes, want at most %d", e.Key.Name, e.Size, min(size-at, maxPayload))
 		}
 		offsets = append(offsets, at)
 		at += e.Size
@@ -96,13 +99,8 @@ func readExecutables(r io.Reader, size int64) (list []executable, offsets []int6
 
 // payload reads what the plugin made of a program.
 func (e *executables) payload(i int) ([]byte, error) {
-	f, err := os.Open(e.path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	data := make([]byte, e.list[i].Size)
-	if _, err := f.ReadAt(data, e.offsets[i]); err != nil {
+	if _, err := e.file.ReadAt(data, e.offsets[i]); err != nil {
 		return nil, fmt.Errorf("read %s: %w", e.path, err)
 	}
 	if sum(data) != e.list[i].SHA256 {
@@ -110,6 +108,8 @@ func (e *executables) payload(i int) ([]byte, error) {
 	}
 	return data, nil
 }
+
+func (e *executables) close() error { return e.file.Close() }
 
 // writeExecutables writes a file whole or not at all. Only its owner may read it: what is loaded from it is run.
 func writeExecutables(path string, keys []programKey, payloads [][]byte) error {

@@ -174,54 +174,6 @@ func FuzzExecutables(f *testing.F) {
 	})
 }
 
-func TestFileHash(t *testing.T) {
-	folder, path := t.TempDir(), filepath.Join(t.TempDir(), "plugin.so")
-	write := func(text string) {
-		t.Helper()
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	check := func(want string) {
-		t.Helper()
-		if got, err := fileHash(path, folder); err != nil || got != want {
-			t.Errorf("got %s, %v, want %s", got, err, want)
-		}
-	}
-	write("one")
-	check(sum([]byte("one")))
-	check(sum([]byte("one")))
-	write("other")
-	check(sum([]byte("other")))
-
-	// What is noted is believed while the file looks the same.
-	noted, err := filepath.Glob(filepath.Join(folder, "plugin-*.json"))
-	if err != nil || len(noted) != 1 {
-		t.Fatal(noted, err)
-	}
-	raw, err := os.ReadFile(noted[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(noted[0], bytes.ReplaceAll(raw, []byte(sum([]byte("other"))), []byte("noted")), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	check("noted")
-	if err := os.WriteFile(noted[0], []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	check(sum([]byte("other")))
-
-	// An installed plugin's hash is in its mark.
-	mark := fmt.Sprintf(`{"file": "plugin.so", "size": %d, "sha256": "marked"}`, len("other"))
-	if err := os.WriteFile(filepath.Join(filepath.Dir(path), markFile), []byte(mark), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	check("marked")
-	write("of another size")
-	check(sum([]byte("of another size")))
-}
-
 func TestUnnumbered(t *testing.T) {
 	for text, want := range map[string]string{
 		"module @train_3 {\nx":                "train train_3",

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+
+	"limner/internal/disk"
 )
 
 // Expected is how long compiling a program is expected to take; 0 where that is not known.
@@ -34,6 +35,9 @@ const timesName = "compile-times.json"
 
 // maxTimes is how many it holds.
 const maxTimes = 256
+
+// maxTimesSize is more bytes than it then has.
+const maxTimesSize = 1 << 20
 
 // compileTime is one of them.
 type compileTime struct {
@@ -97,7 +101,7 @@ func (s *store) times() []compileTime {
 		return nil
 	}
 	var times []compileTime
-	raw, err := os.ReadFile(filepath.Join(s.folder, timesName))
+	raw, err := disk.ReadFile(filepath.Join(s.folder, timesName), maxTimesSize)
 	if err != nil || json.Unmarshal(raw, &times) != nil {
 		return nil
 	}

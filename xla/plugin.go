@@ -24,6 +24,8 @@ type Wheel struct {
 	Member   string // the plugin's path inside the wheel
 	Unpacked int64  // size of that member, in bytes
 	API      string // the PJRT C API version that the plugin reports
+
+	PluginSHA256 string // of that member
 }
 
 // Wheels returns the pinned plugins. go-xla is built against PJRT API 0.83; a plugin
@@ -46,6 +48,8 @@ func Wheels() []Wheel {
 		Member:   "xla_plugins/xla_cpu_pjrt/xla_cpu_pjrt.so",
 		Unpacked: 259284552,
 		API:      "0.81",
+
+		PluginSHA256: "88c3f28c5900f48ad4a82cab9e79bba9537809743395e341485f8794268820dc",
 	}, {
 		Name: "tpu", Package: "libtpu", Version: "0.0.52", Platform: "linux/amd64",
 		URL:      "https://files.pythonhosted.org/packages/af/48/dacabd7ec15cfd3e57c2836831359d17c53f4b74eb5c0c091675f8e235bd/libtpu-0.0.52-cp312-cp312-manylinux_2_31_x86_64.whl",
@@ -54,6 +58,8 @@ func Wheels() []Wheel {
 		Member:   "libtpu/libtpu.so",
 		Unpacked: 467479448,
 		API:      "0.117",
+
+		PluginSHA256: "f86de4d04a058e6b5101f73e0824b95f27e2cec996d2b9191d9cffda75c03077",
 	}, {
 		Name: "cuda", Package: "jax-cuda13-pjrt", Version: "0.12.0.1", Platform: "linux/amd64",
 		URL:      "https://files.pythonhosted.org/packages/b9/7d/c2ad642908a4e8620c6c9f6eb8b18914cd66804a3c96fb53dc41c05583ab/jax_cuda13_pjrt-0.12.0.1-py3-none-manylinux_2_27_x86_64.whl",
@@ -62,6 +68,8 @@ func Wheels() []Wheel {
 		Member:   "jax_plugins/xla_cuda13/xla_cuda_plugin.so",
 		Unpacked: 395967648,
 		API:      "0.116",
+
+		PluginSHA256: "b6de513893c09af2c77e71afcef46d9706f8c259337cdef4cd5cae2353886f75",
 	}}
 }
 

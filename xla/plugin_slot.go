@@ -13,10 +13,15 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"limner/internal/disk"
 )
 
 // markFile is the file beside an unpacked plugin that says the install is whole.
 const markFile = "installed.json"
+
+// maxMark is more than any mark has.
+const maxMark = 1 << 16
 
 // installMark is the content of markFile.
 type installMark struct {
@@ -30,25 +35,26 @@ type installMark struct {
 
 // pluginSlot is the place of one plugin version in the cache:
 //
-//	plugins/<package>-<version>/<plugin>.so and installed.json
+//	plugins/<package>-<version>/<plugin>.so and installed.json; checked.json, see stamp
 //	plugins/.<package>-<version>.lock       held while installing
 //	plugins/.<package>-<version>.new-*      an install under way, or left by a killed one
 type pluginSlot struct {
 	plugins string // the folder plugins
 	name    string // <package>-<version>
 	source  string // SHA-256 of the wheel that the mark must name
+	plugin  string // SHA-256 of the plugin; empty where none is pinned
 }
 
 func (s pluginSlot) dir() string { return filepath.Join(s.plugins, s.name) }
 
 func (w Wheel) slot(cacheDir string) pluginSlot {
-	return pluginSlot{plugins: filepath.Join(cacheDir, "plugins"), name: w.Package + "-" + w.Version, source: w.SHA256}
+	return pluginSlot{plugins: filepath.Join(cacheDir, "plugins"), name: w.Package + "-" + w.Version, source: w.SHA256, plugin: w.PluginSHA256}
 }
 
 // readMark returns the mark and the plugin's path if the install is whole.
 func (s pluginSlot) readMark() (installMark, string, error) {
 	var m installMark
-	data, err := os.ReadFile(filepath.Join(s.dir(), markFile))
+	data, err := disk.ReadFile(filepath.Join(s.dir(), markFile), maxMark)
 	if err != nil {
 		return m, "", err
 	}
@@ -63,14 +69,35 @@ func (s pluginSlot) readMark() (installMark, string, error) {
 	if m.Source != s.source || !info.Mode().IsRegular() || info.Size() != m.Size {
 		return m, "", fmt.Errorf("%s is not what %s says it is", path, markFile)
 	}
+	if s.plugin != "" && m.SHA256 != s.plugin {
+		return m, "", damagedError{path: path, got: m.SHA256, want: s.plugin}
+	}
 	return m, path, nil
+}
+
+// installed returns the plugin's path if the install is whole and the plugin's bytes are those that were installed.
+func (s pluginSlot) installed(ctx context.Context) (string, error) {
+	m, path, err := s.readMark()
+	if err != nil {
+		return "", err
+	}
+	f, err := disk.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	got, err := knownHash(ctx, f, stampBeside(path))
+	if err == nil && got != m.SHA256 {
+		err = damagedError{path: path, got: got, want: m.SHA256}
+	}
+	return path, err
 }
 
 // fill runs fetch, which puts the plugin into an empty folder and returns its mark, and
 // moves that folder to its final name. Only one process at a time does so; the others
 // wait and find the plugin there.
 func (s pluginSlot) fill(ctx context.Context, r installReporter, fetch func(stage string) (installMark, error)) (string, error) {
-	if _, path, err := s.readMark(); err == nil {
+	if path, err := s.installed(ctx); err == nil {
 		return path, nil
 	}
 	if err := os.MkdirAll(s.plugins, 0o755); err != nil {
@@ -81,8 +108,15 @@ func (s pluginSlot) fill(ctx context.Context, r installReporter, fetch func(stag
 		return "", err
 	}
 	defer unlock()
-	if _, path, err := s.readMark(); err == nil {
+	path, err := s.installed(ctx)
+	if err == nil {
 		return path, nil
+	}
+	if damaged := (damagedError{}); errors.As(err, &damaged) {
+		r.say("%s is damaged or was replaced (sha256 %s, want %s): installing it again", damaged.path, damaged.got, damaged.want)
+	}
+	if err := ctx.Err(); err != nil {
+		return "", err
 	}
 	if err := s.removeLeftovers(); err != nil {
 		return "", err
@@ -99,8 +133,7 @@ func (s pluginSlot) fill(ctx context.Context, r installReporter, fetch func(stag
 	if err := s.commit(stage, m); err != nil {
 		return "", hintDiskFull(err, s.plugins)
 	}
-	_, path, err := s.readMark()
-	return path, err
+	return s.installed(ctx)
 }
 
 // lock takes the slot's lock, which the kernel frees when a process dies.

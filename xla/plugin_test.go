@@ -4,8 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -46,11 +45,10 @@ func fakeWheel(t *testing.T) (Wheel, []byte) {
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	sum := sha256.Sum256(buf.Bytes())
 	return Wheel{
 		Name: "cpu", Package: "fake", Version: "1.2", Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		Size: int64(buf.Len()), SHA256: hex.EncodeToString(sum[:]),
-		Member: "fake/lib/fake.so", Unpacked: int64(len(fakePlugin)),
+		Size: int64(buf.Len()), SHA256: sum(buf.Bytes()),
+		Member: "fake/lib/fake.so", Unpacked: int64(len(fakePlugin)), PluginSHA256: sum(fakePlugin),
 	}, buf.Bytes()
 }
 
@@ -75,7 +73,7 @@ func wantInstalled(t *testing.T, cache, path string) {
 	if !bytes.Equal(got, fakePlugin) {
 		t.Errorf("the plugin's %d bytes are not the wheel's %d", len(got), len(fakePlugin))
 	}
-	wantFiles(t, filepath.Join(cache, "plugins", "fake-1.2"), "fake.so", "installed.json")
+	wantFiles(t, filepath.Join(cache, "plugins", "fake-1.2"), "checked.json", "fake.so", "installed.json")
 	wantFiles(t, cache, "plugins")
 }
 
@@ -314,6 +312,30 @@ func TestInstallRepairs(t *testing.T) {
 		},
 		"plugin gone":      func(_, dir string) error { return os.Remove(filepath.Join(dir, "fake.so")) },
 		"plugin truncated": func(_, dir string) error { return os.Truncate(filepath.Join(dir, "fake.so"), 10) },
+		"a flipped bit":    func(_, dir string) error { return flipBit(filepath.Join(dir, "fake.so")) },
+		"a flipped bit, and the time set back": func(_, dir string) error {
+			path := filepath.Join(dir, "fake.so")
+			info, err := os.Stat(path)
+			return errors.Join(err, flipBit(path), os.Chtimes(path, info.ModTime(), info.ModTime()))
+		},
+		"another file of the same size": func(_, dir string) error {
+			return replaceFile(filepath.Join(dir, "fake.so"), bytes.Repeat([]byte{'x'}, len(fakePlugin)))
+		},
+		"another file, and its mark": func(_, dir string) error {
+			other := bytes.Repeat([]byte{'x'}, len(fakePlugin))
+			mark, err := os.ReadFile(filepath.Join(dir, "installed.json"))
+			return errors.Join(err, replaceFile(filepath.Join(dir, "fake.so"), other),
+				os.WriteFile(filepath.Join(dir, "installed.json"), bytes.ReplaceAll(mark, []byte(sum(fakePlugin)), []byte(sum(other))), 0o644))
+		},
+		"a flipped bit, and a stamp that others can write": func(_, dir string) error {
+			path := filepath.Join(dir, "fake.so")
+			err := flipBit(path)
+			info, statErr := os.Stat(path)
+			s := stampOf(path, info)
+			s.SHA256 = sum(fakePlugin)
+			raw, _ := json.Marshal(s)
+			return errors.Join(err, statErr, os.WriteFile(stampBeside(path), raw, 0o600), os.Chmod(stampBeside(path), 0o666))
+		},
 		"a killed install": func(cache, dir string) error {
 			if err := os.RemoveAll(dir); err != nil {
 				return err
@@ -337,6 +359,53 @@ func TestInstallRepairs(t *testing.T) {
 			wantFiles(t, filepath.Join(cache, "plugins"), ".fake-1.2.lock", "fake-1.2")
 		})
 	}
+}
+
+// flipBit changes one bit in the middle of a file.
+func flipBit(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	data[len(data)/2] ^= 1
+	return os.WriteFile(path, data, 0o644)
+}
+
+// replaceFile puts another file in a file's place.
+func replaceFile(path string, data []byte) error {
+	return errors.Join(os.WriteFile(path+".new", data, 0o644), os.Rename(path+".new", path))
+}
+
+// A repair of a plugin that has other bytes than it must have is said.
+func TestInstallSaysWhatWasDamaged(t *testing.T) {
+	w, data := fakeWheel(t)
+	serve(t, &w, func(rw http.ResponseWriter, _ *http.Request) { rw.Write(data) })
+	cache := t.TempDir()
+	path, err := installWheel(t.Context(), w, InstallOptions{CacheDir: cache})
+	if err == nil {
+		err = flipBit(path)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	if _, err := installWheel(t.Context(), w, InstallOptions{CacheDir: cache, Progress: &log}); err != nil {
+		t.Fatal(err)
+	}
+	if want := path + " is damaged or was replaced (sha256 "; !strings.Contains(log.String(), want) || !strings.Contains(log.String(), "want "+w.PluginSHA256) {
+		t.Errorf("said %q, want %q", log.String(), want)
+	}
+}
+
+func TestInstallRefusesAnotherMember(t *testing.T) {
+	w, data := fakeWheel(t)
+	serve(t, &w, func(rw http.ResponseWriter, _ *http.Request) { rw.Write(data) })
+	w.PluginSHA256 = sum(nil)
+	cache := t.TempDir()
+	if _, err := installWheel(t.Context(), w, InstallOptions{CacheDir: cache}); err == nil || !strings.Contains(err.Error(), "pinned is "+w.PluginSHA256) {
+		t.Errorf("got %v, want an error with the pinned hash", err)
+	}
+	wantNothing(t, cache)
 }
 
 func TestInstallWithoutTheMember(t *testing.T) {

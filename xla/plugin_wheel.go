@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"limner/internal/disk"
 )
 
 // installWheel returns the path of w's plugin in the cache, installing it if it is not there.
@@ -47,7 +49,7 @@ func (w Wheel) obtain(ctx context.Context, plugins, stage string, r installRepor
 		return "", err
 	}
 	byHand := filepath.Join(plugins, w.file())
-	f, err := os.Open(byHand)
+	f, err := disk.Open(byHand)
 	if err == nil {
 		defer f.Close()
 		if err := w.check(io.Discard, contextReader{ctx, f}); err != nil {
@@ -115,6 +117,9 @@ func (w Wheel) unpack(ctx context.Context, wheel, stage string) (installMark, er
 		return m, fmt.Errorf("%s has %d bytes, pinned are %d", w.Member, m.Size, w.Unpacked)
 	}
 	m.SHA256 = hex.EncodeToString(hash.Sum(nil))
+	if m.SHA256 != w.PluginSHA256 {
+		return m, fmt.Errorf("%s has sha256 %s, pinned is %s", w.Member, m.SHA256, w.PluginSHA256)
+	}
 	return m, nil
 }
 

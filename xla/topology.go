@@ -151,10 +151,11 @@ func OpenPlan(ctx context.Context, topology Topology, effort Effort, o Options) 
 	if err := setPluginEnv(plugin); err != nil {
 		return nil, err
 	}
-	table, err := loadTable(plugin)
+	library, err := loadPlugin(plugin)
 	if err != nil {
 		return nil, err
 	}
+	table := library.table
 	if err := table.Initialize(); err != nil {
 		return nil, fmt.Errorf("initialize %s: %w", plugin, err)
 	}
@@ -182,6 +183,7 @@ func OpenPlan(ctx context.Context, topology Topology, effort Effort, o Options) 
 	if err != nil {
 		return nil, errors.Join(err, devices.Close())
 	}
+	b.identity = sync.OnceValues(func() (string, error) { return library.identity("") })
 	b.plugin, b.attention, b.forward, b.options, b.target = plugin, mosaic.Attend, Forward{}, nil, &target{topology: topology, effort: effort, devices: devices}
 	return b, nil
 }

@@ -10,7 +10,7 @@ import (
 )
 
 type doctorCmd struct {
-	backendFlags
+	runFlags
 	JSON bool `name:"json" help:"Print the report as JSON."`
 }
 
@@ -24,7 +24,9 @@ It installs the plugin if it is not there. The exit code is 0 where nothing is w
 }
 
 func (c doctorCmd) Run(ctx context.Context) error {
-	r := xla.Diagnose(ctx, xla.DoctorOptions{Backend: c.Backend, Devices: c.NumDevices, Install: xla.InstallOptions{Progress: os.Stderr}})
+	r := xla.Diagnose(ctx, xla.DoctorOptions{
+		Backend: c.Backend, Devices: c.NumDevices, Install: xla.InstallOptions{Progress: os.Stderr}, Cache: c.compilationCache(),
+	})
 	text := r.Text()
 	if c.JSON {
 		raw, err := json.MarshalIndent(r, "", "  ")

@@ -1,0 +1,125 @@
+package xla
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+
+	"limner/internal/disk"
+)
+
+// damagedError is an installed plugin that is not what it must be.
+type damagedError struct{ path, got, want string }
+
+func (e damagedError) Error() string {
+	return fmt.Sprintf("the plugin %s is damaged or was replaced: sha256 %s, want %s: remove the folder %s and the next run installs it again",
+		e.path, e.got, e.want, filepath.Dir(e.path))
+}
+
+// installedHash is the SHA-256 that the plugin at path must have: the pinned one, else the one it had when it was installed. It is empty for a
+// file that limner did not install.
+func installedHash(path string) string {
+	mark, err := markBeside(path)
+	if err != nil || mark.File != filepath.Base(path) {
+		return ""
+	}
+	for _, w := range Wheels() {
+		if w.Package == mark.Package && w.Version == mark.Version {
+			return w.PluginSHA256
+		}
+	}
+	return mark.SHA256
+}
+
+// isPinnedCPU says whether a plugin, by what library.identity says of it, is the CPU plugin whose forms are known.
+func isPinnedCPU(identity string) bool {
+	for _, w := range Wheels() {
+		if w.Name == "cpu" && identity == w.plugin()+" "+w.PluginSHA256 {
+			return true
+		}
+	}
+	return false
+}
+
+// stamp is a file whose SHA-256 was taken, and how it looked then. Plugins have hundreds of megabytes: they are read again only when something
+// of that has changed.
+type stamp struct {
+	Path     string `json:"path"`
+	Size     int64  `json:"size"`
+	Modified int64  `json:"modified"` // in nanoseconds since 1970
+	Changed  int64  `json:"changed"`  // the inode, likewise
+	Inode    uint64 `json:"inode"`
+	SHA256   string `json:"sha256"`
+}
+
+// maxStamp is more than any stamp has.
+const maxStamp = 1 << 16
+
+// stampFile is the stamp beside an installed plugin.
+const stampFile = "checked.json"
+
+func stampBeside(path string) string { return filepath.Join(filepath.Dir(path), stampFile) }
+
+func stampOf(path string, info fs.FileInfo) stamp {
+	inode, changed := identityOf(info)
+	return stamp{Path: path, Size: info.Size(), Modified: info.ModTime().UnixNano(), Changed: changed, Inode: inode}
+}
+
+// knownHash is the SHA-256 of an open file: what the stamp at path noted says, if the file looks the same and nobody else could have written the
+// stamp. Else the file is read, and the stamp written, which fails in silence: the next process reads the file again. Without noted there is none.
+func knownHash(ctx context.Context, f *os.File, noted string) (string, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	now := stampOf(f.Name(), info)
+	if known := readStamp(noted); known.SHA256 != "" {
+		if now.SHA256 = known.SHA256; now == known {
+			return known.SHA256, nil
+		}
+	}
+	if now.SHA256, err = hashOf(ctx, f, info.Size()); err != nil {
+		return "", err
+	}
+	after, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if then := stampOf(f.Name(), after); then.Changed != now.Changed || then.Modified != now.Modified || then.Size != now.Size {
+		return "", fmt.Errorf("%s changed while it was read: run again when nothing writes to it", f.Name())
+	}
+	if raw, err := json.Marshal(now); err == nil && noted != "" {
+		_ = renameio.WriteFile(noted, raw, 0o600, renameio.WithTempDir(filepath.Dir(noted)))
+	}
+	return now.SHA256, nil
+}
+
+// readStamp is empty if there is no stamp that can be relied on.
+func readStamp(path string) (s stamp) {
+	if path == "" {
+		return stamp{}
+	}
+	raw, err := disk.ReadFile(path, maxStamp)
+	if err != nil || checkPrivate(path) != nil || json.Unmarshal(raw, &s) != nil {
+		return stamp{}
+	}
+	return s
+}
+
+// hashOf reads an open file of that size from its beginning and returns its SHA-256 in hexadecimal.
+func hashOf(ctx context.Context, f *os.File, size int64) (string, error) {
+	hash := sha256.New()
+	n, err := io.Copy(hash, contextReader{ctx, io.NewSectionReader(f, 0, size)})
+	if err == nil && n != size {
+		err = fmt.Errorf("%s ends after %d of %d bytes: it changed while it was read", f.Name(), n, size)
+	}
+	return hex.EncodeToString(hash.Sum(nil)), err
+}

@@ -1,0 +1,152 @@
+package xla
+
+import (
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+
+	goxla "github.com/gomlx/go-xla/pkg/pjrt"
+
+	"limner/internal/disk"
+	"limner/xla/pjrt"
+)
+
+// library is a plugin that this process has loaded.
+type library struct {
+	path  string
+	file  *os.File // what was loaded, whatever comes to lie at path
+	table pjrt.Table
+	hash  func(folder string) (string, error) // its SHA-256; that of a file that limner did not install is noted in folder
+}
+
+// libraries are the plugins that were loaded, by their paths.
+var libraries struct {
+	sync.Mutex
+	byPath map[string]*library
+	held   []*os.File // never closed: the loader knows a library by its descriptor, and would take another with the same number for it
+}
+
+// loadPlugin loads a plugin, once, and gives go-xla a copy of its table through which clients compile as their backends say. One that limner
+// installed is loaded only if it has the SHA-256 that it must have.
+func loadPlugin(path string) (*library, error) {
+	libraries.Lock()
+	defer libraries.Unlock()
+	if l, ok := libraries.byPath[path]; ok {
+		return l, nil
+	}
+	file, err := disk.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open PJRT plugin: %w", err)
+	}
+	l := &library{path: path, file: file}
+	if err := l.check(); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	if err := l.load(); err != nil {
+		return nil, fmt.Errorf("open PJRT plugin %s: %w", path, err)
+	}
+	if libraries.byPath == nil {
+		libraries.byPath = map[string]*library{}
+	}
+	libraries.byPath[path] = l
+	return l, nil
+}
+
+// check compares the hash of a plugin that limner installed, and leaves that of another until it is wanted.
+func (l *library) check() error {
+	want := installedHash(l.path)
+	if want == "" {
+		l.hash = l.noted
+		return nil
+	}
+	got, err := knownHash(context.Background(), l.file, stampBeside(l.path))
+	if err == nil && got != want {
+		err = damagedError{path: l.path, got: got, want: want}
+	}
+	l.hash = func(string) (string, error) { return got, nil }
+	return err
+}
+
+// load loads the open file.
+func (l *library) load() error {
+	name, folder, err := descriptorName(l.file, l.path)
+	if err != nil {
+		return err
+	}
+	libraries.held = append(libraries.held, l.file, folder)
+	if l.table, err = pjrt.Load(name); err != nil {
+		return errors.New(strings.ReplaceAll(err.Error(), name, l.path))
+	}
+	return goxla.RegisterPreloadedPlugin(l.path, l.table.Intercepted().Address())
+}
+
+// noted is the hash of a file that limner did not install.
+func (l *library) noted(folder string) (string, error) {
+	stamp := ""
+	if folder != "" {
+		stamp = filepath.Join(folder, "plugin-"+sum([]byte(l.path))[:16]+".json")
+	}
+	return knownHash(context.Background(), l.file, stamp)
+}
+
+// identity is the name and the SHA-256 of the plugin's file.
+func (l *library) identity(folder string) (string, error) {
+	hash, err := l.hash(folder)
+	if err != nil {
+		return "", fmt.Errorf("identify the plugin: %w", err)
+	}
+	return filepath.Base(l.path) + " " + hash, nil
+}
+
+// descriptorName is a name by which the loader opens the very file that is open, where the system has such names. A library that looks for others
+// beside itself, as NVIDIA's does, must be opened in its folder: then that is held open, and the file in it compared.
+func descriptorName(f *os.File, path string) (name string, folder *os.File, err error) {
+	if runtime.GOOS != "linux" {
+		return path, nil, sameFile(f, path)
+	}
+	if !looksBesideItself(f) {
+		return fmt.Sprintf("/proc/self/fd/%d", f.Fd()), nil, nil
+	}
+	if err := checkPrivate(filepath.Dir(path)); err != nil {
+		return "", nil, fmt.Errorf("it loads other libraries from its folder: %w", err)
+	}
+	if folder, err = os.Open(filepath.Dir(path)); err != nil {
+		return "", nil, err
+	}
+	name = fmt.Sprintf("/proc/self/fd/%d/%s", folder.Fd(), filepath.Base(path))
+	return name, folder, sameFile(f, name)
+}
+
+// looksBesideItself says whether a library names folders relative to its own. What is no library does not.
+func looksBesideItself(f *os.File) bool {
+	library, err := elf.NewFile(f)
+	if err != nil {
+		return false
+	}
+	for _, tag := range []elf.DynTag{elf.DT_RPATH, elf.DT_RUNPATH} {
+		folders, _ := library.DynString(tag)
+		if strings.Contains(strings.Join(folders, ":"), "$ORIGIN") {
+			return true
+		}
+	}
+	return false
+}
+
+// sameFile fails unless the file that is open is what now lies at path.
+func sameFile(f *os.File, path string) error {
+	open, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	there, err := os.Stat(path)
+	if err == nil && !os.SameFile(open, there) {
+		err = errors.New("another file was put in its place meanwhile: run again")
+	}
+	return err
+}
