@@ -23,6 +23,9 @@ const (
 	PaletteCSS = "css"
 )
 
+// rebecca is the one colour of CSS 4 that SVG 1.1, whose names colornames has, lacks.
+var rebecca = Colour{Name: "rebeccapurple", RGB: [3]uint8{0x66, 0x33, 0x99}}
+
 // Palette returns the colours of PaletteBasic or PaletteCSS, by name in alphabetical order.
 func Palette(name string) ([]Colour, error) {
 	var names []string
@@ -36,18 +39,17 @@ func Palette(name string) ([]Colour, error) {
 				names = append(names, n)
 			}
 		}
-		names = append(names, "rebeccapurple")
+		names = append(names, rebecca.Name)
 		slices.Sort(names)
 	default:
 		return nil, fmt.Errorf("palette %q: want %q or %q", name, PaletteBasic, PaletteCSS)
 	}
 	colours := make([]Colour, len(names))
 	for i, n := range names {
-		c, ok := colornames.Map[n]
-		if !ok { // the one name of CSS 4 that SVG 1.1 has not
-			c.R, c.G, c.B = 0x66, 0x33, 0x99
+		if colours[i] = rebecca; n != rebecca.Name {
+			c := colornames.Map[n]
+			colours[i] = Colour{Name: n, RGB: [3]uint8{c.R, c.G, c.B}}
 		}
-		colours[i] = Colour{Name: n, RGB: [3]uint8{c.R, c.G, c.B}}
 	}
 	return colours, nil
 }

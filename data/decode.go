@@ -20,38 +20,80 @@ const MaxPixels = 89_478_485
 // errNoImage says that the bytes are none of the formats that are read.
 var errNoImage = errors.New("not an image: want PNG, JPEG, GIF or WebP bytes")
 
-// Decode reads PNG, JPEG, GIF (its first frame) or WebP bytes as PIL's convert("RGB") does: alpha
-// is dropped, not blended; 16-bit colours keep their high byte and 16-bit grays are clipped at 255;
-// a JPEG's chroma is upsampled by libjpeg's triangle filter. A JPEG is turned upright by its EXIF
-// orientation, as the datasets library does.
+// Decoding says what becomes of what RGB has no place for.
+type Decoding struct {
+	Background *[3]uint8 // shows through where a picture is not opaque; nil: alpha is dropped, the colours below it stay
+}
+
+// Note says that a picture lost something on the way to RGB.
+type Note string
+
+// The notes of Decoding.Decode.
+const (
+	NoteAlpha  Note = "the picture is not opaque: its alpha is dropped, as Pillow does; background puts a colour behind it"
+	NoteGray16 Note = "of 16-bit gray the high byte is taken, where Pillow makes nearly all of it white"
+)
+
+// Decode reads PNG, JPEG, GIF (its first frame) or WebP bytes as PIL's convert("RGB") does: alpha is dropped, not
+// blended; 16-bit colours keep their high byte, and so, other than PIL's, do 16-bit grays; a JPEG's chroma is upsampled
+// by libjpeg's triangle filter. A picture is turned upright by its EXIF orientation, as the datasets library does.
 func Decode(raw []byte) (*RGB, error) {
+	m, _, err := Decoding{}.Decode(raw)
+	return m, err
+}
+
+// Decode is [Decode] with the colour behind what is not opaque, and with notes of what was lost.
+func (d Decoding) Decode(raw []byte) (*RGB, []Note, error) {
 	format, config, decode, err := probe(raw)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if config.Width < 1 || config.Height < 1 {
-		return nil, fmt.Errorf("%s of %d×%d pixels", format, config.Width, config.Height)
+		return nil, nil, fmt.Errorf("%s of %d×%d pixels", format, config.Width, config.Height)
 	}
 	if int64(config.Width)*int64(config.Height) > MaxPixels {
-		return nil, fmt.Errorf("%s of %d×%d pixels: more than the limit of %d", format, config.Width, config.Height, MaxPixels)
+		return nil, nil, fmt.Errorf("%s of %d×%d pixels: more than the limit of %d", format, config.Width, config.Height, MaxPixels)
 	}
 	m, err := decode(bytes.NewReader(raw))
 	if err != nil {
-		return nil, fmt.Errorf("decode %s: %w", format, err)
+		return nil, nil, fmt.Errorf("decode %s: %w", format, err)
 	}
+	out, err := convert(format, m)
+	if err != nil {
+		return nil, nil, fmt.Errorf("decode %s: %w", format, err)
+	}
+	var notes []Note
+	if _, gray16 := m.(*image.Gray16); gray16 {
+		notes = append(notes, NoteGray16)
+	}
+	switch {
+	case opaque(m):
+	case d.Background != nil:
+		out.composeOver(*d.Background, alphas(m))
+	default:
+		notes = append(notes, NoteAlpha)
+	}
+	if format == "GIF" { // the frame may be smaller than the screen
+		out = d.onScreen(out, m.Bounds().Min, config)
+	}
+	return orient(out, exifOrientation(raw)), notes, nil
+}
+
+// convert turns what a format's decoder gives into RGB.
+func convert(format string, m image.Image) (*RGB, error) {
 	switch format {
 	case "JPEG":
-		out, err := fromJPEG(m)
-		if err != nil {
-			return nil, fmt.Errorf("decode JPEG: %w", err)
-		}
-		return orient(out, exifOrientation(raw)), nil
+		return fromJPEG(m)
 	case "WebP":
 		return fromWebP(m), nil
-	case "GIF": // the frame may be smaller than the screen
-		return fromGIF(m, config), nil
 	}
 	return toRGB(m), nil
+}
+
+func isPNG(raw []byte) bool  { return bytes.HasPrefix(raw, []byte(pngSignature)) }
+func isJPEG(raw []byte) bool { return bytes.HasPrefix(raw, []byte("\xff\xd8\xff")) }
+func isWebP(raw []byte) bool {
+	return len(raw) >= 12 && string(raw[:4]) == "RIFF" && string(raw[8:12]) == "WEBP"
 }
 
 // probe tells the format by its first bytes and reads the header.
@@ -60,16 +102,16 @@ func probe(raw []byte) (format string, config image.Config, decode func(*bytes.R
 	switch {
 	case len(raw) == 0:
 		return "", config, nil, errors.New("zero bytes")
-	case bytes.HasPrefix(raw, []byte("\x89PNG\r\n\x1a\n")):
+	case isPNG(raw):
 		format, decode = "PNG", func(r *bytes.Reader) (image.Image, error) { return png.Decode(r) }
 		config, err = png.DecodeConfig(r)
-	case bytes.HasPrefix(raw, []byte("\xff\xd8\xff")):
+	case isJPEG(raw):
 		format, decode = "JPEG", func(r *bytes.Reader) (image.Image, error) { return jpeg.Decode(r) }
 		config, err = jpeg.DecodeConfig(r)
 	case bytes.HasPrefix(raw, []byte("GIF8")):
 		format, decode = "GIF", func(r *bytes.Reader) (image.Image, error) { return gif.Decode(r) }
 		config, err = gif.DecodeConfig(r)
-	case len(raw) >= 12 && string(raw[:4]) == "RIFF" && string(raw[8:12]) == "WEBP":
+	case isWebP(raw):
 		format, decode = "WebP", func(r *bytes.Reader) (image.Image, error) { return webp.Decode(r) }
 		config, err = webp.DecodeConfig(r)
 	default:
@@ -108,13 +150,7 @@ func toRGB(m image.Image) *RGB {
 	case *image.Gray:
 		return rows(m.Pix, m.Stride, 1, func(to, from []uint8) { to[0], to[1], to[2] = from[0], from[0], from[0] })
 	case *image.Gray16:
-		return rows(m.Pix, m.Stride, 2, func(to, from []uint8) {
-			v := from[1]
-			if from[0] > 0 {
-				v = 255
-			}
-			to[0], to[1], to[2] = v, v, v
-		})
+		return rows(m.Pix, m.Stride, 2, func(to, from []uint8) { to[0], to[1], to[2] = from[0], from[0], from[0] })
 	case *image.Paletted:
 		colours := paletteRGB(m.Palette)
 		return rows(m.Pix, m.Stride, 1, func(to, from []uint8) { copy(to, colours[from[0]][:]) })
@@ -137,12 +173,19 @@ func paletteRGB(p color.Palette) (colours [256][3]uint8) {
 	return colours
 }
 
-// fromGIF puts the first frame on the screen, which is black elsewhere.
-func fromGIF(m image.Image, screen image.Config) *RGB {
-	b := m.Bounds()
-	frame := toRGB(m)
-	if b == image.Rect(0, 0, screen.Width, screen.Height) {
+// onScreen puts a frame on a GIF's screen, which shows the background elsewhere, or black.
+func (d Decoding) onScreen(frame *RGB, at image.Point, screen image.Config) *RGB {
+	if frame.Width == screen.Width && frame.Height == screen.Height {
 		return frame
 	}
-	return Crop(frame, -b.Min.X, -b.Min.Y, screen.Width, screen.Height)
+	out := NewRGB(screen.Width, screen.Height)
+	if d.Background != nil {
+		for i := range out.Pix {
+			out.Pix[i] = d.Background[i%3]
+		}
+	}
+	for y := range frame.Height {
+		copy(out.Pix[((at.Y+y)*out.Width+at.X)*3:], frame.Pix[y*frame.Width*3:(y+1)*frame.Width*3])
+	}
+	return out
 }

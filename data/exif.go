@@ -151,6 +151,19 @@ func exifValue(tiff []byte, order binary.ByteOrder, folder int64, tag uint16) ([
 	return nil, false
 }
 
+// exifOf is the TIFF structure of an image file's EXIF, or nil.
+func exifOf(raw []byte) []byte {
+	switch {
+	case isJPEG(raw):
+		return jpegEXIF(raw)
+	case isPNG(raw):
+		return pngEXIF(raw)
+	case isWebP(raw):
+		return webpEXIF(raw)
+	}
+	return nil
+}
+
 // jpegWithEXIF puts an EXIF segment behind a JPEG's first marker.
 func jpegWithEXIF(raw, tiff []byte) ([]byte, error) {
 	if tiff == nil {
@@ -219,6 +232,21 @@ func webpEXIF(raw []byte) []byte {
 			return bytes.TrimPrefix(rest[8:8+n], []byte(exifHead))
 		}
 		rest = rest[min(int64(len(rest)), 8+n+n%2):]
+	}
+	return nil
+}
+
+// pngEXIF is the TIFF structure of a PNG file's EXIF, or nil.
+func pngEXIF(raw []byte) []byte {
+	for rest := raw[len(pngSignature):]; len(rest) >= 12; {
+		n := int64(binary.BigEndian.Uint32(rest))
+		if n > int64(len(rest)-12) {
+			return nil
+		}
+		if string(rest[4:8]) == "eXIf" {
+			return bytes.TrimPrefix(rest[8:8+n], []byte(exifHead))
+		}
+		rest = rest[12+n:]
 	}
 	return nil
 }

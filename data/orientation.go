@@ -1,8 +1,8 @@
 package data
 
-// exifOrientation returns the Orientation tag (1 to 8) of a JPEG; 1, upright, where there is none.
+// exifOrientation returns the Orientation tag (1 to 8) of a JPEG, PNG or WebP file; 1, upright, where there is none.
 func exifOrientation(raw []byte) int {
-	tiff := jpegEXIF(raw)
+	tiff := exifOf(raw)
 	folder, order := exifFolder(tiff)
 	value, ok := exifValue(tiff, order, folder, tagOrientation)
 	if !ok || len(value) < 2 {

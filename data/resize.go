@@ -72,8 +72,8 @@ func (f Filter) kernel() (weight func(x float64) float64, support float64, err e
 	return nil, 0, fmt.Errorf("resampling filter %q: want nearest, box, bilinear, hamming, bicubic or lanczos", f)
 }
 
-// Resize scales the image to width×height as PIL's Image.resize does, to the same bytes: the kernel
-// is widened when shrinking, weights are rounded to 22 bits, and rows are done before columns with
+// Resize scales the image to width×height as the Image.resize of Pillow up to 12 does, to the same bytes: the kernel
+// is widened when shrinking, weights are rounded to 22 bits, and rows are done before columns, always, with
 // 8 bits between.
 func Resize(m *RGB, width, height int, filter Filter) (*RGB, error) {
 	if width < 1 || height < 1 || m.Width < 1 || m.Height < 1 {
@@ -173,15 +173,26 @@ func resizeColumns(m *RGB, list []tap) *RGB {
 
 func resizeNearest(m *RGB, width, height int) *RGB {
 	out := NewRGB(width, height)
-	sx, sy := float64(m.Width)/float64(width), float64(m.Height)/float64(height)
-	for y := range height {
-		from := min(int((float64(y)+0.5)*sy), m.Height-1)
-		for x := range width {
-			at := (from*m.Width + min(int((float64(x)+0.5)*sx), m.Width-1)) * 3
-			copy(out.Pix[(y*width+x)*3:][:3], m.Pix[at:])
+	columns := nearestOf(m.Width, width)
+	for y, from := range nearestOf(m.Height, height) {
+		for x, at := range columns {
+			copy(out.Pix[(y*width+x)*3:][:3], m.Pix[(from*m.Width+at)*3:])
 		}
 	}
 	return out
+}
+
+// nearestOf lists the input sample of each output sample. As in PIL, the coordinate is a running sum of float64, whose
+// rounding moves single samples from where (i + 0.5)·scale would have them.
+func nearestOf(in, out int) []int {
+	scale := float64(in) / float64(out)
+	list := make([]int, out)
+	at := scale / 2
+	for i := range list {
+		list[i] = min(int(at), in-1)
+		at += scale
+	}
+	return list
 }
 
 func clip8(v int32) uint8 { return uint8(min(max(v, 0), 255)) }

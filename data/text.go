@@ -54,11 +54,11 @@ func Encode(m *RGB, format string, texts []Text) ([]byte, error) {
 // Texts lists what a PNG, JPEG or WebP file says of itself.
 func Texts(raw []byte) ([]Text, error) {
 	switch {
-	case bytes.HasPrefix(raw, []byte(pngSignature)):
+	case isPNG(raw):
 		return pngTexts(raw)
-	case bytes.HasPrefix(raw, []byte("\xff\xd8")):
+	case isJPEG(raw):
 		return textsOfEXIF(jpegEXIF(raw)), nil
-	case len(raw) >= 12 && string(raw[:4]) == "RIFF" && string(raw[8:12]) == "WEBP":
+	case isWebP(raw):
 		tiff := webpEXIF(raw)
 		if len(tiff) > maxTextBytes {
 			return nil, errTooMuchText
