@@ -22,9 +22,9 @@ const runName = "run.json"
 // textName is the file that the run can be made from again.
 const textName = "recipe.yaml"
 
-// temporary are the names that files have while they are being written outside checkpoints. A process that is killed
-// leaves them behind.
-var temporary = regexp.MustCompile(`^\.[A-Za-z0-9_]+\.(json|jsonl|safetensors|txt|yaml)[0-9]+$`)
+// temporary are the names that files have while they are being written outside checkpoints: renameio's, with every ending that a
+// run's files have. A process that is killed leaves them behind.
+var temporary = regexp.MustCompile(`^\.[A-Za-z0-9_.-]+\.(html|json|jsonl|png|safetensors|txt|yaml)[0-9]+$`)
 
 // checkOutput refuses an output folder that is another process's, or not empty and not this run's to go on with. It
 // touches nothing.
@@ -128,7 +128,7 @@ func markOutput(dir string, r record, text []byte) error {
 	if err := checkpoint.WriteJSON(filepath.Join(dir, runName), r); err != nil || text == nil {
 		return err
 	}
-	if err := renameio.WriteFile(filepath.Join(dir, textName), text, 0o644); err != nil {
+	if err := renameio.WriteFile(filepath.Join(dir, textName), text, 0o644, renameio.WithTempDir(dir)); err != nil {
 		return fmt.Errorf("write recipe: %w", err)
 	}
 	return nil

@@ -82,7 +82,7 @@ func (p *profiler) stop() error {
 		err = os.MkdirAll(p.dir, 0o755)
 	}
 	if err == nil {
-		err = renameio.WriteFile(filepath.Join(p.dir, "trace.json"), raw, 0o644)
+		err = renameio.WriteFile(filepath.Join(p.dir, "trace.json"), raw, 0o644, renameio.WithTempDir(p.dir))
 	}
 	if err != nil {
 		return fmt.Errorf("profile: %w", err)

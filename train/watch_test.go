@@ -86,6 +86,11 @@ func TestWatchedRun(t *testing.T) {
 	}
 	checkValidations(t, o.OutputDir)
 	checkDiary(t, o.OutputDir)
+	for name := range files(t, o.OutputDir) {
+		if base := filepath.Base(name); !strings.HasPrefix(name, "logs") && !temporary.MatchString("."+base+"5577006791947779410") {
+			t.Errorf("what a kill leaves of %s would stay in the output folder", name)
+		}
+	}
 }
 
 func checkValidations(t *testing.T, dir string) {

@@ -41,7 +41,7 @@ type ending string
 
 const (
 	killAnywhere ending = "killed anywhere"
-	killInside   ending = "killed inside a save"
+	killInside   ending = "killed while it writes"
 	stop         ending = "stopped"
 	stopTwice    ending = "stopped twice"
 )
@@ -143,7 +143,7 @@ func (p *process) ended() bool { return len(p.done) > 0 }
 type seen struct {
 	published map[int]bool // all steps whose checkpoints were there at some time
 	before    int          // the newest when the process started
-	aside     string       // one that is being written or removed now
+	aside     string       // a checkpoint or a file that is being written or removed now
 }
 
 func (s *seen) newest() int { return slices.Max(append(slices.Collect(maps.Keys(s.published)), 0)) }
@@ -159,7 +159,7 @@ func (s *seen) look(dir string) {
 			if step, err := strconv.Atoi(number); err == nil {
 				s.published[step] = true
 			}
-		} else if e.IsDir() && strings.HasPrefix(e.Name(), ".") {
+		} else if strings.HasPrefix(e.Name(), ".") && e.Name() != ".limner.lock" {
 			s.aside = e.Name()
 		}
 	}
@@ -208,7 +208,7 @@ func (t *torture) live(end ending) error {
 // await waits until the moment for a process to end has come, or it has ended. Most of a life goes by before its first step, so
 // half of the signals to stop come after its first save.
 func (t *torture) await(p *process, s *seen, end ending, r *recipe) {
-	start, nth, aside := time.Now(), 1+t.rng.IntN(8), ""
+	start, nth, aside := time.Now(), 1+t.rng.IntN(12), "" // a start writes three files of its own
 	moment := time.Duration(t.rng.Float64() * 1.1 * float64(r.took))
 	training := end == stop && t.stopped%2 == 0
 	var since time.Time
@@ -218,14 +218,14 @@ func (t *torture) await(p *process, s *seen, end ending, r *recipe) {
 			if s.aside == "" {
 				t.saveTime = (9*t.saveTime + time.Since(since)) / 10
 			}
-			if training && aside == "" {
-				training, start, moment = false, time.Now(), moment/8
-			}
 			aside, since = s.aside, time.Now()
 			if nth--; end == killInside && aside != "" && nth <= 0 {
 				time.Sleep(time.Duration(t.rng.Float64() * float64(t.saveTime)))
 				return
 			}
+		}
+		if training && s.newest() > s.before {
+			training, start, moment = false, time.Now(), moment/8
 		}
 		if end != killInside && !training && time.Since(start) >= moment {
 			return
