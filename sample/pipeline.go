@@ -81,7 +81,7 @@ func New(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (*Pip
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(p.load(slices.Concat(p.trees.conditions...)), p.load(p.trees.text), p.load(p.trees.project), p.load(p.trees.step), p.load(p.trees.decode)); err != nil {
+	if err := p.load(ctx, slices.Concat(p.trees.conditions...), p.trees.text, p.trees.project, p.trees.step, p.trees.decode); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
@@ -178,8 +178,17 @@ func (p *Pipeline) plan(r Request) (Plan, error) {
 	return NewPlan(r.Scheduler, p.model.Pipeline.Noise, r.NumInferenceSteps, r.PlanOptions)
 }
 
-// load puts the parameters of a tree on the devices, but those that are there.
-func (p *Pipeline) load(tree nn.Tree) error {
+// load puts the parameters of trees on the devices, but those that are there, until ctx is done.
+func (p *Pipeline) load(ctx context.Context, trees ...nn.Tree) error {
+	for _, tree := range trees {
+		if err := p.loadTree(ctx, tree); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Pipeline) loadTree(ctx context.Context, tree nn.Tree) error {
 	var networks, loras nn.Tree
 	for _, spec := range tree {
 		switch {
@@ -193,7 +202,7 @@ func (p *Pipeline) load(tree nn.Tree) error {
 	dtype := nn.FileDType(p.model.Compute)
 	err := checkpoint.InMemory(p.model.loraValues()).Stream(loras, dtype, p.put)
 	if len(networks) > 0 {
-		err = errors.Join(p.model.Weights.Stream(networks, dtype, p.put), err)
+		err = errors.Join(nn.Until(ctx, p.model.Weights).Stream(networks, dtype, p.put), err)
 	}
 	return err
 }
@@ -300,7 +309,7 @@ func (p *Pipeline) encodeProgram(ctx context.Context) (*xla.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.load(p.trees.encode); err != nil {
+	if err := p.load(ctx, p.trees.encode); err != nil {
 		return nil, err
 	}
 	p.encoder = program

@@ -30,7 +30,7 @@ func piecewise(t *testing.T, shape Shape, slicing, tiling bool) *Pipeline {
 	p := &Pipeline{
 		backend: parity.Backend(t), model: m, shape: shape, trees: m.trees(), params: map[string]*xla.Array{}, pieces: map[pieceKey]*xla.Program{},
 	}
-	if err := p.load(p.trees.decode); err != nil {
+	if err := p.load(t.Context(), p.trees.decode); err != nil {
 		t.Fatal(err)
 	}
 	return p

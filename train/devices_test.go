@@ -128,7 +128,7 @@ func TestStateIsDivided(t *testing.T) {
 			t.Fatal(err)
 		}
 		values := nn.InitValues(objective.Trainable, 1)
-		if err := s.load(checkpoint.InMemory(nn.Merge(values, nn.InitValues(objective.Frozen, 1))), nil); err != nil {
+		if err := s.load(t.Context(), checkpoint.InMemory(nn.Merge(values, nn.InitValues(objective.Frozen, 1))), nil); err != nil {
 			t.Fatal(err)
 		}
 		snapshot, err := s.snapshot()

@@ -30,7 +30,7 @@ func threeSteps(t *testing.T, b *xla.Backend, s *stepper) (steps []measured, sta
 	if err := s.plant(1); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.load(checkpoint.InMemory(nn.InitValues(slices.Concat(s.objective.Trainable, s.objective.Frozen), 1)), nil); err != nil {
+	if err := s.load(t.Context(), checkpoint.InMemory(nn.InitValues(slices.Concat(s.objective.Trainable, s.objective.Frozen), 1)), nil); err != nil {
 		t.Fatal(err)
 	}
 	pixels := make([]float32, 4*8*8*3)

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -21,7 +22,7 @@ func (r *Run) goBack(s *stepper, state *State, saves *background, m *metrics, o 
 	if err := r.Backend.Together(err); err != nil {
 		return errors.Join(bad, err)
 	}
-	if err := r.Backend.Together(s.begin(r.Weights, from)); err != nil {
+	if err := r.Backend.Together(s.begin(context.Background(), r.Weights, from)); err != nil {
 		return errors.Join(bad, err)
 	}
 	if err := m.goBack(o.OutputDir, good.Step); err != nil {

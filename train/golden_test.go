@@ -187,7 +187,7 @@ func checkSteps(t *testing.T, d Diffusion, model parity.Model, trainable string,
 	if err := s.plant(1); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.load(checkpoint.InMemory(model.Values), nil); err != nil {
+	if err := s.load(t.Context(), checkpoint.InMemory(model.Values), nil); err != nil {
 		t.Fatal(err)
 	}
 	for i := range want.Loss {

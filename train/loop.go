@@ -138,8 +138,9 @@ func (r *Run) mark(o Options, made record, step int) (err error) {
 // train makes the steps that are left and returns the state at the end, which is saved. from is the state to begin with; nil
 // begins with the starting values.
 func (r *Run) train(ctx context.Context, o Options, made record, state *State, from *saved) (nn.Values, error) {
-	compile := func() (*stepper, error) { return r.compile(r.Backend.Bound(ctx), o) }
-	s, err := compileAndLoad(describeStep(r.Backend, r.Objective, o.settings(r.Backend)), compile, func() (nn.Source, *saved) { return r.Weights, from })
+	bound := r.Backend.Bound(ctx)
+	compile := func() (*stepper, error) { return r.compile(bound, o) }
+	s, err := compileAndLoad(bound, describeStep(r.Backend, r.Objective, o.settings(r.Backend)), compile, func() (nn.Source, *saved) { return r.Weights, from })
 	if err = r.Backend.Together(err); errors.Is(err, context.Canceled) {
 		return nil, fmt.Errorf("%w while compiling, at step %d: nothing was lost, %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
 	} else if err != nil {

@@ -99,7 +99,7 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 		if err := s.plant(1); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.load(checkpoint.InMemory(nn.InitValues(objective.Trainable, 1)), nil); err != nil {
+		if err := s.load(t.Context(), checkpoint.InMemory(nn.InitValues(objective.Trainable, 1)), nil); err != nil {
 			t.Fatal(err)
 		}
 		step(1)
@@ -116,7 +116,7 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 		}
 		dir := filepath.Join(saves.outputDir, checkpointName(2))
 		checkDTypes(t, name, filepath.Join(dir, optimizerName), want[name])
-		if err := s.restore(&saved{dir, objective.Trainable, saves.memory.tree, components, false}); err != nil {
+		if err := s.restore(t.Context(), &saved{dir, objective.Trainable, saves.memory.tree, components, false}); err != nil {
 			t.Fatal(err)
 		}
 		step(3)

@@ -192,10 +192,13 @@ func (s *stepper) batchValues() []xla.Value {
 }
 
 // compileAndLoad has a step compiled and meanwhile puts what it keeps on the devices, see load: much of compiling is the work of one core.
-// described is the step before it is compiled.
-func compileAndLoad(described *stepper, compile func() (*stepper, error), weights func() (nn.Source, *saved)) (*stepper, error) {
+// described is the step before it is compiled. Once ctx is done both end.
+func compileAndLoad(ctx context.Context, described *stepper, compile func() (*stepper, error), weights func() (nn.Source, *saved)) (*stepper, error) {
 	loading := make(chan error, 1)
-	go func() { loading <- described.load(weights()) }()
+	go func() {
+		from, state := weights()
+		loading <- described.load(ctx, nn.Until(ctx, from), state)
+	}()
 	s, err := compile()
 	if failed := <-loading; err == nil { // where compiling fails too it says why: loading may just have met the same lack of memory
 		err = failed
@@ -209,9 +212,9 @@ func compileAndLoad(described *stepper, compile func() (*stepper, error), weight
 
 // load puts the frozen parameters and the state on the devices: that of the start where none was saved. Both at once, since much of it is
 // waiting for the system to find memory.
-func (s *stepper) load(weights nn.Source, state *saved) error {
+func (s *stepper) load(ctx context.Context, weights nn.Source, state *saved) error {
 	var both errgroup.Group
-	both.Go(func() error { return s.begin(weights, state) })
+	both.Go(func() error { return s.begin(ctx, weights, state) })
 	both.Go(func() error { return errors.Join(s.loadFrozen(weights), s.loadZeros()) })
 	return both.Wait()
 }
@@ -262,10 +265,10 @@ func putAll(b *xla.Backend, weights nn.Source, tree nn.Tree, values []xla.Value,
 
 // begin gives the devices a state: one that was saved, or where it is nil that of the start: averages equal to the parameters, and slots of
 // zeros, which are made while the first gradients are. Arrays that are there stay, with other contents.
-func (s *stepper) begin(weights nn.Source, state *saved) error {
+func (s *stepper) begin(ctx context.Context, weights nn.Source, state *saved) error {
 	s.slots = nil
 	if state != nil {
-		return s.restore(state)
+		return s.restore(ctx, state)
 	}
 	if err := freeAll(s.state); err != nil {
 		return err
@@ -303,7 +306,7 @@ func (s *stepper) whole() error {
 }
 
 // restore gives the devices a state that was saved.
-func (s *stepper) restore(state *saved) error {
+func (s *stepper) restore(ctx context.Context, state *saved) error {
 	if err := freeAll(s.state); err != nil {
 		return err
 	}
@@ -312,6 +315,9 @@ func (s *stepper) restore(state *saved) error {
 		places[v.name()] = i
 	}
 	return state.each(func(key string, data []float32) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		i := places[key]
 		a, err := put(s.backend, values[i], data)
 		if err != nil {

@@ -61,6 +61,7 @@ type Backend struct {
 	pending  sync.Map               // of *compiling, by the names of programs that are being built
 
 	compilers atomic.Int32 // that are at work
+	abandoned atomic.Bool  // one of them was left behind
 }
 
 // Open loads the plugin, installing it on first use, and takes the devices.
@@ -106,7 +107,7 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine, err := gomlx.NewWithOptions(path, client)
+	engine, err := newEngine(ctx, path, client)
 	if err != nil {
 		return nil, fmt.Errorf("open PJRT plugin %s: %w", path, err)
 	}
@@ -146,6 +147,24 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	return b, nil
 }
 
+// newEngine makes the plugin's client, which may wait for devices or for other machines. That cannot be interrupted: once ctx is done, it is left
+// behind until the process ends.
+func newEngine(ctx context.Context, path string, options goxla.NamedValuesMap) (*gomlx.Backend, error) {
+	done := make(chan struct{})
+	var made *gomlx.Backend
+	var failed error
+	go func() {
+		defer close(done)
+		made, failed = gomlx.NewWithOptions(path, options)
+	}()
+	select {
+	case <-done:
+		return made, failed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // chooseAttention takes the TPU's kernel for attention if it is found right on the devices.
 func (b *Backend) chooseAttention(ctx context.Context, log io.Writer) {
 	if err := b.tryAttention(ctx, mosaic.Attend); err == nil {
@@ -166,8 +185,12 @@ func isCPU(backend, path string) bool {
 	return backend == "cpu" || strings.Contains(filepath.Base(path), "cpu")
 }
 
-// Close frees the devices. Programs and arrays of the backend are of no use afterwards.
+// Close frees the devices. Programs and arrays of the backend are of no use afterwards. Devices for which a compiler was left behind at work stay
+// taken until the process ends.
 func (b *Backend) Close() error {
+	if b.abandoned.Load() {
+		return nil
+	}
 	b.table.Intercept(b.client, nil)
 	var err error
 	for _, program := range b.gatherers {
@@ -191,9 +214,10 @@ func (b *Backend) Plugin() string { return b.plugin }
 
 // compiling is what is known of a program while it is built.
 type compiling struct {
-	announce beginning  // nil: nobody wants to know
-	inputs   []string   // the names of its inputs
-	key      programKey // of a planned program
+	announce beginning     // nil: nobody wants to know
+	inputs   []string      // the names of its inputs
+	built    chan struct{} // closed when the compiler has it
+	key      programKey    // of a planned program
 	err      error
 	loaded   bool
 }
@@ -211,6 +235,7 @@ func (b *Backend) compile(c *pjrt.Compilation) {
 	work := &compiling{}
 	if found, ok := b.pending.Load(module); ok {
 		work = found.(*compiling)
+		close(work.built)
 	}
 	if b.target != nil {
 		work.key, work.err = b.programKey(c)

@@ -62,8 +62,8 @@ type Program struct {
 // programs numbers the programs of the process, since the engine keeps notes by name.
 var programs atomic.Int64
 
-// Compile builds and compiles a function for all devices of the backend. Compiling cannot be interrupted:
-// ctx is looked at before and after.
+// Compile builds and compiles a function for all devices of the backend. A compiler cannot be interrupted: once ctx is done, Compile returns
+// its error and leaves the compiler behind, with the backend's devices, until the process ends.
 func (b *Backend) Compile(ctx context.Context, f Function) (*Program, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -73,16 +73,34 @@ func (b *Backend) Compile(ctx context.Context, f Function) (*Program, error) {
 		backend: b, name: fmt.Sprintf("%s_%d", f.Name, programs.Add(1)), states: len(f.State),
 		inputs: append(append([]Value{}, f.State...), f.Inputs...),
 	}
-	if err := p.compile(f); err != nil {
+	work := &compiling{announce: f.Announce, inputs: inputNames(p.inputs), built: make(chan struct{})}
+	done := make(chan error, 1)
+	go func() { done <- p.compile(f, work) }()
+	if err := b.await(ctx, done, work.built); err != nil {
 		return nil, fmt.Errorf("compile %s: %w", f.Name, err)
 	}
 	p.CompileTime = time.Since(start)
 	return p, ctx.Err()
 }
 
+// await waits until a program is done, or until ctx is and the compiler has the program: building it reads what the caller owns.
+func (b *Backend) await(ctx context.Context, done <-chan error, built <-chan struct{}) error {
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-built:
+		b.abandoned.Store(true)
+		return ctx.Err()
+	}
+}
+
 // compile builds the program and takes what the compiler made of it.
-func (p *Program) compile(f Function) (err error) {
-	work := &compiling{announce: f.Announce, inputs: inputNames(p.inputs)}
+func (p *Program) compile(f Function, work *compiling) (err error) {
 	module := stablehlo.NormalizeIdentifier(p.name)
 	p.backend.pending.Store(module, work)
 	defer p.backend.pending.Delete(module)

@@ -42,6 +42,28 @@ func counter(xShape ...int) xla.Function {
 	}
 }
 
+// TestCompileLeavesTheCompiler cancels a compilation while it runs.
+func TestCompileLeavesTheCompiler(t *testing.T) {
+	b, err := xla.Open(context.Background(), xla.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	left := make(chan struct{})
+	defer close(left)
+	f := counter(4, 2)
+	f.Announce = func(bool, xla.Expected) { // where the compiler begins, which would then go on for minutes
+		cancel()
+		<-left
+	}
+	if _, err := b.Compile(ctx, f); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestApart runs a program that sees one device's rows.
 func TestApart(t *testing.T) {
 	value := func(name string) xla.Value {

@@ -106,7 +106,7 @@ func runTraining(ctx context.Context, command *kong.Context, c trainer, prepare 
 		return p.train(ctx, c, prepare)
 	}
 	quiet := context.AfterFunc(ctx, func() {
-		fmt.Fprintln(os.Stderr, "\nlimner: stopping when the step or the compiling under way is done, and saving; a second signal leaves at once")
+		fmt.Fprintln(os.Stderr, "\nlimner: stopping when the step under way is done, and saving; a second signal leaves at once")
 	})
 	defer quiet()
 	err := trainOnDevices(ctx, command, c, prepare)

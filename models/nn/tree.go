@@ -1,6 +1,7 @@
 package nn
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"strings"
@@ -99,6 +100,24 @@ type Source interface {
 // Visit sees a parameter. Until it returns, write puts the elements into to, which must have their size: where they are to be in the end, such
 // as a device's memory, so that they are moved only once.
 type Visit func(spec Spec, write func(to []byte) error) error
+
+// Until is source as long as ctx is not done: then it fails with ctx's error before the next parameter.
+func Until(ctx context.Context, source Source) Source { return until{ctx, source} }
+
+type until struct {
+	ctx  context.Context
+	from Source
+}
+
+// Stream implements Source.
+func (u until) Stream(tree Tree, dtype string, visit Visit) error {
+	return u.from.Stream(tree, dtype, func(spec Spec, write func(to []byte) error) error {
+		if err := u.ctx.Err(); err != nil {
+			return err
+		}
+		return visit(spec, write)
+	})
+}
 
 // FileDType is how safetensors and Source spell a compute dtype.
 func FileDType(dtype dtypes.DType) string {
