@@ -3,18 +3,21 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kong"
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 
+	"limner/internal/disk"
 	"limner/models/checkpoint"
+	"limner/xla"
 )
 
 // recipeFile is a YAML file with values of the command's other flags under their names. Flags on the command line come before
@@ -32,7 +35,7 @@ func (recipeFile) BeforeResolve(command *kong.Context, trace *kong.Path) error {
 }
 
 func (f recipeFile) read(command *kong.Context) (*recipeReader, error) {
-	raw, err := os.ReadFile(string(f))
+	raw, err := disk.ReadFile(string(f), mostRecipe)
 	if err != nil {
 		return nil, fmt.Errorf("recipe: %w", err)
 	}
@@ -51,10 +54,27 @@ func (f recipeFile) place(command *kong.Context, err error) error {
 	return r.place(err)
 }
 
+// What a recipe may be at most: the time and memory that the YAML parser takes grow with the square of the file and of its depth.
+const (
+	mostRecipe = 1 << 16 // bytes
+	mostDepth  = 16      // lists and mappings within each other
+)
+
 // whereFlags say where a run lies and not what it is, so a recipe that is written does without them.
 var whereFlags = []string{"output-dir", "resume-from-checkpoint", "compilation-cache-dir", "executable"}
 
-// commandFlags are the flags that a recipe for a command may set.
+// codeFlags name native code, or where it is loaded from. A recipe is passed on, so they are the command line's alone, with what to do instead.
+var codeFlags = map[string]string{
+	"executable":            "a recipe names no programs: give --executable FILE on the command line",
+	"compilation-cache-dir": "a recipe does not say where compiled programs are loaded from: give --compilation_cache_dir DIR on the command line",
+}
+
+// isBackendName says whether a backend is one that limner installs, and not the path of a plugin.
+func isBackendName(backend string) bool {
+	return slices.ContainsFunc(xla.Wheels(), func(w xla.Wheel) bool { return w.Name == backend })
+}
+
+// commandFlags are the flags of a command that have a value of their own.
 func commandFlags(command *kong.Node) []*kong.Flag {
 	var flags []*kong.Flag
 	for _, group := range command.AllFlags(false) {
@@ -120,7 +140,11 @@ func (r *recipeReader) place(err error) error {
 // readFields reads a recipe's values by the names of flags, as kong's mappers take them. It fails where the text is no YAML; what else is wrong
 // with it the reader tells.
 func readFields(path string, raw []byte, command *kong.Context) (*recipeReader, error) {
-	file, err := parser.ParseBytes(raw, 0)
+	tokens := lexer.Tokenize(string(raw))
+	if at := tooDeep(tokens); at != nil {
+		return nil, fmt.Errorf("%s:%d:%d: more than %d lists and mappings within each other", path, at.Position.Line, at.Position.Column, mostDepth)
+	}
+	file, err := parser.Parse(tokens, 0)
 	if err != nil {
 		var syntax yaml.Error
 		if errors.As(err, &syntax) {
@@ -147,6 +171,29 @@ func readFields(path string, raw []byte, command *kong.Context) (*recipeReader, 
 	return r, nil
 }
 
+// tooDeep is the token at which lists and mappings are nested deeper than the parser may be given, or nil. Those that are nested by indentation
+// are few in a file of bounded size; the others open with brackets, or with dashes in one line.
+func tooDeep(tokens token.Tokens) *token.Token {
+	brackets, dashes, line := 0, 0, 0
+	for _, t := range tokens {
+		if t.Position.Line != line {
+			dashes, line = 0, t.Position.Line
+		}
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			brackets++
+		case token.SequenceEndType, token.MappingEndType:
+			brackets--
+		case token.SequenceEntryType:
+			dashes++
+		}
+		if brackets > mostDepth || dashes > mostDepth {
+			return t
+		}
+	}
+	return nil
+}
+
 func (r *recipeReader) bad(at *token.Token, format string, args ...any) {
 	r.errs = append(r.errs, fmt.Errorf("%s:%d:%d: %s", r.path, at.Position.Line, at.Position.Column, fmt.Sprintf(format, args...)))
 }
@@ -155,6 +202,10 @@ func (r *recipeReader) bad(at *token.Token, format string, args ...any) {
 func (r *recipeReader) field(field *ast.MappingValueNode) {
 	at := field.Key.GetToken()
 	name := strings.ReplaceAll(at.Value, "_", "-")
+	if advice, ok := codeFlags[name]; ok {
+		r.bad(at, "%s: %s", at.Value, advice)
+		return
+	}
 	i := slices.IndexFunc(r.flags, func(f *kong.Flag) bool { return f.Name == name || slices.Contains(f.Aliases, name) })
 	if i < 0 {
 		r.unknown(at, name)
@@ -168,6 +219,9 @@ func (r *recipeReader) field(field *ast.MappingValueNode) {
 	value, err := recipeValue(flag, field.Value)
 	if err == nil && value != nil {
 		err = checkValue(flag, value)
+	}
+	if text, ok := value.(string); err == nil && ok && flag.Name == "backend" && !isBackendName(text) {
+		err = fmt.Errorf("got %q, want cpu, tpu or cuda: a recipe names no plugin, give --backend PATH on the command line", text)
 	}
 	if err != nil {
 		r.bad(field.Value.GetToken(), "%s: %v", underscored(flag.Name), err)
@@ -209,15 +263,24 @@ func recipeValue(flag *kong.Flag, node ast.Node) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		element := reflect.New(flag.Target.Type().Elem())
-		if element.Elem().Kind() == reflect.String {
-			element.Elem().SetString(text)
-		} else if err := yaml.Unmarshal([]byte(text), element.Interface()); err != nil {
+		element, err := listElement(flag.Target.Type().Elem().Kind(), text)
+		if err != nil {
 			return nil, fmt.Errorf("got %q, want numbers", text)
 		}
-		values = append(values, element.Elem().Interface())
+		values = append(values, element)
 	}
 	return values, nil
+}
+
+// listElement is one value of a flag that may be given several times.
+func listElement(kind reflect.Kind, text string) (any, error) {
+	switch kind {
+	case reflect.Int:
+		return strconv.Atoi(text)
+	case reflect.Float64:
+		return strconv.ParseFloat(text, 64)
+	}
+	return text, nil
 }
 
 // scalar is a plain value as it is written.
@@ -245,7 +308,7 @@ func checkValue(flag *kong.Flag, value any) error {
 	return nil
 }
 
-// resolvedRecipe writes down every flag that has a value, but for where the run lies: with --recipe and another --output_dir
+// resolvedRecipe writes down every flag that has a value, but for where the run and native code lie: with --recipe and another --output_dir
 // it makes the same run.
 func resolvedRecipe(command *kong.Context) ([]byte, error) {
 	var fields yaml.MapSlice
@@ -253,6 +316,9 @@ func resolvedRecipe(command *kong.Context) ([]byte, error) {
 		value := reflect.Indirect(flag.Target)
 		if slices.Contains(whereFlags, flag.Name) || !value.IsValid() || value.IsZero() && !flag.HasDefault {
 			continue
+		}
+		if flag.Name == "backend" && !isBackendName(value.String()) {
+			continue // the path of a plugin
 		}
 		fields = append(fields, yaml.MapItem{Key: underscored(flag.Name), Value: value.Interface()})
 	}

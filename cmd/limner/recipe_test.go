@@ -61,11 +61,13 @@ func TestRecipeRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(string(text), "output_dir: ") {
-			t.Errorf("%s: the recipe says where the run lies:\n%s", name, text)
+		for _, where := range []string{"output_dir: ", "backend: ", "executable: ", "compilation_cache_dir: "} {
+			if strings.Contains(string(text), where) {
+				t.Errorf("%s: the recipe says %swhere the run or native code lies:\n%s", name, where, text)
+			}
 		}
 		path := writeRecipe(t, string(text))
-		second, err := parseTrain(t, name, "--output_dir", "out", "--recipe", path, "--resume_from_checkpoint", exampleText)
+		second, err := parseTrain(t, name, "--output_dir", "out", "--recipe", path, "--resume_from_checkpoint", exampleText, "--backend", exampleText)
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", name, err, text)
 		}
@@ -158,6 +160,15 @@ func TestBadRecipes(t *testing.T) {
 		"diffusers' flag": {"push_to_hub: true\n", []string{":1:1: push_to_hub: the result is a folder in diffusers' layout"}},
 		"another recipe":  {"recipe: other.yaml\n", []string{"recipe is no flag of limner train controlnet"}},
 		"the help":        {"help: true\n", []string{"help is no flag"}},
+		"native code": {
+			"backend: ./evil.so\nexecutable: [a]\ncompilation-cache-dir: b\n",
+			[]string{`:1:10: backend: got "./evil.so", want cpu, tpu or cuda`, ":2:1: executable: a recipe names no programs", ":3:1: compilation-cache-dir: a recipe does not say"},
+		},
+		"nested lists":          {strings.Repeat("[", 60_000), []string{":1:17: more than 16 lists and mappings within each other"}},
+		"nested mappings":       {"seed: " + strings.Repeat("{a: ", 15_000), []string{":1:71: more than 16 lists"}},
+		"nested entries":        {strings.Repeat("- ", 30_000), []string{":1:33: more than 16 lists"}},
+		"nested in text":        {"conditioning_embedding_out_channels: ['" + strings.Repeat("[", 30_000) + "']\n", []string{"want numbers"}},
+		"more than recipes are": {"# " + strings.Repeat("x", mostRecipe), []string{"65538 bytes, at most 65536 are read"}},
 	} {
 		_, err := parseTrain(t, "controlnet", "--model", "m", "--train_data_dir", "d", "--output_dir", "o", "--recipe", writeRecipe(t, c.text))
 		if err == nil {
@@ -169,6 +180,9 @@ func TestBadRecipes(t *testing.T) {
 				t.Errorf("%s: got %v\nwant %q", name, err, want)
 			}
 		}
+	}
+	if _, err := parseTrain(t, "vae", "--recipe", "/dev/zero"); err == nil || !strings.Contains(err.Error(), "not a regular file but a device") {
+		t.Errorf("a device: got %v", err)
 	}
 	if _, err := parseTrain(t, "vae", "--recipe", "nowhere.yaml"); err == nil || !strings.Contains(err.Error(), "recipe: open nowhere.yaml") {
 		t.Errorf("no such file: got %v", err)
