@@ -3,6 +3,7 @@ package controlnet_test
 import (
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -151,6 +152,9 @@ func TestVariants(t *testing.T) {
 	bgr, pooled := c, c
 	bgr.ConditioningChannelOrder = "bgr"
 	pooled.GlobalPoolConditions = true
+	if !reflect.DeepEqual(bgr.Tree(), c.Tree()) {
+		t.Error("the order of the conditioning image's channels changes the parameters")
+	}
 	g := parity.Open(t, "components", "sd21", "unet_case0.safetensors")
 	got := parity.Run(t, model, inputs(g), func(p nn.Params, in []*Node, out map[string]*Node) {
 		sample, timesteps, context, cond := nodes(in)

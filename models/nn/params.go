@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/gomlx/gomlx/backends/simplego"
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
@@ -71,21 +70,6 @@ func Join(parts ...Params) Params {
 		}
 	}
 	return Params{source: &joined}
-}
-
-// Declare runs build on a graph that is thrown away and returns the parameters it asked for, in the order of
-// first use. No device is involved. It panics as building a graph does.
-func Declare(build func(g *Graph, p Params)) Tree {
-	backend, err := simplego.New("")
-	if err != nil {
-		panic(err)
-	}
-	defer backend.Finalize()
-	g := NewGraph(backend, "declare")
-	defer g.Finalize()
-	d := &declaration{graph: g}
-	build(g, Params{source: &source{nodes: map[string]*Node{}, declare: d}})
-	return d.tree
 }
 
 // WithProbe returns p with f called on the output of every layer and block below it,
