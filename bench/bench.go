@@ -86,7 +86,10 @@ func bench(ctx context.Context, names []string, out io.Writer) error {
 	if err := writeResults(resultsFile, results); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "wrote %s\n", resultsFile)
+	if err := writePage(speedPage, results); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "wrote %s and %s\n", resultsFile, speedPage)
 	return err
 }
 

@@ -206,3 +206,34 @@ func TestFiguresAddKeepsTheLeast(t *testing.T) {
 		t.Errorf("got %+v, want %+v", f.cost, want)
 	}
 }
+
+// The page has the results that lie beside the bench, and nothing that was written by hand.
+func TestSpeedPage(t *testing.T) {
+	raw, err := os.ReadFile("results.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var results []result
+	if err := json.Unmarshal(raw, &results); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../" + speedPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := withTables(string(page), results)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, string(page)); diff != "" {
+		t.Errorf("%s has other tables than results.json gives (-want +got):\n%s", speedPage, diff)
+	}
+	for _, c := range cases() {
+		if !strings.Contains(want, c.title) {
+			t.Errorf("no figure of %s is on the page", c.name)
+		}
+	}
+	if _, err := withTables("no marks", results); err == nil {
+		t.Error("a page without a place for tables was taken")
+	}
+}

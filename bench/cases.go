@@ -11,6 +11,7 @@ import (
 // benchCase is one thing that is measured on both sides.
 type benchCase struct {
 	name   string
+	title  string // for people
 	rounds int
 	steps  int // of one side in a round
 	goals  goals
@@ -38,17 +39,72 @@ func cases() []benchCase {
 	full := goals{wall: 0.8, cpu: 0.8, compile: 2, peak: 1}
 	both := []peer{flax, torch}
 	return []benchCase{
-		{name: "train_step_small_unet", rounds: 6, steps: 2, peers: []peer{flax}, start: startTrainStep, goals: goals{wall: 1, cpu: 1, compile: 2, peak: 1, alias: true}},
-		{name: "controlnet_step", rounds: 3, steps: 2, peers: []peer{flax}, start: startControlStep(false), goals: goals{wall: 0.9, cpu: 0.9, compile: 2, peak: 1, start: 0.5}},
-		{name: "controlnet_step_cached", rounds: 3, steps: 2, peers: []peer{flax}, start: startControlStep(true), goals: goals{wall: 0.6, cpu: 0.6, compile: 2, peak: 1, start: 0.5}},
-		{name: "sample_tiny", rounds: 5, steps: 2, peers: []peer{torch}, start: startSample(tinySampler, 64, 20), goals: pipeline},
-		{name: "sample_middling", rounds: 3, steps: 1, peers: both, start: startSample(middlingSampler, 256, 20), goals: pipeline},
+		{
+			name:   "train_step_small_unet",
+			title:  "A training step of a small UNet: 4.4 M parameters, batch 4, 32×32×4 latents, AdamW",
+			rounds: 6, steps: 2, peers: []peer{flax},
+			start: startTrainStep,
+			goals: goals{wall: 1, cpu: 1, compile: 2, peak: 1, alias: true},
+		},
+		{
+			name:   "controlnet_step",
+			title:  "A training step of a ControlNet of middling size: 128 to 512 channels, batch 4, pixels, captions and conditions in",
+			rounds: 3, steps: 2, peers: []peer{flax},
+			start: startControlStep(false),
+			goals: goals{wall: 0.9, cpu: 0.9, compile: 2, peak: 1, start: 0.5},
+		},
+		{
+			name:   "controlnet_step_cached",
+			title:  "The same with cached latents; Flax's script keeps none",
+			rounds: 3, steps: 2, peers: []peer{flax},
+			start: startControlStep(true),
+			goals: goals{wall: 0.6, cpu: 0.6, compile: 2, peak: 1, start: 0.5},
+		},
+		{
+			name:   "sample_tiny",
+			title:  "An image of 64×64 of the tests' tiny model in 20 steps",
+			rounds: 5, steps: 2, peers: []peer{torch},
+			start: startSample(tinySampler, 64, 20), goals: pipeline,
+		},
+		{
+			name:   "sample_middling",
+			title:  "An image of 256×256 of middling size in 20 DDIM steps, guidance and ControlNet",
+			rounds: 3, steps: 1, peers: both,
+			start: startSample(middlingSampler, 256, 20), goals: pipeline,
+		},
 		// stable-diffusion.cpp keeps the weights in the float16 of their file, half of the memory that ours take.
-		{name: "sample_sd15", rounds: 3, steps: 1, peers: []peer{sdcpp, torch}, family: "sd15", apart: true, start: startSample(fullSampler, 256, 4), goals: goals{wall: 0.8, cpu: 0.8, compile: 2, peak: 3, start: 0.8}},
-		{name: "sd15_unet_forward", rounds: 5, steps: 2, peers: []peer{flax}, start: startForward(published("sd15"), 1, 16), goals: goals{wall: 1, cpu: 1, compile: 2, peak: 1}},
-		{name: "sd15_unet_forward_64", rounds: 4, steps: 1, peers: both, start: startForward(published("sd15"), 2, 64), goals: full},
-		{name: "sd21_unet_forward_64", rounds: 4, steps: 1, peers: both, start: startForward(published("sd21"), 2, 64), goals: full},
-		{name: "sdxl_unet_forward_64", rounds: 3, steps: 1, peers: both, apart: true, start: startForward(published("sdxl"), 2, 64), goals: full},
+		{
+			name:   "sample_sd15",
+			title:  "An image of 256×256 of Stable Diffusion 1.5's size in 4 Euler steps, guidance",
+			rounds: 3, steps: 1, peers: []peer{sdcpp, torch}, family: "sd15", apart: true,
+			start: startSample(fullSampler, 256, 4),
+			goals: goals{wall: 0.8, cpu: 0.8, compile: 2, peak: 3, start: 0.8},
+		},
+		{
+			name:   "sd15_unet_forward",
+			title:  "One forward pass of the UNet of Stable Diffusion 1.5's size, batch 1, 16×16 latents",
+			rounds: 5, steps: 2, peers: []peer{flax},
+			start: startForward(published("sd15"), 1, 16),
+			goals: goals{wall: 1, cpu: 1, compile: 2, peak: 1},
+		},
+		{
+			name:   "sd15_unet_forward_64",
+			title:  "One forward pass of the UNet of Stable Diffusion 1.5's size, batch 2, 64×64 latents",
+			rounds: 4, steps: 1, peers: both,
+			start: startForward(published("sd15"), 2, 64), goals: full,
+		},
+		{
+			name:   "sd21_unet_forward_64",
+			title:  "One forward pass of the UNet of Stable Diffusion 2.1's size, batch 2, 64×64 latents",
+			rounds: 4, steps: 1, peers: both,
+			start: startForward(published("sd21"), 2, 64), goals: full,
+		},
+		{
+			name:   "sdxl_unet_forward_64",
+			title:  "One forward pass of the UNet of Stable Diffusion XL's size, batch 2, 64×64 latents",
+			rounds: 3, steps: 1, peers: both, apart: true,
+			start: startForward(published("sdxl"), 2, 64), goals: full,
+		},
 	}
 }
 
