@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -23,6 +24,7 @@ type Options struct {
 	MaskColumn              string // column of masks; "" reads none
 	NeedConditioning        bool   // false: the conditioning column is not read and may be absent
 	NoCaptions              bool   // the caption column is not read and may be absent
+	Background              string // colour behind pictures that are not opaque, see ParseColour; "" drops their alpha
 
 	Resolution  int    // side in pixels of the batches' pictures; see Fit. Row does not need it
 	BatchSize   int    // rows of a batch. Row does not need it
@@ -33,6 +35,8 @@ type Options struct {
 	Prefetch    int    // batches decoded ahead of the consumer
 	RandomCrop  bool   // crop anywhere along the long side, instead of at the centre
 	RandomFlip  bool   // turn every other image around
+
+	Log io.Writer // hears what is read, and once each what pictures lose; nil: silence
 }
 
 // DefaultOptions reads the columns by diffusers' example's names, on all cores.
@@ -56,6 +60,9 @@ func (o Options) Validate() error {
 		if c.value == "" && (c.field != "conditioning_image_column" || o.NeedConditioning) && (c.field != "caption_column" || !o.NoCaptions) {
 			errs = append(errs, fmt.Errorf("%s is empty: name a column", c.field))
 		}
+	}
+	if _, err := NewDecoding(o.Background); err != nil {
+		errs = append(errs, err)
 	}
 	if o.Resolution < 0 || o.Resolution > 8192 {
 		errs = append(errs, fmt.Errorf("resolution %d: want 1 to 8192 pixels", o.Resolution))
@@ -81,17 +88,19 @@ func (o Options) Validate() error {
 // Dataset is a set of open parquet files and folders of images read as one table. Its methods may be called from several
 // goroutines at once.
 type Dataset struct {
-	options Options
-	tables  []table
-	pieces  []piece
-	class   *Dataset // whose rows fill the second half of each batch; nil: none
-	rows    int64
-	limit   int64 // bytes of a bucket
-	cache   *pieceCache
+	options  Options
+	decoding Decoding
+	tables   []table
+	pieces   []piece
+	class    *Dataset // whose rows fill the second half of each batch; nil: none
+	rows     int64
+	limit    int64 // bytes of a bucket
+	cache    *pieceCache
 
 	mu     sync.Mutex
 	bad    map[int64]string // reason by row
 	orders []*epochOrder    // of the latest epochs
+	noted  map[Note]bool    // what the log was told
 }
 
 // table is a source of rows, which come in groups.
@@ -119,7 +128,11 @@ func Open(paths []string, o Options) (*Dataset, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Dataset{options: o, bad: map[int64]string{}}
+	decoding, err := NewDecoding(o.Background)
+	if err != nil {
+		return nil, err
+	}
+	d := &Dataset{options: o, decoding: decoding, bad: map[int64]string{}, noted: map[Note]bool{}}
 	for _, path := range files {
 		t, err := openTable(path, o)
 		if err != nil {

@@ -11,11 +11,19 @@ import (
 	"image/png"
 
 	"golang.org/x/image/webp"
+
+	"limner/internal/disk"
 )
 
 // MaxPixels is the largest picture that is decoded, the size at which PIL warns of a decompression
 // bomb: a few bytes of PNG can claim gigabytes.
 const MaxPixels = 89_478_485
+
+// maxImageBytes is the largest image file that is read: more than MaxPixels take in any form.
+const maxImageBytes = 1 << 30
+
+// ReadImage reads an image file: a regular file, and no larger than any that [Decode] takes.
+func ReadImage(path string) ([]byte, error) { return disk.ReadFile(path, maxImageBytes) }
 
 // errNoImage says that the bytes are none of the formats that are read.
 var errNoImage = errors.New("not an image: want PNG, JPEG, GIF or WebP bytes")
@@ -23,6 +31,18 @@ var errNoImage = errors.New("not an image: want PNG, JPEG, GIF or WebP bytes")
 // Decoding says what becomes of what RGB has no place for.
 type Decoding struct {
 	Background *[3]uint8 // shows through where a picture is not opaque; nil: alpha is dropped, the colours below it stay
+}
+
+// NewDecoding is what a background's name, see [ParseColour], stands for; "" drops alpha.
+func NewDecoding(background string) (Decoding, error) {
+	if background == "" {
+		return Decoding{}, nil
+	}
+	colour, err := ParseColour(background)
+	if err != nil {
+		return Decoding{}, fmt.Errorf("background: %w", err)
+	}
+	return Decoding{Background: &colour}, nil
 }
 
 // Note says that a picture lost something on the way to RGB.

@@ -243,8 +243,20 @@ func AppendCondition(dst []float32, m *RGB) []float32 {
 // AppendGray appends the image to dst as one float a pixel in [0, 1], of the gray that PIL's convert("L") gives: the range of masks.
 func AppendGray(dst []float32, m *RGB) []float32 {
 	for i := 0; i < len(m.Pix); i += 3 {
-		gray := (19595*int(m.Pix[i]) + 38470*int(m.Pix[i+1]) + 7471*int(m.Pix[i+2]) + 1<<15) >> 16
-		dst = append(dst, float32(gray)/255)
+		dst = append(dst, float32(gray(m.Pix[i:]))/255)
 	}
 	return dst
+}
+
+// gray is the gray of a pixel, 0 to 255.
+func gray(p []uint8) int { return (19595*int(p[0]) + 38470*int(p[1]) + 7471*int(p[2]) + 1<<15) >> 16 }
+
+// black says whether every pixel's gray is 0.
+func (m *RGB) black() bool {
+	for i := 0; i < len(m.Pix); i += 3 {
+		if gray(m.Pix[i:]) > 0 {
+			return false
+		}
+	}
+	return true
 }

@@ -76,7 +76,7 @@ func (d *Dataset) Row(i int) (Row, error) {
 	}
 	index := d.pieceOf(int64(i))
 	p := d.pieces[index]
-	r, err := d.decode(d.cache.get(index, p.bytes)[int64(i)-p.start])
+	r, err := d.decode(int64(i), d.cache.get(index, p.bytes)[int64(i)-p.start])
 	if err != nil {
 		d.markBad(int64(i), err)
 		return Row{}, fmt.Errorf("%s", d.name(int64(i), err.Error()))
@@ -124,25 +124,45 @@ func Map[T any](d *Dataset, f func(r Row, err error) T) iter.Seq2[int, T] {
 	}
 }
 
-func (d *Dataset) decode(raw rawRow) (r Row, err error) {
+// decode decodes the pictures of a row of the data set.
+func (d *Dataset) decode(row int64, raw rawRow) (r Row, err error) {
 	if raw.err != nil {
 		return Row{}, raw.err
 	}
-	if r.Image, err = Decode(raw.image); err != nil {
-		return Row{}, fmt.Errorf("%s: %w", d.options.ImageColumn, err)
-	}
-	if d.options.NeedConditioning {
-		if r.Conditioning, err = Decode(raw.condition); err != nil {
-			return Row{}, fmt.Errorf("%s: %w", d.options.ConditioningImageColumn, err)
-		}
-	}
-	if d.options.MaskColumn != "" {
-		if r.Mask, err = Decode(raw.mask); err != nil {
-			return Row{}, fmt.Errorf("%s: %w", d.options.MaskColumn, err)
-		}
-	}
 	r.Caption = raw.caption
+	for _, part := range []struct {
+		column string
+		needed bool
+		raw    []byte
+		to     **RGB
+	}{
+		{d.options.ImageColumn, true, raw.image, &r.Image},
+		{d.options.ConditioningImageColumn, d.options.NeedConditioning, raw.condition, &r.Conditioning},
+		{d.options.MaskColumn, d.options.MaskColumn != "", raw.mask, &r.Mask},
+	} {
+		if !part.needed {
+			continue
+		}
+		m, notes, err := d.decoding.Decode(part.raw)
+		if err != nil {
+			return Row{}, fmt.Errorf("%s: %w", part.column, err)
+		}
+		*part.to = m
+		d.note(row, part.column, notes)
+	}
 	return r, nil
+}
+
+// note tells the log of what a row's picture lost, unless another one lost that before it.
+func (d *Dataset) note(row int64, column string, notes []Note) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, note := range notes {
+		if !d.noted[note] && d.options.Log != nil {
+			fmt.Fprintf(d.options.Log, "%s (said once)\n", d.name(row, fmt.Sprintf("%s: %s", column, note)))
+		}
+		d.noted[note] = true
+	}
 }
 
 func (d *Dataset) markBad(row int64, err error) {
@@ -171,7 +191,7 @@ func (d *Dataset) fitted(ctx context.Context, order *epochOrder, position int64)
 		if d.isBad(row) {
 			continue
 		}
-		r, err := d.decode(d.cache.get(index, p.bytes)[within])
+		r, err := d.decode(row, d.cache.get(index, p.bytes)[within])
 		var view View
 		if err == nil {
 			view, err = d.fit(&r, row, order.epoch)

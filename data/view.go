@@ -21,6 +21,10 @@ const viewStream = 0x76696577
 func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
 	view := View{Height: r.Image.Height, Width: r.Image.Width}
 	side := d.options.Resolution
+	// A random crop may miss what a mask shows, and will hit it in another epoch: then the whole mask counts.
+	if d.options.RandomCrop && r.Mask != nil && r.Mask.black() {
+		return view, errBlackMask(d.options.MaskColumn)
+	}
 	var x, y float64 = 0.5, 0.5 // where the crop is on its way from one end to the other
 	if rng := rand.New(rand.NewPCG(d.options.Seed^viewStream, uint64(epoch)<<40^uint64(row))); d.options.RandomCrop || d.options.RandomFlip {
 		u, v, flip := rng.Float64(), rng.Float64(), rng.Float64() < 0.5
@@ -55,7 +59,15 @@ func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
 		}
 		*part.image = fitted
 	}
+	if !d.options.RandomCrop && r.Mask != nil && r.Mask.black() {
+		return view, errBlackMask(d.options.MaskColumn)
+	}
 	return view, nil
+}
+
+// errBlackMask refuses a row that would have no weight: a batch of such rows trains nothing.
+func errBlackMask(column string) error {
+	return fmt.Errorf("%s: all black, so nothing of the image would count in the loss: white is what counts", column)
 }
 
 // sameShape fails if an image does not show what the row's first one does, but for a pixel of rounding.

@@ -271,7 +271,7 @@ func (w *watcher) small(file string) (source string, err error) {
 
 // smallImage is a picture as the page embeds it.
 func smallImage(path string) (string, error) {
-	_, m, err := readPicture(path)
+	_, m, err := readPicture(path, data.Decoding{})
 	if err != nil {
 		return "", err
 	}

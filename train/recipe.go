@@ -66,6 +66,9 @@ func (r Recipe) Validate() error {
 	if !(r.ProportionEmpty >= 0 && r.ProportionEmpty <= 1) {
 		errs = append(errs, fmt.Errorf("proportion_empty_prompts: got %g, want 0 to 1", r.ProportionEmpty))
 	}
+	if _, err := data.NewDecoding(r.Columns.Background); err != nil {
+		errs = append(errs, err)
+	}
 	if r.CacheLatents && r.Columns.RandomCrop {
 		errs = append(errs, errors.New("cache_latents: a random crop shows each image anew in every epoch: give --center_crop, or leave one of them out"))
 	}
@@ -168,7 +171,7 @@ func (r Recipe) planned(b *xla.Backend, o Options, objective Objective) (*Run, e
 // dataset opens the images, and those of the class behind them. Beside other processes, this one's part of each batch is read.
 func (r Recipe) dataset(b *xla.Backend, o Options, conditioning bool) (*data.Dataset, error) {
 	columns := r.Columns
-	columns.NeedConditioning = conditioning
+	columns.NeedConditioning, columns.Log = conditioning, r.Log
 	columns.NoCaptions = columns.NoCaptions || r.InstancePrompt != "" || r.Property != "" && r.Property != PropertyCaption
 	columns.Resolution, columns.BatchSize, columns.Seed = r.Resolution, o.Batch, o.Seed
 	columns.Part, columns.Parts = b.Process().Index, b.Process().Count

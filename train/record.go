@@ -60,6 +60,7 @@ type settings struct {
 	MaskColumn        string   `json:"mask_column"`
 	RandomCrop        bool     `json:"random_crop"`
 	RandomFlip        bool     `json:"random_flip"`
+	Background        string   `json:"background"`
 	Compute           string   `json:"compute_dtype"`
 }
 
@@ -71,7 +72,8 @@ func (r Recipe) settings() settings {
 		FromScratch: r.FromScratch, EmbeddingChannels: r.EmbeddingChannels, TrainTextEncoder: r.TrainTextEncoder, KLWeight: r.KLWeight,
 		DecoderOnly: r.DecoderOnly, SDUnlocked: r.SDUnlocked, OnlyMidControl: r.OnlyMidControl, LoRA: r.LoRA, LoRAWeights: r.LoRAWeights, Tokens: r.Tokens,
 		Property: r.Property, InstancePrompt: r.InstancePrompt, Prior: r.Prior, MaskColumn: r.Columns.MaskColumn,
-		RandomCrop: r.Columns.RandomCrop, RandomFlip: r.Columns.RandomFlip, Loss: r.Loss, Compute: r.Compute.String(),
+		RandomCrop: r.Columns.RandomCrop, RandomFlip: r.Columns.RandomFlip, Background: r.Columns.Background, Loss: r.Loss,
+		Compute: r.Compute.String(),
 	}
 }
 

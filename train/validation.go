@@ -189,7 +189,7 @@ func (v Validated) events(e *events, outputDir string) error {
 		return err
 	}
 	for i, image := range v.Images {
-		raw, m, err := readPicture(filepath.Join(outputDir, image.File))
+		raw, m, err := readPicture(filepath.Join(outputDir, image.File), data.Decoding{})
 		if err != nil {
 			return err
 		}
@@ -200,12 +200,12 @@ func (v Validated) events(e *events, outputDir string) error {
 	return nil
 }
 
-func readPicture(path string) ([]byte, *data.RGB, error) {
-	raw, err := os.ReadFile(path)
+func readPicture(path string, decoding data.Decoding) ([]byte, *data.RGB, error) {
+	raw, err := data.ReadImage(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := data.Decode(raw)
+	m, _, err := decoding.Decode(raw)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -252,14 +252,17 @@ func (v *validator) prepareImages(ctx context.Context, s *stepper) error {
 	model.Log = v.run.Log
 	side := v.run.Recipe.Resolution
 	prompts, images := v.pairs()
-	var err error
+	decoding, err := data.NewDecoding(v.run.Recipe.Columns.Background)
+	if err != nil {
+		return err
+	}
 	if v.Condition != "" {
 		if v.condition, err = conditionNamed(v.Condition); err != nil {
 			return err
 		}
 	}
 	for i, path := range images {
-		_, m, err := readPicture(path)
+		_, m, err := readPicture(path, decoding)
 		if err == nil {
 			m, err = data.Resize(m, side, side, data.Lanczos)
 		}

@@ -234,7 +234,7 @@ func drawOne(t *testing.T, p *sample.Pipeline, request sample.Request) *data.RGB
 // validated is the first image that a validation drew after a step.
 func validated(t *testing.T, o Options, step int) *data.RGB {
 	t.Helper()
-	_, m, err := readPicture(filepath.Join(o.OutputDir, validationDir, fmt.Sprintf("step-%06d", step), "00.png"))
+	_, m, err := readPicture(filepath.Join(o.OutputDir, validationDir, fmt.Sprintf("step-%06d", step), "00.png"), data.Decoding{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,6 +40,8 @@ type drawing struct {
 	Mask     []string `json:"mask,omitempty" aliases:"mask-image" sep:"none" placeholder:"FILE" help:"Where --image is painted anew: white. One for all prompts, or one for each."`
 	Strength *float64 `json:"strength,omitempty" placeholder:"X" help:"Share of the steps that is made on --image: 0.8 without it, with --mask 1."`
 
+	Background string `json:"background,omitempty" placeholder:"COLOUR" help:"Colour behind images that are not opaque, of --image, --mask and --control_image: a CSS name or #RRGGBB. Without it alpha is dropped, as by Pillow."`
+
 	ControlImage                []string  `json:"control_image,omitempty" sep:"none" placeholder:"FILE" help:"Conditioning image: one for each ControlNet, for all prompts or anew for each prompt in turn."`
 	Preprocess                  string    `json:"preprocess,omitempty" enum:"none,canny" default:"none" help:"What makes a conditioning image of a picture: none (it is one) or canny (its edges, between the thresholds 100 and 200)."`
 	ControlNetConditioningScale []float64 `json:"controlnet_conditioning_scale,omitempty" name:"controlnet-conditioning-scale" placeholder:"X" help:"How far to follow the conditioning images: one number for all ControlNets, or one for each; 1 without it."`
@@ -136,6 +138,9 @@ func (d *drawing) check() error {
 func (d *drawing) checkRanges() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if _, err := data.NewDecoding(d.Background); err != nil {
+		bad("--%v", err)
+	}
 	for _, n := range []struct {
 		name              string
 		value, from, most int

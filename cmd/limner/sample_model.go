@@ -90,28 +90,46 @@ func (c *sampleCmd) loadControlNet(ctx context.Context, name string, m *loadedMo
 	return nil
 }
 
-// pictures reads files once each.
-type pictures map[string]*data.RGB
+// pictures reads files once each, and says once what any of them lost.
+type pictures struct {
+	decoding data.Decoding
+	read     map[string]*data.RGB
+	noted    map[data.Note]bool
+}
 
-func (p pictures) read(what, path string) (*data.RGB, error) {
-	if m := p[path]; m != nil {
+func newPictures(background string) (*pictures, error) {
+	decoding, err := data.NewDecoding(background)
+	return &pictures{decoding: decoding, read: map[string]*data.RGB{}, noted: map[data.Note]bool{}}, err
+}
+
+func (p *pictures) open(what, path string) (*data.RGB, error) {
+	if m := p.read[path]; m != nil {
 		return m, nil
 	}
-	raw, err := os.ReadFile(path)
+	raw, err := data.ReadImage(path)
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", what, err)
 	}
-	m, err := data.Decode(raw)
+	m, notes, err := p.decoding.Decode(raw)
 	if err != nil {
 		return nil, fmt.Errorf("load %s %s: %w", what, path, err)
 	}
-	p[path] = m
+	for _, note := range notes {
+		if !p.noted[note] {
+			fmt.Fprintf(os.Stderr, "%s %s: %s (said once)\n", what, path, note)
+		}
+		p.noted[note] = true
+	}
+	p.read[path] = m
 	return m, nil
 }
 
 // readPictures reads what the jobs begin from and fills in sizes that no flag set.
 func (c *sampleCmd) readPictures(work []*job, m sample.Model) error {
-	p := pictures{}
+	p, err := newPictures(c.Background)
+	if err != nil {
+		return usageError{err}
+	}
 	for _, j := range work {
 		if err := j.read(p, m); err != nil {
 			return err
@@ -121,16 +139,16 @@ func (c *sampleCmd) readPictures(work []*job, m sample.Model) error {
 }
 
 // read reads the pictures of one image and resizes them as diffusers does.
-func (j *job) read(p pictures, m sample.Model) error {
+func (j *job) read(p *pictures, m sample.Model) error {
 	var image, mask *data.RGB
 	var err error
 	if j.Image != nil {
-		if image, err = p.read("image", j.Image[0]); err != nil {
+		if image, err = p.open("image", j.Image[0]); err != nil {
 			return err
 		}
 	}
 	if j.Mask != nil {
-		if mask, err = p.read("mask", j.Mask[0]); err != nil {
+		if mask, err = p.open("mask", j.Mask[0]); err != nil {
 			return err
 		}
 		if mask.Width*image.Height != mask.Height*image.Width {
@@ -149,7 +167,7 @@ func (j *job) read(p pictures, m sample.Model) error {
 		}
 	}
 	for _, path := range j.ControlImage {
-		control, err := p.read("control image", path)
+		control, err := p.open("control image", path)
 		if err == nil {
 			if j.Preprocess == "canny" {
 				control = data.Canny(control, data.CannyLow, data.CannyHigh, false)

@@ -64,6 +64,7 @@ type trainFlags struct {
 	ConditioningImageColumn string `default:"conditioning_image" help:"Column of the conditioning images."`
 	CaptionColumn           string `default:"text" help:"Column of the captions."`
 	CenterCrop              bool   `default:"true" negatable:"" help:"Crop images of other shapes at their centre."`
+	Background              string `placeholder:"COLOUR" help:"Colour behind pictures that are not opaque: a CSS name or #RRGGBB. Without it alpha is dropped, as by Pillow."`
 	RandomFlip              bool   `help:"Turn every other image around, its conditioning image and mask too."`
 	DataloaderNumWorkers    int    `placeholder:"N" help:"Goroutines that decode images; without it, one for each core."`
 
@@ -198,7 +199,7 @@ func (f trainFlags) options(devices int) train.Options {
 func (f trainFlags) recipe() train.Recipe {
 	columns := data.DefaultOptions()
 	columns.ImageColumn, columns.ConditioningImageColumn, columns.CaptionColumn = f.ImageColumn, f.ConditioningImageColumn, f.CaptionColumn
-	columns.RandomCrop, columns.RandomFlip = !f.CenterCrop, f.RandomFlip
+	columns.RandomCrop, columns.RandomFlip, columns.Background = !f.CenterCrop, f.RandomFlip, f.Background
 	if f.DataloaderNumWorkers > 0 {
 		columns.Workers = f.DataloaderNumWorkers
 	}
