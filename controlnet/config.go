@@ -45,21 +45,17 @@ func ParseConfig(raw []byte) (Config, error) {
 // Validate reports every field whose value cannot be built.
 func (c Config) Validate() error {
 	errs := []error{c.Encoder.Validate()}
-	errs = append(errs, nn.AtLeastOne(
-		nn.Count{Field: "in_channels", Value: c.InChannels},
-		nn.Count{Field: "conditioning_channels", Value: c.ConditioningChannels},
+	errs = append(errs, nn.OutOfRange(
+		nn.Count{Field: "in_channels", Value: c.InChannels, Most: nn.MostChannels},
+		nn.Count{Field: "conditioning_channels", Value: c.ConditioningChannels, Most: nn.MostChannels},
 	)...)
 	if order := c.ConditioningChannelOrder; order != "rgb" && order != "bgr" {
 		errs = append(errs, fmt.Errorf("controlnet_conditioning_channel_order: got %q, supported: rgb, bgr", order))
 	}
-	if len(c.ConditioningEmbeddingOutChannels) == 0 {
-		errs = append(errs, errors.New("conditioning_embedding_out_channels: empty"))
+	if err := nn.TooManyLevels("conditioning_embedding_out_channels", len(c.ConditioningEmbeddingOutChannels)); err != nil {
+		errs = append(errs, err)
 	}
-	for _, channels := range c.ConditioningEmbeddingOutChannels {
-		if channels < 1 {
-			errs = append(errs, fmt.Errorf("conditioning_embedding_out_channels: got %d, want at least 1", channels))
-		}
-	}
+	errs = append(errs, nn.CountsOutOfRange("conditioning_embedding_out_channels", c.ConditioningEmbeddingOutChannels, nn.MostChannels)...)
 	return errors.Join(errs...)
 }
 

@@ -154,28 +154,37 @@ func parseInfo(dec *json.Decoder) (info, error) {
 	return t, nil
 }
 
-// parseNumbers decodes an array of whole numbers from 0 up, written without point or exponent.
+// parseNumbers decodes an array of at most maxRank whole numbers from 0 up, written without point or exponent. It reads no more of a longer one.
 func parseNumbers(dec *json.Decoder) ([]uint64, error) {
-	var raw []any
-	if err := dec.Decode(&raw); err != nil {
+	switch token, err := dec.Token(); {
+	case err != nil:
+		return nil, err
+	case token == nil:
+		return nil, errors.New("is null, want an array")
+	case token != json.Delim('['):
 		return nil, errors.New("is no array")
 	}
-	if raw == nil {
-		return nil, errors.New("is null, want an array")
-	}
-	out := make([]uint64, len(raw))
-	for i, v := range raw {
-		n, ok := v.(json.Number)
+	out := []uint64{}
+	for dec.More() {
+		if len(out) == maxRank {
+			return nil, fmt.Errorf("has more than %d numbers", maxRank)
+		}
+		token, err := dec.Token()
+		if err != nil {
+			return nil, err
+		}
+		n, ok := token.(json.Number)
 		if !ok {
-			return nil, fmt.Errorf("holds %v, want whole numbers", v)
+			return nil, fmt.Errorf("holds %v, want whole numbers", token)
 		}
 		u, err := strconv.ParseUint(n.String(), 10, 64)
 		if err != nil {
 			return nil, fmt.Errorf("holds %s, want whole numbers below 2^64", n)
 		}
-		out[i] = u
+		out = append(out, u)
 	}
-	return out, nil
+	_, err := dec.Token()
+	return out, err
 }
 
 // eachField calls visit with every key of the object that comes next; visit must consume the value.

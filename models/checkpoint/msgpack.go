@@ -295,7 +295,7 @@ func (r *msgpackReader) array() (*Tensor, error) {
 	return &t, t.checkSize()
 }
 
-// maxRank is numpy's.
+// maxRank is numpy's, for tensors of every format: what has more is an attack on whoever prints it.
 const maxRank = 64
 
 func (r *msgpackReader) shape() ([]int, error) {

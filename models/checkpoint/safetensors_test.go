@@ -57,6 +57,7 @@ var malformed = []struct {
 	{"shape is null", raw(`{`+entry("a", "U8", `null`, 0, 1)+`}`, 1), "is null"},
 	{"dimension above int64", raw(`{`+entry("a", "U8", "[9223372036854775808]", 0, 1)+`}`, 1), "too large"},
 	{"three offsets", raw(`{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1,2]}}`, 1), "has 3 numbers, want 2"},
+	{"100,001 dimensions", raw(`{`+entry("a", "U8", "["+strings.Repeat("1,", 100_000)+"1]", 0, 1)+`}`, 1), `"a": "shape": has more than 64 numbers`},
 	{"shape overflows", raw(`{`+entry("a", "U8", "[4294967296,4294967296,4294967296]", 0, 1)+`}`, 1), "overflows"},
 	{"bits overflow", raw(`{`+entry("a", "F32", "[4611686018427387904]", 0, 4)+`}`, 4), "overflows"},
 	{"half a byte", raw(`{`+entry("a", "F4", "[3]", 0, 1)+`}`, 1), "does not end at a whole byte"},

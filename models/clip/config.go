@@ -27,6 +27,12 @@ type Config struct {
 	ProjectionDim         int      `json:"projection_dim"` // of CLIPTextModelWithProjection's output; unused by CLIPTextModel
 }
 
+// The most that a config or a tokenizer may ask for; see nn.MostChannels.
+const (
+	mostTokens    = 1 << 22
+	mostPositions = 1 << 14
+)
+
 // WithProjection is the architecture whose pooled output goes through one more matrix.
 const WithProjection = "CLIPTextModelWithProjection"
 
@@ -61,17 +67,25 @@ func ParseConfig(raw []byte) (Config, error) {
 // Validate reports every field whose value cannot be built.
 func (c Config) Validate() error {
 	var errs []error
-	errs = append(errs, nn.AtLeastOne(
-		nn.Count{Field: "vocab_size", Value: c.VocabSize},
-		nn.Count{Field: "hidden_size", Value: c.HiddenSize},
-		nn.Count{Field: "intermediate_size", Value: c.IntermediateSize},
-		nn.Count{Field: "num_hidden_layers", Value: c.NumHiddenLayers},
-		nn.Count{Field: "num_attention_heads", Value: c.NumAttentionHeads},
-		nn.Count{Field: "max_position_embeddings", Value: c.MaxPositionEmbeddings},
-		nn.Count{Field: "projection_dim", Value: c.ProjectionDim},
+	errs = append(errs, nn.OutOfRange(
+		nn.Count{Field: "vocab_size", Value: c.VocabSize, Most: mostTokens},
+		nn.Count{Field: "hidden_size", Value: c.HiddenSize, Most: nn.MostChannels},
+		nn.Count{Field: "intermediate_size", Value: c.IntermediateSize, Most: 8 * nn.MostChannels},
+		nn.Count{Field: "num_hidden_layers", Value: c.NumHiddenLayers, Most: nn.MostLayers},
+		nn.Count{Field: "num_attention_heads", Value: c.NumAttentionHeads, Most: nn.MostChannels},
+		nn.Count{Field: "max_position_embeddings", Value: c.MaxPositionEmbeddings, Most: mostPositions},
+		nn.Count{Field: "projection_dim", Value: c.ProjectionDim, Most: nn.MostChannels},
 	)...)
 	if c.NumAttentionHeads > 0 && c.HiddenSize%c.NumAttentionHeads != 0 {
 		errs = append(errs, fmt.Errorf("num_attention_heads: %d channels do not divide over %d heads", c.HiddenSize, c.NumAttentionHeads))
+	}
+	for _, id := range []nn.Count{{Field: "bos_token_id", Value: c.BOSTokenID}, {Field: "eos_token_id", Value: c.EOSTokenID}, {Field: "pad_token_id", Value: c.PadTokenID}} {
+		if id.Value < -1 || id.Value >= mostTokens {
+			errs = append(errs, fmt.Errorf("%s: got %d, want -1 to %d", id.Field, id.Value, mostTokens-1))
+		}
+	}
+	if !(c.LayerNormEps >= 0 && c.LayerNormEps <= 1) {
+		errs = append(errs, fmt.Errorf("layer_norm_eps: got %g, want 0 to 1", c.LayerNormEps))
 	}
 	if c.HiddenAct != "quick_gelu" && c.HiddenAct != "gelu" {
 		errs = append(errs, fmt.Errorf("hidden_act: got %q, supported: quick_gelu, gelu", c.HiddenAct))

@@ -93,8 +93,8 @@ func (t *Tokenizer) parseVocab(raw []byte) error {
 	}
 	t.tokens = make(map[int32]string, len(t.ids))
 	for token, id := range t.ids {
-		if id < 0 {
-			return fmt.Errorf("token %q has the negative id %d", token, id)
+		if id < 0 || id >= mostTokens {
+			return fmt.Errorf("token %.80q has the id %d, want 0 to %d", token, id, mostTokens-1)
 		}
 		if other, ok := t.tokens[id]; ok {
 			return fmt.Errorf("tokens %q and %q share the id %d", min(token, other), max(token, other), id)
@@ -178,8 +178,8 @@ func (t *Tokenizer) parseConfig(config, special []byte) error {
 	}
 	t.maxLength = defaultMaxLength
 	if c.MaxLength != nil {
-		if n := *c.MaxLength; n < 2 || n > 1<<20 || n != math.Trunc(n) {
-			return fmt.Errorf("%s: model_max_length %v: want a whole number from 2 to %d", configFile, n, 1<<20)
+		if n := *c.MaxLength; n < 2 || n > mostPositions || n != math.Trunc(n) {
+			return fmt.Errorf("%s: model_max_length: got %v, want a whole number from 2 to %d", configFile, n, mostPositions)
 		}
 		t.maxLength = int(*c.MaxLength)
 	}
@@ -225,8 +225,8 @@ func (t *Tokenizer) addSpecial(fields map[string]tokenField, decoder map[string]
 	var inversions []string
 	for key, f := range decoder {
 		number, err := strconv.ParseInt(key, 10, 32)
-		if err != nil || number < 0 {
-			return fmt.Errorf("%s: added_tokens_decoder: %q is not an id", configFile, key)
+		if err != nil || number < 0 || number >= mostTokens {
+			return fmt.Errorf("%s: added_tokens_decoder: %.80q is no id, want 0 to %d", configFile, key, mostTokens-1)
 		}
 		id := int32(number)
 		token, taken := t.tokens[id]

@@ -14,6 +14,7 @@ import (
 	"limner/internal/golden"
 	"limner/models/clip"
 	"limner/models/diffusers"
+	"limner/models/nn"
 	"limner/models/noise"
 	"limner/models/unet"
 	"limner/models/vae"
@@ -32,14 +33,14 @@ func TestUnsupportedFieldsAreNamed(t *testing.T) {
 	for _, c := range []struct{ file, was, is, want string }{
 		{"unet/config.json", `"silu"`, `"mish"`, `field act_fn: got "mish", supported: "silu"`},
 		{"unet/config.json", `"in_channels"`, `"class_embed_type": "timestep", "in_channels"`, `field class_embed_type: unknown`},
-		{"unet/config.json", `"layers_per_block": 2`, `"layers_per_block": 0`, "layers_per_block: got 0, want at least 1"},
+		{"unet/config.json", `"layers_per_block": 2`, `"layers_per_block": 0`, "layers_per_block: got 0, want 1 to 4096"},
 		{"unet/config.json", `"norm_num_groups": 8`, `"norm_num_groups": 7`, "16 does not divide into norm_num_groups 7"},
 		{"unet/config.json", `"attention_head_dim": 8`, `"attention_head_dim": [8, 8]`, "attention_head_dim: 2 entries for 4"},
 		{"unet/config.json", `"UpBlock2D"`, `"AttnUpBlock2D"`, `up_block_types: got "AttnUpBlock2D"`},
 		{"controlnet/config.json", `"rgb"`, `"gbr"`, `controlnet_conditioning_channel_order: got "gbr", supported: rgb, bgr`},
 		{"unet/config.json", `"in_channels"`, `"addition_embed_type": "image", "in_channels"`, `addition_embed_type: got "image", supported: text_time, null`},
 		{"unet/config.json", `"in_channels"`, `"transformer_layers_per_block": [1, 2], "in_channels"`, "transformer_layers_per_block: 2 entries for 4"},
-		{"unet/config.json", `"in_channels"`, `"addition_embed_type": "text_time", "in_channels"`, "addition_time_embed_dim: want an even number"},
+		{"unet/config.json", `"in_channels"`, `"addition_embed_type": "text_time", "in_channels"`, "addition_time_embed_dim: got null, want an even number"},
 		{"vae/config.json", `"latent_channels": 4`, `"latent_channels": 4, "shift_factor": 0.1`, "field shift_factor"},
 		{"text_encoder/config.json", `"quick_gelu"`, `"relu"`, `hidden_act: got "relu", supported: quick_gelu, gelu`},
 		{"scheduler/scheduler_config.json", `"scaled_linear"`, `"squared"`, `beta_schedule: got "squared"`},
@@ -60,6 +61,103 @@ func TestUnsupportedFieldsAreNamed(t *testing.T) {
 			t.Errorf("%s with %s: got %v, want %q", c.file, c.is, err, c.want)
 		}
 	}
+}
+
+// trees parse a config as parsers do and describe the network.
+var trees = map[string]func([]byte) (nn.Tree, error){
+	"unet": func(raw []byte) (nn.Tree, error) {
+		c, err := unet.ParseConfig(raw)
+		return treeOf(c.Tree, err)
+	},
+	"controlnet": func(raw []byte) (nn.Tree, error) {
+		c, err := controlnet.ParseConfig(raw)
+		return treeOf(c.Tree, err)
+	},
+	"vae": func(raw []byte) (nn.Tree, error) {
+		c, err := vae.ParseConfig(raw)
+		return treeOf(c.Tree, err)
+	},
+	"text_encoder": func(raw []byte) (nn.Tree, error) {
+		c, err := clip.ParseConfig(raw)
+		return treeOf(c.Tree, err)
+	},
+}
+
+func treeOf(tree func() nn.Tree, err error) (nn.Tree, error) {
+	if err != nil {
+		return nil, err
+	}
+	return tree(), nil
+}
+
+// Numbers that no network has are refused by the field's name, before a network is described or memory is taken.
+func TestAbsurdNumbersAreRefused(t *testing.T) {
+	levels := "[" + strings.TrimSuffix(strings.Repeat("32,", 100_000), ",") + "]"
+	for _, c := range []struct{ network, config, want string }{
+		{"unet", `{"layers_per_block": 1000000000}`, "layers_per_block: got 1000000000, want 1 to 4096"},
+		{"unet", `{"layers_per_block": 1e9}`, "field layers_per_block: got number 1e9, want a whole number"},
+		{"unet", `{"transformer_layers_per_block": 1000000000}`, "transformer_layers_per_block: got 1000000000, want 1 to 4096"},
+		{"unet", `{"transformer_layers_per_block": 512, "layers_per_block": 3}`, "layers_per_block, transformer_layers_per_block: got 6156 layers in all levels, want at most 4096"},
+		{"unet", `{"block_out_channels": ` + levels + `}`, "block_out_channels: 100000 entries, want 1 to 12"},
+		{"unet", `{"block_out_channels": []}`, "block_out_channels: 0 entries, want 1 to 12"},
+		{"unet", `{"block_out_channels": [320, 640, 1280, 1000000000]}`, "block_out_channels: got 1000000000, want 1 to 65536"},
+		{"unet", `{"block_out_channels": [320, 640, 1280, -32]}`, "block_out_channels: got -32, want 1 to 65536"},
+		{"unet", `{"cross_attention_dim": 1000000000}`, "cross_attention_dim: got 1000000000, want 1 to 65536"},
+		{"unet", `{"in_channels": 1000000000}`, "in_channels: got 1000000000, want 1 to 65536"},
+		{"unet", `{"out_channels": 0}`, "out_channels: got 0, want 1 to 65536"},
+		{"unet", `{"sample_size": 1000000000}`, "sample_size: got 1000000000, want 1 to 65536"},
+		{"unet", `{"attention_head_dim": 1000000000}`, "attention_head_dim: got 1000000000, want 1 to 65536"},
+		{"unet", `{"norm_num_groups": 1000000000}`, "norm_num_groups: got 1000000000, want 1 to 65536"},
+		{"unet", `{"norm_eps": -1}`, "norm_eps: got -1, want 0 to 1"},
+		{"unet", `{"freq_shift": 160}`, "freq_shift: got 160, want 0 to less than 160"},
+		{"unet", `{"addition_embed_type": "text_time", "addition_time_embed_dim": 1000000000}`, "addition_time_embed_dim: got 1000000000, want an even number"},
+		{"unet", `{"addition_embed_type": "text_time", "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 1000000000}`,
+			"projection_class_embeddings_input_dim: got 1000000000, want at least 49 and at most 65584"},
+		{"unet", `{"up_block_types": ` + strings.ReplaceAll(levels, "32", `"x"`) + `}`, "up_block_types: 100000 entries for 4 block_out_channels"},
+		{"controlnet", `{"layers_per_block": 1000000000}`, "layers_per_block: got 1000000000, want 1 to 4096"},
+		{"controlnet", `{"conditioning_channels": 1000000000}`, "conditioning_channels: got 1000000000, want 1 to 65536"},
+		{"controlnet", `{"conditioning_embedding_out_channels": ` + levels + `}`, "conditioning_embedding_out_channels: 100000 entries, want 1 to 12"},
+		{"controlnet", `{"conditioning_embedding_out_channels": [16, 1000000000]}`, "conditioning_embedding_out_channels: got 1000000000, want 1 to 65536"},
+		{"vae", `{"layers_per_block": 1000000000}`, "layers_per_block: got 1000000000, want 1 to 4096"},
+		{"vae", `{"block_out_channels": ` + levels + `}`, "block_out_channels: 100000 entries, want 1 to 12"},
+		{"vae", `{"block_out_channels": [1000000000]}`, "block_out_channels: got 1000000000, want 1 to 65536"},
+		{"vae", `{"latent_channels": 1000000000}`, "latent_channels: got 1000000000, want 1 to 65536"},
+		{"vae", `{"sample_size": 0}`, "sample_size: got 0, want 1 to 65536"},
+		{"vae", `{"scaling_factor": 1e300}`, "scaling_factor: got 1e+300, want 1e-6 to 1e6"},
+		{"text_encoder", `{"num_hidden_layers": 1000000000}`, "num_hidden_layers: got 1000000000, want 1 to 4096"},
+		{"text_encoder", `{"hidden_size": 1000000000}`, "hidden_size: got 1000000000, want 1 to 65536"},
+		{"text_encoder", `{"intermediate_size": 1000000000}`, "intermediate_size: got 1000000000, want 1 to 524288"},
+		{"text_encoder", `{"vocab_size": 1000000000}`, "vocab_size: got 1000000000, want 1 to 4194304"},
+		{"text_encoder", `{"max_position_embeddings": 1000000000}`, "max_position_embeddings: got 1000000000, want 1 to 16384"},
+		{"text_encoder", `{"projection_dim": 1000000000}`, "projection_dim: got 1000000000, want 1 to 65536"},
+		{"text_encoder", `{"eos_token_id": 1000000000}`, "eos_token_id: got 1000000000, want -1 to 4194303"},
+		{"text_encoder", `{"layer_norm_eps": 2}`, "layer_norm_eps: got 2, want 0 to 1"},
+		{"text_encoder", `{"hidden_size": "wide"}`, "field hidden_size: got string, want a whole number"},
+	} {
+		tree, err := trees[c.network]([]byte(c.config))
+		if err == nil || !strings.Contains(err.Error(), c.want) || len(err.Error()) > 1000 {
+			t.Errorf("%s %.100s: got %d parameters, %v, want %q", c.network, c.config, len(tree), err, c.want)
+		}
+	}
+}
+
+// A config that is accepted describes a network, whatever its numbers are.
+func FuzzTrees(f *testing.F) {
+	for network, config := range map[string]string{
+		"unet":         `{"block_out_channels": [8, 16], "norm_num_groups": 4, "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"], "cross_attention_dim": 8, "attention_head_dim": [2, 4]}`,
+		"controlnet":   `{"block_out_channels": [8], "norm_num_groups": 2, "down_block_types": ["DownBlock2D"], "conditioning_embedding_out_channels": [4, 8]}`,
+		"vae":          `{"block_out_channels": [8, 8], "norm_num_groups": 2, "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"], "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"]}`,
+		"text_encoder": `{"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}`,
+	} {
+		f.Add(network, []byte(config))
+	}
+	f.Fuzz(func(t *testing.T, network string, raw []byte) {
+		if parse := trees[network]; parse != nil {
+			if tree, err := parse(raw); err == nil && len(tree) == 0 {
+				t.Errorf("%s: a network without parameters", raw)
+			}
+		}
+	})
 }
 
 func TestGoldenModelKeepsItsBytes(t *testing.T) {

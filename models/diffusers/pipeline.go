@@ -162,6 +162,12 @@ func (p *Pipeline) check() error {
 	if in := p.UNet.InChannels; in != latents && in != 2*latents+1 {
 		bad("the UNet has %d in_channels: want the VAE's %d latent_channels or, for inpainting, %d", in, latents, 2*latents+1)
 	}
+	if got := p.Tokenizer.VocabSize(); got > p.Text.VocabSize {
+		bad("the tokenizer has ids up to %d, the text encoder takes them up to %d", got-1, p.Text.VocabSize-1)
+	}
+	if p.XL != nil && p.XL.Tokenizer.VocabSize() > p.XL.Text.VocabSize {
+		bad("tokenizer_2 has ids up to %d, %s takes them up to %d", p.XL.Tokenizer.VocabSize()-1, TextEncoder2, p.XL.Text.VocabSize-1)
+	}
 	if p.Tokenizer.MaxLength() > p.Text.MaxPositionEmbeddings {
 		bad("the tokenizer makes %d tokens, the text encoder takes %d", p.Tokenizer.MaxLength(), p.Text.MaxPositionEmbeddings)
 	}

@@ -2,6 +2,7 @@ package nn
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,22 +49,62 @@ func DecodeConfig(raw []byte, v any, fixed Fixed, ignored ...string) error {
 		sort.Slice(bad, func(i, j int) bool { return bad[i].Error() < bad[j].Error() })
 		return errors.Join(bad...)
 	}
-	return json.Unmarshal(raw, v)
+	return inWords(json.Unmarshal(raw, v))
 }
+
+// inWords names the field of a value of the wrong kind, without Go's names of types.
+func inWords(err error) error {
+	var mismatch *json.UnmarshalTypeError
+	if !errors.As(err, &mismatch) {
+		return err
+	}
+	want := map[reflect.Kind]string{
+		reflect.Int: "a whole number", reflect.Float64: "a number", reflect.Bool: "true or false", reflect.String: "a text", reflect.Slice: "a list",
+	}[mismatch.Type.Kind()]
+	field := mismatch.Field[strings.LastIndexByte(mismatch.Field, '.')+1:]
+	return fmt.Errorf("field %s: got %s, want %s", field, mismatch.Value, cmp.Or(want, "another kind of value"))
+}
+
+// The most that a config may ask for: above every published model, and so little that a network of such numbers is described, compared with
+// its file and refused in seconds. A damaged or hostile file must not ask for all memory.
+const (
+	MostChannels = 1 << 16 // the width of anything
+	MostLayers   = 1 << 12 // of a network, its transformers' included
+	MostLevels   = 12      // each but the last halves height and width
+)
 
 // Count is a field of a config that says how many of something there are.
 type Count struct {
 	Field string
 	Value int
+	Most  int
 }
 
-// AtLeastOne reports every count below 1, in order.
-func AtLeastOne(counts ...Count) []error {
+// OutOfRange reports every count below 1 or above its most, in order.
+func OutOfRange(counts ...Count) []error {
 	var errs []error
 	for _, c := range counts {
-		if c.Value < 1 {
-			errs = append(errs, fmt.Errorf("%s: got %d, want at least 1", c.Field, c.Value))
+		if c.Value < 1 || c.Value > c.Most {
+			errs = append(errs, fmt.Errorf("%s: got %d, want 1 to %d", c.Field, c.Value, c.Most))
 		}
 	}
 	return errs
+}
+
+// CountsOutOfRange reports the first of a field's counts that is below 1 or above most.
+func CountsOutOfRange(field string, values []int, most int) []error {
+	for _, value := range values {
+		if errs := OutOfRange(Count{Field: field, Value: value, Most: most}); errs != nil {
+			return errs
+		}
+	}
+	return nil
+}
+
+// TooManyLevels says that a list with an entry for each level has none or more than a network may have; nil if it does not.
+func TooManyLevels(field string, levels int) error {
+	if levels < 1 || levels > MostLevels {
+		return fmt.Errorf("%s: %d entries, want 1 to %d", field, levels, MostLevels)
+	}
+	return nil
 }

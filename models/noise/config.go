@@ -235,7 +235,7 @@ func (c Config) Validate() error {
 	if !(c.SigmaMin >= 0 && c.SigmaMax >= 0) {
 		bad("sigma_min, sigma_max: got %g and %g, want at least 0", c.SigmaMin, c.SigmaMax)
 	}
-	if c.OriginalInferenceSteps < 1 || c.ClassName == LCM && c.OriginalInferenceSteps > c.NumTrainTimesteps {
+	if c.OriginalInferenceSteps < 1 || c.OriginalInferenceSteps > most || c.ClassName == LCM && c.OriginalInferenceSteps > c.NumTrainTimesteps {
 		bad("original_inference_steps: got %d, want 1 to num_train_timesteps, %d", c.OriginalInferenceSteps, c.NumTrainTimesteps)
 	}
 	if !(c.FlowShift > 0 && c.Shift > 0) {

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"strconv"
 
 	"limner/models/nn"
 )
@@ -125,14 +125,15 @@ func (c Config) Validate() error {
 	if len(c.UpBlockTypes) != len(c.BlockOutChannels) {
 		errs = append(errs, fmt.Errorf("up_block_types: %d entries for %d block_out_channels", len(c.UpBlockTypes), len(c.BlockOutChannels)))
 	}
-	for _, t := range c.UpBlockTypes {
+	for _, t := range c.UpBlockTypes[:min(len(c.UpBlockTypes), nn.MostLevels)] {
 		if t != "UpBlock2D" && t != "CrossAttnUpBlock2D" {
 			errs = append(errs, fmt.Errorf("up_block_types: got %q, supported: CrossAttnUpBlock2D, UpBlock2D", t))
 		}
 	}
-	errs = append(errs, nn.AtLeastOne(
-		nn.Count{Field: "in_channels", Value: c.InChannels},
-		nn.Count{Field: "out_channels", Value: c.OutChannels},
+	errs = append(errs, nn.OutOfRange(
+		nn.Count{Field: "sample_size", Value: c.SampleSize, Most: nn.MostChannels},
+		nn.Count{Field: "in_channels", Value: c.InChannels, Most: nn.MostChannels},
+		nn.Count{Field: "out_channels", Value: c.OutChannels, Most: nn.MostChannels},
 	)...)
 	return errors.Join(errs...)
 }
@@ -142,41 +143,43 @@ func (c Encoder) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	levels := len(c.BlockOutChannels)
-	if levels == 0 {
-		return errors.New("block_out_channels: empty")
+	if err := nn.TooManyLevels("block_out_channels", levels); err != nil {
+		return err
 	}
 	if len(c.DownBlockTypes) != levels {
 		bad("down_block_types: %d entries for %d block_out_channels", len(c.DownBlockTypes), levels)
 	}
-	for _, t := range c.DownBlockTypes {
+	for _, t := range c.DownBlockTypes[:min(len(c.DownBlockTypes), levels)] {
 		if t != "DownBlock2D" && t != "CrossAttnDownBlock2D" {
 			bad("down_block_types: got %q, supported: CrossAttnDownBlock2D, DownBlock2D", t)
 		}
 	}
-	errs = append(errs, nn.AtLeastOne(
-		nn.Count{Field: "layers_per_block", Value: c.LayersPerBlock},
-		nn.Count{Field: "cross_attention_dim", Value: c.CrossAttentionDim},
-		nn.Count{Field: "norm_num_groups", Value: c.NormNumGroups},
-		nn.Count{Field: "block_out_channels", Value: slices.Min(c.BlockOutChannels)},
+	errs = append(errs, nn.OutOfRange(
+		nn.Count{Field: "layers_per_block", Value: c.LayersPerBlock, Most: nn.MostLayers},
+		nn.Count{Field: "cross_attention_dim", Value: c.CrossAttentionDim, Most: nn.MostChannels},
+		nn.Count{Field: "norm_num_groups", Value: c.NormNumGroups, Most: nn.MostChannels},
 	)...)
+	errs = append(errs, nn.CountsOutOfRange("block_out_channels", c.BlockOutChannels, nn.MostChannels)...)
 	for _, f := range []struct {
 		name   string
 		values PerLevel
-	}{{"attention_head_dim", c.AttentionHeadDim}, {"transformer_layers_per_block", c.TransformerLayers}} {
+		most   int
+	}{{"attention_head_dim", c.AttentionHeadDim, nn.MostChannels}, {"transformer_layers_per_block", c.TransformerLayers, nn.MostLayers}} {
 		if len(f.values) != 1 && len(f.values) != levels {
 			bad("%s: %d entries for %d block_out_channels", f.name, len(f.values), levels)
 		}
-		for _, n := range f.values {
-			if n < 1 {
-				bad("%s: got %d, want at least 1", f.name, n)
-			}
-		}
+		errs = append(errs, nn.CountsOutOfRange(f.name, f.values, f.most)...)
+	}
+	if !(c.NormEps >= 0 && c.NormEps <= 1) {
+		bad("norm_eps: got %g, want 0 to 1", c.NormEps)
 	}
 	errs = append(errs, c.validateAddition()...)
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
+	layers := 0
 	for level, channels := range c.BlockOutChannels {
+		layers += c.LayersPerBlock * (1 + c.TransformerLayers.At(level))
 		if channels%c.NormNumGroups != 0 {
 			bad("block_out_channels: %d does not divide into norm_num_groups %d", channels, c.NormNumGroups)
 		}
@@ -186,6 +189,12 @@ func (c Encoder) Validate() error {
 	}
 	if c.BlockOutChannels[0]%2 != 0 {
 		bad("block_out_channels: the first is %d, want an even number", c.BlockOutChannels[0])
+	}
+	if half := float64(c.BlockOutChannels[0] / 2); !(c.FreqShift >= 0 && c.FreqShift < half) {
+		bad("freq_shift: got %g, want 0 to less than %g, half of the first of block_out_channels", c.FreqShift, half)
+	}
+	if layers > nn.MostLayers {
+		bad("layers_per_block, transformer_layers_per_block: got %d layers in all levels, want at most %d", layers, nn.MostLayers)
 	}
 	return errors.Join(errs...)
 }
@@ -198,11 +207,22 @@ func (c Encoder) validateAddition() []error {
 	if *c.AdditionEmbedType != textTime {
 		return []error{fmt.Errorf("addition_embed_type: got %q, supported: %s, null", *c.AdditionEmbedType, textTime)}
 	}
-	if c.AdditionTimeEmbedDim == nil || *c.AdditionTimeEmbedDim < 2 || *c.AdditionTimeEmbedDim%2 != 0 {
-		return []error{errors.New("addition_time_embed_dim: want an even number of at least 2 with addition_embed_type text_time")}
+	dim, most := c.AdditionTimeEmbedDim, nn.MostChannels
+	if dim == nil || *dim < 2 || *dim > most || *dim%2 != 0 || !(c.FreqShift < float64(*dim/2)) {
+		return []error{fmt.Errorf("addition_time_embed_dim: got %s, want an even number of at least 2 and at most %d, and half of it above freq_shift, "+
+			"with addition_embed_type text_time", orNull(dim), most)}
 	}
-	if least := TimeIDs**c.AdditionTimeEmbedDim + 1; c.AdditionInputDim == nil || *c.AdditionInputDim < least {
-		return []error{fmt.Errorf("projection_class_embeddings_input_dim: want at least %d with addition_embed_type text_time", least)}
+	if in, least := c.AdditionInputDim, TimeIDs**dim+1; in == nil || *in < least || *in > TimeIDs**dim+most {
+		return []error{fmt.Errorf("projection_class_embeddings_input_dim: got %s, want at least %d and at most %d with addition_embed_type text_time",
+			orNull(in), least, TimeIDs**dim+most)}
 	}
 	return nil
+}
+
+// orNull writes a number that a file may leave out.
+func orNull(n *int) string {
+	if n == nil {
+		return "null"
+	}
+	return strconv.Itoa(*n)
 }

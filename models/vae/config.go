@@ -58,36 +58,38 @@ func (c Config) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	levels := len(c.BlockOutChannels)
-	if levels == 0 {
-		return errors.New("block_out_channels: empty")
+	if err := nn.TooManyLevels("block_out_channels", levels); err != nil {
+		return err
 	}
 	if len(c.DownBlockTypes) != levels || len(c.UpBlockTypes) != levels {
 		bad("down_block_types, up_block_types: %d and %d entries for %d block_out_channels", len(c.DownBlockTypes), len(c.UpBlockTypes), levels)
 	}
-	for _, t := range c.DownBlockTypes {
+	for _, t := range c.DownBlockTypes[:min(len(c.DownBlockTypes), levels)] {
 		if t != "DownEncoderBlock2D" {
 			bad("down_block_types: got %q, supported: DownEncoderBlock2D", t)
 		}
 	}
-	for _, t := range c.UpBlockTypes {
+	for _, t := range c.UpBlockTypes[:min(len(c.UpBlockTypes), levels)] {
 		if t != "UpDecoderBlock2D" {
 			bad("up_block_types: got %q, supported: UpDecoderBlock2D", t)
 		}
 	}
-	errs = append(errs, nn.AtLeastOne(
-		nn.Count{Field: "in_channels", Value: c.InChannels},
-		nn.Count{Field: "out_channels", Value: c.OutChannels},
-		nn.Count{Field: "layers_per_block", Value: c.LayersPerBlock},
-		nn.Count{Field: "latent_channels", Value: c.LatentChannels},
-		nn.Count{Field: "norm_num_groups", Value: c.NormNumGroups},
+	errs = append(errs, nn.OutOfRange(
+		nn.Count{Field: "sample_size", Value: c.SampleSize, Most: nn.MostChannels},
+		nn.Count{Field: "in_channels", Value: c.InChannels, Most: nn.MostChannels},
+		nn.Count{Field: "out_channels", Value: c.OutChannels, Most: nn.MostChannels},
+		nn.Count{Field: "layers_per_block", Value: c.LayersPerBlock, Most: nn.MostLayers / levels},
+		nn.Count{Field: "latent_channels", Value: c.LatentChannels, Most: nn.MostChannels},
+		nn.Count{Field: "norm_num_groups", Value: c.NormNumGroups, Most: nn.MostChannels},
 	)...)
+	errs = append(errs, nn.CountsOutOfRange("block_out_channels", c.BlockOutChannels, nn.MostChannels)...)
 	for _, channels := range c.BlockOutChannels {
-		if channels < 1 || c.NormNumGroups > 0 && channels%c.NormNumGroups != 0 {
+		if c.NormNumGroups > 0 && channels%c.NormNumGroups != 0 {
 			bad("block_out_channels: %d does not divide into norm_num_groups %d", channels, c.NormNumGroups)
 		}
 	}
-	if c.ScalingFactor <= 0 {
-		bad("scaling_factor: got %g, want above 0", c.ScalingFactor)
+	if !(c.ScalingFactor >= 1e-6 && c.ScalingFactor <= 1e6) {
+		bad("scaling_factor: got %g, want 1e-6 to 1e6", c.ScalingFactor)
 	}
 	return errors.Join(errs...)
 }
