@@ -146,6 +146,7 @@ func TestNewPlanErrors(t *testing.T) {
 	offset.StepsOffset = 2
 	strength := DefaultPlanOptions()
 	strength.Strength = 0.1
+	const both = "rescale_betas_zero_snr goes with prediction_type v_prediction or sample, not epsilon"
 	for _, c := range []struct {
 		name    string
 		config  noise.Config
@@ -161,8 +162,12 @@ func TestNewPlanErrors(t *testing.T) {
 		{"dpm++_2m", sd15(t), 1000, DefaultPlanOptions(), "use 999"},
 		{"lcm", sd15(t), 51, DefaultPlanOptions(), "want 1 to 50"},
 		{"pndm", func() noise.Config { c := sd15(t); c.SkipPRKSteps = false; return c }(), 5, DefaultPlanOptions(), ""},
-		{"ddim", zero, 5, DefaultPlanOptions(), ""}, // leading: the last timestep is not reached
-		{"ddim", func() noise.Config { c := zero; c.TimestepSpacing = "trailing"; return c }(), 5, DefaultPlanOptions(), "a coefficient at timestep 999 is"},
+		{"ddim", zero, 5, DefaultPlanOptions(), both}, {"ddpm", zero, 5, DefaultPlanOptions(), both},
+		{"euler", zero, 5, DefaultPlanOptions(), both}, {"euler_a", zero, 5, DefaultPlanOptions(), both},
+		{"dpm++_2m", zero, 5, DefaultPlanOptions(), both}, {"unipc", zero, 5, DefaultPlanOptions(), both},
+		{"lcm", zero, 5, DefaultPlanOptions(), both},
+		{"pndm", zero, 5, DefaultPlanOptions(), ""}, {"lms", zero, 5, DefaultPlanOptions(), ""}, // have no such field
+		{"heun", zero, 5, DefaultPlanOptions(), ""},
 		{"ddim", sd15(t), 5, strength, "strength 0.1 leaves none of 5 steps"},
 		{"ddim", sd15(t), 5, PlanOptions{}, "strength 0: want more than 0"},
 		{"flow_match_euler", func() noise.Config { c := sd15(t); c.UseDynamicShifting = true; return c }(), 5, DefaultPlanOptions(), "needs mu"},

@@ -115,6 +115,10 @@ func NewPlan(name string, c noise.Config, steps int, o PlanOptions) (Plan, error
 	if err := c.Validate(); err != nil {
 		return Plan{}, fmt.Errorf("scheduler %s: %w", name, err)
 	}
+	if c.RescaleBetasZeroSNR && c.PredictionType == noise.Epsilon {
+		return Plan{}, fmt.Errorf("scheduler %s: rescale_betas_zero_snr goes with prediction_type v_prediction or sample, not "+
+			"epsilon: at the last timestep, where the input is all noise, predicted noise says nothing of the image", name)
+	}
 	if err := o.Validate(); err != nil {
 		return Plan{}, fmt.Errorf("scheduler %s: %w", name, err)
 	}

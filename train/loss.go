@@ -50,7 +50,12 @@ func (l Loss) Schedule(c noise.Config) noise.Config {
 // Validate reports every setting out of range, for a model with that noise schedule.
 func (l Loss) Validate(model noise.Config) error {
 	errs := []error{l.ranges(), l.Timesteps.Validate(model.NumTrainTimesteps)}
-	if c := l.Schedule(model); c.RescaleBetasZeroSNR && c.PredictionType == noise.Epsilon {
+	c := l.Schedule(model)
+	if c.ClassName == noise.FlowMatch || c.PredictionType == noise.FlowPrediction {
+		errs = append(errs, fmt.Errorf("the model's scheduler (%s, prediction_type %s) is one of flow matching, which is not "+
+			"supported for training: want one with betas that predicts epsilon, v_prediction or sample", c.ClassName, c.PredictionType))
+	}
+	if c.RescaleBetasZeroSNR && c.PredictionType == noise.Epsilon {
 		errs = append(errs, errors.New("rescale_betas_zero_snr: got prediction_type epsilon, want v_prediction or sample: where the input is all noise, predicting the noise says nothing of the image"))
 	}
 	return errors.Join(errs...)

@@ -192,6 +192,9 @@ func TestLossErrors(t *testing.T) {
 	if err := (Loss{RescaleBetasZeroSNR: true}).Validate(stableDiffusion()); err == nil || !strings.Contains(err.Error(), "want v_prediction or sample") {
 		t.Errorf("zero SNR with ε: got %v", err)
 	}
+	if err := DefaultLoss().Validate(noise.Defaults(noise.FlowMatch)); err == nil || !strings.Contains(err.Error(), noise.FlowMatch) {
+		t.Errorf("a schedule of flow matching: got %v", err)
+	}
 	for _, l := range []Loss{{}, DefaultLoss(), {RescaleBetasZeroSNR: true}} {
 		if err := l.Validate(predicting(noise.VPrediction)); err != nil {
 			t.Errorf("%+v: %v", l, err)

@@ -1,8 +1,10 @@
 package noise
 
 import (
+	"fmt"
 	"math"
 	"slices"
+	"strings"
 )
 
 // The scheduler classes of diffusers that are supported, as _class_name has them.
@@ -19,6 +21,39 @@ const (
 	LCM            = "LCMScheduler"
 	FlowMatch      = "FlowMatchEulerDiscreteScheduler"
 )
+
+// readOnly are the other classes of diffusers whose noise schedule is that of betas: their files can be trained on and
+// drawn from with a scheduler that is supported. Those of EDM, flow matching and consistency models have other noise.
+var readOnly = []string{
+	"DDIMInverseScheduler", "DDIMParallelScheduler", "DDPMParallelScheduler", "DEISMultistepScheduler",
+	"DPMSolverMultistepInverseScheduler", "DPMSolverSinglestepScheduler", "RePaintScheduler", "SASolverScheduler",
+	dpmSDE, kdpm2, kdpm2Ancestral, tcd,
+}
+
+// Those of readOnly that have other defaults than DDIM.
+const (
+	dpmSDE         = "DPMSolverSDEScheduler"
+	kdpm2          = "KDPM2DiscreteScheduler"
+	kdpm2Ancestral = "KDPM2AncestralDiscreteScheduler"
+	tcd            = "TCDScheduler"
+)
+
+// flax is what the names of diffusers' classes for Flax begin with. Their configs mean what PyTorch's do.
+const flax = "Flax"
+
+// readClass is the class that a file's _class_name stands for, "" where the file has none: of Flax's, PyTorch's twin.
+func readClass(name string) (string, error) {
+	class := strings.TrimPrefix(name, flax)
+	if class == "" || fieldsOf(class) != nil || slices.Contains(readOnly, class) {
+		return class, nil
+	}
+	const longest = 64 // no name is longer
+	if len(name) > longest {
+		name = name[:longest] + "…"
+	}
+	return "", fmt.Errorf("_class_name: got %q, whose noise schedule is not supported: want one with betas, such as %s, %s or %s",
+		name, DDIM, PNDM, Euler)
+}
 
 // fieldsOf lists the fields that a class heeds: the arguments of its constructor, and sigma_min and sigma_max, which diffusers looks
 // up wherever it spaces noise levels itself.
@@ -79,9 +114,9 @@ func Defaults(class string) Config {
 		c.TimestepSpacing, c.ClipSample = "linspace", false
 	case UniPC:
 		c.TimestepSpacing, c.ClipSample, c.SolverType = "linspace", false, "bh2"
-	case Heun:
+	case Heun, kdpm2, kdpm2Ancestral, dpmSDE:
 		c.BetaStart, c.BetaEnd, c.TimestepSpacing, c.ClipSample = 0.00085, 0.012, "linspace", false
-	case LCM:
+	case LCM, tcd:
 		c.BetaStart, c.BetaEnd, c.BetaSchedule, c.ClipSample = 0.00085, 0.012, "scaled_linear", false
 	case FlowMatch:
 		c.ClipSample = false

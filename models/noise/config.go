@@ -102,7 +102,7 @@ var fixed = nn.Fixed{"solver_p": {"null"}}
 var elsewhere = []string{
 	"base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len", // the pipeline finds μ by these
 	"sigma_data", "s_noise", "rho", "clip_denoised", "snr_shift_scale", "sigma_schedule", "s_churn", "s_min", "s_max", "eta",
-	"predictor_order", "corrector_order", "tau_func", "noise_sampler_seed", "set_alpha_to_zero", "tensor_format",
+	"predictor_order", "corrector_order", "tau_func", "noise_sampler_seed", "set_alpha_to_zero", "tensor_format", "dtype",
 }
 
 // infinity is how Python writes the default of lambda_min_clipped, which is no JSON.
@@ -121,10 +121,15 @@ func ParseConfig(raw []byte) (Config, error) {
 			return Config{}, fmt.Errorf("field _class_name: %w", err)
 		}
 	}
+	class, err := readClass(class)
+	if err != nil {
+		return Config{}, err
+	}
 	c := Defaults(class)
 	if err := nn.DecodeConfig(raw, &c, fixed, elsewhere...); err != nil {
 		return Config{}, err
 	}
+	c.ClassName = class
 	for i, field := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
 		if value, ok := fields[field.Tag.Get("json")]; ok && string(value) != "null" {
 			c.Given |= 1 << i

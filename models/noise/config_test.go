@@ -42,6 +42,44 @@ func TestForHandsOnWhatWasGiven(t *testing.T) {
 	}
 }
 
+// What the classes of Flax write is read as PyTorch's, and written as such.
+func TestFlaxClasses(t *testing.T) {
+	for _, class := range []string{
+		noise.DDIM, noise.DDPM, noise.PNDM, noise.LMS, noise.Euler, noise.DPMSolver,
+	} {
+		const fields = `"_diffusers_version": "0.2.4", "beta_schedule": "scaled_linear", "trained_betas": null}`
+		want, got := parse(t, `{"_class_name": "`+class+`", `+fields), parse(t, `{"_class_name": "Flax`+class+`", `+fields)
+		if got != want {
+			t.Errorf("Flax%s: got %+v, want %+v", class, got, want)
+		}
+	}
+}
+
+// diffusers looks sigma_min and sigma_max up wherever it spaces noise levels, but for LMS as Karras et al.
+func TestSigmaLimitsOfLMS(t *testing.T) {
+	for class, wants := range map[string]struct{ karras, exponential float64 }{
+		noise.LMS:   {157.407, 5}, // diffusers 0.42.1
+		noise.Euler: {5, 5},
+	} {
+		c := noise.Defaults(class)
+		c.SigmaMin, c.SigmaMax = 0.5, 5
+		for want, set := range map[float64]func(*noise.Config){
+			wants.karras:      func(c *noise.Config) { c.UseKarrasSigmas = true },
+			wants.exponential: func(c *noise.Config) { c.UseExponentialSigmas = true },
+		} {
+			c := c
+			set(&c)
+			levels, err := c.Levels(4)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := levels.Sigmas[0]; math.Abs(got-want) > 1e-3 {
+				t.Errorf("%s: the largest noise level is %g, want %g", class, got, want)
+			}
+		}
+	}
+}
+
 func TestConfigWrittenAndReadAgain(t *testing.T) {
 	for _, text := range []string{
 		`{}`,
@@ -95,6 +133,9 @@ func TestParseConfigErrors(t *testing.T) {
 		`{"final_sigmas_type": "x"}`:                                        `final_sigmas_type: got "x"`,
 		`{"interpolation_type": "x", "timestep_type": "continuous"}`:        `interpolation_type: got "x"`,
 		`{"time_shift_type": "x"}`:                                          `time_shift_type: got "x"`,
+		`{"_class_name": "EDMEulerScheduler", "sigma_max": 80}`:             `_class_name: got "EDMEulerScheduler"`,
+		`{"_class_name": "EDMDPMSolverMultistepScheduler"}`:                 `_class_name: got "EDMDPMSolverMultistepScheduler"`,
+		`{"_class_name": "FlaxKarrasVeScheduler"}`:                          `_class_name: got "FlaxKarrasVeScheduler"`,
 	} {
 		if _, err := noise.ParseConfig([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", text, err, want)

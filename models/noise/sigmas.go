@@ -167,12 +167,14 @@ func (c Config) fractions(sigmas []float64) []float64 {
 }
 
 // spread spaces n noise levels from largest to least, if the config says how: as Karras et al. 2022 (equation 5, ρ = 7), evenly in
-// log σ, or by the quantiles of a beta distribution (Lee et al. 2024, arXiv:2407.12173). sigma_max and sigma_min go before.
+// log σ, or by the quantiles of a beta distribution (Lee et al. 2024, arXiv:2407.12173). sigma_max and sigma_min go before,
+// save in LMS as Karras et al.: there diffusers does not look them up.
 func (c Config) spread(least, largest float64, n int) []float64 {
-	if c.SigmaMin > 0 {
+	heeds := c.ClassName != LMS || !c.UseKarrasSigmas
+	if heeds && c.SigmaMin > 0 {
 		least = c.SigmaMin
 	}
-	if c.SigmaMax > 0 {
+	if heeds && c.SigmaMax > 0 {
 		largest = c.SigmaMax
 	}
 	switch {
