@@ -48,27 +48,25 @@ func (f Folder) Request(images []int) Request {
 	return r
 }
 
-// Fill draws images, a batch at a time. What is written stays when ctx is cancelled.
+// Fill draws images and writes each when it is decoded. What is written stays when ctx is cancelled.
 func (f Folder) Fill(ctx context.Context, p *Pipeline, missing []int, progress func(done, total int)) error {
 	if err := os.MkdirAll(f.Dir, 0o755); err != nil {
 		return fmt.Errorf("class images: %w", err)
 	}
-	batch := p.shape.Batch
-	for done := 0; done < len(missing); done += batch {
-		some := missing[done:min(done+batch, len(missing))]
-		result, err := p.Sample(ctx, f.Request(some))
-		if err == nil {
-			err = result.Err() // nobody should train on such images
+	if len(missing) == 0 {
+		return nil
+	}
+	done, r := 0, f.Request(missing)
+	r.OnImage = func(i Image) error {
+		if i.Problem != nil {
+			return i.Problem // nobody should train on such an image
 		}
-		if err != nil {
+		if err := data.WritePNG(f.file(missing[i.Index]), i.Picture); err != nil {
 			return err
 		}
-		for k, image := range result.Images {
-			if err := data.WritePNG(f.file(some[k]), image); err != nil {
-				return err
-			}
-		}
-		progress(done+len(some), len(missing))
+		done++
+		progress(done, len(missing))
+		return nil
 	}
-	return nil
+	return p.Each(ctx, func(yield func(Request, error) bool) { yield(r, nil) })
 }

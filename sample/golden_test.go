@@ -357,8 +357,8 @@ func checkImage(t *testing.T, p *Pipeline, g parity.File, name string, result *R
 	if err != nil {
 		t.Fatal(err)
 	}
-	pixels, err := r.pixels(decoded)
-	if err != nil {
+	var pixels []float32
+	if err := r.pixels(decoded, func(_ int, values []float32) error { pixels = values; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	var worst, worstLevel float64

@@ -71,6 +71,7 @@ type Pipeline struct {
 	encoder    *xla.Program   // nil until there is an image to begin from
 	decoder    *xla.Program   // of whole images; nil if they are decoded in pieces
 	pieces     map[pieceKey]*xla.Program
+	told       map[string]bool // lines on prompts that Log has
 }
 
 // New compiles the programs that a request such as r needs and puts the parameters on the devices. Another request may make the
@@ -126,7 +127,7 @@ func compile(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (
 	p := &Pipeline{
 		backend: b, model: m, shape: s, trees: m.trees(),
 		params: map[string]*xla.Array{}, texts: map[int]*xla.Program{},
-		projectors: map[projectionKey]*xla.Program{}, steps: map[stepKey]*xla.Program{}, pieces: map[pieceKey]*xla.Program{},
+		projectors: map[projectionKey]*xla.Program{}, steps: map[stepKey]*xla.Program{}, pieces: map[pieceKey]*xla.Program{}, told: map[string]bool{},
 	}
 	plan, err := p.plan(r)
 	if err != nil {
@@ -140,7 +141,7 @@ func compile(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (
 
 // compileAll compiles what New does, all at once: a compilation works on several threads for a part of its time only.
 func (p *Pipeline) compileAll(ctx context.Context, r Request, plan Plan) error {
-	chunks, err := p.chunks(r)
+	chunks, err := p.model.Chunks(r)
 	if err != nil {
 		return err
 	}

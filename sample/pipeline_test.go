@@ -185,7 +185,7 @@ func TestReplaceAndNaN(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := result.Err(); err == nil || !strings.Contains(err.Error(), `image 0 (prompt "a cat", guidance_scale 7.5) has latents that are not finite`) {
+	if err := result.Err(); err == nil || !strings.Contains(err.Error(), `image 0: prompt "a cat", guidance_scale 7.5: the image has latents that are not finite`) {
 		t.Errorf("NaN in the weights: got %v", err)
 	}
 	if err := p.Replace(tree, good); err != nil {

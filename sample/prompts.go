@@ -133,6 +133,13 @@ func (m Model) maxClipSkip() int {
 	return most
 }
 
+// sameTexts says whether two requests have the same prompts to encode, in the same way: then their embeddings are the same to the bit.
+func sameTexts(a, b Request) bool {
+	return slices.Equal(a.Prompts, b.Prompts) && slices.Equal(a.NegativePrompts, b.NegativePrompts) && a.PromptStyle == b.PromptStyle &&
+		a.TruncatePrompts == b.TruncatePrompts && a.ClipSkip == b.ClipSkip &&
+		guided(a.GuidanceScale) == guided(b.GuidanceScale) && slices.Equal(a.LoRAScales, b.LoRAScales)
+}
+
 // encode turns the prompts of a request into embeddings. Each distinct chunk is encoded once.
 func (p *Pipeline) encode(ctx context.Context, r Request) (*embeddings, error) {
 	negatives := guided(r.GuidanceScale) && !p.zeroNegative(r)
@@ -185,12 +192,17 @@ func (p *Pipeline) embed(ctx context.Context, r Request, clipSkip int, tokens ma
 	if err := w.run(ctx); err != nil {
 		return nil, err
 	}
-	out := make([]embedding, len(texts))
+	out, have := make([]embedding, len(texts)), map[string]embedding{}
 	for i, text := range texts {
-		var err error
-		if out[i], err = w.assemble(r.PromptStyle, tokens[text]); err != nil {
-			return nil, fmt.Errorf("prompt %q: %w", text, err)
+		e, ok := have[text]
+		if !ok {
+			var err error
+			if e, err = w.assemble(r.PromptStyle, tokens[text]); err != nil {
+				return nil, fmt.Errorf("prompt %q: %w", text, err)
+			}
+			have[text] = e
 		}
+		out[i] = e
 	}
 	return out, nil
 }
@@ -211,9 +223,9 @@ func (p *Pipeline) tokenize(r Request, prompt string) ([]clip.Encoded, error) {
 		if n := len(encoded.IDs); n > 1 && i == 0 {
 			size := e.tokenizer.MaxLength() - 2
 			if r.TruncatePrompts {
-				fmt.Fprintf(p.model.Log, "prompt %q is cut after %d of its %d tokens\n", opening(prompt), size, encoded.Tokens)
+				p.tell("prompt %q is cut after %d of its %d tokens\n", opening(prompt), size, encoded.Tokens)
 			} else {
-				fmt.Fprintf(p.model.Log, "prompt %q has %d tokens: it is encoded in %d chunks of %d\n", opening(prompt), encoded.Tokens, n, size)
+				p.tell("prompt %q has %d tokens: it is encoded in %d chunks of %d\n", opening(prompt), encoded.Tokens, n, size)
 			}
 		}
 		if r.TruncatePrompts {
@@ -222,6 +234,14 @@ func (p *Pipeline) tokenize(r Request, prompt string) ([]clip.Encoded, error) {
 		out = append(out, encoded)
 	}
 	return out, nil
+}
+
+// tell writes a line to Log, once.
+func (p *Pipeline) tell(format string, args ...any) {
+	if line := fmt.Sprintf(format, args...); !p.told[line] {
+		p.told[line] = true
+		fmt.Fprint(p.model.Log, line)
+	}
 }
 
 // opening is enough of a prompt to know it by.
@@ -233,8 +253,9 @@ func opening(prompt string) string {
 	return prompt
 }
 
-// chunks is the number of chunks that the longest text of a request takes.
-func (p *Pipeline) chunks(r Request) (int, error) {
+// Chunks is the number of chunks that the longest text of a request takes. All its images are drawn with that many, which makes them others
+// than with fewer.
+func (m Model) Chunks(r Request) (int, error) {
 	if r.TruncatePrompts {
 		return 1, nil
 	}
@@ -244,7 +265,7 @@ func (p *Pipeline) chunks(r Request) (int, error) {
 	}
 	most := 1
 	for _, text := range texts {
-		for _, e := range p.model.encoders() {
+		for _, e := range m.encoders() {
 			encoded, err := e.tokenizer.EncodePrompt(r.PromptStyle, text)
 			if err != nil {
 				return 0, fmt.Errorf("prompt %q: %w", text, err)

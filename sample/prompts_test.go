@@ -38,11 +38,11 @@ func TestLongPrompts(t *testing.T) {
 		t.Fatalf("%d chunks, %d values", e.chunks, len(text))
 	}
 	request := Request{Prompts: []string{"a cat", long}, PromptStyle: clip.Plain}
-	if n, err := p.chunks(request); n != e.chunks || err != nil {
+	if n, err := p.model.Chunks(request); n != e.chunks || err != nil {
 		t.Errorf("the longest prompt takes %d chunks, want %d: %v", n, e.chunks, err)
 	}
 	request.TruncatePrompts = true
-	if n, err := p.chunks(request); n != 1 || err != nil {
+	if n, err := p.model.Chunks(request); n != 1 || err != nil {
 		t.Errorf("cut prompts take %d chunks: %v", n, err)
 	}
 	if len(e.negative[0].text) != len(text) {

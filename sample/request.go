@@ -56,12 +56,23 @@ type Request struct {
 	// the latents of the images of the current round from the devices; it is of no use after OnStep has returned.
 	OnStep func(step, total int, latents func() ([]float32, error))
 
+	// OnImage is called with each image as soon as it is decoded, on another goroutine but for one image at a time. An error ends the drawing.
+	OnImage func(Image) error
+
 	draws func(image int, purpose uint64, size int) []float32 // replaces what is drawn from Seeds, in tests
 }
 
 // DefaultRequest has diffusers' defaults, and neither prompts nor seeds.
 func DefaultRequest() Request {
 	return Request{PromptStyle: clip.Plain, PlanOptions: DefaultPlanOptions(), NumInferenceSteps: 50, GuidanceScale: 7.5}
+}
+
+// Image is one image of a request.
+type Image struct {
+	Index   int // in the request
+	Picture *data.RGB
+	Latents []float32 // [height/8, width/8, channels] after the last step, scaled as the UNet sees them
+	Problem error     // what is wrong with it, such as NaN, or all of it black; nil where nothing is
 }
 
 // Result is what a request gave.
@@ -74,7 +85,15 @@ type Result struct {
 }
 
 // Err joins the problems.
-func (r *Result) Err() error { return errors.Join(r.Problems...) }
+func (r *Result) Err() error {
+	var errs []error
+	for i, problem := range r.Problems {
+		if problem != nil {
+			errs = append(errs, fmt.Errorf("image %d: %w", i, problem))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // check reports every field of a request that does not fit the pipeline. The plan is the request's.
 func (p *Pipeline) check(r Request, plan Plan) error {

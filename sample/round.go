@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 
@@ -11,53 +12,80 @@ import (
 	"limner/xla"
 )
 
-// Sample draws the images of a request, Batch at a time. The last round is filled up with copies of its last image, which are
-// dropped. Between steps the latents stay on the devices, and while one round's images are decoded and fetched, the next is drawn.
+// Sample draws the images of a request, as Each does, and returns them all in place of calling OnImage.
 func (p *Pipeline) Sample(ctx context.Context, r Request) (*Result, error) {
-	plan, err := p.plan(r)
-	if err := errors.Join(err, p.check(r, plan)); err != nil {
+	n := len(r.Prompts)
+	all := &Result{Images: make([]*data.RGB, n), Latents: make([]float32, n*p.latentSize()), Problems: make([]error, n)}
+	r.OnImage = func(i Image) error {
+		all.Images[i.Index], all.Problems[i.Index] = i.Picture, i.Problem
+		copy(all.Latents[i.Index*p.latentSize():], i.Latents)
+		return nil
+	}
+	if err := p.Each(ctx, func(yield func(Request, error) bool) { yield(r, nil) }); err != nil {
 		return nil, err
-	}
-	texts, err := p.encode(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	calls, err := p.callPrograms(ctx, r, plan, texts.chunks)
-	if err != nil {
-		return nil, err
-	}
-	projector, err := p.projectProgram(ctx, p.projectionKey(r, texts.chunks))
-	if err != nil {
-		return nil, err
-	}
-	rounds := (len(r.Prompts) + p.shape.Batch - 1) / p.shape.Batch
-	results := make([]Result, rounds)
-	finished := make(chan error, 1)
-	finished <- nil
-	for i := range rounds {
-		round := &round{
-			Pipeline: p, request: r, plan: plan, calls: calls, texts: texts, projector: projector,
-			first: i * p.shape.Batch, done: i * len(calls), total: rounds * len(calls),
-		}
-		round.count = min(p.shape.Batch, len(r.Prompts)-round.first)
-		pixels, err := round.draw(ctx)
-		if err = errors.Join(err, <-finished); err != nil {
-			return nil, errors.Join(err, round.free())
-		}
-		go func() {
-			err := round.fetch(pixels, &results[i])
-			finished <- errors.Join(err, round.free())
-		}()
-	}
-	if err := <-finished; err != nil {
-		return nil, err
-	}
-	all := &Result{}
-	for _, r := range results {
-		all.Images, all.Latents = append(all.Images, r.Images...), append(all.Latents, r.Latents...)
-		all.Problems = append(all.Problems, r.Problems...)
 	}
 	return all, nil
+}
+
+// Each draws the images of requests, Batch at a time, and calls their OnImage. A request is asked for when the one before is drawn. The last
+// round of each is filled up with copies of its last image, which are dropped. Between steps the latents stay on the devices, and while one
+// round's images are decoded, fetched and given to OnImage, the next is drawn. When ctx is done, the round that is being drawn is given up, and
+// the one that is being decoded is finished.
+func (p *Pipeline) Each(ctx context.Context, requests iter.Seq2[Request, error]) error {
+	finished := make(chan error, 1)
+	finished <- nil
+	err := p.rounds(ctx, requests, func(round *round) error {
+		pixels, err := round.draw(ctx)
+		if err = errors.Join(err, <-finished); err != nil {
+			finished <- nil
+			return errors.Join(err, round.free())
+		}
+		go func() {
+			err := round.fetch(pixels)
+			finished <- errors.Join(err, round.free())
+		}()
+		return nil
+	})
+	return errors.Join(err, <-finished)
+}
+
+// rounds parts requests into rounds.
+func (p *Pipeline) rounds(ctx context.Context, requests iter.Seq2[Request, error], draw func(*round) error) error {
+	var texts *embeddings
+	var before Request
+	for r, err := range requests {
+		if err != nil {
+			return err
+		}
+		plan, err := p.plan(r)
+		if err := errors.Join(err, p.check(r, plan)); err != nil {
+			return err
+		}
+		if texts == nil || !sameTexts(r, before) {
+			if texts, err = p.encode(ctx, r); err != nil {
+				return err
+			}
+			before = r
+		}
+		calls, err := p.callPrograms(ctx, r, plan, texts.chunks)
+		if err != nil {
+			return err
+		}
+		projector, err := p.projectProgram(ctx, p.projectionKey(r, texts.chunks))
+		if err != nil {
+			return err
+		}
+		for first := 0; first < len(r.Prompts); first += p.shape.Batch {
+			round := &round{
+				Pipeline: p, request: r, plan: plan, calls: calls, texts: texts, projector: projector, first: first, count: min(p.shape.Batch, len(r.Prompts)-first),
+				done: first / p.shape.Batch * len(calls), total: (len(r.Prompts) + p.shape.Batch - 1) / p.shape.Batch * len(calls),
+			}
+			if err := draw(round); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // callProgram is the program of one call of a plan.
@@ -98,9 +126,6 @@ type round struct {
 // draw denoises a batch and begins to decode it.
 func (r *round) draw(ctx context.Context) (decoded, error) {
 	if err := r.denoise(ctx); err != nil {
-		return decoded{}, err
-	}
-	if err := ctx.Err(); err != nil {
 		return decoded{}, err
 	}
 	return r.decode(ctx, r.latents)
@@ -145,58 +170,62 @@ func (p *Pipeline) perDevice() int { return p.shape.Batch / p.backend.Devices() 
 // row is the place in the batch of image i of a device.
 func (p *Pipeline) row(device, i int) int { return device*p.perDevice() + i }
 
-// pixels brings the wanted images to the host.
-func (r *round) pixels(d decoded) ([]float32, error) {
-	if d.rows == nil {
-		return r.wanted(d.host), nil
-	}
-	size := r.shape.Height * r.shape.Width * 3
-	pixels := make([]float32, r.shape.Batch*size)
-	for k, i := range r.places() {
-		images, err := xla.Get[float32](d.rows[k])
-		if err != nil {
-			return nil, err
-		}
-		for device := range r.backend.Devices() {
-			copy(pixels[r.row(device, i)*size:], images[device*size:(device+1)*size])
-		}
-	}
-	return r.wanted(pixels), nil
-}
-
-// fetch brings latents and pixels to the host.
-func (r *round) fetch(d decoded, result *Result) error {
+// fetch brings latents and pixels to the host and gives the images to OnImage.
+func (r *round) fetch(d decoded) error {
 	latents, err := r.get(r.latents)
 	if err != nil {
 		return err
 	}
-	values, err := r.pixels(d)
-	if err != nil {
-		return err
+	return r.pixels(d, func(at int, pixels []float32) error {
+		image := Image{Index: r.first + at, Picture: r.image(pixels), Latents: latents[at*r.latentSize() : (at+1)*r.latentSize()]}
+		image.Problem = r.problem(image, pixels)
+		return r.request.OnImage(image)
+	})
+}
+
+// pixels brings the wanted images to the host, one of each device at a time, and gives them by their number in the round.
+func (r *round) pixels(d decoded, give func(at int, pixels []float32) error) error {
+	size := r.shape.Height * r.shape.Width * 3
+	if d.rows == nil {
+		values := r.wanted(d.host)
+		for at := range r.count {
+			if err := give(at, values[at*size:(at+1)*size]); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	result.Latents = latents
-	for i := range r.count {
-		part := func(x []float32) []float32 { return x[i*len(x)/r.count : (i+1)*len(x)/r.count] }
-		image := r.image(part(values))
-		result.Images = append(result.Images, image)
-		result.Problems = append(result.Problems, r.problem(r.first+i, part(latents), part(values), image))
+	for k, i := range r.places() {
+		images, err := xla.Get[float32](d.rows[k])
+		if err != nil {
+			return err
+		}
+		for device := range r.backend.Devices() {
+			at := r.row(device, i) - r.request.Row
+			if at < 0 || at >= r.count {
+				continue
+			}
+			if err := give(at, images[device*size:(device+1)*size]); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
-// problem says what is wrong with image i, if something is.
-func (r *round) problem(i int, latents, pixels []float32, image *data.RGB) error {
+// problem says what is wrong with an image, if something is.
+func (r *round) problem(image Image, pixels []float32) error {
 	what := "is all black"
 	switch {
-	case !finite(latents):
+	case !finite(image.Latents):
 		what = fmt.Sprintf("has latents that are not finite numbers after %d steps", len(r.calls))
 	case !finite(pixels):
 		what = "has pixels that are not finite numbers: the VAE overflows; use f32"
-	case slices.Max(image.Pix) > 0:
+	case slices.Max(image.Picture.Pix) > 0:
 		return nil
 	}
-	return fmt.Errorf("image %d (prompt %q, guidance_scale %g) %s: check the weights and the scheduler, or try a smaller guidance_scale",
-		i, r.request.Prompts[i], r.request.GuidanceScale, what)
+	return fmt.Errorf("prompt %q, guidance_scale %g: the image %s: check the weights and the scheduler, or try a smaller guidance_scale",
+		r.request.Prompts[image.Index], r.request.GuidanceScale, what)
 }
 
 // denoise follows the plan.

@@ -57,9 +57,6 @@ func (p *Pipeline) decodeTiles(ctx context.Context, latents raster) (raster, err
 	for y := 0; y < latents.height; y += stride {
 		var row []raster
 		for x := 0; x < latents.width; x += stride {
-			if err := ctx.Err(); err != nil {
-				return raster{}, err
-			}
 			t, err := p.decodePiece(ctx, latents.cut(y, x, min(tile, latents.height-y), min(tile, latents.width-x)))
 			if err != nil {
 				return raster{}, err

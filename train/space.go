@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 
+	diskspace "limner/internal/disk"
 	"limner/models/nn"
 )
 
@@ -33,7 +34,7 @@ func checkSpace(o Options, tree nn.Tree, step, steps, present int) error {
 	}
 	size := checkpointBytes(tree, o.Optimizer.memoryFile(tree), o.EMA != nil)
 	need := int64(most)*size + 4*int64(tree.Size()) // and the result
-	free, err := freeSpace(o.OutputDir)
+	free, err := diskspace.Free(o.OutputDir)
 	if err != nil || free >= need {
 		return nil // unknown: the saves will tell
 	}

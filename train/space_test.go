@@ -4,11 +4,12 @@ import (
 	"strings"
 	"testing"
 
+	diskspace "limner/internal/disk"
 	"limner/models/nn"
 )
 
 func TestCheckSpace(t *testing.T) {
-	free, err := freeSpace(t.TempDir())
+	free, err := diskspace.Free(t.TempDir())
 	if err != nil {
 		t.Skip(err)
 	}

@@ -2,9 +2,6 @@
 
 package hub
 
-// freeSpace is not known on this system.
-func freeSpace(string) (int64, bool) { return 0, false }
-
 // isFull cannot tell on this system.
 func isFull(error) bool { return false }
 

@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
+
+	"limner/internal/disk"
 )
 
 // download brings files into a snapshot, several at a time.
@@ -44,7 +46,7 @@ func (c *Client) download(ctx context.Context, repo repoCache, ref Ref, commit s
 	if err := os.MkdirAll(filepath.Join(repo.dir, "blobs"), 0o777); err != nil {
 		return hintCache(fmt.Errorf("make the cache's folder: %w", err))
 	}
-	if free, ok := freeSpace(repo.dir); ok && free < need {
+	if free, err := disk.Free(repo.dir); err == nil && free < need {
 		return fmt.Errorf("%s needs %d MB, the disk of %s has %d MB free: free some space, or set HF_HUB_CACHE to a folder on another disk",
 			ref, need/1e6, repo.dir, free/1e6)
 	}

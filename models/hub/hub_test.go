@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"limner/internal/disk"
 )
 
 func TestFetch(t *testing.T) {
@@ -473,7 +475,7 @@ func TestFullDisk(t *testing.T) {
 	defer server.Close()
 	o := DefaultOptions()
 	o.Endpoint, o.Cache = server.URL, t.TempDir()
-	if _, ok := freeSpace(o.Cache); !ok {
+	if _, err := disk.Free(o.Cache); err != nil {
 		t.Skip("the free space is not known here")
 	}
 	_, err := newClient(t, o).Fetch(t.Context(), Ref{Repo: "org/name", Revision: "main"}, Selection{})

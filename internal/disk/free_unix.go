@@ -1,11 +1,11 @@
 //go:build linux || darwin
 
-package train
+package disk
 
 import "golang.org/x/sys/unix"
 
-// freeSpace is how many bytes this user may still write on dir's disk.
-func freeSpace(dir string) (int64, error) {
+// Free is how many bytes this user may still write on dir's disk.
+func Free(dir string) (int64, error) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(dir, &stat); err != nil {
 		return 0, err
