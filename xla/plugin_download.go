@@ -15,10 +15,13 @@ import (
 	"golang.org/x/term"
 )
 
-// stallLimit is how long a download may go without a byte.
-const stallLimit = time.Minute
+// In each stallLimit a download must bring at least leastBytes, or it is given up.
+const (
+	stallLimit = time.Minute
+	leastBytes = 64 << 10
+)
 
-var errStalled = fmt.Errorf("no data for %s", stallLimit)
+var errStalled = fmt.Errorf("less than %d bytes in %s", leastBytes, stallLimit)
 
 // download writes the wheel to path, checked and on the disk.
 func (w Wheel) download(ctx context.Context, path string, r installReporter) error {
@@ -53,7 +56,7 @@ func (w Wheel) download(ctx context.Context, path string, r installReporter) err
 	progress := r.start(fmt.Sprintf("downloading %s %s", w.Package, w.Version), w.Size)
 	defer progress.Close()
 	_, err = writeSynced(path, func(f io.Writer) error {
-		alive := resetOnWrite{stalled}
+		alive := &resetOnWrite{timer: stalled}
 		return w.check(io.MultiWriter(f, progress, alive), response.Body)
 	})
 	return downloadError(ctx, err)
@@ -77,11 +80,17 @@ func downloadError(ctx context.Context, err error) error {
 	return err
 }
 
-// resetOnWrite restarts a timer at each write.
-type resetOnWrite struct{ timer *time.Timer }
+// resetOnWrite restarts a timer whenever leastBytes were written.
+type resetOnWrite struct {
+	timer *time.Timer
+	bytes int
+}
 
-func (r resetOnWrite) Write(p []byte) (int, error) {
-	r.timer.Reset(stallLimit)
+func (r *resetOnWrite) Write(p []byte) (int, error) {
+	if r.bytes += len(p); r.bytes >= leastBytes {
+		r.bytes = 0
+		r.timer.Reset(stallLimit)
+	}
 	return len(p), nil
 }
 

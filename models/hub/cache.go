@@ -14,6 +14,8 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/google/renameio/v2"
+
+	"limner/internal/disk"
 )
 
 // repoCache is a repo's place in the cache, laid out as Python's huggingface_hub does:
@@ -82,13 +84,16 @@ func (r repoCache) link(commit string, f file) error {
 	return nil
 }
 
+// maxRef is more bytes than a file of refs has.
+const maxRef = 1024
+
 // writeRef notes which commit a branch or tag is.
 func (r repoCache) writeRef(revision, commit string) error {
 	if revision == commit {
 		return nil
 	}
 	path := filepath.Join(r.dir, "refs", filepath.FromSlash(revision))
-	if old, err := os.ReadFile(path); err == nil && string(old) == commit {
+	if old, err := disk.ReadFile(path, maxRef); err == nil && string(old) == commit {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
@@ -102,7 +107,7 @@ var localCommit = regexp.MustCompile(`^[0-9A-Za-z]{1,64}$`)
 
 // commitOf finds the commit of a revision in the cache.
 func (r repoCache) commitOf(revision string) (string, error) {
-	data, err := readLimited(filepath.Join(r.dir, "refs", filepath.FromSlash(revision)), 1024)
+	data, err := disk.ReadFile(filepath.Join(r.dir, "refs", filepath.FromSlash(revision)), maxRef)
 	commit := string(bytes.TrimSpace(data))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && commitPattern.MatchString(revision):
@@ -188,7 +193,7 @@ func (r repoCache) list(commit string) ([]file, error) {
 }
 
 func (r repoCache) readIndex(commit string) ([]byte, error) {
-	return readLimited(r.pointer(commit, "model_index.json"), 1<<20)
+	return disk.ReadFile(r.pointer(commit, "model_index.json"), 1<<20)
 }
 
 // few lists some names of many.

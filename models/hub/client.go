@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,12 +35,12 @@ func New(o Options) (*Client, error) {
 	o.Endpoint = strings.TrimRight(o.Endpoint, "/")
 	c := &Client{options: o, origin: origin(u)}
 	transport := newTransport(c.origin, o.Token)
-	c.http = &http.Client{Transport: transport}
+	c.http = &http.Client{Transport: transport, CheckRedirect: checkRedirect}
 	c.head = &http.Client{Transport: transport, CheckRedirect: func(r *http.Request, via []*http.Request) error {
-		if origin(r.URL) != c.origin || len(via) >= 10 {
+		if origin(r.URL) != c.origin {
 			return http.ErrUseLastResponse
 		}
-		return nil
+		return checkRedirect(r, via)
 	}}
 	return c, nil
 }
@@ -173,16 +172,4 @@ func (m *meter) add(n int64, file string) {
 	defer m.mu.Unlock()
 	m.done += n
 	m.report(m.done, m.total, file)
-}
-
-// readLimited reads a small file.
-func readLimited(path string, limit int64) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > limit {
-		return nil, fmt.Errorf("read %s: %d bytes, want at most %d", path, info.Size(), limit)
-	}
-	return os.ReadFile(path)
 }

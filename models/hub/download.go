@@ -131,6 +131,9 @@ type transfer struct {
 
 // newTransfer takes up what an earlier one left in path.
 func newTransfer(c *Client, address string, f file, path string, m *meter) (*transfer, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: %w: remove it", path, disk.ErrNotRegular)
+	}
 	out, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
 		return nil, err
@@ -218,7 +221,7 @@ func (t *transfer) receive(ctx context.Context) error {
 	if t.have > 0 {
 		rest = fmt.Sprintf("bytes=%d-", t.have)
 	}
-	r, alive, done, err := t.client.send(ctx, t.client.http, http.MethodGet, t.address, rest)
+	r, arrived, done, err := t.client.send(ctx, t.client.http, http.MethodGet, t.address, rest)
 	if err != nil {
 		return err
 	}
@@ -233,7 +236,7 @@ func (t *transfer) receive(ctx context.Context) error {
 			return t.damaged("the server sends more than the file's %d bytes", t.file.size)
 		}
 		if n > 0 {
-			alive()
+			arrived(n)
 			if _, err := t.out.Write(buffer[:n]); err != nil {
 				return err
 			}

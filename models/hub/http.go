@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -99,14 +100,15 @@ func (c *Client) statusError(r *http.Response) *statusError {
 // quote shows what a server wrote, without the token, which a part of would escape Token.clean.
 func (c *Client) quote(s string) string { return fmt.Sprintf("%.80q", c.options.Token.redact(s)) }
 
-// send makes one request, which ends where StallTimeout passes without a call of alive. The caller
-// reads the body and calls done.
-func (c *Client) send(ctx context.Context, client *http.Client, method, address, rangeHeader string) (r *http.Response, alive func(), done func(), err error) {
+// leastRate is how many bytes a second have to come.
+const leastRate = 1 << 10
+
+// send makes one request, which ends where in a whole StallTimeout arrived is told of less than leastRate. The caller reads the body and calls done.
+func (c *Client) send(ctx context.Context, client *http.Client, method, address, rangeHeader string) (r *http.Response, arrived func(n int), done func(), err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(c.options.StallTimeout, func() {
-		cancel(networkError{fmt.Errorf("no data for %s", c.options.StallTimeout)})
-	})
-	stop := func() { timer.Stop(); cancel(nil) }
+	p := &pace{limit: c.options.StallTimeout, stop: cancel}
+	p.timer = time.AfterFunc(p.limit, p.ended)
+	stop := func() { p.timer.Stop(); cancel(nil) }
 	request, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err == nil {
 		if rangeHeader != "" {
@@ -119,8 +121,50 @@ func (c *Client) send(ctx context.Context, client *http.Client, method, address,
 		stop()
 		return nil, nil, nil, err
 	}
+	p.timer.Reset(p.limit)
 	r.Body = shortBody{r.Body, ctx}
-	return r, func() { timer.Reset(c.options.StallTimeout) }, func() { _ = r.Body.Close(); stop() }, nil
+	return r, p.arrived, func() { _ = r.Body.Close(); stop() }, nil
+}
+
+// pace ends a request that stalls or crawls: a server that sends a byte now and then must not hold a fetch for ever.
+type pace struct {
+	limit time.Duration
+	timer *time.Timer
+	stop  context.CancelCauseFunc
+	bytes atomic.Int64 // since the timer was set
+}
+
+// arrived adds n bytes, and gives the next ones as much time again once there are enough.
+func (p *pace) arrived(n int) {
+	if float64(p.bytes.Add(int64(n))) >= leastRate*p.limit.Seconds() {
+		p.bytes.Store(0)
+		p.timer.Reset(p.limit)
+	}
+}
+
+func (p *pace) ended() {
+	if p.bytes.Load() > 0 {
+		p.stop(networkError{fmt.Errorf("less than %d bytes a second for %s", leastRate, p.limit)})
+		return
+	}
+	p.stop(networkError{fmt.Errorf("no data for %s", p.limit)})
+}
+
+// maxRedirects is how often an answer may lead on.
+const maxRedirects = 10
+
+// redirectError is an answer that leads nowhere, and will on every try.
+type redirectError struct{ error }
+
+// checkRedirect refuses what does not lead on: other schemes than the web's, and circles.
+func checkRedirect(r *http.Request, via []*http.Request) error {
+	if s := r.URL.Scheme; s != "https" && s != "http" {
+		return redirectError{fmt.Errorf("the server redirects to an address that begins with %.20q, want https or http", s+":")}
+	}
+	if len(via) >= maxRedirects {
+		return redirectError{fmt.Errorf("the server redirects more than %d times, or in a circle", maxRedirects)}
+	}
+	return nil
 }
 
 // shortBody shortens the errors of a body.
@@ -157,12 +201,21 @@ func shorten(ctx context.Context, err error) error {
 func hopeless(err error) bool {
 	var dns *net.DNSError
 	var cert *tls.CertificateVerificationError
-	return errors.As(err, &dns) && dns.IsNotFound || errors.As(err, &cert)
+	var redirect redirectError
+	return errors.As(err, &dns) && dns.IsNotFound || errors.As(err, &cert) || errors.As(err, &redirect) || errors.Is(err, errTooLong)
 }
+
+// answerTimeouts is how many times StallTimeout an answer other than a file may take in all.
+const answerTimeouts = 10
+
+var errTooLong = errors.New("the answer takes too long")
 
 // getLimited reads a whole small answer.
 func (c *Client) getLimited(ctx context.Context, address string, limit int64) ([]byte, error) {
-	r, alive, done, err := c.send(ctx, c.http, http.MethodGet, address, "")
+	longest := answerTimeouts * c.options.StallTimeout
+	ctx, cancel := context.WithTimeoutCause(ctx, longest, networkError{fmt.Errorf("%w: more than %s", errTooLong, longest)})
+	defer cancel()
+	r, arrived, done, err := c.send(ctx, c.http, http.MethodGet, address, "")
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +223,7 @@ func (c *Client) getLimited(ctx context.Context, address string, limit int64) ([
 	if r.StatusCode != http.StatusOK {
 		return nil, c.statusError(r)
 	}
-	data, err := io.ReadAll(&aliveReader{io.LimitReader(r.Body, limit+1), alive})
+	data, err := io.ReadAll(&pacedReader{io.LimitReader(r.Body, limit+1), arrived})
 	if err != nil {
 		return nil, err
 	}
@@ -180,16 +233,14 @@ func (c *Client) getLimited(ctx context.Context, address string, limit int64) ([
 	return data, nil
 }
 
-// aliveReader tells of each read that brings something.
-type aliveReader struct {
+// pacedReader tells of the bytes of each read.
+type pacedReader struct {
 	io.Reader
-	alive func()
+	arrived func(n int)
 }
 
-func (r *aliveReader) Read(p []byte) (int, error) {
+func (r *pacedReader) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
-	if n > 0 {
-		r.alive()
-	}
+	r.arrived(n)
 	return n, err
 }

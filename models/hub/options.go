@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"limner/internal/disk"
 )
 
 // Options configures a Client.
@@ -20,7 +22,7 @@ type Options struct {
 
 	Parallel      int           // files downloaded at a time
 	Attempts      int           // tries in a row that bring nothing new before giving up
-	StallTimeout  time.Duration // without a byte before a connection is given up
+	StallTimeout  time.Duration // without a byte, or with less than 1 kB a second, before a connection is given up
 	RetryDelay    time.Duration // before the first new try; doubled for each further one
 	MaxRetryDelay time.Duration // the longest of these, and of what a server may ask for
 
@@ -106,7 +108,7 @@ func readToken(path string, getenv func(string) string) (Token, error) {
 	if path == "" {
 		return Token{}, nil
 	}
-	data, err := os.ReadFile(path)
+	data, err := disk.ReadFile(path, 64<<10)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Token{}, nil
 	}
