@@ -16,7 +16,7 @@ import (
 
 type sampleCmd struct {
 	drawing
-	Like       likeFile `placeholder:"IMAGE" help:"Repeat an image of limner sample; other flags change what they say. On the same kind of device it is the same to the bit."`
+	Like       likeFile `placeholder:"IMAGE" help:"Repeat an image of limner sample: prompts, numbers and choices are its own unless flags say otherwise, model and files are given as flags and compared. On the same kind of device it is the same to the bit."`
 	PromptFile string   `aliases:"from-file" placeholder:"FILE" help:"Prompts, one a line, with kohya's switches behind them; see below."`
 	XY         axisList `name:"xy" placeholder:"NAME=A,B,…" help:"Draw the prompt once for each value, or each pair of values if two settings are given, on one labelled sheet."`
 	NumImages  int      `default:"1" help:"Images for each prompt."`
@@ -38,7 +38,8 @@ func (sampleCmd) Help() string {
   limner sample --model sd15 --prompt "a red circle" --prompt "two cats" --num_images 2 --output_dir out
 
 The same seed gives the same image, on some CPUs but for rounding, whatever is drawn beside it. A control image, an image or
-a mask of another size is resized. Images carry what they were made of: limner show prints it, limner sample --like repeats it.
+a mask of another size is resized. Images carry how they were drawn and the names and SHA-256 of what they were made of: limner show prints it, and limner sample --like
+repeats it, with the model and the files being given again, which it compares.
 
 Prompt styles: plain takes a prompt as it stands. With a1111, (x) counts 1.1 times as much, [x] 1/1.1 times, (x:1.3) 1.3 times; nested
 brackets multiply; \( \) \[ \] are signs; BREAK goes on in a new chunk of 75 tokens; the mean of the embeddings is restored. With comfy,
@@ -75,12 +76,16 @@ func (c sampleCmd) Run(ctx context.Context, command *kong.Context) (err error) {
 	if err := c.readPictures(work, model.Model); err != nil {
 		return err
 	}
+	if err := c.compare(model, work); err != nil {
+		return err
+	}
 	b, err := c.open(ctx, c.Executable...)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	a := artist{cmd: &c, model: model.Model, backend: b, out: out, work: work}
+	c.compareDevices(b.Devices())
+	a := artist{cmd: &c, model: model.Model, files: model.files, backend: b, out: out, work: work}
 	if err := a.check(); err != nil {
 		return usageError{err}
 	}
@@ -97,7 +102,8 @@ type job struct {
 	drawing
 	controls    []*data.RGB // of each ControlNet
 	image, mask *data.RGB
-	latents     []float32 // [height/8, width/8, channels] to begin from, or nil
+	latents     []float32  // [height/8, width/8, channels] to begin from, or nil
+	files       []usedFile // that these were read from
 
 	result  *data.RGB
 	final   []float32 // latents after the last step

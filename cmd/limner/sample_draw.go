@@ -16,6 +16,7 @@ import (
 type artist struct {
 	cmd     *sampleCmd
 	model   sample.Model
+	files   []usedFile // that the model was loaded from
 	backend *xla.Backend
 	out     *output
 	work    []*job

@@ -32,8 +32,13 @@ func (c *sampleCmd) readLatents(work []*job, m sample.Model) error {
 	if err != nil {
 		return fmt.Errorf("load latents: %s: %w", c.Latents, err)
 	}
+	sum, err := fileSum(c.Latents)
+	if err != nil {
+		return err
+	}
 	scale, channels := m.Pipeline.VAE.Scale(), m.Pipeline.VAE.LatentChannels
 	for i, j := range work {
+		j.files = append(j.files, named(noiseFlag, c.Latents, sum))
 		want := []int{len(work), channels, j.Height / scale, j.Width / scale}
 		if !slices.Equal(tensor.Shape, want) {
 			return fmt.Errorf("load latents: %s: %s has the shape %v, want %v for %d images of %d×%d pixels", c.Latents, latentsKey, tensor.Shape, want, len(work), j.Width, j.Height)

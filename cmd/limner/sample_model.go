@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +18,7 @@ import (
 type loadedModel struct {
 	sample.Model
 	weights *diffusers.Weights
+	files   []usedFile // that it was loaded from
 }
 
 // load opens the model's files.
@@ -38,6 +41,11 @@ func (c *sampleCmd) load(ctx context.Context, work []*job) (loadedModel, error) 
 		return m, configError{err}
 	}
 	m.Weights = m.weights
+	sum, err := m.weights.Fingerprint(pipeline.Components()...)
+	if err != nil {
+		return m, errors.Join(configError{err}, m.weights.Close())
+	}
+	m.files = append(c.modelFiles(sum), m.files...)
 	for _, name := range c.ControlNets {
 		if err := c.loadControlNet(ctx, name, &m); err != nil {
 			return m, errors.Join(err, m.weights.Close())
@@ -58,6 +66,11 @@ func (c *sampleCmd) loadAdditions(ctx context.Context, m *loadedModel) error {
 			return configError{err}
 		}
 		m.LoRAs = append(m.LoRAs, lora)
+		sum, err := fileSum(path)
+		if err != nil {
+			return err
+		}
+		m.files = append(m.files, named(loraFlag, name, sum))
 	}
 	for _, name := range c.TextualInversion {
 		token, path, ok := strings.Cut(name, "=")
@@ -67,6 +80,11 @@ func (c *sampleCmd) loadAdditions(ctx context.Context, m *loadedModel) error {
 		if err := m.Pipeline.AddEmbedding(path, token); err != nil {
 			return configError{err}
 		}
+		sum, err := fileSum(path)
+		if err != nil {
+			return err
+		}
+		m.files = append(m.files, named(inversionFlag, name, sum))
 	}
 	return nil
 }
@@ -83,9 +101,15 @@ func (c *sampleCmd) loadControlNet(ctx context.Context, name string, m *loadedMo
 	if n := config.ConditioningChannels; n != 3 {
 		return configError{fmt.Errorf("load %s: conditioning_channels is %d, images have 3", path, n)}
 	}
-	if err := m.weights.Open(sample.ControlNetName(len(m.ControlNets)), path, config.Tree()); err != nil {
+	component := sample.ControlNetName(len(m.ControlNets))
+	if err := m.weights.Open(component, path, config.Tree()); err != nil {
 		return configError{err}
 	}
+	sum, err := m.weights.Fingerprint(component)
+	if err != nil {
+		return configError{err}
+	}
+	m.files = append(m.files, named(controlNetFlag, name, sum))
 	m.ControlNets = append(m.ControlNets, config)
 	return nil
 }
@@ -93,26 +117,42 @@ func (c *sampleCmd) loadControlNet(ctx context.Context, name string, m *loadedMo
 // pictures reads files once each, and says once what any of them lost.
 type pictures struct {
 	decoding data.Decoding
-	read     map[string]*data.RGB
+	read     map[string]picture
 	noted    map[data.Note]bool
+}
+
+type picture struct {
+	*data.RGB
+	sum string // the file's SHA-256
 }
 
 func newPictures(background string) (*pictures, error) {
 	decoding, err := data.NewDecoding(background)
-	return &pictures{decoding: decoding, read: map[string]*data.RGB{}, noted: map[data.Note]bool{}}, err
+	return &pictures{decoding: decoding, read: map[string]picture{}, noted: map[data.Note]bool{}}, err
 }
 
-func (p *pictures) open(what, path string) (*data.RGB, error) {
-	if m := p.read[path]; m != nil {
-		return m, nil
+// open reads the picture that a flag names for a job.
+func (p *pictures) open(flag, path string, j *job) (*data.RGB, error) {
+	m, ok := p.read[path]
+	if !ok {
+		var err error
+		if m, err = p.decode(strings.ReplaceAll(flag, "_", " "), path); err != nil {
+			return nil, err
+		}
+		p.read[path] = m
 	}
+	j.files = append(j.files, named(flag, path, m.sum))
+	return m.RGB, nil
+}
+
+func (p *pictures) decode(what, path string) (picture, error) {
 	raw, err := data.ReadImage(path)
 	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", what, err)
+		return picture{}, fmt.Errorf("load %s: %w", what, err)
 	}
 	m, notes, err := p.decoding.Decode(raw)
 	if err != nil {
-		return nil, fmt.Errorf("load %s %s: %w", what, path, err)
+		return picture{}, fmt.Errorf("load %s %s: %w", what, path, err)
 	}
 	for _, note := range notes {
 		if !p.noted[note] {
@@ -120,8 +160,8 @@ func (p *pictures) open(what, path string) (*data.RGB, error) {
 		}
 		p.noted[note] = true
 	}
-	p.read[path] = m
-	return m, nil
+	sum := sha256.Sum256(raw)
+	return picture{m, hex.EncodeToString(sum[:])}, nil
 }
 
 // readPictures reads what the jobs begin from and fills in sizes that no flag set.
@@ -143,12 +183,12 @@ func (j *job) read(p *pictures, m sample.Model) error {
 	var image, mask *data.RGB
 	var err error
 	if j.Image != nil {
-		if image, err = p.open("image", j.Image[0]); err != nil {
+		if image, err = p.open(imageFlag, j.Image[0], j); err != nil {
 			return err
 		}
 	}
 	if j.Mask != nil {
-		if mask, err = p.open("mask", j.Mask[0]); err != nil {
+		if mask, err = p.open(maskFlag, j.Mask[0], j); err != nil {
 			return err
 		}
 		if mask.Width*image.Height != mask.Height*image.Width {
@@ -167,7 +207,7 @@ func (j *job) read(p *pictures, m sample.Model) error {
 		}
 	}
 	for _, path := range j.ControlImage {
-		control, err := p.open("control image", path)
+		control, err := p.open(controlFlag, path, j)
 		if err == nil {
 			if j.Preprocess == "canny" {
 				control = data.Canny(control, data.CannyLow, data.CannyHigh, false)

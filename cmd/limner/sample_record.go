@@ -1,64 +1,68 @@
 package main
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
-
-	"github.com/alecthomas/kong"
 
 	"limner/data"
 	"limner/sample"
 )
 
-// imageRecord is how an image was made, as its file and sample.json have it.
+// imageRecord is how an image was made, as sample.json has it.
 type imageRecord struct {
-	Version string            `json:"version"`
-	Backend string            `json:"backend"`
-	Inputs  map[string]string `json:"inputs,omitempty"` // SHA-256 of the files that the image was made of, by path
-	Sample  struct {
-		drawing
-		NumDevices int `json:"num_devices"`
-	} `json:"sample"` // flags of limner sample
+	Version string     `json:"version"`
+	Backend string     `json:"backend"`
+	Files   []usedFile `json:"files"`
+	Sample  drawnFlags `json:"sample"` // flags of limner sample
+}
+
+// drawnFlags are the flags that an image was drawn with. Those that name files do so as the command did.
+type drawnFlags struct {
+	drawing
+	NumDevices int `json:"num_devices"`
 }
 
 // record says how a job was made.
-func (a *artist) record(j *job) (imageRecord, error) {
-	r := imageRecord{Version: version(), Backend: a.cmd.Backend, Inputs: map[string]string{}}
+func (a *artist) record(j *job) imageRecord {
+	r := imageRecord{Version: version(), Backend: baseName(a.cmd.Backend), Files: slices.Concat(a.files, j.files)}
 	r.Sample.drawing, r.Sample.NumDevices = j.drawing, a.backend.Devices()
 	r.Sample.Scheduler = sample.SchedulerName(j.Scheduler, a.model.Pipeline.Noise)
-	paths := append(append(append([]string{}, j.Image...), j.Mask...), j.ControlImage...)
-	if j.Latents != "" {
-		paths = append(paths, j.Latents)
-	}
-	for _, path := range paths {
-		sum, err := fileSum(path)
-		if err != nil {
-			return r, err
-		}
-		r.Inputs[path] = sum
-	}
-	return r, nil
+	return r
 }
 
-// fileSum is the SHA-256 of a file.
-func fileSum(path string) (string, error) {
-	raw, err := os.ReadFile(path)
+// carried is the record as images carry it: without the flags that a record may not set again, and so without any path.
+func (r imageRecord) carried() (any, error) {
+	raw, err := json.Marshal(r.Sample)
 	if err != nil {
-		return "", fmt.Errorf("hash input: %w", err)
+		return nil, fmt.Errorf("describe image: %w", err)
 	}
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:]), nil
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return nil, fmt.Errorf("describe image: %w", err)
+	}
+	some := map[string]json.RawMessage{"num_devices": all["num_devices"]}
+	for _, name := range recordedFlags {
+		if value, ok := all[name]; ok {
+			some[name] = value
+		}
+	}
+	return struct {
+		imageRecord
+		Sample map[string]json.RawMessage `json:"sample"`
+	}{r, some}, nil
 }
 
 // texts are what an image file says of itself.
 func (a *artist) texts(j *job, r imageRecord) ([]data.Text, error) {
-	raw, err := plainJSON(r)
+	carried, err := r.carried()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := plainJSON(carried)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +109,7 @@ func (a *artist) parameters(j *job) string {
 	field("CFG scale", j.GuidanceScale)
 	field("Seed", j.Seed)
 	field("Size", fmt.Sprintf("%dx%d", j.Width, j.Height))
-	field("Model", strings.TrimSuffix(filepath.Base(j.Model), filepath.Ext(j.Model)))
+	field("Model", strings.TrimSuffix(baseName(j.Model), filepath.Ext(j.Model)))
 	if j.Image != nil {
 		field("Denoising strength", j.strength())
 	}
@@ -117,7 +121,7 @@ func (a *artist) parameters(j *job) string {
 	}
 	r := j.request()
 	for i, net := range j.ControlNets {
-		text := "Model: " + filepath.Base(net)
+		text := "Model: " + baseName(net)
 		if r.ControlNetConditioningScale != nil {
 			text += fmt.Sprintf(", Weight: %g", r.ControlNetConditioningScale[i])
 		}
@@ -128,7 +132,7 @@ func (a *artist) parameters(j *job) string {
 		if j.LoRAScale != nil {
 			scale = j.LoRAScale[i]
 		}
-		field(fmt.Sprintf("LoRA %d", i), fmt.Sprintf("%s: %g", filepath.Base(name), scale))
+		field(fmt.Sprintf("LoRA %d", i), fmt.Sprintf("%s: %g", baseName(name), scale))
 	}
 	field("Version", "limner "+version())
 	return strings.Join(append(lines, strings.Join(fields, ", ")), "\n")
@@ -157,54 +161,4 @@ func version() string {
 		return info.Main.Version
 	}
 	return "(unknown)"
-}
-
-// likeFile is an image of limner sample, whose record sets the flags that the command line does not.
-type likeFile string
-
-// BeforeResolve reads the image's record.
-func (likeFile) BeforeResolve(command *kong.Context, trace *kong.Path) error {
-	path := string(command.FlagValue(trace.Flag).(likeFile))
-	record, raw, err := readRecord(path)
-	if err != nil {
-		return err
-	}
-	for _, file := range sortedKeys(record.Inputs) {
-		if sum, err := fileSum(file); err != nil {
-			return fmt.Errorf("%s was made of a file that is not here: %w", path, err)
-		} else if sum != record.Inputs[file] {
-			return fmt.Errorf("%s was made of another %s: its SHA-256 was %s and is %s", path, file, record.Inputs[file], sum)
-		}
-	}
-	r, err := readFields(path, raw, command)
-	if err != nil {
-		return err
-	}
-	command.AddResolver(r)
-	return nil
-}
-
-// readRecord reads what an image says of itself, and the JSON of its flags.
-func readRecord(path string) (imageRecord, []byte, error) {
-	var record imageRecord
-	file, err := os.ReadFile(path)
-	if err != nil {
-		return record, nil, fmt.Errorf("like: %w", err)
-	}
-	texts, err := data.Texts(file)
-	if err != nil {
-		return record, nil, fmt.Errorf("like: %s: %w", path, err)
-	}
-	for _, text := range texts {
-		if text.Key != data.TextLimner {
-			continue
-		}
-		var parts struct{ Sample json.RawMessage }
-		if err := json.Unmarshal([]byte(text.Value), &record); err != nil {
-			return record, nil, fmt.Errorf("like: %s: its record cannot be read: %w", path, err)
-		}
-		err := json.Unmarshal([]byte(text.Value), &parts)
-		return record, parts.Sample, err
-	}
-	return record, nil, fmt.Errorf("like: %s carries no record of limner sample", path)
 }

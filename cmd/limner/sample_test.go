@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,7 +56,11 @@ func TestSampleAndRepeat(t *testing.T) {
 			t.Errorf("show: exit code %d, %q is not in %s", code, want, stdout)
 		}
 	}
-	if _, stderr, code := limner(t, dir, "sample", "--like", "out/image-00003.png", "--output_dir", "again"); code != 0 {
+	_, stderr, code = limner(t, dir, "sample", "--like", "out/image-00003.png", "--output_dir", "again")
+	if want := "\n  limner sample --like out/image-00003.png --output-dir again --pretrained_model_name_or_path PATH/sd15-tiny\n"; code != exitUsage || !strings.Contains(stderr, want) {
+		t.Fatalf("without a model: exit code %d, want %q in %q", code, want, stderr)
+	}
+	if _, stderr, code := limner(t, dir, "sample", "--like", "out/image-00003.png", "--model", model, "--output_dir", "again"); code != 0 {
 		t.Fatal(stderr)
 	}
 	if !bytes.Equal(readFile(t, dir, "again", "image-00000.png"), readFile(t, dir, "out", "image-00003.png")) {
@@ -77,7 +80,7 @@ func sampleFromExecutable(t *testing.T, dir, want string) {
 	if err != nil || len(steps) != 1 {
 		t.Fatalf("the cache has %v (%v), want a denoising step", steps, err)
 	}
-	_, log, code := limner(t, dir, "sample", "--like", "out/image-00003.png", "--output_dir", "loaded", "--compilation_cache_dir", "off",
+	_, log, code := limner(t, dir, "sample", "--like", "out/image-00003.png", "--model", golden.Path(t, "sd15-tiny"), "--output_dir", "loaded", "--compilation_cache_dir", "off",
 		"--executable", steps[0])
 	for _, says := range []string{"loading the denoising step (batch 2", "no executable of decode was brought along, only of denoise\n", "compiling the image decoder"} {
 		if code != 0 || !strings.Contains(log, says) {
@@ -86,54 +89,6 @@ func sampleFromExecutable(t *testing.T, dir, want string) {
 	}
 	if string(readFile(t, dir, "loaded", "image-00000.png")) != want {
 		t.Error("a loaded step drew another image")
-	}
-}
-
-// Every flag that an image carries is one of the command's, so that --like can take it.
-func TestRecordIsFlags(t *testing.T) {
-	var r imageRecord
-	strength, negative := 0.5, "bad"
-	r.Sample.drawing = drawing{
-		modelFlags:  modelFlags{Model: "m", Revision: "r", Variant: "v", OriginalConfig: "o", PredictionType: "epsilon"},
-		ControlNets: []string{"c", "d"}, LoRA: []string{"l"}, LoRAScale: []float64{0.5}, TextualInversion: []string{"t=u"}, Dtype: "bf16",
-		Prompt: []string{`a "cat": {x}, [y] # — 猫`}, NegativePrompt: &negative, PromptStyle: "comfy", TruncatePrompts: true, ClipSkip: 1, Height: 64, Width: 72, Seed: 1 << 63,
-		Scheduler: "dpm++_2m_karras", NumInferenceSteps: 7, GuidanceScale: 1e-3, GuidanceRescale: 0.5, Eta: 1, Image: []string{"i, j"}, Mask: []string{"k"}, Strength: &strength,
-		ControlImage: []string{"x", "y"}, Preprocess: "canny", ControlNetConditioningScale: []float64{1, 2}, ControlGuidanceStart: []float64{0.25}, ControlGuidanceEnd: []float64{0.75},
-		GuessMode: true, OriginalSize: []int{1, 2}, CropsCoordsTopLeft: []int{3, 4}, TargetSize: []int{5, 6}, VAESlicing: true, VAETiling: true, Latents: "z", BatchRow: 1, BatchSize: 3,
-	}
-	r.Sample.NumDevices = 2
-	text, err := plainJSON(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := data.Encode(data.NewRGB(8, 8), "png", []data.Text{{Key: data.TextLimner, Value: text}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "like.png")
-	if err := os.WriteFile(path, raw, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	parser, err := newParser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	command, err := parser.Parse([]string{"sample", "--output-dir", "out", "--like", path, "--eta", "0.25"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Sample.Eta = 0.25
-	got := command.Selected().Target.Addr().Interface().(*sampleCmd)
-	was, err := json.Marshal(r.Sample.drawing)
-	if err != nil {
-		t.Fatal(err)
-	}
-	is, err := json.Marshal(got.drawing)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(is) != string(was) || got.NumDevices != 2 {
-		t.Errorf("got %s\nwant %s", is, was)
 	}
 }
 

@@ -25,11 +25,7 @@ func (a *artist) write() error {
 			entry.Problem = j.problem.Error()
 			problems = append(problems, fmt.Errorf("%s: %w", a.cmd.path(names[i]), j.problem))
 		}
-		record, err := a.record(j)
-		if err != nil {
-			return err
-		}
-		entry.File, entry.imageRecord = names[i], record
+		entry.File, entry.imageRecord = names[i], a.record(j)
 		a.out.record.Images = append(a.out.record.Images, entry)
 	}
 	files, err := a.extras()

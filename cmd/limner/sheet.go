@@ -110,7 +110,11 @@ func (a axis) label(value string) string {
 	if a.Name == "" {
 		return ""
 	}
-	return a.Name + " " + strings.TrimSpace(value)
+	value = strings.TrimSpace(value)
+	if name := strings.ReplaceAll(a.Name, "-", "_"); name == controlFlag || name == "_cn" {
+		value = baseName(value) // sheets carry no paths
+	}
+	return a.Name + " " + value
 }
 
 // picture is the sheet as one picture.

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"limner/data"
+)
+
+// writeLike writes a picture that carries a record.
+func writeLike(t *testing.T, record any) string {
+	t.Helper()
+	text, err := plainJSON(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := data.Encode(data.NewRGB(8, 8), "png", []data.Text{{Key: data.TextLimner, Value: text}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "like.png")
+	if err := os.WriteFile(path, raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Of a record that has every flag of the command, whatever names files, devices or places is left alone, in this and in older forms.
+func TestRecordSetsNoFiles(t *testing.T) {
+	parser, err := newParser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := map[string]any{}
+	for _, leaf := range parser.Model.Leaves(true) {
+		if leaf.FullPath() != "limner sample" {
+			continue
+		}
+		for _, flag := range commandFlags(leaf) {
+			kind := flag.Target.Type()
+			if kind.Kind() == reflect.Slice || kind.Kind() == reflect.Pointer {
+				kind = kind.Elem()
+			}
+			raw := []byte(exampleValue(flag))
+			switch kind.Kind() {
+			case reflect.String:
+				raw, _ = json.Marshal(exampleValue(flag))
+			case reflect.Bool:
+				raw = []byte("true")
+			}
+			if flag.IsSlice() {
+				raw = []byte("[" + string(raw) + "]")
+			}
+			flags[underscored(flag.Name)] = json.RawMessage(raw)
+		}
+	}
+	path := writeLike(t, map[string]any{"backend": "/evil.so", "inputs": map[string]string{"/dev/zero": "x"}, "sample": flags})
+	args := []string{
+		"--like", path, "--variant", "v", "--original_config", "o", "--lora", "l", "--textual_inversion", "t", "--controlnet", "c", "--latents", "z",
+		"--image", "i", "--mask", "k", "--control_image", "x", "--eta", "0.5",
+	}
+	got, plain := parseSample(t, args...), parseSample(t, args[2:]...)
+	fields := func(c *sampleCmd) map[string]json.RawMessage {
+		raw, err := json.Marshal(c.drawing)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]json.RawMessage{}
+		if err := json.Unmarshal(raw, &out); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	is, was := fields(got), fields(plain)
+	for name, value := range is {
+		want := was[name]
+		if slices.Contains(recordedFlags, name) && name != "eta" {
+			want, _ = json.Marshal(flags[name])
+		}
+		if string(value) != string(want) {
+			t.Errorf("%s: got %s, want %s", name, value, want)
+		}
+	}
+	for _, name := range recordedFlags {
+		if _, ok := is[name]; !ok {
+			t.Errorf("%s is no flag of a drawing", name)
+		}
+	}
+	got.drawing, plain.drawing, got.Like = drawing{}, drawing{}, ""
+	if !reflect.DeepEqual(got, plain) {
+		t.Errorf("got %+v\nwant %+v", got, plain)
+	}
+}
+
+// What an image carries sets all of its flags again and holds no path.
+func TestRecordCarriesNoPath(t *testing.T) {
+	strength, negative := 0.5, "bad"
+	j := &job{drawing: drawing{
+		modelFlags:  modelFlags{Model: "/home/me/models/m.safetensors", Variant: "v", OriginalConfig: "/home/me/o", PredictionType: "epsilon"},
+		ControlNets: []string{"/home/me/c", `C:\home\me\d`}, LoRA: []string{"org/l"}, LoRAScale: []float64{0.5}, TextualInversion: []string{"t=/home/me/u"}, Dtype: "bf16",
+		Prompt: []string{`a "cat": {x}, [y] # — 猫`}, NegativePrompt: &negative, PromptStyle: "comfy", TruncatePrompts: true, ClipSkip: 1, Height: 64, Width: 72, Seed: 1 << 63,
+		Scheduler: "dpm++_2m_karras", NumInferenceSteps: 7, GuidanceScale: 1e-3, GuidanceRescale: 0.5, Eta: 1, Image: []string{"/home/me/i, j"}, Mask: []string{"/home/me/k"}, Strength: &strength,
+		ControlImage: []string{"/home/me/x", "/home/me/y"}, Preprocess: "canny", ControlNetConditioningScale: []float64{1, 2}, ControlGuidanceStart: []float64{0.25}, ControlGuidanceEnd: []float64{0.75},
+		GuessMode: true, OriginalSize: []int{1, 2}, CropsCoordsTopLeft: []int{3, 4}, TargetSize: []int{5, 6}, VAESlicing: true, VAETiling: true, Background: "red", Latents: "/home/me/z", BatchRow: 1, BatchSize: 3,
+	}}
+	r := imageRecord{Version: "v", Backend: baseName("/home/me/plugin.so"), Files: j.modelFiles("abc")}
+	for flag, values := range map[string][]string{
+		loraFlag: j.LoRA, inversionFlag: j.TextualInversion, controlNetFlag: j.ControlNets, imageFlag: j.Image, maskFlag: j.Mask, controlFlag: j.ControlImage,
+	} {
+		for _, value := range values {
+			r.Files = append(r.Files, named(flag, value, "def"))
+		}
+	}
+	r.Sample.drawing, r.Sample.NumDevices = j.drawing, 2
+	carried, err := r.carried()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := writeLike(t, carried)
+	if raw := string(readFile(t, path)); strings.Contains(raw, "home") || !strings.Contains(raw, `{"flag":"textual_inversion","name":"t=u","sha256":"def"}`) {
+		t.Errorf("the picture holds %s", raw)
+	}
+	record, err := likeFile(path).read()
+	if err != nil || !reflect.DeepEqual(record.files, r.Files) || record.devices != 2 || record.left != nil {
+		t.Errorf("got %+v, %v, want %+v", record, err, r.Files)
+	}
+	c := parseSample(t, "--like", path, "--model", "m", "--variant", "v", "--original_config", "o", "--lora", "l", "--textual_inversion", "t=u", "--controlnet", "c", "--controlnet", "d",
+		"--image", "i", "--mask", "k", "--control_image", "x", "--control_image", "y", "--eta", "0.25")
+	want := j.drawing
+	want.modelFlags = modelFlags{Model: "m", Variant: "v", OriginalConfig: "o", PredictionType: "epsilon"}
+	want.ControlNets, want.LoRA, want.TextualInversion, want.Image, want.Mask = []string{"c", "d"}, []string{"l"}, []string{"t=u"}, []string{"i"}, []string{"k"}
+	want.ControlImage, want.Latents, want.Eta = []string{"x", "y"}, "", 0.25
+	if !reflect.DeepEqual(c.drawing, want) {
+		t.Errorf("got %+v\nwant %+v", c.drawing, want)
+	}
+}
+
+// Where files are missing, the command that names them is printed, and a picture's names cannot be more than names in it.
+func TestLikePrintsTheCommand(t *testing.T) {
+	older := map[string]any{"sample": map[string]any{
+		"prompt": []string{"x"}, "pretrained_model_name_or_path": "org/model@main", "textual_inversion": []string{"a b=/u/it's"},
+		"control_image": []string{"/home/me/$(reboot)", "\x1b[2J"}, "controlnet_model_name_or_path": []string{"../../c/", "c"},
+	}}
+	parser, err := newParser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := writeLike(t, older)
+	_, err = parser.Parse([]string{"sample", "--output-dir", "out", "--like", path, "--controlnet", "mine"})
+	want := "\nlimner sample --output-dir out --like " + path + " --controlnet mine --pretrained_model_name_or_path org/model@main " +
+		`--textual_inversion 'a b=PATH/it'\''s' --control_image 'PATH/$(reboot)' --control_image 'PATH/` + "\x1b[2J'\n"
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %q, want %q", err, want)
+	}
+}
+
+func TestBadRecords(t *testing.T) {
+	for name, c := range map[string]struct {
+		record any
+		want   string
+	}{
+		"no flags":         {[]int{1}, "its record cannot be read"},
+		"many files":       {map[string]any{"files": make([]usedFile, 101)}, "it names 101 files, more than the limit of 100"},
+		"another choice":   {map[string]any{"sample": map[string]any{"dtype": "f8"}}, `record's dtype: got "f8", want one of f32, bf16`},
+		"text of a number": {map[string]any{"sample": map[string]any{"height": "tall"}}, "record's height: "},
+		"no list":          {map[string]any{"sample": map[string]any{"prompt": "x"}}, "record's prompt: want a list"},
+		"a list in a list": {map[string]any{"sample": map[string]any{"prompt": [][]string{{"x"}}}}, "record's prompt: want a plain value"},
+		"a nested value":   {map[string]any{"sample": map[string]any{"seed": map[string]int{"a": 1}}}, "record's seed: want a plain value"},
+	} {
+		parser, err := newParser()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parser.Parse([]string{"sample", "--output-dir", "out", "--model", "m", "--like", writeLike(t, c.record)}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
+		}
+	}
+	if _, err := likeFile("/dev/zero").read(); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("a device: got %v", err)
+	}
+}
+
+func TestCompareFiles(t *testing.T) {
+	model := usedFile{modelFlag, "m", "1"}
+	control := usedFile{controlFlag, "x.png", "2"}
+	for name, c := range map[string]struct {
+		was, now []usedFile
+		want     string
+	}{
+		"equal under other names": {[]usedFile{model, control}, []usedFile{{modelFlag, "n", "1"}, {controlFlag, "y.png", "2"}}, ""},
+		"not known":               {[]usedFile{{modelFlag, "m", ""}}, []usedFile{model}, ""},
+		"another model":           {[]usedFile{model}, []usedFile{{modelFlag, "m", "3"}}, `"m" is not the "m" that it was made with: its SHA-256 is 3 and was "1"`},
+		"more files":              {[]usedFile{model}, []usedFile{model, control}, "it was made with no --control_image, this command gives --control_image"},
+		"fewer files":             {[]usedFile{control, control}, []usedFile{control}, "it was made with 2 times --control_image, this command gives --control_image"},
+		"another variant":         {[]usedFile{{variantFlag, "fp16", ""}}, []usedFile{{variantFlag, "ema", ""}}, `--variant: "ema", it was made with "fp16"`},
+	} {
+		err := compareFiles(c.was, c.now)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+func FuzzParseRecord(f *testing.F) {
+	f.Add([]byte(`{"version":"v","files":[{"flag":"lora","name":"l","sha256":"0"}],"sample":{"prompt":["a"],"num_devices":2}}`))
+	f.Add([]byte(`{"inputs":{"a":"b"},"sample":{"image":["a"],"backend":"c","seed":null}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r, err := parseRecord(raw)
+		if err != nil {
+			return
+		}
+		for name := range r.fields {
+			if !slices.Contains(recordedFlags, name) {
+				t.Errorf("the record sets %s", name)
+			}
+		}
+	})
+}
