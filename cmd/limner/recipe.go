@@ -15,7 +15,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 
-	"limner/internal/disk"
+	"limner/internal/plaintext"
 	"limner/models/checkpoint"
 	"limner/xla"
 )
@@ -35,7 +35,7 @@ func (recipeFile) BeforeResolve(command *kong.Context, trace *kong.Path) error {
 }
 
 func (f recipeFile) read(command *kong.Context) (*recipeReader, error) {
-	raw, err := disk.ReadFile(string(f), mostRecipe)
+	raw, err := plaintext.ReadFile(string(f), mostRecipe)
 	if err != nil {
 		return nil, fmt.Errorf("recipe: %w", err)
 	}

@@ -226,3 +226,26 @@ func TestDiffusersFlags(t *testing.T) {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 }
+
+// A recipe is what an editor on any system saves.
+func TestRecipeOfAnyEditor(t *testing.T) {
+	const text = "seed: 7\r\nmax_train_steps: 3\r\n"
+	utf16 := []byte("\xff\xfe")
+	for _, b := range []byte(text) {
+		utf16 = append(utf16, b, 0)
+	}
+	for name, raw := range map[string]string{"a mark and CRLF": "\xef\xbb\xbf" + text, "UTF-16": string(utf16)} {
+		command, err := parseTrain(t, "lora", "--recipe", writeRecipe(t, raw), "--pretrained_model_name_or_path", "m", "--train_data_dir", "d", "--output_dir", "o")
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if f := command.Selected().Target.Addr().Interface().(trainer).flags(); f.Seed != 7 || f.MaxTrainSteps != 3 {
+			t.Errorf("%s: seed %d, %d steps", name, f.Seed, f.MaxTrainSteps)
+		}
+	}
+	_, err := parseTrain(t, "lora", "--recipe", writeRecipe(t, "seed: 7\n# caf\xe9\n"))
+	if err == nil || !strings.Contains(err.Error(), "recipe.yaml: line 2, byte 6: byte 0xe9 is not UTF-8") {
+		t.Errorf("Latin-1: %v", err)
+	}
+}

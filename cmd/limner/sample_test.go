@@ -104,6 +104,15 @@ func TestPromptFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte(strings.Replace(text, "-- or", "or", 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(path, []byte("a caf\xe9"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := promptFile(path, drawing{}, 1); err == nil || !strings.Contains(err.Error(), "line 1, byte 6: byte 0xe9 is not UTF-8") {
+		t.Errorf("Latin-1: got %v", err)
+	}
+	if err := os.WriteFile(path, []byte("\xef\xbb\xbf"+strings.Replace(text, "-- or", "or", 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	lines, err := promptFile(path, drawing{Seed: 3, GuidanceScale: 2}, 2)
 	if err != nil || len(lines) != 3 {
 		t.Fatalf("got %d lines, %v", len(lines), err)

@@ -6,17 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/google/renameio/v2"
+
+	"limner/internal/plaintext"
 )
+
+// maxConfigBytes is the most of a config that is read: the largest, tokenizers', have a few megabytes.
+const maxConfigBytes = 64 << 20
 
 // ReadConfig decodes a JSON file into v. Fields that v does not have are passed over: the packages of
 // the networks name those that they do not support. A field of the wrong type is named with the line
 // it stands on.
 func ReadConfig(path string, v any) error {
-	raw, err := os.ReadFile(path)
+	raw, err := plaintext.ReadFile(path, maxConfigBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("load %s: %w", path, fs.ErrNotExist)
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+
+	"limner/internal/plaintext"
 )
 
 // Target is a format that Convert writes.
@@ -294,7 +296,7 @@ func hasWeights(dir string) bool {
 // copyConfigs copies what a model's folder holds beside weights. Networks that there are no weights for, like a
 // safety checker, are left out, and the index says so.
 func copyConfigs(from, to string, networks map[string]*Model) error {
-	raw, err := os.ReadFile(filepath.Join(from, "model_index.json"))
+	raw, err := plaintext.ReadFile(filepath.Join(from, "model_index.json"), maxConfigBytes)
 	if err != nil {
 		return fmt.Errorf("convert: %s is no model folder: %w", from, err)
 	}
@@ -370,7 +372,7 @@ func copyFolder(from, to string) error {
 var flaxClass = regexp.MustCompile(`("_class_name"\s*:\s*")Flax`)
 
 func copyConfig(from, to string) error {
-	raw, err := os.ReadFile(from)
+	raw, err := plaintext.ReadFile(from, maxConfigBytes)
 	if err != nil {
 		return fmt.Errorf("convert: %w", err)
 	}

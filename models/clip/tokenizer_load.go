@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"limner/internal/plaintext"
 )
 
 // The files of a tokenizer's folder.
@@ -26,6 +28,9 @@ const (
 // defaultMaxLength is the length of CLIP's position embedding, for folders that do not say.
 const defaultMaxLength = 77
 
+// maxFileBytes is the most of a tokenizer's file that is read: a hundred times what CLIP's have.
+const maxFileBytes = 256 << 20
+
 // roles lists the special tokens' fields in the order in which the reference adds them.
 var roles = []string{"bos_token", "eos_token", "unk_token", "pad_token"}
 
@@ -38,7 +43,7 @@ func LoadTokenizer(dir string) (*Tokenizer, error) {
 	}
 	files := map[string][]byte{}
 	for _, name := range []string{vocabFile, mergesFile, wholeFile, configFile, specialFile} {
-		raw, err := os.ReadFile(filepath.Join(dir, name))
+		raw, err := plaintext.ReadFile(filepath.Join(dir, name), maxFileBytes)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue

@@ -101,3 +101,28 @@ func BenchmarkStandard(b *testing.B) {
 		}
 	}
 }
+
+// An editor's byte order marks and line ends are no part of a tokenizer.
+func TestLoadTokenizerOfAnotherEncoding(t *testing.T) {
+	from := golden.Path(t, "sd15-tiny", "tokenizer")
+	want, err := LoadTokenizer(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, path := range golden.Glob(t, "sd15-tiny", "tokenizer", "*") {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw = append([]byte("\xef\xbb\xbf"), bytes.ReplaceAll(raw, []byte("\n"), []byte("\r\n"))...)
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := LoadTokenizer(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, got, want)
+}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"limner/controlnet"
+	"limner/internal/plaintext"
 	"limner/models/checkpoint"
 	"limner/models/clip"
 	"limner/models/nn"
@@ -113,11 +114,14 @@ type index struct {
 	ForceZeros bool   `json:"force_zeros_for_empty_prompt"`
 }
 
+// maxConfigBytes is the most of a config that is read: the largest have a few kilobytes.
+const maxConfigBytes = 64 << 20
+
 // readIndex refuses a folder that holds no Stable Diffusion model.
 func readIndex(dir string) (index, error) {
 	i := index{ForceZeros: true}
 	path := filepath.Join(dir, indexFile)
-	raw, err := os.ReadFile(path)
+	raw, err := plaintext.ReadFile(path, maxConfigBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(dir); err != nil {
 			return i, fmt.Errorf("no model folder at %s", dir)
@@ -179,7 +183,7 @@ func (p *Pipeline) check() error {
 
 func readConfig[C any](dir, name string, parse func([]byte) (C, error)) (C, error) {
 	path := filepath.Join(dir, name)
-	raw, err := os.ReadFile(path)
+	raw, err := plaintext.ReadFile(path, maxConfigBytes)
 	if err != nil {
 		var none C
 		return none, fmt.Errorf("load config: %w", err)

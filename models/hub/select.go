@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"limner/internal/plaintext"
 )
 
 // Selection says which of a repo's files are wanted: of a pipeline folder its model_index.json, the
@@ -124,7 +126,11 @@ func (l *layout) names(dir string) []string {
 // pipeline takes what model_index.json names.
 func (l *layout) pipeline(index []byte) error {
 	var entries map[string]json.RawMessage
-	if err := json.Unmarshal(index, &entries); err != nil {
+	index, err := plaintext.Decode(index)
+	if err == nil {
+		err = json.Unmarshal(index, &entries)
+	}
+	if err != nil {
 		return fmt.Errorf("model_index.json: %w", err)
 	}
 	named := func(component string) bool {
