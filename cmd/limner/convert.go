@@ -58,12 +58,13 @@ func (c convertCmd) check() error {
 	return errors.Join(errs...)
 }
 
-// needsModel says whether more than the tensors matters: configs that nobody gave, or LoRAs.
+// needsModel says whether more than the tensors matters: configs that nobody gave, a noise schedule other than theirs, or LoRAs.
 func (c convertCmd) needsModel() bool {
 	if c.To != string(checkpoint.ToDiffusers) {
 		return false
 	}
-	return len(c.LoRA) > 0 || c.Config == "" && diffusers.IsWholeFile(c.In)
+	whole, marks := diffusers.IsWholeFile(c.In)
+	return len(c.LoRA) > 0 || whole && (c.Config == "" || marks != checkpoint.Marks{})
 }
 
 // wholeModel writes a folder in diffusers' layout.

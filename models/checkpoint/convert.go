@@ -68,6 +68,7 @@ type source struct {
 	networks map[string]*Model
 	single   string // the one component's name; "" of a whole model
 	folder   string // "" of a file
+	marks    Marks  // of a whole model
 	close    func() error
 }
 
@@ -112,7 +113,23 @@ func openSource(path string) (*source, error) {
 			s.networks[e.Name()] = m
 		}
 	}
+	if s.marks, err = folderMarks(path); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
 	return s, nil
+}
+
+// folderMarks are the marks that a single file of a model folder needs.
+func folderMarks(dir string) (Marks, error) {
+	var c struct {
+		PredictionType      string `json:"prediction_type"`
+		RescaleBetasZeroSNR bool   `json:"rescale_betas_zero_snr"`
+	}
+	err := ReadConfig(filepath.Join(dir, "scheduler", "scheduler_config.json"), &c)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Marks{}, nil
+	}
+	return Marks{VPrediction: c.PredictionType == "v_prediction", ZeroSNR: c.RescaleBetasZeroSNR}, err
 }
 
 func openSourceFile(path string) (*source, error) {
@@ -125,7 +142,7 @@ func openSourceFile(path string) (*source, error) {
 		return nil, errors.Join(fmt.Errorf("convert %s: %s is no network: a LoRA is converted to %s, %s or %s",
 			path, c.Kind, ToLoRADiffusers, ToLoRAPEFT, ToLoRAKohya), c.Close())
 	}
-	s := &source{networks: map[string]*Model{}, close: c.Close}
+	s := &source{networks: map[string]*Model{}, close: c.Close, marks: c.Marks()}
 	for _, name := range names {
 		s.networks[name], _ = c.Component(name)
 	}
@@ -142,7 +159,7 @@ func (c Conversion) toSingleFile() error {
 	}
 	switch s.single {
 	case "":
-		err = SaveSingleFile(c.Out, s.networks, c.DType)
+		err = SaveSingleFile(c.Out, s.networks, s.marks, c.DType)
 	case ControlNet:
 		err = SaveControlNetFile(c.Out, s.networks[ControlNet], c.DType)
 	case VAE:

@@ -267,6 +267,47 @@ func (c *Checkpoint) openPipeline() {
 	}
 }
 
+// Marks is what a whole model's file says of its noise schedule beyond its family's, by tensors that are empty.
+type Marks struct {
+	VPrediction bool   // v_pred: it predicts v
+	ZeroSNR     bool   // ztsnr: nothing is left of the image at the last timestep
+	EDM         string // the key of one that has EDM's noise levels in place of betas (Karras et al. 2022); "" of others
+}
+
+// The keys of marks.
+const (
+	markVPrediction = "v_pred"
+	markZeroSNR     = "ztsnr"
+)
+
+var marksOfEDM = []string{"edm_mean", "edm_std", "edm_vpred.sigma_max", "edm_vpred.sigma_min"}
+
+// Marks finds the marks in the file.
+func (c *Checkpoint) Marks() Marks {
+	var m Marks
+	_, m.VPrediction = c.tensors[markVPrediction]
+	_, m.ZeroSNR = c.tensors[markZeroSNR]
+	for _, key := range marksOfEDM {
+		if _, ok := c.tensors[key]; ok && m.EDM == "" {
+			m.EDM = key
+		}
+	}
+	return m
+}
+
+// entries are the tensors that mark a file.
+func (m Marks) entries() []Entry {
+	var all []Entry
+	add := func(key string) { all = append(all, entryOf(key, floats([]int{0}, nil, FileOrder), "")) }
+	if m.VPrediction {
+		add(markVPrediction)
+	}
+	if m.ZeroSNR {
+		add(markZeroSNR)
+	}
+	return all
+}
+
 // Component returns one network of the file: "unet", "vae", "text_encoder", "text_encoder_2" or
 // "controlnet". It is valid until the checkpoint is closed.
 func (c *Checkpoint) Component(name string) (*Model, bool) {

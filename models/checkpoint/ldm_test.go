@@ -81,7 +81,7 @@ func TestGoldenSingleFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			components := folder(t, name)
 			path := filepath.Join(t.TempDir(), "model.safetensors")
-			if err := SaveSingleFile(path, components, ""); err != nil {
+			if err := SaveSingleFile(path, components, Marks{}, ""); err != nil {
 				t.Fatal(err)
 			}
 			c := openFile(t, path)

@@ -59,12 +59,18 @@ func SaveVAEFile(path string, m *Model, dtype string) error {
 // SaveSingleFile writes a whole model to path as one file in the naming of the original code, as A1111
 // reads it. Components are by the names of their folders: unet, vae, text_encoder and, of an SDXL model,
 // text_encoder_2. The text encoder of SD 2.x has 23 of OpenCLIP's 24 layers in diffusers, and no
-// projection: so has the file, as nothing that draws with it uses the rest.
-func SaveSingleFile(path string, components map[string]*Model, dtype string) error {
+// projection: so has the file, as nothing that draws with it uses the rest. marks say what the file's readers
+// cannot know of the noise schedule; that SD 2.x predicts v, they take for granted.
+func SaveSingleFile(path string, components map[string]*Model, marks Marks, dtype string) error {
 	entries, err := singleFile(components, dtype)
 	if err != nil {
 		return fmt.Errorf("save %s: %w", path, err)
 	}
+	if s, _ := components[UNet].Structure(); marks.VPrediction {
+		family, _ := s.guess()
+		marks.VPrediction = family != SD2
+	}
+	entries = append(entries, marks.entries()...)
 	return Write(path, entries, map[string]string{"format": "pt"})
 }
 

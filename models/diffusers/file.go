@@ -54,17 +54,17 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// IsWholeFile says whether path is a single file that holds a whole model.
-func IsWholeFile(path string) bool {
+// IsWholeFile says whether path is a single file that holds a whole model, and what it says of its noise schedule.
+func IsWholeFile(path string) (bool, checkpoint.Marks) {
 	if !isFile(path) {
-		return false
+		return false, checkpoint.Marks{}
 	}
 	c, err := checkpoint.OpenFile(path)
 	if err != nil {
-		return false
+		return false, checkpoint.Marks{}
 	}
 	defer c.Close()
-	return c.Kind == checkpoint.KindPipeline
+	return c.Kind == checkpoint.KindPipeline, c.Marks()
 }
 
 // openFile reads a single file. The weights of configDir, if given, are of no matter.
@@ -83,6 +83,9 @@ func openFile(path, configDir string) (p *Pipeline, err error) {
 		p, err = guess(c)
 	}
 	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", path, err)
+	}
+	if p.Noise, err = marked(p.Noise, c.Marks()); err != nil {
 		return nil, fmt.Errorf("load %s: %w", path, err)
 	}
 	p.Dir, p.single = path, true
@@ -251,9 +254,22 @@ func guessNoise(c *checkpoint.Checkpoint) noise.Config {
 	n.ClassName = map[checkpoint.Family]string{
 		checkpoint.SD1: "PNDMScheduler", checkpoint.SD2: "DDIMScheduler", checkpoint.SDXL: "EulerDiscreteScheduler",
 	}[c.Family]
-	_, marked := c.Tensor("v_pred") // some fine-tunes of SDXL say so by an empty tensor
-	if c.Family == checkpoint.SD2 || marked {
+	if c.Family == checkpoint.SD2 {
 		n.PredictionType = noise.VPrediction
 	}
 	return n
+}
+
+// marked is the schedule with what the file says of it by empty tensors, as fine-tunes of SDXL do.
+func marked(n noise.Config, m checkpoint.Marks) (noise.Config, error) {
+	if m.EDM != "" {
+		return n, fmt.Errorf("it holds %s: a model of EDM's noise levels (EDMEulerScheduler), which are not supported", m.EDM)
+	}
+	if m.VPrediction {
+		n.PredictionType = noise.VPrediction
+	}
+	if m.ZeroSNR {
+		n = n.WithZeroSNR()
+	}
+	return n, nil
 }

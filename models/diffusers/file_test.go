@@ -67,7 +67,7 @@ func publishedLike(t *testing.T, family checkpoint.Family) *diffusers.Pipeline {
 }
 
 // singleFile writes a model folder as a single file.
-func singleFile(t *testing.T, dir string, components []string) string {
+func singleFile(t *testing.T, dir string, components []string, marks checkpoint.Marks) string {
 	t.Helper()
 	models := map[string]*checkpoint.Model{}
 	for _, component := range components {
@@ -79,7 +79,7 @@ func singleFile(t *testing.T, dir string, components []string) string {
 		models[component] = m
 	}
 	path := filepath.Join(t.TempDir(), "model.safetensors")
-	if err := checkpoint.SaveSingleFile(path, models, ""); err != nil {
+	if err := checkpoint.SaveSingleFile(path, models, marks, ""); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -102,7 +102,7 @@ func TestSingleFileIsGuessed(t *testing.T) {
 			if err := want.Save(dir, values, "F32"); err != nil {
 				t.Fatal(err)
 			}
-			got, err := diffusers.Open(singleFile(t, dir, want.Components()))
+			got, err := diffusers.Open(singleFile(t, dir, want.Components(), checkpoint.Marks{}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -121,6 +121,90 @@ func TestSingleFileIsGuessed(t *testing.T) {
 			}
 			checkFolderFrom(t, got, values)
 		})
+	}
+}
+
+// savedLike writes a small model of a family with a noise schedule to a folder.
+func savedLike(t *testing.T, family checkpoint.Family, change func(*noise.Config)) (*diffusers.Pipeline, string) {
+	t.Helper()
+	p := publishedLike(t, family)
+	change(&p.Noise)
+	values := nn.Values{}
+	for _, component := range p.Components() {
+		values = nn.Merge(values, nn.InitValues(p.Tree(component), 1).Under(component))
+	}
+	dir := filepath.Join(t.TempDir(), "model")
+	if err := p.Save(dir, values, "F32"); err != nil {
+		t.Fatal(err)
+	}
+	return p, dir
+}
+
+// What a single file says of its noise schedule by empty tensors holds, also with the configs of a folder, and is
+// written into single files.
+func TestMarksOfSingleFiles(t *testing.T) {
+	for _, c := range []struct {
+		family     checkpoint.Family
+		marks      checkpoint.Marks
+		class      string
+		prediction string
+	}{
+		{checkpoint.SDXL, checkpoint.Marks{VPrediction: true, ZeroSNR: true}, noise.Euler, noise.VPrediction},
+		{checkpoint.SDXL, checkpoint.Marks{VPrediction: true}, noise.Euler, noise.VPrediction},
+		{checkpoint.SD1, checkpoint.Marks{VPrediction: true, ZeroSNR: true}, noise.DDIM, noise.VPrediction}, // PNDM has no such field
+		{checkpoint.SD2, checkpoint.Marks{ZeroSNR: true}, noise.DDIM, noise.VPrediction},
+	} {
+		want, dir := savedLike(t, c.family, func(*noise.Config) {})
+		path := singleFile(t, dir, want.Components(), c.marks)
+		want.Noise.ClassName, want.Noise.PredictionType, want.Noise.RescaleBetasZeroSNR = c.class, c.prediction, c.marks.ZeroSNR
+		for _, config := range []string{"", dir} {
+			got, err := diffusers.OpenWith(path, diffusers.Options{Config: config})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got, ignorePlace); diff != "" {
+				t.Errorf("%s, %+v, configs of %q (-want +got):\n%s", c.family, c.marks, config, diff)
+			}
+		}
+		folder, again := filepath.Join(t.TempDir(), "folder"), filepath.Join(t.TempDir(), "again.safetensors")
+		marked, err := diffusers.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := marked.Copy(folder, ""); err != nil {
+			t.Fatal(err)
+		}
+		for in, out := range map[string]string{path: again, folder: again + ".safetensors"} {
+			if err := (checkpoint.Conversion{In: in, Out: out, To: checkpoint.ToSingleFile}).Run(); err != nil {
+				t.Fatal(err)
+			}
+			if _, marks := diffusers.IsWholeFile(out); marks != c.marks {
+				t.Errorf("%s: %s became a file with marks %+v, want %+v", c.family, in, marks, c.marks)
+			}
+		}
+	}
+}
+
+func TestFileOfEDMIsRefused(t *testing.T) {
+	p, dir := savedLike(t, checkpoint.SDXL, func(*noise.Config) {})
+	path := singleFile(t, dir, p.Components(), checkpoint.Marks{})
+	c, err := checkpoint.OpenFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var entries []checkpoint.Entry
+	for _, key := range c.Keys() {
+		tensor, _ := c.Tensor(key)
+		entries = append(entries, checkpoint.Entry{Key: key, DType: tensor.DType, Shape: tensor.Shape, Parts: []checkpoint.Tensor{tensor}})
+	}
+	mean := checkpoint.Tensor{DType: "F32", Shape: []int{1}, Data: make([]byte, 4)}
+	entries = append(entries, checkpoint.Entry{Key: "edm_mean", DType: "F32", Shape: mean.Shape, Parts: []checkpoint.Tensor{mean}})
+	if err := checkpoint.Write(path+".edm", entries, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := diffusers.Open(path + ".edm"); err == nil || !strings.Contains(err.Error(), "it holds edm_mean: a model of EDM's noise levels") {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -160,7 +244,7 @@ func TestGoldenSingleFileWithConfig(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		path := singleFile(t, dir, want.Components())
+		path := singleFile(t, dir, want.Components(), checkpoint.Marks{})
 		got, err := diffusers.OpenWith(path, diffusers.Options{Config: dir, PredictionType: noise.VPrediction})
 		if err != nil {
 			t.Fatal(err)

@@ -73,6 +73,10 @@ const (
 	MostLevels   = 12      // each but the last halves height and width
 )
 
+// PyTorchClass is the class of diffusers or transformers that reads a config in PyTorch: of a class for Flax its twin,
+// whose fields are the same.
+func PyTorchClass(name string) string { return strings.TrimPrefix(name, "Flax") }
+
 // Count is a field of a config that says how many of something there are.
 type Count struct {
 	Field string

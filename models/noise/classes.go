@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
+
+	"limner/models/nn"
 )
 
 // The scheduler classes of diffusers that are supported, as _class_name has them.
@@ -38,12 +39,12 @@ const (
 	tcd            = "TCDScheduler"
 )
 
-// flax is what the names of diffusers' classes for Flax begin with. Their configs mean what PyTorch's do.
-const flax = "Flax"
+// zeroSNR is the field of zero terminal SNR, which some classes do not have.
+const zeroSNR = "rescale_betas_zero_snr"
 
 // readClass is the class that a file's _class_name stands for, "" where the file has none: of Flax's, PyTorch's twin.
 func readClass(name string) (string, error) {
-	class := strings.TrimPrefix(name, flax)
+	class := nn.PyTorchClass(name)
 	if class == "" || fieldsOf(class) != nil || slices.Contains(readOnly, class) {
 		return class, nil
 	}
@@ -62,7 +63,6 @@ func fieldsOf(class string) []string {
 	sigmas := []string{"use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "sigma_min", "sigma_max"}
 	threshold := []string{"thresholding", "dynamic_thresholding_ratio", "sample_max_value"}
 	clip := []string{"clip_sample", "clip_sample_range"}
-	const zeroSNR = "rescale_betas_zero_snr"
 	switch class {
 	case DDPM:
 		return slices.Concat(schedule, clip, threshold, []string{zeroSNR, "variance_type"})

@@ -186,6 +186,16 @@ func (c Config) For(class string) Config {
 	return out
 }
 
+// WithZeroSNR is the config with rescale_betas_zero_snr. A class that has no such field, such as PNDM, becomes DDIM; all
+// else stays as it is.
+func (c Config) WithZeroSNR() Config {
+	if own := fieldsOf(c.ClassName); own != nil && !slices.Contains(own, zeroSNR) {
+		c.ClassName = DDIM
+	}
+	c.RescaleBetasZeroSNR = true
+	return c
+}
+
 // most bounds num_train_timesteps: a damaged file must not ask for all memory.
 const most = 10000
 
