@@ -30,6 +30,7 @@ type Options struct {
 	Backend string    // "cpu", "tpu", "cuda" or the path of a PJRT plugin; "" is "cpu"
 	Devices int       // how many devices to use; 0 is one on CPU and all elsewhere
 	Slice   bool      // the caller works on machines of a slice together with others, too; without, that is refused
+	Effort  Effort    // how much work the compiler may spend; "" is its own choice
 	Log     io.Writer // where the installation of a plugin reports, and the cache
 
 	Cache       string   // folder of compiled programs, which later processes load; "" keeps none
@@ -121,7 +122,7 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	}
 	b := &Backend{engine: patch.Wrap(engine), plugin: path, n: devices, table: library.table, store: kept, run: (*Program).execute}
 	if isCPU(o.Backend, path) {
-		b.options = lessLLVM
+		b.options = o.Effort.cpu()
 	}
 	b.identity = sync.OnceValues(func() (string, error) { return library.identity(kept.folder) })
 	if b.client, err = b.engine.Client(); err != nil {
@@ -173,12 +174,6 @@ func (b *Backend) chooseAttention(ctx context.Context, log io.Writer) {
 		fmt.Fprintf(log, "limner's own attention cannot be used on these devices, so XLA's is, which takes more time and memory: %v\n", err)
 	}
 }
-
-// lessLLVM has XLA's CPU compiler optimize the code of fusions at LLVM's level 1: a tenth less to compile, and programs as fast, whose time goes
-// into matrix products that are not compiled here.
-//
-//	env_option_overrides: {"xla_backend_optimization_level": {int_field: 1}}
-var lessLLVM = []byte("\x3a\x24\x0a\x1exla_backend_optimization_level\x12\x02\x18\x01")
 
 // isCPU says whether the plugin takes the number of devices from us.
 func isCPU(backend, path string) bool {

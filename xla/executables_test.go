@@ -77,7 +77,7 @@ func TestPlannedProgramsAreSaved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := OpenPlan(t.Context(), topology, EffortQuick, Options{})
+	b, err := OpenPlan(t.Context(), topology, Options{Effort: EffortQuick})
 	if err != nil {
 		t.Fatal(err)
 	}

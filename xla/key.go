@@ -76,7 +76,7 @@ func (b *Backend) programKey(c *pjrt.Compilation) (key programKey, err error) {
 	options := c.Options
 	var kindErr error
 	if t := b.target; t != nil {
-		options = t.effort.options(options)
+		options = t.effort.tpu(options)
 		key.Platform, err = t.devices.Version()
 		key.Device, kindErr = t.devices.DeviceKind()
 	} else {

@@ -110,27 +110,6 @@ func bounds(dims []int) string {
 	return strings.Join(parts, "x")
 }
 
-// Effort is how much work a compiler may spend. libtpu's quick effort takes a tenth of the time of its own choice, and its programs are
-// slower and may need more memory.
-type Effort string
-
-const (
-	EffortDefault Effort = "default" // the compiler's own choice
-	EffortQuick   Effort = "quick"   // XLA's O0
-)
-
-// Efforts are those that can be named.
-var Efforts = []string{string(EffortDefault), string(EffortQuick)}
-
-// options adds the effort to a serialized CompileOptionsProto.
-func (e Effort) options(serialized []byte) []byte {
-	if e != EffortQuick {
-		return serialized
-	}
-	// executable_build_options {optimization_level: 9, memory_fitting_effort: 9}, which the message's reader merges into what is there
-	return append(slices.Clone(serialized), 3<<3|2, 6, 24<<3&0x7f|0x80, 24>>4, 9, 25<<3&0x7f|0x80, 25>>4, 9)
-}
-
 // target is what a planning backend compiles for.
 type target struct {
 	topology Topology
@@ -143,7 +122,8 @@ type target struct {
 }
 
 // OpenPlan opens a backend that compiles for a topology without having it: its programs tell what the compiler made of them, and cannot be run.
-func OpenPlan(ctx context.Context, topology Topology, effort Effort, o Options) (*Backend, error) {
+// Of the options it takes the effort and the log.
+func OpenPlan(ctx context.Context, topology Topology, o Options) (*Backend, error) {
 	plugin, err := Plugin(ctx, "tpu", InstallOptions{Progress: o.Log})
 	if err != nil {
 		return nil, err
@@ -184,7 +164,7 @@ func OpenPlan(ctx context.Context, topology Topology, effort Effort, o Options) 
 		return nil, errors.Join(err, devices.Close())
 	}
 	b.identity = sync.OnceValues(func() (string, error) { return library.identity("") })
-	b.plugin, b.attention, b.forward, b.options, b.target = plugin, mosaic.Attend, Forward{}, nil, &target{topology: topology, effort: effort, devices: devices}
+	b.plugin, b.attention, b.forward, b.options, b.target = plugin, mosaic.Attend, Forward{}, nil, &target{topology: topology, effort: o.Effort, devices: devices}
 	return b, nil
 }
 
@@ -199,7 +179,7 @@ const empty = `module @planned {
 // compile compiles a program with inputs of these names for the topology.
 func (t *target) compile(c *pjrt.Compilation, inputs []string) {
 	program := statements(c.Program, inputs)
-	t.compiled, t.err = t.devices.Compile(named(program), t.effort.options(c.Options))
+	t.compiled, t.err = t.devices.Compile(named(program), t.effort.tpu(c.Options))
 	t.err = tooLarge(t.err, program, t.topology.Chips())
 	// executable_build_options {device_ordinal: -1, num_replicas: 1, num_partitions: 1}
 	c.Program, c.Options = []byte(empty), []byte{3<<3 | 2, 15, 1 << 3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 4 << 3, 1, 5 << 3, 1}

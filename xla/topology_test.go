@@ -20,7 +20,7 @@ func openPlan(t *testing.T, name string) *xla.Backend {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := xla.OpenPlan(t.Context(), topology, xla.EffortQuick, xla.Options{})
+	b, err := xla.OpenPlan(t.Context(), topology, xla.Options{Effort: xla.EffortQuick})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestTopologies(t *testing.T) {
 		if o.Chips() > 16 {
 			continue // their CPU devices are slow to make
 		}
-		b, err := xla.OpenPlan(t.Context(), o, xla.EffortQuick, xla.Options{})
+		b, err := xla.OpenPlan(t.Context(), o, xla.Options{Effort: xla.EffortQuick})
 		if err != nil {
 			t.Errorf("%s: %v", o.Name, err)
 			continue

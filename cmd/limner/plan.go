@@ -94,7 +94,7 @@ func (c *planCmd) open(ctx context.Context) (plan.Planner, *xla.Backend, error) 
 	if err != nil {
 		return plan.Planner{}, nil, usageError{fmt.Errorf("--tpu: %w", err)}
 	}
-	b, err := xla.OpenPlan(ctx, topology, xla.Effort(c.Effort), xla.Options{Log: os.Stderr})
+	b, err := xla.OpenPlan(ctx, topology, xla.Options{Effort: xla.Effort(c.Effort), Log: os.Stderr})
 	log := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 	return plan.Planner{Topology: topology, Log: log}, b, err
 }
