@@ -110,7 +110,7 @@ func TestTwoDevicesAgreeWithOne(t *testing.T) {
 	if one.shape.Batch%2 != 0 {
 		t.Skip("the goldens' batch is odd")
 	}
-	b, err := xla.Open(context.Background(), xla.Options{Devices: 2})
+	b, err := xla.Open(context.Background(), parity.Options(2))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestTwoDevicesAgreeWithOne(t *testing.T) {
 // Images that differ are encoded for the rows that they belong to, however these lie on the devices.
 func TestEachImageBeginsFromItsOwn(t *testing.T) {
 	one := goldenPipeline(t, false)
-	b, err := xla.Open(context.Background(), xla.Options{Devices: 2})
+	b, err := xla.Open(context.Background(), parity.Options(2))
 	if err != nil {
 		t.Fatal(err)
 	}

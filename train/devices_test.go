@@ -69,7 +69,7 @@ func TestSeveralDevices(t *testing.T) {
 // devices opens CPU devices for a test.
 func devices(t *testing.T, n int) *xla.Backend {
 	t.Helper()
-	b, err := xla.Open(context.Background(), xla.Options{Devices: n})
+	b, err := xla.Open(context.Background(), parity.Options(n))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,7 @@ func TestLoadedStepIsTheSame(t *testing.T) {
 	}
 	var outcomes []outcome
 	for range 2 {
-		b, err := xla.Open(context.Background(), xla.Options{Devices: 2, Cache: cache})
+		b, err := xla.Open(context.Background(), xla.Options{Devices: 2, Effort: xla.EffortQuick, Cache: cache})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,8 +4,10 @@ package parity
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -121,14 +123,49 @@ func (x Tensor) Map(f func(float32) float32) Tensor {
 func FromPixels(v float32) float32    { return 2*v/255 - 1 }
 func FromCondition(v float32) float32 { return v / 255 }
 
-var shared = sync.OnceValues(func() (*xla.Backend, error) {
-	return xla.Open(context.Background(), xla.Options{Log: os.Stderr})
-})
+var quick = sync.OnceValues(func() (*xla.Backend, error) { return xla.Open(context.Background(), Options(1)) })
 
-// Backend is one CPU device, shared by the tests of a package.
+var optimized = sync.OnceValues(func() (*xla.Backend, error) { return xla.Open(context.Background(), xla.Options{Log: os.Stderr}) })
+
+// Options are those of a backend for tests, of CPU devices: quick to compile, and with the programs that Main has kept.
+func Options(devices int) xla.Options {
+	return xla.Options{Devices: devices, Effort: xla.EffortQuick, Log: os.Stderr, Cache: programs}
+}
+
+// programs is the folder of compiled programs; "" for none.
+var programs string
+
+// Main runs a package's tests so that each program is compiled once, however many of them use it. It is for TestMain.
+func Main(m *testing.M) {
+	os.Exit(keepingPrograms(m))
+}
+
+func keepingPrograms(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "limner-programs-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	programs = dir
+	return m.Run()
+}
+
+// Backend is one CPU device, shared by the tests of a package. Compiling takes half the time that limner itself spends on it.
 func Backend(t testing.TB) *xla.Backend {
 	t.Helper()
-	b, err := shared()
+	return backend(t, quick)
+}
+
+// Optimized is Backend with programs as limner compiles them, none of which is kept: for what runs long or has to be exact to the last digits.
+func Optimized(t testing.TB) *xla.Backend {
+	t.Helper()
+	return backend(t, optimized)
+}
+
+func backend(t testing.TB, open func() (*xla.Backend, error)) *xla.Backend {
+	t.Helper()
+	b, err := open()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,54 +228,79 @@ func (m Model) Shrink(factor float32) Model {
 // Results are named outputs of a run.
 type Results map[string]Tensor
 
-// Run compiles build for the inputs, all float32, and runs it with the model's parameters. Every node that build puts into the
-// map it is given is returned.
-func Run(t testing.TB, m Model, inputs []Tensor, build func(p nn.Params, in []*Node, out map[string]*Node)) Results {
+// Program is a compiled network: each run is given the parameters and inputs.
+type Program struct {
+	t       testing.TB
+	backend *xla.Backend
+	program *xla.Program
+	tree    nn.Tree
+	names   []string // of the outputs
+}
+
+// Compile compiles build for parameters of a tree and inputs of these shapes, all float32. Every node that build puts into the map it is given is an
+// output.
+func Compile(t testing.TB, b *xla.Backend, tree nn.Tree, inputs []Tensor, build func(p nn.Params, in []*Node, out map[string]*Node)) *Program {
 	t.Helper()
-	b := Backend(t)
+	p := &Program{t: t, backend: b, tree: tree}
 	f := xla.Function{Name: "parity"}
-	var args []*xla.Array
-	put := func(name string, x Tensor) {
-		a, err := xla.Put(b, x.Data, xla.Replicated, x.Shape...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		args = append(args, a)
-		f.Inputs = append(f.Inputs, xla.Value{Name: name, Shape: shapes.Make(dtypes.Float32, x.Shape...)})
-	}
-	for _, spec := range m.Tree {
-		put(spec.Key, Tensor{m.Values[spec.Key], spec.Shape})
+	for _, spec := range tree {
+		f.Inputs = append(f.Inputs, xla.Value{Name: spec.Key, Shape: shapes.Make(dtypes.Float32, spec.Shape...)})
 	}
 	for i, in := range inputs {
-		put(fmt.Sprintf("input%d", i), in)
+		f.Inputs = append(f.Inputs, xla.Value{Name: fmt.Sprintf("input%d", i), Shape: shapes.Make(dtypes.Float32, in.Shape...)})
 	}
-	var names []string
-	f.Build = func(g *Graph, _, in []*Node) (next, outputs []*Node) {
+	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
 		named := map[string]*Node{}
-		build(nn.Bind(m.Tree, in[:len(m.Tree)]), in[len(m.Tree):], named)
-		for name, node := range named {
-			names = append(names, name)
-			outputs = append(outputs, node)
+		build(nn.Bind(tree, in[:len(tree)]), in[len(tree):], named)
+		p.names = slices.Sorted(maps.Keys(named))
+		for _, name := range p.names {
+			outputs = append(outputs, named[name])
 		}
 		return nil, outputs
 	}
-	program, err := b.Compile(context.Background(), f)
-	if err != nil {
+	var err error
+	if p.program, err = b.Compile(context.Background(), f); err != nil {
 		t.Fatal(err)
 	}
-	outputs, err := program.Run(nil, args...)
+	return p
+}
+
+// Run runs the program and returns its outputs.
+func (p *Program) Run(values nn.Values, inputs ...Tensor) Results {
+	p.t.Helper()
+	var args []*xla.Array
+	put := func(x Tensor) {
+		a, err := xla.Put(p.backend, x.Data, xla.Replicated, x.Shape...)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		args = append(args, a)
+	}
+	for _, spec := range p.tree {
+		put(Tensor{values[spec.Key], spec.Shape})
+	}
+	for _, in := range inputs {
+		put(in)
+	}
+	outputs, err := p.program.Run(nil, args...)
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	results := Results{}
 	for i, a := range outputs {
 		data, err := xla.Get[float32](a)
 		if err != nil {
-			t.Fatal(err)
+			p.t.Fatal(err)
 		}
-		results[names[i]] = Tensor{data, a.Shape().Dimensions}
+		results[p.names[i]] = Tensor{data, a.Shape().Dimensions}
 	}
 	return results
+}
+
+// Run compiles build for the model and the inputs, as Compile, and runs it once.
+func Run(t testing.TB, m Model, inputs []Tensor, build func(p nn.Params, in []*Node, out map[string]*Node)) Results {
+	t.Helper()
+	return Compile(t, Backend(t), m.Tree, inputs, build).Run(m.Values, inputs...)
 }
 
 // Check compares got with want: the largest difference relative to want's largest magnitude must not exceed tolerance.

@@ -1,13 +1,13 @@
 package unet_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
 	"limner/internal/golden"
@@ -23,6 +23,14 @@ func loadUNet(t *testing.T, family string) (unet.Config, parity.Model) {
 	return c, parity.Load(t, c.Tree(), family+"-tiny", "unet")
 }
 
+// forward is the network, for inputs as UNetInputs gives them.
+func forward(c unet.Config) func(p nn.Params, in []*Node, out map[string]*Node) {
+	return func(p nn.Params, in []*Node, out map[string]*Node) {
+		sample, timesteps, context := parity.UNetNodes(in)
+		out["out"] = c.Forward(p, sample, timesteps, context, nil)
+	}
+}
+
 func TestGoldenUNet(t *testing.T) {
 	for _, family := range golden.Families {
 		c, model := loadUNet(t, family)
@@ -30,22 +38,19 @@ func TestGoldenUNet(t *testing.T) {
 			name := strings.TrimSuffix(filepath.Base(path), ".safetensors")
 			t.Run(family+"/"+name, func(t *testing.T) {
 				g := parity.Open(t, "components", family, filepath.Base(path))
-				got := parity.Run(t, model, g.UNetInputs(""), func(p nn.Params, in []*Node, out map[string]*Node) {
-					sample, timesteps, context := parity.UNetNodes(in)
-					out["out"] = c.Forward(p, sample, timesteps, context, nil)
-					for _, key := range g.Keys() { // out_t499.5 is at one timestep for all
-						if text, ok := strings.CutPrefix(key, "out_t"); ok {
-							timestep, err := strconv.ParseFloat(text, 64)
-							if err != nil {
-								t.Fatalf("%s: %v", key, err)
-							}
-							out[key] = c.Forward(p, sample, AddScalar(ZerosLike(timesteps), timestep), context, nil)
-						}
-					}
-				})
+				inputs := g.UNetInputs("")
+				program := parity.Compile(t, parity.Backend(t), model.Tree, inputs, forward(c))
 				tolerance := golden.Tolerance(t, strings.Replace(family+"/"+name, "unet_", "unet ", 1), 5e-5)
-				for key, x := range got {
-					parity.Check(t, key, x, g.Image(key), tolerance)
+				parity.Check(t, "out", program.Run(model.Values, inputs...)["out"], g.Image("out"), tolerance)
+				for _, key := range g.Keys() { // out_t499.5 is at one timestep for all
+					if text, ok := strings.CutPrefix(key, "out_t"); ok {
+						timestep, err := strconv.ParseFloat(text, 64)
+						if err != nil {
+							t.Fatalf("%s: %v", key, err)
+						}
+						inputs[1] = inputs[1].Map(func(float32) float32 { return float32(timestep) })
+						parity.Check(t, key, program.Run(model.Values, inputs...)["out"], g.Image(key), tolerance)
+					}
 				}
 			})
 		}
@@ -58,15 +63,15 @@ func TestGoldenUNetActivations(t *testing.T) {
 		t.Run(family, func(t *testing.T) {
 			c, model := loadUNet(t, family)
 			g := parity.Open(t, "components", family, "unet_activations.safetensors")
-			got := parity.Run(t, model, g.UNetInputs("in."), func(p nn.Params, in []*Node, out map[string]*Node) {
+			inputs := g.UNetInputs("in.")
+			got := parity.Compile(t, parity.Optimized(t), model.Tree, inputs, func(p nn.Params, in []*Node, out map[string]*Node) {
 				p = p.WithProbe(func(path string, x *Node) {
 					if g.Has("act." + path) {
 						out["act."+path] = x
 					}
 				})
-				sample, timesteps, context := parity.UNetNodes(in)
-				out["out"] = c.Forward(p, sample, timesteps, context, nil)
-			})
+				forward(c)(p, in, out)
+			}).Run(model.Values, inputs...)
 			for _, key := range g.Keys() {
 				if strings.HasPrefix(key, "act.") || key == "out" {
 					x, ok := got[key]
@@ -86,28 +91,24 @@ func TestGoldenUNetEpsilon(t *testing.T) {
 		t.Run(family, func(t *testing.T) {
 			c, model := loadUNet(t, family)
 			g := parity.Open(t, "components", family, "eps_probe.safetensors")
-			got := parity.Run(t, model.Shrink(0.02), g.UNetInputs(""), func(p nn.Params, in []*Node, out map[string]*Node) {
-				sample, timesteps, context := parity.UNetNodes(in)
-				out["unet"] = c.Forward(p, sample, timesteps, context, nil)
-			})
-			parity.Check(t, "out.unet", got["unet"], g.Image("out.unet"), 3e-5)
+			got := parity.Run(t, model.Shrink(0.02), g.UNetInputs(""), forward(c))
+			parity.Check(t, "out.unet", got["out"], g.Image("out.unet"), 3e-5)
 		})
 	}
 }
 
-// The inpainting UNet has a first convolution of 9 channels: latents, mask, latents of the masked image. Where the last five
+// The inpainting UNet has a first convolution of 9 channels: latents, mask, latents of the masked image. Where those behind the latents
 // are zero, it is the UNet whose first convolution is cut to the first four.
 func TestGoldenInpainting(t *testing.T) {
 	c, model := loadUNet(t, "sd15")
-	wide := parity.Open(t, "sd15-tiny-extra", "unet_inpaint9_conv_in.safetensors").Get("conv_in.weight") // [out, 9, 3, 3]
+	wide := parity.Open(t, "sd15-tiny-extra", "unet_inpaint9_conv_in.safetensors").Get("conv_in.weight") // [out, in, height, width]
 	inpainting := c
 	inpainting.InChannels = wide.Shape[1]
 	if err := inpainting.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	const size = 3 * 3
-	out, in := wide.Shape[0], wide.Shape[1]
-	kernel := make([]float32, size*in*out) // [3, 3, in, out]
+	out, in, size := wide.Shape[0], wide.Shape[1], wide.Shape[2]*wide.Shape[3]
+	kernel := make([]float32, size*in*out) // [height, width, in, out]
 	for o := range out {
 		for i := range in {
 			for k := range size {
@@ -119,20 +120,20 @@ func TestGoldenInpainting(t *testing.T) {
 	for k := range size {
 		cut = append(cut, kernel[k*in*out:(k*in+c.InChannels)*out]...)
 	}
-	g := parity.Open(t, "components", "sd15", "unet_case3.safetensors")
+	g := parity.Open(t, "components", "sd15", filepath.Base(golden.Glob(t, "components", "sd15", "unet_case*.safetensors")[0]))
 	predict := func(c unet.Config, kernel []float32) parity.Tensor {
 		m := parity.Model{Tree: c.Tree(), Values: nn.Merge(model.Values, nn.Values{"conv_in.weight": kernel})}
 		return parity.Run(t, m, g.UNetInputs(""), func(p nn.Params, in []*Node, out map[string]*Node) {
-			sample, timesteps, context := parity.UNetNodes(in)
+			sample := in[0]
 			if extra := c.InChannels - sample.Shape().Dim(-1); extra > 0 {
 				dims := append([]int{}, sample.Shape().Dimensions[:3]...)
 				zeros := BroadcastToDims(ScalarZero(sample.Graph(), sample.DType()), append(dims, extra)...)
-				sample = Concatenate([]*Node{sample, zeros}, -1)
+				in = append([]*Node{Concatenate([]*Node{sample, zeros}, -1)}, in[1:]...)
 			}
-			out["out"] = c.Forward(p, sample, timesteps, context, nil)
+			forward(c)(p, in, out)
 		})["out"]
 	}
-	parity.Check(t, "with 9 channels", predict(inpainting, kernel), predict(c, cut), 5e-6)
+	parity.Check(t, fmt.Sprintf("with %d channels", inpainting.InChannels), predict(inpainting, kernel), predict(c, cut), 5e-6)
 }
 
 // A LoRA gives the same whether its changes are applied at run time or added to the weights, in each of its namings.
@@ -140,54 +141,67 @@ func TestGoldenLoRA(t *testing.T) {
 	c, model := loadUNet(t, "sd15")
 	g, loaded := parity.Open(t, "train", "lora", "golden.safetensors"), parity.Open(t, "train", "lora", "out_loaded.safetensors")
 	inputs := []parity.Tensor{g.Image("batch0.latents"), g.Get("batch0.timesteps"), g.Get("encoder_hidden_states")}
+	plain := parity.Compile(t, parity.Backend(t), model.Tree, inputs, forward(c))
+	parity.Check(t, "out_base", plain.Run(model.Values, inputs...)["out"], g.Image("out_base"), 5e-5)
+	var adapted *parity.Program // of the layers below, the same in all namings
+	var layers []checkpoint.LoRAMatrices
 	for name, want := range map[string]parity.Tensor{
 		"pytorch_lora_weights.safetensors": loaded.Image("out_loaded"), // the format has no alpha: diffusers takes the rank
 		"kohya.safetensors":                g.Image("out_lora"),
 	} {
-		t.Run(name, func(t *testing.T) {
-			lora, err := checkpoint.OpenLoRA(golden.Path(t, "train", "lora", name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer lora.Close()
-			layers, err := lora.Matrices("unet", c.Tree())
-			if err != nil {
-				t.Fatal(err)
-			}
-			both := parity.Model{Tree: model.Tree, Values: nn.Merge(model.Values)}
-			for _, l := range layers {
-				both.Tree = append(both.Tree,
-					nn.Spec{Key: "lora." + l.Module + ".down", Shape: l.DownShape}, nn.Spec{Key: "lora." + l.Module + ".up", Shape: l.UpShape})
-				both.Values["lora."+l.Module+".down"], both.Values["lora."+l.Module+".up"] = l.Down, l.Up
-			}
-			got := parity.Run(t, both, inputs, func(p nn.Params, in []*Node, out map[string]*Node) {
-				adapters := map[string][]nn.Adapter{}
-				for _, l := range layers {
-					at := p.In("lora." + l.Module)
-					adapters[l.Module] = []nn.Adapter{{
-						Down: at.Param("down", nn.Dense, nn.InitZeros, 0, l.DownShape...), Up: at.Param("up", nn.Dense, nn.InitZeros, 0, l.UpShape...),
-						Scale: Scalar(in[0].Graph(), dtypes.Float32, l.Scale),
-					}}
-				}
-				sample, timesteps, context := parity.UNetNodes(in)
-				out["base"] = c.Forward(p, sample, timesteps, context, nil)
-				out["lora"] = c.Forward(p.WithAdapters(adapters), sample, timesteps, context, nil)
-			})
-			parity.Check(t, "out_base", got["base"], g.Image("out_base"), 5e-5)
-			parity.Check(t, "at run time", got["lora"], want, 5e-5)
+		lora, err := checkpoint.OpenLoRA(golden.Path(t, "train", "lora", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lora.Close()
+		found, err := lora.Matrices("unet", c.Tree())
+		if err != nil {
+			t.Fatal(err)
+		}
+		both, scales := adaptedModel(model, found)
+		if adapted == nil {
+			layers, adapted = found, parity.Compile(t, parity.Backend(t), both.Tree, append(inputs, scales), withLoRA(c, found))
+		}
+		if !slices.EqualFunc(found, layers, func(a, b checkpoint.LoRAMatrices) bool { return a.Module == b.Module }) {
+			t.Fatalf("%s has other layers than the other file", name)
+		}
+		got := adapted.Run(both.Values, append(inputs, scales)...)
+		parity.Check(t, name+" at run time", got["out"], want, 5e-5)
 
-			fused := parity.Model{Tree: model.Tree, Values: nn.Values{}}
-			for key, values := range model.Values {
-				fused.Values[key] = slices.Clone(values)
-			}
-			if err := lora.Fuse("unet", c.Tree(), fused.Values, 1); err != nil {
-				t.Fatal(err)
-			}
-			got = parity.Run(t, fused, inputs, func(p nn.Params, in []*Node, out map[string]*Node) {
-				sample, timesteps, context := parity.UNetNodes(in)
-				out["fused"] = c.Forward(p, sample, timesteps, context, nil)
-			})
-			parity.Check(t, "fused", got["fused"], want, 5e-5)
-		})
+		fused := nn.Values{}
+		for key, values := range model.Values {
+			fused[key] = slices.Clone(values)
+		}
+		if err := lora.Fuse("unet", c.Tree(), fused, 1); err != nil {
+			t.Fatal(err)
+		}
+		parity.Check(t, name+" fused", plain.Run(fused, inputs...)["out"], want, 5e-5)
+	}
+}
+
+// adaptedModel is the model with a LoRA's matrices beside its parameters, and the scales of the layers.
+func adaptedModel(model parity.Model, layers []checkpoint.LoRAMatrices) (both parity.Model, scales parity.Tensor) {
+	both, scales.Shape = parity.Model{Tree: slices.Clone(model.Tree), Values: nn.Merge(model.Values)}, []int{len(layers)}
+	for _, l := range layers {
+		down, up := "lora."+l.Module+".down", "lora."+l.Module+".up"
+		both.Tree = append(both.Tree, nn.Spec{Key: down, Shape: l.DownShape}, nn.Spec{Key: up, Shape: l.UpShape})
+		both.Values[down], both.Values[up] = l.Down, l.Up
+		scales.Data = append(scales.Data, float32(l.Scale))
+	}
+	return both, scales
+}
+
+// withLoRA is forward with a LoRA's layers applied at run time. Their scales are the last input.
+func withLoRA(c unet.Config, layers []checkpoint.LoRAMatrices) func(p nn.Params, in []*Node, out map[string]*Node) {
+	return func(p nn.Params, in []*Node, out map[string]*Node) {
+		adapters, scales := map[string][]nn.Adapter{}, in[len(in)-1]
+		for i, l := range layers {
+			at := p.In("lora." + l.Module)
+			adapters[l.Module] = []nn.Adapter{{
+				Down: at.Param("down", nn.Dense, nn.InitZeros, 0, l.DownShape...), Up: at.Param("up", nn.Dense, nn.InitZeros, 0, l.UpShape...),
+				Scale: Squeeze(Slice(scales, AxisElem(i))),
+			}}
+		}
+		forward(c)(p.WithAdapters(adapters), in[:len(in)-1], out)
 	}
 }
