@@ -44,6 +44,9 @@ type run struct {
 		ClipSkip        int          `json:"clip_skip"`
 		Height          int          `json:"height"`
 		Width           int          `json:"width"`
+		OriginalSize    *[2]int      `json:"original_size"`
+		CropsTopLeft    *[2]int      `json:"crops_coords_top_left"`
+		TargetSize      *[2]int      `json:"target_size"`
 	} `json:"args"`
 }
 
@@ -296,9 +299,12 @@ func goldenRequest(t testing.TB, p *Pipeline, g parity.File, name string, r run)
 		}
 		return g.Image(fmt.Sprintf("%s.noise.%d", name, k)).Data[image*size : (image+1)*size]
 	}
-	if strings.HasSuffix(name, "_sizes") {
-		// The goldens do not say which sizes these were: found by trying, in diffusers, which of them give these latents.
-		request.OriginalSize, request.CropsCoordsTopLeft, request.TargetSize = [2]int{96, 80}, [2]int{4, 8}, [2]int{64, 72}
+	for from, to := range map[*[2]int]*[2]int{
+		a.OriginalSize: &request.OriginalSize, a.CropsTopLeft: &request.CropsCoordsTopLeft, a.TargetSize: &request.TargetSize,
+	} {
+		if from != nil {
+			*to = *from
+		}
 	}
 	return request
 }

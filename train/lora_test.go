@@ -21,17 +21,29 @@ import (
 func goldenLoRA(t *testing.T) (Diffusion, parity.Model) {
 	t.Helper()
 	d, model := wholeDiffusion(t, "sd15-tiny")
-	d.LoRA = &LoRA{Rank: 4, Alpha: 4, Targets: AttentionTargets}
-	tree := d.LoRA.Tree(model.Tree)
-	model.Tree = append(model.Tree, tree...)
 	p, err := diffusers.Open(golden.Path(t, "sd15-tiny"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := p.OpenLoRA(golden.Path(t, "train", "lora", "pytorch_lora_weights.safetensors"))
-	if err != nil {
-		t.Fatal(err)
+	open := func(name string) *diffusers.LoRA {
+		file, err := p.OpenLoRA(golden.Path(t, "train", "lora", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file
 	}
+	file, kohya := open("pytorch_lora_weights.safetensors"), open("kohya.safetensors") // only kohya's naming has alpha
+	rank := file.Layers[0].DownShape[len(file.Layers[0].DownShape)-1]
+	addLoRA(t, &d, &model, file, &LoRA{Rank: rank, Alpha: kohya.Layers[0].Scale * float64(rank), Targets: AttentionTargets})
+	return d, model
+}
+
+// addLoRA has the loss train a LoRA that begins with a file's matrices.
+func addLoRA(t *testing.T, d *Diffusion, model *parity.Model, file *diffusers.LoRA, l *LoRA) {
+	t.Helper()
+	d.LoRA = l
+	tree := l.Tree(model.Tree)
+	model.Tree = append(model.Tree, tree...)
 	for _, layer := range file.Layers {
 		model.Values["lora."+layer.Path+".lora_A.weight"] = layer.Down
 		model.Values["lora."+layer.Path+".lora_B.weight"] = layer.Up
@@ -39,7 +51,6 @@ func goldenLoRA(t *testing.T) (Diffusion, parity.Model) {
 	if got, want := 2*len(file.Layers), len(tree); got != want {
 		t.Fatalf("the golden has %d matrices, the targets give %d", got, want)
 	}
-	return d, model
 }
 
 // wholeDiffusion is the loss on a model of the goldens with latents as they are, and the parameters that it reads.

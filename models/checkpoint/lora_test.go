@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -44,11 +45,17 @@ func sameLayers(t *testing.T, got, want *LoRA) {
 
 func TestGoldenLoRADialects(t *testing.T) {
 	tree := treeOf(t, openModel(t, golden.Path(t, "sd15-tiny", "unet")))
-	want := openLoRA(t, golden.Path(t, "train", "lora", "pytorch_lora_weights.safetensors"))
-	if want.Dialect != DialectDiffusers || len(want.Layers) != 128 || want.Layers[0].Rank() != 4 || want.Layers[0].Scale() != 1 {
-		t.Fatalf("got %s with %d layers of rank %d", want.Dialect, len(want.Layers), want.Layers[0].Rank())
+	plain := openLoRA(t, golden.Path(t, "train", "lora", "pytorch_lora_weights.safetensors"))
+	if plain.Dialect != DialectDiffusers || 2*len(plain.Layers) != len(keysOf(t, plain.Path())) {
+		t.Fatalf("got %s with %d layers of %d tensors", plain.Dialect, len(plain.Layers), len(keysOf(t, plain.Path())))
+	}
+	for _, layer := range plain.Layers {
+		if layer.Scale() != 1 {
+			t.Fatalf("%s has scale %g, want 1 in a file without alpha", layer.Module, layer.Scale())
+		}
 	}
 	kohya := openLoRA(t, golden.Path(t, "train", "lora", "kohya.safetensors"))
+	want := withAlphas(t, plain, kohya.Path())
 	sameLayers(t, kohya, want)
 	if err := kohya.Check(UNet, tree); err != nil {
 		t.Fatal(err)
@@ -68,7 +75,11 @@ func TestGoldenLoRADialects(t *testing.T) {
 		if err := l.Check(UNet, tree); err != nil {
 			t.Error(err)
 		}
-		sameLayers(t, l, want)
+		if dialect == DialectDiffusers { // which has no alpha
+			sameLayers(t, l, scaled(t, want))
+		} else {
+			sameLayers(t, l, want)
+		}
 	}
 	for name, rename := range map[string]func(string) string{
 		"PEFT's own file": func(key string) string {
@@ -81,7 +92,7 @@ func TestGoldenLoRADialects(t *testing.T) {
 		},
 		"without unet": func(key string) string { return strings.TrimPrefix(key, "unet.") },
 	} {
-		f, err := Open(want.Path())
+		f, err := Open(plain.Path())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,8 +102,60 @@ func TestGoldenLoRADialects(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Log(name)
-		sameLayers(t, openLoRA(t, path), want)
+		sameLayers(t, openLoRA(t, path), plain)
 	}
+}
+
+func keysOf(t testing.TB, path string) []string {
+	t.Helper()
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	return f.Keys()
+}
+
+// withAlphas are the layers of a LoRA with the alphas of the file of kohya at path.
+func withAlphas(t testing.TB, l *LoRA, path string) *LoRA {
+	t.Helper()
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	out := &LoRA{Layers: slices.Clone(l.Layers)}
+	for i, layer := range out.Layers {
+		alpha, ok := f.Tensor("lora_unet_" + underscored(layer.Module) + ".alpha")
+		if !ok {
+			t.Fatalf("%s has no alpha for %s", path, layer.Module)
+		}
+		values, err := alpha.Float32s()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Layers[i].Alpha = float64(values[0])
+	}
+	return out
+}
+
+// scaled are the layers of a LoRA with alpha/rank in their second matrices.
+func scaled(t testing.TB, l *LoRA) *LoRA {
+	t.Helper()
+	out := &LoRA{Layers: slices.Clone(l.Layers)}
+	for i, layer := range out.Layers {
+		values, err := layer.Up.Float32s()
+		if err != nil {
+			t.Fatal(err)
+		}
+		layer.Up.Data = nil
+		for _, v := range values {
+			layer.Up.Data = binary.LittleEndian.AppendUint32(layer.Up.Data, math.Float32bits(v*float32(layer.Scale())))
+		}
+		layer.Alpha = float64(layer.Rank())
+		out.Layers[i] = layer
+	}
+	return out
 }
 
 // loraFile writes layers of a rank in the naming of a format string for the module, with alpha where it is not 0.

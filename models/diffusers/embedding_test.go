@@ -13,11 +13,12 @@ import (
 	"limner/internal/golden"
 	"limner/internal/parity"
 	"limner/models/checkpoint"
+	"limner/models/clip"
 	"limner/models/diffusers"
 	"limner/models/nn"
 )
 
-// The golden's token was learned from that of "circle". Its embedding is pooled, because the config's eos_token_id is 2.
+// The golden's token gets the id behind the vocabulary's. Its embedding is pooled where the config's eos_token_id is 2.
 func TestGoldenTextualInversion(t *testing.T) {
 	p, err := diffusers.Open(golden.Path(t, "sd15-tiny"))
 	if err != nil {
@@ -29,15 +30,16 @@ func TestGoldenTextualInversion(t *testing.T) {
 	}
 	g := parity.Open(t, "train", "textual_inversion.safetensors")
 	ids := g.Get("input_ids")
-	var got []float32
-	for _, prompt := range []string{"a photo of a <golden-thing>", "<golden-thing> on a table"} {
-		row, _ := p.Tokenizer.EncodePadded(prompt)
-		for _, id := range row {
-			got = append(got, float32(id))
+	learned := parity.Open(t, "train", "learned_embeds.safetensors").Keys()[0]
+	for row := range slices.Chunk(ids.Data, ids.Shape[1]) {
+		want := make([]int32, len(row))
+		for i, id := range row {
+			want[i] = int32(id)
 		}
-	}
-	if !slices.Equal(got, ids.Data) {
-		t.Errorf("ids: got %v, want %v", got, ids.Data)
+		prompt := promptOf(p.Tokenizer, learned, want)
+		if got, _ := p.Tokenizer.EncodePadded(prompt); !slices.Equal(got, want) || !strings.Contains(prompt, learned) {
+			t.Errorf("%q: got ids %v, want %v", prompt, got, want)
+		}
 	}
 	if after := p.Tokenizer.Encode("a photo of a circle"); !slices.Equal(before, after) {
 		t.Errorf("other prompts: got %v, want %v", after, before)
@@ -70,6 +72,17 @@ func TestGoldenTextualInversion(t *testing.T) {
 		out["pooled_after"] = p.Text.Forward(params, ConvertDType(in[0], dtypes.Int32), dtypes.Float32).Pooled
 	})
 	parity.Check(t, "pooled_after", out["pooled_after"], g.Get("pooled_after"), 1e-5)
+}
+
+// promptOf is the text that has these ids. That of the learned token is the vocabulary's last.
+func promptOf(tokenizer *clip.Tokenizer, learned string, ids []int32) string {
+	var prompt []string
+	last := int32(tokenizer.VocabSize() - 1)
+	for i := slices.Index(ids, last); i >= 0; i = slices.Index(ids, last) {
+		prompt = append(prompt, tokenizer.Decode(ids[:i]), learned)
+		ids = ids[i+1:]
+	}
+	return strings.TrimSpace(strings.Join(append(prompt, tokenizer.Decode(ids)), " "))
 }
 
 func TestTextualInversionFiles(t *testing.T) {
