@@ -15,31 +15,19 @@ import (
 // row as high as its highest. Titles, if any, stand above the columns, cut to what fits; images may be nil, which leaves a place empty.
 func Grid(rows [][]*data.RGB, gap int, titles ...string) *data.RGB {
 	face := basicfont.Face7x13
-	var widths, heights []int
-	for _, row := range rows {
-		height := 0
-		for column, m := range row {
-			if column == len(widths) {
-				widths = append(widths, 0)
-			}
+	sizes := make([][]image.Point, len(rows))
+	for i, row := range rows {
+		for _, m := range row {
+			size := image.Point{}
 			if m != nil {
-				widths[column], height = max(widths[column], m.Width), max(height, m.Height)
+				size = image.Pt(m.Width, m.Height)
 			}
+			sizes[i] = append(sizes[i], size)
 		}
-		heights = append(heights, height)
 	}
-	top := gap
-	if len(titles) > 0 {
-		top += face.Height + gap
-	}
-	width, height := gap, top
-	for _, w := range widths {
-		width += w + gap
-	}
-	for _, h := range heights {
-		height += h + gap
-	}
-	grid := data.NewRGB(width, height)
+	widths, heights := gridLines(sizes)
+	size := GridSize(sizes, gap, titles...)
+	grid := data.NewRGB(size.X, size.Y)
 	for i := range grid.Pix {
 		grid.Pix[i] = 255
 	}
@@ -48,7 +36,7 @@ func Grid(rows [][]*data.RGB, gap int, titles ...string) *data.RGB {
 		if column < len(titles) {
 			title(grid, titles[column], face, x, gap, w)
 		}
-		y := top
+		y := gridTop(gap, titles)
 		for i, row := range rows {
 			if column < len(row) && row[column] != nil {
 				paste(grid, row[column], x, y)
@@ -58,6 +46,42 @@ func Grid(rows [][]*data.RGB, gap int, titles ...string) *data.RGB {
 		x += w + gap
 	}
 	return grid
+}
+
+// GridSize is the size of the grid of pictures of the given sizes.
+func GridSize(rows [][]image.Point, gap int, titles ...string) image.Point {
+	widths, heights := gridLines(rows)
+	size := image.Pt(gap, gridTop(gap, titles))
+	for _, w := range widths {
+		size.X += w + gap
+	}
+	for _, h := range heights {
+		size.Y += h + gap
+	}
+	return size
+}
+
+// gridTop is where the first row of a grid begins.
+func gridTop(gap int, titles []string) int {
+	if len(titles) == 0 {
+		return gap
+	}
+	return gap + basicfont.Face7x13.Height + gap
+}
+
+// gridLines are the widths of a grid's columns and the heights of its rows.
+func gridLines(rows [][]image.Point) (widths, heights []int) {
+	for _, row := range rows {
+		height := 0
+		for column, size := range row {
+			if column == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[column], height = max(widths[column], size.X), max(height, size.Y)
+		}
+		heights = append(heights, height)
+	}
+	return widths, heights
 }
 
 // Label is a picture of a text in black on white, as high as a line of it, for a place of a grid.

@@ -4,31 +4,34 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
-	"limner/data"
+	"limner/train"
 )
 
 type sampleCmd struct {
 	drawing
 	Like       likeFile `placeholder:"IMAGE" help:"Repeat an image of limner sample: prompts, numbers and choices are its own unless flags say otherwise, model and files are given as flags and compared. On the same kind of device it is the same to the bit."`
 	PromptFile string   `aliases:"from-file" placeholder:"FILE" help:"Prompts, one a line, with kohya's switches behind them; see below."`
-	XY         axisList `name:"xy" placeholder:"NAME=A,B,…" help:"Draw the prompt once for each value, or each pair of values if two settings are given, on one labelled sheet."`
-	NumImages  int      `default:"1" help:"Images for each prompt."`
+	writtenFlags
 
-	SaveLatents bool `help:"Write latents.safetensors too: the latents after the last step, as the UNet sees them."`
-
-	OutputDir    string `required:"" placeholder:"DIR" help:"Folder for the images. One that holds an earlier result of this command is replaced; anything else is left alone."`
-	OutputFormat string `enum:"png,jpeg,webp" default:"png" help:"Of the images: png, jpeg or webp (without loss)."`
-	Grid         bool   `default:"true" negatable:"" help:"Write grid.png, all images in one, too."`
-	PreviewSteps int    `default:"0" placeholder:"N" help:"Write previews/ every N steps: what the latents look like, without the VAE."`
+	OutputDir string `required:"" placeholder:"DIR" help:"Folder for the images. One that holds an earlier result of this command is replaced, one whose command was stopped is kept for --resume; anything else is left alone."`
+	Resume    bool   `help:"Go on where this command was stopped: images that are in the folder are not drawn again. Where there is none, begin."`
 	executableFlags
 	runFlags
+}
+
+// writtenFlags say which images are drawn, and what is written of them and beside them.
+type writtenFlags struct {
+	XY           axisList `json:"xy,omitempty" name:"xy" placeholder:"NAME=A,B,…" help:"Draw the prompt once for each value, or each pair of values if two settings are given, on one labelled sheet."`
+	NumImages    int      `json:"num_images" default:"1" help:"Images for each prompt."`
+	SaveLatents  bool     `json:"save_latents,omitempty" help:"Write latents.safetensors too: the latents after the last step, as the UNet sees them."`
+	OutputFormat string   `json:"output_format" enum:"png,jpeg,webp" default:"png" help:"Of the images: png, jpeg or webp (without loss)."`
+	Grid         bool     `json:"grid" default:"true" negatable:"" help:"Write grid.png, all images in one, too."`
+	PreviewSteps int      `json:"preview_steps,omitempty" default:"0" placeholder:"N" help:"Write previews/ every N steps: what the latents look like, without the VAE."`
 }
 
 // Help shows one working example.
@@ -64,49 +67,68 @@ func (c sampleCmd) Run(ctx context.Context, command *kong.Context) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
-	out, err := openOutput(c.OutputDir)
+	out, err := openOutput(c.OutputDir, c.Resume)
 	if err != nil {
 		return err
 	}
-	model, err := c.load(ctx, work)
+	a := &artist{cmd: &c, out: out, work: work}
+	if err = a.run(ctx); err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return a.interrupted()
+	}
+	return err
+}
+
+// run does what can be refused first.
+func (a *artist) run(ctx context.Context) (err error) {
+	c := a.cmd
+	if err := a.checkSpace(); err != nil {
+		return err
+	}
+	if a.pictures, err = lookAt(a.work, c.Background); err != nil {
+		return err
+	}
+	model, err := c.load(ctx, a.work)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, model.weights.Close()) }()
-	if err := c.readPictures(work, model.Model); err != nil {
-		return err
-	}
-	if err := c.compare(model, work); err != nil {
-		return err
-	}
-	b, err := c.open(ctx, c.Executable...)
+	a.model, a.files = model.Model, model.files
+	a.pictures.fillSizes(a.work, a.model)
+	given, err := c.openLatents(a.work, a.model)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.Close()) }()
-	c.compareDevices(b.Devices())
-	a := artist{cmd: &c, model: model.Model, files: model.files, backend: b, out: out, work: work}
-	if err := a.check(); err != nil {
-		return usageError{err}
-	}
-	start := time.Now()
-	if err := a.draw(ctx); err != nil {
+	defer func() { err = errors.Join(err, given.Close()) }()
+	a.given = given
+	if err := c.compare(model, a.work); err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "drawn in %.1f s\n", time.Since(start).Seconds())
-	return a.write()
+	if a.backend, err = c.open(ctx, c.Executable...); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.backend.Close()) }()
+	c.compareDevices(a.backend.Devices())
+	if err := a.prepare(); err != nil {
+		return err
+	}
+	return errors.Join(a.draw(ctx), a.latents.Close())
+}
+
+// interrupted is what a signal ended with.
+func (a *artist) interrupted() error {
+	if !a.out.began && a.out.goOn == nil {
+		return fmt.Errorf("%w before the first image: nothing was lost, the same command starts again", train.ErrInterrupted)
+	}
+	return fmt.Errorf("%w, %d of %d images are in %s: the same command with --resume goes on", train.ErrInterrupted, a.count(), len(a.work), a.cmd.OutputDir)
 }
 
 // job is one image to draw.
 type job struct {
 	drawing
-	controls    []*data.RGB // of each ControlNet
-	image, mask *data.RGB
-	latents     []float32  // [height/8, width/8, channels] to begin from, or nil
-	files       []usedFile // that these were read from
+	index int
+	files []usedFile // that it is drawn from, but the model's
 
-	result  *data.RGB
-	final   []float32 // latents after the last step
+	done    bool // it is in the folder
 	problem error
 }
 
@@ -137,7 +159,7 @@ func (c *sampleCmd) plan() ([]*job, error) {
 	var work []*job
 	for _, d := range lines {
 		for i := range c.NumImages {
-			j := &job{drawing: d}
+			j := &job{drawing: d, index: len(work)}
 			j.Seed += uint64(i)
 			work = append(work, j)
 		}

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
+	"sync"
+	"time"
 
 	"limner/data"
 	"limner/sample"
@@ -14,30 +18,85 @@ import (
 
 // artist draws the jobs of limner sample.
 type artist struct {
-	cmd     *sampleCmd
-	model   sample.Model
-	files   []usedFile // that the model was loaded from
-	backend *xla.Backend
-	out     *output
-	work    []*job
+	cmd      *sampleCmd
+	out      *output
+	work     []*job
+	pictures *pictures
+	given    *givenLatents
+	model    sample.Model
+	files    []usedFile // that the model was loaded from
+	backend  *xla.Backend
+	groups   []group
+	record   sampleRecord
+	latents  *latentsWriter
+
+	saying sync.Mutex // images are written while the next are drawn
+	bar    *progress
+	failed error // to write previews
 }
 
-// group are jobs that one request can ask for.
+// group are jobs that a request can ask for together.
 type group struct {
-	key   string
+	shape  sample.Shape
+	chunks int // of the texts
+	jobs   []*job
+}
+
+// round are jobs that are drawn at once.
+type round struct {
 	shape sample.Shape
 	jobs  []*job
+	calls int // of the network
 }
 
-// groups sorts the jobs by size, then by whatever else a request has once for all images.
-func (a *artist) groups() []group {
-	var groups []group
+// prepare decides which jobs are drawn together and which are done, and refuses what does not fit the model, the devices or the folder.
+func (a *artist) prepare() error {
 	for _, j := range a.work {
-		key := j.key()
-		i := slices.IndexFunc(groups, func(g group) bool { return g.key == key })
-		if i < 0 {
+		if err := j.checkSize(); err != nil { // sizes that no flag set are known now
+			return usageError{err}
+		}
+	}
+	var err error
+	if a.groups, err = a.grouped(); err != nil {
+		return err
+	}
+	var errs []error
+	for _, g := range a.groups {
+		errs = append(errs, a.model.Check(g.shape, a.backend.Devices()))
+	}
+	if err := joinDistinct(errs); err != nil {
+		return usageError{err}
+	}
+	for _, g := range a.groups {
+		g.place()
+	}
+	a.record = a.recorded()
+	if err := a.resume(); err != nil {
+		return err
+	}
+	return a.checkSpace()
+}
+
+// grouped sorts the jobs by size, then by whatever else a request has once for all images.
+func (a *artist) grouped() ([]group, error) {
+	var groups []group
+	places := map[string]int{}
+	for _, j := range a.work {
+		r := j.request()
+		r.Prompts = j.Prompt
+		if j.NegativePrompt != nil {
+			r.NegativePrompts = []string{*j.NegativePrompt}
+		}
+		chunks, err := a.model.Chunks(r)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		key := fmt.Sprint(chunks, j.key())
+		i, ok := places[key]
+		if !ok {
 			i = len(groups)
-			groups = append(groups, group{key: key, shape: sample.Shape{Height: j.Height, Width: j.Width}})
+			places[key] = i
+			groups = append(groups, group{shape: sample.Shape{Height: j.Height, Width: j.Width}, chunks: chunks})
 		}
 		groups[i].jobs = append(groups[i].jobs, j)
 	}
@@ -50,12 +109,9 @@ func (a *artist) groups() []group {
 		groups[i].shape.Batch = a.cmd.batch(most[g.shape], a.backend.Devices())
 	}
 	slices.SortStableFunc(groups, func(x, y group) int {
-		if x.shape.Height != y.shape.Height {
-			return x.shape.Height - y.shape.Height
-		}
-		return x.shape.Width - y.shape.Width
+		return cmp.Or(cmp.Compare(x.shape.Height, y.shape.Height), cmp.Compare(x.shape.Width, y.shape.Width))
 	})
-	return groups
+	return groups, nil
 }
 
 // key is equal for jobs that differ only in what a request has for each image.
@@ -77,107 +133,159 @@ func (j *job) key() string {
 	return string(key)
 }
 
-// check reports what does not fit the model or the devices.
-func (a *artist) check() error {
-	var errs []error
-	for _, j := range a.work {
-		errs = append(errs, j.checkSize()) // sizes that no flag set are known now
+// place notes in which row of which batch each job is drawn, as its record has it. A single job may ask for a row.
+func (g group) place() {
+	for i, j := range g.jobs {
+		j.BatchSize = g.shape.Batch
+		if len(g.jobs) > 1 || j.BatchRow >= g.shape.Batch {
+			j.BatchRow = i % g.shape.Batch
+		}
 	}
-	for _, g := range a.groups() {
-		errs = append(errs, a.model.Check(g.shape, a.backend.Devices()))
-	}
-	return joinDistinct(errs)
 }
 
-// request asks for a group.
-func (g group) request() sample.Request {
-	r := g.jobs[0].request()
+// rounds are what is left to draw. A round of which an image is missing is drawn as a whole, so that each image comes out the same.
+func (a *artist) rounds() ([]round, error) {
+	var rounds []round
+	for _, g := range a.groups {
+		j := g.jobs[0]
+		plan, err := sample.NewPlan(j.Scheduler, a.model.Pipeline.Noise, j.NumInferenceSteps, j.planOptions())
+		if err != nil {
+			return nil, err
+		}
+		for jobs := range slices.Chunk(g.jobs, g.shape.Batch) {
+			if slices.ContainsFunc(jobs, func(j *job) bool { return !j.done }) {
+				rounds = append(rounds, round{g.shape, jobs, len(plan.Calls)})
+			}
+		}
+	}
+	return rounds, nil
+}
+
+// request asks for a round.
+func (a *artist) request(r round) (sample.Request, error) {
+	a.pictures.next()
+	q := r.jobs[0].request()
 	var conditions [][]float32
-	for _, j := range g.jobs {
-		r.Prompts, r.Seeds = append(r.Prompts, j.Prompt[0]), append(r.Seeds, j.Seed)
+	for _, j := range r.jobs {
+		q.Prompts, q.Seeds = append(q.Prompts, j.Prompt[0]), append(q.Seeds, j.Seed)
 		if j.NegativePrompt != nil {
-			r.NegativePrompts = append(r.NegativePrompts, *j.NegativePrompt)
+			q.NegativePrompts = append(q.NegativePrompts, *j.NegativePrompt)
 		}
 		if conditions == nil {
-			conditions = make([][]float32, len(j.controls))
+			conditions = make([][]float32, len(j.ControlImage))
 		}
-		for i, m := range j.controls {
+		for i, path := range j.ControlImage {
+			m, err := a.pictures.sized(controlFlag, path, j)
+			if err != nil {
+				return q, err
+			}
 			conditions[i] = data.AppendCondition(conditions[i], m)
 		}
-		if j.image != nil {
-			r.Images = data.AppendPixels(r.Images, j.image)
+		if j.Image != nil {
+			m, err := a.pictures.sized(imageFlag, j.Image[0], j)
+			if err != nil {
+				return q, err
+			}
+			q.Images = data.AppendPixels(q.Images, m)
 		}
-		if j.mask != nil {
-			r.Masks = data.AppendGray(r.Masks, j.mask)
+		if j.Mask != nil {
+			m, err := a.pictures.sized(maskFlag, j.Mask[0], j)
+			if err != nil {
+				return q, err
+			}
+			q.Masks = data.AppendGray(q.Masks, m)
 		}
-		r.Latents = append(r.Latents, j.latents...)
+		latents, err := a.given.of(j)
+		if err != nil {
+			return q, err
+		}
+		q.Latents = append(q.Latents, latents...)
 	}
 	if len(conditions) > 0 {
-		r.Conditions = conditions
+		q.Conditions = conditions
 	}
-	if row := g.jobs[0].BatchRow; len(g.jobs) == 1 && row < g.shape.Batch {
-		r.Row = row
-	}
-	return r
+	q.Row = r.jobs[0].BatchRow
+	q.OnImage = func(i sample.Image) error { return a.keep(r.jobs[i.Index], i) }
+	return q, nil
 }
 
-// draw draws all groups. Pictures in which something is wrong are kept, and named by write.
+// draw draws what is missing, writes each image when it is decoded, and then what goes with them.
 func (a *artist) draw(ctx context.Context) (err error) {
-	bar := newProgress(os.Stderr, "sampling")
-	defer func() { err = errors.Join(err, bar.Close()) }()
-	groups := a.groups()
-	done, total := 0, 0
-	steps := make([]int, len(groups))
-	for i, g := range groups {
-		if steps[i], err = a.steps(g); err != nil {
-			return err
-		}
-		total += steps[i]
+	rounds, err := a.rounds()
+	if err != nil {
+		return err
 	}
-	var pipeline *sample.Pipeline
-	defer func() {
-		if pipeline != nil {
-			err = errors.Join(err, pipeline.Close())
+	if len(rounds) == 0 && a.complete() {
+		fmt.Fprintf(os.Stderr, "all %d images are in %s: nothing is left to draw\n", len(a.work), a.cmd.OutputDir)
+		return a.problems()
+	}
+	quiet := context.AfterFunc(ctx, func() {
+		fmt.Fprintln(os.Stderr, "\nlimner: stopping when what is being decoded is written; a second signal leaves at once")
+	})
+	defer quiet()
+	start := time.Now()
+	if err := a.drawRounds(ctx, rounds); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "drawn in %.1f s\n", time.Since(start).Seconds())
+	return a.finish()
+}
+
+// drawRounds draws the rounds of each size by a pipeline of their own.
+func (a *artist) drawRounds(ctx context.Context, rounds []round) (err error) {
+	a.bar = newProgress(os.Stderr, "sampling")
+	defer func() { err = errors.Join(err, a.bar.Close()) }()
+	done, total := 0, 0
+	for _, r := range rounds {
+		total += r.calls
+	}
+	step := func(r round, i int, latents func() ([]float32, error)) {
+		done++
+		a.saying.Lock()
+		a.bar.Step(done, total, "")
+		a.saying.Unlock()
+		a.failed = errors.Join(a.failed, a.preview(r, i, latents))
+	}
+	for len(rounds) > 0 {
+		n := 1
+		for n < len(rounds) && rounds[n].shape == rounds[0].shape {
+			n++
 		}
-	}()
-	for i, g := range groups {
-		r := g.request()
-		if i == 0 || g.shape != groups[i-1].shape {
-			if pipeline != nil {
-				if err := pipeline.Close(); err != nil {
-					return err
-				}
-			}
-			if pipeline, err = sample.New(ctx, a.backend, a.model, g.shape, r); err != nil {
-				return err
-			}
-		}
-		var failed error
-		calls := steps[i] / g.rounds()
-		r.OnStep = func(step, _ int, latents func() ([]float32, error)) {
-			bar.Step(done+step, total, "")
-			failed = errors.Join(failed, a.preview(g, (step-1)/calls, (step-1)%calls+1, calls, latents))
-		}
-		result, err := pipeline.Sample(ctx, r)
-		if err = errors.Join(err, failed); err != nil {
+		if err := a.drawSize(ctx, rounds[:n], step); err != nil {
 			return err
 		}
-		size := len(result.Latents) / len(g.jobs)
-		for k, j := range g.jobs {
-			j.result, j.final, j.problem = result.Images[k], result.Latents[k*size:(k+1)*size], result.Problems[k]
-			j.BatchRow, j.BatchSize = r.Row+k%g.shape.Batch, g.shape.Batch
-		}
-		done += steps[i]
+		rounds = rounds[n:]
 	}
 	return nil
 }
 
-// steps is how often the network is called for a group.
-func (a *artist) steps(g group) (int, error) {
-	j := g.jobs[0]
-	plan, err := sample.NewPlan(j.Scheduler, a.model.Pipeline.Noise, j.NumInferenceSteps, j.planOptions())
-	return len(plan.Calls) * g.rounds(), err
+// drawSize draws rounds of one size. The folder is touched when the first image can be drawn.
+func (a *artist) drawSize(ctx context.Context, rounds []round, step func(round, int, func() ([]float32, error))) (err error) {
+	first, err := a.request(rounds[0])
+	if err != nil {
+		return err
+	}
+	pipeline, err := sample.New(ctx, a.backend, a.model, rounds[0].shape, first)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pipeline.Close()) }()
+	if err := a.begin(); err != nil {
+		return err
+	}
+	return pipeline.Each(ctx, func(yield func(sample.Request, error) bool) {
+		for i, r := range rounds {
+			q, err := first, a.failed
+			if i > 0 && err == nil {
+				q, err = a.request(r)
+			}
+			q.OnStep = func(i, _ int, latents func() ([]float32, error)) { step(r, i, latents) }
+			if !yield(q, err) {
+				return
+			}
+		}
+		if a.failed != nil {
+			yield(sample.Request{}, a.failed)
+		}
+	})
 }
-
-// rounds is how many batches a group takes.
-func (g group) rounds() int { return (len(g.jobs) + g.shape.Batch - 1) / g.shape.Batch }

@@ -1,7 +1,14 @@
 package main
 
 import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"limner/models/checkpoint"
@@ -14,61 +21,199 @@ const latentsKey = "latents"
 // latentsFile is where --save_latents writes to.
 const latentsFile = "latents.safetensors"
 
-// readLatents gives each job its latents of the file, if there is one.
-func (c *sampleCmd) readLatents(work []*job, m sample.Model) error {
+// latentsPart is that file while images are missing in it.
+const latentsPart = latentsFile + ".part"
+
+// givenLatents are those of --latents, one image after another in the file. nil is none.
+type givenLatents struct {
+	file   *checkpoint.File
+	tensor checkpoint.Tensor
+	images int
+}
+
+// openLatents opens the file of --latents and checks that it has an image for each job.
+func (c *sampleCmd) openLatents(work []*job, m sample.Model) (g *givenLatents, err error) {
 	if c.Latents == "" {
-		return nil
+		return nil, nil
 	}
 	f, err := checkpoint.Open(c.Latents)
 	if err != nil {
-		return fmt.Errorf("load latents: %w", err)
+		return nil, fmt.Errorf("load latents: %w", err)
 	}
-	defer f.Close()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}()
 	tensor, ok := f.Tensor(latentsKey)
 	if !ok {
-		return fmt.Errorf("load latents: %s has no tensor %s", c.Latents, latentsKey)
-	}
-	values, err := tensor.Float32s()
-	if err != nil {
-		return fmt.Errorf("load latents: %s: %w", c.Latents, err)
+		return nil, fmt.Errorf("load latents: %s has no tensor %s", c.Latents, latentsKey)
 	}
 	sum, err := fileSum(c.Latents)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	scale, channels := m.Pipeline.VAE.Scale(), m.Pipeline.VAE.LatentChannels
-	for i, j := range work {
+	for _, j := range work {
 		j.files = append(j.files, named(noiseFlag, c.Latents, sum))
 		want := []int{len(work), channels, j.Height / scale, j.Width / scale}
 		if !slices.Equal(tensor.Shape, want) {
-			return fmt.Errorf("load latents: %s: %s has the shape %v, want %v for %d images of %d×%d pixels", c.Latents, latentsKey, tensor.Shape, want, len(work), j.Width, j.Height)
+			return nil, fmt.Errorf("load latents: %s: %s has the shape %v, want %v for %d images of %d×%d pixels", c.Latents, latentsKey, tensor.Shape, want, len(work), j.Width, j.Height)
 		}
-		size := len(values) / len(work)
-		j.latents = swapped(values[i*size:(i+1)*size], channels)
+	}
+	return &givenLatents{f, tensor, len(work)}, nil
+}
+
+// of are the latents [height/8, width/8, channels] that a job begins from; nil: noise.
+func (g *givenLatents) of(j *job) ([]float32, error) {
+	if g == nil {
+		return nil, nil
+	}
+	one := g.tensor
+	size := len(one.Data) / g.images
+	one.Shape, one.Data = one.Shape[1:], one.Data[j.index*size:(j.index+1)*size]
+	values, err := one.Float32s()
+	if err != nil {
+		return nil, fmt.Errorf("load latents: %w", err)
+	}
+	return swapped(values, one.Shape[0]), nil
+}
+
+// Close closes the file.
+func (g *givenLatents) Close() error {
+	if g == nil {
+		return nil
+	}
+	return g.file.Close()
+}
+
+// latentsWriter writes the latents after the last step, as one tensor or, where sizes differ, as one for each image. The file has its whole size from
+// the beginning, and another name until all images are in it. nil writes nothing.
+type latentsWriter struct {
+	file     *os.File
+	path     string // in the end
+	channels int
+	offsets  []int64 // of the images
+}
+
+// openLatentsWriter goes on with the file of the same jobs, or makes it.
+func openLatentsWriter(path string, work []*job, channels, scale int) (*latentsWriter, error) {
+	part := filepath.Join(filepath.Dir(path), latentsPart)
+	err := os.Rename(path, part) // images that were in a whole one are missing
+	if errors.Is(err, fs.ErrNotExist) && !isFile(part) {
+		err = checkpoint.Write(part, latentEntries(work, channels, scale), nil)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("write latents: %w", err)
+	}
+	w := &latentsWriter{path: path, channels: channels}
+	if w.file, err = os.OpenFile(part, os.O_RDWR, 0); err != nil {
+		return nil, fmt.Errorf("write latents: %w", err)
+	}
+	if w.offsets, err = latentOffsets(w.file, work, channels, scale); err != nil {
+		return nil, errors.Join(fmt.Errorf("write latents: %s: %w", part, err), w.file.Close())
+	}
+	return w, nil
+}
+
+// latentEntries are the tensors of the file, all zeros.
+func latentEntries(work []*job, channels, scale int) []checkpoint.Entry {
+	first, same := work[0], true
+	var entries []checkpoint.Entry
+	zeros := map[int][]byte{} // shared by images of a size
+	var parts []checkpoint.Tensor
+	for _, j := range work {
+		same = same && j.Height == first.Height && j.Width == first.Width
+		shape := []int{1, channels, j.Height / scale, j.Width / scale}
+		n := 4 * channels * shape[2] * shape[3]
+		if zeros[n] == nil {
+			zeros[n] = make([]byte, n)
+		}
+		entries = append(entries, checkpoint.Entry{Key: latentKey(j), DType: "F32", Shape: shape, Data: zeros[n]})
+		parts = append(parts, checkpoint.Tensor{DType: "F32", Shape: shape, Data: zeros[n]})
+	}
+	if !same {
+		return entries
+	}
+	return []checkpoint.Entry{{Key: latentsKey, DType: "F32", Shape: append([]int{len(work)}, parts[0].Shape[1:]...), Parts: parts}}
+}
+
+// latentKey is the tensor of a job in a file of images of several sizes.
+func latentKey(j *job) string { return fmt.Sprintf("%s.%d", latentsKey, j.index) }
+
+// latentOffsets reads from a file's header where the latents of each job lie.
+func latentOffsets(f *os.File, work []*job, channels, scale int) ([]int64, error) {
+	var length [8]byte
+	if _, err := f.ReadAt(length[:], 0); err != nil {
+		return nil, err
+	}
+	n := int64(binary.LittleEndian.Uint64(length[:]))
+	if n > mostRecord {
+		return nil, fmt.Errorf("a header of %d bytes", n)
+	}
+	raw := make([]byte, n)
+	if _, err := f.ReadAt(raw, 8); err != nil {
+		return nil, err
+	}
+	var header map[string]struct {
+		DataOffsets [2]int64 `json:"data_offsets"`
+	}
+	if err := json.Unmarshal(raw, &header); err != nil {
+		return nil, err
+	}
+	offsets := make([]int64, len(work))
+	from := 8 + n + header[latentsKey].DataOffsets[0]
+	for i, j := range work {
+		size := int64(4 * channels * (j.Height / scale) * (j.Width / scale))
+		if one, ok := header[latentKey(j)]; ok {
+			from = 8 + n + one.DataOffsets[0]
+		}
+		offsets[i] = from
+		from += size
+	}
+	if info, err := f.Stat(); err != nil || len(header) != 1 && len(header) != len(work) || len(header) == 1 && info.Size() != from {
+		return nil, errors.Join(errors.New("it is not that of these images: remove it, and they are drawn again"), err)
+	}
+	return offsets, nil
+}
+
+// write puts the latents [height/8, width/8, channels] of an image into the file.
+func (w *latentsWriter) write(i int, latents []float32) error {
+	if w == nil {
+		return nil
+	}
+	raw := make([]byte, 0, 4*len(latents))
+	for _, v := range swapped(latents, len(latents)/w.channels) {
+		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
+	}
+	if _, err := w.file.WriteAt(raw, w.offsets[i]); err != nil {
+		return fmt.Errorf("write latents: %w", err)
+	}
+	if err := w.file.Sync(); err != nil {
+		return fmt.Errorf("write latents: %w", err)
 	}
 	return nil
 }
 
-// writeLatents writes the latents after the last step: as one tensor or, where sizes differ, as one for each image.
-func (a *artist) writeLatents(path string) error {
-	channels, scale := a.model.Pipeline.VAE.LatentChannels, a.model.Pipeline.VAE.Scale()
-	first := a.work[0]
-	same := !slices.ContainsFunc(a.work, func(j *job) bool { return j.Height != first.Height || j.Width != first.Width })
-	var entries []checkpoint.Entry
-	var all []float32
-	for i, j := range a.work {
-		values := swapped(j.final, len(j.final)/channels)
-		all = append(all, values...)
-		shape := []int{1, channels, j.Height / scale, j.Width / scale}
-		entries = append(entries, checkpoint.Entry{
-			Key: fmt.Sprintf("%s.%d", latentsKey, i), DType: "F32", Shape: shape, Float32s: func() ([]float32, error) { return values, nil },
-		})
+// finish gives the file its name: all images are in it.
+func (w *latentsWriter) finish() error {
+	if w == nil {
+		return nil
 	}
-	if same {
-		shape := []int{len(a.work), channels, first.Height / scale, first.Width / scale}
-		entries = []checkpoint.Entry{{Key: latentsKey, DType: "F32", Shape: shape, Float32s: func() ([]float32, error) { return all, nil }}}
+	if err := os.Rename(w.file.Name(), w.path); err != nil {
+		return fmt.Errorf("write latents: %w", err)
 	}
-	return checkpoint.Write(path, entries, nil)
+	return nil
+}
+
+// Close closes the file.
+func (w *latentsWriter) Close() error {
+	if w == nil {
+		return nil
+	}
+	return w.file.Close()
 }
 
 // swapped is x [rows, n] as [n, rows].

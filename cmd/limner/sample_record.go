@@ -26,8 +26,8 @@ type drawnFlags struct {
 	NumDevices int `json:"num_devices"`
 }
 
-// record says how a job was made.
-func (a *artist) record(j *job) imageRecord {
+// recordOf says how a job was made.
+func (a *artist) recordOf(j *job) imageRecord {
 	r := imageRecord{Version: version(), Backend: baseName(a.cmd.Backend), Files: slices.Concat(a.files, j.files)}
 	r.Sample.drawing, r.Sample.NumDevices = j.drawing, a.backend.Devices()
 	r.Sample.Scheduler = sample.SchedulerName(j.Scheduler, a.model.Pipeline.Noise)

@@ -67,7 +67,7 @@ func TestSampleAndRepeat(t *testing.T) {
 		t.Error("the repeated image is another")
 	}
 	sampleFromExecutable(t, dir, string(readFile(t, dir, "again", "image-00000.png")))
-	o, err := openOutput(filepath.Join(dir, "out"))
+	o, err := openOutput(filepath.Join(dir, "out"), false)
 	if err != nil || len(o.old) != 7 {
 		t.Errorf("its own folder: %v, %v", o, err)
 	}

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"embed"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -117,10 +117,25 @@ func (a axis) label(value string) string {
 	return a.Name + " " + value
 }
 
-// picture is the sheet as one picture.
-func (s *sheet) picture(work []*job) *data.RGB {
-	var rows [][]*data.RGB
-	var titles []string
+// writeSheet writes the sheet as a picture and as a page.
+func (a *artist) writeSheet() error {
+	s, err := a.cmd.sheet()
+	if err != nil {
+		return err
+	}
+	if err := a.out.stream(sheetFile+".html", func(w io.Writer) error { return s.page(w, a) }); err != nil {
+		return err
+	}
+	rows, titles := s.places(a)
+	m, err := overview(sheetFile+".png", rows, titles...)
+	if m == nil || err != nil {
+		return err
+	}
+	return a.writePicture(sheetFile+".png", m)
+}
+
+// places are those of the sheet as one picture, and the titles of its columns.
+func (s *sheet) places(a *artist) (rows [][]place, titles []string) {
 	named := s.Y.Name != ""
 	if named {
 		titles = append(titles, "")
@@ -129,27 +144,40 @@ func (s *sheet) picture(work []*job) *data.RGB {
 		titles = append(titles, s.X.label(x))
 	}
 	for i, y := range s.Y.Values {
-		var row []*data.RGB
+		var row []place
 		if named {
-			row = append(row, sample.Label(s.Y.label(y)))
+			label := sample.Label(s.Y.label(y))
+			row = append(row, place{width: label.Width, height: label.Height, text: true, read: func() (*data.RGB, error) { return label, nil }})
 		}
-		for _, j := range work[i*len(s.X.Values) : (i+1)*len(s.X.Values)] {
-			row = append(row, j.result)
+		for _, j := range a.work[i*len(s.X.Values) : (i+1)*len(s.X.Values)] {
+			row = append(row, a.result(j))
 		}
 		rows = append(rows, row)
 	}
-	return sample.Grid(rows, gridGap, titles...)
+	return rows, titles
 }
 
-// page is the sheet as a page that needs no other file.
-func (s *sheet) page(work []*job) ([]byte, error) {
-	type cell struct {
-		Image template.URL
-		Title string
+// sheetCell is an image of a sheet's page.
+type sheetCell struct {
+	Title string
+	image func() (*data.RGB, error)
+}
+
+// Image is the image as a URL that needs no file. It is read when the page comes to it.
+func (c sheetCell) Image() (template.URL, error) {
+	m, err := c.image()
+	if err != nil {
+		return "", err
 	}
+	raw, err := data.EncodePNG(m)
+	return template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(raw)), err
+}
+
+// page writes the sheet as a page that needs no other file.
+func (s *sheet) page(w io.Writer, a *artist) error {
 	type row struct {
 		Label string
-		Cells []cell
+		Cells []sheetCell
 	}
 	var view struct {
 		*sheet
@@ -163,19 +191,14 @@ func (s *sheet) page(work []*job) ([]byte, error) {
 	for i, y := range s.Y.Values {
 		r := row{Label: s.Y.label(y)}
 		for k, x := range s.X.Values {
-			j := work[i*len(s.X.Values)+k]
-			raw, err := data.EncodePNG(j.result)
-			if err != nil {
-				return nil, err
-			}
+			j := a.work[i*len(s.X.Values)+k]
 			title := strings.TrimSpace(s.X.label(x) + " " + s.Y.label(y))
-			r.Cells = append(r.Cells, cell{template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(raw)), title})
+			r.Cells = append(r.Cells, sheetCell{title, func() (*data.RGB, error) { return a.drawn(j) }})
 		}
 		view.Rows = append(view.Rows, r)
 	}
-	var b bytes.Buffer
-	if err := sheetTemplate.Execute(&b, view); err != nil {
-		return nil, fmt.Errorf("write sheet: %w", err)
+	if err := sheetTemplate.Execute(w, view); err != nil {
+		return fmt.Errorf("write sheet: %w", err)
 	}
-	return b.Bytes(), nil
+	return nil
 }

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"fmt"
+	"image"
+	"math"
+	"os"
+
+	"limner/data"
+	"limner/sample"
+)
+
+const (
+	gridGap    = 8       // between images of a grid, in pixels
+	gridSide   = 1 << 13 // the longest side of a grid: what viewers show
+	gridPixels = 1 << 25 // of a grid at most
+)
+
+// place is a picture of a grid, which is read when its turn comes. The zero value is empty.
+type place struct {
+	width, height int
+	read          func() (*data.RGB, error)
+	text          bool // it is not made smaller
+}
+
+// scaled is the size of a place in a grid whose pictures are a k-th of their sizes.
+func (p place) scaled(k int) image.Point {
+	if p.text || k == 1 {
+		return image.Pt(p.width, p.height)
+	}
+	return image.Pt((p.width+k-1)/k, (p.height+k-1)/k)
+}
+
+// result is the place of an image that was drawn, read from its file.
+func (a *artist) result(j *job) place {
+	return place{width: j.Width, height: j.Height, read: func() (*data.RGB, error) { return a.drawn(j) }}
+}
+
+// drawn reads an image that was drawn.
+func (a *artist) drawn(j *job) (*data.RGB, error) {
+	path := a.cmd.path(a.record.Images[j.index].File)
+	raw, err := data.ReadImage(path)
+	if err != nil {
+		return nil, fmt.Errorf("read image: %w", err)
+	}
+	m, err := data.Decode(raw)
+	if err != nil {
+		return nil, fmt.Errorf("read image %s: %w", path, err)
+	}
+	return m, nil
+}
+
+// writeGrid writes a grid of all images: a row for each prompt, beginning with its control images; single images without one fill a square.
+func (a *artist) writeGrid() error {
+	m, err := overview(gridFile, a.gridRows())
+	if m == nil || err != nil {
+		return err
+	}
+	return a.writePicture(gridFile, m)
+}
+
+// gridRows are the places of the grid. A prompt whose row would be longer than a grid may be has several.
+func (a *artist) gridRows() [][]place {
+	per, controls := a.cmd.NumImages, len(a.work[0].ControlImage)
+	square := int(math.Ceil(math.Sqrt(float64(len(a.work)))))
+	if per == 1 && controls == 0 {
+		per = square
+	}
+	widest := 0
+	for _, j := range a.work {
+		widest = max(widest, j.Width)
+	}
+	columns := per
+	if (controls+per)*(widest+gridGap)+gridGap > gridSide {
+		columns = min(per, square)
+	}
+	var rows [][]place
+	for i := 0; i < len(a.work); i += per {
+		for k := i; k < min(i+per, len(a.work)); k += columns {
+			row := make([]place, controls)
+			if j := a.work[i]; k == i {
+				for c, path := range j.ControlImage {
+					row[c] = place{width: j.Width, height: j.Height, read: func() (*data.RGB, error) {
+						a.pictures.next()
+						return a.pictures.sized(controlFlag, path, j)
+					}}
+				}
+			}
+			for _, j := range a.work[k:min(k+columns, i+per, len(a.work))] {
+				row = append(row, a.result(j))
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// fit finds the k for which pictures of a k-th of their sizes fit into one that memory and viewers can hold, and their sizes then; 0 is none.
+func fit(rows [][]place, titles []string) (k int, sizes [][]image.Point) {
+	most := 0
+	sizes = make([][]image.Point, len(rows))
+	for k = 1; k == 1 || k <= most; k++ {
+		for i, row := range rows {
+			sizes[i] = sizes[i][:0]
+			for _, p := range row {
+				sizes[i], most = append(sizes[i], p.scaled(k)), max(most, p.width, p.height)
+			}
+		}
+		if size := sample.GridSize(sizes, gridGap, titles...); max(size.X, size.Y) <= gridSide && size.X*size.Y <= gridPixels {
+			return k, sizes
+		}
+	}
+	return 0, nil
+}
+
+// overview puts pictures into one. Where it would be too large they are made smaller, and where they are too many even then, there is none; both
+// are said.
+func overview(name string, rows [][]place, titles ...string) (*data.RGB, error) {
+	k, sizes := fit(rows, titles)
+	switch {
+	case k == 0:
+		fmt.Fprintf(os.Stderr, "%s is left out: the images are too many for one picture\n", name)
+		return nil, nil
+	case k > 1:
+		fmt.Fprintf(os.Stderr, "%s shows the images at 1/%d of their size: they are many\n", name, k)
+	}
+	pictures := make([][]*data.RGB, len(rows))
+	for i, row := range rows {
+		for c, p := range row {
+			var m *data.RGB
+			if p.read != nil {
+				var err error
+				if m, err = p.read(); err != nil {
+					return nil, err
+				}
+				if size := sizes[i][c]; size.X != m.Width || size.Y != m.Height {
+					if m, err = data.Resize(m, size.X, size.Y, data.Lanczos); err != nil {
+						return nil, err
+					}
+				}
+			}
+			pictures[i] = append(pictures[i], m)
+		}
+	}
+	return sample.Grid(pictures, gridGap, titles...), nil
+}
+
+// writePicture writes a picture that goes with the images.
+func (a *artist) writePicture(name string, m *data.RGB) error {
+	raw, err := data.EncodePNG(m)
+	if err != nil {
+		return err
+	}
+	return a.out.write(name, raw)
+}
