@@ -215,6 +215,9 @@ func (p *Pipeline) zeroNegative(r Request) bool {
 // tokenize gives the chunks of a prompt for each text encoder, and tells of prompts that do not fit into one.
 func (p *Pipeline) tokenize(r Request, prompt string) ([]clip.Encoded, error) {
 	var out []clip.Encoded
+	if err := noLoRATag(prompt); err != nil {
+		return nil, err
+	}
 	for i, e := range p.model.encoders() {
 		encoded, err := e.tokenizer.EncodePrompt(r.PromptStyle, prompt)
 		if err != nil {
@@ -234,6 +237,14 @@ func (p *Pipeline) tokenize(r Request, prompt string) ([]clip.Encoded, error) {
 		out = append(out, encoded)
 	}
 	return out, nil
+}
+
+// noLoRATag fails for a prompt that names LoRAs: callers apply them and take their names out.
+func noLoRATag(prompt string) error {
+	if clip.HasLoRATag(prompt) {
+		return errors.New("<lora:…> names a LoRA, which limner sample applies with prompt_style a1111; elsewhere the text encoder would read it as words")
+	}
+	return nil
 }
 
 // tell writes a line to Log, once.
@@ -265,6 +276,9 @@ func (m Model) Chunks(r Request) (int, error) {
 	}
 	most := 1
 	for _, text := range texts {
+		if err := noLoRATag(text); err != nil {
+			return 0, fmt.Errorf("prompt %q: %w", text, err)
+		}
 		for _, e := range m.encoders() {
 			encoded, err := e.tokenizer.EncodePrompt(r.PromptStyle, text)
 			if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"limner/data"
+	"limner/models/clip"
 	"limner/sample"
 )
 
@@ -55,6 +56,11 @@ func (v Validation) Validate(control bool) error {
 	} {
 		if n < 1 {
 			bad("%s: got %d, want at least 1", name, n)
+		}
+	}
+	for _, prompt := range v.Prompts {
+		if clip.HasLoRATag(prompt) {
+			bad("validation_prompt: %q names a LoRA by <lora:…>, which is not applied here: take it out", prompt)
 		}
 	}
 	prompts, images := len(v.Prompts), len(v.Images)

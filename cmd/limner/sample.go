@@ -16,6 +16,7 @@ type sampleCmd struct {
 	drawing
 	Like       likeFile `placeholder:"IMAGE" help:"Repeat an image of limner sample: prompts, numbers and choices are its own unless flags say otherwise, model and files are given as flags and compared. On the same kind of device it is the same to the bit."`
 	PromptFile string   `aliases:"from-file" placeholder:"FILE" help:"Prompts, one a line, with kohya's switches behind them; see below."`
+	LoRADir    string   `name:"lora-dir" placeholder:"DIR" help:"Folder of LoRAs, of which those are loaded that a prompt names by <lora:NAME:WEIGHT>; see below."`
 	writtenFlags
 
 	OutputDir string `required:"" placeholder:"DIR" help:"Folder for the images. One that holds an earlier result of this command is replaced, one whose command was stopped is kept for --resume; anything else is left alone."`
@@ -48,6 +49,9 @@ Prompt styles: plain takes a prompt as it stands. With a1111, (x) counts 1.1 tim
 brackets multiply; \( \) \[ \] are signs; BREAK goes on in a new chunk of 75 tokens; the mean of the embeddings is restored. With comfy,
 (x) and (x:1.3) likewise, but an explicit weight replaces the outer one, square brackets and BREAK are text, and a weight moves the
 embedding from that of the empty prompt.
+
+With a1111, <lora:NAME:0.8> in a prompt applies a LoRA at that weight to its image: one that is given by --lora, whose own scale it replaces, or a .safetensors
+file below --lora_dir, by the file's name without its extension. The other styles refuse it.
 
 A line of a prompt file may end in --n NEGATIVE, --w WIDTH, --h HEIGHT, --d SEED, --s STEPS, --l GUIDANCE, --ss SCHEDULER, --cn CONTROL
 IMAGE (one for each ControlNet), or any setting that --xy takes, such as --strength 0.5.
@@ -155,6 +159,9 @@ func (c *sampleCmd) plan() ([]*job, error) {
 	}
 	if n := len(lines) * c.NumImages; n > mostImages {
 		return nil, fmt.Errorf("%d images (--num_images %d for each of %d): want at most %d", n, c.NumImages, len(lines), mostImages)
+	}
+	if err := c.applyLoRATags(lines); err != nil {
+		return nil, err
 	}
 	var work []*job
 	for _, d := range lines {

@@ -83,7 +83,7 @@ func (a *artist) grouped() ([]group, error) {
 	places := map[string]int{}
 	for _, j := range a.work {
 		r := j.request()
-		r.Prompts = j.Prompt
+		r.Prompts = []string{j.text()}
 		if j.NegativePrompt != nil {
 			r.NegativePrompts = []string{*j.NegativePrompt}
 		}
@@ -167,7 +167,7 @@ func (a *artist) request(r round) (sample.Request, error) {
 	q := r.jobs[0].request()
 	var conditions [][]float32
 	for _, j := range r.jobs {
-		q.Prompts, q.Seeds = append(q.Prompts, j.Prompt[0]), append(q.Seeds, j.Seed)
+		q.Prompts, q.Seeds = append(q.Prompts, j.text()), append(q.Seeds, j.Seed)
 		if j.NegativePrompt != nil {
 			q.NegativePrompts = append(q.NegativePrompts, *j.NegativePrompt)
 		}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"limner/models/checkpoint"
+	"limner/models/clip"
+)
+
+// loraNames are the LoRAs that prompts may name by <lora:NAME:WEIGHT>.
+type loraNames struct {
+	given  map[string][]int    // their places among --lora, by the name of the file without its extension
+	folder map[string][]string // paths below --lora_dir, likewise
+}
+
+// loraName is what a prompt calls a LoRA.
+func loraName(path string) string {
+	base := baseName(path)
+	return strings.TrimSuffix(base, filepath.Ext(base))
+}
+
+// newLoRANames lists the LoRAs that are given, and the files below a folder, if there is one. What a prompt says is looked up in these lists and never
+// part of a path.
+func newLoRANames(given []string, folder string) (loraNames, error) {
+	names := loraNames{map[string][]int{}, map[string][]string{}}
+	for i, path := range given {
+		name := loraName(path)
+		names.given[name] = append(names.given[name], i)
+	}
+	if folder == "" {
+		return names, nil
+	}
+	err := filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() && filepath.Ext(path) == ".safetensors" {
+			name := loraName(path)
+			names.folder[name] = append(names.folder[name], path)
+		}
+		return err
+	})
+	if err != nil {
+		return names, fmt.Errorf("--lora_dir: %w", err)
+	}
+	return names, nil
+}
+
+// known are all names.
+func (n loraNames) known() []string {
+	all := slices.Concat(sortedKeys(n.given), sortedKeys(n.folder))
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// find says which LoRA a name means: its place among those that are given, or its path in the folder.
+func (n loraNames) find(name string) (given int, path string, err error) {
+	switch places, paths := n.given[name], n.folder[name]; {
+	case len(places) == 1:
+		return places[0], "", nil
+	case len(places) == 0 && len(paths) == 1:
+		return -1, paths[0], nil
+	case len(places)+len(paths) > 1:
+		return 0, "", fmt.Errorf("%d LoRAs have the name %q: give one of them by --lora", max(len(places), len(paths)), name)
+	}
+	known := n.known()
+	if len(known) == 0 {
+		return 0, "", fmt.Errorf("no LoRA %q: give it by --lora, or its folder by --lora_dir", name)
+	}
+	const most = 50
+	text := strings.Join(known[:min(len(known), most)], ", ")
+	if len(known) > most {
+		text += fmt.Sprintf(" and %d more", len(known)-most)
+	}
+	return 0, "", fmt.Errorf("no LoRA %q%s; there are %s", name, checkpoint.Suggestion(name, known), text)
+}
+
+// applyLoRATags gives the drawings the LoRAs that their prompts name, with the weights that stand there. A LoRA of the folder is part of the model as
+// soon as one prompt names it, and has the scale 0 where none does.
+func (c *sampleCmd) applyLoRATags(lines []drawing) error {
+	names, err := newLoRANames(c.LoRA, c.LoRADir)
+	if err != nil {
+		return err
+	}
+	weights := make([]map[string]float64, len(lines)) // by path, of the folder's
+	used := map[string]bool{}
+	var errs []error
+	for i := range lines {
+		d := &lines[i]
+		if n := len(d.LoRAScale); n > 0 && n != len(d.LoRA) {
+			return nil // the check of all flags will say so
+		}
+		tags, err := d.loraTags()
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if len(tags) == 0 {
+			continue
+		}
+		weights[i] = map[string]float64{}
+		scales := d.loraScales()
+		for _, tag := range tags {
+			given, path, err := names.find(tag.Name)
+			switch {
+			case err != nil:
+				errs = append(errs, fmt.Errorf("prompt %q: %w", d.Prompt[0], err))
+			case given >= 0:
+				scales[given] = tag.Weight
+			default:
+				weights[i][path], used[path] = tag.Weight, true
+			}
+		}
+		d.LoRAScale = scales
+	}
+	if err := joinDistinct(errs); err != nil {
+		return err
+	}
+	if len(used) == 0 {
+		return nil
+	}
+	paths := slices.Sorted(maps.Keys(used))
+	c.LoRA = slices.Concat(c.LoRA, paths)
+	for i := range lines {
+		d := &lines[i]
+		scales := d.loraScales()
+		for _, path := range paths {
+			scales = append(scales, weights[i][path])
+		}
+		d.LoRA, d.LoRAScale = c.LoRA, scales
+	}
+	return nil
+}
+
+// loraTags are what a drawing's prompt names. Only A1111's syntax has them, and not in negative prompts.
+func (d *drawing) loraTags() ([]clip.LoRATag, error) {
+	if d.NegativePrompt != nil && clip.HasLoRATag(*d.NegativePrompt) {
+		return nil, errors.New("--negative_prompt names a LoRA by <lora:…>, which has its place in the prompt")
+	}
+	if clip.Style(d.PromptStyle) == clip.A1111 {
+		tags, err := clip.LoRATags(d.Prompt[0])
+		if err != nil {
+			err = fmt.Errorf("prompt %q: %w", d.Prompt[0], err)
+		}
+		return tags, err
+	}
+	if clip.HasLoRATag(d.Prompt[0]) {
+		return nil, fmt.Errorf("prompt %q names a LoRA by <lora:…>, which --prompt_style a1111 applies; with %s, take it out and give --lora and --lora_scale",
+			d.Prompt[0], d.PromptStyle)
+	}
+	return nil, nil
+}
+
+// loraScales are the scales of the LoRAs, as a copy.
+func (d *drawing) loraScales() []float64 {
+	if d.LoRAScale != nil {
+		return slices.Clone(d.LoRAScale)
+	}
+	return slices.Repeat([]float64{1}, len(d.LoRA))
+}
+
+// text is the prompt as the text encoders read it.
+func (d *drawing) text() string {
+	if clip.Style(d.PromptStyle) == clip.A1111 {
+		return clip.WithoutLoRATags(d.Prompt[0])
+	}
+	return d.Prompt[0]
+}
