@@ -271,6 +271,9 @@ func (o *output) stream(name string, fill func(io.Writer) error) (err error) {
 	return nil
 }
 
+// hashed are the flags whose files a record knows by their SHA-256.
+var hashed = []string{modelFlag, "revision", loraFlag, inversionFlag, controlNetFlag, imageFlag, maskFlag, controlFlag, noiseFlag}
+
 // differences says in what a command is not the one that a record is of. Files count by their SHA-256 and not by where they lie.
 func (r sampleRecord) differences(now sampleRecord) ([]string, error) {
 	var all []string
@@ -309,10 +312,10 @@ func (r sampleRecord) differences(now sampleRecord) ([]string, error) {
 		if was.Backend != is.Backend {
 			note("--backend", was.Backend, is.Backend)
 		}
-		if err := compareFiles(was.Files, is.Files); err != nil {
-			note("files", "others", err)
+		if err := compareFiles(was.Files, is.Files); err != nil && !slices.Contains(all, err.Error()) {
+			all = append(all, err.Error())
 		}
-		if err := compare(was.Sample, is.Sample, append(slices.Clone(fileFlags), "revision")); err != nil {
+		if err := compare(was.Sample, is.Sample, hashed); err != nil {
 			return nil, err
 		}
 	}

@@ -115,7 +115,8 @@ func (a *artist) run(ctx context.Context) (err error) {
 	if err := a.prepare(); err != nil {
 		return err
 	}
-	return errors.Join(a.draw(ctx), a.latents.Close())
+	err = a.draw(ctx)
+	return errors.Join(err, a.latents.Close())
 }
 
 // interrupted is what a signal ended with.
