@@ -52,16 +52,10 @@ type slot struct {
 // Batches starts the run at batch start. Batch k depends only on k, the files, Seed, BatchSize, Part and Parts,
 // Resolution, BufferBytes and how rows are cropped and flipped, so a run resumed at k sees what it would have seen without a stop.
 func (d *Dataset) Batches(ctx context.Context, start int) (*Batches, error) {
-	switch o := d.options; {
-	case o.BatchSize < 1:
-		return nil, fmt.Errorf("batch size %d: want at least 1", o.BatchSize)
-	case o.Resolution < 1:
-		return nil, fmt.Errorf("resolution %d: want at least 1 pixel", o.Resolution)
-	case d.class != nil && o.BatchSize%2 != 0:
-		return nil, fmt.Errorf("batch size %d: want an even number, half of it for the class", o.BatchSize)
-	case d.StepsPerEpoch() < 1:
-		return nil, fmt.Errorf("batch size %d is more than the %d rows of the data set: use a smaller one", d.perBatch(), d.rows)
-	case start < 0:
+	if err := d.CheckBatches(); err != nil {
+		return nil, err
+	}
+	if start < 0 {
 		return nil, fmt.Errorf("batch %d: want 0 or more", start)
 	}
 	ctx, cancel := context.WithCancel(ctx)

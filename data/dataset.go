@@ -16,6 +16,9 @@ import (
 	"sync"
 )
 
+// MaxResolution is the largest side of a batch's pictures, in pixels.
+const MaxResolution = 8192
+
 // Options say what to read and how to batch it.
 type Options struct {
 	ImageColumn             string // column of training images
@@ -64,8 +67,8 @@ func (o Options) Validate() error {
 	if _, err := NewDecoding(o.Background); err != nil {
 		errs = append(errs, err)
 	}
-	if o.Resolution < 0 || o.Resolution > 8192 {
-		errs = append(errs, fmt.Errorf("resolution %d: want 1 to 8192 pixels", o.Resolution))
+	if o.Resolution < 0 || o.Resolution > MaxResolution {
+		errs = append(errs, fmt.Errorf("resolution %d: want 1 to %d pixels", o.Resolution, MaxResolution))
 	}
 	if o.BatchSize < 0 {
 		errs = append(errs, fmt.Errorf("batch size %d: want at least 1", o.BatchSize))
