@@ -76,8 +76,9 @@ func (o Options) Validate() error {
 	if o.Parts < 0 || o.Part < 0 || o.Part >= max(1, o.Parts) || o.BatchSize%max(1, o.Parts) != 0 {
 		errs = append(errs, fmt.Errorf("part %d of %d of a batch of %d: want one of equal parts", o.Part, o.Parts, o.BatchSize))
 	}
-	if o.Workers < 1 {
-		errs = append(errs, fmt.Errorf("workers %d: want at least 1", o.Workers))
+	const mostWorkers = 1024
+	if o.Workers < 1 || o.Workers > mostWorkers {
+		errs = append(errs, fmt.Errorf("workers %d: want 1 to %d", o.Workers, mostWorkers))
 	}
 	if o.Prefetch < 1 {
 		errs = append(errs, fmt.Errorf("prefetch %d: want at least 1 batch", o.Prefetch))

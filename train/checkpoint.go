@@ -73,7 +73,7 @@ type manifestFile struct {
 func checkpointName(step int) string { return checkpointPrefix + strconv.Itoa(step) }
 
 // Checkpoints lists the names of the checkpoints in an output folder, the newest first.
-func Checkpoints(outputDir string) ([]string, error) { return checkpoints(disk{}, outputDir) }
+func Checkpoints(outputDir string) ([]string, error) { return checkpoints(realFiles{}, outputDir) }
 
 func checkpoints(files fileSystem, outputDir string) ([]string, error) {
 	entries, err := files.ReadDir(outputDir)

@@ -2,12 +2,11 @@ package train
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"limner/data"
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/sample"
@@ -51,22 +50,25 @@ func (l LoRA) drawn(networks nn.Tree, resident map[string]*xla.Array) *diffusers
 	return out
 }
 
-// held opens the rows for the validation loss, if there are to be any. They are fed as those of training are, without dropout,
-// augmentation or images of the class.
-func (r Recipe) held(ctx context.Context, b *xla.Backend, o Options, feed DiffusionFeed, weights nn.Source) (*Held, error) {
-	if r.Data = slices.Clone(r.Watch.Validation.Data); len(r.Data) == 0 {
-		return nil, nil
-	}
+// heldOut reads the rows for the validation loss in place of those to train on.
+func (r Recipe) heldOut() Recipe {
+	r.Data = slices.Clone(r.Watch.Validation.Data)
 	r.Prior, r.Columns.RandomFlip, r.Columns.RandomCrop = nil, false, false
-	dataset, err := r.dataset(b, o, feed.Diffusion.ControlNet != nil)
-	if err != nil {
-		return nil, fmt.Errorf("validation_data_dir: %w", err)
+	return r
+}
+
+// held measures the validation loss on the rows of a dataset; nil measures none. They are fed as those of training are, without dropout,
+// augmentation or images of the class.
+func (r Recipe) held(ctx context.Context, b *xla.Backend, o Options, feed DiffusionFeed, weights nn.Source, dataset *data.Dataset) (*Held, error) {
+	if dataset == nil {
+		return nil, nil
 	}
 	feed.Dropout = 0
 	if r.CacheLatents {
 		encoder := Encoder{Backend: b, VAE: feed.Diffusion.VAE, Weights: weights, Resolution: r.Resolution, Batch: o.Batch, CacheDir: r.CacheDir, Progress: r.OnEncode}
+		var err error
 		if feed.Moments, err = encoder.Encode(ctx, dataset); err != nil {
-			return nil, errors.Join(err, dataset.Close())
+			return nil, err
 		}
 	}
 	d := feed.Diffusion

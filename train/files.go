@@ -24,19 +24,19 @@ type newFile interface {
 	Close() error
 }
 
-// disk is the real one.
-type disk struct{}
+// realFiles are those of the disk.
+type realFiles struct{}
 
-func (disk) ReadDir(path string) ([]fs.DirEntry, error) { return os.ReadDir(path) }
-func (disk) Mkdir(path string) error                    { return os.Mkdir(path, 0o755) }
-func (disk) Rename(from, to string) error               { return os.Rename(from, to) }
-func (disk) RemoveAll(path string) error                { return os.RemoveAll(path) }
+func (realFiles) ReadDir(path string) ([]fs.DirEntry, error) { return os.ReadDir(path) }
+func (realFiles) Mkdir(path string) error                    { return os.Mkdir(path, 0o755) }
+func (realFiles) Rename(from, to string) error               { return os.Rename(from, to) }
+func (realFiles) RemoveAll(path string) error                { return os.RemoveAll(path) }
 
-func (disk) Create(path string) (newFile, error) {
+func (realFiles) Create(path string) (newFile, error) {
 	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 }
 
-func (disk) SyncDir(path string) error {
+func (realFiles) SyncDir(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err

@@ -45,6 +45,9 @@ func (m Moments) Of(row int64, flipped bool) []float32 {
 
 // Encode encodes every image of the dataset. The program is compiled when the first image needs it.
 func (e Encoder) Encode(ctx context.Context, d *data.Dataset) (m Moments, err error) {
+	if err := e.checkMemory(d); err != nil {
+		return m, err
+	}
 	queue := &encodeQueue{e: e}
 	defer func() {
 		if closed := queue.close(); err == nil { // of two errors the first says more
@@ -75,6 +78,21 @@ func (e Encoder) Encode(ctx context.Context, d *data.Dataset) (m Moments, err er
 		queue.cache.report(func(format string, args ...any) { fmt.Fprintf(e.Log, format+"\n", args...) }, queue.made)
 	}
 	return m, nil
+}
+
+// checkMemory fails where the moments of all images do not fit this machine's memory.
+func (e Encoder) checkMemory(d *data.Dataset) error {
+	side := e.Resolution / e.VAE.Scale()
+	each := 4 * side * side * 2 * e.VAE.LatentChannels
+	if e.Flips {
+		each *= 2
+	}
+	need := float64(each) * float64(d.Len())
+	if free := xla.FreeMemory(); free > 0 && need > float64(free) {
+		return ConfigError{fmt.Errorf("cache_latents: those of %d rows take %s of memory, %s are free: leave --cache_latents out, or give a smaller --resolution",
+			d.Len(), inUnits(int64(min(need, 1e18))), inUnits(free))}
+	}
+	return nil
 }
 
 // compile makes the program that encodes a batch, and puts the VAE's parameters on the devices.

@@ -62,7 +62,7 @@ func (r *Run) Do(ctx context.Context) error {
 	}
 	batches := r.Dataset.StepsPerEpoch()
 	if batches > 0 && batches < o.Accumulation {
-		return ConfigError{fmt.Errorf("gradient_accumulation_steps: %d batches of %d are more than the %d rows of the data set: use fewer", o.Accumulation, o.Batch, r.Dataset.Len())}
+		return tooManyBatches(o, r.Dataset)
 	}
 	o.MaxTrainSteps, o.MaxTrainImages = o.steps(batches), 0
 	if o.Schedule.Steps == 0 {
@@ -357,7 +357,7 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 // background saves into the output folder, each checkpoint after the metrics of its steps. Beside a process that leads it takes part in the snapshots alone.
 func (r *Run) background(o Options, made record, m *metrics) *background {
 	s := &saver{
-		files: disk{}, outputDir: o.OutputDir, tree: r.Objective.Trainable,
+		files: realFiles{}, outputDir: o.OutputDir, tree: r.Objective.Trainable,
 		memory: o.Optimizer.memoryFile(r.Objective.Trainable), components: r.Components, ema: o.EMA != nil,
 		keep: o.CheckpointsTotalLimit, recipe: made,
 	}

@@ -38,8 +38,9 @@ var (
 // Validate reports every field out of range.
 func (l LoRA) Validate() error {
 	var errs []error
-	if l.Rank < 1 {
-		errs = append(errs, fmt.Errorf("rank: got %d, want at least 1", l.Rank))
+	const most = 1 << 14 // more than the widest layers have
+	if l.Rank < 1 || l.Rank > most {
+		errs = append(errs, fmt.Errorf("rank: got %d, want 1 to %d", l.Rank, most))
 	}
 	if !(l.Alpha > 0) {
 		errs = append(errs, fmt.Errorf("lora_alpha: got %g, want above 0", l.Alpha))

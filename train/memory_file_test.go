@@ -109,7 +109,7 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 		three := take()
 
 		components := []Component{{Name: "net", File: "net.safetensors"}}
-		saves := &saver{files: disk{}, outputDir: t.TempDir(), tree: objective.Trainable, memory: o.memoryFile(objective.Trainable), components: components}
+		saves := &saver{files: realFiles{}, outputDir: t.TempDir(), tree: objective.Trainable, memory: o.memoryFile(objective.Trainable), components: components}
 		if err := saves.save(two, State{Step: 2}); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -150,7 +150,7 @@ func checkDTypes(t *testing.T, name, path string, want map[string]string) {
 func TestOlderMoments(t *testing.T) {
 	o := DefaultOptimizer()
 	o.Moments = MomentsBFloat16
-	s := tinySaver(t.TempDir(), disk{}, 0)
+	s := tinySaver(t.TempDir(), realFiles{}, 0)
 	s.memory = o.memoryFile(s.tree)
 	s.memory.dtype = "F32"
 	if err := s.saveAt(1); err != nil {

@@ -34,6 +34,9 @@ func DefaultOptions() Options {
 	}
 }
 
+// mostImages is more than anybody trains on in a step: numbers above it are mistakes, and they are not multiplied with others.
+const mostImages = 1 << 20
+
 // Validate reports every option out of range.
 func (o Options) Validate() error {
 	errs := []error{o.Schedule.Validate(), o.Optimizer.Validate()}
@@ -41,11 +44,11 @@ func (o Options) Validate() error {
 	if o.OutputDir == "" {
 		bad("output_dir: give a folder")
 	}
-	if o.Batch < 1 {
-		bad("train_batch_size, global_batch_size: got %d, want at least 1", o.Batch)
+	if o.Batch < 1 || o.Batch > mostImages {
+		bad("train_batch_size, global_batch_size: got %d, want 1 to %d", o.Batch, mostImages)
 	}
-	if o.Accumulation < 1 {
-		bad("gradient_accumulation_steps: got %d, want at least 1", o.Accumulation)
+	if o.Accumulation < 1 || o.Accumulation > mostImages {
+		bad("gradient_accumulation_steps: got %d, want 1 to %d", o.Accumulation, mostImages)
 	}
 	switch steps, images := o.MaxTrainSteps, o.MaxTrainImages; {
 	case steps > 0 && images > 0:

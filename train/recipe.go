@@ -49,6 +49,9 @@ type Recipe struct {
 	Log               io.Writer    // hears what a person may want to know; nil: silence
 	OnStep            func(Progress)
 	OnEncode          func(done, total int) // while latents are cached
+
+	// DrawClass has the images of the class drawn that Prior's folder lacks: after all else was checked, before the rows are read. nil: they are there.
+	DrawClass func(context.Context) error
 }
 
 // Validate reports every field out of range.
@@ -60,8 +63,8 @@ func (r Recipe) Validate() error {
 	if len(r.Data) == 0 && !r.Planned {
 		errs = append(errs, errors.New("train_data_dir: give a folder of parquet files"))
 	}
-	if r.Resolution < 1 {
-		errs = append(errs, fmt.Errorf("resolution: got %d, want at least 1", r.Resolution))
+	if r.Resolution < 1 || r.Resolution > data.MaxResolution {
+		errs = append(errs, fmt.Errorf("resolution: got %d, want 1 to %d", r.Resolution, data.MaxResolution))
 	}
 	if !(r.ProportionEmpty >= 0 && r.ProportionEmpty <= 1) {
 		errs = append(errs, fmt.Errorf("proportion_empty_prompts: got %g, want 0 to 1", r.ProportionEmpty))
@@ -170,15 +173,55 @@ func (r Recipe) planned(b *xla.Backend, o Options, objective Objective) (*Run, e
 
 // dataset opens the images, and those of the class behind them. Beside other processes, this one's part of each batch is read.
 func (r Recipe) dataset(b *xla.Backend, o Options, conditioning bool) (*data.Dataset, error) {
+	r.Columns.NeedConditioning = conditioning
+	return r.openRows(b, o)
+}
+
+// openRows opens the rows that Columns say. It fails where no batch of them can be made, and where none of the first can be used.
+func (r Recipe) openRows(b *xla.Backend, o Options) (d *data.Dataset, err error) {
 	columns := r.Columns
-	columns.NeedConditioning, columns.Log = conditioning, r.Log
+	columns.Log = r.Log
 	columns.NoCaptions = columns.NoCaptions || r.InstancePrompt != "" || r.Property != "" && r.Property != PropertyCaption
 	columns.Resolution, columns.BatchSize, columns.Seed = r.Resolution, o.Batch, o.Seed
 	columns.Part, columns.Parts = b.Process().Index, b.Process().Count
 	if r.Prior == nil {
-		return data.Open(r.Data, columns)
+		d, err = data.Open(r.Data, columns)
+	} else {
+		d, err = data.OpenBoth(r.Data, r.Prior.Data, columns)
 	}
-	return data.OpenBoth(r.Data, r.Prior.Data, columns)
+	if err != nil {
+		return nil, err
+	}
+	if err = d.CheckBatches(); err == nil {
+		err = checkBatchMemory(columns)
+	}
+	if err == nil {
+		err = d.CheckRows()
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// bothDatasets opens the images to train on and those for the validation loss, nil if there are to be none, before either is encoded.
+func (r Recipe) bothDatasets(b *xla.Backend, o Options, conditioning bool) (dataset, held *data.Dataset, err error) {
+	if dataset, err = r.dataset(b, o, conditioning); err != nil || len(r.Watch.Validation.Data) == 0 {
+		return dataset, nil, err
+	}
+	if held, err = r.heldOut().dataset(b, o, conditioning); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("validation_data_dir: %w", err), dataset.Close())
+	}
+	return dataset, held, nil
+}
+
+// closeBoth closes the datasets of bothDatasets.
+func closeBoth(dataset, held *data.Dataset) error {
+	err := dataset.Close()
+	if held != nil {
+		err = errors.Join(err, held.Close())
+	}
+	return err
 }
 
 // diffusion is the loss of the model's networks with what begins with train trained.
@@ -207,10 +250,18 @@ func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, mod
 	if err := r.Watch.Validation.Validate(d.ControlNet != nil); err != nil {
 		return nil, err
 	}
-	dataset, err := r.dataset(b, o, d.ControlNet != nil)
+	if err := r.ready(ctx, b, o, model, d.Objective().Trainable); err != nil {
+		return nil, err
+	}
+	dataset, held, err := r.bothDatasets(b, o, d.ControlNet != nil)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, closeBoth(dataset, held))
+		}
+	}()
 	feed := DiffusionFeed{Backend: b, Diffusion: d, Tokenizer: model.Tokenizer, Dropout: r.ProportionEmpty, Seed: o.Seed, Caption: r.caption(o)}
 	networks := map[string]any{diffusers.UNet: model.UNet, diffusers.VAE: model.VAE, diffusers.TextEncoder: model.Text, "scheduler": model.Noise}
 	if model.XL != nil {
@@ -224,16 +275,16 @@ func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, mod
 			Progress: r.OnEncode, Log: r.Log,
 		}
 		if feed.Moments, err = encoder.Encode(ctx, dataset); err != nil {
-			return nil, errors.Join(err, dataset.Close())
+			return nil, err
 		}
 	}
-	held, err := r.held(ctx, b, o, feed, weights)
+	measured, err := r.held(ctx, b, o, feed, weights, held)
 	if err != nil {
-		return nil, errors.Join(err, dataset.Close())
+		return nil, err
 	}
 	return &Run{
 		Options: o, Backend: b, Objective: d.Objective(), Components: components, Weights: weights, Dataset: dataset,
-		Feed: feed.Put, Finish: finish, OnStep: r.OnStep, Log: r.Log, Recipe: r, Networks: networks, Held: held,
+		Feed: feed.Put, Finish: finish, OnStep: r.OnStep, Log: r.Log, Recipe: r, Networks: networks, Held: measured,
 		Drawing: r.drawing(model, d, weights),
 	}, nil
 }

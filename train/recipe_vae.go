@@ -12,7 +12,7 @@ import (
 )
 
 // NewAutoencoder prepares the training of a model's VAE.
-func NewAutoencoder(_ context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
+func NewAutoencoder(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
 	model, err := r.open(o, b)
 	if err != nil {
 		return nil, err
@@ -20,6 +20,9 @@ func NewAutoencoder(_ context.Context, b *xla.Backend, o Options, r Recipe) (*Ru
 	objective := Autoencoder{VAE: model.VAE, KLWeight: r.KLWeight, Decoder: r.DecoderOnly, Batch: o.Batch, Resolution: r.Resolution}.Objective()
 	if r.Planned {
 		return r.planned(b, o, objective)
+	}
+	if err := r.ready(ctx, b, o, model, objective.Trainable); err != nil {
+		return nil, err
 	}
 	tree := model.VAE.Tree().Under(diffusers.VAE)
 	var weights startWeights

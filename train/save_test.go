@@ -79,7 +79,7 @@ func equalFloats(a, b []float32) bool { return fmt.Sprint(a) == fmt.Sprint(b) }
 
 // failing is a disk whose call number at fails, as fault says. With at 0 it counts calls.
 type failing struct {
-	disk
+	realFiles
 	calls, at int
 	fault     error
 }
@@ -98,30 +98,30 @@ func (f *failing) ReadDir(path string) ([]fs.DirEntry, error) {
 	if err := f.call(); err != nil {
 		return nil, err
 	}
-	return f.disk.ReadDir(path)
+	return f.realFiles.ReadDir(path)
 }
 
 func (f *failing) Mkdir(path string) error {
-	return firstError(f.call, func() error { return f.disk.Mkdir(path) })
+	return firstError(f.call, func() error { return f.realFiles.Mkdir(path) })
 }
 
 func (f *failing) Rename(from, to string) error {
-	return firstError(f.call, func() error { return f.disk.Rename(from, to) })
+	return firstError(f.call, func() error { return f.realFiles.Rename(from, to) })
 }
 
 func (f *failing) RemoveAll(path string) error {
-	return firstError(f.call, func() error { return f.disk.RemoveAll(path) })
+	return firstError(f.call, func() error { return f.realFiles.RemoveAll(path) })
 }
 
 func (f *failing) SyncDir(path string) error {
-	return firstError(f.call, func() error { return f.disk.SyncDir(path) })
+	return firstError(f.call, func() error { return f.realFiles.SyncDir(path) })
 }
 
 func (f *failing) Create(path string) (newFile, error) {
 	if err := f.call(); err != nil {
 		return nil, err
 	}
-	file, err := f.disk.Create(path)
+	file, err := f.realFiles.Create(path)
 	return failingFile{file, f}, err
 }
 
@@ -162,7 +162,7 @@ func firstError(calls ...func() error) error {
 func TestEachCallOfASaveFails(t *testing.T) {
 	for _, replace := range []bool{false, true} {
 		prepare := func(files fileSystem) *saver {
-			s := tinySaver(t.TempDir(), disk{}, 1)
+			s := tinySaver(t.TempDir(), realFiles{}, 1)
 			if err := s.saveAt(2); err != nil {
 				t.Fatal(err)
 			}
@@ -203,7 +203,7 @@ func TestEachCallOfASaveFails(t *testing.T) {
 						t.Errorf("call %d with %q: the checkpoint before is lost: %v", k, fault, err)
 					}
 				}
-				s.files = disk{}
+				s.files = realFiles{}
 				if err := s.saveAt(6); err != nil {
 					t.Errorf("the save after call %d failed: %v", k, err)
 				}
@@ -238,7 +238,7 @@ func checkNames(t *testing.T, dir string, steps ...int) {
 
 // A flipped bit anywhere in a checkpoint is found out.
 func TestFlippedBits(t *testing.T) {
-	s := tinySaver(t.TempDir(), disk{}, 0)
+	s := tinySaver(t.TempDir(), realFiles{}, 0)
 	if err := s.saveAt(2); err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func TestPrune(t *testing.T) {
 		{"going on from an earlier one", 1, []int{6, 3}, []int{3, 6}},
 		{"the same again", 1, []int{2, 2}, []int{2}},
 	} {
-		s := tinySaver(t.TempDir(), disk{}, c.keep)
+		s := tinySaver(t.TempDir(), realFiles{}, c.keep)
 		for _, step := range c.save {
 			if err := s.saveAt(step); err != nil {
 				t.Errorf("%s: %v", c.name, err)
@@ -323,7 +323,7 @@ func TestPrune(t *testing.T) {
 
 // A start puts right what a kill at any moment of a save left behind.
 func TestClearOutput(t *testing.T) {
-	s := tinySaver(t.TempDir(), disk{}, 0)
+	s := tinySaver(t.TempDir(), realFiles{}, 0)
 	for _, step := range []int{2, 4, 6} {
 		if err := s.saveAt(step); err != nil {
 			t.Fatal(err)

@@ -3,7 +3,7 @@ package train
 import (
 	"fmt"
 
-	diskspace "limner/internal/disk"
+	"limner/internal/disk"
 	"limner/models/nn"
 )
 
@@ -33,9 +33,9 @@ func checkSpace(o Options, tree nn.Tree, step, steps, present int) error {
 		return nil
 	}
 	size := checkpointBytes(tree, o.Optimizer.memoryFile(tree), o.EMA != nil)
-	need := int64(most)*size + 4*int64(tree.Size()) // and the result
-	free, err := diskspace.Free(o.OutputDir)
-	if err != nil || free >= need {
+	need := float64(most)*float64(size) + 4*float64(tree.Size()) // and the result
+	free, err := disk.Free(disk.Existing(o.OutputDir))
+	if err != nil || float64(free) >= need {
 		return nil // unknown: the saves will tell
 	}
 	advice := "give an --output_dir on another disk, or make space"
@@ -43,7 +43,7 @@ func checkSpace(o Options, tree nn.Tree, step, steps, present int) error {
 		advice = "give --checkpoints_total_limit, more --checkpointing_steps, or an --output_dir on another disk"
 	}
 	return ConfigError{fmt.Errorf("not enough disk space in %s: %d checkpoints of %s and the result need %s, %s are free: %s",
-		o.OutputDir, most, inUnits(size), inUnits(need), inUnits(free), advice)}
+		o.OutputDir, most, inUnits(size), inUnits(int64(min(need, 1e18))), inUnits(free), advice)}
 }
 
 func inUnits(bytes int64) string {

@@ -4,12 +4,12 @@ import (
 	"strings"
 	"testing"
 
-	diskspace "limner/internal/disk"
+	"limner/internal/disk"
 	"limner/models/nn"
 )
 
 func TestCheckSpace(t *testing.T) {
-	free, err := diskspace.Free(t.TempDir())
+	free, err := disk.Free(t.TempDir())
 	if err != nil {
 		t.Skip(err)
 	}
@@ -43,7 +43,7 @@ func TestCheckSpace(t *testing.T) {
 // What a checkpoint is said to take is what it takes, or a little more.
 func TestCheckpointBytes(t *testing.T) {
 	for _, o := range memoryOptimizers() {
-		s := tinySaver(t.TempDir(), disk{}, 0)
+		s := tinySaver(t.TempDir(), realFiles{}, 0)
 		s.tree = append(s.tree, nn.Spec{Key: "unet.big", Shape: []int{1000, 100}, Kind: nn.Dense})
 		s.memory = o.memoryFile(s.tree)
 		values := nn.Values{}

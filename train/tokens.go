@@ -108,8 +108,8 @@ func checkTokens(tokens []Token, model *diffusers.Pipeline) error {
 		bad("placeholder_token: name a token to learn")
 	}
 	for _, token := range tokens {
-		if token.Vectors < 1 {
-			bad("num_vectors: got %d, want at least 1", token.Vectors)
+		if most := model.Tokenizer.MaxLength() - 2; token.Vectors < 1 || token.Vectors > most {
+			bad("num_vectors: got %d, want 1 to %d, which is what a prompt holds between its start and its end", token.Vectors, most)
 		}
 		if strings.Contains(token.Text, ".") {
 			bad("placeholder_token: %q has a dot, which files of textual inversions cannot have", token.Text)

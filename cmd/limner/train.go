@@ -91,6 +91,7 @@ func trainSettings(c trainer, devices int, planned bool) (train.Options, train.R
 		r.Planned, r.Prior, o.OutputDir = true, nil, "plan"
 	}
 	_, control := c.(trainControlNetCmd)
+	r.Columns.NeedConditioning = control
 	return o, r, errors.Join(o.Validate(), r.Validate(), r.Watch.Validation.Validate(control), err)
 }
 
@@ -117,7 +118,7 @@ func runTraining(ctx context.Context, command *kong.Context, c trainer, prepare 
 	return err
 }
 
-// trainOnDevices opens the devices and trains what prepare makes.
+// trainOnDevices opens the devices and trains what prepare makes. What can be refused without the model is refused before it is looked for.
 func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepare prepareRun) error {
 	f := c.flags()
 	devices := f.devices(f.Executable...)
@@ -133,6 +134,9 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 	}
 	if r.Text, err = resolvedRecipe(command); err != nil {
 		return err
+	}
+	if err := r.Preflight(b, o); err != nil {
+		return configError{err}
 	}
 	r.Model, err = f.find(ctx)
 	if err := b.Together(err); err != nil {

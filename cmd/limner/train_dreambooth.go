@@ -8,6 +8,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"limner/internal/disk"
 	"limner/models/diffusers"
 	"limner/sample"
 	"limner/train"
@@ -58,11 +59,18 @@ type classFlags struct {
 	SampleBatchSize       int     `default:"4" help:"Images of the class drawn at once per device."`
 }
 
-// check reports flags that do not go together.
+// mostClassImages is more than any class needs.
+const mostClassImages = 1_000_000
+
+// check reports flags that are out of range or do not go together.
 func (f classFlags) check() error {
 	switch {
 	case !f.WithPriorPreservation && (f.ClassDataDir != "" || f.ClassPrompt != ""):
 		return errors.New("class_data_dir, class_prompt: they go with --with_prior_preservation, which was not given")
+	case f.NumClassImages < 0 || f.NumClassImages > mostClassImages:
+		return fmt.Errorf("num_class_images: got %d, want 0 to %d", f.NumClassImages, mostClassImages)
+	case f.SampleBatchSize < 1 || f.SampleBatchSize > mostBatch:
+		return fmt.Errorf("sample_batch_size: got %d, want 1 to %d", f.SampleBatchSize, mostBatch)
 	case f.WithPriorPreservation && f.InstancePrompt == "":
 		return errors.New("instance_prompt: say what the images show, beside what their class is")
 	}
@@ -80,24 +88,16 @@ func (f classFlags) apply(r *train.Recipe) error {
 	return f.check()
 }
 
-// before draws what the class lacks, and then prepares the run.
+// before prepares the run, and draws what the class lacks when nothing else can be refused.
 func (f classFlags) before(prepare prepareRun) prepareRun {
 	return func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
-		if err := f.draw(ctx, b, o, r); err != nil {
-			return nil, err
-		}
+		r.DrawClass = func(ctx context.Context) error { return f.draw(ctx, b, o, r) }
 		return prepare(ctx, b, o, r)
 	}
 }
 
 // draw brings the folder of the class to the number of images that it should have.
 func (f classFlags) draw(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) error {
-	if r.Prior == nil {
-		return nil
-	}
-	if err := r.Check(o, b.Devices()); err != nil {
-		return err
-	}
 	set := sample.Folder{Dir: f.ClassDataDir, Count: f.NumClassImages, Prompt: f.ClassPrompt, Seed: o.Seed}
 	missing, err := set.Missing()
 	if err != nil || len(missing) == 0 {
@@ -105,6 +105,9 @@ func (f classFlags) draw(ctx context.Context, b *xla.Backend, o train.Options, r
 	}
 	if !b.Process().Alone() {
 		return fmt.Errorf("%d images of the class are missing in %s: on several machines they must be there, so let one machine draw them first", len(missing), f.ClassDataDir)
+	}
+	if err := disk.Writable(f.ClassDataDir); err != nil {
+		return fmt.Errorf("class_data_dir: %w", err)
 	}
 	model, err := diffusers.OpenWith(r.Model, r.Opening)
 	if err != nil {

@@ -27,6 +27,7 @@ func (c trainVAECmd) Run(ctx context.Context, command *kong.Context) error {
 }
 
 func (c trainVAECmd) apply(r *train.Recipe) error {
+	r.Columns.NoCaptions = true
 	r.KLWeight, r.DecoderOnly = c.KLWeight, c.TrainDecoderOnly
 	return nil
 }

@@ -1,0 +1,152 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"limner/data"
+	"limner/internal/disk"
+	"limner/models/diffusers"
+	"limner/models/nn"
+	"limner/sample"
+	"limner/xla"
+)
+
+// Preflight fails where a run would be refused for anything but its model: so it comes before that is looked for, and maybe downloaded.
+// What takes least comes first: the fields, the folders, the address, the pictures, the rows. Columns say what is read of these.
+func (r Recipe) Preflight(b *xla.Backend, o Options) error {
+	err := r.Check(o, b.Devices())
+	if err == nil && b.Process().Leads() {
+		err = r.checkPlaces(o)
+	}
+	if err == nil {
+		err = r.checkPictures()
+	}
+	if err == nil {
+		err = r.checkRows(b, o)
+	}
+	return b.Together(err)
+}
+
+// checkPlaces fails where the run could not write or listen.
+func (r Recipe) checkPlaces(o Options) error {
+	if err := disk.Writable(o.OutputDir); err != nil {
+		return fmt.Errorf("output folder: %w", err)
+	}
+	if r.CacheDir != "" {
+		if err := disk.Writable(r.CacheDir); err != nil {
+			return fmt.Errorf("cache_dir: %w", err)
+		}
+	}
+	if address := r.Watch.MetricsAddress; address != "" {
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			return fmt.Errorf("metrics_address: %w", err)
+		}
+		return listener.Close()
+	}
+	return nil
+}
+
+// checkPictures fails where a conditioning image of validation cannot be read.
+func (r Recipe) checkPictures() error {
+	decoding, err := data.NewDecoding(r.Columns.Background)
+	if err != nil {
+		return err
+	}
+	for _, path := range r.Watch.Validation.Images {
+		if _, _, err := readPicture(path, decoding); err != nil {
+			return fmt.Errorf("validation_image: %w", err)
+		}
+	}
+	return nil
+}
+
+// checkRows fails where the rows cannot be trained on, or held-out ones not be measured. The images of a class may still be missing.
+func (r Recipe) checkRows(b *xla.Backend, o Options) error {
+	own := r
+	if own.Prior != nil {
+		own.Prior, o.Batch = nil, o.Batch/2
+	}
+	own.Log = nil // whoever opens the rows to read them says what there is to say
+	d, err := own.openRows(b, o)
+	if err != nil {
+		return err
+	}
+	if batches := d.StepsPerEpoch(); batches < o.Accumulation {
+		err = tooManyBatches(o, d)
+	}
+	if err := errors.Join(err, d.Close()); err != nil || len(r.Watch.Validation.Data) == 0 {
+		return err
+	}
+	own = own.heldOut()
+	held, err := own.openRows(b, o)
+	if err != nil {
+		return fmt.Errorf("validation_data_dir: %w", err)
+	}
+	return held.Close()
+}
+
+// tooManyBatches refuses an optimizer step of more batches than an epoch has.
+func tooManyBatches(o Options, d *data.Dataset) error {
+	return ConfigError{fmt.Errorf("gradient_accumulation_steps: %d batches of %d are more than the %d rows of the data set: use fewer", o.Accumulation, o.Batch, d.Len())}
+}
+
+// checkBatchMemory fails where the batches that are decoded ahead do not fit this machine's memory.
+func checkBatchMemory(o data.Options) error {
+	channels := 3
+	if o.NeedConditioning {
+		channels += 3
+	}
+	if o.MaskColumn != "" {
+		channels++
+	}
+	rows, batches := o.BatchSize/max(1, o.Parts), o.Prefetch+2
+	need := 4 * float64(batches) * float64(rows) * float64(o.Resolution) * float64(o.Resolution) * float64(channels)
+	if free := xla.FreeMemory(); free > 0 && need > float64(free) {
+		return ConfigError{fmt.Errorf("%d batches of %d images of %d×%d pixels, which are decoded ahead, take %s of memory, %s are free: give a smaller --train_batch_size or --resolution",
+			batches, rows, o.Resolution, o.Resolution, inUnits(int64(min(need, 1e18))), inUnits(free))}
+	}
+	return nil
+}
+
+// ready comes when the model's configs are known: it fails where validation could not draw or the disk cannot hold what is trained, and
+// then has the images of the class drawn.
+func (r Recipe) ready(ctx context.Context, b *xla.Backend, o Options, model *diffusers.Pipeline, trainable nn.Tree) error {
+	if v := r.Watch.Validation; len(v.Prompts) > 0 {
+		if _, err := sample.NewPlan(v.Scheduler, model.Noise, v.NumInferenceSteps, sample.DefaultPlanOptions()); err != nil {
+			return fmt.Errorf("validation_scheduler, validation_inference_steps: %w", err)
+		}
+	}
+	if b.Process().Leads() {
+		if err := checkFirstSpace(o, trainable); err != nil {
+			return err
+		}
+	}
+	if r.DrawClass == nil || r.Prior == nil {
+		return nil
+	}
+	return r.DrawClass(ctx)
+}
+
+// checkFirstSpace is checkSpace before the rows are counted, which may be what the number of steps follows from: at least one checkpoint is
+// written.
+func checkFirstSpace(o Options, trainable nn.Tree) error {
+	names, err := Checkpoints(o.OutputDir)
+	if err != nil {
+		return err
+	}
+	step := 0
+	if len(names) > 0 {
+		step, _ = strconv.Atoi(strings.TrimPrefix(names[0], checkpointPrefix)) // Checkpoints lists numbers
+	}
+	steps := o.steps(0)
+	if steps == 0 {
+		steps = step + 1
+	}
+	return checkSpace(o, trainable, step, steps, len(names))
+}
