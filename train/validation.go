@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,21 +51,24 @@ func (v Validation) Validate(control bool) error {
 	}
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	for _, n := range []struct {
-		name       string
-		value, max int
-	}{
-		{"validation_steps", v.Steps, math.MaxInt32}, {"num_validation_images", v.NumImages, 1000},
-		{"validation_inference_steps", v.NumInferenceSteps, 10_000}, {"validation_rows", v.Rows, math.MaxInt32},
+	for name, n := range map[string]int{
+		"validation_steps": v.Steps, "num_validation_images": v.NumImages, "validation_inference_steps": v.NumInferenceSteps, "validation_rows": v.Rows,
 	} {
-		if n.value < 1 || n.value > n.max {
-			bad("%s: got %d, want 1 to %d", n.name, n.value, n.max)
+		if n < 1 {
+			bad("%s: got %d, want at least 1", name, n)
 		}
 	}
 	for _, prompt := range v.Prompts {
 		if clip.HasLoRATag(prompt) {
 			bad("validation_prompt: %q names a LoRA by <lora:…>, which is not applied here: take it out", prompt)
 		}
+	}
+	const mostImages, mostSteps = 1000, 10_000
+	if v.NumImages > mostImages {
+		bad("num_validation_images: got %d, want 1 to %d", v.NumImages, mostImages)
+	}
+	if v.NumInferenceSteps > mostSteps {
+		bad("validation_inference_steps: got %d, want 1 to %d", v.NumInferenceSteps, mostSteps)
 	}
 	if s := v.GuidanceScale; !(s >= 0 && s <= 1000) {
 		bad("validation_guidance_scale: got %g, want 0 to 1000", s)

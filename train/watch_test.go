@@ -188,8 +188,8 @@ func TestValidationErrors(t *testing.T) {
 		{"only a ControlNet draws with images", false, func(v *Validation) { v.Prompts, v.Images = []string{"x"}, []string{"x"} }},
 		{"got 3 images for 2 prompts", true, func(v *Validation) { v.Prompts, v.Images = []string{"x", "y"}, []string{"a", "b", "c"} }},
 		{`validation_condition: got "depth", supported: canny, outline`, true, func(v *Validation) { v.Prompts, v.Images, v.Condition = []string{"x"}, []string{"a"}, "depth" }},
-		{"validation_steps: got 0, want 1 to", false, func(v *Validation) { v.Prompts, v.Steps = []string{"x"}, 0 }},
-		{"validation_rows: got 0, want 1 to", true, func(v *Validation) { v.Data, v.Rows = []string{"x"}, 0 }},
+		{"validation_steps: got 0, want at least 1", false, func(v *Validation) { v.Prompts, v.Steps = []string{"x"}, 0 }},
+		{"validation_rows: got 0, want at least 1", true, func(v *Validation) { v.Data, v.Rows = []string{"x"}, 0 }},
 	} {
 		v := DefaultValidation()
 		c.change(&v)

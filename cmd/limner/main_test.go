@@ -145,7 +145,7 @@ func TestBadInput(t *testing.T) {
 		want string
 		args []string
 	}{
-		{2, "learning_rate: got -1, want above 0\n  proportion_empty_prompts: got 3, want 0 to 1\n  rank: got 0, want at least 1\n", train("lora", "--rank", "0", "--learning_rate=-1", "--proportion_empty_prompts", "3")},
+		{2, "learning_rate: got -1, want above 0\n  proportion_empty_prompts: got 3, want 0 to 1\n  rank: got 0, want 1 to 16384\n", train("lora", "--rank", "0", "--learning_rate=-1", "--proportion_empty_prompts", "3")},
 		{2, "learning_rate: got -1", train("lora", "--learning_rate=-1", "--backend", "gpu")}, // before devices are opened
 		{2, "class_data_dir: give a folder for the images of the class\n  class_prompt: say what the class is\n", train("dreambooth", "--instance_prompt", "x", "--with_prior_preservation")},
 		{78, "full holds something else (letter.txt)", train("dreambooth", "--output_dir", "full", "--instance_prompt", "x", "--with_prior_preservation", "--class_prompt", "y", "--class_data_dir", "out")},

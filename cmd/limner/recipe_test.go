@@ -193,9 +193,9 @@ func TestBadRecipes(t *testing.T) {
 func TestRecipeOutOfRange(t *testing.T) {
 	path := writeRecipe(t, "rank: 0\nlearning_rate: 1e-4\nnoise_offset: -1\nlora_dropout: 2\nglobal_batch_size: -3\n")
 	_, stderr, code := limner(t, t.TempDir(), "train", "lora", "--model", "m", "--train_data_dir", "d", "--output_dir", "o", "--recipe", path, "--learning_rate=-1", "--lora_dropout=3")
-	want := fmt.Sprintf(`limner: %s:5:20: train_batch_size, global_batch_size: got -3, want at least 1
+	want := fmt.Sprintf(`limner: %s:5:20: train_batch_size, global_batch_size: got -3, want 1 to 1048576
   learning_rate: got -1, want above 0
-  %s:1:7: rank: got 0, want at least 1
+  %s:1:7: rank: got 0, want 1 to 16384
   lora_dropout: got 3, want at least 0 and below 1
   %s:3:15: noise_offset: got -1, want at least 0
 `, path, path, path)
