@@ -92,9 +92,9 @@ func TestPlanSample(t *testing.T) {
 
 func TestPlanRefuses(t *testing.T) {
 	for want, args := range map[string][]string{
-		"known are v4-8|16":                                    {"sample", "--model", "sd15", "--tpu", "v4-7"},
-		"resolution: got 0, want 1 to 8192":                               {"controlnet", "--model", "sd15", "--resolution", "0"},
-		"no model folder at sd99":                              {"controlnet", "--model", "sd99"},
+		"known are v4-8|16":                                      {"sample", "--model", "sd15", "--tpu", "v4-7"},
+		"resolution: got 0, want 1 to 8192":                      {"controlnet", "--model", "sd15", "--resolution", "0"},
+		"no model folder at sd99":                                {"controlnet", "--model", "sd99"},
 		"train_batch_size, global_batch_size: got -1, want 1 to": {"controlnet", "--model", "sd15", "--train_batch_size=-1"},
 	} {
 		_, stderr, code := limner(t, ".", append([]string{"plan"}, args...)...)
