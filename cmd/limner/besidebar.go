@@ -1,6 +1,10 @@
 package main
 
-import "os"
+import (
+	"os"
+
+	"limner/internal/printable"
+)
 
 // besideBar writes lines to stderr without breaking into a bar that is there, which the next step draws again.
 type besideBar struct {
@@ -15,5 +19,5 @@ func (w besideBar) Write(lines []byte) (int, error) {
 			_ = p.bar.Clear()
 		}
 	}
-	return os.Stderr.Write(lines)
+	return printable.Writer{To: os.Stderr}.Write(lines)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 	"k8s.io/klog/v2"
 
+	"limner/internal/printable"
 	"limner/train"
 )
 
@@ -135,9 +136,24 @@ func parseError(err error) error {
 // report prints an error, if there is one, and returns the exit code.
 func report(err error) int {
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "limner: %s\n", strings.ReplaceAll(err.Error(), "\n", "\n  "))
+		fmt.Fprintf(os.Stderr, "limner: %s\n", errorText(err))
 	}
 	return exitCode(err)
+}
+
+// mostErrorLines is how many lines of an error are printed.
+const mostErrorLines = 200
+
+// errorText is an error as it is printed: its lines, in which names and texts of files stand that may be anything, below each other.
+func errorText(err error) string {
+	lines := strings.Split(err.Error(), "\n")
+	if more := len(lines) - mostErrorLines; more > 0 {
+		lines = append(lines[:mostErrorLines], fmt.Sprintf("… and %d more lines", more))
+	}
+	for i, line := range lines {
+		lines[i] = printable.Text(line, printable.LineLimit)
+	}
+	return strings.Join(lines, "\n  ")
 }
 
 func exitCode(err error) int {

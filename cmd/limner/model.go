@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 
+	"limner/internal/printable"
 	"limner/models/diffusers"
 	"limner/models/hub"
 )
@@ -68,7 +69,7 @@ func locate(ctx context.Context, name, variant string) (string, error) {
 	const megabyte = 1 << 20
 	bar := newProgress(os.Stderr, "MB of "+ref.Repo)
 	options.Progress = func(done, total int64, file string) { bar.Step(int(done/megabyte), int(total/megabyte), file) }
-	options.Log = func(line string) { fmt.Fprintln(os.Stderr, line) }
+	options.Log = func(line string) { fmt.Fprintln(printable.Writer{To: os.Stderr}, line) }
 	client, err := hub.New(options)
 	if err != nil {
 		return "", configError{err}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
+
+	"limner/internal/printable"
 )
 
 const (
@@ -44,6 +46,7 @@ func newProgress(out *os.File, label string) *progress {
 
 // Step says that done of total steps are done. fields are names and values to show beside that, such as "loss 0.1 lr 1e-5".
 func (p *progress) Step(done, total int, fields string) {
+	fields = printable.Line(fields, printable.LineLimit) // it may hold the name of a file
 	now := time.Now()
 	if p.begun.IsZero() {
 		p.begun, p.from = now, done

@@ -27,6 +27,9 @@ func promptFile(path string, d drawing, seeds int) ([]drawing, error) {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
+		if len(all) == mostImages {
+			return nil, fmt.Errorf("prompt file %s has more than %d prompts", path, mostImages)
+		}
 		one, err := promptLine(line, d)
 		d.Seed += uint64(seeds)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"limner/internal/printable"
 	"limner/models/diffusers"
 	"limner/sample"
 )
@@ -25,7 +26,7 @@ func (c *sampleCmd) load(ctx context.Context, work []*job) (loadedModel, error) 
 	if err != nil {
 		return m, err
 	}
-	m.Model = sample.Model{Pipeline: pipeline, Compute: c.compute(), Log: os.Stderr, VAESlicing: c.VAESlicing, VAETiling: c.VAETiling}
+	m.Model = sample.Model{Pipeline: pipeline, Compute: c.compute(), Log: printable.Writer{To: os.Stderr}, VAESlicing: c.VAESlicing, VAETiling: c.VAETiling}
 	for _, j := range work {
 		if _, err := sample.NewPlan(j.Scheduler, pipeline.Noise, j.NumInferenceSteps, j.planOptions()); err != nil {
 			return m, usageError{err}

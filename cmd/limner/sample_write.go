@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"limner/data"
+	"limner/internal/printable"
 	"limner/sample"
 )
 
@@ -158,7 +159,7 @@ func (a *artist) keep(j *job, image sample.Image) error {
 	if a.bar.bar != nil {
 		_ = a.bar.bar.Clear() // fails only on a terminal that is gone
 	}
-	_, err = fmt.Printf("%s  seed %d  %s\n", a.cmd.path(entry.File), j.Seed, j.Prompt[0])
+	_, err = fmt.Printf("%s  seed %d  %s\n", a.cmd.path(entry.File), j.Seed, printable.Line(j.Prompt[0], printable.LineLimit))
 	return err
 }
 

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"limner/data"
+	"limner/internal/disk"
+	"limner/internal/printable"
 	"limner/models/checkpoint"
 )
 
@@ -31,6 +33,13 @@ Files are told by their content, not by their names: whole models and networks i
 Flax weights, LoRAs and textual inversions. Of an image it prints what it says of itself, as limner sample and A1111's web UI write it.`
 }
 
+// What is printed of a file at most, unless all of it is asked for as JSON.
+const (
+	mostShownText  = 1 << 16 // bytes of a text of an image
+	mostShownValue = 1000    // of metadata
+	mostShownName  = 200
+)
+
 func (c showCmd) Run() error {
 	if texts, ok, err := imageTexts(c.Path); ok || err != nil {
 		return showTexts(c.Path, texts, c.JSON, err)
@@ -48,7 +57,7 @@ func (c showCmd) Run() error {
 
 // imageTexts reads what an image says of itself; ok is whether the file is one.
 func imageTexts(path string) (texts []data.Text, ok bool, err error) {
-	file, err := os.Open(path)
+	file, err := disk.Open(path)
 	if err != nil {
 		return nil, false, nil // Describe says what is wrong
 	}
@@ -57,7 +66,7 @@ func imageTexts(path string) (texts []data.Text, ok bool, err error) {
 	if n, err := io.ReadFull(file, head); err != nil || !data.IsImage(head[:n]) {
 		return nil, false, nil
 	}
-	raw, err := os.ReadFile(path)
+	raw, err := data.ReadImage(path)
 	if err != nil {
 		return nil, true, fmt.Errorf("show: %w", err)
 	}
@@ -93,16 +102,21 @@ func showTexts(path string, texts []data.Text, asJSON bool, err error) error {
 			}
 			value = b.String()
 		}
-		fmt.Printf("%s\n  %s\n", text.Key, strings.ReplaceAll(value, "\n", "\n  "))
+		fmt.Printf("%s\n  %s\n", printable.Line(text.Key, mostShownName), strings.ReplaceAll(printable.Text(value, mostShownText), "\n", "\n  "))
 	}
 	return nil
 }
 
 func printJSON(v any) error {
-	enc := json.NewEncoder(os.Stdout)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := os.Stdout.Write(printable.JSON(b.Bytes()))
+	return err
 }
 
 // describe is the text that limner show prints.
@@ -110,7 +124,7 @@ func describe(d checkpoint.Description, all bool) string {
 	var b strings.Builder
 	field := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(&b, "%-9s %s\n", name, value)
+			fmt.Fprintf(&b, "%-9s %s\n", name, printable.Line(value, mostShownValue))
 		}
 	}
 	field("file", d.Path)
@@ -137,8 +151,12 @@ func describe(d checkpoint.Description, all bool) string {
 	if len(d.Metadata) > 0 {
 		fmt.Fprintln(&b, "\nmetadata")
 	}
-	for _, key := range slices.Sorted(maps.Keys(d.Metadata)) {
-		fmt.Fprintf(&b, "  %s: %s\n", key, d.Metadata[key])
+	for i, key := range slices.Sorted(maps.Keys(d.Metadata)) {
+		if i == foldedLines && !all {
+			fmt.Fprintf(&b, "  … and %d more: --all lists all\n", len(d.Metadata)-i)
+			break
+		}
+		fmt.Fprintf(&b, "  %s: %s\n", printable.Line(key, mostShownName), printable.Line(d.Metadata[key], mostShownValue))
 	}
 	fmt.Fprintf(&b, "\ntensors (%d)\n", len(d.Tensors))
 	for _, line := range tensorLines(d.Tensors, all) {
@@ -149,14 +167,14 @@ func describe(d checkpoint.Description, all bool) string {
 
 func describePart(p checkpoint.Part) string {
 	if p.Problem != "" {
-		return fmt.Sprintf("%-15s %s", p.Name, p.Problem)
+		return fmt.Sprintf("%-15s %s", p.Name, printable.Line(p.Problem, mostShownValue))
 	}
 	dtypes := slices.Sorted(maps.Keys(p.DTypes))
 	line := fmt.Sprintf("%-15s %14s parameters  %s", p.Name, thousands(p.Parameters), strings.Join(dtypes, " "))
 	if p.Layers > 0 {
 		line += fmt.Sprintf("  %d layers of rank %s", p.Layers, strings.Trim(fmt.Sprint(p.Ranks), "[]"))
 	}
-	return line
+	return printable.Line(line, mostShownValue)
 }
 
 // thousands writes a number with commas.
@@ -168,7 +186,7 @@ func thousands(n int) string {
 	return text
 }
 
-// foldedLines is how many lines of tensors are printed unless all are asked for.
+// foldedLines is how many lines of tensors, and of metadata, are printed unless all are asked for.
 const foldedLines = 60
 
 // tensorLines lists tensors. Unless all are asked for, those whose keys differ in numbers alone and that
@@ -181,7 +199,7 @@ func tensorLines(tensors []checkpoint.TensorInfo, all bool) []string {
 		if !all {
 			key = numbers.ReplaceAllString(key, "$1#")
 		}
-		line := fmt.Sprintf("%-4s %v  %s", t.DType, t.Shape, key)
+		line := fmt.Sprintf("%-4s %s  %s", printable.Line(t.DType, mostShownName), printable.Line(fmt.Sprint(t.Shape), mostShownName), printable.Line(key, mostShownName))
 		if counts[line]++; counts[line] == 1 {
 			lines = append(lines, line)
 		}

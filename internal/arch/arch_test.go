@@ -13,7 +13,7 @@ import (
 
 // arrows lists what each package may import of the module. Tests are free.
 var arrows = map[string][]string{
-	"cmd/limner":              {"controlnet", "demo", "plan", "sample", "train", "data", "xla", "models/checkpoint", "models/clip", "models/diffusers", "models/hub", "models/nn", "internal/disk", "internal/plaintext"},
+	"cmd/limner":              {"controlnet", "demo", "plan", "sample", "train", "data", "xla", "models/checkpoint", "models/clip", "models/diffusers", "models/hub", "models/nn", "internal/disk", "internal/plaintext", "internal/printable"},
 	"plan":                    {"xla", "xla/pjrt", "internal/disk"},
 	"demo":                    {"sample", "train", "data", "xla", "models/checkpoint", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae", "internal/disk"},
 	"train":                   {"sample", "data", "xla", "xla/patch", "controlnet", "models/checkpoint", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae", "internal/disk"},
@@ -38,6 +38,7 @@ var arrows = map[string][]string{
 	"internal/disk":           {},
 	"internal/plaintext":      {"internal/disk"},
 	"internal/golden":         {},
+	"internal/printable":      {},
 	"internal/parity":         {"internal/golden", "models/checkpoint", "models/nn", "models/unet", "xla"},
 	"internal/arch":           {},
 	"internal/arch/structure": {},

@@ -1,0 +1,107 @@
+// Package printable makes text that came from a file or a server fit to be printed: it cannot steer a terminal, forge lines, turn the order of
+// letters around, or fill the screen.
+package printable
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// LineLimit is how many bytes of a line are printed where nothing says otherwise.
+const LineLimit = 2000
+
+// Line is text on one line of at most limit bytes and a few that say how much was cut off. Control characters, line breaks among them, marks
+// that change the direction of writing and bytes that are no UTF-8 are escaped as in Go and JSON.
+func Line(text string, limit int) string {
+	return escaped(text, limit, func(r rune) bool { return false })
+}
+
+// Text is text as Line makes it, but with its line breaks and tabs.
+func Text(text string, limit int) string {
+	return escaped(text, limit, func(r rune) bool { return r == '\n' || r == '\t' })
+}
+
+func escaped(text string, limit int, keep func(r rune) bool) string {
+	text, more := cut(text, limit)
+	var b strings.Builder
+	for len(text) > 0 {
+		r, n := utf8.DecodeRuneInString(text)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&b, `\x%02x`, text[0])
+		case keep(r) || !harmful(r):
+			b.WriteString(text[:n])
+		case r == '\n':
+			b.WriteString(`\n`)
+		case r == '\r':
+			b.WriteString(`\r`)
+		case r == '\t':
+			b.WriteString(`\t`)
+		case r > 0xffff:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+		text = text[n:]
+	}
+	if more > 0 {
+		fmt.Fprintf(&b, "… (%d more bytes)", more)
+	}
+	return b.String()
+}
+
+// cut leaves at most limit bytes of text, and no part of a letter, and says how many more there are.
+func cut(text string, limit int) (string, int) {
+	if len(text) <= limit {
+		return text, 0
+	}
+	n := limit
+	for n > 0 && n > limit-utf8.UTFMax && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n], len(text) - n
+}
+
+// harmful says of a letter that it does something other than to be seen: control characters (C0, DEL and C1), marks of direction, breaks of lines
+// and paragraphs, and the tags that spell hidden text.
+func harmful(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' || r == '\ufeff' || r >= 0xe0000 && r <= 0xe007f
+}
+
+// JSON escapes in JSON what Line does. It stays the same JSON: such letters stand in strings alone.
+func JSON(raw []byte) []byte {
+	var b bytes.Buffer
+	for len(raw) > 0 {
+		r, n := utf8.DecodeRune(raw)
+		switch {
+		case r < ' ' || !harmful(r): // between strings, line breaks and tabs are the JSON's own; within them there are none
+			b.Write(raw[:n])
+		case r > 0xffff:
+			r -= 0x10000
+			fmt.Fprintf(&b, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+		raw = raw[n:]
+	}
+	return b.Bytes()
+}
+
+// Writer prints lines as Text makes them, each cut to LineLimit.
+type Writer struct{ To io.Writer }
+
+// Write prints whole lines.
+func (w Writer) Write(raw []byte) (int, error) {
+	lines := strings.Split(string(raw), "\n")
+	for i, line := range lines {
+		lines[i] = Text(line, LineLimit)
+	}
+	if _, err := io.WriteString(w.To, strings.Join(lines, "\n")); err != nil {
+		return 0, err
+	}
+	return len(raw), nil
+}
