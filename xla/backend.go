@@ -20,6 +20,7 @@ import (
 	gomlx "github.com/gomlx/gomlx/backends/xla"
 	"github.com/gomlx/gomlx/pkg/core/distributed"
 
+	"limner/xla/cpu"
 	"limner/xla/mosaic"
 	"limner/xla/patch"
 	"limner/xla/pjrt"
@@ -49,7 +50,7 @@ type Backend struct {
 	target *target        // what is planned for; nil where programs are to run
 
 	attention attentionKernel // nil: none
-	forward   Forward         // its kernels are nil: none
+	forward   cpu.Layers      // its layers are nil: XLA's are used
 	options   []byte          // of XLA's CPU compiler, for every program: part of a serialized CompileOptionsProto; nil with another
 
 	run func(*Program, []backends.Buffer, []bool) ([]backends.Buffer, error) // on this process's devices; tests put several processes into one
@@ -72,6 +73,10 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	}
 	if o.Devices < 0 {
 		return nil, fmt.Errorf("%d devices: want at least 1", o.Devices)
+	}
+	kernels, err := cpu.Enabled(os.Getenv)
+	if err != nil {
+		return nil, err
 	}
 	kept, err := openStore(o)
 	if err != nil {
@@ -128,6 +133,9 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	if b.client, err = b.engine.Client(); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
+	if b.CPU() && kernels {
+		b.forward = cpu.Use(b.table, b.n)
+	}
 	b.table.Intercept(b.client, b.compile)
 	if err = b.join(); err == nil && !b.process.Alone() {
 		err = o.beside(b.process)
@@ -142,8 +150,6 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	}
 	if strings.Contains(filepath.Base(path), "tpu") {
 		b.chooseAttention(ctx, o.Log)
-	} else if b.CPU() {
-		b.chooseForward()
 	}
 	return b, nil
 }
@@ -222,7 +228,7 @@ func (b *Backend) compile(c *pjrt.Compilation) {
 	b.compilers.Add(1)
 	defer func() {
 		if b.compilers.Add(-1) == 0 { // others would want the memory again
-			pjrt.Trim()
+			cpu.Trim()
 		}
 	}()
 	c.Program, c.Options = patch.ManualKernels(c.Program), append(slices.Clone(c.Options), b.options...)

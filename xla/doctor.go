@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
 
 	"limner/internal/disk"
+	"limner/xla/cpu"
 )
 
 // headerAPI is the PJRT C API version that go-xla is built against.
@@ -65,6 +67,7 @@ type MachineReport struct {
 	MemoryBytes     int64  `json:"memory_bytes,omitempty"` // 0: unknown
 	AvailableMemory int64  `json:"available_memory_bytes,omitempty"`
 	Go              string `json:"go"`
+	Kernels         string `json:"cpu_kernels"` // of limner's own, for XLA on this processor
 }
 
 // FolderReport describes a folder that limner reads or writes.
@@ -108,6 +111,14 @@ func (r *Report) problem(do, what string, args ...any) {
 // machine fills in the host.
 func (r *Report) machine() {
 	r.Machine = MachineReport{OS: runtime.GOOS, Arch: runtime.GOARCH, Cores: runtime.NumCPU(), Go: runtime.Version()}
+	switch on, err := cpu.Enabled(os.Getenv); {
+	case err != nil:
+		r.problem("set it to on or off, or not at all", "%v", err)
+	case on:
+		r.Machine.Kernels = cpu.Describe()
+	default:
+		r.Machine.Kernels = "off by " + cpu.Switch
+	}
 	r.Machine.MemoryBytes, r.Machine.AvailableMemory = hostMemory()
 	if free := r.Machine.AvailableMemory; free > 0 && free < 2e9 {
 		r.problem("stop other programs, or use a machine or container with more memory",

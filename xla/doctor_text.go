@@ -37,6 +37,9 @@ func (r Report) Text() string {
 		memory = fmt.Sprintf("%s of memory, %s available", gigabytes(r.Machine.MemoryBytes), gigabytes(r.Machine.AvailableMemory))
 	}
 	line("machine", "%s/%s, %d %s, %s, %s", r.Machine.OS, r.Machine.Arch, r.Machine.Cores, plural(r.Machine.Cores, "core"), memory, r.Machine.Go)
+	if r.Machine.Kernels != "" {
+		line("", "limner's own kernels for XLA on CPUs: %s", r.Machine.Kernels)
+	}
 	label := "folders"
 	for _, f := range r.Folders {
 		state := ""

@@ -1,88 +1,12 @@
 package xla
 
-import (
-	"fmt"
-	"slices"
+import "limner/xla/cpu"
 
-	"github.com/gomlx/gomlx/pkg/core/dtypes"
-	. "github.com/gomlx/gomlx/pkg/core/graph"
-	"github.com/gomlx/gomlx/pkg/core/shapes"
-
-	"limner/xla/patch"
-	"limner/xla/pjrt"
-)
-
-// Forward are layers through which no gradient flows, as nn.Kernels, each nil where what XLA makes is as fast. They return nil for shapes and dtypes that
-// they do not take.
-type Forward struct {
-	Attention     func(q, k, v *Node, heads int) *Node
-	Convolution   func(x, w, bias *Node, stride int, padding [2]int) *Node
-	Normalization func(x, scale, shift *Node, groups int, epsilon float64, silu bool) *Node
-}
-
-// Forward are the devices' own layers for where no gradient is asked for.
-func (b *Backend) Forward() Forward {
-	f := b.forward
+// Forward are the devices' own layers for where no gradient is asked for, as nn.Kernels.
+func (b *Backend) Forward() cpu.Layers {
+	layers := b.forward
 	if b.attention != nil {
-		f.Attention = b.attention
+		layers.Attention = b.attention
 	}
-	return f
-}
-
-// chooseForward takes our own functions where they are faster than what XLA makes. What they are given lies on one device.
-func (b *Backend) chooseForward() {
-	if b.n > 1 || b.table.RegisterFunctions() != nil {
-		return
-	}
-	b.forward.Normalization = normalize
-	if pjrt.WideVectors() {
-		b.forward.Attention, b.forward.Convolution = attend, convolve
-	}
-}
-
-func allFloat32(operands ...*Node) bool {
-	return !slices.ContainsFunc(operands, func(x *Node) bool { return x.DType() != dtypes.Float32 })
-}
-
-// attend calls pjrt.Attend.
-func attend(q, k, v *Node, heads int) *Node {
-	const widest = 160 // channels of a head: of wider ones, with as many keys, the packed keys and values are no longer in a cache
-	queries, channels := q.Shape().Dim(1), q.Shape().Dim(2)
-	if !allFloat32(q, k, v) || queries%pjrt.Quad != 0 || channels/heads > widest {
-		return nil
-	}
-	return patch.Call(pjrt.Attend, fmt.Sprintf("{heads = %d : i64}", heads), []*Node{q, k, v}, q.Shape())
-}
-
-// convolve calls pjrt.Convolve.
-func convolve(x, w, bias *Node, stride int, padding [2]int) *Node {
-	size, out := w.Shape().Dim(0), w.Shape().Dim(3)
-	around := padding[0] + padding[1]
-	height, width := (x.Shape().Dim(1)+around-size)/stride+1, (x.Shape().Dim(2)+around-size)/stride+1
-	unit := pjrt.MatrixUnit() && x.Shape().Dim(3)%pjrt.ConvolveWide == 0
-	operands := []*Node{x, w}
-	if bias != nil {
-		operands = append(operands, bias)
-	}
-	if !allFloat32(operands...) || out%pjrt.ConvolveWide != 0 || !unit && width%pjrt.Quad != 0 {
-		return nil
-	}
-	before := padding[0]
-	if around > 0 && !unit {
-		edge := PadAxis{Start: padding[0], End: padding[1]}
-		operands[0], before = Pad(x, ScalarZero(x.Graph(), x.DType()), PadAxis{}, edge, edge), 0
-	}
-	attributes := fmt.Sprintf("{padding = %d : i64, stride = %d : i64}", before, stride)
-	return patch.Call(pjrt.Convolve, attributes, operands, shapes.Make(dtypes.Float32, x.Shape().Dim(0), height, width, out))
-}
-
-// normalize calls pjrt.Normalize for x [batch, ..., channels].
-func normalize(x, scale, shift *Node, groups int, epsilon float64, silu bool) *Node {
-	batch, channels := x.Shape().Dim(0), x.Shape().Dim(-1)
-	if !allFloat32(x, scale, shift) || channels%pjrt.Lanes != 0 {
-		return nil
-	}
-	attributes := fmt.Sprintf("{epsilon = %e : f32, groups = %d : i64, silu = %d : i64}", epsilon, groups, map[bool]int{true: 1}[silu])
-	flat := Reshape(x, batch, -1, channels)
-	return Reshape(patch.Call(pjrt.Normalize, attributes, []*Node{flat, scale, shift}, flat.Shape()), x.Shape().Dimensions...)
+	return layers
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"limner/xla/cpu"
 	"limner/xla/mosaic"
 	"limner/xla/pjrt"
 )
@@ -164,7 +165,7 @@ func OpenPlan(ctx context.Context, topology Topology, o Options) (*Backend, erro
 		return nil, errors.Join(err, devices.Close())
 	}
 	b.identity = sync.OnceValues(func() (string, error) { return library.identity("") })
-	b.plugin, b.attention, b.forward, b.options, b.target = plugin, mosaic.Attend, Forward{}, nil, &target{topology: topology, effort: o.Effort, devices: devices}
+	b.plugin, b.attention, b.forward, b.options, b.target = plugin, mosaic.Attend, cpu.Layers{}, nil, &target{topology: topology, effort: o.Effort, devices: devices}
 	return b, nil
 }
 

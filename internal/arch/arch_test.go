@@ -29,7 +29,8 @@ var arrows = map[string][]string{
 	"models/hub":              {"internal/disk", "internal/plaintext"},
 	"models/diffusers":        {"controlnet", "models/checkpoint", "models/clip", "models/nn", "models/noise", "models/unet", "models/vae", "internal/disk", "internal/plaintext"},
 	"data":                    {"internal/disk", "internal/plaintext"},
-	"xla":                     {"xla/mosaic", "xla/patch", "xla/pjrt", "internal/disk"},
+	"xla":                     {"xla/cpu", "xla/mosaic", "xla/patch", "xla/pjrt", "internal/disk"},
+	"xla/cpu":                 {"xla/patch", "xla/pjrt"},
 	"xla/mosaic":              {"xla/patch"},
 	"xla/patch":               {"xla/pjrt"},
 	"xla/pjrt":                {},
@@ -45,7 +46,7 @@ var arrows = map[string][]string{
 }
 
 // gomlxDoors may use GoMLX beyond its packages for graphs, shapes and dtypes.
-var gomlxDoors = []string{"models/nn", "train", "xla", "xla/mosaic", "xla/patch"}
+var gomlxDoors = []string{"models/nn", "train", "xla", "xla/cpu", "xla/mosaic", "xla/patch"}
 
 var gomlxForAll = []string{
 	"github.com/gomlx/gomlx/pkg/core/graph", "github.com/gomlx/gomlx/pkg/core/shapes", "github.com/gomlx/gomlx/pkg/core/dtypes",

@@ -1,4 +1,4 @@
-package xla_test
+package cpu_test
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 
 	"limner/internal/parity"
 	"limner/models/nn"
-	"limner/xla/pjrt"
+	"limner/xla/cpu"
 )
 
 // run runs a function of normal numbers.
@@ -109,7 +109,7 @@ func TestForwardConvolution(t *testing.T) {
 		{2, 1, 77, 160, 1, 640, 1, [2]int{}},
 	} {
 		t.Run(fmt.Sprintf("%d×%d×%d×%d by %d to %d, stride %d", c.batch, c.rows, c.columns, c.in, c.size, c.out, c.stride), func(t *testing.T) {
-			if lines := c.columns / c.stride; lines%pjrt.Quad != 0 && !pjrt.MatrixUnit() {
+			if lines := c.columns / c.stride; lines%cpu.Quad != 0 && !cpu.MatrixUnit() {
 				t.Skip("lines that only a matrix unit takes")
 			}
 			out := run(t, func(in []*Node) []*Node {

@@ -2,7 +2,8 @@
 #ifndef LIMNER_FFI_H
 #define LIMNER_FFI_H
 
-#include "api.h"
+#include <stddef.h>
+#include <stdint.h>
 
 // Loops are compiled for processors with wide vectors as well, where the C library can choose when the program starts.
 #if defined __x86_64__ && defined __GLIBC__ && defined __has_attribute
@@ -50,8 +51,13 @@ typedef struct {
 } ffi_extension;
 
 typedef struct {
+	const char *text;
+	size_t size;
+} ffi_name;
+
+typedef struct {
 	int dtype;
-	const int64_t *value; // or a float's
+	const void *value;
 } ffi_scalar;
 
 typedef struct {
@@ -65,9 +71,9 @@ typedef struct {
 		size_t size;
 		void *extension;
 		int64_t count;
-		const int *types;
-		void *const *names;
-		ffi_scalar *const *values;
+		const int *types; // of the values: ffi_scalar_attribute or another
+		ffi_name *const *names;
+		void *const *values;
 	} attributes;
 } ffi_call;
 
@@ -93,6 +99,12 @@ typedef struct {
 	int code;
 } ffi_error_args;
 
+typedef struct {
+	size_t size;
+	void *extension;
+	void *error;
+} ffi_error_destroy_args;
+
 enum {
 	ffi_major = 0,
 	ffi_minor = 2,
@@ -103,14 +115,26 @@ enum {
 	ffi_threads_schedule = 136,
 	ffi_threads_count = 144,
 	ffi_invalid_argument = 3,
+	ffi_scalar_attribute = 3,
+	ffi_s64 = 5,
 	ffi_f32 = 11,
 };
+
+// call calls the function at a place of XLA's table. It returns NULL, or an error.
+static inline void *call(const char *api, size_t place, void *args) {
+	void *(*function)(void *) = *(void *(*const *)(void *))(api + place);
+	return function(args);
+}
 
 // ffi_begin sees to a call that only asks which version a function is written for, and says whether it was one.
 int ffi_begin(ffi_call *f);
 
 // ffi_invalid is the result of a call that cannot be done.
 void *ffi_invalid(const ffi_call *f, const char *message);
+
+// ffi_integer and ffi_number read the attribute of that name and return 1, or 0 where there is none or it is of another type.
+int ffi_integer(const ffi_call *f, const char *name, int64_t *value);
+int ffi_number(const ffi_call *f, const char *name, float *value);
 
 // ffi_threads is how many threads of XLA's, this one included, ffi_spread may use.
 long ffi_threads(const ffi_call *f);

@@ -116,7 +116,10 @@ vectors static void normalize_rows(const void *data, long task) {
 // shift, of each channel, and with silu not 0 times its own logistic function. It takes channels in multiples of a vector's.
 void *limner_normalize(ffi_call *f) {
 	if (ffi_begin(f)) return NULL;
-	if (f->arguments.count != 3 || f->results.count != 1 || f->attributes.count != 3)
+	float epsilon;
+	int64_t groups, silu;
+	if (f->arguments.count != 3 || f->results.count != 1 || !ffi_number(f, "epsilon", &epsilon) || !ffi_integer(f, "groups", &groups) ||
+		!ffi_integer(f, "silu", &silu))
 		return ffi_invalid(f, "limner_normalize: want three operands, a result, epsilon, groups and silu");
 	const ffi_buffer *x = f->arguments.buffers[0], *scale = f->arguments.buffers[1], *shift = f->arguments.buffers[2], *y = f->results.buffers[0];
 	if (x->rank != 3 || scale->rank != 1 || shift->rank != 1 || y->rank != 3 || x->dtype != ffi_f32 || scale->dtype != ffi_f32 || shift->dtype != ffi_f32 || y->dtype != ffi_f32)
@@ -124,7 +127,7 @@ void *limner_normalize(ffi_call *f) {
 	normalization a = {
 		.x = x->data, .scale = scale->data, .shift = shift->data, .y = y->data,
 		.n = x->dims[0], .positions = x->dims[1], .channels = x->dims[2],
-		.epsilon = *(const float *)f->attributes.values[0]->value, .groups = *f->attributes.values[1]->value, .silu = *f->attributes.values[2]->value != 0,
+		.epsilon = epsilon, .groups = groups, .silu = silu != 0,
 	};
 	if (memcmp(x->dims, y->dims, sizeof *x->dims * 3) || scale->dims[0] != a.channels || shift->dims[0] != a.channels || a.groups < 1 || a.channels % a.groups ||
 		a.channels % lanes || a.channels < 1 || a.positions < 1)

@@ -2,6 +2,7 @@
 #include "ffi.h"
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 int limner_wide_vectors(void) {
 #ifdef has_clones
@@ -27,6 +28,30 @@ int ffi_begin(ffi_call *f) {
 void *ffi_invalid(const ffi_call *f, const char *message) {
 	ffi_error_args args = {sizeof args, NULL, message, ffi_invalid_argument};
 	return call(f->api, ffi_error_create, &args);
+}
+
+// attribute finds the scalar of that name and type; NULL if there is none.
+static const void *attribute(const ffi_call *f, const char *name, int dtype) {
+	for (int64_t i = 0; i < f->attributes.count; i++) {
+		const ffi_name *is = f->attributes.names[i];
+		if (is->size != strlen(name) || memcmp(is->text, name, is->size)) continue;
+		if (f->attributes.types[i] != ffi_scalar_attribute) return NULL;
+		const ffi_scalar *scalar = f->attributes.values[i];
+		return scalar->dtype == dtype ? scalar->value : NULL;
+	}
+	return NULL;
+}
+
+int ffi_integer(const ffi_call *f, const char *name, int64_t *value) {
+	const int64_t *found = attribute(f, name, ffi_s64);
+	if (found) *value = *found;
+	return found != NULL;
+}
+
+int ffi_number(const ffi_call *f, const char *name, float *value) {
+	const float *found = attribute(f, name, ffi_f32);
+	if (found) *value = *found;
+	return found != NULL;
 }
 
 typedef struct {
@@ -63,7 +88,7 @@ static void finish(void *data) {
 }
 
 static void drop(const ffi_call *f, void *error) {
-	object_args args = {24, NULL, error, NULL};
+	ffi_error_destroy_args args = {sizeof args, NULL, error};
 	if (error) call(f->api, ffi_error_destroy, &args);
 }
 

@@ -101,14 +101,16 @@ static void attend_strip(const void *data, long task) {
 // takes queries in multiples of a quad.
 void *limner_attend(ffi_call *f) {
 	if (ffi_begin(f)) return NULL;
-	if (f->arguments.count != 3 || f->results.count != 1 || f->attributes.count != 1) return ffi_invalid(f, "limner_attend: want three operands, a result and a number of heads");
+	int64_t heads;
+	if (f->arguments.count != 3 || f->results.count != 1 || !ffi_integer(f, "heads", &heads))
+		return ffi_invalid(f, "limner_attend: want three operands, a result and a number of heads");
 	const ffi_buffer *q = f->arguments.buffers[0], *k = f->arguments.buffers[1], *v = f->arguments.buffers[2], *y = f->results.buffers[0];
 	if (q->rank != 3 || k->rank != 3 || v->rank != 3 || y->rank != 3 || q->dtype != ffi_f32 || k->dtype != ffi_f32 || v->dtype != ffi_f32 || y->dtype != ffi_f32)
 		return ffi_invalid(f, "limner_attend: want float32 of three axes");
 	int failed = 0;
 	attention a = {
 		.failed = &failed,
-		.q = q->data, .k = k->data, .v = v->data, .y = y->data, .heads = *f->attributes.values[0]->value,
+		.q = q->data, .k = k->data, .v = v->data, .y = y->data, .heads = heads,
 		.batch = q->dims[0], .queries = q->dims[1], .channels = q->dims[2], .keys = k->dims[1],
 	};
 	if (memcmp(q->dims, y->dims, sizeof *q->dims * 3) || memcmp(k->dims, v->dims, sizeof *k->dims * 3) || k->dims[0] != a.batch || k->dims[2] != a.channels ||

@@ -1,16 +1,35 @@
-package xla_test
+package cpu_test
 
 import (
+	"context"
 	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"limner/xla"
-	"limner/xla/pjrt"
+	"limner/xla/cpu"
 )
 
 const megabyte = 1 << 20
+
+func open(t *testing.T, devices int) *xla.Backend {
+	t.Helper()
+	b, err := xla.Open(context.Background(), xla.Options{Devices: devices, Log: os.Stderr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
 
 // pattern is an array of so many megabytes that no other seed has.
 func pattern(seed uint64, megabytes int) []float32 {
@@ -37,17 +56,17 @@ func TestBlocksAreKept(t *testing.T) {
 	kept := func(want int64) {
 		t.Helper()
 		const slack = 4 * megabyte // XLA asks for a little more than the array
-		got := pjrt.Kept()
+		got := cpu.Kept()
 		for range 1000 { // it frees when nobody uses the array any longer, which is a little later
 			if got >= want && got <= want+slack {
 				return
 			}
 			time.Sleep(10 * time.Millisecond)
-			got = pjrt.Kept()
+			got = cpu.Kept()
 		}
 		t.Fatalf("%d bytes are kept, want %d", got, want)
 	}
-	pjrt.Trim()
+	cpu.Trim()
 	kept(0)
 	for i, step := range []struct {
 		put        []int // arrays of so many MB
@@ -71,7 +90,7 @@ func TestBlocksAreKept(t *testing.T) {
 		}
 		kept(step.left * megabyte)
 	}
-	pjrt.Trim()
+	cpu.Trim()
 	kept(0)
 }
 
@@ -124,4 +143,48 @@ func TestBlocksHoldWhatWasPut(t *testing.T) {
 		})
 	}
 	wait.Wait()
+}
+
+// Where another allocator was loaded before the C library, it gets all that it gave back, and nothing else.
+func TestUnderAnotherAllocator(t *testing.T) {
+	compiler, err := exec.LookPath("cc")
+	if err != nil {
+		t.Skip("no C compiler is here to build the other allocator")
+	}
+	library := filepath.Join(t.TempDir(), "allocator.so")
+	if out, err := exec.Command(compiler, "-O1", "-shared", "-fPIC", "-o", library, "testdata/allocator.c").CombinedOutput(); err != nil {
+		t.Fatalf("build the allocator: %v\n%s", err, out)
+	}
+	command := exec.Command(os.Args[0], "-test.run", "^TestBlocks")
+	command.Env = append(os.Environ(), "LD_PRELOAD="+library)
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// The switch leaves the layers to XLA and the memory to the C library.
+func TestSwitch(t *testing.T) {
+	if os.Getenv(cpu.Switch) != "off" {
+		command := exec.Command(os.Args[0], "-test.run", "^TestSwitch$", "-test.v")
+		command.Env = append(os.Environ(), cpu.Switch+"=off")
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		t.Setenv(cpu.Switch, "of")
+		if _, err := xla.Open(t.Context(), xla.Options{}); err == nil || !strings.Contains(err.Error(), cpu.Switch) {
+			t.Errorf("got %v, want an error that names %s", err, cpu.Switch)
+		}
+		return
+	}
+	b := open(t, 1)
+	if f := b.Forward(); f.Normalization != nil || f.Convolution != nil || f.Attention != nil {
+		t.Error("layers of our own are used though they are switched off")
+	}
+	a := put(t, b, pattern(1, 64))
+	if err := a.Free(); err != nil {
+		t.Fatal(err)
+	}
+	if n := cpu.Kept(); n != 0 {
+		t.Errorf("%d bytes are kept though that is switched off", n)
+	}
 }

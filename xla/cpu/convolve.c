@@ -56,14 +56,15 @@ static void convolve_strip(const void *data, long task) {
 void *limner_convolve(ffi_call *f) {
 	if (ffi_begin(f)) return NULL;
 	long operands = f->arguments.count;
-	if (operands < 2 || operands > 3 || f->results.count != 1 || f->attributes.count != 2)
+	int64_t padding, stride;
+	if (operands < 2 || operands > 3 || f->results.count != 1 || !ffi_integer(f, "padding", &padding) || !ffi_integer(f, "stride", &stride))
 		return ffi_invalid(f, "limner_convolve: want two or three operands, a result, padding and stride");
 	const ffi_buffer *x = f->arguments.buffers[0], *w = f->arguments.buffers[1], *bias = operands > 2 ? f->arguments.buffers[2] : NULL, *y = f->results.buffers[0];
 	if (x->rank != 4 || w->rank != 4 || y->rank != 4 || x->dtype != ffi_f32 || w->dtype != ffi_f32 || y->dtype != ffi_f32)
 		return ffi_invalid(f, "limner_convolve: want float32 of four axes");
 	convolution c = {
 		.x = x->data, .w = w->data, .y = y->data, .bias = bias ? bias->data : NULL,
-		.padding = *f->attributes.values[0]->value, .stride = *f->attributes.values[1]->value,
+		.padding = padding, .stride = stride,
 		.n = x->dims[0], .rows = x->dims[1], .columns = x->dims[2], .in = x->dims[3],
 		.size = w->dims[0], .height = y->dims[1], .width = y->dims[2], .out = y->dims[3],
 	};
