@@ -75,7 +75,7 @@ func (n loraNames) find(name string) (given int, path string, err error) {
 	if len(known) > most {
 		text += fmt.Sprintf(" and %d more", len(known)-most)
 	}
-	return 0, "", fmt.Errorf("no LoRA %q%s; there are %s", name, checkpoint.Suggestion(name, known), text)
+	return 0, "", fmt.Errorf("no LoRA %q%s; known: %s", name, checkpoint.Suggestion(name, known), text)
 }
 
 // applyLoRATags gives the drawings the LoRAs that their prompts name, with the weights that stand there. A LoRA of the folder is part of the model as

@@ -36,7 +36,7 @@ func TestLoRATags(t *testing.T) {
 			scales: [][]float64{{0.5, 0, 1}, {1, 0, 0}, {1, -2, 0}}, texts: []string{"c ", "d", "e"},
 		},
 		{name: "beside --lora_scale", prompts: []string{"c<lora:x:2>"}, change: func(c *sampleCmd) { c.LoRAScale = []float64{0.3} }, loras: []string{"/l/a.safetensors", x}, scales: [][]float64{{0.3, 2}}, texts: []string{"c"}},
-		{name: "unknown", prompts: []string{"<lora:xx:1>"}, err: `no LoRA "xx" (is it x?); there are a, twin, x, y.v2`},
+		{name: "unknown", prompts: []string{"<lora:xx:1>"}, err: `no LoRA "xx" (is it x?); known: a, twin, x, y.v2`},
 		{name: "a path", prompts: []string{"<lora:more/y.v2:1>"}, err: `no LoRA "more/y.v2"`},
 		{name: "twins", prompts: []string{"<lora:twin:1>"}, err: `2 LoRAs have the name "twin"`},
 		{name: "plain", prompts: []string{"c <lora:x:1>"}, change: func(c *sampleCmd) { c.PromptStyle = "plain" }, err: "--prompt_style a1111 applies"},

@@ -219,10 +219,6 @@ func (a *artist) draw(ctx context.Context) (err error) {
 		fmt.Fprintf(os.Stderr, "all %d images are in %s: nothing is left to draw\n", len(a.work), a.cmd.OutputDir)
 		return a.problems()
 	}
-	quiet := context.AfterFunc(ctx, func() {
-		fmt.Fprintln(os.Stderr, "\nlimner: stopping when what is being decoded is written; a second signal leaves at once")
-	})
-	defer quiet()
 	start := time.Now()
 	if err := a.drawRounds(ctx, rounds); err != nil {
 		return err
@@ -273,6 +269,10 @@ func (a *artist) drawSize(ctx context.Context, rounds []round, step func(round, 
 	if err := a.begin(); err != nil {
 		return err
 	}
+	quiet := context.AfterFunc(ctx, func() {
+		fmt.Fprintln(os.Stderr, "\nlimner: stopping when what is being decoded is written; a second signal leaves at once")
+	})
+	defer quiet()
 	return pipeline.Each(ctx, func(yield func(sample.Request, error) bool) {
 		for i, r := range rounds {
 			q, err := first, a.failed
