@@ -102,7 +102,11 @@ func (c *latentCache) readEntry(path string) ([]float32, error) {
 	if !ok || t.DType != "F32" || t.Size() != c.size {
 		return nil, fmt.Errorf("got %s of %v, want %d values of %s in F32", t.DType, t.Shape, c.size, latentTensor)
 	}
-	if sum := sha256.Sum256(t.Data); hex.EncodeToString(sum[:]) != f.Metadata()[latentHash] {
+	raw, err := t.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	if sum := sha256.Sum256(raw); hex.EncodeToString(sum[:]) != f.Metadata()[latentHash] {
 		return nil, errors.New("its bytes are not those that were written")
 	}
 	return t.Float32s()

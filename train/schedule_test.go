@@ -63,9 +63,13 @@ func float64s(t *testing.T, f parity.File, key string) []float64 {
 	if !ok {
 		t.Fatalf("%s has no tensor %s", f.Path(), key)
 	}
+	raw, err := x.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
 	out := make([]float64, x.Size())
 	for i := range out {
-		out[i] = math.Float64frombits(le64(x.Data[8*i:]))
+		out[i] = math.Float64frombits(le64(raw[8*i:]))
 	}
 	return out
 }

@@ -51,10 +51,10 @@ func (r *Report) folders(o DoctorOptions) {
 func (r *Report) programs(folder string) {
 	const do = "do what the message says if nobody else works with it, else remove it: it is only a cache; " +
 		"or set LIMNER_COMPILATION_CACHE_DIR to a folder of your own"
-	if _, err := os.Stat(folder); folder == "" || err != nil {
-		return // not made yet
+	if folder == "" {
+		return
 	}
-	if err := checkPrivate(folder); err != nil {
+	if err := checkPrivate(nearest(folder)); err != nil {
 		r.problem(do, "compiled programs are native code, and none is loaded from or kept in %s: %v", folder, err)
 		return
 	}
@@ -80,9 +80,8 @@ func inspectFolder(name, path string) FolderReport {
 	report := FolderReport{Name: name, Path: path}
 	info, err := os.Stat(path)
 	report.Exists = err == nil && info.IsDir()
-	there := path
-	for errors.Is(err, fs.ErrNotExist) && filepath.Dir(there) != there {
-		there = filepath.Dir(there)
+	there := nearest(path)
+	if there != path {
 		info, err = os.Stat(there)
 	}
 	if err != nil || !info.IsDir() {
@@ -93,6 +92,17 @@ func inspectFolder(name, path string) FolderReport {
 		report.FreeBytes, report.TotalBytes = free, total
 	}
 	return report
+}
+
+// nearest is path, or the folder above it that is there.
+func nearest(path string) string {
+	for {
+		_, err := os.Stat(path)
+		if !errors.Is(err, fs.ErrNotExist) || filepath.Dir(path) == path {
+			return path
+		}
+		path = filepath.Dir(path)
+	}
 }
 
 // hubCache is where the Hugging Face libraries keep downloads; empty if there is no home folder.

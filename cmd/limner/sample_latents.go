@@ -28,7 +28,6 @@ const latentsPart = latentsFile + ".part"
 type givenLatents struct {
 	file   *checkpoint.File
 	tensor checkpoint.Tensor
-	images int
 }
 
 // openLatents opens the file of --latents and checks that it has an image for each job.
@@ -61,7 +60,7 @@ func (c *sampleCmd) openLatents(work []*job, m sample.Model) (g *givenLatents, e
 			return nil, fmt.Errorf("load latents: %s: %s has the shape %v, want %v for %d images of %d×%d pixels", c.Latents, latentsKey, tensor.Shape, want, len(work), j.Width, j.Height)
 		}
 	}
-	return &givenLatents{f, tensor, len(work)}, nil
+	return &givenLatents{f, tensor}, nil
 }
 
 // of are the latents [height/8, width/8, channels] that a job begins from; nil: noise.
@@ -69,9 +68,7 @@ func (g *givenLatents) of(j *job) ([]float32, error) {
 	if g == nil {
 		return nil, nil
 	}
-	one := g.tensor
-	size := len(one.Data) / g.images
-	one.Shape, one.Data = one.Shape[1:], one.Data[j.index*size:(j.index+1)*size]
+	one := g.tensor.At(j.index)
 	values, err := one.Float32s()
 	if err != nil {
 		return nil, fmt.Errorf("load latents: %w", err)
@@ -132,7 +129,7 @@ func latentEntries(work []*job, channels, scale int) []checkpoint.Entry {
 			zeros[n] = make([]byte, n)
 		}
 		entries = append(entries, checkpoint.Entry{Key: latentKey(j), DType: "F32", Shape: shape, Data: zeros[n]})
-		parts = append(parts, checkpoint.Tensor{DType: "F32", Shape: shape, Data: zeros[n]})
+		parts = append(parts, checkpoint.RawTensor("F32", shape, zeros[n]))
 	}
 	if !same {
 		return entries

@@ -75,7 +75,7 @@ func TestConvertDTypes(t *testing.T) {
 	for _, key := range want.Keys() {
 		var scratch []byte
 		w, err := want.tensors[key].elements("BF16", FileOrder, &scratch)
-		if g := got.tensors[key]; err != nil || g.DType != "BF16" || !bytes.Equal(g.Data, w) {
+		if g := got.tensors[key]; err != nil || g.DType != "BF16" || !bytes.Equal(bytesIn(t, g), w) {
 			t.Errorf("%s: got %s, %v", key, g.DType, err)
 		}
 	}

@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
+
+	"limner/internal/disk"
 )
 
 // Kind is what a file holds.
@@ -53,7 +54,7 @@ type Checkpoint struct {
 }
 
 // OpenFile opens a single file and finds out by its content what it is. Pickled weights and other
-// formats that cannot be read are an error that says how to convert them. The file stays mapped until
+// formats that cannot be read are an error that says how to convert them. The file stays open until
 // Close; the components' Close does nothing.
 func OpenFile(path string) (*Checkpoint, error) {
 	head, err := readHead(path)
@@ -79,14 +80,7 @@ func OpenFile(path string) (*Checkpoint, error) {
 
 // readHead returns the first bytes of a file.
 func readHead(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("open model file: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("open model file %s: not a regular file", path)
-	}
-	f, err := os.Open(path)
+	f, err := disk.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open model file: %w", err)
 	}
@@ -138,19 +132,19 @@ func (c *Checkpoint) openSafetensors() error {
 }
 
 func (c *Checkpoint) openMsgpack() error {
-	data, release, err := mapFile(c.path)
+	file, size, err := openWeights(c.path)
 	if err != nil {
-		return fmt.Errorf("open msgpack %s: %w", c.path, err)
+		return fmt.Errorf("open msgpack: %w", err)
 	}
-	tensors, err := parseMsgpack(data, canDropPages)
+	tensors, err := parseMsgpack(file, size)
 	var t translated
 	if err == nil {
 		t, err = fromFlax(tensors)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("open msgpack %s: %w", c.path, err), release())
+		return errors.Join(fmt.Errorf("open msgpack %s: %w", c.path, err), file.Close())
 	}
-	c.Format, c.tensors, c.release = "msgpack", tensors, release
+	c.Format, c.tensors, c.release = "msgpack", tensors, file.Close
 	c.Kind, c.Dialect = KindUnknown, DialectFlax
 	if c.addPart("", t) {
 		c.Kind = KindComponent
@@ -351,7 +345,7 @@ func (c *Checkpoint) only() (*Model, error) {
 	return &Model{path: c.path, tensors: c.tensors}, nil
 }
 
-// Close unmaps the file. What Load returned stays valid.
+// Close closes the file. What Load returned stays valid.
 func (c *Checkpoint) Close() error {
 	release := c.release
 	c.tensors, c.parts, c.release = nil, nil, nil

@@ -41,11 +41,11 @@ func (t Tensor) Size() int {
 	return n
 }
 
-// checkSize fails unless Data has as many bytes as DType and Shape ask for, as in every tensor of a File.
+// checkSize fails unless there are as many bytes as DType and Shape ask for, as in every tensor of a File.
 func (t Tensor) checkSize() error {
 	want, err := byteSize(t.DType, t.Shape)
-	if err == nil && uint64(len(t.Data)) != want {
-		err = fmt.Errorf("got %d bytes, want %d for %s %v", len(t.Data), want, t.DType, t.Shape)
+	if err == nil && uint64(t.bytes()) != want {
+		err = fmt.Errorf("got %d bytes, want %d for %s %v", t.bytes(), want, t.DType, t.Shape)
 	}
 	return err
 }
@@ -59,14 +59,18 @@ func (t Tensor) Float32s() ([]float32, error) {
 	if _, ok := moved[t.DType]; ok {
 		return t.inOrder(t.Order)
 	}
+	data, err := t.Bytes()
+	if err != nil {
+		return nil, err
+	}
 	dst := make([]float32, t.Size())
 	if t.DType == "U64" {
 		for i := range dst {
-			dst[i] = float32(binary.LittleEndian.Uint64(t.Data[8*i:]))
+			dst[i] = float32(binary.LittleEndian.Uint64(data[8*i:]))
 		}
 		return dst, nil
 	}
-	at, err := t.int64At()
+	at, err := int64At(t.DType, data)
 	if err != nil {
 		return nil, fmt.Errorf("dtype %s cannot be read as float32", t.DType)
 	}
@@ -82,7 +86,11 @@ func (t Tensor) Int64s() ([]int64, error) {
 	if err := t.checkSize(); err != nil {
 		return nil, err
 	}
-	at, err := t.int64At()
+	data, err := t.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	at, err := int64At(t.DType, data)
 	if err != nil {
 		return nil, err
 	}
@@ -96,9 +104,9 @@ func (t Tensor) Int64s() ([]int64, error) {
 }
 
 // int64At returns how to read element i of a dtype of whole numbers.
-func (t Tensor) int64At() (func(i int) int64, error) {
-	le, b := binary.LittleEndian, t.Data
-	switch t.DType {
+func int64At(dtype string, b []byte) (func(i int) int64, error) {
+	le := binary.LittleEndian
+	switch dtype {
 	case "I64", "U64":
 		return func(i int) int64 { return int64(le.Uint64(b[8*i:])) }, nil
 	case "I32":
@@ -114,5 +122,5 @@ func (t Tensor) int64At() (func(i int) int64, error) {
 	case "U8", "BOOL":
 		return func(i int) int64 { return int64(b[i]) }, nil
 	}
-	return nil, fmt.Errorf("dtype %s holds no whole numbers", t.DType)
+	return nil, fmt.Errorf("dtype %s holds no whole numbers", dtype)
 }

@@ -17,7 +17,7 @@ func all16(t *testing.T, dtype string) []float32 {
 	for h := range 1 << 16 {
 		data = binary.LittleEndian.AppendUint16(data, uint16(h))
 	}
-	values, err := Tensor{DType: dtype, Shape: []int{1 << 16}, Data: data}.Float32s()
+	values, err := Tensor{DType: dtype, Shape: []int{1 << 16}, data: data}.Float32s()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestFloat16(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := (Tensor{DType: "F16", Shape: []int{len(values)}, Data: data}).Float32s(); err != nil || !slices.Equal(got, want) {
+	if got, err := (Tensor{DType: "F16", Shape: []int{len(values)}, data: data}).Float32s(); err != nil || !slices.Equal(got, want) {
 		t.Errorf("random numbers, %v: not rounded to nearest even", err)
 	}
 }
@@ -141,7 +141,7 @@ func TestConversions(t *testing.T) {
 		{"C64", make([]byte, 8), nil, nil},
 		{"F32", make([]byte, 3), nil, nil},
 	} {
-		tensor := Tensor{DType: c.dtype, Shape: []int{1}, Data: c.data}
+		tensor := Tensor{DType: c.dtype, Shape: []int{1}, data: c.data}
 		if got, err := tensor.Float32s(); !slices.Equal(got, c.float) || (err == nil) != (c.float != nil) {
 			t.Errorf("%s %v: got %v, %v, want %v", c.dtype, c.data, got, err, c.float)
 		}

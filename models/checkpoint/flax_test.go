@@ -83,7 +83,7 @@ func TestMsgpack(t *testing.T) {
 		"deep":               {strings.Repeat("\x81\xa1a", 100) + "\x01", nil, "more than 64 deep"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tensors, err := parseMsgpack([]byte(c.data), false)
+			tensors, err := parseMsgpack(strings.NewReader(c.data), int64(len(c.data)))
 			if c.fail != "" {
 				if err == nil || !strings.Contains(err.Error(), c.fail) {
 					t.Errorf("got %v, want %q", err, c.fail)

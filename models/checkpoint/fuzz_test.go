@@ -18,7 +18,7 @@ func FuzzSafetensors(f *testing.F) {
 	}
 	f.Add(raw(`{"__metadata__":{"format":"pt"},`+entry("a", "F16", "[2,2]", 0, 8)+`,`+entry("b", "I64", "[1]", 8, 16)+`}`, 16))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		file, err := parse(data)
+		file, err := parse(bytes.NewReader(data), int64(len(data)))
 		if err != nil {
 			return
 		}
@@ -31,13 +31,13 @@ func FuzzSafetensors(f *testing.F) {
 				}
 			}
 			_, _ = tensor.Int64s()
-			entries = append(entries, Entry{Key: key, DType: tensor.DType, Shape: tensor.Shape, Data: tensor.Data})
+			entries = append(entries, Entry{Key: key, DType: tensor.DType, Shape: tensor.Shape, Data: bytesIn(t, tensor)})
 		}
 		var b bytes.Buffer
 		if err := writeTo(&b, entries, file.Metadata()); err != nil {
 			t.Fatal(err)
 		}
-		again, err := parse(b.Bytes())
+		again, err := parse(bytes.NewReader(b.Bytes()), int64(b.Len()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,7 +45,7 @@ func FuzzSafetensors(f *testing.F) {
 			t.Fatalf("got keys %q, want %q", again.Keys(), file.Keys())
 		}
 		for _, e := range entries {
-			if got, _ := again.Tensor(e.Key); string(got.Data) != string(e.Data) {
+			if got, _ := again.Tensor(e.Key); string(bytesIn(t, got)) != string(e.Data) {
 				t.Fatalf("%q changed", e.Key)
 			}
 		}
@@ -57,7 +57,7 @@ func FuzzMsgpack(f *testing.F) {
 	f.Add([]byte("\x82\xa1a\x81\xa6kernel" + array("x") + "\xa1c" + array("z")))
 	f.Add([]byte("\x81\xa1a\x83\xb9" + chunked + "\xc3\xa5shape\x82\xa10\x01\xa11\x03\xa6chunks\x82\xa10" + array("xy") + "\xa11" + array("z")))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		tensors, err := parseMsgpack(data, false)
+		tensors, err := parseMsgpack(bytes.NewReader(data), int64(len(data)))
 		if err != nil {
 			return
 		}
@@ -66,7 +66,7 @@ func FuzzMsgpack(f *testing.F) {
 			if err := tensor.checkSize(); err != nil {
 				t.Fatalf("%s: %v", key, err)
 			}
-			held += len(tensor.Data)
+			held += len(bytesIn(t, tensor))
 		}
 		if held > len(data) {
 			t.Fatalf("%d bytes of tensors out of %d", held, len(data))
@@ -101,7 +101,7 @@ func tensorsOf(text string) map[string]Tensor {
 			}
 			t.Shape, size = append(t.Shape, d), size*d
 		}
-		t.Data = make([]byte, 4*size)
+		t.data = make([]byte, 4*size)
 		tensors[key] = t
 	}
 	return tensors

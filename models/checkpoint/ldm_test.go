@@ -68,7 +68,7 @@ func sameTensors(t *testing.T, got, want *Model) {
 		}
 		var scratch []byte
 		data, err := g.elements(w.DType, w.Order, &scratch)
-		if err != nil || !bytes.Equal(data, w.Data) {
+		if err != nil || !bytes.Equal(data, bytesIn(t, w)) {
 			t.Errorf("%s differs, %v", key, err)
 		}
 	}
@@ -168,7 +168,7 @@ func TestGoldenControlNetFile(t *testing.T) {
 			var entries []Entry
 			for _, key := range c.Keys() {
 				tensor, _ := c.Tensor(key)
-				entries = append(entries, Entry{Key: "control_model." + key, DType: tensor.DType, Shape: tensor.Shape, Data: tensor.Data})
+				entries = append(entries, Entry{Key: "control_model." + key, DType: tensor.DType, Shape: tensor.Shape, Data: bytesIn(t, tensor)})
 			}
 			if err := Write(path, entries, nil); err != nil {
 				t.Fatal(err)

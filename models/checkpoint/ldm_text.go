@@ -77,11 +77,9 @@ func (t *translated) splitProjections(key string, tensor Tensor) bool {
 		return false
 	}
 	for i, p := range projections {
-		third := tensor
+		third := tensor.part(i, len(projections))
 		third.Shape = slices.Clone(tensor.Shape)
 		third.Shape[0] /= len(projections)
-		n := len(tensor.Data) / len(projections)
-		third.Data = tensor.Data[i*n : (i+1)*n : (i+1)*n]
 		t.add(at("text_model.encoder.layers", layer, "self_attn", p, leaf), key, third)
 	}
 	return true

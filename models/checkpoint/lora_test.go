@@ -37,7 +37,7 @@ func sameLayers(t *testing.T, got, want *LoRA) {
 		if g.Component != w.Component || g.Module != w.Module || g.Alpha != w.Alpha {
 			t.Fatalf("got %s of %s with alpha %g, want %s of %s with %g", g.Module, g.Component, g.Alpha, w.Module, w.Component, w.Alpha)
 		}
-		if !bytes.Equal(g.Down.Data, w.Down.Data) || !bytes.Equal(g.Up.Data, w.Up.Data) {
+		if !bytes.Equal(bytesIn(t, g.Down), bytesIn(t, w.Down)) || !bytes.Equal(bytesIn(t, g.Up), bytesIn(t, w.Up)) {
 			t.Errorf("%s differs", w.Module)
 		}
 	}
@@ -148,10 +148,13 @@ func scaled(t testing.TB, l *LoRA) *LoRA {
 		if err != nil {
 			t.Fatal(err)
 		}
-		layer.Up.Data = nil
+		var data []byte
 		for _, v := range values {
-			layer.Up.Data = binary.LittleEndian.AppendUint32(layer.Up.Data, math.Float32bits(v*float32(layer.Scale())))
+			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v*float32(layer.Scale())))
 		}
+		order := layer.Up.Order
+		layer.Up = RawTensor("F32", layer.Up.Shape, data)
+		layer.Up.Order = order
 		layer.Alpha = float64(layer.Rank())
 		out.Layers[i] = layer
 	}

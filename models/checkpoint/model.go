@@ -215,7 +215,7 @@ func (m *Model) spelling(key string) string {
 	return key
 }
 
-// Close unmaps the files. What Load returned stays valid. The models of a Checkpoint's components
+// Close closes the files. What Load returned stays valid. The models of a Checkpoint's components
 // leave their file to it.
 func (m *Model) Close() error {
 	release := m.release

@@ -188,8 +188,8 @@ static void put(char *to, const char *line, long n) {
 static long least(long a, long b) { return a < b ? a : b; }
 
 // limner_move changes rows begin to end of a matrix [out, in·area]; of one that keeps its order, its elements begin to end. It returns where in
-// the result an element is that its dtype cannot hold, or -1.
-long limner_move(void *to, int to_dtype, const void *from, int from_dtype, long out, long in, long area, int order, long begin, long end) {
+// the result an element is that its dtype cannot hold, or -1. from begins with row, or element, first of the source.
+long limner_move(void *to, int to_dtype, const void *from, int from_dtype, long out, long in, long area, int order, long begin, long end, long first) {
 	const char *source = from;
 	char *target = to;
 	long source_width = dtypes[from_dtype].width, target_width = dtypes[to_dtype].width, width = in * area;
@@ -201,7 +201,7 @@ long limner_move(void *to, int to_dtype, const void *from, int from_dtype, long 
 	if (order == same_order) {
 		for (long i = begin, n; i < end; i += n) {
 			n = least(rows * columns, end - i);
-			decode(square, source + i * source_width, n);
+			decode(square, source + (i - first) * source_width, n);
 			long good = encode(target + i * target_width, square, n);
 			if (good < n) return i + good;
 		}
@@ -213,7 +213,7 @@ long limner_move(void *to, int to_dtype, const void *from, int from_dtype, long 
 			long m = least(columns, width - j);
 			if (order == to_memory) {
 				for (long r = 0; r < n; r++) {
-					const char *p = source + ((i + r) * width + j) * source_width;
+					const char *p = source + ((i - first + r) * width + j) * source_width;
 					for (long k = 0; k < columns * source_width; k += 64) __builtin_prefetch(p + 2 * columns * source_width + k); // the next tile's but one
 					decode(square + r * m, p, m);
 				}

@@ -5,6 +5,7 @@ package checkpoint
 import "C"
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"slices"
@@ -60,8 +61,7 @@ func (t Tensor) moveTo(to []byte, dtype string, order Order) error {
 	}
 	into, same := moved[dtype], t.Order == order || sameOrder(t.Shape)
 	if size == 0 || same && t.DType == dtype {
-		copy(to, t.Data)
-		return nil
+		return t.read(to, 0)
 	}
 	if t.DType == dtype && dtypes[dtype].bits == 16 {
 		from, into = C.bits16, C.bits16
@@ -76,22 +76,40 @@ func (t Tensor) moveTo(to []byte, dtype string, order Order) error {
 			area *= d
 		}
 	}
-	return spread(out, step, size, func(begin, end int) error {
-		at := int(C.limner_move(unsafe.Pointer(&to[0]), into, unsafe.Pointer(&t.Data[0]), from,
-			C.long(out), C.long(in), C.long(area), turn, C.long(begin), C.long(end)))
-		if at < 0 {
-			return nil
+	row := t.bytes() / int64(out) // of the source, that are moved together
+	if turn == C.to_file {        // from all over it
+		data, err := t.Bytes()
+		if err != nil {
+			return err
 		}
-		place := place(at, t.Shape, order)
-		return overflow(place, dtype, t.at(index(place, t.Shape, t.Order)))
+		t.data, t.from = data, section{}
+	}
+	return spread(out, step, size, func(begin, end int) error {
+		first, last := begin, end
+		if turn == C.to_file {
+			first, last = 0, out
+		}
+		return t.withBytes(int64(first)*row, int64(last-first)*row, func(data []byte) error {
+			at := int(C.limner_move(unsafe.Pointer(&to[0]), into, unsafe.Pointer(&data[0]), from,
+				C.long(out), C.long(in), C.long(area), turn, C.long(begin), C.long(end), C.long(first)))
+			if at < 0 {
+				return nil
+			}
+			place := place(at, t.Shape, order)
+			value, err := t.at(index(place, t.Shape, t.Order))
+			return cmp.Or(err, overflow(place, dtype, value))
+		})
 	})
 }
 
-// at is the element that stands at i in Data, of a dtype that moveTo takes.
-func (t Tensor) at(i int) (value float32) {
-	width := dtypes[t.DType].bits / 8
-	C.limner_move(unsafe.Pointer(&value), C.f32, unsafe.Pointer(&t.Data[i*width]), moved[t.DType], 1, 1, 1, C.same_order, 0, 1)
-	return value
+// at is the element that stands at i in Bytes, of a dtype that moveTo takes.
+func (t Tensor) at(i int) (value float32, err error) {
+	width := int64(dtypes[t.DType].bits / 8)
+	err = t.withBytes(int64(i)*width, width, func(data []byte) error {
+		C.limner_move(unsafe.Pointer(&value), C.f32, unsafe.Pointer(&data[0]), moved[t.DType], 1, 1, 1, C.same_order, 0, 1, 0)
+		return nil
+	})
+	return value, err
 }
 
 // overflow says that the value at a place in a file's shape is none of F16 or U8.
@@ -104,7 +122,7 @@ func overflow(place []int, dtype string, value float32) error {
 
 // floats is a tensor of F32 that shares the values' memory.
 func floats(shape []int, values []float32, order Order) Tensor {
-	return Tensor{DType: "F32", Shape: shape, Data: bytesOf(values), Order: order}
+	return Tensor{DType: "F32", Shape: shape, data: bytesOf(values), Order: order}
 }
 
 // bytesOf are the bytes of the values themselves.

@@ -1,35 +1,62 @@
 package checkpoint
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 )
 
 // msgpackReader walks the part of MessagePack that Flax writes: maps with text keys down to arrays. It
-// allocates nothing by lengths that the file claims.
+// allocates nothing by lengths that the file claims, and reads no elements.
 type msgpackReader struct {
-	data   []byte
-	at     int
-	mapped bool // data is a mapped file
+	file    io.ReaderAt
+	at, end int64  // the next byte, and what it may read up to
+	window  []byte // a part of the file
+	from    int64  // where it begins
 }
+
+// msgpackWindow is more than any head, name or shape needs.
+const msgpackWindow = 1 << 12
 
 // maxDepth is how deep maps may be nested; networks need about ten.
 const maxDepth = 64
 
 var errTruncated = errors.New("truncated")
 
-// take consumes n bytes.
-func (r *msgpackReader) take(n uint64) ([]byte, error) {
-	if n > uint64(len(r.data)-r.at) {
-		return nil, errTruncated
+// pass consumes n bytes without reading them, and returns where they begin.
+func (r *msgpackReader) pass(n uint64) (at int64, err error) {
+	if n > uint64(r.end-r.at) {
+		return 0, errTruncated
 	}
-	b := r.data[r.at : r.at+int(n) : r.at+int(n)]
-	r.at += int(n)
-	return b, nil
+	at = r.at
+	r.at += int64(n)
+	return at, nil
+}
+
+// take consumes n bytes, at most msgpackWindow. They are valid until the next call.
+func (r *msgpackReader) take(n uint64) ([]byte, error) {
+	at, err := r.pass(n)
+	if err != nil {
+		return nil, err
+	}
+	if n > msgpackWindow {
+		return nil, fmt.Errorf("a text of %d bytes, want at most %d", n, msgpackWindow)
+	}
+	if at < r.from || r.at > r.from+int64(len(r.window)) {
+		r.window = slices.Grow(r.window[:0], msgpackWindow)[:min(msgpackWindow, r.end-at)]
+		r.from = at
+		if _, err := r.file.ReadAt(r.window, at); err != nil {
+			r.window = nil
+			return nil, changedError(err, at)
+		}
+	}
+	return r.window[at-r.from:][:n:n], nil
 }
 
 // number consumes a big-endian number of that many bytes.
@@ -152,7 +179,7 @@ func (r *msgpackReader) text() (string, error) {
 func (r *msgpackReader) skip(v msgpackValue) error {
 	switch v.kind {
 	case msgpackString, msgpackBytes, msgpackExt:
-		_, err := r.take(v.n)
+		_, err := r.pass(v.n)
 		return err
 	case msgpackMap, msgpackArray:
 		if v.n > 0 {
@@ -168,10 +195,10 @@ const flaxArray = 1
 // chunked is the key that marks an array which Flax stored in pieces.
 const chunked = "__msgpack_chunked_array__"
 
-// parseMsgpack reads a whole file of Flax weights. The tensors' keys are the names in the file, joined by
+// parseMsgpack reads a file of Flax weights of that size, but for the elements. The tensors' keys are the names in the file, joined by
 // "/", and their shapes and elements stand as in the file.
-func parseMsgpack(data []byte, mapped bool) (map[string]Tensor, error) {
-	r := &msgpackReader{data: data, mapped: mapped}
+func parseMsgpack(file io.ReaderAt, size int64) (map[string]Tensor, error) {
+	r := &msgpackReader{file: file, end: size}
 	v, err := r.next()
 	if err != nil {
 		return nil, err
@@ -181,10 +208,10 @@ func parseMsgpack(data []byte, mapped bool) (map[string]Tensor, error) {
 	}
 	tensors := map[string]Tensor{}
 	if _, err := r.readMap(v.n, nil, tensors); err != nil {
-		return nil, fmt.Errorf("at byte %d of %d: %w", r.at, len(data), err)
+		return nil, fmt.Errorf("at byte %d of %d: %w", r.at, size, err)
 	}
-	if r.at != len(data) {
-		return nil, fmt.Errorf("%d bytes after the end", len(data)-r.at)
+	if r.at != size {
+		return nil, fmt.Errorf("%d bytes after the end", size-r.at)
 	}
 	return tensors, nil
 }
@@ -243,15 +270,16 @@ func (r *msgpackReader) readEntry(path []string, tensors map[string]Tensor) erro
 
 // readArray reads an array: [shape, name of the dtype, bytes], itself in MessagePack, in n bytes.
 func (r *msgpackReader) readArray(n uint64) (*Tensor, error) {
-	body, err := r.take(n)
-	if err != nil {
-		return nil, err
+	if n > uint64(r.end-r.at) {
+		return nil, errTruncated
 	}
-	in := &msgpackReader{data: body, mapped: r.mapped}
-	t, err := in.array()
-	if err == nil && in.at != len(body) {
+	whole := r.end
+	r.end = r.at + int64(n)
+	t, err := r.array()
+	if err == nil && r.at != r.end {
 		err = errors.New("bytes after an array")
 	}
+	r.end = whole
 	return t, err
 }
 
@@ -287,11 +315,11 @@ func (r *msgpackReader) array() (*Tensor, error) {
 	if v.kind != msgpackBytes {
 		return nil, errors.New("an array holds no bytes")
 	}
-	data, err := r.take(v.n)
+	at, err := r.pass(v.n)
 	if err != nil {
 		return nil, err
 	}
-	t := Tensor{DType: dtype, Shape: shape, Data: data, mapped: r.mapped}
+	t := Tensor{DType: dtype, Shape: shape, from: section{r.file, []piece{{at, int64(v.n)}}}}
 	return &t, t.checkSize()
 }
 
@@ -359,7 +387,7 @@ func (r *msgpackReader) readChunks(n uint64) (*Tensor, error) {
 					return errors.New("pieces have several dtypes")
 				}
 				whole.DType = piece.DType
-				whole.Data = append(whole.Data, piece.Data...)
+				whole.from.file, whole.from.pieces = r.file, append(whole.from.pieces, piece.from.pieces...)
 				return nil
 			})
 		default:
@@ -402,7 +430,7 @@ func (r *msgpackReader) numbered(visit func(v msgpackValue) error) error {
 
 // isMsgpack says whether the data begins as a map with a text key does.
 func isMsgpack(data []byte) bool {
-	r := &msgpackReader{data: data}
+	r := &msgpackReader{file: bytes.NewReader(data), end: int64(len(data))}
 	v, err := r.next()
 	if err != nil || v.kind != msgpackMap || v.n == 0 {
 		return false

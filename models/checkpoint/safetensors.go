@@ -4,7 +4,9 @@ package checkpoint
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"sort"
@@ -16,27 +18,26 @@ const maxHeader = 100_000_000
 // lengthSize is the size of the header's length at the start of a file.
 const lengthSize = 8
 
-// File is an open safetensors file. Its tensors share the file's memory.
+// File is an open safetensors file. Its tensors are read from it when they are wanted.
 type File struct {
 	path     string
-	data     []byte
-	release  func() error
+	file     *os.File // nil of a closed one
 	metadata map[string]string
 	keys     []string // sorted
 	tensors  map[string]Tensor
 }
 
-// Tensor is one array of a file, little-endian.
+// Tensor is one array, little-endian, in memory or in an open file.
 type Tensor struct {
 	DType string // as the format spells it: F32, BF16, I64, …
 	Shape []int  // as a diffusers file has it: [out, in] and [out, in, height, width]
-	Data  []byte // part of the mapped file: read only, and valid until the file is closed
-	Order Order  // how the elements stand in Data
+	Order Order  // how the elements stand in Bytes
 
-	mapped bool // Data is part of a mapped file, whose pages may be dropped
+	data []byte  // of one in memory
+	from section // of one in a file: to be read until the file is closed
 }
 
-// Order says how the elements of a tensor stand in its Data.
+// Order says how the elements of a tensor stand in its Bytes.
 type Order int
 
 const (
@@ -47,31 +48,19 @@ const (
 	MemoryOrder
 )
 
-// Open maps a safetensors file into memory and checks all of its header: a file that opens has every
+// Open opens a safetensors file and checks all of its header: a file that opens has every
 // tensor in full. It fails on a truncated or longer file with the size got and wanted, on offsets
 // that overlap or leave holes, on shapes that do not fill their bytes, and on unknown dtypes.
 func Open(path string) (*File, error) {
-	info, err := os.Stat(path)
+	file, size, err := openWeights(path)
 	if err != nil {
 		return nil, fmt.Errorf("open safetensors: %w", err)
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("open safetensors %s: not a regular file", path)
-	}
-	data, release, err := mapFile(path)
+	f, err := parse(file, size)
 	if err != nil {
-		return nil, fmt.Errorf("open safetensors %s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("open safetensors %s: %w", path, err), file.Close())
 	}
-	f, err := parse(data)
-	if err != nil {
-		_ = release()
-		return nil, fmt.Errorf("open safetensors %s: %w", path, err)
-	}
-	f.path, f.release = path, release
-	for key, t := range f.tensors {
-		t.mapped = canDropPages
-		f.tensors[key] = t
-	}
+	f.path, f.file = path, file
 	return f, nil
 }
 
@@ -90,51 +79,58 @@ func (f *File) Tensor(key string) (Tensor, bool) {
 // Metadata is the header's free text by name; nil where the file has none.
 func (f *File) Metadata() map[string]string { return f.metadata }
 
-// Close unmaps the file: its tensors' Data must not be touched any more.
+// Close closes the file: its tensors cannot be read any more.
 func (f *File) Close() error {
-	if f.release == nil {
+	if f.file == nil {
 		return nil
 	}
-	release := f.release
-	f.data, f.tensors, f.keys, f.release = nil, nil, nil, nil
-	if err := release(); err != nil {
+	file := f.file
+	f.tensors, f.keys, f.file = nil, nil, nil
+	if err := file.Close(); err != nil {
 		return fmt.Errorf("close safetensors %s: %w", f.path, err)
 	}
 	return nil
 }
 
-// parse reads a whole file that is already in memory.
-func parse(data []byte) (*File, error) {
-	if len(data) < lengthSize {
-		return nil, fmt.Errorf("truncated: got %d bytes, want at least %d", len(data), lengthSize)
+// parse reads the header of a file of that size.
+func parse(file io.ReaderAt, size int64) (*File, error) {
+	if size < lengthSize {
+		return nil, fmt.Errorf("truncated: got %d bytes, want at least %d", size, lengthSize)
 	}
-	n := binary.LittleEndian.Uint64(data)
+	var length [lengthSize]byte
+	if _, err := file.ReadAt(length[:], 0); err != nil {
+		return nil, changedError(err, size)
+	}
+	n := binary.LittleEndian.Uint64(length[:])
 	if n > maxHeader {
 		return nil, fmt.Errorf("header of %d bytes exceeds the format's limit of %d: not a safetensors file, or damaged", n, maxHeader)
 	}
-	start := lengthSize + int(n)
-	if len(data) < start {
-		return nil, fmt.Errorf("truncated in the header: got %d bytes, want at least %d", len(data), start)
+	start := lengthSize + int64(n)
+	if size < start {
+		return nil, fmt.Errorf("truncated in the header: got %d bytes, want at least %d", size, start)
 	}
-	h, err := parseHeader(data[lengthSize:start])
+	raw := make([]byte, n)
+	if _, err := file.ReadAt(raw, lengthSize); err != nil {
+		return nil, changedError(err, size)
+	}
+	h, err := parseHeader(raw)
 	if err != nil {
 		return nil, fmt.Errorf("header: %w", err)
 	}
-	size, err := h.validate()
+	want, err := h.validate()
 	if err != nil {
 		return nil, err
 	}
-	switch have := uint64(len(data) - start); {
-	case have < size:
-		return nil, fmt.Errorf("truncated: got %d bytes, want %d", len(data), uint64(start)+size)
-	case have > size:
-		return nil, fmt.Errorf("%d bytes after the last tensor: got %d bytes, want %d", have-size, len(data), uint64(start)+size)
+	switch have := uint64(size - start); {
+	case have < want:
+		return nil, fmt.Errorf("truncated: got %d bytes, want %d", size, uint64(start)+want)
+	case have > want:
+		return nil, fmt.Errorf("%d bytes after the last tensor: got %d bytes, want %d", have-want, size, uint64(start)+want)
 	}
 
-	f := &File{data: data, metadata: h.metadata, tensors: make(map[string]Tensor, len(h.infos))}
-	body := data[start:]
+	f := &File{metadata: h.metadata, tensors: make(map[string]Tensor, len(h.infos))}
 	for key, info := range h.infos {
-		f.tensors[key] = Tensor{DType: info.dtype, Shape: info.shape, Data: body[info.begin:info.end:info.end]}
+		f.tensors[key] = Tensor{DType: info.dtype, Shape: info.shape, from: section{file, []piece{{start + int64(info.begin), int64(info.end - info.begin)}}}}
 		f.keys = append(f.keys, key)
 	}
 	sort.Strings(f.keys)

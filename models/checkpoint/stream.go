@@ -7,7 +7,7 @@ import (
 )
 
 // Stream is that of nn.Source: it checks the model against the tree as Load does, then calls visit with every parameter in the
-// tree's order. No memory is taken but what the file's pages lie in, those of one parameter at a time. A finite value that F16 cannot
+// tree's order. No memory is taken but for the parts of one parameter that are on their way. A finite value that F16 cannot
 // hold is an error that names it.
 func (m *Model) Stream(tree nn.Tree, dtype string, visit nn.Visit) error {
 	return m.StreamPart(tree, tree, dtype, visit)
@@ -35,7 +35,10 @@ func (m *Model) Sample(tree, part nn.Tree, n int, visit func(spec nn.Spec, eleme
 		elements := make([]float32, min(n, s.Size()))
 		for i := range elements {
 			at := place(sampled(i, len(elements), s.Size()), t.Shape, orderOf(s.Kind))
-			elements[i] = t.at(index(at, t.Shape, t.Order))
+			var err error
+			if elements[i], err = t.at(index(at, t.Shape, t.Order)); err != nil {
+				return fmt.Errorf("load %s: %s: %w", m.path, s.Key, err)
+			}
 		}
 		return visit(s, elements)
 	})
@@ -52,9 +55,7 @@ func (m *Model) visit(tree, part nn.Tree, do func(nn.Spec, Tensor) error) error 
 		if !ok {
 			return fmt.Errorf("load %s: no parameter %s in the model", m.path, s.Key)
 		}
-		err := do(s, t)
-		t.drop()
-		if err != nil {
+		if err := do(s, t); err != nil {
 			return err
 		}
 	}
@@ -64,24 +65,21 @@ func (m *Model) visit(tree, part nn.Tree, do func(nn.Spec, Tensor) error) error 
 // sampled is where the i-th of n elements lies, which are spread evenly over size.
 func sampled(i, n, size int) int { return i * size / n }
 
-// drop lets go of the pages of the file that hold the tensor.
-func (t Tensor) drop() {
-	if t.mapped {
-		dropPages(t.Data)
-	}
-}
-
-// elements returns the tensor's elements in a dtype of floating point and an order: Data itself where
-// it has them so, else in scratch, which grows as needed.
+// elements returns the tensor's elements in a dtype of floating point and an order: those in memory themselves where
+// they are so, else in scratch, which grows as needed.
 func (t Tensor) elements(dtype string, order Order, scratch *[]byte) ([]byte, error) {
-	if t.DType == dtype && (t.Order == order || sameOrder(t.Shape)) {
-		return t.Data, nil
+	same := t.DType == dtype && (t.Order == order || sameOrder(t.Shape))
+	if same && t.from.file == nil {
+		return t.data, nil
 	}
 	size := t.Size() * dtypes[dtype].bits / 8
 	if cap(*scratch) < size {
 		*scratch = make([]byte, size)
 	}
 	buf := (*scratch)[:size]
+	if same { // also of dtypes that are not changed
+		return buf, t.read(buf, 0)
+	}
 	return buf, t.moveTo(buf, dtype, order)
 }
 

@@ -231,8 +231,8 @@ func BenchmarkStream(b *testing.B) {
 
 // BenchmarkKernel is a 3×3 convolution of SDXL, from a file of float16 to float32 in memory's layout.
 func BenchmarkKernel(b *testing.B) {
-	t := Tensor{DType: "F16", Shape: []int{1280, 1280, 3, 3}, Data: make([]byte, 2*9*1280*1280)}
-	b.SetBytes(int64(2 * len(t.Data)))
+	t := Tensor{DType: "F16", Shape: []int{1280, 1280, 3, 3}, data: make([]byte, 2*9*1280*1280)}
+	b.SetBytes(int64(2 * len(t.data)))
 	var scratch []byte
 	for b.Loop() {
 		if _, err := t.elements("F32", MemoryOrder, &scratch); err != nil {

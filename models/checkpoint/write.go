@@ -186,7 +186,6 @@ func (e Entry) writeTo(w io.Writer, scratch *[]byte) error {
 			if _, err := w.Write(data); err != nil {
 				return err
 			}
-			p.drop()
 		}
 		return nil
 	case e.Data != nil || e.Float32s == nil:

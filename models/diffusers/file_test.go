@@ -198,7 +198,7 @@ func TestFileOfEDMIsRefused(t *testing.T) {
 		tensor, _ := c.Tensor(key)
 		entries = append(entries, checkpoint.Entry{Key: key, DType: tensor.DType, Shape: tensor.Shape, Parts: []checkpoint.Tensor{tensor}})
 	}
-	mean := checkpoint.Tensor{DType: "F32", Shape: []int{1}, Data: make([]byte, 4)}
+	mean := checkpoint.RawTensor("F32", []int{1}, make([]byte, 4))
 	entries = append(entries, checkpoint.Entry{Key: "edm_mean", DType: "F32", Shape: mean.Shape, Parts: []checkpoint.Tensor{mean}})
 	if err := checkpoint.Write(path+".edm", entries, nil); err != nil {
 		t.Fatal(err)

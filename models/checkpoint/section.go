@@ -1,0 +1,148 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"limner/internal/disk"
+)
+
+// Files of weights are read where a tensor lies when it is wanted, and are not mapped: of a mapped file that is cut short while it is in use, the
+// missing part cannot be touched without a signal that ends the process, in the middle of C code too.
+
+// section is where a tensor's elements lie in a file: in one piece, or in several that Flax made of a large array.
+type section struct {
+	file   io.ReaderAt
+	pieces []piece
+}
+
+type piece struct{ at, size int64 }
+
+// size is the number of bytes.
+func (s section) size() (n int64) {
+	for _, p := range s.pieces {
+		n += p.size
+	}
+	return n
+}
+
+// read fills to with the bytes from at on.
+func (s section) read(to []byte, at int64) error {
+	for _, p := range s.pieces {
+		n := min(int64(len(to)), p.size-at)
+		if n <= 0 {
+			at -= p.size
+			continue
+		}
+		if _, err := s.file.ReadAt(to[:n], p.at+at); err != nil {
+			return changedError(err, p.at+at+n)
+		}
+		to, at = to[n:], 0
+	}
+	return nil
+}
+
+// changedError says of a file that ends where bytes were up to end that it has changed since it was opened.
+func changedError(err error, end int64) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("the file changed while it was in use: it had at least %d bytes when it was opened, and now ends before: "+
+			"run again when nothing writes to it", end)
+	}
+	return err
+}
+
+// part is the i-th of n equal parts.
+func (s section) part(i, n int64) section {
+	size := s.size() / n
+	out := section{file: s.file}
+	at := int64(0) // of the piece, in the section
+	for _, p := range s.pieces {
+		begin, end := max(at, i*size), min(at+p.size, (i+1)*size)
+		if begin < end {
+			out.pieces = append(out.pieces, piece{p.at + begin - at, end - begin})
+		}
+		at += p.size
+	}
+	return out
+}
+
+// openWeights opens a file of weights. Its size is what it has then.
+func openWeights(path string) (f *os.File, size int64, err error) {
+	if f, err = disk.Open(path); err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, info.Size(), nil
+}
+
+// bytes is how many bytes the tensor's elements have.
+func (t Tensor) bytes() int64 {
+	if t.from.file != nil {
+		return t.from.size()
+	}
+	return int64(len(t.data))
+}
+
+// RawTensor is a tensor in memory whose elements stand in data as a diffusers file has them, little-endian.
+func RawTensor(dtype string, shape []int, data []byte) Tensor {
+	return Tensor{DType: dtype, Shape: shape, data: data}
+}
+
+// At is the i-th part of a tensor of FileOrder along its first axis: of one [n, …] it is […].
+func (t Tensor) At(i int) Tensor {
+	out := t.part(i, t.Shape[0])
+	out.Shape = t.Shape[1:]
+	return out
+}
+
+// part is a tensor of the same shape with the i-th of n equal parts of the bytes.
+func (t Tensor) part(i, n int) Tensor {
+	size := len(t.data) / n
+	t.data = t.data[i*size : (i+1)*size : (i+1)*size]
+	t.from = t.from.part(int64(i), int64(n))
+	return t
+}
+
+// read fills to with the tensor's bytes from at on.
+func (t Tensor) read(to []byte, at int64) error {
+	if t.from.file != nil {
+		return t.from.read(to, at)
+	}
+	copy(to, t.data[at:])
+	return nil
+}
+
+// Bytes are the elements as they stand in the file, little-endian. They must not be changed.
+func (t Tensor) Bytes() ([]byte, error) {
+	if t.from.file == nil {
+		return t.data, nil
+	}
+	data := make([]byte, t.bytes())
+	return data, t.read(data, 0)
+}
+
+// buffers are what parts of files are read into on their way to somewhere else.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// withBytes calls do with n bytes of the tensor from at on, which are do's until it returns.
+func (t Tensor) withBytes(at, n int64, do func([]byte) error) error {
+	if t.from.file == nil {
+		return do(t.data[at : at+n])
+	}
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	if int64(cap(*buffer)) < n {
+		*buffer = make([]byte, n)
+	}
+	data := (*buffer)[:n]
+	if err := t.read(data, at); err != nil {
+		return err
+	}
+	return do(data)
+}
