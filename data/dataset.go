@@ -9,7 +9,6 @@ import (
 	"hash"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -27,6 +26,7 @@ type Options struct {
 	MaskColumn              string // column of masks; "" reads none
 	NeedConditioning        bool   // false: the conditioning column is not read and may be absent
 	NoCaptions              bool   // the caption column is not read and may be absent
+	HeldOut                 bool   // the rows are those that training does not see: of a folder with splits, not those of train
 	Background              string // colour behind pictures that are not opaque, see ParseColour; "" drops their alpha
 
 	Resolution  int    // side in pixels of the batches' pictures; see Fit. Row does not need it
@@ -120,32 +120,30 @@ type table interface {
 // group is what a table can read by itself.
 type group struct{ rows, bytes int64 }
 
-// Open opens parquet files. A path that is a folder stands for its train-*.parquet files, else
-// all its *.parquet files, or those of its subfolder data, in the order of their names; a folder without any
-// is one of image files, see openFolder. Footers and the first rows are read; it fails if a file lacks a needed column, naming
-// those it has, and if its images and what is cropped with them are of different shapes from the first row on.
+// Open opens parquet files and folders. A folder stands for its *.parquet files, or those of its subfolder data, in the order
+// of their names: where they name splits, for those of train or, with HeldOut, of validation, else of test. A folder without
+// any is one of image files, see openFolder. Footers and the first rows are read; it fails if a file lacks a needed column,
+// naming those it has, and if its images and what is cropped with them are of different shapes from the first row on.
+// The log hears what is read, and what of a folder is passed over.
 func Open(paths []string, o Options) (*Dataset, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("data options: %w", err)
 	}
-	files, err := expand(paths)
-	if err != nil {
-		return nil, err
+	if len(paths) == 0 {
+		return nil, errors.New("no data files given: name parquet files, or a folder of them or of images")
 	}
 	decoding, err := NewDecoding(o.Background)
 	if err != nil {
 		return nil, err
 	}
 	d := &Dataset{options: o, decoding: decoding, bad: map[int64]string{}, noted: map[Note]bool{}}
-	for _, path := range files {
-		t, err := openTable(path, o)
-		if err != nil {
+	for _, path := range paths {
+		if err := d.open(path); err != nil {
 			return nil, errors.Join(err, d.Close())
 		}
-		d.add(t)
 	}
 	if d.rows == 0 {
-		return nil, errors.Join(fmt.Errorf("%s: no rows", strings.Join(files, ", ")), d.Close())
+		return nil, errors.Join(fmt.Errorf("%s: no rows", strings.Join(paths, ", ")), d.Close())
 	}
 	if err := d.checkShapes(); err != nil {
 		return nil, errors.Join(err, d.Close())
@@ -168,12 +166,64 @@ func Open(paths []string, o Options) (*Dataset, error) {
 	return d, nil
 }
 
-// openTable opens a parquet file or a folder of images.
-func openTable(path string, o Options) (table, error) {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return openFolder(path, o)
+// open adds what is read of a path.
+func (d *Dataset) open(path string) error {
+	s, err := findSource(path, d.options.HeldOut)
+	if err != nil {
+		return err
 	}
-	return openParquetTable(path, o)
+	tables, err := s.open(d.options)
+	if err != nil {
+		return err
+	}
+	before := d.rows
+	for _, t := range tables {
+		d.add(t)
+	}
+	s.rows = d.rows - before
+	if d.options.Log == nil {
+		return nil
+	}
+	what := "training data"
+	if d.options.HeldOut {
+		what = "held-out data"
+	}
+	line, err := s.describe(tables)
+	if err != nil {
+		return fmt.Errorf("open data: %w", err)
+	}
+	fmt.Fprintf(d.options.Log, "%s: %s\n", what, line)
+	return nil
+}
+
+// Shares names a file, or a folder of images, that both data sets read; "" is none.
+func (d *Dataset) Shares(other *Dataset) (string, error) {
+	own, err := d.stat()
+	if err != nil {
+		return "", err
+	}
+	others, err := other.stat()
+	if err != nil {
+		return "", err
+	}
+	for i, info := range own {
+		if slices.ContainsFunc(others, func(o os.FileInfo) bool { return os.SameFile(info, o) }) {
+			return d.tables[i].path(), nil
+		}
+	}
+	return "", nil
+}
+
+// stat asks the file system of every table.
+func (d *Dataset) stat() ([]os.FileInfo, error) {
+	infos := make([]os.FileInfo, len(d.tables))
+	for i, t := range d.tables {
+		var err error
+		if infos[i], err = os.Stat(t.path()); err != nil {
+			return nil, err
+		}
+	}
+	return infos, nil
 }
 
 // add appends the rows of a table.
@@ -185,62 +235,6 @@ func (d *Dataset) add(t table) {
 			d.rows += g.rows
 		}
 	}
-}
-
-// expand replaces folders by the parquet files in them.
-func expand(paths []string) ([]string, error) {
-	if len(paths) == 0 {
-		return nil, errors.New("no data files given: name parquet files, or a folder of them or of images")
-	}
-	var files []string
-	for _, path := range paths {
-		info, err := os.Stat(path)
-		if err != nil {
-			return nil, fmt.Errorf("open data: %w", err)
-		}
-		if !info.IsDir() {
-			files = append(files, path)
-			continue
-		}
-		found, err := parquetIn(path)
-		if err != nil {
-			return nil, fmt.Errorf("open data: %w", err)
-		}
-		if len(found) == 0 {
-			found = []string{path} // of images
-		}
-		files = append(files, found...)
-	}
-	return files, nil
-}
-
-func parquetIn(dir string) ([]string, error) {
-	for _, folder := range []string{dir, filepath.Join(dir, "data")} {
-		entries, err := os.ReadDir(folder)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		var all, train []string
-		for _, e := range entries { // sorted by name
-			if e.IsDir() || filepath.Ext(e.Name()) != ".parquet" {
-				continue
-			}
-			all = append(all, filepath.Join(folder, e.Name()))
-			if strings.HasPrefix(e.Name(), "train-") {
-				train = append(train, filepath.Join(folder, e.Name()))
-			}
-		}
-		if len(train) > 0 {
-			return train, nil
-		}
-		if len(all) > 0 {
-			return all, nil
-		}
-	}
-	return nil, nil
 }
 
 // Len is the number of rows, usable or not.

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/parquet-go/parquet-go"
 )
 
@@ -388,38 +387,6 @@ func TestBatchesReject(t *testing.T) {
 	if _, err := openTest(t, dir, testOptions()).Batches(context.Background(), -1); err == nil {
 		t.Error("batch -1 accepted")
 	}
-}
-
-func TestFoldersAreExpanded(t *testing.T) {
-	dir := t.TempDir()
-	for _, name := range []string{"b.parquet", "a.parquet", "notes.txt", "data/train-00000-of-00001.parquet"} {
-		path := filepath.Join(dir, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, nil, 0o644)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	check := func(want ...string) {
-		t.Helper()
-		got, err := expand([]string{dir})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range want {
-			want[i] = filepath.Join(dir, want[i])
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Error(diff)
-		}
-	}
-	check("a.parquet", "b.parquet")
-	if err := os.Rename(filepath.Join(dir, "b.parquet"), filepath.Join(dir, "train-b.parquet")); err != nil {
-		t.Fatal(err)
-	}
-	check("train-b.parquet")
-	if err := errors.Join(os.Remove(filepath.Join(dir, "a.parquet")), os.Remove(filepath.Join(dir, "train-b.parquet"))); err != nil {
-		t.Fatal(err)
-	}
-	check("data/train-00000-of-00001.parquet")
 }
 
 func BenchmarkReader(b *testing.B) {

@@ -1,7 +1,7 @@
 package data
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"limner/internal/disk"
+	"limner/internal/plaintext"
 )
 
 // metadataName is the file that says what goes with the images of a folder, as the datasets library's imagefolder has it.
@@ -23,7 +26,9 @@ var imageExtensions = []string{".png", ".jpg", ".jpeg", ".gif", ".webp"}
 type folder struct {
 	dir     string
 	options Options
-	rows    []folderRow
+	// Whether rows are lines of metadata.jsonl.
+	metadata bool
+	rows     []folderRow
 }
 
 // folderRow is one image and what goes with it.
@@ -33,15 +38,23 @@ type folderRow struct {
 	bytes                  int64
 }
 
+// What is taken of the texts of a data set, in bytes. CLIP reads some hundred of a caption.
+const (
+	maxCaption  = 64 << 10
+	maxLine     = 1 << 20 // of metadata.jsonl
+	maxMetadata = 1 << 30
+)
+
 // openFolder opens a folder of images. If it has a metadata.jsonl, each line of that names an image by file_name and, under the
 // names of the other columns, its caption, conditioning image and mask. Without one, every image in the folder is a row, and
 // its caption is in the file of its name with .txt behind instead. It fails for an image that lacks what is needed.
 func openFolder(dir string, o Options) (table, error) {
 	f := &folder{dir: dir, options: o}
-	raw, err := os.ReadFile(filepath.Join(dir, metadataName))
+	text, err := plaintext.ReadFile(filepath.Join(dir, metadataName), maxMetadata)
 	switch {
 	case err == nil:
-		err = f.readMetadata(string(raw))
+		f.metadata = true
+		err = f.readMetadata(text)
 	case errors.Is(err, fs.ErrNotExist):
 		err = f.list()
 	}
@@ -49,10 +62,32 @@ func openFolder(dir string, o Options) (table, error) {
 		return nil, err
 	}
 	if len(f.rows) == 0 {
-		return nil, fmt.Errorf("%s holds neither *.parquet files nor images (%s)", dir, strings.Join(imageExtensions, ", "))
+		text := fmt.Sprintf("%s holds neither *.parquet files nor images (%s)", dir, strings.Join(imageExtensions, ", "))
+		others, err := passedOver(dir, f.used())
+		if len(others) > 0 {
+			text += "; passed over: " + strings.Join(others, ", ")
+		}
+		return nil, errors.Join(errors.New(text), err)
 	}
 	return f, nil
 }
+
+// used are the names in the folder that its rows are made of.
+func (f *folder) used() map[string]bool {
+	used := map[string]bool{metadataName: f.metadata}
+	for _, row := range f.rows {
+		for _, name := range row.files() {
+			used[topOf(name)] = true
+		}
+		if !f.metadata && !f.options.NoCaptions {
+			used[captionFile(row.image)] = true
+		}
+	}
+	return used
+}
+
+// captionFile is the file beside an image that has its caption.
+func captionFile(image string) string { return strings.TrimSuffix(image, filepath.Ext(image)) + ".txt" }
 
 // isImage says whether a folder's entry is taken for an image.
 func isImage(e fs.DirEntry) bool {
@@ -81,7 +116,7 @@ func (f *folder) list() error {
 	}
 	var errs []error
 	for _, e := range entries { // sorted by name
-		name, ext := e.Name(), filepath.Ext(e.Name())
+		name := e.Name()
 		if !isImage(e) {
 			continue
 		}
@@ -90,13 +125,13 @@ func (f *folder) list() error {
 			return fmt.Errorf("%s: conditioning images and masks of a folder are named in its %s, which it does not have", f.dir, metadataName)
 		}
 		if !f.options.NoCaptions {
-			text := strings.TrimSuffix(name, ext) + ".txt"
-			raw, err := os.ReadFile(filepath.Join(f.dir, text))
+			text := captionFile(name)
+			raw, err := plaintext.ReadFile(filepath.Join(f.dir, text), maxCaption)
 			if errors.Is(err, fs.ErrNotExist) {
 				errs = append(errs, fmt.Errorf("%s has no caption: write it to %s beside it", filepath.Join(f.dir, name), text))
 				continue
 			} else if err != nil {
-				errs = append(errs, err)
+				errs = append(errs, fmt.Errorf("caption: %w", err))
 				continue
 			}
 			row.caption = strings.TrimSpace(string(raw))
@@ -118,16 +153,16 @@ func firstOf(errs []error) error {
 }
 
 // readMetadata takes the images that metadata.jsonl names.
-func (f *folder) readMetadata(text string) error {
+func (f *folder) readMetadata(text []byte) error {
 	path := filepath.Join(f.dir, metadataName)
-	scanner := bufio.NewScanner(strings.NewReader(text))
-	scanner.Buffer(nil, len(text)+1)
 	var errs []error
-	for n := 1; scanner.Scan(); n++ {
-		if strings.TrimSpace(scanner.Text()) == "" {
+	n := 0
+	for line := range bytes.Lines(text) {
+		n++
+		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
-		row, err := f.metadataRow(scanner.Text())
+		row, err := f.metadataRow(line)
 		if err == nil {
 			err = f.add(row)
 		}
@@ -135,12 +170,15 @@ func (f *folder) readMetadata(text string) error {
 			errs = append(errs, fmt.Errorf("%s line %d: %w", path, n, err))
 		}
 	}
-	return errors.Join(scanner.Err(), firstOf(errs))
+	return firstOf(errs)
 }
 
-func (f *folder) metadataRow(line string) (folderRow, error) {
+func (f *folder) metadataRow(line []byte) (folderRow, error) {
+	if len(line) > maxLine {
+		return folderRow{}, fmt.Errorf("%d bytes: at most %d are read of a line", len(line), maxLine)
+	}
 	var fields map[string]any
-	if err := json.Unmarshal([]byte(line), &fields); err != nil {
+	if err := json.Unmarshal(line, &fields); err != nil {
 		return folderRow{}, err
 	}
 	var row folderRow
@@ -166,6 +204,9 @@ func (f *folder) metadataRow(line string) (folderRow, error) {
 
 // add appends a row whose files are there.
 func (f *folder) add(row folderRow) error {
+	if err := checkCaption(len(row.caption)); err != nil {
+		return err
+	}
 	for _, name := range row.files() {
 		if !filepath.IsLocal(name) {
 			return fmt.Errorf("%s: want a file within the folder", name)
@@ -174,9 +215,23 @@ func (f *folder) add(row folderRow) error {
 		if err != nil {
 			return err // names the file
 		}
+		switch {
+		case !info.Mode().IsRegular():
+			return fmt.Errorf("%s: %w", filepath.Join(f.dir, name), disk.ErrNotRegular)
+		case info.Size() > maxImageBytes:
+			return fmt.Errorf("%s: %d bytes, at most %d are read of an image", filepath.Join(f.dir, name), info.Size(), maxImageBytes)
+		}
 		row.bytes += info.Size()
 	}
 	f.rows = append(f.rows, row)
+	return nil
+}
+
+// checkCaption refuses a text that is no caption.
+func checkCaption(size int) error {
+	if size > maxCaption {
+		return fmt.Errorf("a caption of %d bytes: at most %d are read", size, maxCaption)
+	}
 	return nil
 }
 
@@ -209,7 +264,7 @@ func (f *folder) readRows(index int, _, _ int64) []rawRow {
 			continue
 		}
 		var err error
-		if *part.to, err = os.ReadFile(filepath.Join(f.dir, part.name)); err != nil {
+		if *part.to, err = ReadImage(filepath.Join(f.dir, part.name)); err != nil {
 			raw.fail(err)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
+
+	"limner/internal/disk"
 )
 
 // maxGroupRows is twice what pyarrow writes at most; a group of images has thousands of rows.
@@ -25,14 +27,11 @@ type shard struct {
 
 // openShard opens a parquet file and reads its footer.
 func openShard(path string) (*shard, error) {
-	f, err := os.Open(path)
+	f, err := disk.Open(path)
 	if err != nil {
 		return nil, err // names the path
 	}
 	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("not a regular file")
-	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), f.Close())
 	}
@@ -119,6 +118,7 @@ type leaf struct {
 	name    string // the column's, as the user knows it
 	index   int
 	present int
+	limit   int // bytes of a value that are read
 }
 
 // imageLeaf finds an image column: a struct with a field bytes, as the datasets library writes it,
@@ -134,7 +134,7 @@ func (s *shard) imageLeaf(name string) (leaf, error) {
 			return leaf{}, fmt.Errorf("%s: column %s is no image: want struct<bytes: binary, path: string> or binary, got %s", s.path, name, describe(column))
 		}
 	}
-	return s.binaryLeaf(name, at, "an image (struct<bytes: binary, path: string> or binary)")
+	return s.binaryLeaf(name, at, maxImageBytes, "an image (struct<bytes: binary, path: string> or binary)")
 }
 
 // captionLeaf finds a column of strings.
@@ -143,14 +143,14 @@ func (s *shard) captionLeaf(name string) (leaf, error) {
 	if column == nil {
 		return leaf{}, s.missing(name)
 	}
-	return s.binaryLeaf(name, column, "text")
+	return s.binaryLeaf(name, column, maxCaption, "text")
 }
 
-func (s *shard) binaryLeaf(name string, column *parquet.Column, want string) (leaf, error) {
+func (s *shard) binaryLeaf(name string, column *parquet.Column, limit int, want string) (leaf, error) {
 	if !column.Leaf() || column.Type().Kind() != parquet.ByteArray || column.MaxRepetitionLevel() > 0 {
 		return leaf{}, fmt.Errorf("%s: column %s is not %s but %s", s.path, name, want, describe(column))
 	}
-	return leaf{name: name, index: column.Index(), present: column.MaxDefinitionLevel()}, nil
+	return leaf{name: name, index: column.Index(), present: column.MaxDefinitionLevel(), limit: limit}, nil
 }
 
 func (s *shard) missing(name string) error {

@@ -1,12 +1,15 @@
 package data
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
+
+	"limner/internal/plaintext"
 )
 
 // rawRow is a row as it lies in the file, with what makes it unusable.
@@ -127,6 +130,11 @@ func (s *shard) readRows(group int, c columns, first, count int64) []rawRow {
 	images(c.mask, func(r *rawRow) *[]byte { return &r.mask })
 	if c.caption != nil {
 		s.readLeaf(group, *c.caption, first, count, func(i int, v []byte, err error) {
+			if err == nil {
+				if v, err = plaintext.Decode(v); err != nil {
+					err = fmt.Errorf("%s: %w", c.caption.name, err)
+				}
+			}
 			if err != nil {
 				rows[i].fail(err)
 			}
@@ -158,10 +166,13 @@ func (s *shard) readLeaf(group int, l leaf, first, count int64, yield func(i int
 			for reader := page.Values(); int64(next) < count; {
 				n, err := reader.ReadValues(values[:min(int64(len(values)), count-int64(next))])
 				for _, v := range values[:n] {
-					if v.IsNull() {
+					switch raw := v.ByteArray(); {
+					case v.IsNull():
 						yield(next, nil, nullReason(l, v.DefinitionLevel()))
-					} else {
-						yield(next, append([]byte{}, v.ByteArray()...), nil)
+					case len(raw) > l.limit:
+						yield(next, nil, fmt.Errorf("%s: %d bytes: at most %d are read", l.name, len(raw), l.limit))
+					default:
+						yield(next, bytes.Clone(raw), nil)
 					}
 					next++
 				}

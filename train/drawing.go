@@ -53,7 +53,7 @@ func (l LoRA) drawn(networks nn.Tree, resident map[string]*xla.Array) *diffusers
 // heldOut reads the rows for the validation loss in place of those to train on.
 func (r Recipe) heldOut() Recipe {
 	r.Data = slices.Clone(r.Watch.Validation.Data)
-	r.Prior, r.Columns.RandomFlip, r.Columns.RandomCrop = nil, false, false
+	r.Prior, r.Columns.RandomFlip, r.Columns.RandomCrop, r.Columns.HeldOut = nil, false, false, true
 	return r
 }
 

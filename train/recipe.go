@@ -209,10 +209,22 @@ func (r Recipe) bothDatasets(b *xla.Backend, o Options, conditioning bool) (data
 	if dataset, err = r.dataset(b, o, conditioning); err != nil || len(r.Watch.Validation.Data) == 0 {
 		return dataset, nil, err
 	}
-	if held, err = r.heldOut().dataset(b, o, conditioning); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("validation_data_dir: %w", err), dataset.Close())
+	if held, err = r.heldOut().dataset(b, o, conditioning); err == nil {
+		err = apart(dataset, held)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("validation_data_dir: %w", err), closeBoth(dataset, held))
 	}
 	return dataset, held, nil
+}
+
+// apart fails where rows of held are trained on.
+func apart(dataset, held *data.Dataset) error {
+	shared, err := held.Shares(dataset)
+	if err == nil && shared != "" {
+		err = fmt.Errorf("%s is trained on: name images that training does not see", shared)
+	}
+	return err
 }
 
 // closeBoth closes the datasets of bothDatasets.

@@ -33,7 +33,7 @@ func watched(t *testing.T, r *Recipe) {
 	v := DefaultValidation()
 	v.Steps, v.NumImages, v.NumInferenceSteps, v.GuidanceScale = 4, 2, 2, 2
 	v.Prompts, v.Images, v.Condition = []string{"red circle", "blue circle"}, []string{condition}, "outline"
-	v.Data, v.Rows = r.Data, 8
+	v.Data, v.Rows = []string{smallDataset(t)}, 8
 	r.Watch = Watch{LoggingDir: "logs", MetricsAddress: "127.0.0.1:0", ProfileSteps: 2, PeakTFLOPs: 1, Validation: v}
 }
 
