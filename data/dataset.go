@@ -114,6 +114,7 @@ type table interface {
 	// readRows reads count rows of a group from row first on. Those that cannot be read carry the reason.
 	readRows(group int, first, count int64) []rawRow
 	fingerprint(h hash.Hash) error
+	extents() []extent
 	Close() error
 }
 

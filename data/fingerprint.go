@@ -14,16 +14,20 @@ import (
 // how long it is; the rows themselves are not read. Where the files lie and what parquet files are called makes no difference.
 func (d *Dataset) Fingerprint() (string, error) {
 	h := sha256.New()
-	tables := d.tables
-	if d.class != nil {
-		tables = slices.Concat(tables, d.class.tables)
-	}
-	for _, t := range tables {
+	for _, t := range d.allTables() {
 		if err := t.fingerprint(h); err != nil {
 			return "", fmt.Errorf("fingerprint of %s: %w", t.path(), err)
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16]), nil
+}
+
+// allTables are those of the data set, and of the class behind it.
+func (d *Dataset) allTables() []table {
+	if d.class == nil {
+		return d.tables
+	}
+	return slices.Concat(d.tables, d.class.tables)
 }
 
 func (t *parquetTable) fingerprint(h hash.Hash) error {

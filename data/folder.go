@@ -35,7 +35,7 @@ type folder struct {
 type folderRow struct {
 	image, condition, mask string // files within the folder
 	caption                string
-	bytes                  int64
+	sizes                  []int64 // of files
 }
 
 // What is taken of the texts of a data set, in bytes. CLIP reads some hundred of a caption.
@@ -128,7 +128,7 @@ func (f *folder) list() error {
 			text := captionFile(name)
 			raw, err := plaintext.ReadFile(filepath.Join(f.dir, text), maxCaption)
 			if errors.Is(err, fs.ErrNotExist) {
-				errs = append(errs, fmt.Errorf("%s has no caption: write it to %s beside it", filepath.Join(f.dir, name), text))
+				errs = append(errs, fmt.Errorf("%s has no caption: write it to %s beside it", f.file(name), text))
 				continue
 			} else if err != nil {
 				errs = append(errs, fmt.Errorf("caption: %w", err))
@@ -211,17 +211,17 @@ func (f *folder) add(row folderRow) error {
 		if !filepath.IsLocal(name) {
 			return fmt.Errorf("%s: want a file within the folder", name)
 		}
-		info, err := os.Stat(filepath.Join(f.dir, name))
+		info, err := os.Stat(f.file(name))
 		if err != nil {
 			return err // names the file
 		}
 		switch {
 		case !info.Mode().IsRegular():
-			return fmt.Errorf("%s: %w", filepath.Join(f.dir, name), disk.ErrNotRegular)
+			return fmt.Errorf("%s: %w", f.file(name), disk.ErrNotRegular)
 		case info.Size() > maxImageBytes:
-			return fmt.Errorf("%s: %d bytes, at most %d are read of an image", filepath.Join(f.dir, name), info.Size(), maxImageBytes)
+			return fmt.Errorf("%s: %d bytes, at most %d are read of an image", f.file(name), info.Size(), maxImageBytes)
 		}
-		row.bytes += info.Size()
+		row.sizes = append(row.sizes, info.Size())
 	}
 	f.rows = append(f.rows, row)
 	return nil
@@ -239,6 +239,16 @@ func (r folderRow) files() []string {
 	return slices.DeleteFunc([]string{r.image, r.condition, r.mask}, func(name string) bool { return name == "" })
 }
 
+func (r folderRow) bytes() (sum int64) {
+	for _, size := range r.sizes {
+		sum += size
+	}
+	return sum
+}
+
+// file is where a file of the folder lies.
+func (f *folder) file(name string) string { return filepath.Join(f.dir, name) }
+
 func (f *folder) path() string { return f.dir }
 
 // Close has nothing to close.
@@ -248,7 +258,7 @@ func (f *folder) Close() error { return nil }
 func (f *folder) groups() []group {
 	groups := make([]group, len(f.rows))
 	for i, row := range f.rows {
-		groups[i] = group{rows: 1, bytes: row.bytes}
+		groups[i] = group{rows: 1, bytes: row.bytes()}
 	}
 	return groups
 }
@@ -264,7 +274,7 @@ func (f *folder) readRows(index int, _, _ int64) []rawRow {
 			continue
 		}
 		var err error
-		if *part.to, err = ReadImage(filepath.Join(f.dir, part.name)); err != nil {
+		if *part.to, err = ReadImage(f.file(part.name)); err != nil {
 			raw.fail(err)
 		}
 	}
@@ -273,7 +283,7 @@ func (f *folder) readRows(index int, _, _ int64) []rawRow {
 
 func (f *folder) fingerprint(h hash.Hash) error {
 	for _, row := range f.rows {
-		fmt.Fprintf(h, "%q %q %d\n", row.files(), row.caption, row.bytes)
+		fmt.Fprintf(h, "%q %q %d\n", row.files(), row.caption, row.bytes())
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
 
 	"limner/internal/disk"
 )
@@ -96,10 +97,7 @@ func checkFooter(file *parquet.File, size int64) error {
 		rows += group.NumRows
 		for c := range group.Columns {
 			meta := &group.Columns[c].MetaData
-			start := meta.DataPageOffset
-			if meta.DictionaryPageOffset > 0 {
-				start = min(start, meta.DictionaryPageOffset)
-			}
+			start := chunkStart(meta)
 			if start < 0 || meta.TotalCompressedSize < 0 || meta.TotalUncompressedSize < 0 || start > size || meta.TotalCompressedSize > size-start {
 				return fmt.Errorf("row group %d, column %s: %d bytes at %d lie outside the file of %d: damaged or cut off",
 					g, strings.Join(meta.PathInSchema, "."), meta.TotalCompressedSize, start, size)
@@ -110,6 +108,14 @@ func checkFooter(file *parquet.File, size int64) error {
 		return fmt.Errorf("%d rows in the footer, %d in its row groups: damaged", m.NumRows, rows)
 	}
 	return nil
+}
+
+// chunkStart is where a column of a row group begins.
+func chunkStart(meta *format.ColumnMetaData) int64 {
+	if meta.DictionaryPageOffset > 0 {
+		return min(meta.DataPageOffset, meta.DictionaryPageOffset)
+	}
+	return meta.DataPageOffset
 }
 
 // leaf is a column that is read: its place in each row group, and the definition level at which

@@ -61,14 +61,20 @@ func (t *parquetTable) readRows(group int, first, count int64) []rawRow {
 	return t.shard.readRows(group, t.columns, first, count)
 }
 
-// sizes are the rows and, about, the bytes of each row group.
-func (s *shard) sizes(c columns) ([]group, error) {
+// needed are the columns' numbers in the file.
+func (c columns) needed() []int {
 	needed := []int{c.image.index}
 	for _, l := range []*leaf{c.condition, c.mask, c.caption} {
 		if l != nil {
 			needed = append(needed, l.index)
 		}
 	}
+	return needed
+}
+
+// sizes are the rows and, about, the bytes of each row group.
+func (s *shard) sizes(c columns) ([]group, error) {
+	needed := c.needed()
 	var sizes []group
 	groups := s.file.Metadata().RowGroups
 	for g := range groups {

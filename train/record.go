@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"limner/data"
 	"limner/models/nn"
 )
 
@@ -24,11 +25,12 @@ type record struct {
 	UseEMA    bool           `json:"use_ema"`
 	Rows      int            `json:"dataset_rows"`
 	Dataset   string         `json:"dataset"` // its fingerprint
-	Frozen    string         `json:"frozen_weights"`
-	Devices   int            `json:"num_devices"`
-	PerDevice int            `json:"per_device_batch_size"`
-	Plugin    string         `json:"plugin"`
-	ByNeed    bool           `json:"gradient_checkpointing_by_need"` // the step did not fit the devices without; it stays so when the run goes on
+	data.Content
+	Frozen    string `json:"frozen_weights"`
+	Devices   int    `json:"num_devices"`
+	PerDevice int    `json:"per_device_batch_size"`
+	Plugin    string `json:"plugin"`
+	ByNeed    bool   `json:"gradient_checkpointing_by_need"` // the step did not fit the devices without; it stays so when the run goes on
 }
 
 // settings are the fields of Recipe that tell runs apart, under the names of flags.
@@ -88,10 +90,20 @@ var mayChange = []string{
 // mayReorder are the fields that may change too, but with them the order of the sums on the devices, and so the last bits.
 var mayReorder = []string{"num_devices", "plugin", "fsdp", "gradient_checkpointing"}
 
+// The fields of data.Content.
+const (
+	contentName = "dataset_content"
+	stampsName  = "dataset_files"
+)
+
 // record resolves what the run is made of, wherever its folder is and however often it was stopped. o.Schedule.Steps is set.
 func (r *Run) record(o Options) (record, error) {
 	o.OutputDir, o.ResumeFromCheckpoint = "", ""
 	dataset, err := r.Dataset.Fingerprint()
+	if err != nil {
+		return record{}, err
+	}
+	content, err := r.Dataset.Content()
 	if err != nil {
 		return record{}, err
 	}
@@ -106,7 +118,7 @@ func (r *Run) record(o Options) (record, error) {
 	}
 	return record{
 		Options: o, Recipe: r.Recipe.settings(), Networks: networks, Objective: r.Objective.Name, UseEMA: o.EMA != nil,
-		Rows: r.Dataset.Len(), Dataset: dataset, Frozen: frozen,
+		Rows: r.Dataset.Len(), Dataset: dataset, Content: content, Frozen: frozen,
 		Devices: r.Backend.Devices(), PerDevice: o.Batch / r.Backend.Devices(), Plugin: filepath.Base(r.Backend.Plugin()),
 	}, nil
 }
@@ -158,12 +170,25 @@ func compare(raw []byte, now record) (notes []string, err error) {
 			continue
 		}
 		line := fmt.Sprintf("%s: checkpoint has %s, the run has %s", name, orNothing(was[name]), orNothing(is[name]))
+		switch {
+		case name == contentName && was[name] == "":
+			notes = append(notes, "the checkpoint is of a version that did not look into pictures: those of the dataset are taken to be the same")
+			continue
+		case name == stampsName:
+			if was[name] != "" && is[contentName] == was[contentName] {
+				notes = append(notes, "files of the dataset were copied or written since: samples of them are the same, not every byte was compared")
+			}
+			continue
+		}
 		if slices.Contains(mayReorder, name) {
 			notes = append(notes, line+": sums in another order may change the last bits")
 			continue
 		}
 		if name == "num_training_steps" {
 			line += " (max_train_steps; " + now.Options.Schedule.Name + " depends on it)"
+		}
+		if name == contentName {
+			line += " (pictures or rows were replaced by others of the same sizes)"
 		}
 		errs = append(errs, errors.New(line))
 	}

@@ -2,6 +2,7 @@ package train
 
 import (
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -20,7 +21,7 @@ func tinyRecord() record {
 	return record{
 		Options: o, Recipe: Recipe{Model: "sd15", Data: []string{"data"}, Columns: data.DefaultOptions(), Resolution: 64, Compute: dtypes.Float32}.settings(),
 		Networks: map[string]any{"unet": map[string]any{"block_out_channels": []int{8, 16}}}, Objective: "controlnet", UseEMA: true, Rows: 20,
-		Dataset: "ab", Frozen: "cd", Devices: 1, Plugin: "cpu.so",
+		Dataset: "ab", Content: data.Content{Sum: "12", Stamps: "34"}, Frozen: "cd", Devices: 1, Plugin: "cpu.so",
 	}
 }
 
@@ -43,6 +44,8 @@ func TestCompare(t *testing.T) {
 		{"column", func(r *record) { r.Recipe.CaptionColumn = "prompt" }, `caption_column: checkpoint has "text", the run has "prompt"`, ""},
 		{"dtype", func(r *record) { r.Recipe.Compute = "BFloat16" }, `compute_dtype: checkpoint has "Float32"`, ""},
 		{"rows", func(r *record) { r.Rows, r.Dataset = 21, "ef" }, "dataset: checkpoint has \"ab\", the run has \"ef\"\ndataset_rows: checkpoint has 20, the run has 21", ""},
+		{"other pictures", func(r *record) { r.Content = data.Content{Sum: "56", Stamps: "78"} }, "dataset_content: checkpoint has \"12\", the run has \"56\" (pictures or rows were replaced by others of the same sizes)\nset", ""},
+		{"copied", func(r *record) { r.Stamps = "78" }, "", "files of the dataset were copied or written since: samples of them are the same"},
 		{"frozen", func(r *record) { r.Frozen = "ef" }, "frozen_weights: checkpoint has", ""},
 		{"network", func(r *record) { r.Networks["unet"] = map[string]any{"block_out_channels": []int{8, 8}} }, "networks.unet.block_out_channels: checkpoint has [8,16], the run has [8,8]", ""},
 		{"objective", func(r *record) { r.Objective = "vae" }, `objective: checkpoint has "controlnet", the run has "vae"`, ""},
@@ -70,9 +73,24 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// A run that an earlier version began goes on.
+func TestCompareWithARecordOfNoContent(t *testing.T) {
+	was := tinyRecord()
+	raw, err := encodeJSON(was)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range []string{contentName, stampsName} {
+		raw = regexp.MustCompile(`\s*"`+field+`": *"[^"]*",`).ReplaceAll(raw, nil)
+	}
+	if notes, err := compare(raw, was); err != nil || len(notes) != 1 || !strings.Contains(notes[0], "a version that did not look into pictures") {
+		t.Errorf("notes %q, error %v", notes, err)
+	}
+}
+
 // A field that Recipe gets has to be among the settings, or here among those that have no say in the result.
 func TestSettingsAreWhole(t *testing.T) {
-	const silent, columns = 10, 7 // Log, OnStep, OnEncode, Opening, Text, LoRAFormat, CacheDir, Watch, Planned and Columns, of which there are seven settings
+	const silent, columns = 10, 8 // Log, OnStep, OnEncode, Opening, Text, LoRAFormat, CacheDir, Watch, Planned and Columns, of which there are eight settings
 	if got, want := reflect.TypeFor[settings]().NumField(), reflect.TypeFor[Recipe]().NumField()-silent+columns; got != want {
 		t.Errorf("%d settings, want %d", got, want)
 	}

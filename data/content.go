@@ -1,0 +1,144 @@
+package data
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"limner/internal/disk"
+)
+
+// A data set of at most wholeContent bytes is read whole when its content is compared. Of a larger one sampleBytes are read at the beginning of
+// every sampleEvery, and at the end: two blocks of an image file of ordinary size, some hundred megabytes of the parquet files of a hundred gigabytes.
+const (
+	wholeContent = 1 << 30
+	sampleEvery  = 1 << 20
+	sampleBytes  = 4 << 10
+)
+
+// extent is a run of bytes of a file that rows are read from.
+type extent struct {
+	path         string
+	offset, size int64
+}
+
+// Content tells what the rows hold: a hash over the bytes of the image files, and of the columns that are read of parquet files. Other than
+// Fingerprint it sees pictures that were replaced by others of equal size.
+type Content struct {
+	Sum string `json:"dataset_content"`
+	// Stamps is a hash over the times and places of the files where Sum is over samples of them; it tells of changes that Sum may have missed, and of
+	// copies. "" where Sum is over all bytes.
+	Stamps string `json:"dataset_files"`
+}
+
+// Content reads what the rows hold, of a large data set in samples.
+func (d *Dataset) Content() (Content, error) {
+	var all []extent
+	for _, t := range d.allTables() {
+		all = append(all, t.extents()...)
+	}
+	var total int64
+	for _, e := range all {
+		total += e.size
+	}
+	return contentOf(all, total <= wholeContent, d.options.Workers)
+}
+
+// contentOf hashes extents in their order, several at a time.
+func contentOf(all []extent, whole bool, workers int) (Content, error) {
+	sums, stamps := make([][]byte, len(all)), make([]string, len(all))
+	var group errgroup.Group
+	group.SetLimit(workers)
+	for i, e := range all {
+		group.Go(func() error {
+			h := sha256.New()
+			stamps[i] = e.hash(h, whole)
+			sums[i] = h.Sum(nil)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return Content{}, err
+	}
+	sum, stamp := sha256.New(), sha256.New()
+	for i := range all {
+		sum.Write(sums[i])
+		fmt.Fprintln(stamp, stamps[i])
+	}
+	c := Content{Sum: hex.EncodeToString(sum.Sum(nil)[:16])}
+	if !whole {
+		c.Stamps = hex.EncodeToString(stamp.Sum(nil)[:16])
+	}
+	return c, nil
+}
+
+// hash hashes an extent and says when and as what its file was written. What cannot be read is a row gone bad, which reading will name.
+func (e extent) hash(h hash.Hash, whole bool) (stamp string) {
+	f, err := disk.Open(e.path)
+	if err != nil {
+		io.WriteString(h, "cannot be opened")
+		return ""
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil {
+		stamp = stampOf(info)
+	}
+	h.Write(binary.LittleEndian.AppendUint64(nil, uint64(e.size)))
+	if whole {
+		_, err = io.Copy(h, io.NewSectionReader(f, e.offset, e.size))
+	} else {
+		err = e.sample(h, f)
+	}
+	if err != nil {
+		io.WriteString(h, "cannot be read")
+	}
+	return stamp
+}
+
+// sample hashes some bytes of an extent.
+func (e extent) sample(h hash.Hash, f *os.File) error {
+	var places []int64
+	for at := int64(0); at < e.size; at += sampleEvery {
+		places = append(places, at)
+	}
+	places = append(places, max(0, e.size-sampleBytes)) // where PNG has the checksum of all pixels
+	block := make([]byte, sampleBytes)
+	for _, at := range slices.Compact(places) {
+		n := min(sampleBytes, e.size-at)
+		if _, err := f.ReadAt(block[:n], e.offset+at); err != nil {
+			return err
+		}
+		h.Write(block[:n])
+	}
+	return nil
+}
+
+// extents are the image files.
+func (f *folder) extents() []extent {
+	var all []extent
+	for _, row := range f.rows {
+		for i, name := range row.files() {
+			all = append(all, extent{path: f.file(name), size: row.sizes[i]})
+		}
+	}
+	return all
+}
+
+// extents are the columns that are read of each row group.
+func (t *parquetTable) extents() []extent {
+	var all []extent
+	for _, group := range t.file.Metadata().RowGroups {
+		for _, column := range t.columns.needed() {
+			meta := &group.Columns[column].MetaData
+			all = append(all, extent{path: t.shard.path, offset: chunkStart(meta), size: meta.TotalCompressedSize})
+		}
+	}
+	return all
+}
