@@ -67,7 +67,7 @@ func (r Recipe) checkPictures() error {
 }
 
 // checkRows fails where the rows cannot be trained on, or held-out ones not be measured. The images of a class may still be missing.
-func (r Recipe) checkRows(b *xla.Backend, o Options) error {
+func (r Recipe) checkRows(b *xla.Backend, o Options) (err error) {
 	own := r
 	if own.Prior != nil {
 		own.Prior, o.Batch = nil, o.Batch/2
@@ -77,18 +77,21 @@ func (r Recipe) checkRows(b *xla.Backend, o Options) error {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, d.Close()) }()
 	if batches := d.StepsPerEpoch(); batches < o.Accumulation {
-		err = tooManyBatches(o, d)
+		return tooManyBatches(o, d)
 	}
-	if err := errors.Join(err, d.Close()); err != nil || len(r.Watch.Validation.Data) == 0 {
-		return err
+	if len(r.Watch.Validation.Data) == 0 {
+		return nil
 	}
-	own = own.heldOut()
-	held, err := own.openRows(b, o)
+	held, err := own.heldOut().openRows(b, o)
+	if err == nil {
+		err = errors.Join(apart(d, held), held.Close())
+	}
 	if err != nil {
 		return fmt.Errorf("validation_data_dir: %w", err)
 	}
-	return held.Close()
+	return nil
 }
 
 // tooManyBatches refuses an optimizer step of more batches than an epoch has.

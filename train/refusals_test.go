@@ -73,6 +73,10 @@ func TestRefusals(t *testing.T) {
 			r.Watch.Validation = DefaultValidation()
 			r.Watch.Validation.Data = []string{bare}
 		}, "validation_data_dir: "},
+		"held-out rows that are trained on": {NewTextToImage, func(_ *Options, r *Recipe) {
+			r.Watch.Validation = DefaultValidation()
+			r.Watch.Validation.Data = r.Data
+		}, "is trained on: name images that training does not see"},
 		"class":     {NewTextToImage, func(_ *Options, r *Recipe) { r.Prior = &Prior{} }, "class_data_dir: give a folder for the images of the class\nclass_prompt: say what the class is\nprior_loss_weight: got 0"},
 		"odd batch": {NewTextToImage, func(o *Options, r *Recipe) { o.Batch, r.Prior = 3, &Prior{Data: r.Data, Prompt: "a", Weight: 1} }, "batch 3: want an even number"},
 	} {
