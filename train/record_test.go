@@ -90,7 +90,8 @@ func TestCompareWithARecordOfNoContent(t *testing.T) {
 
 // A field that Recipe gets has to be among the settings, or here among those that have no say in the result.
 func TestSettingsAreWhole(t *testing.T) {
-	const silent, columns = 10, 8 // Log, OnStep, OnEncode, Opening, Text, LoRAFormat, CacheDir, Watch, Planned and Columns, of which there are eight settings
+	// Log, OnStep, OnEncode, Opening, Text, LoRAFormat, CacheDir, Watch, Planned, DrawClass and Columns, of which there are eight settings.
+	const silent, columns = 11, 8
 	if got, want := reflect.TypeFor[settings]().NumField(), reflect.TypeFor[Recipe]().NumField()-silent+columns; got != want {
 		t.Errorf("%d settings, want %d", got, want)
 	}
