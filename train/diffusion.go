@@ -219,15 +219,17 @@ func (d Diffusion) LossOf(trainable, frozen nn.Params, s Sample) *Node {
 	return d.lossOf(d.params(trainable, frozen, s.draw), s)
 }
 
-func (d Diffusion) lossOf(p nn.Params, s Sample) *Node {
-	target := d.Noise.Target(s.Latents, s.Noise, s.Timesteps)
-	losses := d.Loss.perImage(d.Noise, d.predict(p, s), target, s.Timesteps, s.Mask)
+func (d Diffusion) lossOf(p nn.Params, s Sample) *Node { return d.lossBy(d.predict(p, s), s) }
+
+// lossBy is lossOf where the prediction is there. As in diffusers' script, min-SNR does not weigh what is of the class in prior preservation.
+func (d Diffusion) lossBy(prediction *Node, s Sample) *Node {
+	losses := d.Loss.unweighted(d.Noise, prediction, d.Noise.Target(s.Latents, s.Noise, s.Timesteps), s.Timesteps, s.Mask)
 	if d.PriorRows == 0 {
-		return ReduceAllMean(losses)
+		return ReduceAllMean(d.Loss.weighted(d.Noise, losses, s.Timesteps))
 	}
-	own := d.Batch - d.PriorRows
-	prior := MulScalar(ReduceAllMean(Slice(losses, AxisRange(own))), d.PriorWeight)
-	return Add(ReduceAllMean(Slice(losses, AxisRange(0, own))), prior)
+	own := AxisRange(0, d.Batch-d.PriorRows)
+	prior := MulScalar(ReduceAllMean(Slice(losses, AxisRange(d.Batch-d.PriorRows))), d.PriorWeight)
+	return Add(ReduceAllMean(d.Loss.weighted(d.Noise, Slice(losses, own), Slice(s.Timesteps, own))), prior)
 }
 
 // predict is what the network makes of the noisy latents, in the compute dtype.

@@ -1,7 +1,7 @@
 package train
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sort"
@@ -119,128 +119,204 @@ func checkRelative(t *testing.T, name string, got, want, tolerance float64) {
 	}
 }
 
-func TestGoldenControlNetGradients(t *testing.T) {
-	d, model := tinyDiffusion(t, true)
-	var want struct {
-		Loss []float64 `json:"loss"`
-		Norm []float64 `json:"grad_norm_before_clip"`
-	}
-	golden.ReadJSON(t, &want, "train", "controlnet.json")
-	batches := parity.Open(t, "train", "controlnet_batches.safetensors")
-	grads := parity.Open(t, "train", "controlnet_grads.safetensors")
-	got := lossAndGradients(t, d, model, "controlnet", batchInputs(batches, 0))
-	checkRelative(t, "loss", float64(got["loss"].Data[0]), want.Loss[0], 1e-5)
-	checkRelative(t, "gradient norm", float64(got["norm"].Data[0]), want.Norm[0], 2e-5)
-	specs, _ := split(model.Tree, "controlnet")
-	if len(specs) != len(grads.Keys()) {
-		t.Errorf("%d parameters, %d gradients in the golden", len(specs), len(grads.Keys()))
-	}
-	for _, spec := range specs {
-		x := fileOrder(spec, got["grad."+spec.Key].Data)
-		parity.Check(t, spec.Key, x, grads.Get(strings.TrimPrefix(spec.Key, "controlnet.")), 2e-4)
-	}
-}
-
 func batchInputs(f parity.File, i int) []parity.Tensor {
 	prefix := fmt.Sprintf("batch%d.", i)
 	return []parity.Tensor{f.Image(prefix + "latents"), f.Image(prefix + "noise"), f.Get(prefix + "timesteps"),
 		f.Get("encoder_hidden_states"), f.Image(prefix + "cond_u8").Map(parity.FromCondition)}
 }
 
+// The gradients of the first batch, and three steps.
 func TestGoldenControlNetSteps(t *testing.T) {
 	d, model := tinyDiffusion(t, true)
-	batches, after := parity.Open(t, "train", "controlnet_batches.safetensors"), parity.Open(t, "train", "controlnet_after3.safetensors")
+	batches, grads := parity.Open(t, "train", "controlnet_batches.safetensors"), parity.Open(t, "train", "controlnet_grads.safetensors")
+	if specs, _ := split(model.Tree, "controlnet"); len(specs) != len(grads.Keys()) {
+		t.Errorf("%d parameters, %d gradients in the golden", len(specs), len(grads.Keys()))
+	}
 	checkSteps(t, d, model, "controlnet", goldenSteps{
-		losses: []string{"train", "controlnet.json"}, batch: func(i int) []parity.Tensor { return batchInputs(batches, i) },
-		after: func(spec nn.Spec) parity.Tensor { return after.Get(strings.TrimPrefix(spec.Key, "controlnet.")) },
+		numbers: readNumbers(t, "train", "controlnet.json"), batch: func(i int) []parity.Tensor { return batchInputs(batches, i) },
+		first: named(grads, "controlnet.", ""), tolerance: 2e-4,
+		after: named(parity.Open(t, "train", "controlnet_after3.safetensors"), "controlnet.", ""),
 	})
 }
 
-// goldenSteps are the losses and gradient norms of a few steps, and the parameters after them.
+// goldenSteps are a few steps, and the parameters after them.
 type goldenSteps struct {
-	losses []string // JSON file
-	batch  func(i int) []parity.Tensor
-	after  func(nn.Spec) parity.Tensor
-	first  func(nn.Spec) parity.Tensor // gradients of the first step; nil: not compared
+	numbers   goldenNumbers
+	batch     func(i int) []parity.Tensor
+	sample    func([]*Node) Sample // of a batch; nil: sampleOf
+	after     tensors              // parameters
+	first     tensors              // gradients of the first step
+	tolerance float64              // of gradients
+	alone     map[int]goldenStep   // what batches give with the parameters of the start
+}
+
+// tensors are those of a golden for some parameters, in the order of a file; nil for others.
+type tensors func(nn.Spec) *parity.Tensor
+
+// named finds tensors by the parameters' keys with another beginning.
+func named(f parity.File, strip, prefix string) tensors {
+	return func(spec nn.Spec) *parity.Tensor {
+		key := prefix + strings.TrimPrefix(spec.Key, strip)
+		if !f.Has(key) {
+			return nil
+		}
+		x := f.Get(key)
+		return &x
+	}
+}
+
+// goldenNumbers are the losses and gradient norms of steps, and in float64 where they are given.
+type goldenNumbers struct {
+	Loss   []float64 `json:"loss"`
+	Norm   []float64 `json:"grad_norm_before_clip"`
+	Loss64 []float64 `json:"loss_float64"`
+	Norm64 []float64 `json:"grad_norm_float64"`
+}
+
+// goldenStep is the loss of one batch and gradients of some parameters.
+type goldenStep struct {
+	loss      float64
+	gradients tensors
+}
+
+// tolerance is limit or, if that is larger, ten times the relative error of value i of the reference's own float32.
+func tolerance(limit float64, float32s, float64s []float64, i int) float64 {
+	if len(float64s) != len(float32s) {
+		return limit
+	}
+	return max(limit, 10*math.Abs(float32s[i]-float64s[i])/math.Abs(float64s[i]))
+}
+
+// goldenStepper trains what stands below a name of the model, with a step for each shape of batches.
+type goldenStepper struct {
+	t      *testing.T
+	o      Objective
+	model  parity.Model
+	golden goldenSteps
+	steps  map[string]*stepper
+	last   *stepper
 }
 
 // checkSteps trains what stands below a name of the model.
 func checkSteps(t *testing.T, d Diffusion, model parity.Model, trainable string, g goldenSteps) {
 	t.Helper()
-	var want struct {
-		Loss []float64 `json:"loss"`
-		Norm []float64 `json:"grad_norm_before_clip"`
+	if g.sample == nil {
+		g.sample = sampleOf
 	}
-	golden.ReadJSON(t, &want, g.losses...)
-	o := Objective{Name: "golden", Compute: dtypes.Float32, Loss: func(trainable, frozen nn.Params, batch []*Node, _ Draws) *Node {
-		return d.LossOf(trainable, frozen, sampleOf(batch))
+	s := goldenStepper{t: t, model: model, golden: g, steps: map[string]*stepper{}}
+	s.o = Objective{Name: "golden", Compute: dtypes.Float32, Loss: func(trainable, frozen nn.Params, batch []*Node, _ Draws) *Node {
+		return d.LossOf(trainable, frozen, g.sample(batch))
 	}}
-	o.Trainable, o.Frozen = split(model.Tree, trainable)
-	for i, x := range g.batch(0) {
-		o.Batch = append(o.Batch, xla.Value{Name: fmt.Sprint("batch", i), Shape: shapes.Make(dtypes.Float32, x.Shape...)})
+	s.o.Trainable, s.o.Frozen = split(model.Tree, trainable)
+	for i, want := range g.alone {
+		m := s.step(i, 1, true)
+		checkRelative(t, fmt.Sprintf("loss of batch %d at first", i), float64(m.loss), want.loss, 1e-5)
+		if s.checkGradients(fmt.Sprintf("batch %d: ", i), m.gradNorm, want.gradients) == 0 {
+			t.Errorf("no gradient of batch %d was compared", i)
+		}
 	}
-	b := parity.Backend(t)
-	s, err := newStepper(context.Background(), b, o, stepSettings{optimizer: DefaultOptimizer(), accumulation: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.plant(1); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.load(t.Context(), checkpoint.InMemory(model.Values), nil); err != nil {
-		t.Fatal(err)
-	}
-	for i := range want.Loss {
-		var arrays []*xla.Array
-		for _, x := range g.batch(i) {
-			a, err := xla.Put(b, x.Data, xla.Replicated, x.Shape...)
-			if err != nil {
-				t.Fatal(err)
+	numbers := g.numbers
+	for i, loss := range numbers.Loss {
+		m := s.step(i, i+1, i == 0)
+		checkRelative(t, fmt.Sprintf("loss of step %d", i), float64(m.loss), loss, tolerance(1e-5, numbers.Loss, numbers.Loss64, i))
+		checkRelative(t, fmt.Sprintf("gradient norm of step %d", i), float64(m.gradNorm), numbers.Norm[i], tolerance(2e-5, numbers.Norm, numbers.Norm64, i))
+		if i == 0 {
+			if n := s.checkGradients("", m.gradNorm, g.first); n != len(s.o.Trainable) {
+				t.Errorf("%d gradients for %d parameters", n, len(s.o.Trainable))
 			}
-			arrays = append(arrays, a)
-		}
-		m, err := s.run(context.Background(), i+1, rates{learningRate: 1e-3}, func() ([]*xla.Array, error) { return arrays, nil })
-		if err != nil {
-			t.Fatal(err)
-		}
-		checkRelative(t, fmt.Sprintf("loss of step %d", i), float64(m.loss), want.Loss[i], 1e-5)
-		checkRelative(t, fmt.Sprintf("gradient norm of step %d", i), float64(m.gradNorm), want.Norm[i], 2e-5)
-		if i == 0 && g.first != nil {
-			checkFirst(t, s, m.gradNorm, g)
 		}
 	}
-	values, err := s.snapshot()
+	s.checkParameters()
+}
+
+// step makes step n with batch i, from the parameters of the start or those of the step before.
+func (s *goldenStepper) step(i, n int, start bool) measured {
+	s.t.Helper()
+	ctx, b, o := s.t.Context(), parity.Backend(s.t), s.o
+	var arrays []*xla.Array
+	for j, x := range s.golden.batch(i) {
+		a, err := xla.Put(b, x.Data, xla.Replicated, x.Shape...)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		arrays = append(arrays, a)
+		o.Batch = append(o.Batch, xla.Value{Name: fmt.Sprint("batch", j), Shape: shapes.Make(dtypes.Float32, x.Shape...)})
+	}
+	shape := fmt.Sprint(o.Batch)
+	step, err := s.steps[shape], error(nil)
+	if step == nil {
+		if step, err = newStepper(ctx, b, o, stepSettings{optimizer: DefaultOptimizer(), accumulation: 1}); err != nil {
+			s.t.Fatal(err)
+		}
+		if err := errors.Join(step.plant(1), step.load(ctx, checkpoint.InMemory(s.model.Values), nil)); err != nil {
+			s.t.Fatal(err)
+		}
+		s.steps[shape] = step
+	} else if start {
+		if err := step.begin(ctx, checkpoint.InMemory(s.model.Values), nil); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if !start && step != s.last {
+		step.state, step.slots = s.last.state, s.last.slots
+	}
+	s.last = step
+	m, err := step.run(ctx, n, rates{learningRate: 1e-3}, func() ([]*xla.Array, error) { return arrays, nil })
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
+	}
+	return m
+}
+
+// checkGradients compares gradients of a first step, as they stand in the first moments: times 1 - β₁, and clipped. It returns how many.
+func (s *goldenStepper) checkGradients(name string, norm float32, want tensors) (checked int) {
+	s.t.Helper()
+	values, err := s.last.snapshot()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	times := max(1, norm+1e-6) / float32(1-s.last.optimizer.AdamW.Beta1)
+	for _, spec := range s.o.Trainable {
+		if x := want(spec); x != nil {
+			got := fileOrder(spec, values["exp_avg."+spec.Key]).Map(func(m float32) float32 { return m * times })
+			parity.Check(s.t, name+spec.Key, got, *x, s.golden.tolerance)
+			checked++
+		}
+	}
+	return checked
+}
+
+// checkParameters compares the parameters after the last step.
+func (s *goldenStepper) checkParameters() {
+	s.t.Helper()
+	values, err := s.last.snapshot()
+	if err != nil {
+		s.t.Fatal(err)
 	}
 	var differences []float64
-	for _, spec := range o.Trainable {
-		x := fileOrder(spec, values["param."+spec.Key])
-		for i, w := range g.after(spec).Data {
+	for _, spec := range s.o.Trainable {
+		x, want := fileOrder(spec, values["param."+spec.Key]), s.golden.after(spec)
+		if want == nil {
+			s.t.Fatalf("the golden has no %s after the steps", spec.Key)
+		}
+		for i, w := range want.Data {
 			differences = append(differences, math.Abs(float64(x.Data[i]-w)))
 		}
 	}
 	sort.Float64s(differences)
 	if worst := differences[len(differences)-1]; !(worst <= 1e-3) {
-		t.Errorf("a parameter is off by %g after the steps, tolerance 1e-3", worst)
+		s.t.Errorf("a parameter is off by %g after the steps, tolerance 1e-3", worst)
 	}
 	if most := differences[len(differences)*999/1000]; !(most <= 5e-6) {
-		t.Errorf("99.9 %% of the parameters should be within 5e-6 after the steps, got %g", most)
+		s.t.Errorf("99.9 %% of the parameters should be within 5e-6 after the steps, got %g", most)
 	}
 }
 
-// checkFirst compares the gradients of the first step, as they stand in the first moments: times 1 - β₁, and clipped.
-func checkFirst(t *testing.T, s *stepper, norm float32, g goldenSteps) {
+// readNumbers reads the numbers of a golden.
+func readNumbers(t *testing.T, parts ...string) (numbers goldenNumbers) {
 	t.Helper()
-	values, err := s.snapshot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	times := max(1, norm+1e-6) / float32(1-s.optimizer.AdamW.Beta1)
-	for _, spec := range s.objective.Trainable {
-		got := fileOrder(spec, values["exp_avg."+spec.Key]).Map(func(m float32) float32 { return m * times })
-		parity.Check(t, spec.Key, got, g.first(spec), 5e-4)
-	}
+	golden.ReadJSON(t, &numbers, parts...)
+	return numbers
 }
 
 func TestGoldenUNetFinetune(t *testing.T) {

@@ -91,21 +91,29 @@ func (l Loss) ranges() error {
 
 func (l Loss) robust() bool { return l.Type == LossHuber || l.Type == LossSmoothL1 }
 
-// perImage is the loss of each image [batch], float32. prediction and target are [batch, height, width, channels]; mask is the
-// weight of each pixel, float32 [batch, height, width, 1], or nil: an image's loss is then the mean of its pixels' so weighted.
+// perImage is the loss of each image [batch], float32, by the weight of its timestep. prediction and target are [batch, height, width, channels];
+// mask is the weight of each pixel, float32 [batch, height, width, 1], or nil: an image's loss is then the mean of its pixels' so weighted.
 func (l Loss) perImage(c noise.Config, prediction, target, timesteps, mask *Node) *Node {
+	return l.weighted(c, l.unweighted(c, prediction, target, timesteps, mask), timesteps)
+}
+
+// weighted multiplies losses of images [batch] by the weights of their timesteps.
+func (l Loss) weighted(c noise.Config, losses, timesteps *Node) *Node {
+	if l.SNRGamma == 0 {
+		return losses
+	}
+	return Mul(losses, perTimestep(l.snrWeights(c), timesteps))
+}
+
+// unweighted is perImage at every timestep alike.
+func (l Loss) unweighted(c noise.Config, prediction, target, timesteps, mask *Node) *Node {
 	loss := l.pointwise(c, Sub(ConvertDType(prediction, dtypes.Float32), target), timesteps)
 	if mask == nil {
-		loss = ReduceMean(loss, 1, 2, 3)
-	} else {
-		// A mask of zeros leaves its image without a say.
-		weight := MaxScalar(ReduceSum(mask, 1, 2, 3), 1e-6)
-		loss = Div(ReduceSum(Mul(ReduceMean(loss, 3), Squeeze(mask, 3)), 1, 2), weight)
+		return ReduceMean(loss, 1, 2, 3)
 	}
-	if l.SNRGamma > 0 {
-		loss = Mul(loss, perTimestep(l.snrWeights(c), timesteps))
-	}
-	return loss
+	// A mask of zeros leaves its image without a say.
+	weight := MaxScalar(ReduceSum(mask, 1, 2, 3), 1e-6)
+	return Div(ReduceSum(Mul(ReduceMean(loss, 3), Squeeze(mask, 3)), 1, 2), weight)
 }
 
 // pointwise is the loss of each element of the difference between prediction and target. Huber's are the smooth ones of

@@ -1,0 +1,166 @@
+package train
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+
+	"limner/internal/golden"
+	"limner/internal/parity"
+	"limner/models/diffusers"
+	"limner/models/nn"
+)
+
+// xlNumbers are those of SDXL's goldens.
+type xlNumbers struct {
+	ControlNet struct {
+		goldenNumbers
+		Nonsquare float64 `json:"loss_batch2_initial"`
+	} `json:"controlnet"`
+	LoRA struct {
+		goldenNumbers
+		Rank      int     `json:"rank"`
+		Alpha     float64 `json:"lora_alpha"`
+		Nonsquare float64 `json:"loss_batch2_initial"`
+	} `json:"lora"`
+	Prior struct {
+		Weight   float64 `json:"prior_loss_weight"`
+		SNRGamma float64 `json:"snr_gamma"`
+		Cases    map[string]struct {
+			Loss float64 `json:"loss"`
+			Norm float64 `json:"total_grad_norm"`
+		} `json:"cases"`
+	} `json:"dreambooth_prior"`
+}
+
+func readXL(t *testing.T) (numbers xlNumbers) {
+	t.Helper()
+	golden.ReadJSON(t, &numbers, "train_xl", "index.json")
+	return numbers
+}
+
+// xlBatch is a batch of SDXL's goldens, for sampleXL, with the conditioning images or without.
+func xlBatch(f parity.File, control bool) func(i int) []parity.Tensor {
+	return func(i int) []parity.Tensor {
+		at := fmt.Sprintf("batch%d.", i)
+		batch := []parity.Tensor{f.Image(at + "latents"), f.Image(at + "noise"), f.Get(at + "timesteps"), f.Get("prompt_embeds"), f.Get("pooled"), f.Get(at + "time_ids")}
+		if control {
+			batch = append(batch, f.Image(at+"cond_u8").Map(parity.FromCondition))
+		}
+		return batch
+	}
+}
+
+func sampleXL(in []*Node) Sample {
+	s := sampleOf(in[:4])
+	s.Pooled, s.TimeIDs = in[4], in[5]
+	if len(in) > 6 {
+		s.Cond = in[6]
+	}
+	return s
+}
+
+// Three steps of SDXL's ControlNet, of which the last is on a batch that is not square, and that batch by itself.
+func TestGoldenControlNetStepsXL(t *testing.T) {
+	d, model := goldenDiffusion(t, "sdxl-tiny", true)
+	open := func(name string) parity.File { return parity.Open(t, "train_xl", name) }
+	numbers := readXL(t).ControlNet
+	checkSteps(t, d, model, "controlnet", goldenSteps{
+		numbers: numbers.goldenNumbers, batch: xlBatch(open("controlnet_batches.safetensors"), true), sample: sampleXL, tolerance: 2e-4,
+		first: named(open("controlnet_grads.safetensors"), "controlnet.", ""), after: named(open("controlnet_after3.safetensors"), "controlnet.", ""),
+		alone: map[int]goldenStep{2: {numbers.Nonsquare, named(open("controlnet_grads_nonsquare.safetensors"), "controlnet.", "grad.")}},
+	})
+}
+
+// The same of an SDXL LoRA.
+func TestGoldenLoRAStepsXL(t *testing.T) {
+	d, model := wholeDiffusion(t, "sdxl-tiny")
+	p, err := diffusers.Open(golden.Path(t, "sdxl-tiny"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := p.OpenLoRA(golden.Path(t, "train_xl", "lora", "pytorch_lora_weights.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbers := readXL(t).LoRA
+	addLoRA(t, &d, &model, file, &LoRA{Rank: numbers.Rank, Alpha: numbers.Alpha, Targets: AttentionTargets})
+	g := parity.Open(t, "train_xl", "lora", "golden.safetensors")
+	checkSteps(t, d, model, loraPlace, goldenSteps{
+		numbers: numbers.goldenNumbers, batch: xlBatch(parity.Open(t, "train_xl", "controlnet_batches.safetensors"), false), sample: sampleXL, tolerance: 5e-4,
+		first: named(g, "lora.unet.", "grad."), after: named(g, "lora.unet.", "after3."),
+		alone: map[int]goldenStep{2: {numbers.Nonsquare, named(g, "lora.unet.", "grad_batch2.")}},
+	})
+}
+
+// Prior preservation without and with min-SNR, which weighs each image of the instance by its own timestep and leaves the class's alone. One
+// program serves all: half batches of one image are each image twice, and the losses are chosen by their factors. The cases snr_script are what
+// diffusers' script makes of one image, by the timesteps of both halves.
+func TestGoldenPriorPreservation(t *testing.T) {
+	d, model := tinyDiffusion(t, false)
+	numbers := readXL(t).Prior
+	g := parity.Open(t, "train_xl", "dreambooth_prior.safetensors")
+	batch := func(name string, rows int) []parity.Tensor {
+		inputs := []parity.Tensor{g.Image(name + ".latents"), g.Image(name + ".noise"), g.Get(name + ".timesteps"), g.Get(name + ".encoder_hidden_states")}
+		for i, x := range inputs {
+			inputs[i] = repeatRows(x, rows/x.Shape[0])
+		}
+		return inputs
+	}
+	largest := 0
+	for name := range numbers.Cases {
+		at, _, _ := strings.Cut(name, "_")
+		largest = max(largest, g.Image(at + ".latents").Shape[0])
+	}
+	d.Batch, d.PriorRows, d.PriorWeight = largest, largest/2, numbers.Weight
+	weighted := d
+	weighted.Loss.SNRGamma = numbers.SNRGamma
+	factors := map[string]parity.Tensor{"plain": {Data: []float32{1, 0}, Shape: []int{2}}, "snr": {Data: []float32{0, 1}, Shape: []int{2}}}
+
+	specs, _ := split(model.Tree, "unet")
+	first, _, _ := strings.Cut(slices.Sorted(maps.Keys(numbers.Cases))[0], "_")
+	program := parity.Compile(t, parity.Backend(t), model.Tree, append(batch(first, largest), factors["plain"]), func(p nn.Params, in []*Node, out map[string]*Node) {
+		s, factors := sampleOf(in[:4]), in[4]
+		prediction := d.predict(p, s)
+		losses := Stack([]*Node{d.lossBy(prediction, s), weighted.lossBy(prediction, s)}, 0)
+		out["loss"] = ReduceAllSum(Mul(losses, factors))
+		var params []*Node
+		for _, spec := range specs {
+			params = append(params, p.Param(spec.Key, spec.Kind, spec.Init, spec.FanIn, spec.Shape...))
+		}
+		grads := Gradient(out["loss"], params...)
+		_, out["norm"] = DefaultOptimizer().clip(grads)
+		for i, grad := range grads {
+			out["grad."+specs[i].Key] = grad
+		}
+	})
+	for name, want := range numbers.Cases {
+		at, kind, _ := strings.Cut(name, "_")
+		factor, ok := factors[kind]
+		if !ok {
+			continue
+		}
+		got := program.Run(model.Values, append(batch(at, largest), factor)...)
+		checkRelative(t, name+": loss", float64(got["loss"].Data[0]), want.Loss, 1e-5)
+		checkRelative(t, name+": gradient norm", float64(got["norm"].Data[0]), want.Norm, 2e-5)
+		for _, spec := range specs {
+			if x := named(g, "unet.", name+".grad.")(spec); x != nil {
+				parity.Check(t, name+": "+spec.Key, fileOrder(spec, got["grad."+spec.Key].Data), *x, 2e-4)
+			}
+		}
+	}
+}
+
+// repeatRows has each row stand n times.
+func repeatRows(x parity.Tensor, n int) parity.Tensor {
+	size := len(x.Data) / x.Shape[0]
+	out := parity.Tensor{Shape: append([]int{x.Shape[0] * n}, x.Shape[1:]...)}
+	for row := range slices.Chunk(x.Data, size) {
+		out.Data = append(out.Data, slices.Repeat(row, n)...)
+	}
+	return out
+}
