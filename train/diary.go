@@ -96,7 +96,7 @@ func (w *watcher) diary() error {
 	for name, text := range map[string]*string{textName: &page.Recipe, runName: &page.Made} {
 		raw, err := os.ReadFile(filepath.Join(w.options.OutputDir, name))
 		if err == nil {
-			*text = string(raw)
+			*text = withoutFolders(string(raw))
 		} else if !os.IsNotExist(err) {
 			return err
 		}

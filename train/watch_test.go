@@ -144,6 +144,9 @@ func checkDiary(t *testing.T, dir string) {
 	if n := strings.Count(page, "data:image/jpeg;base64,"); n != 2*(4+2) {
 		t.Errorf("the diary has %d images", n)
 	}
+	if strings.Contains(page, filepath.Dir(dir)+"/") {
+		t.Error("the diary says where files lie")
+	}
 	if strings.Contains(page, "http://") && strings.Count(page, "http://") != strings.Count(page, `"http://www.w3.org/2000/svg"`) || strings.Contains(page, "https://") {
 		t.Error("the diary needs the network")
 	}
