@@ -36,9 +36,10 @@ func FromUNet(u unet.Config, embedding []int) Config {
 // ParseConfig decodes and checks a config.json.
 func ParseConfig(raw []byte) (Config, error) {
 	c := FromUNet(unet.Default(), nil)
-	if err := nn.DecodeConfig(raw, &c, unet.Fixed); err != nil {
+	if err := nn.DecodeConfig(raw, &c, unet.Fixed, "sample_size"); err != nil { // Flax's say what latents it begins with
 		return Config{}, err
 	}
+	c.ClassName = nn.PyTorchClass(c.ClassName)
 	return c, c.Validate()
 }
 

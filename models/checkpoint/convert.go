@@ -385,8 +385,8 @@ func copyFolder(from, to string) error {
 	return nil
 }
 
-// flaxClass matches a class of Flax in a config, whose weights are PyTorch's after conversion.
-var flaxClass = regexp.MustCompile(`("_class_name"\s*:\s*")Flax`)
+// flaxClass matches a class of Flax in a config of diffusers or transformers, whose weights are PyTorch's after conversion.
+var flaxClass = regexp.MustCompile(`("_class_name"\s*:\s*"|"architectures"\s*:\s*\[\s*")Flax`)
 
 func copyConfig(from, to string) error {
 	raw, err := plaintext.ReadFile(from, maxConfigBytes)

@@ -61,6 +61,9 @@ func ParseConfig(raw []byte) (Config, error) {
 	if err := nn.DecodeConfig(raw, &c, fixed, ignored...); err != nil {
 		return Config{}, err
 	}
+	for i, name := range c.Architectures {
+		c.Architectures[i] = nn.PyTorchClass(name)
+	}
 	return c, c.Validate()
 }
 

@@ -133,8 +133,10 @@ func readIndex(dir string) (index, error) {
 	if err := json.Unmarshal(raw, &i); err != nil {
 		return i, fmt.Errorf("load %s: %w", path, err)
 	}
+	name := i.ClassName
+	i.ClassName = nn.PyTorchClass(name)
 	if _, ok := classes[i.ClassName]; !ok {
-		return i, fmt.Errorf("load %s: _class_name: got %q, supported: %s", path, i.ClassName, strings.Join(slices.Sorted(maps.Keys(classes)), ", "))
+		return i, fmt.Errorf("load %s: _class_name: got %q, supported: %s", path, name, strings.Join(slices.Sorted(maps.Keys(classes)), ", "))
 	}
 	return i, nil
 }

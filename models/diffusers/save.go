@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"limner/models/checkpoint"
 	"limner/models/clip"
@@ -153,8 +154,10 @@ func (p *Pipeline) save(dir string, saveComponent func(component string) error) 
 
 func (p *Pipeline) index() any {
 	none := []any{nil, nil}
+	// The folder holds no ControlNet, so its class is the one without.
+	class := strings.Replace(cmp.Or(p.ClassName, "StableDiffusionPipeline"), "ControlNet", "", 1)
 	fields := map[string]any{
-		"_class_name":       cmp.Or(p.ClassName, "StableDiffusionPipeline"),
+		"_class_name":       class,
 		"feature_extractor": none,
 		"scheduler":         []string{"diffusers", p.Noise.ClassName},
 		"text_encoder":      []string{"transformers", "CLIPTextModel"},

@@ -94,6 +94,7 @@ var Fixed = nn.Fixed{
 	"resnet_skip_time_act":    {"false"}, "resnet_out_scale_factor": {"1", "1.0"}, "time_embedding_type": {`"positional"`},
 	"conv_in_kernel": {"3"}, "conv_out_kernel": {"3"}, "class_embeddings_concat": {"false"}, "addition_embed_type_num_heads": {"64"},
 	"attention_type": {`"default"`}, "dropout": {"0.0", "0"},
+	"use_memory_efficient_attention": {"true", "false"}, "split_head_dim": {"true", "false"}, // of Flax: ways to compute the same
 }
 
 // Default holds the values that diffusers gives to fields that a file leaves out.
@@ -116,6 +117,7 @@ func ParseConfig(raw []byte) (Config, error) {
 	if err := nn.DecodeConfig(raw, &c, Fixed); err != nil {
 		return Config{}, err
 	}
+	c.ClassName = nn.PyTorchClass(c.ClassName)
 	return c, c.Validate()
 }
 

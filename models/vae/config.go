@@ -47,6 +47,7 @@ func ParseConfig(raw []byte) (Config, error) {
 	if err := nn.DecodeConfig(raw, &c, fixed); err != nil {
 		return Config{}, err
 	}
+	c.ClassName = nn.PyTorchClass(c.ClassName)
 	return c, c.Validate()
 }
 
