@@ -66,6 +66,9 @@ type Backend struct {
 	abandoned atomic.Bool  // one of them was left behind
 }
 
+// mostCPUDevices is how many devices a CPU is divided into at most.
+const mostCPUDevices = 1024
+
 // Open loads the plugin, installing it on first use, and takes the devices.
 func Open(ctx context.Context, o Options) (*Backend, error) {
 	if o.Backend == "" {
@@ -92,7 +95,9 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	devices := o.Devices
 	var client goxla.NamedValuesMap
 	if isCPU(o.Backend, path) {
-		devices = max(devices, 1)
+		if devices = max(devices, 1); devices > mostCPUDevices {
+			return nil, fmt.Errorf("%d devices: want at most %d on a CPU, each of which takes memory and threads", devices, mostCPUDevices)
+		}
 		client = goxla.NamedValuesMap{"cpu_device_count": int64(devices)}
 	}
 	if err := setPluginEnv(path); err != nil {

@@ -172,6 +172,7 @@ func TestBadInput(t *testing.T) {
 		{2, "--xy is given 3 settings: a sheet has two sides", sample("--xy", "steps=1", "seed=1", "--xy", "eta=0")},
 		{2, "x.png: no such file", sample("--like", "x.png")},
 		{2, "batch 3 does not divide over 2 devices: use 4", sample("--num_devices", "2", "--batch_size", "3")},
+		{1, "1000000000 devices: want at most 1024 on a CPU", sample("--num_devices", "1000000000")},
 		{1, `unknown backend "gpu"`, sample("--backend", "gpu")},
 	} {
 		stdout, stderr, code := limner(t, dir, c.args...)
