@@ -100,7 +100,11 @@ func Put[T dtypes.Supported](b *Backend, data []T, sharding Sharding, dims ...in
 
 // add copies a part of the array to the next device.
 func (a *Array) add(device backends.DeviceNum, flat any, part shapes.Shape) error {
-	buffer, err := a.backend.engine.BufferFromFlatData(device, flat, part)
+	var buffer backends.Buffer
+	err := checkAddresses("the array "+part.String(), int64(part.Memory()))
+	if err == nil {
+		buffer, err = a.backend.engine.BufferFromFlatData(device, flat, part)
+	}
 	if err != nil {
 		return fmt.Errorf("copy %s to device %d: %w", part, device, err)
 	}

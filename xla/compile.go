@@ -73,6 +73,9 @@ func (b *Backend) Compile(ctx context.Context, f Function) (*Program, error) {
 		backend: b, name: fmt.Sprintf("%s_%d", f.Name, programs.Add(1)), states: len(f.State),
 		inputs: append(append([]Value{}, f.State...), f.Inputs...),
 	}
+	if err := checkAddresses("the compiler", compilingAddresses); err != nil {
+		return nil, fmt.Errorf("compile %s: %w", f.Name, err)
+	}
 	work := &compiling{announce: f.Announce, inputs: inputNames(p.inputs), built: make(chan struct{})}
 	done := make(chan error, 1)
 	go func() { done <- p.compile(f, work) }()
@@ -118,8 +121,10 @@ func (p *Program) compile(f Function, work *compiling) (err error) {
 		return err
 	}
 	p.FromCache = work.loaded
-	p.memory, err = p.backend.engine.Memory(p.name)
-	return err
+	if p.memory, err = p.backend.engine.Memory(p.name); err != nil || !p.backend.CPU() {
+		return err
+	}
+	return checkAddresses("running it", (p.memory.Temporaries+p.memory.Outputs-p.memory.Aliases)*int64(len(p.backend.local)))
 }
 
 // build panics as GoMLX does.

@@ -192,6 +192,10 @@ func openPlugin(path string, o DoctorOptions) (found opened) {
 // opened fills in what the plugin said.
 func (r *Report) opened(found opened, path string) {
 	r.Plugin.API = found.api
+	if err := checkAddressLimit(); err != nil {
+		r.problem("run ulimit -v unlimited, then run limner doctor again", "%v", err)
+		return
+	}
 	if found.loadErr != nil {
 		r.problem("give a PJRT plugin for "+r.Machine.OS+"/"+r.Machine.Arch+"; `ldd "+path+"` lists libraries that it misses",
 			"the plugin does not load: %v", found.loadErr)

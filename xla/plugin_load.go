@@ -40,6 +40,9 @@ func loadPlugin(path string) (*library, error) {
 	if l, ok := libraries.byPath[path]; ok {
 		return l, nil
 	}
+	if err := checkAddressLimit(); err != nil {
+		return nil, err
+	}
 	file, err := disk.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open PJRT plugin: %w", err)
@@ -81,7 +84,8 @@ func (l *library) load() error {
 	}
 	libraries.held = append(libraries.held, l.file, folder)
 	if l.table, err = pjrt.Load(name); err != nil {
-		return errors.New(strings.ReplaceAll(err.Error(), name, l.path))
+		text := strings.ReplaceAll(strings.TrimPrefix(err.Error(), "load "+name+": "), name+": ", "")
+		return errors.New(strings.ReplaceAll(text, name, l.path))
 	}
 	return goxla.RegisterPreloadedPlugin(l.path, l.table.Intercepted().Address())
 }
