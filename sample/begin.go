@@ -20,7 +20,7 @@ type beginning struct {
 // begin makes noise of the latents, or the images noised to the first call. What diffusers draws of an image's latents is drawn here.
 func (r *round) begin(ctx context.Context) (beginning, error) {
 	noise := r.normals(purposeLatents)
-	b := beginning{latents: combine(r.plan.InitNoiseSigma, noise, 0, noise)}
+	b := beginning{latents: combine(r.schedule.InitNoiseSigma, noise, 0, noise)}
 	if r.request.Images == nil {
 		return b, nil
 	}
@@ -33,7 +33,7 @@ func (r *round) begin(ctx context.Context) (beginning, error) {
 		if err != nil {
 			return b, err
 		}
-		if first := r.plan.Calls[0]; !fromNoise {
+		if first := r.schedule.Calls[0]; !fromNoise {
 			b.latents = combine(first.Signal, clean, first.Sigma, noise)
 		}
 		if r.request.Masks != nil {

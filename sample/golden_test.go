@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -74,36 +73,13 @@ func (s *oneOrMany) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, (*[]string)(s))
 }
 
-// pythonNumbers are what Python writes for infinity and NaN, which is no JSON.
-var pythonNumbers = regexp.MustCompile(`(:)\s*(-?Infinity|NaN)\b`)
-
 // indexRuns lists all runs of the goldens.
 func indexRuns(t testing.TB) map[string]run {
 	t.Helper()
-	runs := map[string]run{}
-	for name, raw := range rawRuns(t) {
-		var r run
-		if err := json.Unmarshal(raw, &r); err != nil {
-			t.Fatalf("run %s: %v", name, err)
-		}
-		runs[name] = r
-	}
-	return runs
-}
-
-func rawRuns(t testing.TB) map[string]json.RawMessage {
-	t.Helper()
 	var index struct {
-		Runs map[string]json.RawMessage `json:"runs"`
+		Runs map[string]run `json:"runs"`
 	}
-	raw, err := os.ReadFile(golden.Path(t, "pipelines", "index.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw = pythonNumbers.ReplaceAll(raw, []byte("$1 null"))
-	if err := json.Unmarshal(raw, &index); err != nil {
-		t.Fatal(err)
-	}
+	golden.ReadJSON(t, &index, "pipelines", "index.json")
 	return index.Runs
 }
 
@@ -311,12 +287,12 @@ func goldenRequest(t testing.TB, p *Pipeline, g parity.File, name string, r run)
 
 func checkRun(t *testing.T, p *Pipeline, g parity.File, name string, r run) {
 	request := goldenRequest(t, p, g, name, r)
-	plan, err := p.plan(request)
+	sched, err := p.schedule(request)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var timesteps []float64
-	for _, c := range plan.Calls {
+	for _, c := range sched.Calls {
 		timesteps = append(timesteps, c.Timestep)
 	}
 	if !slices.Equal(timesteps, r.Timesteps) {

@@ -12,6 +12,7 @@ import (
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/models/unet"
+	"limner/sample/schedule"
 	"limner/xla"
 )
 
@@ -61,7 +62,7 @@ type stepKey struct {
 	chunks                   int    // of the text embeddings
 	controls                 uint64 // bit i: ControlNet i is at work
 	masked                   bool
-	threshold                Threshold
+	threshold                schedule.Threshold
 }
 
 // String is what is worth saying of a key.
@@ -79,11 +80,11 @@ func (k stepKey) String() string {
 	return text.String()
 }
 
-// stepKey is the key of a request's call of a plan. As in diffusers, a first ControlNet with global_pool_conditions has guess mode on.
-func (p *Pipeline) stepKey(r Request, plan Plan, call, chunks int) stepKey {
+// stepKey is the key of a request's call of a schedule. As in diffusers, a first ControlNet with global_pool_conditions has guess mode on.
+func (p *Pipeline) stepKey(r Request, sched schedule.Schedule, call, chunks int) stepKey {
 	key := stepKey{
-		guidance: guided(r.GuidanceScale), chunks: chunks, controls: p.atWork(r, call, len(plan.Calls)), masked: r.Masks != nil || p.model.inpaints(),
-		threshold: plan.Threshold,
+		guidance: guided(r.GuidanceScale), chunks: chunks, controls: p.atWork(r, call, len(sched.Calls)), masked: r.Masks != nil || p.model.inpaints(),
+		threshold: sched.Threshold,
 	}
 	key.rescale = key.guidance && r.GuidanceRescale > 0
 	key.guess = key.controls != 0 && p.guesses(r)
@@ -140,7 +141,7 @@ func (p *Pipeline) stepValues(key stepKey) []xla.Value {
 	}
 	like := func(name string) xla.Value { v := p.latents(); v.Name = name; return v }
 	values := []xla.Value{
-		p.model.loraScales(), scalars("coefficients", CoefficientCount), like("noise"), scalars("guidance", 2),
+		p.model.loraScales(), scalars("coefficients", schedule.CoefficientCount), like("noise"), scalars("guidance", 2),
 		scalars("conditioning_scale", max(1, len(p.model.ControlNets))),
 	}
 	values = append(values, p.contextValues(key)...)
@@ -190,12 +191,12 @@ func (p *Pipeline) unpack(key stepKey, nodes []*Node) stepInputs {
 	return in
 }
 
-// stepFunction is one call of a plan. It replaces latents float32 [batch, height/8, width/8, channels], and what the scheduler
+// stepFunction is one call of a schedule. It replaces latents float32 [batch, height/8, width/8, channels], and what the scheduler
 // remembers in tensors like it. Its inputs are the parameters and stepValues.
 func (p *Pipeline) stepFunction(key stepKey) xla.Function {
 	tree, compute := p.trees.step, p.model.Compute
 	f := xla.Function{Name: "denoise", Apart: true, State: []xla.Value{p.latents()}, Inputs: append(p.parameters(tree), p.stepValues(key)...)}
-	for i := range Memories {
+	for i := range schedule.Memories {
 		v := p.latents()
 		v.Name = fmt.Sprintf("memory_%d", i)
 		f.State = append(f.State, v)
@@ -204,7 +205,7 @@ func (p *Pipeline) stepFunction(key stepKey) xla.Function {
 		params, in := p.bind(tree, nodes), p.unpack(key, nodes[len(tree):])
 		params = p.model.withLoRAs(params, in.loras).WithOutputs(in.projections)
 
-		scaled, timesteps := NetworkInput(state[0], in.coefficients)
+		scaled, timesteps := networkInput(state[0], in.coefficients)
 		scaled = ConvertDType(scaled, compute)
 		residuals := p.residuals(key, params, in, scaled, timesteps)
 		if p.model.inpaints() {
@@ -215,7 +216,7 @@ func (p *Pipeline) stepFunction(key stepKey) xla.Function {
 		if key.guidance {
 			output = guide(output, Reshape(Slice(in.guidance, AxisElem(0))), rescale(key.rescale, in.guidance))
 		}
-		x, memory := key.threshold.Step(state[0], output, state[1:], in.noise, in.coefficients)
+		x, memory := schedulerStep(key.threshold, state[0], output, state[1:], in.noise, in.coefficients)
 		if in.knownNoise != nil {
 			x = keepKnown(x, in)
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"limner/models/unet"
+	"limner/sample/schedule"
 	"limner/xla"
 )
 
@@ -82,11 +83,11 @@ func (r *round) inputs(ctx context.Context) (*roundInputs, error) {
 		zeros: u.latents(zeros), loras: u.vector(r.request.scales(len(r.model.LoRAs))...),
 		guidance: u.vector(float32(r.request.GuidanceScale), float32(r.request.GuidanceRescale)),
 	}
-	for range Memories {
+	for range schedule.Memories {
 		in.memory = append(in.memory, u.latents(zeros))
 	}
-	for i := range r.plan.Calls {
-		in.coefficients = append(in.coefficients, u.vector(r.plan.Coefficients(i)...))
+	for i := range r.schedule.Calls {
+		in.coefficients = append(in.coefficients, u.vector(r.schedule.Coefficients(i)...))
 	}
 	scales := make([]float32, max(1, len(r.model.ControlNets)))
 	for i := range scales {
@@ -109,7 +110,7 @@ func (r *round) inputs(ctx context.Context) (*roundInputs, error) {
 	}
 	if begin.knownNoise != nil {
 		in.knownNoise = u.latents(begin.knownNoise)
-		for _, next := range r.plan.Calls[1:] {
+		for _, next := range r.schedule.Calls[1:] {
 			in.schedules = append(in.schedules, u.vector(float32(next.Signal), float32(next.Sigma)))
 		}
 		in.schedules = append(in.schedules, u.vector(1, 0)) // after the last call what is known is clean

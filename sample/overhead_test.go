@@ -24,7 +24,7 @@ func BenchmarkHostOverhead(b *testing.B) {
 	}
 
 	r.NumInferenceSteps = many
-	plan, err := p.plan(r)
+	sched, err := p.schedule(r)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func BenchmarkHostOverhead(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	calls, err := p.callPrograms(ctx, r, plan, texts.chunks)
+	calls, err := p.callPrograms(ctx, r, sched, texts.chunks)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func BenchmarkHostOverhead(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	one := &round{Pipeline: p, request: r, plan: plan, calls: calls, texts: texts, projector: projector, count: p.shape.Batch}
+	one := &round{Pipeline: p, request: r, schedule: sched, calls: calls, texts: texts, projector: projector, count: p.shape.Batch}
 	in, err := one.inputs(ctx)
 	if err != nil {
 		b.Fatal(err)

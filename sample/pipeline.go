@@ -20,6 +20,7 @@ import (
 	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/sample/schedule"
 	"limner/xla"
 )
 
@@ -101,8 +102,8 @@ func CompileOnly(ctx context.Context, b *xla.Backend, m Model, s Shape, r Reques
 	if err != nil {
 		return Programs{}, err
 	}
-	plan, err := p.plan(r)
-	out := Programs{Text: p.texts[r.ClipSkip], Decode: p.decoder, Conditions: p.conditions, Calls: len(plan.Calls)}
+	sched, err := p.schedule(r)
+	out := Programs{Text: p.texts[r.ClipSkip], Decode: p.decoder, Conditions: p.conditions, Calls: len(sched.Calls)}
 	for _, step := range p.steps {
 		out.Step = step
 	}
@@ -129,25 +130,25 @@ func compile(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (
 		params: map[string]*xla.Array{}, texts: map[int]*xla.Program{},
 		projectors: map[projectionKey]*xla.Program{}, steps: map[stepKey]*xla.Program{}, pieces: map[pieceKey]*xla.Program{}, told: map[string]bool{},
 	}
-	plan, err := p.plan(r)
+	sched, err := p.schedule(r)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.compileAll(ctx, r, plan); err != nil {
+	if err := p.compileAll(ctx, r, sched); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
 // compileAll compiles what New does, all at once: a compilation works on several threads for a part of its time only.
-func (p *Pipeline) compileAll(ctx context.Context, r Request, plan Plan) error {
+func (p *Pipeline) compileAll(ctx context.Context, r Request, sched schedule.Schedule) error {
 	chunks, err := p.model.Chunks(r)
 	if err != nil {
 		return err
 	}
 	var programs errgroup.Group
 	programs.Go(func() error {
-		_, err := p.stepProgram(ctx, p.stepKey(r, plan, 0, chunks))
+		_, err := p.stepProgram(ctx, p.stepKey(r, sched, 0, chunks))
 		return err
 	})
 	programs.Go(func() error {
@@ -174,9 +175,9 @@ func (p *Pipeline) compileAll(ctx context.Context, r Request, plan Plan) error {
 	return programs.Wait()
 }
 
-// plan is what the request's scheduler does.
-func (p *Pipeline) plan(r Request) (Plan, error) {
-	return NewPlan(r.Scheduler, p.model.Pipeline.Noise, r.NumInferenceSteps, r.PlanOptions)
+// schedule is that of the request's scheduler.
+func (p *Pipeline) schedule(r Request) (schedule.Schedule, error) {
+	return schedule.New(r.Scheduler, p.model.Pipeline.Noise, r.NumInferenceSteps, r.Options)
 }
 
 // load puts the parameters of trees on the devices, but those that are there, until ctx is done.

@@ -8,6 +8,7 @@ import (
 
 	"limner/data"
 	"limner/models/clip"
+	"limner/sample/schedule"
 )
 
 // Request asks for images, one for each prompt. Its fields bear the names of diffusers' arguments.
@@ -17,8 +18,8 @@ type Request struct {
 	PromptStyle       clip.Style
 	TruncatePrompts   bool   // a prompt ends after one chunk of the text encoder, as in diffusers; else it takes as many as it needs
 	ClipSkip          int    // last layers of the text encoders to leave out
-	Scheduler         string // a name that NewPlan knows; "" is the model's own
-	PlanOptions              // strength is for Images only
+	Scheduler         string // a name that schedule.New knows; "" is the model's own
+	schedule.Options         // strength is for Images only
 	NumInferenceSteps int
 	GuidanceScale     float64   // at most 1: no guidance, and the negative prompts go unused
 	GuidanceRescale   float64   // 0 to 1: how far guidance is kept from raising the contrast
@@ -64,7 +65,7 @@ type Request struct {
 
 // DefaultRequest has diffusers' defaults, and neither prompts nor seeds.
 func DefaultRequest() Request {
-	return Request{PromptStyle: clip.Plain, PlanOptions: DefaultPlanOptions(), NumInferenceSteps: 50, GuidanceScale: 7.5}
+	return Request{PromptStyle: clip.Plain, Options: schedule.DefaultOptions(), NumInferenceSteps: 50, GuidanceScale: 7.5}
 }
 
 // Image is one image of a request.
@@ -95,8 +96,8 @@ func (r *Result) Err() error {
 	return errors.Join(errs...)
 }
 
-// check reports every field of a request that does not fit the pipeline. The plan is the request's.
-func (p *Pipeline) check(r Request, plan Plan) error {
+// check reports every field of a request that does not fit the pipeline. The schedule is the request's.
+func (p *Pipeline) check(r Request, sched schedule.Schedule) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	n := len(r.Prompts)
@@ -125,7 +126,7 @@ func (p *Pipeline) check(r Request, plan Plan) error {
 		bad("%d values of latents, want %d: %d images of %d×%d×%d", len(r.Latents), want, n, p.latentHeight(), p.latentWidth(), p.channels())
 	}
 	// With latents, only what else is random needs seeds.
-	random := r.Latents == nil || r.Images != nil || slices.ContainsFunc(plan.Calls, func(c Call) bool { return c.Noise })
+	random := r.Latents == nil || r.Images != nil || slices.ContainsFunc(sched.Calls, func(c schedule.Call) bool { return c.Noise })
 	if len(r.Seeds) != n && random && r.draws == nil {
 		bad("%d seeds for %d images: give one for each", len(r.Seeds), n)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"limner/data"
+	"limner/sample/schedule"
 	"limner/xla"
 )
 
@@ -57,8 +58,8 @@ func (p *Pipeline) rounds(ctx context.Context, requests iter.Seq2[Request, error
 		if err != nil {
 			return err
 		}
-		plan, err := p.plan(r)
-		if err := errors.Join(err, p.check(r, plan)); err != nil {
+		sched, err := p.schedule(r)
+		if err := errors.Join(err, p.check(r, sched)); err != nil {
 			return err
 		}
 		if texts == nil || !sameTexts(r, before) {
@@ -67,7 +68,7 @@ func (p *Pipeline) rounds(ctx context.Context, requests iter.Seq2[Request, error
 			}
 			before = r
 		}
-		calls, err := p.callPrograms(ctx, r, plan, texts.chunks)
+		calls, err := p.callPrograms(ctx, r, sched, texts.chunks)
 		if err != nil {
 			return err
 		}
@@ -77,7 +78,7 @@ func (p *Pipeline) rounds(ctx context.Context, requests iter.Seq2[Request, error
 		}
 		for first := 0; first < len(r.Prompts); first += p.shape.Batch {
 			round := &round{
-				Pipeline: p, request: r, plan: plan, calls: calls, texts: texts, projector: projector, first: first, count: min(p.shape.Batch, len(r.Prompts)-first),
+				Pipeline: p, request: r, schedule: sched, calls: calls, texts: texts, projector: projector, first: first, count: min(p.shape.Batch, len(r.Prompts)-first),
 				done: first / p.shape.Batch * len(calls), total: (len(r.Prompts) + p.shape.Batch - 1) / p.shape.Batch * len(calls),
 			}
 			if err := draw(round); err != nil {
@@ -88,17 +89,17 @@ func (p *Pipeline) rounds(ctx context.Context, requests iter.Seq2[Request, error
 	return nil
 }
 
-// callProgram is the program of one call of a plan.
+// callProgram is the program of one call of a schedule.
 type callProgram struct {
 	*xla.Program
 	key stepKey
 }
 
-// callPrograms compiles what the calls of a plan need.
-func (p *Pipeline) callPrograms(ctx context.Context, r Request, plan Plan, chunks int) ([]callProgram, error) {
-	programs := make([]callProgram, len(plan.Calls))
+// callPrograms compiles what the calls of a schedule need.
+func (p *Pipeline) callPrograms(ctx context.Context, r Request, sched schedule.Schedule, chunks int) ([]callProgram, error) {
+	programs := make([]callProgram, len(sched.Calls))
 	for i := range programs {
-		key := p.stepKey(r, plan, i, chunks)
+		key := p.stepKey(r, sched, i, chunks)
 		program, err := p.stepProgram(ctx, key)
 		if err != nil {
 			return nil, err
@@ -112,7 +113,7 @@ func (p *Pipeline) callPrograms(ctx context.Context, r Request, plan Plan, chunk
 type round struct {
 	*Pipeline
 	request     Request
-	plan        Plan
+	schedule    schedule.Schedule
 	calls       []callProgram
 	texts       *embeddings
 	projector   *xla.Program
@@ -228,7 +229,7 @@ func (r *round) problem(image Image, pixels []float32) error {
 		r.request.Prompts[image.Index], r.request.GuidanceScale, what)
 }
 
-// denoise follows the plan.
+// denoise follows the schedule.
 func (r *round) denoise(ctx context.Context) error {
 	in, err := r.inputs(ctx)
 	if err != nil {
@@ -242,7 +243,7 @@ func (r *round) denoise(ctx context.Context) error {
 			return err
 		}
 		noise := in.zeros
-		if r.plan.Calls[i].Noise {
+		if r.schedule.Calls[i].Noise {
 			if noise, err = r.putLatents(r.normals(purposeSteps + uint64(draws))); err != nil {
 				return err
 			}

@@ -2,72 +2,44 @@ package sample
 
 import (
 	"fmt"
-	"math"
+
+	"limner/sample/schedule"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 )
 
-// The vector of a Call's coefficients: the timestep, the input scale, the factors of x̂₀, the range it is clipped to, and the forms
-// of the next x and of the memory.
-const (
-	coefficientTimestep = iota
-	coefficientScale
-	coefficientX0
-	coefficientClip  = coefficientX0 + 2
-	coefficientForms = coefficientClip + 1
-	// CoefficientCount is the vector's length.
-	CoefficientCount = coefficientForms + (1+Memories)*columns
-)
-
-// Coefficients is the vector that brings call i to the devices: an input of the one program that follows all plans.
-func (p Plan) Coefficients(i int) []float32 {
-	c := p.Calls[i]
-	clip := p.ClipRange
-	if clip == 0 {
-		clip = math.MaxFloat32
-	}
-	out := make([]float32, 0, CoefficientCount)
-	for _, v := range []float64{c.Timestep, c.InputScale, c.X0[0], c.X0[1], clip} {
-		out = append(out, float32(v))
-	}
-	for _, form := range append([]Form{c.Next}, c.Memory[:]...) {
-		for _, v := range form {
-			out = append(out, float32(v))
-		}
-	}
-	return out
+// networkInput is what the network is given at a call: x float32 [batch, height, width, channels] scaled, and the
+// timesteps float32 [batch]. The coefficients are Schedule.Coefficients.
+func networkInput(x, coefficients *Node) (scaled, timesteps *Node) {
+	timesteps = BroadcastToDims(coefficient(coefficients, schedule.OffsetTimestep), x.Shape().Dim(0))
+	return Mul(x, coefficient(coefficients, schedule.OffsetInputScale)), timesteps
 }
 
-// NetworkInput is what the network is given at a call: x float32 [batch, height, width, channels] scaled, and the timesteps float32
-// [batch]. The coefficients are Plan.Coefficients.
-func NetworkInput(x, coefficients *Node) (scaled, timesteps *Node) {
-	timesteps = BroadcastToDims(coefficient(coefficients, coefficientTimestep), x.Shape().Dim(0))
-	return Mul(x, coefficient(coefficients, coefficientScale)), timesteps
-}
-
-// Step follows a call: x, the network's output, each memory and the noise are float32 [batch, height, width, channels], and so are
-// the next x and memory. The coefficients are Plan.Coefficients. Only whether there is a threshold changes the program.
-func (t Threshold) Step(x, output *Node, memory []*Node, noise, coefficients *Node) (next *Node, nextMemory []*Node) {
+// schedulerStep is Schedule.Step as a graph: x, the network's output, each memory and the noise are float32 [batch, height,
+// width, channels], and so are the next x and memory. The coefficients are Schedule.Coefficients. Of a schedule, the
+// threshold alone changes the program.
+func schedulerStep(t schedule.Threshold, x, output *Node, memory []*Node, noise, coefficients *Node) (
+	next *Node, nextMemory []*Node) {
 	x.AssertRank(4)
-	coefficients.AssertDims(CoefficientCount)
-	if len(memory) != Memories {
-		panic(fmt.Sprintf("%d tensors of memory: want %d", len(memory), Memories))
+	coefficients.AssertDims(schedule.CoefficientCount)
+	if len(memory) != schedule.Memories {
+		panic(fmt.Sprintf("%d tensors of memory: want %d", len(memory), schedule.Memories))
 	}
-	x0 := Add(Mul(x, coefficient(coefficients, coefficientX0)), Mul(output, coefficient(coefficients, coefficientX0+1)))
-	if t != (Threshold{}) {
-		s := BroadcastToShape(t.graph(x0), x0.Shape())
+	x0 := Add(Mul(x, coefficient(coefficients, schedule.OffsetX0)), Mul(output, coefficient(coefficients, schedule.OffsetX0+1)))
+	if t != (schedule.Threshold{}) {
+		s := BroadcastToShape(thresholdOf(t, x0), x0.Shape())
 		x0 = Div(Clip(x0, Neg(s), s), s)
 	} else {
-		limit := BroadcastToShape(coefficient(coefficients, coefficientClip), x0.Shape())
+		limit := BroadcastToShape(coefficient(coefficients, schedule.OffsetClip), x0.Shape())
 		x0 = Clip(x0, Neg(limit), limit)
 	}
 	basis := append([]*Node{x, output, x0}, memory...)
 	basis = append(basis, noise)
-	forms := make([]*Node, 1+Memories)
+	forms := make([]*Node, 1+schedule.Memories)
 	for f := range forms {
 		for i, b := range basis {
-			term := Mul(b, coefficient(coefficients, coefficientForms+f*columns+i))
+			term := Mul(b, coefficient(coefficients, schedule.OffsetForms+f*schedule.FormSize+i))
 			if i == 0 {
 				forms[f] = term
 			} else {
@@ -83,11 +55,11 @@ func coefficient(coefficients *Node, i int) *Node {
 	return Reshape(Slice(coefficients, AxisElem(i)))
 }
 
-// graph is s for each image of x0 [batch, height, width, channels], as [batch, 1, 1, 1].
-func (t Threshold) graph(x0 *Node) *Node {
+// thresholdOf is the s of a Threshold for each image of x0 [batch, height, width, channels], as [batch, 1, 1, 1].
+func thresholdOf(t schedule.Threshold, x0 *Node) *Node {
 	batch, n := x0.Shape().Dim(0), x0.Shape().Size()/x0.Shape().Dim(0)
 	magnitudes := Reshape(Abs(x0), batch, n)
-	below, weight := t.position(n)
+	below, weight := t.Quantile(n)
 	s := orderStatistic(magnitudes, below) // [batch, 1]
 	if weight > 0 {
 		s = Add(s, MulScalar(Sub(orderStatistic(magnitudes, below+1), s), weight))

@@ -12,7 +12,7 @@ import (
 	"limner/internal/disk"
 	"limner/models/diffusers"
 	"limner/models/nn"
-	"limner/sample"
+	"limner/sample/schedule"
 	"limner/xla"
 )
 
@@ -121,7 +121,7 @@ func checkBatchMemory(o data.Options) error {
 // then has the images of the class drawn.
 func (r Recipe) ready(ctx context.Context, b *xla.Backend, o Options, model *diffusers.Pipeline, trainable nn.Tree) error {
 	if v := r.Watch.Validation; len(v.Prompts) > 0 {
-		if _, err := sample.NewPlan(v.Scheduler, model.Noise, v.NumInferenceSteps, sample.DefaultPlanOptions()); err != nil {
+		if _, err := schedule.New(v.Scheduler, model.Noise, v.NumInferenceSteps, schedule.DefaultOptions()); err != nil {
 			return fmt.Errorf("validation_scheduler, validation_inference_steps: %w", err)
 		}
 	}

@@ -1,9 +1,6 @@
 package train
 
 import (
-	"encoding/json"
-	"os"
-	"strings"
 	"testing"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -22,13 +19,9 @@ func TestGoldenTextEmbeddings(t *testing.T) {
 	var index struct {
 		Prompt []string `json:"prompt"`
 	}
-	raw, err := os.ReadFile(golden.Path(t, "pipelines", "index.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := strings.NewReplacer("-Infinity", "null", "Infinity", "null", "NaN", "null").Replace(string(raw)) // as Python writes them
-	if err := json.Unmarshal([]byte(text), &index); err != nil || len(index.Prompt) == 0 {
-		t.Fatalf("%d prompts (%v)", len(index.Prompt), err)
+	golden.ReadJSON(t, &index, "pipelines", "index.json")
+	if len(index.Prompt) == 0 {
+		t.Fatal("no prompts")
 	}
 	for family, file := range map[string]string{"sd15-tiny": "txt2img.safetensors", "sdxl-tiny": "sdxl.safetensors"} {
 		p, err := diffusers.Open(golden.Path(t, family))

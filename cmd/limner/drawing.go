@@ -9,6 +9,7 @@ import (
 	"limner/data"
 	"limner/models/clip"
 	"limner/sample"
+	"limner/sample/schedule"
 )
 
 // drawing is all that makes an image what it is: flags of limner sample, and what it writes into every image under the same names.
@@ -71,8 +72,8 @@ func sampleDefaults() map[string]string {
 // schedulerNames lists the schedulers' names without those that differ in a Karras schedule alone.
 func schedulerNames() string {
 	var text string
-	for _, name := range sample.SchedulerNames() {
-		if base, karras := strings.CutSuffix(name, "_karras"); karras && slices.Contains(sample.SchedulerNames(), base) {
+	for _, name := range schedule.Names() {
+		if base, karras := strings.CutSuffix(name, "_karras"); karras && slices.Contains(schedule.Names(), base) {
 			text += "[_karras]"
 			continue
 		}
@@ -95,9 +96,9 @@ func (d *drawing) strength() float64 {
 	return 1
 }
 
-// planOptions are the options of the drawing's scheduler.
-func (d *drawing) planOptions() sample.PlanOptions {
-	o := sample.DefaultPlanOptions()
+// scheduleOptions are the options of the drawing's scheduler.
+func (d *drawing) scheduleOptions() schedule.Options {
+	o := schedule.DefaultOptions()
 	o.Strength, o.Eta = d.strength(), d.Eta
 	return o
 }
@@ -287,7 +288,7 @@ func (d *drawing) of(i int) drawing {
 func (d *drawing) request() sample.Request {
 	r := sample.DefaultRequest()
 	r.PromptStyle, r.TruncatePrompts, r.ClipSkip = clip.Style(d.PromptStyle), d.TruncatePrompts, d.ClipSkip
-	r.Scheduler, r.PlanOptions, r.NumInferenceSteps = d.Scheduler, d.planOptions(), d.NumInferenceSteps
+	r.Scheduler, r.Options, r.NumInferenceSteps = d.Scheduler, d.scheduleOptions(), d.NumInferenceSteps
 	r.GuidanceScale, r.GuidanceRescale, r.LoRAScales, r.GuessMode = d.GuidanceScale, d.GuidanceRescale, d.LoRAScale, d.GuessMode
 	each := func(numbers []float64) []float64 {
 		if len(numbers) == 1 {

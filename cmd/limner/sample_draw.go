@@ -13,6 +13,7 @@ import (
 
 	"limner/data"
 	"limner/sample"
+	"limner/sample/schedule"
 	"limner/xla"
 )
 
@@ -148,13 +149,13 @@ func (a *artist) rounds() ([]round, error) {
 	var rounds []round
 	for _, g := range a.groups {
 		j := g.jobs[0]
-		plan, err := sample.NewPlan(j.Scheduler, a.model.Pipeline.Noise, j.NumInferenceSteps, j.planOptions())
+		sched, err := schedule.New(j.Scheduler, a.model.Pipeline.Noise, j.NumInferenceSteps, j.scheduleOptions())
 		if err != nil {
 			return nil, err
 		}
 		for jobs := range slices.Chunk(g.jobs, g.shape.Batch) {
 			if slices.ContainsFunc(jobs, func(j *job) bool { return !j.done }) {
-				rounds = append(rounds, round{g.shape, jobs, len(plan.Calls)})
+				rounds = append(rounds, round{g.shape, jobs, len(sched.Calls)})
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"limner/internal/printable"
 	"limner/models/diffusers"
 	"limner/sample"
+	"limner/sample/schedule"
 )
 
 // loadedModel is a model whose weights are still in their files.
@@ -28,7 +29,7 @@ func (c *sampleCmd) load(ctx context.Context, work []*job) (loadedModel, error) 
 	}
 	m.Model = sample.Model{Pipeline: pipeline, Compute: c.compute(), Log: printable.Writer{To: os.Stderr}, VAESlicing: c.VAESlicing, VAETiling: c.VAETiling}
 	for _, j := range work {
-		if _, err := sample.NewPlan(j.Scheduler, pipeline.Noise, j.NumInferenceSteps, j.planOptions()); err != nil {
+		if _, err := schedule.New(j.Scheduler, pipeline.Noise, j.NumInferenceSteps, j.scheduleOptions()); err != nil {
 			return m, usageError{err}
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"limner/data"
-	"limner/sample"
+	"limner/sample/schedule"
 )
 
 // imageRecord is how an image was made, as sample.json has it.
@@ -30,7 +30,7 @@ type drawnFlags struct {
 func (a *artist) recordOf(j *job) imageRecord {
 	r := imageRecord{Version: version(), Backend: baseName(a.cmd.Backend), Files: slices.Concat(a.files, j.files)}
 	r.Sample.drawing, r.Sample.NumDevices = j.drawing, a.backend.Devices()
-	r.Sample.Scheduler = sample.SchedulerName(j.Scheduler, a.model.Pipeline.Noise)
+	r.Sample.Scheduler = schedule.Name(j.Scheduler, a.model.Pipeline.Noise)
 	return r
 }
 
@@ -105,7 +105,7 @@ func (a *artist) parameters(j *job) string {
 		fields = append(fields, name+": "+text)
 	}
 	field("Steps", j.NumInferenceSteps)
-	field("Sampler", samplerTitle(sample.SchedulerName(j.Scheduler, a.model.Pipeline.Noise)))
+	field("Sampler", samplerTitle(schedule.Name(j.Scheduler, a.model.Pipeline.Noise)))
 	field("CFG scale", j.GuidanceScale)
 	field("Seed", j.Seed)
 	field("Size", fmt.Sprintf("%dx%d", j.Width, j.Height))

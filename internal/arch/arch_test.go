@@ -13,12 +13,13 @@ import (
 
 // arrows lists what each package may import of the module. Tests are free.
 var arrows = map[string][]string{
-	"cmd/limner":              {"controlnet", "demo", "plan", "sample", "train", "data", "xla", "models/checkpoint", "models/clip", "models/diffusers", "models/hub", "models/nn", "internal/disk", "internal/plaintext", "internal/printable"},
+	"cmd/limner":              {"controlnet", "demo", "plan", "sample", "sample/schedule", "train", "data", "xla", "models/checkpoint", "models/clip", "models/diffusers", "models/hub", "models/nn", "internal/disk", "internal/plaintext", "internal/printable"},
 	"plan":                    {"xla", "xla/pjrt", "internal/disk"},
 	"demo":                    {"sample", "train", "data", "xla", "models/checkpoint", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae", "internal/disk"},
-	"train":                   {"sample", "data", "xla", "xla/patch", "controlnet", "models/checkpoint", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae", "internal/disk"},
+	"train":                   {"sample", "sample/schedule", "data", "xla", "xla/patch", "controlnet", "models/checkpoint", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae", "internal/disk"},
 	"train/torture":           {"train", "data", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "models/vae"},
-	"sample":                  {"data", "xla", "controlnet", "models/checkpoint", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "internal/disk"},
+	"sample":                  {"sample/schedule", "data", "xla", "controlnet", "models/checkpoint", "models/clip", "models/diffusers", "models/nn", "models/noise", "models/unet", "internal/disk"},
+	"sample/schedule":         {"models/checkpoint", "models/noise"},
 	"controlnet":              {"models/nn", "models/unet"},
 	"models/unet":             {"models/nn"},
 	"models/vae":              {"models/nn"},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -31,7 +32,10 @@ func Path(t testing.TB, parts ...string) string {
 	return filepath.Join(append([]string{Dir(t)}, parts...)...)
 }
 
-// ReadJSON decodes the golden at the given path below Dir into v.
+// pythonNumbers are what Python writes for infinity and NaN, which JSON does not have.
+var pythonNumbers = regexp.MustCompile(`(:)\s*(-?Infinity|NaN)\b`)
+
+// ReadJSON decodes the golden at the given path below Dir into v. Infinity and NaN, as Python writes them, are null.
 func ReadJSON(t testing.TB, v any, parts ...string) {
 	t.Helper()
 	path := Path(t, parts...)
@@ -39,7 +43,7 @@ func ReadJSON(t testing.TB, v any, parts ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal(raw, v); err != nil {
+	if err := json.Unmarshal(pythonNumbers.ReplaceAll(raw, []byte("$1 null")), v); err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
 }

@@ -1,4 +1,4 @@
-package sample
+package schedule
 
 import (
 	"encoding/json"
@@ -47,7 +47,7 @@ func doubles(x []float32) []float64 {
 }
 
 // Goldens: diffusers 0.42.1, torch 2.15, CPU, float32.
-func TestPlanParity(t *testing.T) {
+func TestParity(t *testing.T) {
 	var index schedulerGoldens
 	golden.ReadJSON(t, &index, "schedulers", "index.json")
 	common := parity.Open(t, "schedulers", "common.safetensors")
@@ -67,7 +67,7 @@ func TestPlanParity(t *testing.T) {
 				t.Errorf("%s, case %d: %v", class, i, err)
 				continue
 			}
-			options := DefaultPlanOptions()
+			options := DefaultOptions()
 			for _, kwargs := range []json.RawMessage{c.StepKwargs, c.SetTimestepsKwargs} {
 				if err := json.Unmarshal(kwargs, &options); kwargs != nil && err != nil {
 					t.Fatal(err)
@@ -83,9 +83,9 @@ func TestPlanParity(t *testing.T) {
 					if _, err := fmt.Sscan(n, &steps); err != nil {
 						t.Fatal(err)
 					}
-					p, err := NewPlan(class, config, steps, options)
+					s, err := New(class, config, steps, options)
 					if run.Error != "" {
-						// The reference fails; a plan that does not must stay finite.
+						// The reference fails; a schedule that does not must stay finite.
 						if err != nil {
 							t.Logf("%v", err)
 							return
@@ -95,24 +95,24 @@ func TestPlanParity(t *testing.T) {
 					}
 					key := fmt.Sprintf("case%02d/n%s/", i, n)
 					if g.Has(key + "timesteps") {
-						checkTimesteps(t, p, g.Get(key+"timesteps").Data)
+						checkTimesteps(t, s, g.Get(key+"timesteps").Data)
 					}
 					if g.Has(key + "sigmas") {
-						checkSigmas(t, p, g.Get(key+"sigmas").Data)
+						checkSigmas(t, s, g.Get(key+"sigmas").Data)
 					}
-					if want := run.InitNoiseSigma; run.Error == "" && math.Abs(p.InitNoiseSigma-want) > 1e-6*want {
-						t.Errorf("init_noise_sigma: got %g, want %g", p.InitNoiseSigma, want)
+					if want := run.InitNoiseSigma; run.Error == "" && math.Abs(s.InitNoiseSigma-want) > 1e-6*want {
+						t.Errorf("init_noise_sigma: got %g, want %g", s.InitNoiseSigma, want)
 					}
 					x := slices.Clone(start)
 					for i := range x {
-						x[i] *= p.InitNoiseSigma
+						x[i] *= s.InitNoiseSigma
 					}
 					// The reference's float32 rounds as the largest latents so far have it: with a σ of 4096 that is most of the error.
 					worst, largest := 0.0, 0.0
 					for _, v := range x {
 						largest = max(largest, math.Abs(v))
 					}
-					p.Run(x, goldenNetwork, draw, func(call int, x []float64) {
+					s.Run(x, goldenNetwork, draw, func(call int, x []float64) {
 						if slices.ContainsFunc(x, func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }) {
 							t.Fatalf("the latents after call %d are not finite", call)
 						}
@@ -131,24 +131,24 @@ func TestPlanParity(t *testing.T) {
 	}
 }
 
-func checkTimesteps(t *testing.T, p Plan, want []float32) {
+func checkTimesteps(t *testing.T, s Schedule, want []float32) {
 	t.Helper()
-	if len(p.Calls) != len(want) {
-		t.Fatalf("got %d calls, want %d", len(p.Calls), len(want))
+	if len(s.Calls) != len(want) {
+		t.Fatalf("got %d calls, want %d", len(s.Calls), len(want))
 	}
-	for i, c := range p.Calls {
+	for i, c := range s.Calls {
 		if float32(c.Timestep) != want[i] {
 			t.Errorf("timestep %d: got %v, want %v", i, c.Timestep, want[i])
 		}
 	}
 }
 
-func checkSigmas(t *testing.T, p Plan, want []float32) {
+func checkSigmas(t *testing.T, s Schedule, want []float32) {
 	t.Helper()
-	if len(p.Sigmas) != len(want) {
-		t.Fatalf("got %d sigmas, want %d", len(p.Sigmas), len(want))
+	if len(s.Sigmas) != len(want) {
+		t.Fatalf("got %d sigmas, want %d", len(s.Sigmas), len(want))
 	}
-	for i, got := range p.Sigmas {
+	for i, got := range s.Sigmas {
 		if w := float64(want[i]); !(math.Abs(got-w) <= 1e-6*math.Abs(w)) {
 			t.Errorf("sigma %d: got %v, want %v", i, got, w)
 		}
@@ -172,8 +172,8 @@ func checkState(t *testing.T, call int, got []float64, want []float32, tolerance
 	return worst / largest
 }
 
-// planRun is what an entry of pipelines/index.json says of the scheduler.
-type planRun struct {
+// pipelineRun is what an entry of pipelines/index.json says of the scheduler.
+type pipelineRun struct {
 	Scheduler     string          `json:"scheduler"`
 	Config        json.RawMessage `json:"scheduler_config"`
 	Timesteps     []float64       `json:"timesteps"`

@@ -1,4 +1,4 @@
-package sample
+package schedule
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 	"limner/models/noise"
 )
 
-// PlanOptions are what the schedulers can be asked for beyond their config, under the names of diffusers' step and set_timesteps.
-type PlanOptions struct {
+// Options are what the schedulers can be asked for beyond their config, under the names of diffusers' step and set_timesteps.
+type Options struct {
 	Strength              float64  `json:"strength"`                 // of image to image: the share of the steps that is made
 	Eta                   float64  `json:"eta"`                      // DDIM: 0 adds no noise, 1 as much as DDPM
 	UseClippedModelOutput bool     `json:"use_clipped_model_output"` // DDIM: ε̂ follows from the clipped x̂₀
@@ -22,13 +22,13 @@ type PlanOptions struct {
 	Mu                    *float64 `json:"mu"`                       // flow matching with use_dynamic_shifting
 }
 
-// DefaultPlanOptions are diffusers' defaults.
-func DefaultPlanOptions() PlanOptions {
-	return PlanOptions{Strength: 1, STmax: math.Inf(1), SNoise: 1}
+// DefaultOptions are diffusers' defaults.
+func DefaultOptions() Options {
+	return Options{Strength: 1, STmax: math.Inf(1), SNoise: 1}
 }
 
 // Validate reports every option out of range.
-func (o PlanOptions) Validate() error {
+func (o Options) Validate() error {
 	switch {
 	case !(0 < o.Strength && o.Strength <= 1):
 		return fmt.Errorf("strength %g: want more than 0, and 1 at most", o.Strength)
@@ -45,7 +45,7 @@ type scheduler struct {
 	name   string // the short one; that of the class means the same where set is nil
 	class  string
 	set    func(*noise.Config) // what the name asks for beyond the class
-	builds func(c noise.Config, steps, begin int, o PlanOptions) (Plan, error)
+	builds func(c noise.Config, steps, begin int, o Options) (Schedule, error)
 }
 
 // schedulers lists all, for each class the plain one first.
@@ -89,8 +89,8 @@ func schedulers() []scheduler {
 	}
 }
 
-// SchedulerNames lists the short names that NewPlan knows. It knows the classes of diffusers as well.
-func SchedulerNames() []string {
+// Names lists the short names that New knows. It knows the classes of diffusers as well.
+func Names() []string {
 	var names []string
 	for _, s := range schedulers() {
 		names = append(names, s.name)
@@ -98,42 +98,42 @@ func SchedulerNames() []string {
 	return names
 }
 
-// NewPlan plans steps of a scheduler, which diffusers would build from the config by from_config: fields that were not given have the
-// defaults of the scheduler's class. The name is a short one of SchedulerNames, a class of diffusers, or "" for the config's own class.
-func NewPlan(name string, c noise.Config, steps int, o PlanOptions) (Plan, error) {
+// New plans steps of a scheduler, which diffusers would build from the config by from_config: fields that were not given have the
+// defaults of the scheduler's class. The name is a short one of Names, a class of diffusers, or "" for the config's own class.
+func New(name string, c noise.Config, steps int, o Options) (Schedule, error) {
 	if name == "" {
 		name = c.ClassName
 	}
 	s, err := schedulerNamed(name)
 	if err != nil {
-		return Plan{}, err
+		return Schedule{}, err
 	}
 	c = c.For(s.class)
 	if s.set != nil {
 		s.set(&c)
 	}
 	if err := c.Validate(); err != nil {
-		return Plan{}, fmt.Errorf("scheduler %s: %w", name, err)
+		return Schedule{}, fmt.Errorf("scheduler %s: %w", name, err)
 	}
 	if c.RescaleBetasZeroSNR && c.PredictionType == noise.Epsilon {
-		return Plan{}, fmt.Errorf("scheduler %s: rescale_betas_zero_snr goes with prediction_type v_prediction or sample, not "+
+		return Schedule{}, fmt.Errorf("scheduler %s: rescale_betas_zero_snr goes with prediction_type v_prediction or sample, not "+
 			"epsilon: at the last timestep, where the input is all noise, predicted noise says nothing of the image", name)
 	}
 	if err := o.Validate(); err != nil {
-		return Plan{}, fmt.Errorf("scheduler %s: %w", name, err)
+		return Schedule{}, fmt.Errorf("scheduler %s: %w", name, err)
 	}
 	begin := max(steps-min(int(float64(steps)*o.Strength), steps), 0)
 	if steps > 0 && begin == steps {
-		return Plan{}, fmt.Errorf("scheduler %s: strength %g leaves none of %d steps", name, o.Strength, steps)
+		return Schedule{}, fmt.Errorf("scheduler %s: strength %g leaves none of %d steps", name, o.Strength, steps)
 	}
-	p, err := s.builds(c, steps, begin, o)
+	out, err := s.builds(c, steps, begin, o)
 	if err != nil {
-		return Plan{}, fmt.Errorf("scheduler %s: %w", name, err)
+		return Schedule{}, fmt.Errorf("scheduler %s: %w", name, err)
 	}
-	if len(p.Calls) == 0 {
-		return Plan{}, fmt.Errorf("scheduler %s: strength %g leaves none of %d steps", name, o.Strength, steps)
+	if len(out.Calls) == 0 {
+		return Schedule{}, fmt.Errorf("scheduler %s: strength %g leaves none of %d steps", name, o.Strength, steps)
 	}
-	return p, nil
+	return out, nil
 }
 
 // schedulerNamed finds a scheduler.
@@ -160,9 +160,9 @@ func schedulerNamed(name string) (scheduler, error) {
 	return scheduler{}, fmt.Errorf("scheduler %q: unknown; the nearest are %s", name, strings.Join(names[:5], ", "))
 }
 
-// SchedulerName is the short name of a scheduler that a short name, a class of diffusers or, where name is "", a config asks for; what is
+// Name is the short name of a scheduler that a short name, a class of diffusers or, where name is "", a config asks for; what is
 // unknown stays as it is.
-func SchedulerName(name string, c noise.Config) string {
+func Name(name string, c noise.Config) string {
 	if name == "" {
 		name = c.ClassName
 	}
@@ -170,7 +170,7 @@ func SchedulerName(name string, c noise.Config) string {
 	if err != nil {
 		return name
 	}
-	if karras := s.name + "_karras"; s.set == nil && c.UseKarrasSigmas && slices.Contains(SchedulerNames(), karras) {
+	if karras := s.name + "_karras"; s.set == nil && c.UseKarrasSigmas && slices.Contains(Names(), karras) {
 		return karras
 	}
 	return s.name

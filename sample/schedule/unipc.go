@@ -1,4 +1,4 @@
-package sample
+package schedule
 
 import (
 	"math"
@@ -7,15 +7,15 @@ import (
 	"limner/models/noise"
 )
 
-// newUniPC plans the predictor-corrector of Zhao et al. 2023 (arXiv:2302.04867) of orders 1 to 3: diffusers' UniPCMultistepScheduler.
+// newUniPC computes the schedule of the predictor-corrector of Zhao et al. 2023 (arXiv:2302.04867) of orders 1 to 3: diffusers' UniPCMultistepScheduler.
 // Each call first corrects the x it was given by its own output, then predicts the next.
-func newUniPC(c noise.Config, steps, begin int, o PlanOptions) (Plan, error) {
+func newUniPC(c noise.Config, steps, begin int, o Options) (Schedule, error) {
 	levels, err := c.UniPCLevels(steps, o.Mu)
 	if err != nil {
-		return Plan{}, err
+		return Schedule{}, err
 	}
 	const lastX = 3 // the memory after three outputs
-	p := Plan{Sigmas: levels.Sigmas, InitNoiseSigma: 1}
+	schedule := Schedule{Sigmas: levels.Sigmas, InitNoiseSigma: 1}
 	n, order := len(levels.Timesteps), 0
 	for i := begin; i < n; i++ {
 		at := pointAt(c, levels.Sigmas[i])
@@ -40,9 +40,9 @@ func newUniPC(c noise.Config, steps, begin int, o PlanOptions) (Plan, error) {
 		call.Next = uniPCStep(c, levels.Sigmas[:i+2], x, outputs[:order], nil)
 		call.remember(m, 3)
 		call.Memory[lastX] = x
-		p.Calls = append(p.Calls, call)
+		schedule.Calls = append(schedule.Calls, call)
 	}
-	return p.finish(c)
+	return schedule.finish(c)
 }
 
 // uniPCStep takes x from the last but one of the noise levels to the last, by the outputs from there back, and in the corrector by

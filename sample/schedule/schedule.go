@@ -1,4 +1,5 @@
-package sample
+// Package schedule computes what the schedulers of diffusers do, as numbers: a Schedule has the coefficients of every step.
+package schedule
 
 import (
 	"fmt"
@@ -8,10 +9,10 @@ import (
 	"limner/models/noise"
 )
 
-// Plan is what a scheduler does, worked out ahead for a number of steps. Between two calls of the network every scheduler is linear
+// Schedule is what a scheduler does, computed ahead for a number of steps. Between two calls of the network every scheduler is linear
 // in the latents x, the network's output, the predicted x̂₀, a few remembered tensors and fresh noise; only x̂₀ may be clipped. So a
-// Plan is numbers, and one compiled program follows them all.
-type Plan struct {
+// Schedule is numbers, and one compiled program follows them all.
+type Schedule struct {
 	Scheduler      string    // the class of diffusers
 	InitNoiseSigma float64   // the first latents are unit noise times this
 	Sigmas         []float64 // the noise levels from the first to the final one, in the classes that have them
@@ -37,7 +38,7 @@ type Call struct {
 const Memories = 5
 
 // Form is a linear combination of x, the output, x̂₀, the memory and the noise, in this order.
-type Form [columns]float64
+type Form [FormSize]float64
 
 const (
 	columnX = iota
@@ -45,7 +46,8 @@ const (
 	columnX0
 	columnMemory
 	columnNoise = columnMemory + Memories
-	columns     = columnNoise + 1
+	// FormSize is how many factors a Form has.
+	FormSize = columnNoise + 1
 )
 
 func ofX(k float64) Form             { return Form{columnX: k} }
@@ -156,19 +158,19 @@ func initialSigma(c noise.Config, sigmas []float64) float64 {
 }
 
 // finish adds what the config says of x̂₀ and checks that float32 holds the numbers.
-func (p Plan) finish(c noise.Config) (Plan, error) {
-	p.Scheduler = c.ClassName
+func (s Schedule) finish(c noise.Config) (Schedule, error) {
+	s.Scheduler = c.ClassName
 	if c.Thresholding {
-		p.Threshold = Threshold{Ratio: c.DynamicThresholdingRatio, Max: c.SampleMaxValue}
+		s.Threshold = Threshold{Ratio: c.DynamicThresholdingRatio, Max: c.SampleMaxValue}
 	} else if c.ClipSample {
-		p.ClipRange = c.ClipSampleRange
+		s.ClipRange = c.ClipSampleRange
 	}
-	for i, call := range p.Calls {
-		for _, v := range append(p.Coefficients(i), float32(call.Signal), float32(call.Sigma), float32(p.InitNoiseSigma)) {
+	for i, call := range s.Calls {
+		for _, v := range append(s.Coefficients(i), float32(call.Signal), float32(call.Sigma), float32(s.InitNoiseSigma)) {
 			if v := float64(v); math.IsNaN(v) || math.IsInf(v, 0) {
-				return Plan{}, fmt.Errorf("%s: a coefficient at timestep %g is %g: use another prediction_type or spacing", c.ClassName, call.Timestep, v)
+				return Schedule{}, fmt.Errorf("%s: a coefficient at timestep %g is %g: use another prediction_type or spacing", c.ClassName, call.Timestep, v)
 			}
 		}
 	}
-	return p, nil
+	return s, nil
 }

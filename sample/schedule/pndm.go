@@ -1,4 +1,4 @@
-package sample
+package schedule
 
 import (
 	"fmt"
@@ -8,19 +8,19 @@ import (
 	"limner/models/noise"
 )
 
-// newPNDM plans the pseudo numerical methods of Liu et al. 2022 (arXiv:2202.09778): diffusers' PNDMScheduler. Three Runge-Kutta steps
+// newPNDM computes the schedule of the pseudo numerical methods of Liu et al. 2022 (arXiv:2202.09778): diffusers' PNDMScheduler. Three Runge-Kutta steps
 // of four calls each begin, and linear multistep ones (Adams-Bashforth of order 4) follow; with skip_prk_steps a step of two calls
 // and multistep ones of growing order begin instead.
-func newPNDM(c noise.Config, steps, begin int, _ PlanOptions) (Plan, error) {
+func newPNDM(c noise.Config, steps, begin int, _ Options) (Schedule, error) {
 	timesteps, err := pndmTimesteps(c, steps)
 	if err != nil {
-		return Plan{}, err
+		return Schedule{}, err
 	}
 	if begin >= len(timesteps) {
-		return Plan{}, fmt.Errorf("strength leaves none of %d calls", len(timesteps))
+		return Schedule{}, fmt.Errorf("strength leaves none of %d calls", len(timesteps))
 	}
 	s := pndm{noise: c, alphas: newAlphas(c), stride: c.NumTrainTimesteps / steps}
-	p := Plan{InitNoiseSigma: 1}
+	schedule := Schedule{InitNoiseSigma: 1}
 	for i, t := range timesteps[begin:] {
 		call := s.call(c, t)
 		switch {
@@ -31,9 +31,9 @@ func newPNDM(c noise.Config, steps, begin int, _ PlanOptions) (Plan, error) {
 		default:
 			s.multistep(&call, t, 4)
 		}
-		p.Calls = append(p.Calls, call)
+		schedule.Calls = append(schedule.Calls, call)
 	}
-	return p.finish(c)
+	return schedule.finish(c)
 }
 
 // prkCalls are the calls of three Runge-Kutta steps.

@@ -1,4 +1,4 @@
-package sample
+package schedule
 
 import (
 	"math"
@@ -6,15 +6,15 @@ import (
 	"limner/models/noise"
 )
 
-// newDDIM plans the sampler of Song, Meng and Ermon 2020 (arXiv:2010.02502): diffusers' DDIMScheduler. η = 0 adds no noise, η = 1 as
+// newDDIM computes the schedule of the sampler of Song, Meng and Ermon 2020 (arXiv:2010.02502): diffusers' DDIMScheduler. η = 0 adds no noise, η = 1 as
 // much as DDPM.
-func newDDIM(c noise.Config, steps, begin int, o PlanOptions) (Plan, error) {
+func newDDIM(c noise.Config, steps, begin int, o Options) (Schedule, error) {
 	timesteps, err := c.Timesteps(steps)
 	if err != nil {
-		return Plan{}, err
+		return Schedule{}, err
 	}
 	a := newAlphas(c)
-	p := Plan{InitNoiseSigma: 1}
+	schedule := Schedule{InitNoiseSigma: 1}
 	for _, t := range timesteps[begin:] {
 		s := t - c.NumTrainTimesteps/steps
 		alphaT, alphaS := a.at(t), a.at(s)
@@ -28,7 +28,7 @@ func newDDIM(c noise.Config, steps, begin int, o PlanOptions) (Plan, error) {
 		// x_s = √ᾱ_s·x̂₀ + √(1-ᾱ_s-σ²)·ε̂ + σ·ε (equation 12)
 		call.Next = sum(ofX0(math.Sqrt(alphaS)), epsilon.times(math.Sqrt(max(1-alphaS-sigma*sigma, 0))), ofNoise(sigma))
 		call.Noise = o.Eta > 0
-		p.Calls = append(p.Calls, call)
+		schedule.Calls = append(schedule.Calls, call)
 	}
-	return p.finish(c)
+	return schedule.finish(c)
 }

@@ -1,4 +1,4 @@
-package sample
+package schedule
 
 import (
 	"math"
@@ -6,15 +6,15 @@ import (
 	"limner/models/noise"
 )
 
-// newLMS plans linear multistep integration of Karras et al.'s ODE (k-diffusion's sample_lms): diffusers' LMSDiscreteScheduler of
+// newLMS computes the schedule of linear multistep integration of Karras et al.'s ODE (k-diffusion's sample_lms): diffusers' LMSDiscreteScheduler of
 // order 4. The derivatives of the last steps are continued as a polynomial in σ.
-func newLMS(c noise.Config, steps, begin int, _ PlanOptions) (Plan, error) {
+func newLMS(c noise.Config, steps, begin int, _ Options) (Schedule, error) {
 	const order = 4
 	levels, err := c.Levels(steps)
 	if err != nil {
-		return Plan{}, err
+		return Schedule{}, err
 	}
-	p := Plan{Sigmas: levels.Sigmas, InitNoiseSigma: initialSigma(c, levels.Sigmas)}
+	schedule := Schedule{Sigmas: levels.Sigmas, InitNoiseSigma: initialSigma(c, levels.Sigmas)}
 	for i := begin; i < len(levels.Timesteps); i++ {
 		sigma := levels.Sigmas[i]
 		call := levelCall(c, levels.Timesteps[i], sigma)
@@ -30,9 +30,9 @@ func newLMS(c noise.Config, steps, begin int, _ PlanOptions) (Plan, error) {
 			call.Next = sum(call.Next, derivative.times(lagrangeIntegral(levels.Sigmas[:i+2], nodes, k)))
 		}
 		call.remember(d, order-1)
-		p.Calls = append(p.Calls, call)
+		schedule.Calls = append(schedule.Calls, call)
 	}
-	return p.finish(c)
+	return schedule.finish(c)
 }
 
 // lagrangeIntegral integrates, between the last two sigmas, the polynomial that is 1 at node k and 0 at the others, counted back from

@@ -1,4 +1,4 @@
-package sample
+package schedule
 
 import (
 	"fmt"
@@ -8,18 +8,18 @@ import (
 	"limner/models/noise"
 )
 
-// newDPMSolver plans the multistep solvers DPM-Solver (Lu et al. 2022, arXiv:2206.00927) and DPM-Solver++ (Lu et al. 2022,
+// newDPMSolver computes the schedule of the multistep solvers DPM-Solver (Lu et al. 2022, arXiv:2206.00927) and DPM-Solver++ (Lu et al. 2022,
 // arXiv:2211.01095), of orders 1 to 3, for the ODE or for the SDE: diffusers' DPMSolverMultistepScheduler.
-func newDPMSolver(c noise.Config, steps, begin int, o PlanOptions) (Plan, error) {
+func newDPMSolver(c noise.Config, steps, begin int, o Options) (Schedule, error) {
 	s, err := newDPM(c)
 	if err != nil {
-		return Plan{}, err
+		return Schedule{}, err
 	}
 	levels, err := c.DPMLevels(steps, o.Mu)
 	if err != nil {
-		return Plan{}, err
+		return Schedule{}, err
 	}
-	p := Plan{Sigmas: levels.Sigmas, InitNoiseSigma: 1}
+	schedule := Schedule{Sigmas: levels.Sigmas, InitNoiseSigma: 1}
 	n := len(levels.Timesteps)
 	short := c.LowerOrderFinal && n < 15
 	for i := begin; i < n; i++ {
@@ -35,9 +35,9 @@ func newDPMSolver(c noise.Config, steps, begin int, o PlanOptions) (Plan, error)
 		call.Next = s.step(levels.Sigmas[:i+2], order, m)
 		call.Noise = s.sde
 		call.remember(m, 2)
-		p.Calls = append(p.Calls, call)
+		schedule.Calls = append(schedule.Calls, call)
 	}
-	return p.finish(c)
+	return schedule.finish(c)
 }
 
 // point is where x = α·x₀ + σ·ε; λ = log(α/σ).

@@ -1,4 +1,4 @@
-package sample
+package schedule
 
 import (
 	"fmt"
@@ -7,15 +7,15 @@ import (
 	"limner/models/noise"
 )
 
-// newLCM plans the multistep consistency sampling of Luo et al. 2023 (arXiv:2310.04378, algorithm 3): diffusers' LCMScheduler. Each
+// newLCM computes the schedule of the multistep consistency sampling of Luo et al. 2023 (arXiv:2310.04378, algorithm 3): diffusers' LCMScheduler. Each
 // call predicts the image; all but the last noise it again.
-func newLCM(c noise.Config, steps, begin int, _ PlanOptions) (Plan, error) {
+func newLCM(c noise.Config, steps, begin int, _ Options) (Schedule, error) {
 	timesteps, err := lcmTimesteps(c, steps)
 	if err != nil {
-		return Plan{}, err
+		return Schedule{}, err
 	}
 	a := newAlphas(c)
-	p := Plan{InitNoiseSigma: 1}
+	schedule := Schedule{InitNoiseSigma: 1}
 	for i := begin; i < steps; i++ {
 		t := timesteps[i]
 		call := a.call(c, t)
@@ -29,9 +29,9 @@ func newLCM(c noise.Config, steps, begin int, _ PlanOptions) (Plan, error) {
 			call.Next = sum(f.times(math.Sqrt(alphaS)), ofNoise(math.Sqrt(1-alphaS)))
 			call.Noise = true
 		}
-		p.Calls = append(p.Calls, call)
+		schedule.Calls = append(schedule.Calls, call)
 	}
-	return p.finish(c)
+	return schedule.finish(c)
 }
 
 // lcmTimesteps picks from the original_inference_steps that the model was distilled with.

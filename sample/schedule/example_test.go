@@ -1,26 +1,26 @@
-package sample_test
+package schedule_test
 
 import (
 	"fmt"
 
 	"limner/models/noise"
-	"limner/sample"
+	"limner/sample/schedule"
 )
 
 // A file of one class serves all others, as diffusers' from_config has it.
-func ExampleNewPlan() {
+func ExampleNew() {
 	c, err := noise.ParseConfig([]byte(`{"_class_name": "PNDMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}`))
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	p, err := sample.NewPlan("euler", c, 5, sample.DefaultPlanOptions())
+	s, err := schedule.New("euler", c, 5, schedule.DefaultOptions())
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	for i, call := range p.Calls {
-		fmt.Printf("timestep %6.2f, σ %7.4f\n", call.Timestep, p.Sigmas[i])
+	for i, call := range s.Calls {
+		fmt.Printf("timestep %6.2f, σ %7.4f\n", call.Timestep, s.Sigmas[i])
 	}
 	// Output:
 	// timestep 999.00, σ 14.6146

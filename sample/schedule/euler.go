@@ -1,4 +1,4 @@
-package sample
+package schedule
 
 import (
 	"math"
@@ -6,14 +6,14 @@ import (
 	"limner/models/noise"
 )
 
-// newEuler plans algorithm 2 of Karras et al. 2022 (arXiv:2206.00364) without its correction: diffusers' EulerDiscreteScheduler.
+// newEuler computes the schedule of algorithm 2 of Karras et al. 2022 (arXiv:2206.00364) without its correction: diffusers' EulerDiscreteScheduler.
 // Churn raises the noise level from σ to σ̂ before a step.
-func newEuler(c noise.Config, steps, begin int, o PlanOptions) (Plan, error) {
+func newEuler(c noise.Config, steps, begin int, o Options) (Schedule, error) {
 	levels, err := c.Levels(steps)
 	if err != nil {
-		return Plan{}, err
+		return Schedule{}, err
 	}
-	p := Plan{Sigmas: levels.Sigmas, InitNoiseSigma: initialSigma(c, levels.Sigmas)}
+	schedule := Schedule{Sigmas: levels.Sigmas, InitNoiseSigma: initialSigma(c, levels.Sigmas)}
 	for i := begin; i < len(levels.Timesteps); i++ {
 		sigma, next := levels.Sigmas[i], levels.Sigmas[i+1]
 		call := levelCall(c, levels.Timesteps[i], sigma)
@@ -33,7 +33,7 @@ func newEuler(c noise.Config, steps, begin int, o PlanOptions) (Plan, error) {
 		}
 		// d = (x̂-x̂₀)/σ̂, x' = x̂ + (σ'-σ̂)·d
 		call.Next = sum(x, x.minus(x0).times((next-hat)/hat))
-		p.Calls = append(p.Calls, call)
+		schedule.Calls = append(schedule.Calls, call)
 	}
-	return p.finish(c)
+	return schedule.finish(c)
 }

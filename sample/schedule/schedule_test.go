@@ -1,22 +1,19 @@
-package sample
+package schedule
 
 import (
-	"encoding/json"
 	"math"
 	"slices"
 	"strings"
 	"testing"
 
-	. "github.com/gomlx/gomlx/pkg/core/graph"
-
+	"limner/internal/golden"
 	"limner/internal/parity"
-	"limner/models/nn"
 	"limner/models/noise"
 )
 
-func mustPlan(t *testing.T, name string, c noise.Config, steps int, o PlanOptions) Plan {
+func mustNew(t *testing.T, name string, c noise.Config, steps int, o Options) Schedule {
 	t.Helper()
-	p, err := NewPlan(name, c, steps, o)
+	p, err := New(name, c, steps, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +34,7 @@ func sd15(t *testing.T) noise.Config {
 	return c
 }
 
-func timesteps(p Plan) []float64 {
+func timesteps(p Schedule) []float64 {
 	var out []float64
 	for _, c := range p.Calls {
 		out = append(out, c.Timestep)
@@ -47,7 +44,7 @@ func timesteps(p Plan) []float64 {
 
 // Fields that a file does not hold have the defaults of the class that reads it: from one file, some classes run "leading" and
 // others "linspace".
-func TestPlansFromAFileOfAnotherClass(t *testing.T) {
+func TestFromAFileOfAnotherClass(t *testing.T) {
 	leading := []float64{801, 601, 401, 201, 1}
 	for name, want := range map[string][]float64{
 		"ddim":            leading,
@@ -62,30 +59,30 @@ func TestPlansFromAFileOfAnotherClass(t *testing.T) {
 		"dpm++_2m_karras": {999, 786, 427, 59, 0},
 		"unipc":           {999, 799, 599, 400, 200},
 	} {
-		if got := timesteps(mustPlan(t, name, sd15(t), 5, DefaultPlanOptions())); !slices.Equal(got, want) {
+		if got := timesteps(mustNew(t, name, sd15(t), 5, DefaultOptions())); !slices.Equal(got, want) {
 			t.Errorf("%q: got timesteps %v, want %v", name, got, want)
 		}
 	}
 }
 
 // Goldens: diffusers 0.42.1. The pipelines' runs show where image to image begins, and how often noise is drawn.
-func TestPlansOfPipelines(t *testing.T) {
-	for name, raw := range rawRuns(t) {
-		var r planRun
-		if err := json.Unmarshal(raw, &r); err != nil {
-			t.Fatalf("run %s: %v", name, err)
-		}
+func TestPipelines(t *testing.T) {
+	var index struct {
+		Runs map[string]pipelineRun `json:"runs"`
+	}
+	golden.ReadJSON(t, &index, "pipelines", "index.json")
+	for name, r := range index.Runs {
 		c, err := noise.ParseConfig(r.Config)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		o := DefaultPlanOptions()
+		o := DefaultOptions()
 		o.Eta = r.Args.Eta
 		if r.Args.Strength > 0 {
 			o.Strength = r.Args.Strength
 		}
-		p := mustPlan(t, r.Scheduler, c, r.Args.Steps, o)
+		p := mustNew(t, r.Scheduler, c, r.Args.Steps, o)
 		for i, want := range r.Timesteps {
 			if i >= len(p.Calls) || float32(p.Calls[i].Timestep) != float32(want) || len(p.Calls) != len(r.Timesteps) {
 				t.Errorf("%s: got timesteps %v, want %v", name, timesteps(p), r.Timesteps)
@@ -106,7 +103,7 @@ func TestPlansOfPipelines(t *testing.T) {
 }
 
 // Goldens: diffusers 0.42.1. A call's Signal and Sigma noise an image to its timestep.
-func TestPlansAddNoise(t *testing.T) {
+func TestSignalAndSigma(t *testing.T) {
 	c := noise.Defaults("")
 	c.BetaStart, c.BetaEnd, c.BetaSchedule = 0.00085, 0.012, "scaled_linear"
 	seen := 0
@@ -115,7 +112,7 @@ func TestPlansAddNoise(t *testing.T) {
 			continue
 		}
 		g := parity.Open(t, "schedulers", s.class+".safetensors")
-		p := mustPlan(t, s.class, c, 20, DefaultPlanOptions())
+		p := mustNew(t, s.class, c, 20, DefaultOptions())
 		x0, epsilon, want := g.Get("add_noise/x0").Data, g.Get("add_noise/noise").Data, g.Get("add_noise/out").Data
 		at := g.Get("add_noise/timesteps").Data
 		size := len(x0) / len(at)
@@ -139,57 +136,57 @@ func TestPlansAddNoise(t *testing.T) {
 	}
 }
 
-func TestNewPlanErrors(t *testing.T) {
+func TestNewErrors(t *testing.T) {
 	zero := sd15(t)
 	zero.RescaleBetasZeroSNR = true
 	offset := sd15(t)
 	offset.StepsOffset = 2
-	strength := DefaultPlanOptions()
+	strength := DefaultOptions()
 	strength.Strength = 0.1
 	const both = "rescale_betas_zero_snr goes with prediction_type v_prediction or sample, not epsilon"
 	for _, c := range []struct {
 		name    string
 		config  noise.Config
 		steps   int
-		options PlanOptions
+		options Options
 		want    string
 	}{
-		{"eular", sd15(t), 5, DefaultPlanOptions(), `scheduler "eular": unknown; the nearest are euler,`},
-		{"ddim", sd15(t), 0, DefaultPlanOptions(), "num_inference_steps 0: want 1 to 1000"},
-		{"ddim", sd15(t), 1001, DefaultPlanOptions(), "want 1 to 1000"},
-		{"ddim", sd15(t), 1000, DefaultPlanOptions(), "use 999"},
-		{"ddim", offset, 500, DefaultPlanOptions(), "use 499"},
-		{"dpm++_2m", sd15(t), 1000, DefaultPlanOptions(), "use 999"},
-		{"lcm", sd15(t), 51, DefaultPlanOptions(), "want 1 to 50"},
-		{"pndm", func() noise.Config { c := sd15(t); c.SkipPRKSteps = false; return c }(), 5, DefaultPlanOptions(), ""},
-		{"ddim", zero, 5, DefaultPlanOptions(), both}, {"ddpm", zero, 5, DefaultPlanOptions(), both},
-		{"euler", zero, 5, DefaultPlanOptions(), both}, {"euler_a", zero, 5, DefaultPlanOptions(), both},
-		{"dpm++_2m", zero, 5, DefaultPlanOptions(), both}, {"unipc", zero, 5, DefaultPlanOptions(), both},
-		{"lcm", zero, 5, DefaultPlanOptions(), both},
-		{"pndm", zero, 5, DefaultPlanOptions(), ""}, {"lms", zero, 5, DefaultPlanOptions(), ""}, // have no such field
-		{"heun", zero, 5, DefaultPlanOptions(), ""},
+		{"eular", sd15(t), 5, DefaultOptions(), `scheduler "eular": unknown; the nearest are euler,`},
+		{"ddim", sd15(t), 0, DefaultOptions(), "num_inference_steps 0: want 1 to 1000"},
+		{"ddim", sd15(t), 1001, DefaultOptions(), "want 1 to 1000"},
+		{"ddim", sd15(t), 1000, DefaultOptions(), "use 999"},
+		{"ddim", offset, 500, DefaultOptions(), "use 499"},
+		{"dpm++_2m", sd15(t), 1000, DefaultOptions(), "use 999"},
+		{"lcm", sd15(t), 51, DefaultOptions(), "want 1 to 50"},
+		{"pndm", func() noise.Config { c := sd15(t); c.SkipPRKSteps = false; return c }(), 5, DefaultOptions(), ""},
+		{"ddim", zero, 5, DefaultOptions(), both}, {"ddpm", zero, 5, DefaultOptions(), both},
+		{"euler", zero, 5, DefaultOptions(), both}, {"euler_a", zero, 5, DefaultOptions(), both},
+		{"dpm++_2m", zero, 5, DefaultOptions(), both}, {"unipc", zero, 5, DefaultOptions(), both},
+		{"lcm", zero, 5, DefaultOptions(), both},
+		{"pndm", zero, 5, DefaultOptions(), ""}, {"lms", zero, 5, DefaultOptions(), ""}, // have no such field
+		{"heun", zero, 5, DefaultOptions(), ""},
 		{"ddim", sd15(t), 5, strength, "strength 0.1 leaves none of 5 steps"},
-		{"ddim", sd15(t), 5, PlanOptions{}, "strength 0: want more than 0"},
-		{"flow_match_euler", func() noise.Config { c := sd15(t); c.UseDynamicShifting = true; return c }(), 5, DefaultPlanOptions(), "needs mu"},
+		{"ddim", sd15(t), 5, Options{}, "strength 0: want more than 0"},
+		{"flow_match_euler", func() noise.Config { c := sd15(t); c.UseDynamicShifting = true; return c }(), 5, DefaultOptions(), "needs mu"},
 	} {
-		_, err := NewPlan(c.name, c.config, c.steps, c.options)
+		_, err := New(c.name, c.config, c.steps, c.options)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s, %d steps: got %v, want %q", c.name, c.steps, err, c.want)
 		}
 	}
 }
 
-// Every name plans from 1 to 50 steps, and on to the end of the trajectory from anywhere in it.
-func TestPlansOfEveryName(t *testing.T) {
-	for _, name := range SchedulerNames() {
+// Every name has a schedule of 1 to 50 steps, and on to the end of the trajectory from anywhere in it.
+func TestEveryName(t *testing.T) {
+	for _, name := range Names() {
 		for _, steps := range []int{1, 2, 3, 20, 50} {
 			for _, strength := range []float64{1, 0.7, 0.34} {
 				if int(float64(steps)*strength) == 0 {
 					continue
 				}
-				o := DefaultPlanOptions()
+				o := DefaultOptions()
 				o.Strength = strength
-				p := mustPlan(t, name, sd15(t), steps, o)
+				p := mustNew(t, name, sd15(t), steps, o)
 				x := make([]float64, 8)
 				for i := range x {
 					x[i] = p.InitNoiseSigma * math.Sin(float64(i))
@@ -206,89 +203,8 @@ func TestPlansOfEveryName(t *testing.T) {
 	}
 }
 
-// The graph takes the steps that the host takes, for every scheduler by one program, and for a threshold by another.
-func TestStepGraphFollowsTheHost(t *testing.T) {
-	shape := []int{2, 2, 3, 2}
-	const size = 12
-	o := DefaultPlanOptions()
-	o.Eta = 0.5
-	clipped := noise.Default()
-	thresholded := clipped
-	thresholded.Thresholding, thresholded.SampleMaxValue, thresholded.DynamicThresholdingRatio = true, 1.5, 0.8
-	for _, c := range []struct {
-		name      string
-		plans     []Plan
-		threshold Threshold
-	}{
-		{"plain", []Plan{
-			mustPlan(t, "unipc", sd15(t), 20, o), mustPlan(t, "pndm", sd15(t), 20, o), mustPlan(t, "ddim", clipped, 20, o),
-			mustPlan(t, "dpm++_3m", sd15(t), 20, o), mustPlan(t, "heun", sd15(t), 20, o),
-		}, Threshold{}},
-		{"threshold", []Plan{mustPlan(t, "ddim", thresholded, 20, o)}, Threshold{0.8, 1.5}},
-	} {
-		// One program takes every plan's step 9.
-		const at = 9
-		inputs := []parity.Tensor{}
-		for i := range 3 + Memories {
-			data := make([]float32, 2*size)
-			for j := range data {
-				data[j] = float32(3 * math.Sin(float64(7*i+j*j)))
-			}
-			inputs = append(inputs, parity.Tensor{Data: data, Shape: shape})
-		}
-		for _, p := range c.plans {
-			if p.Threshold != c.threshold {
-				t.Fatalf("%s: threshold %v, want %v", p.Scheduler, p.Threshold, c.threshold)
-			}
-			inputs = append(inputs, parity.Tensor{Data: p.Coefficients(at), Shape: []int{CoefficientCount}})
-		}
-		got := parity.Run(t, parity.Model{}, inputs, func(_ nn.Params, in []*Node, out map[string]*Node) {
-			memory := in[3 : 3+Memories]
-			for i, coefficients := range in[3+Memories:] {
-				next, nextMemory := c.threshold.Step(in[0], in[1], memory, in[2], coefficients)
-				scaled, timesteps := NetworkInput(in[0], coefficients)
-				key := c.plans[i].Scheduler + " "
-				out[key+"next"], out[key+"scaled"], out[key+"timesteps"] = next, scaled, timesteps
-				for m, node := range nextMemory {
-					out[key+"memory"+string(rune('0'+m))] = node
-				}
-			}
-		})
-		for _, p := range c.plans {
-			call := p.Calls[at]
-			want := map[string]parity.Tensor{
-				"next":      {Data: make([]float32, 2*size), Shape: shape},
-				"scaled":    inputs[0].Map(func(v float32) float32 { return v * float32(call.InputScale) }),
-				"timesteps": {Data: []float32{float32(call.Timestep), float32(call.Timestep)}, Shape: []int{2}},
-			}
-			forms := map[string]Form{"next": call.Next}
-			for m, form := range call.Memory {
-				key := "memory" + string(rune('0'+m))
-				forms[key] = form
-				want[key] = parity.Tensor{Data: make([]float32, 2*size), Shape: shape}
-			}
-			for image := range 2 {
-				part := func(i int) []float64 { return doubles(inputs[i].Data[image*size : (image+1)*size]) }
-				basis := [][]float64{part(0), part(1), p.predict(call, part(0), part(1))}
-				for m := range Memories {
-					basis = append(basis, part(3+m))
-				}
-				basis = append(basis, part(2))
-				for key, form := range forms {
-					for j, v := range form.of(basis) {
-						want[key].Data[image*size+j] = float32(v)
-					}
-				}
-			}
-			for key, w := range want {
-				parity.Check(t, p.Scheduler+" "+key, got[p.Scheduler+" "+key], w, 2e-6)
-			}
-		}
-	}
-}
-
-// FuzzPlan: no file, name or number of steps makes a plan panic.
-func FuzzPlan(f *testing.F) {
+// FuzzNew: no file, name or number of steps makes New panic.
+func FuzzNew(f *testing.F) {
 	f.Add([]byte(`{"_class_name": "PNDMScheduler", "beta_schedule": "scaled_linear", "skip_prk_steps": true}`), "euler", 5, 0.6)
 	f.Add([]byte(`{"use_karras_sigmas": true, "lambda_min_clipped": -Infinity, "solver_order": 3}`), "dpm++", 20, 1.0)
 	f.Add([]byte(`{"trained_betas": [0.1, 0.2], "num_train_timesteps": 2, "disable_corrector": [0]}`), "unipc", 2, 1.0)
@@ -303,21 +219,21 @@ func FuzzPlan(f *testing.F) {
 		if err != nil {
 			return
 		}
-		o := DefaultPlanOptions()
+		o := DefaultOptions()
 		o.Strength, o.Eta, o.SChurn = strength, 0.5, 1
-		p, err := NewPlan(name, c, steps, o)
+		p, err := New(name, c, steps, o)
 		if err != nil {
 			return
 		}
 		if len(p.Calls) == 0 {
-			t.Error("a plan without calls")
+			t.Error("a schedule without calls")
 		}
 		again, err := noise.ParseConfig(marshalled(t, c))
 		if err != nil {
 			t.Fatalf("written and read again: %v", err)
 		}
-		if q, err := NewPlan(name, again, steps, o); err != nil || !slices.Equal(q.Calls, p.Calls) {
-			t.Errorf("the config written and read again gives another plan (%v)", err)
+		if q, err := New(name, again, steps, o); err != nil || !slices.Equal(q.Calls, p.Calls) {
+			t.Errorf("the config written and read again gives another schedule (%v)", err)
 		}
 	})
 }

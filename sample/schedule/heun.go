@@ -1,19 +1,19 @@
-package sample
+package schedule
 
 import "limner/models/noise"
 
-// newHeun plans algorithm 1 of Karras et al. 2022 (arXiv:2206.00364): diffusers' HeunDiscreteScheduler. Each step calls the network
+// newHeun computes the schedule of algorithm 1 of Karras et al. 2022 (arXiv:2206.00364): diffusers' HeunDiscreteScheduler. Each step calls the network
 // at both of its ends, save the last, which ends at σ = 0.
-func newHeun(c noise.Config, steps, begin int, _ PlanOptions) (Plan, error) {
+func newHeun(c noise.Config, steps, begin int, _ Options) (Schedule, error) {
 	levels, err := c.Levels(steps)
 	if err != nil {
-		return Plan{}, err
+		return Schedule{}, err
 	}
-	p := Plan{InitNoiseSigma: initialSigma(c, levels.Sigmas)}
+	schedule := Schedule{InitNoiseSigma: initialSigma(c, levels.Sigmas)}
 	for i, sigma := range levels.Sigmas {
-		p.Sigmas = append(p.Sigmas, sigma)
+		schedule.Sigmas = append(schedule.Sigmas, sigma)
 		if 0 < i && i < steps {
-			p.Sigmas = append(p.Sigmas, sigma) // once as an end, once as a beginning
+			schedule.Sigmas = append(schedule.Sigmas, sigma) // once as an end, once as a beginning
 		}
 	}
 	for i := begin; i < steps; i++ {
@@ -23,7 +23,7 @@ func newHeun(c noise.Config, steps, begin int, _ PlanOptions) (Plan, error) {
 		d := ofX(1).minus(ofX0(1)).times(1 / sigma)
 		first.Next = sum(ofX(1), d.times(next-sigma))
 		first.Memory[0], first.Memory[1] = d, ofX(1)
-		p.Calls = append(p.Calls, first)
+		schedule.Calls = append(schedule.Calls, first)
 		if i+1 == steps {
 			break
 		}
@@ -31,7 +31,7 @@ func newHeun(c noise.Config, steps, begin int, _ PlanOptions) (Plan, error) {
 		second := levelCall(c, levels.Timesteps[i+1], next)
 		d = ofX(1).minus(ofX0(1)).times(1 / next)
 		second.Next = sum(ofMemory(1, 1), sum(ofMemory(0, 0.5), d.times(0.5)).times(next-sigma))
-		p.Calls = append(p.Calls, second)
+		schedule.Calls = append(schedule.Calls, second)
 	}
-	return p.finish(c)
+	return schedule.finish(c)
 }

@@ -1,4 +1,4 @@
-package sample
+package schedule
 
 import (
 	"math"
@@ -6,14 +6,14 @@ import (
 	"limner/models/noise"
 )
 
-// newEulerAncestral plans Euler steps to below the next noise level, and noise up to it: k-diffusion's sample_euler_ancestral,
+// newEulerAncestral computes the schedule of Euler steps to below the next noise level, and noise up to it: k-diffusion's sample_euler_ancestral,
 // diffusers' EulerAncestralDiscreteScheduler.
-func newEulerAncestral(c noise.Config, steps, begin int, _ PlanOptions) (Plan, error) {
+func newEulerAncestral(c noise.Config, steps, begin int, _ Options) (Schedule, error) {
 	levels, err := c.Levels(steps)
 	if err != nil {
-		return Plan{}, err
+		return Schedule{}, err
 	}
-	p := Plan{Sigmas: levels.Sigmas, InitNoiseSigma: initialSigma(c, levels.Sigmas)}
+	schedule := Schedule{Sigmas: levels.Sigmas, InitNoiseSigma: initialSigma(c, levels.Sigmas)}
 	for i := begin; i < len(levels.Timesteps); i++ {
 		sigma, next := levels.Sigmas[i], levels.Sigmas[i+1]
 		call := levelCall(c, levels.Timesteps[i], sigma)
@@ -23,7 +23,7 @@ func newEulerAncestral(c noise.Config, steps, begin int, _ PlanOptions) (Plan, e
 		// x' = x + (σ_down-σ)·(x-x̂₀)/σ + σ_up·ε
 		call.Next = sum(ofX(1), ofX(1).minus(ofX0(1)).times((down-sigma)/sigma), ofNoise(up))
 		call.Noise = true
-		p.Calls = append(p.Calls, call)
+		schedule.Calls = append(schedule.Calls, call)
 	}
-	return p.finish(c)
+	return schedule.finish(c)
 }

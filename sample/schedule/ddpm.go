@@ -1,4 +1,4 @@
-package sample
+package schedule
 
 import (
 	"math"
@@ -7,15 +7,15 @@ import (
 	"limner/models/noise"
 )
 
-// newDDPM plans the ancestral sampler of Ho, Jain and Abbeel 2020 (arXiv:2006.11239): diffusers' DDPMScheduler. Each step draws
+// newDDPM computes the schedule of the ancestral sampler of Ho, Jain and Abbeel 2020 (arXiv:2006.11239): diffusers' DDPMScheduler. Each step draws
 // from the posterior of the next timestep given x̂₀ and x_t.
-func newDDPM(c noise.Config, steps, begin int, _ PlanOptions) (Plan, error) {
+func newDDPM(c noise.Config, steps, begin int, _ Options) (Schedule, error) {
 	timesteps, err := c.Timesteps(steps)
 	if err != nil {
-		return Plan{}, err
+		return Schedule{}, err
 	}
 	a := newAlphas(c)
-	p := Plan{InitNoiseSigma: 1}
+	schedule := Schedule{InitNoiseSigma: 1}
 	for i := begin; i < len(timesteps); i++ {
 		t, s := timesteps[i], -1
 		if i+1 < len(timesteps) {
@@ -37,7 +37,7 @@ func newDDPM(c noise.Config, steps, begin int, _ PlanOptions) (Plan, error) {
 			call.Noise = true
 			call.Next[columnNoise] = math.Sqrt(variance)
 		}
-		p.Calls = append(p.Calls, call)
+		schedule.Calls = append(schedule.Calls, call)
 	}
-	return p.finish(c)
+	return schedule.finish(c)
 }

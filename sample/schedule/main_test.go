@@ -1,0 +1,9 @@
+package schedule
+
+import (
+	"testing"
+
+	"limner/internal/parity"
+)
+
+func TestMain(m *testing.M) { parity.Main(m) }
