@@ -133,6 +133,9 @@ func describe(d checkpoint.Description, all bool) string {
 	if d.Dialect != "" {
 		kind += fmt.Sprintf(", named as by %s", d.Dialect)
 	}
+	if d.Difference {
+		kind += ", a difference to the model it was made for"
+	}
 	field("kind", kind)
 	family := string(d.Family)
 	if d.Inpainting {

@@ -16,7 +16,8 @@ type Description struct {
 	Dialect    Dialect           `json:"dialect,omitempty"`
 	Family     Family            `json:"family"`
 	Inpainting bool              `json:"inpainting,omitempty"`
-	Reasons    []string          `json:"reasons,omitempty"` // what led to the family
+	Difference bool              `json:"difference,omitempty"` // of a ControlNet to the model it was made for
+	Reasons    []string          `json:"reasons,omitempty"`    // what led to the family
 	Components []Part            `json:"components,omitempty"`
 	Metadata   map[string]string `json:"metadata,omitempty"`
 	Tensors    []TensorInfo      `json:"tensors"`
@@ -49,7 +50,7 @@ func Describe(path string) (Description, error) {
 	if info.IsDir() {
 		return describeFolder(path)
 	}
-	c, err := OpenFile(path)
+	c, err := openAny(path)
 	if err != nil {
 		return Description{}, err
 	}
@@ -60,7 +61,7 @@ func Describe(path string) (Description, error) {
 func (c *Checkpoint) describe() (Description, error) {
 	d := Description{
 		Path: c.path, Format: c.Format, Kind: c.Kind, Dialect: c.Dialect, Family: c.Family, Inpainting: c.Inpainting,
-		Reasons: c.Reasons, Metadata: c.Metadata, Tensors: infos("", c.tensors),
+		Difference: c.IsDifference(), Reasons: c.Reasons, Metadata: c.Metadata, Tensors: infos("", c.tensors),
 	}
 	if c.Kind == KindLoRA {
 		l, err := c.lora()

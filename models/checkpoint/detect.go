@@ -54,9 +54,34 @@ type Checkpoint struct {
 }
 
 // OpenFile opens a single file and finds out by its content what it is. Pickled weights and other
-// formats that cannot be read are an error that says how to convert them. The file stays open until
-// Close; the components' Close does nothing.
+// formats that cannot be read are an error that says how to convert them, and so is a ControlNet's difference
+// to its base model. The file stays open until Close; the components' Close does nothing.
 func OpenFile(path string) (*Checkpoint, error) {
+	c, err := openAny(path)
+	if err != nil {
+		return nil, err
+	}
+	if c.IsDifference() {
+		return nil, errors.Join(fmt.Errorf("open %s: %s", path, explainDifference), c.Close())
+	}
+	return c, nil
+}
+
+// differenceKey marks the file of a ControlNet whose weights are to be added to those of the model it was made for.
+const differenceKey = "difference"
+
+const explainDifference = "its key \"" + differenceKey + "\" says that it holds a ControlNet's difference to the model it was " +
+	"made for, which is not supported: take the whole ControlNet, or add that model's weights to those of the same keys and " +
+	"leave the key out"
+
+// IsDifference says whether the file is a ControlNet that lacks the weights of the model it was made for.
+func (c *Checkpoint) IsDifference() bool {
+	_, marked := c.tensors[differenceKey]
+	return marked && c.parts[ControlNet] != nil
+}
+
+// openAny is OpenFile for files of which only a description is wanted.
+func openAny(path string) (*Checkpoint, error) {
 	head, err := readHead(path)
 	if err != nil {
 		return nil, err

@@ -271,3 +271,41 @@ func TestGoldenStructure(t *testing.T) {
 		}
 	}
 }
+
+// A ControlNet's file with the key "difference" holds less than a ControlNet: no job may take it for one.
+func TestDifferenceIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	whole := openModel(t, golden.Path(t, "sd15-tiny", "controlnet"))
+	original := filepath.Join(dir, "original.safetensors")
+	if err := SaveControlNetFile(original, whole, ""); err != nil {
+		t.Fatal(err)
+	}
+	bare := openFile(t, original).tensors
+	prefixed := map[string]Tensor{}
+	for key, tensor := range bare {
+		prefixed["control_model."+key] = tensor
+	}
+	for name, tensors := range map[string]map[string]Tensor{"diffusers": whole.tensors, "LDM": bare, "LDM, prefixed": prefixed} {
+		entries := []Entry{entryOf(differenceKey, floats([]int{1}, []float32{1}, FileOrder), "")}
+		for key, tensor := range tensors {
+			entries = append(entries, entryOf(key, tensor, ""))
+		}
+		path := filepath.Join(dir, "diffusion_pytorch_model.safetensors")
+		if err := Write(path, entries, nil); err != nil {
+			t.Fatal(err)
+		}
+		_, openErr := OpenFile(path)
+		_, folderErr := OpenModel(dir)
+		for job, err := range map[string]error{
+			"a file": openErr, "a folder": folderErr,
+			"conversion": Conversion{In: path, Out: filepath.Join(dir, "out"), To: ToDiffusers, Config: golden.Path(t, "sd15-tiny", "controlnet")}.Run(),
+		} {
+			if err == nil || !strings.Contains(err.Error(), `its key "difference" says that it holds a ControlNet's difference`) {
+				t.Errorf("%s, %s: got %v", name, job, err)
+			}
+		}
+		if d, err := Describe(path); err != nil || !d.Difference || len(d.Components) != 1 || d.Components[0].Name != ControlNet {
+			t.Errorf("%s: described as %+v, %v", name, d.Components, err)
+		}
+	}
+}

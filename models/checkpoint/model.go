@@ -148,6 +148,9 @@ func openShards(dir, index string) (*Model, error) {
 	if err := m.addShards(path, files, content.WeightMap); err != nil {
 		return nil, errors.Join(err, release())
 	}
+	if s, _ := m.Structure(); s.Component == ControlNet && content.WeightMap[differenceKey] != "" {
+		return nil, errors.Join(fmt.Errorf("open model %s: %s", dir, explainDifference), release())
+	}
 	return m, nil
 }
 
