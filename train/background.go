@@ -1,21 +1,31 @@
 package train
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"limner/models/nn"
 )
 
+// savePauses are the times between the tries of a save. A disk that is full is mostly so for a while: something else is cleared, or somebody
+// reads the log.
+var savePauses = []time.Duration{10 * time.Second, time.Minute, 5 * time.Minute}
+
 // background saves checkpoints from snapshots while training goes on, one at a time.
 type background struct {
 	save   func(values nn.Values, state State) error
+	before func() // comes before a snapshot; nil does nothing
 	logf   func(format string, args ...any)
 	agree  func(error) error // before a snapshot, see xla.Backend.Together
 	last   int               // step of the newest checkpoint known to be whole
 	step   int               // of the save under way
 	result chan outcome      // of the save under way; nil when there is none
+	failed chan error        // of its tries that are followed by another
 	stall  time.Duration     // in which training stood still for it
+
+	pauses []time.Duration // between the tries of a save
+	hurry  <-chan struct{} // when it is closed, tries follow each other without a pause
 }
 
 type outcome struct {
@@ -27,6 +37,9 @@ type outcome struct {
 // that of the save before or of the snapshot.
 func (b *background) start(state State, snapshot func() (nn.Values, error)) error {
 	begin := time.Now()
+	if b.before != nil {
+		b.before()
+	}
 	if b.result != nil && len(b.result) == 0 {
 		b.logf("checkpoint-%d waits for checkpoint-%d to be saved", state.Step, b.step)
 	}
@@ -37,21 +50,50 @@ func (b *background) start(state State, snapshot func() (nn.Values, error)) erro
 	if err != nil {
 		return fmt.Errorf("save checkpoint-%d: %w", state.Step, err)
 	}
-	b.step, b.result, b.stall = state.Step, make(chan outcome, 1), time.Since(begin)
-	go func(result chan<- outcome) {
-		begin := time.Now()
-		err := b.save(values, state)
-		result <- outcome{err, time.Since(begin)}
-	}(b.result)
+	b.step, b.stall = state.Step, time.Since(begin)
+	b.result, b.failed = make(chan outcome, 1), make(chan error, len(b.pauses))
+	go b.tries(values, state, b.result, b.failed)
 	return nil
 }
 
-// poll returns the error of a save that has ended since it was last asked.
+// tries saves, and tries again after each pause where that fails.
+func (b *background) tries(values nn.Values, state State, result chan<- outcome, failed chan<- error) {
+	begin := time.Now()
+	err := b.save(values, state)
+	for _, pause := range b.pauses {
+		if err == nil || errors.As(err, new(*notPruned)) {
+			break
+		}
+		failed <- fmt.Errorf("%w\n  training goes on, and it is tried again in %s", err, pause)
+		select {
+		case <-time.After(pause):
+		case <-b.hurry:
+		}
+		err = b.save(values, state)
+	}
+	result <- outcome{err, time.Since(begin)}
+}
+
+// poll returns the error of a save that has ended since it was last asked, and tells the log of tries that failed.
 func (b *background) poll() error {
+	for len(b.failed) > 0 {
+		b.tell(<-b.failed)
+	}
 	if len(b.result) == 0 {
 		return nil
 	}
 	return b.wait()
+}
+
+// tell tells the log of a try that failed.
+func (b *background) tell(err error) { b.logf("%v; %s", err, b.kept()) }
+
+// kept says what is saved whatever becomes of the save under way.
+func (b *background) kept() string {
+	if b.last == 0 {
+		return "no checkpoint is saved yet"
+	}
+	return fmt.Sprintf("checkpoint-%d is saved and whole", b.last)
 }
 
 // wait waits for the save under way, if there is one, and returns its error.
@@ -59,10 +101,23 @@ func (b *background) wait() error {
 	if b.result == nil {
 		return nil
 	}
-	o := <-b.result
-	b.result = nil
-	if o.err != nil {
-		return o.err
+	var o outcome
+	for ended := false; !ended; {
+		select {
+		case err := <-b.failed:
+			b.tell(err)
+		case o = <-b.result:
+			ended = true
+		}
+	}
+	for len(b.failed) > 0 { // what came just before the end
+		b.tell(<-b.failed)
+	}
+	b.result, b.failed = nil, nil
+	if errors.As(o.err, new(*notPruned)) {
+		b.logf("%v\n  the next save tries again", o.err)
+	} else if o.err != nil {
+		return fmt.Errorf("%w\ntried %d times; %s", o.err, 1+len(b.pauses), b.kept())
 	}
 	b.last = b.step
 	b.logf("checkpoint-%d saved in %.2f s; training stood still for %.2f s of it", b.step, o.took.Seconds()+b.stall.Seconds(), b.stall.Seconds())

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"limner/models/nn"
 )
@@ -42,7 +43,7 @@ func TestBackground(t *testing.T) {
 			t.Errorf("the log lacks %q:\n%s", want, &log)
 		}
 	}
-	if err := b.wait(); err == nil || err.Error() != "no space left" || b.last != 2 {
+	if err := b.wait(); err == nil || err.Error() != "no space left\ntried 1 times; checkpoint-2 is saved and whole" || b.last != 2 {
 		t.Errorf("got %v, last %d", err, b.last)
 	}
 	// Each error is told once, and after it one can save again.
@@ -56,5 +57,45 @@ func TestBackground(t *testing.T) {
 	broken := func() (nn.Values, error) { return nil, errors.New("device lost") }
 	if err := b.start(State{Step: 6}, broken); err == nil || err.Error() != "save checkpoint-6: device lost" {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A save that fails is tried again while training goes on, and a signal ends the pauses.
+func TestSaveIsTriedAgain(t *testing.T) {
+	full := errors.New("no space left")
+	for name, c := range map[string]struct {
+		fails []error // of the tries, one after another
+		tries int
+		want  string
+		log   []string
+	}{
+		"at once":    {nil, 1, "", []string{"checkpoint-4 saved"}},
+		"later":      {[]error{full, full}, 3, "", []string{"no space left\n  training goes on, and it is tried again in 1h0m0s; checkpoint-2 is saved and whole\n", "checkpoint-4 saved"}},
+		"never":      {[]error{full, full, full}, 3, "no space left\ntried 3 times; checkpoint-2 is saved and whole", nil},
+		"not pruned": {[]error{&notPruned{full}}, 1, "", []string{"no space left\n  the next save tries again\n", "checkpoint-4 saved"}},
+	} {
+		var log strings.Builder
+		tries := 0
+		stopped := make(chan struct{})
+		close(stopped)
+		b := &background{
+			agree: func(err error) error { return err }, last: 2, pauses: []time.Duration{time.Hour, time.Hour}, hurry: stopped,
+			logf: func(format string, args ...any) { fmt.Fprintf(&log, format+"\n", args...) },
+			save: func(nn.Values, State) error {
+				if tries++; tries <= len(c.fails) {
+					return c.fails[tries-1]
+				}
+				return nil
+			},
+		}
+		err := errors.Join(b.start(State{Step: 4}, func() (nn.Values, error) { return nil, nil }), b.wait())
+		if (err == nil) != (c.want == "") || err != nil && err.Error() != c.want || tries != c.tries {
+			t.Errorf("%s: got %v after %d tries, want %q after %d", name, err, tries, c.want, c.tries)
+		}
+		for _, want := range c.log {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("%s: the log lacks %q:\n%s", name, want, &log)
+			}
+		}
 	}
 }

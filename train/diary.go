@@ -71,11 +71,14 @@ type diaryImage struct {
 	Title  string `json:"title"`
 }
 
-// diary writes the page anew.
-func (w *watcher) diary() error {
-	if !w.run.leads() {
-		return nil
+// diary writes the page anew, in the process that leads.
+func (w *watcher) diary() {
+	if w.run.leads() {
+		w.written.try(diaryName, w.writeDiary)
 	}
+}
+
+func (w *watcher) writeDiary() error {
 	steps, err := ReadMetrics(w.options.OutputDir)
 	if err != nil {
 		return err
@@ -103,7 +106,7 @@ func (w *watcher) diary() error {
 	}
 	var b bytes.Buffer
 	if err := diaryTemplate.Execute(&b, page); err != nil {
-		return fmt.Errorf("write diary: %w", err)
+		return err
 	}
 	if err := renameio.WriteFile(filepath.Join(w.options.OutputDir, diaryName), b.Bytes(), 0o644, renameio.WithTempDir(w.options.OutputDir)); err != nil {
 		return fmt.Errorf("write diary: %w", err)
@@ -239,6 +242,9 @@ func (w *watcher) diaryValidations() ([]diaryValidation, error) {
 		d := diaryValidation{Step: v.Step, Text: v.String()}
 		last := ""
 		for _, image := range v.Images {
+			if image.File == "" { // it could not be written
+				continue
+			}
 			if image.Condition != "" && image.Condition != last {
 				source, err := w.small(image.Condition)
 				if err != nil {

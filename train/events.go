@@ -2,6 +2,7 @@ package train
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"maps"
@@ -14,9 +15,11 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// events writes a file of TensorBoard's: records of framed tensorflow.Event messages.
+// events writes a file of TensorBoard's: records of framed tensorflow.Event messages. The file is made with the first of them.
 type events struct {
-	file *os.File
+	dir  string
+	step int       // that the run goes on after: what earlier files say of later steps is void
+	file *appended // nil until it can be made
 }
 
 // Fields of tensorflow's event.proto and summary.proto.
@@ -28,29 +31,30 @@ const (
 	sessionStatus, sessionStart                                               = 1, 1
 )
 
-// newEvents begins a file in dir for a run that goes on after the given step: what earlier files say of later steps is void.
-func newEvents(dir string, step int) (*events, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("TensorBoard events: %w", err)
+// open makes the file, with what a file begins with.
+func (e *events) open() error {
+	if err := os.MkdirAll(e.dir, 0o755); err != nil {
+		return err
 	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "localhost"
 	}
 	name := fmt.Sprintf("events.out.tfevents.%010d.%s.%d.%d", time.Now().Unix(), host, os.Getpid(), time.Now().Nanosecond())
-	file, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	path := filepath.Join(e.dir, name)
+	file, err := openAppended(path)
 	if err != nil {
-		return nil, fmt.Errorf("TensorBoard events: %w", err)
+		return err
 	}
-	e := &events{file}
 	version := protowire.AppendTag(nil, eventFileVersion, protowire.BytesType)
 	version = protowire.AppendString(version, "brain.Event:2")
 	start := protowire.AppendTag(nil, sessionStatus, protowire.VarintType)
 	start = protowire.AppendVarint(start, sessionStart)
-	if err := e.write(0, version); err != nil {
-		return nil, err
+	if err := file.write(append(framed(0, version), framed(e.step+1, field(nil, eventSessionLog, start))...)); err != nil {
+		return errors.Join(err, file.close(), os.Remove(path)) // another one is made in its place
 	}
-	return e, e.write(step+1, field(nil, eventSessionLog, start))
+	e.file = file
+	return nil
 }
 
 // field appends a message or a text.
@@ -84,8 +88,18 @@ func (e *events) image(step int, tag string, png []byte, width, height int) erro
 	return e.write(step, field(nil, eventSummary, field(nil, summaryValue, value)))
 }
 
-// write frames an event: its length, a checksum of that, the event, and its checksum.
+// write writes an event, or nothing.
 func (e *events) write(step int, what []byte) error {
+	if e.file == nil {
+		if err := e.open(); err != nil {
+			return err
+		}
+	}
+	return e.file.write(framed(step, what))
+}
+
+// framed is an event as files have it: its length, a checksum of that, the event, and its checksum.
+func framed(step int, what []byte) []byte {
 	var event []byte
 	now := float64(time.Now().UnixNano()) / float64(time.Second)
 	event = protowire.AppendFixed64(protowire.AppendTag(event, eventWallTime, protowire.Fixed64Type), math.Float64bits(now))
@@ -94,14 +108,15 @@ func (e *events) write(step int, what []byte) error {
 	record := binary.LittleEndian.AppendUint64(nil, uint64(len(event)))
 	record = binary.LittleEndian.AppendUint32(record, maskedCRC(record))
 	record = append(record, event...)
-	record = binary.LittleEndian.AppendUint32(record, maskedCRC(event))
-	if _, err := e.file.Write(record); err != nil {
-		return fmt.Errorf("TensorBoard events: %w", err)
-	}
-	return nil
+	return binary.LittleEndian.AppendUint32(record, maskedCRC(event))
 }
 
-func (e *events) close() error { return e.file.Close() }
+func (e *events) close() error {
+	if e.file == nil {
+		return nil
+	}
+	return e.file.close()
+}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

@@ -9,7 +9,7 @@ import (
 
 // goBack returns the run to its last good checkpoint, or its start, after a step that was not finite: once. It goes on with the
 // data after that step's. state.NextBatch says where that is.
-func (r *Run) goBack(s *stepper, state *State, saves *background, m *metrics, o Options, made record, bad *notFinite) error {
+func (r *Run) goBack(s *stepper, state *State, saves *background, o Options, made record, bad *notFinite) error {
 	// The others read the checkpoint that the first process has then written.
 	if err := r.sameStep(saves.last, r.Backend.Together(saves.wait())); err != nil {
 		return errors.Join(bad, err)
@@ -23,9 +23,6 @@ func (r *Run) goBack(s *stepper, state *State, saves *background, m *metrics, o 
 		return errors.Join(bad, err)
 	}
 	if err := r.Backend.Together(s.begin(context.Background(), r.Weights, from)); err != nil {
-		return errors.Join(bad, err)
-	}
-	if err := m.goBack(o.OutputDir, good.Step); err != nil {
 		return errors.Join(bad, err)
 	}
 	r.logf("%v: going back to %s once, and on with other images", bad, r.place(good.Step))

@@ -62,7 +62,7 @@ func (e Encoder) Encode(ctx context.Context, d *data.Dataset) (m Moments, err er
 	m.upright, m.flipped = make([][]float32, d.Len()), make([][]float32, d.Len())
 	for i, views := range data.Map(d, queue.views) {
 		if ctx.Err() != nil {
-			return m, fmt.Errorf("%w while encoding the dataset, nothing was lost: run again", ErrInterrupted)
+			return m, fmt.Errorf("%w while encoding the dataset: nothing was lost, the same command starts again", ErrInterrupted)
 		}
 		for k, to := range []*[]float32{&m.upright[i], &m.flipped[i]}[:len(views)] {
 			if err := queue.add(ctx, views[k], to); err != nil {

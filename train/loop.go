@@ -45,8 +45,9 @@ type Run struct {
 	OnStep func(Progress)
 	Log    io.Writer // hears what a person may want to know; nil: silence
 
-	compiled *stepper // by Do, for the next Do
-	byNeed   bool     // gradient checkpointing was not asked for, but nothing else fits the devices
+	compiled   *stepper        // by Do, for the next Do
+	savePauses []time.Duration // between the tries of a save; nil: savePauses
+	byNeed     bool            // gradient checkpointing was not asked for, but nothing else fits the devices
 }
 
 // Do trains until the last step, or until ctx is cancelled: then it saves a checkpoint and returns an error that wraps
@@ -110,7 +111,10 @@ func (r *Run) do(ctx context.Context, o Options) error {
 	if !r.leads() {
 		return nil
 	}
-	return r.Finish(values.Within(group))
+	if err := r.Finish(values.Within(group)); err != nil {
+		return fmt.Errorf("write the result: %w\n%s is whole: mend that, then --resume_from_checkpoint latest writes the result from it", err, checkpointName(state.Step))
+	}
+	return nil
 }
 
 // begin finds out what the run is made of, and where it goes on.
@@ -273,11 +277,11 @@ func (r *Run) restore(dir string, o Options, made record) (State, *saved, error)
 func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, made record) (err error) {
 	var m *metrics // the process that leads writes them
 	if r.leads() {
-		if m, err = openMetrics(o.OutputDir, state.Step); err != nil {
-			return err
-		}
+		m = newMetrics(o.OutputDir, state.Step)
 	}
-	defer func() { err = errors.Join(err, m.close()) }()
+	written := newTelemetry(r.logf)
+	written.try(metricsName, m.begin)
+	defer func() { written.try(metricsName, m.close) }()
 	told := ctx
 	ctx = r.Backend.Bound(ctx)
 	batches, err := r.Dataset.Batches(ctx, state.NextBatch)
@@ -285,19 +289,25 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 		return err
 	}
 	defer batches.Close()
-	w, err := r.watch(ctx, s, o, state.Step)
-	if err != nil {
+	w, err := r.watch(ctx, s, o, state.Step, written)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return fmt.Errorf("%w while preparing validation, at step %d: nothing was lost, %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
+	} else if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.diary(), w.close()) }()
-	saves := r.background(o, made, m)
-	saves.last = state.Step
+	defer func() {
+		w.diary()
+		err = errors.Join(err, w.close())
+	}()
+	saves := r.background(o, made)
+	saves.last, saves.hurry = state.Step, told.Done()
+	saves.before = func() { written.try(metricsName, m.sync) } // a checkpoint comes after the metrics of its steps
 	defer func() { err = errors.Join(err, saves.wait()) }()
 	start, done, wentBackAt := time.Now(), 0, 0
 	var between Spent // since the last step
 	for state.Step < o.MaxTrainSteps {
 		if stop, err := r.stopping(told, saves); err != nil {
-			return fmt.Errorf("stopped at step %d: %w", state.Step, err)
+			return r.unsaved(saves, *state, err)
 		} else if stop {
 			return r.interrupted(s, saves, *state)
 		}
@@ -307,14 +317,15 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 			return r.interrupted(s, saves, *state)
 		} else if errors.As(err, &bad) {
-			if err := r.goBack(s, state, saves, m, o, made, bad); err != nil {
+			if err := r.goBack(s, state, saves, o, made, bad); err != nil {
 				return err
 			}
-			if err := w.wentBack(state.Step); err != nil {
-				return err
-			}
+			written.try(metricsName, func() error { return m.goBack(state.Step) })
+			w.wentBack(state.Step)
 			wentBackAt = bad.step
 			continue
+		} else if errors.As(err, new(*notFed)) {
+			return r.ended(s, saves, *state, err)
 		} else if err != nil {
 			return err
 		}
@@ -326,16 +337,15 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 		p.Left = elapsed / time.Duration(done) * time.Duration(p.Steps-state.Step)
 		p.Saving, p.Validation = between.Saving, between.Validation
 		between = Spent{}
-		if err := errors.Join(w.step(&p), m.write(p)); err != nil {
-			return err
-		}
+		w.step(&p)
+		written.try(metricsName, func() error { return m.write(p) })
 		if r.OnStep != nil {
 			r.OnStep(p)
 		}
 		if state.Step%o.CheckpointingSteps == 0 || state.Step == o.MaxTrainSteps {
 			begin := time.Now()
 			if err := saves.start(*state, s.snapshot); err != nil {
-				return err
+				return r.unsaved(saves, *state, err)
 			}
 			between.Saving = time.Since(begin).Seconds()
 		}
@@ -344,36 +354,64 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 			if err := w.validate(ctx, s, state.Step); errors.Is(err, context.Canceled) && ctx.Err() != nil {
 				return r.interrupted(s, saves, *state)
 			} else if err != nil {
-				return err
+				return r.ended(s, saves, *state, err)
 			}
 			between.Validation = time.Since(begin).Seconds()
 		}
 	}
 	r.reportRows()
 	w.spent.add(between)
-	return saves.wait()
+	if err := saves.wait(); err != nil {
+		return r.unsaved(saves, *state, err)
+	}
+	return nil
 }
 
-// background saves into the output folder, each checkpoint after the metrics of its steps. Beside a process that leads it takes part in the snapshots alone.
-func (r *Run) background(o Options, made record, m *metrics) *background {
+// notFed is a step that was not begun, since there is no batch for it.
+type notFed struct{ error }
+
+func (e *notFed) Unwrap() error { return e.error }
+
+// ended saves what was learnt before an error that left the state as it was, and ends the run with that. A process among others cannot: they
+// may not have met the error.
+func (r *Run) ended(s *stepper, saves *background, state State, err error) error {
+	if !r.Backend.Process().Alone() || state.Step == 0 {
+		return err
+	}
+	if state.Step > saves.last {
+		if failed := errors.Join(saves.start(state, s.snapshot), saves.wait()); failed != nil {
+			return errors.Join(err, r.unsaved(saves, state, failed))
+		}
+	}
+	return fmt.Errorf("%w\nstopped at step %d, which is saved: mend that, then %s", err, state.Step, r.howToGoOn(saves.last))
+}
+
+// unsaved ends a run that could not save a checkpoint, and says how to go on.
+func (r *Run) unsaved(saves *background, state State, err error) error {
+	return fmt.Errorf("stopped at step %d: %w\nmend that, then %s", state.Step, err, r.howToGoOn(saves.last))
+}
+
+// background saves into the output folder. Beside a process that leads it takes part in the snapshots alone.
+func (r *Run) background(o Options, made record) *background {
+	b := &background{logf: r.logf, agree: r.Backend.Together, save: func(nn.Values, State) error { return nil }}
+	if !r.leads() {
+		return b
+	}
 	s := &saver{
 		files: realFiles{}, outputDir: o.OutputDir, tree: r.Objective.Trainable,
 		memory: o.Optimizer.memoryFile(r.Objective.Trainable), components: r.Components, ema: o.EMA != nil,
 		keep: o.CheckpointsTotalLimit, recipe: made,
 	}
-	if !r.leads() {
-		return &background{logf: r.logf, agree: r.Backend.Together, save: func(nn.Values, State) error { return nil }}
+	b.pauses, b.save = r.pauses(), s.save
+	return b
+}
+
+// pauses are those between the tries of a save.
+func (r *Run) pauses() []time.Duration {
+	if r.savePauses != nil {
+		return r.savePauses
 	}
-	return &background{logf: r.logf, agree: r.Backend.Together, save: func(values nn.Values, state State) error {
-		err := m.sync()
-		if err == nil {
-			err = s.save(values, state)
-		}
-		if err != nil {
-			return fmt.Errorf("%w\nthe checkpoints before %s are whole: mend that, then go on with --resume_from_checkpoint latest", err, checkpointName(state.Step))
-		}
-		return nil
-	}}
+	return savePauses
 }
 
 // step makes one optimizer step. When ctx is cancelled it makes none, and where it is not finite state moves on in the dataset only.
@@ -383,7 +421,7 @@ func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state
 	if left := perEpoch - state.NextBatch%perEpoch; left < o.Accumulation {
 		for range left {
 			if _, err := batches.Next(); err != nil {
-				return Progress{}, err
+				return Progress{}, &notFed{err}
 			}
 			state.NextBatch++
 		}
@@ -402,7 +440,7 @@ func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state
 		waiting := time.Now()
 		batch, err := batches.Next()
 		if err != nil {
-			return nil, err
+			return nil, &notFed{err}
 		}
 		spent.DataWait += time.Since(waiting).Seconds()
 		profile.span("wait for data", waiting)
@@ -450,15 +488,21 @@ func (r *Run) interrupted(s *stepper, saves *background, state State) error {
 	return fmt.Errorf("%w at step %d, with no step made since the last checkpoint: %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
 }
 
-// howToGoOn says how to go on from a step.
+// howToGoOn says how to go on from a step that is saved, or from the start. Where checkpoints of later steps lie beside it, as when a run
+// was continued from an earlier one, latest would be another.
 func (r *Run) howToGoOn(step int) string {
+	name := "latest"
+	if names, err := Checkpoints(r.Options.OutputDir); err == nil && len(names) > 0 && step > 0 && names[0] != checkpointName(step) {
+		name = checkpointName(step)
+	}
+	given := r.Options.ResumeFromCheckpoint
 	switch {
-	case r.Options.ResumeFromCheckpoint == "latest":
+	case given != "" && filepath.Base(given) == name:
 		return "the same command goes on from there"
-	case r.Options.ResumeFromCheckpoint == "" && step == 0:
+	case step == 0:
 		return "start again with --resume_from_checkpoint latest"
 	}
-	return "go on with --resume_from_checkpoint latest"
+	return "go on with --resume_from_checkpoint " + name
 }
 
 // reportRows names the rows that could not be used.

@@ -36,40 +36,113 @@ type Progress struct {
 // metricsName is the file that gets a line of JSON for every step.
 const metricsName = "metrics.jsonl"
 
-// metrics appends to metrics.jsonl; nil writes nothing.
+// mostWaiting is how many lines wait for a disk that takes none: some 100 MB.
+const mostWaiting = 250_000
+
+// metrics appends to metrics.jsonl; nil writes nothing. Lines that cannot be written wait for the next.
 type metrics struct {
-	file *os.File
-	enc  *json.Encoder
+	outputDir string
+	step      int // lines of later steps that the file has when it is opened are dropped: they will be made again
+
+	file    *appended // nil until it can be opened
+	waiting [][]byte
+	steps   []int // of the lines that wait
 }
 
-// openMetrics opens the file for a run that goes on after the given step, dropping the lines of later steps, which will be made again.
-func openMetrics(outputDir string, step int) (*metrics, error) {
-	path := filepath.Join(outputDir, metricsName)
-	kept, err := linesUpTo(path, step)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	if err := renameio.WriteFile(path, kept, 0o644, renameio.WithTempDir(outputDir)); err != nil {
-		return nil, fmt.Errorf("write %s: %w", path, err)
-	}
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	return &metrics{file: f, enc: json.NewEncoder(f)}, nil
+// newMetrics is for a run that goes on after the given step.
+func newMetrics(outputDir string, step int) *metrics {
+	return &metrics{outputDir: outputDir, step: step}
 }
 
-// goBack drops the lines of steps after the given one.
-func (m *metrics) goBack(outputDir string, step int) error {
+// open drops the lines of later steps and opens the file.
+func (m *metrics) open() error {
+	path := filepath.Join(m.outputDir, metricsName)
+	kept, err := linesUpTo(path, m.step)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if err := renameio.WriteFile(path, kept, 0o644, renameio.WithTempDir(m.outputDir)); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	m.file, err = openAppended(path)
+	return err
+}
+
+// write adds the line of a step.
+func (m *metrics) write(p Progress) error {
 	if m == nil {
 		return nil
 	}
-	if err := m.close(); err != nil {
+	line, err := json.Marshal(p)
+	if err != nil {
 		return err
 	}
-	again, err := openMetrics(outputDir, step)
-	if err == nil {
-		*m = *again
+	if len(m.waiting) < mostWaiting {
+		m.waiting, m.steps = append(m.waiting, append(line, '\n')), append(m.steps, p.Step)
+	}
+	return m.flush()
+}
+
+// flush writes the lines that wait.
+func (m *metrics) flush() error {
+	if m.file == nil {
+		if err := m.open(); err != nil {
+			return err
+		}
+	}
+	for len(m.waiting) > 0 {
+		if err := m.file.write(m.waiting[0]); err != nil {
+			return fmt.Errorf("write %s: %w", metricsName, err)
+		}
+		m.waiting, m.steps = m.waiting[1:], m.steps[1:]
+	}
+	return nil
+}
+
+// begin opens the file before there is a line.
+func (m *metrics) begin() error {
+	if m == nil {
+		return nil
+	}
+	return m.flush()
+}
+
+// sync makes the lines so far durable.
+func (m *metrics) sync() error {
+	if m == nil {
+		return nil
+	}
+	if err := m.flush(); err != nil {
+		return err
+	}
+	return m.file.sync()
+}
+
+// goBack drops the lines of steps after the given one.
+func (m *metrics) goBack(step int) error {
+	if m == nil {
+		return nil
+	}
+	n := 0 // lines that stay
+	for n < len(m.steps) && m.steps[n] <= step {
+		n++
+	}
+	m.step, m.waiting, m.steps = step, m.waiting[:n], m.steps[:n]
+	if m.file == nil {
+		return m.flush()
+	}
+	closed := m.file.close()
+	m.file = nil
+	return errors.Join(closed, m.flush())
+}
+
+func (m *metrics) close() error {
+	if m == nil {
+		return nil
+	}
+	err := m.flush()
+	if m.file != nil {
+		err = errors.Join(err, m.file.close())
 	}
 	return err
 }
@@ -112,24 +185,4 @@ func linesUpTo(path string, step int) ([]byte, error) {
 		}
 	}
 	return kept, lines.Err()
-}
-
-func (m *metrics) write(p Progress) error {
-	if m == nil {
-		return nil
-	}
-	if err := m.enc.Encode(p); err != nil {
-		return fmt.Errorf("metrics: %w", err)
-	}
-	return nil
-}
-
-// sync makes the lines so far durable.
-func (m *metrics) sync() error { return m.file.Sync() }
-
-func (m *metrics) close() error {
-	if m == nil {
-		return nil
-	}
-	return m.file.Close()
 }

@@ -2,7 +2,6 @@ package train
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -63,17 +62,15 @@ func (p *profiler) before() {
 	}
 }
 
-// after comes after each step, and writes the profile when it is whole.
-func (p *profiler) after() (done bool, err error) {
-	if !p.active() || p.seen < profileAfter+p.steps {
-		return false, nil
-	}
-	return true, p.stop()
-}
+// after comes after each step, and says whether the steps to trace are over.
+func (p *profiler) after() (done bool) { return p.active() && p.seen >= profileAfter+p.steps }
 
-// stop writes what was traced.
+// waits says whether something was traced that is not written.
+func (p *profiler) waits() bool { return p != nil && len(p.events) > 0 }
+
+// stop writes what was traced, once. Where that fails it can be tried again.
 func (p *profiler) stop() error {
-	if !p.active() {
+	if !p.waits() {
 		return nil
 	}
 	p.began = time.Time{}
@@ -84,8 +81,8 @@ func (p *profiler) stop() error {
 	if err == nil {
 		err = renameio.WriteFile(filepath.Join(p.dir, "trace.json"), raw, 0o644, renameio.WithTempDir(p.dir))
 	}
-	if err != nil {
-		return fmt.Errorf("profile: %w", err)
+	if err == nil {
+		p.events = nil
 	}
-	return nil
+	return err
 }

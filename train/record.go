@@ -181,7 +181,7 @@ func compare(raw []byte, now record) (notes []string, err error) {
 			continue
 		}
 		if slices.Contains(mayReorder, name) {
-			notes = append(notes, line+": sums in another order may change the last bits")
+			notes = append(notes, line+": sums come in another order, so from here on the last bits differ from those of a run that was not changed")
 			continue
 		}
 		if name == "num_training_steps" {

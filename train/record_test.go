@@ -55,7 +55,7 @@ func TestCompare(t *testing.T) {
 		{"more steps, with a schedule", func(r *record) { r.Options.Schedule = Schedule{Name: "cosine", Steps: 200} }, "num_training_steps: checkpoint has 100, the run has 200 (max_train_steps; cosine depends on it)", ""},
 		{"saves", func(r *record) { r.Options.CheckpointingSteps, r.Options.CheckpointsTotalLimit = 7, 3 }, "", ""},
 		{"moved", func(r *record) { r.Recipe.Model, r.Recipe.Data = "/models/sd15", []string{"/data"} }, "", ""},
-		{"devices", func(r *record) { r.Devices, r.Plugin = 4, "tpu.so" }, "", "num_devices: checkpoint has 1, the run has 4: sums in another order may change the last bits"},
+		{"devices", func(r *record) { r.Devices, r.Plugin = 4, "tpu.so" }, "", "num_devices: checkpoint has 1, the run has 4: sums come in another order, so from here on the last bits differ"},
 	} {
 		raw, err := encodeJSON(tinyRecord())
 		if err != nil {

@@ -55,10 +55,15 @@ func (s *saver) save(values nn.Values, state State) error {
 		return fmt.Errorf("save %s: %w", name, err)
 	}
 	if err := s.prune(state.Step); err != nil {
-		return fmt.Errorf("remove checkpoints older than %s: %w", name, err)
+		return &notPruned{fmt.Errorf("remove checkpoints older than %s: %w", name, err)}
 	}
 	return nil
 }
+
+// notPruned is a save after which checkpoints are left that should have gone. The one that it wrote is whole.
+type notPruned struct{ error }
+
+func (e *notPruned) Unwrap() error { return e.error }
 
 // write makes the folder of a checkpoint, whole and synced.
 func (s *saver) write(dir string, values nn.Values, state State) error {

@@ -7,11 +7,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"limner/internal/parity"
+	"limner/xla"
 )
 
-// A save that fails in the background ends the run, with the checkpoints before it whole, and the run goes on when that is mended.
+// A save that fails in the background again and again ends the run, with the checkpoints before it whole, and the run goes on when that is
+// mended. What else is written does not end it: it is tried again.
 func TestFailedSave(t *testing.T) {
 	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
 	o, r, log := smallRun(t, model, dataset)
@@ -23,14 +26,24 @@ func TestFailedSave(t *testing.T) {
 			}
 		}
 	}
-	err := do(t, context.Background(), b, newDecoder, o, r)
+	twice := func(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
+		run, err := newDecoder(ctx, b, o, r)
+		if err == nil {
+			run.savePauses = []time.Duration{0}
+		}
+		return run, err
+	}
+	err := do(t, context.Background(), b, twice, o, r)
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"save checkpoint-4: ", inTheWay, "the checkpoints before checkpoint-4 are whole: mend that, then go on with --resume_from_checkpoint latest"} {
+	for _, want := range []string{"stopped at step ", "save checkpoint-4: ", inTheWay, "tried 2 times; checkpoint-2 is saved and whole", "mend that, then go on with --resume_from_checkpoint latest"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
+	}
+	if want := "it is tried again in 0s; checkpoint-2 is saved and whole\n"; !strings.Contains(log.String(), want) {
+		t.Errorf("the log lacks %q:\n%s", want, log)
 	}
 	if err := VerifyCheckpoint(filepath.Join(o.OutputDir, checkpointName(2))); err != nil {
 		t.Error(err)
@@ -38,10 +51,19 @@ func TestFailedSave(t *testing.T) {
 	if err := os.Remove(inTheWay); err != nil {
 		t.Fatal(err)
 	}
-	r.OnStep, o.ResumeFromCheckpoint = nil, "latest"
+	r.Watch = Watch{LoggingDir: "logs", ProfileSteps: 1}
+	free := blockTelemetry(t, o.OutputDir)
+	o.ResumeFromCheckpoint = "latest"
+	r.OnStep = func(p Progress) {
+		if p.Step == 5 {
+			free()
+		}
+	}
 	if err := do(t, context.Background(), b, newDecoder, o, r); err != nil {
 		t.Fatal(err)
 	}
+	r.OnStep = nil
+	checkTelemetry(t, o.OutputDir, log.String())
 	for _, want := range []string{"going on from " + filepath.Join(o.OutputDir, checkpointName(2)), "checkpoint-6 saved in "} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, log)
@@ -73,5 +95,59 @@ func TestFailedSave(t *testing.T) {
 	}
 	if err := do(t, context.Background(), b, newDecoder, o, r); err == nil || !strings.Contains(err.Error(), "every checkpoint in "+o.OutputDir+" is damaged") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// blockTelemetry puts something in the way of all that a run shows of itself, until free.
+func blockTelemetry(t *testing.T, dir string) (free func()) {
+	t.Helper()
+	var blocked []string
+	for _, name := range []string{metricsName, diaryName, profileDir, "logs"} {
+		path := filepath.Join(dir, name)
+		if err := os.RemoveAll(path); err != nil {
+			t.Fatal(err)
+		}
+		block := func() error { return os.WriteFile(path, nil, 0o644) }
+		if strings.Contains(name, ".") { // a file
+			block = func() error { return os.Mkdir(path, 0o755) }
+		}
+		if err := block(); err != nil {
+			t.Fatal(err)
+		}
+		blocked = append(blocked, path)
+	}
+	return func() {
+		for _, path := range blocked {
+			if err := os.RemoveAll(path); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// checkTelemetry fails unless what was blocked from step 3 to 5 was said once and is there.
+func checkTelemetry(t *testing.T, dir, log string) {
+	t.Helper()
+	for _, what := range []string{metricsName, "TensorBoard's events", "the profile"} {
+		if n := strings.Count(log, what+" cannot be written: "); n != 1 {
+			t.Errorf("it is said %d times that %s cannot be written:\n%s", n, what, log)
+		}
+		if n := strings.Count(log, what+" can be written again\n"); n != 1 {
+			t.Errorf("it is said %d times that %s can be written again:\n%s", n, what, log)
+		}
+	}
+	steps, err := ReadMetrics(dir)
+	if err != nil || len(steps) != 4 || steps[0].Step != 3 || steps[3].Step != 6 {
+		t.Errorf("metrics: got %+v, %v, want steps 3 to 6", steps, err)
+	}
+	written := files(t, dir)
+	if _, ok := written[filepath.Join(profileDir, "trace.json")]; !ok {
+		t.Error("no profile")
+	}
+	if events, err := filepath.Glob(filepath.Join(dir, "logs", "events.*")); err != nil || len(events) != 1 {
+		t.Errorf("events: %v, %v", events, err)
+	}
+	if info, err := os.Stat(filepath.Join(dir, diaryName)); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("diary: %v, %v", info, err)
 	}
 }

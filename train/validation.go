@@ -117,7 +117,7 @@ type Validated struct {
 
 // ValidatedImage is an image that a validation drew.
 type ValidatedImage struct {
-	File      string `json:"file"` // below the output folder
+	File      string `json:"file"` // below the output folder; "" where it could not be written
 	Prompt    string `json:"prompt"`
 	Condition string `json:"condition,omitempty"` // file of the conditioning image, below the output folder
 	Seed      uint64 `json:"seed"`
@@ -182,11 +182,11 @@ func readValidations(outputDir string, step int) ([]Validated, error) {
 
 // appendValidation adds a line to validation.jsonl.
 func appendValidation(outputDir string, v Validated) error {
-	file, err := os.OpenFile(filepath.Join(outputDir, validationName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	line, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return errors.Join(json.NewEncoder(file).Encode(v), file.Sync(), file.Close())
+	return appendLine(filepath.Join(outputDir, validationName), line)
 }
 
 // events shows a validation in TensorBoard.
@@ -205,6 +205,9 @@ func (v Validated) events(e *events, outputDir string) error {
 		return err
 	}
 	for i, image := range v.Images {
+		if image.File == "" { // it could not be written
+			continue
+		}
 		raw, m, err := readPicture(filepath.Join(outputDir, image.File), data.Decoding{})
 		if err != nil {
 			return err
@@ -240,11 +243,12 @@ type validator struct {
 	names      []string    // their files below the output folder
 	condition  condition
 	evaluator  *evaluator // nil: no loss
+	written    *telemetry
 }
 
 // newValidator prepares validation; nil if none is wanted.
-func newValidator(ctx context.Context, r *Run, s *stepper, o Options) (*validator, error) {
-	v := &validator{Validation: r.Recipe.Watch.Validation, run: r, outputDir: o.OutputDir, seed: o.Seed}
+func newValidator(ctx context.Context, r *Run, s *stepper, o Options, written *telemetry) (*validator, error) {
+	v := &validator{Validation: r.Recipe.Watch.Validation, run: r, outputDir: o.OutputDir, seed: o.Seed, written: written}
 	if !v.wanted() {
 		return nil, nil
 	}
@@ -277,7 +281,7 @@ func (v *validator) prepareImages(ctx context.Context, s *stepper) error {
 			return err
 		}
 	}
-	for i, path := range images {
+	for _, path := range images {
 		_, m, err := readPicture(path, decoding)
 		if err == nil {
 			m, err = data.Resize(m, side, side, data.Lanczos)
@@ -285,11 +289,7 @@ func (v *validator) prepareImages(ctx context.Context, s *stepper) error {
 		if err != nil {
 			return fmt.Errorf("validation_image: %w", err)
 		}
-		name := filepath.Join(validationDir, fmt.Sprintf("condition-%02d.png", i))
-		if err := v.write(name, m); err != nil {
-			return err
-		}
-		v.conditions, v.names = append(v.conditions, m), append(v.names, name)
+		v.conditions, v.names = append(v.conditions, m), append(v.names, "")
 	}
 	r := sample.DefaultRequest()
 	r.Scheduler, r.NumInferenceSteps, r.GuidanceScale = v.Scheduler, v.NumInferenceSteps, v.GuidanceScale
@@ -342,6 +342,11 @@ func (v *validator) draw(ctx context.Context, out *Validated) error {
 	if err != nil {
 		return err
 	}
+	for i, m := range v.conditions {
+		if v.names[i] == "" {
+			v.names[i] = v.write(filepath.Join(validationDir, fmt.Sprintf("condition-%02d.png", i)), m)
+		}
+	}
 	dir := filepath.Join(validationDir, fmt.Sprintf("step-%06d", out.Step))
 	var references []*data.RGB
 	for i, m := range result.Images {
@@ -353,9 +358,7 @@ func (v *validator) draw(ctx context.Context, out *Validated) error {
 		if problem := result.Problems[i]; problem != nil {
 			image.Problem = problem.Error()
 		}
-		if err := v.write(image.File, m); err != nil {
-			return err
-		}
+		image.File = v.write(image.File, m)
 		out.Images = append(out.Images, image)
 	}
 	if v.condition.extract != nil {
@@ -365,16 +368,23 @@ func (v *validator) draw(ctx context.Context, out *Validated) error {
 	return nil
 }
 
-// write writes a picture below the output folder, in the process that leads.
-func (v *validator) write(name string, m *data.RGB) error {
+// write writes a picture below the output folder, in the process that leads, and returns its name; "" where that fails.
+func (v *validator) write(name string, m *data.RGB) (written string) {
 	if !v.run.leads() {
-		return nil
+		return name
 	}
 	path := filepath.Join(v.outputDir, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	v.written.try("a picture of validation", func() error {
+		err := os.MkdirAll(filepath.Dir(path), 0o755)
+		if err == nil {
+			err = data.WritePNG(path, m)
+		}
+		if err == nil {
+			written = name
+		}
 		return err
-	}
-	return data.WritePNG(path, m)
+	})
+	return written
 }
 
 func (v *validator) close() error {

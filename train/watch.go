@@ -28,6 +28,7 @@ type watcher struct {
 	server  *metricsServer
 	profile *profiler
 	checks  *validator
+	written *telemetry
 
 	validated []Validated
 	smalls    map[string]string // pictures as the diary embeds them, by file
@@ -49,9 +50,9 @@ func (s *Spent) add(other Spent) {
 	s.Validation += other.Validation
 }
 
-// watch begins to show a run that goes on after a step.
-func (r *Run) watch(ctx context.Context, s *stepper, o Options, step int) (*watcher, error) {
-	w := &watcher{run: r, options: o, compile: fmt.Sprintf("%.1f s", s.compileTime().Seconds()), smalls: map[string]string{}}
+// watch begins to show a run that goes on after a step. What it writes, written takes notice of.
+func (r *Run) watch(ctx context.Context, s *stepper, o Options, step int, written *telemetry) (*watcher, error) {
+	w := &watcher{run: r, options: o, compile: fmt.Sprintf("%.1f s", s.compileTime().Seconds()), smalls: map[string]string{}, written: written}
 	if s.loaded() {
 		w.compile += ", loaded: it had been compiled before"
 	}
@@ -61,24 +62,26 @@ func (r *Run) watch(ctx context.Context, s *stepper, o Options, step int) (*watc
 	}
 	w.flops = flops / float64(o.images())
 	r.logf("%.3g TFLOP for each image", w.flops/1e12)
-	if w.checks, err = newValidator(ctx, r, s, o); err != nil {
+	if w.checks, err = newValidator(ctx, r, s, o, written); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
 	w.began = time.Now()
 	if !r.leads() {
 		return w, nil
 	}
-	if w.validated, err = readValidations(o.OutputDir, step); err != nil {
-		return nil, errors.Join(err, w.close())
-	}
-	if err := w.beginEvents(step); err != nil {
-		return nil, errors.Join(err, w.close())
-	}
+	written.try(validationName, func() (err error) {
+		w.validated, err = readValidations(o.OutputDir, step)
+		return err
+	})
+	w.beginEvents(step)
 	watch := r.Recipe.Watch
 	if watch.MetricsAddress != "" {
-		if w.server, err = serveMetrics(watch.MetricsAddress); err != nil {
-			return nil, errors.Join(err, w.close())
-		}
+		written.try("what Prometheus reads", func() (err error) {
+			w.server, err = serveMetrics(watch.MetricsAddress)
+			return err
+		})
+	}
+	if w.server != nil {
 		r.logf("numbers for Prometheus at http://%s/metrics", w.server.address)
 	}
 	if watch.ProfileSteps > 0 {
@@ -88,35 +91,40 @@ func (r *Run) watch(ctx context.Context, s *stepper, o Options, step int) (*watc
 }
 
 // beginEvents begins a file of events, if there are to be any.
-func (w *watcher) beginEvents(step int) (err error) {
+func (w *watcher) beginEvents(step int) {
 	dir := w.run.Recipe.Watch.LoggingDir
 	if dir == "" {
-		return nil
+		return
 	}
 	if !filepath.IsAbs(dir) {
 		dir = filepath.Join(w.options.OutputDir, dir)
 	}
-	w.events, err = newEvents(dir, step)
-	return err
+	w.events = &events{dir: dir, step: step}
+}
+
+// event writes what the events show.
+func (w *watcher) event(write func(e *events) error) {
+	if w.events != nil {
+		w.written.try("TensorBoard's events", func() error { return write(w.events) })
+	}
 }
 
 // wentBack forgets what was shown after a step that the run went back to.
-func (w *watcher) wentBack(step int) (err error) {
+func (w *watcher) wentBack(step int) {
 	if !w.run.leads() {
-		return nil
+		return
 	}
 	clear(w.smalls) // later validations will be made again
-	if w.validated, err = readValidations(w.options.OutputDir, step); err != nil || w.events == nil {
+	w.written.try(validationName, func() (err error) {
+		w.validated, err = readValidations(w.options.OutputDir, step)
 		return err
-	}
-	if err := w.events.close(); err != nil {
-		return err
-	}
-	return w.beginEvents(step)
+	})
+	w.event((*events).close)
+	w.beginEvents(step)
 }
 
 // step takes notice of a step, and fills in what it knows of it.
-func (w *watcher) step(p *Progress) error {
+func (w *watcher) step(p *Progress) {
 	w.spent.add(p.Spent)
 	if total := time.Since(w.began).Seconds(); total > 0 {
 		p.DataStall = w.spent.DataWait / total
@@ -127,19 +135,25 @@ func (w *watcher) step(p *Progress) error {
 	if peak := w.run.Recipe.Watch.PeakTFLOPs * float64(w.run.Backend.Devices()); peak > 0 {
 		p.PeakShare = p.TFLOPs / peak
 	}
-	if w.events != nil {
-		if err := w.events.scalars(p.Step, p.scalars()); err != nil {
-			return err
-		}
-	}
+	w.event(func(e *events) error { return e.scalars(p.Step, p.scalars()) })
 	if w.server != nil {
 		w.server.step(*p)
 	}
-	done, err := w.profile.after()
-	if done {
-		w.run.logf("profile of %d steps in %s/trace.json, for Perfetto or chrome://tracing", w.profile.steps, w.profile.dir)
+	if w.profile.after() {
+		w.trace()
 	}
-	return err
+}
+
+// trace writes the profile, if there is one that is not written.
+func (w *watcher) trace() {
+	w.written.try("the profile", func() error {
+		waits := w.profile.waits()
+		err := w.profile.stop()
+		if waits && err == nil {
+			w.run.logf("profile of %d steps in %s/trace.json, for Perfetto or chrome://tracing", w.profile.steps, w.profile.dir)
+		}
+		return err
+	})
 }
 
 // scalars are the numbers of a step for TensorBoard; loss and lr are diffusers' names.
@@ -170,9 +184,7 @@ func (w *watcher) validate(ctx context.Context, s *stepper, step int) error {
 	}
 	was := convergence(w.validated)
 	w.validated = append(w.validated, v)
-	if err := appendValidation(w.options.OutputDir, v); err != nil {
-		return err
-	}
+	w.written.try(validationName, func() error { return appendValidation(w.options.OutputDir, v) })
 	w.run.logf("%s", v)
 	if c := convergence(w.validated); c != nil && (was == nil || *was != *c) {
 		w.run.logf("sudden convergence: the condition began to be followed between steps %d and %d (F1 %.2f to %.2f)", c.After, c.Before, c.From, c.To)
@@ -180,23 +192,19 @@ func (w *watcher) validate(ctx context.Context, s *stepper, step int) error {
 	if w.server != nil {
 		w.server.validated(v)
 	}
-	if w.events != nil {
-		if err := v.events(w.events, w.options.OutputDir); err != nil {
-			return err
-		}
-	}
-	return w.diary()
+	w.event(func(e *events) error { return v.events(e, w.options.OutputDir) })
+	w.diary()
+	return nil
 }
 
 // close ends it all.
 func (w *watcher) close() error {
-	errs := []error{w.profile.stop()}
+	w.trace()
+	var errs []error
 	if w.checks != nil {
 		errs = append(errs, w.checks.close())
 	}
-	if w.events != nil {
-		errs = append(errs, w.events.close())
-	}
+	w.event((*events).close)
 	if w.server != nil {
 		errs = append(errs, w.server.close())
 	}
