@@ -30,6 +30,20 @@ func writeLike(t *testing.T, record any) string {
 	return path
 }
 
+// drawn are a drawing's fields that have a value, as JSON by their names.
+func drawn(t *testing.T, d *drawing) map[string]json.RawMessage {
+	t.Helper()
+	raw, err := json.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]json.RawMessage{}
+	if err := json.Unmarshal(raw, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 // Of a record that has every flag of the command, whatever names files, devices or places is left alone, in this and in older forms.
 func TestRecordSetsNoFiles(t *testing.T) {
 	parser, err := newParser()
@@ -65,18 +79,7 @@ func TestRecordSetsNoFiles(t *testing.T) {
 		"--image", "i", "--mask", "k", "--control_image", "x", "--eta", "0.5",
 	}
 	got, plain := parseSample(t, args...), parseSample(t, args[2:]...)
-	fields := func(c *sampleCmd) map[string]json.RawMessage {
-		raw, err := json.Marshal(c.drawing)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out := map[string]json.RawMessage{}
-		if err := json.Unmarshal(raw, &out); err != nil {
-			t.Fatal(err)
-		}
-		return out
-	}
-	is, was := fields(got), fields(plain)
+	is, was := drawn(t, &got.drawing), drawn(t, &plain.drawing)
 	for name, value := range is {
 		want := was[name]
 		if slices.Contains(recordedFlags, name) && name != "eta" {
@@ -120,6 +123,11 @@ func TestRecordCarriesNoPath(t *testing.T) {
 	carried, err := r.carried()
 	if err != nil {
 		t.Fatal(err)
+	}
+	for name := range drawn(t, &j.drawing) {
+		if !slices.Contains(recordedFlags, name) && !slices.Contains(fileFlags, name) && name != "revision" {
+			t.Errorf("%s: may a record set it (recordedFlags), or does it name files (fileFlags)?", name)
+		}
 	}
 	path := writeLike(t, carried)
 	if raw := string(readFile(t, path)); strings.Contains(raw, "home") || !strings.Contains(raw, `{"flag":"textual_inversion","name":"t=u","sha256":"def"}`) {
