@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"limner/xla"
+	"limner/xla/plugin"
 )
 
 // resultsFile is where results lie, from the root of the repository.
@@ -41,7 +41,7 @@ func bench(ctx context.Context, names []string, out io.Writer) error {
 		}
 	}
 	// Install the plugin here, so that its progress is seen and no case pays for it.
-	if _, err := xla.Plugin(ctx, "cpu", xla.InstallOptions{Progress: os.Stderr}); err != nil {
+	if _, err := plugin.Find(ctx, "cpu", plugin.InstallOptions{Progress: os.Stderr}); err != nil {
 		return err
 	}
 	for _, c := range chosen {

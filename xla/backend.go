@@ -24,6 +24,7 @@ import (
 	"limner/xla/mosaic"
 	"limner/xla/patch"
 	"limner/xla/pjrt"
+	"limner/xla/plugin"
 )
 
 // Options choose the devices.
@@ -85,7 +86,7 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	path, err := Plugin(ctx, o.Backend, InstallOptions{Progress: o.Log})
+	path, err := plugin.Find(ctx, o.Backend, plugin.InstallOptions{Progress: o.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -94,17 +95,17 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	}
 	devices := o.Devices
 	var client goxla.NamedValuesMap
-	if isCPU(o.Backend, path) {
+	if plugin.IsCPU(o.Backend, path) {
 		if devices = max(devices, 1); devices > mostCPUDevices {
 			return nil, fmt.Errorf("%d devices: want at most %d on a CPU, each of which takes memory and threads", devices, mostCPUDevices)
 		}
 		client = goxla.NamedValuesMap{"cpu_device_count": int64(devices)}
 	}
-	if err := setPluginEnv(path); err != nil {
+	if err := plugin.SetEnv(path); err != nil {
 		return nil, err
 	}
 	patch.RegisterGradients()
-	if strings.Contains(filepath.Base(path), "tpu") && hasTPU("/dev") {
+	if strings.Contains(filepath.Base(path), "tpu") && plugin.HasTPU("/dev") {
 		if p := findSlice(os.Getenv, metadata); !p.Alone() { // making the client waits until all are there
 			if err := o.beside(p); err != nil {
 				return nil, err
@@ -114,7 +115,7 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 			}
 		}
 	}
-	library, err := loadPlugin(path)
+	library, err := plugin.Load(path)
 	if err != nil {
 		return nil, err
 	}
@@ -130,11 +131,11 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 		engine.Finalize()
 		return nil, fmt.Errorf("%d devices asked for, %s has %d: ask for at most that many", devices, o.Backend, found)
 	}
-	b := &Backend{engine: patch.Wrap(engine), plugin: path, n: devices, table: library.table, store: kept, run: (*Program).execute}
-	if isCPU(o.Backend, path) {
+	b := &Backend{engine: patch.Wrap(engine), plugin: path, n: devices, table: library.Table, store: kept, run: (*Program).execute}
+	if plugin.IsCPU(o.Backend, path) {
 		b.options = o.Effort.cpu()
 	}
-	b.identity = sync.OnceValues(func() (string, error) { return library.identity(kept.folder) })
+	b.identity = sync.OnceValues(func() (string, error) { return library.Identity(kept.folder) })
 	if b.client, err = b.engine.Client(); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
@@ -184,11 +185,6 @@ func (b *Backend) chooseAttention(ctx context.Context, log io.Writer) {
 	} else if log != nil {
 		fmt.Fprintf(log, "limner's own attention cannot be used on these devices, so XLA's is, which takes more time and memory: %v\n", err)
 	}
-}
-
-// isCPU says whether the plugin takes the number of devices from us.
-func isCPU(backend, path string) bool {
-	return backend == "cpu" || strings.Contains(filepath.Base(path), "cpu")
 }
 
 // Close frees the devices. Programs and arrays of the backend are of no use afterwards. Devices for which a compiler was left behind at work stay

@@ -14,11 +14,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"limner/internal/disk"
 	"limner/xla/pjrt"
+	"limner/xla/plugin"
 )
-
-// executableExt ends the name of a program's file in the cache.
-const executableExt = ".executable"
 
 // CacheLimit is how many bytes of programs the cache keeps; those that were not used for longest make room.
 const CacheLimit = 20 << 30
@@ -50,7 +49,7 @@ func openStore(o Options) (*store, error) {
 	if s.folder != "" {
 		err := os.MkdirAll(s.folder, 0o700)
 		if err == nil {
-			if err = checkPrivate(s.folder); err != nil {
+			if err = disk.CheckPrivate(s.folder); err != nil {
 				err = fmt.Errorf("they are native code, and none is loaded either: %w", err)
 			}
 		}
@@ -102,8 +101,8 @@ func (s *store) load(c *pjrt.Compilation, key programKey, begin beginning) bool 
 	}
 	if err == nil {
 		defer e.close()
-		if err = checkPrivate(path); err == nil {
-			err = sameFile(e.file, path)
+		if err = disk.CheckPrivate(path); err == nil {
+			err = disk.SameFile(e.file, path)
 		}
 		if err == nil && (len(e.list) != 1 || e.list[0].Key != key) {
 			err = fmt.Errorf("%s is of another program", path)
@@ -126,7 +125,7 @@ func (s *store) loadFrom(c *pjrt.Compilation, e *executables, i int, begin begin
 	payload, err := e.payload(i)
 	if err == nil {
 		begin(true, 0)
-		if !isPinnedCPU(e.list[i].Key.Plugin) || c.Load(lighten(payload)) != nil {
+		if !plugin.IsPinnedCPU(e.list[i].Key.Plugin) || c.Load(lighten(payload)) != nil {
 			err = c.Load(payload)
 		}
 		if err != nil {
@@ -162,7 +161,7 @@ func (s *store) mismatch(key programKey) string {
 
 func (s *store) path(key programKey) (string, error) {
 	id, err := key.id()
-	return filepath.Join(s.folder, id+executableExt), err
+	return filepath.Join(s.folder, id+plugin.ExecutableExt), err
 }
 
 // keep puts a program that was just compiled into the cache.
@@ -218,7 +217,7 @@ func (s *store) prune(path string) error {
 			continue // another process removed it
 		}
 		switch {
-		case strings.HasSuffix(info.Name(), executableExt):
+		case strings.HasSuffix(info.Name(), plugin.ExecutableExt):
 			kept, total = append(kept, info), total+info.Size()
 		case strings.HasPrefix(info.Name(), ".") && time.Since(info.ModTime()) > time.Hour:
 			_ = os.Remove(filepath.Join(s.folder, info.Name())) // it is in nobody's way

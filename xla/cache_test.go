@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"limner/xla/plugin"
+
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
@@ -110,7 +112,7 @@ func TestLoadedProgramsAreTheSame(t *testing.T) {
 // only is the one file of a cache.
 func only(t *testing.T, folder string) string {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(folder, "*"+executableExt))
+	found, err := filepath.Glob(filepath.Join(folder, "*"+plugin.ExecutableExt))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("got %v, %v, want one file", found, err)
 	}
@@ -202,7 +204,7 @@ func TestCacheLimit(t *testing.T) {
 	}
 	long := time.Now().Add(-2 * time.Hour)
 	for i, name := range []string{"a", "b", "c", "d"} {
-		path := filepath.Join(folder, name+executableExt)
+		path := filepath.Join(folder, name+plugin.ExecutableExt)
 		if err := os.WriteFile(path, make([]byte, 100), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -210,7 +212,7 @@ func TestCacheLimit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, changed := range map[string]time.Time{".left" + executableExt + "123": long, ".new" + executableExt + "123": time.Now(), "mine.txt": long} {
+	for name, changed := range map[string]time.Time{".left" + plugin.ExecutableExt + "123": long, ".new" + plugin.ExecutableExt + "123": time.Now(), "mine.txt": long} {
 		if err := os.WriteFile(filepath.Join(folder, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +221,7 @@ func TestCacheLimit(t *testing.T) {
 		}
 	}
 	s.limit = 250
-	if err := s.prune(filepath.Join(folder, "a"+executableExt)); err != nil { // just written, by a clock that goes wrong
+	if err := s.prune(filepath.Join(folder, "a"+plugin.ExecutableExt)); err != nil { // just written, by a clock that goes wrong
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(folder)

@@ -8,13 +8,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"limner/xla/plugin"
 )
 
 func TestExecutablesThatWereBroughtAlong(t *testing.T) {
 	cache := t.TempDir()
 	cold := doWalk(t, Options{Cache: cache}, walk(0.1))
 	doWalk(t, Options{Cache: cache}, walk(0.2))
-	found, err := filepath.Glob(filepath.Join(cache, "*"+executableExt))
+	found, err := filepath.Glob(filepath.Join(cache, "*"+plugin.ExecutableExt))
 	if err != nil || len(found) != 2 {
 		t.Fatal(found, err)
 	}
@@ -124,7 +126,7 @@ func TestNoSuchExecutables(t *testing.T) {
 
 // Whoever reads while others write gets a whole file.
 func TestExecutablesAppearWhole(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "walk"+executableExt)
+	path := filepath.Join(t.TempDir(), "walk"+plugin.ExecutableExt)
 	payload := bytes.Repeat([]byte("machine code"), 5000)
 	var wait sync.WaitGroup
 	for range 4 {

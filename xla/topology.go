@@ -13,6 +13,7 @@ import (
 	"limner/xla/cpu"
 	"limner/xla/mosaic"
 	"limner/xla/pjrt"
+	"limner/xla/plugin"
 )
 
 // Chip is what is known of a TPU's chip.
@@ -125,20 +126,20 @@ type target struct {
 // OpenPlan opens a backend that compiles for a topology without having it: its programs tell what the compiler made of them, and cannot be run.
 // Of the options it takes the effort and the log.
 func OpenPlan(ctx context.Context, topology Topology, o Options) (*Backend, error) {
-	plugin, err := Plugin(ctx, "tpu", InstallOptions{Progress: o.Log})
+	path, err := plugin.Find(ctx, "tpu", plugin.InstallOptions{Progress: o.Log})
 	if err != nil {
 		return nil, err
 	}
-	if err := setPluginEnv(plugin); err != nil {
+	if err := plugin.SetEnv(path); err != nil {
 		return nil, err
 	}
-	library, err := loadPlugin(plugin)
+	library, err := plugin.Load(path)
 	if err != nil {
 		return nil, err
 	}
-	table := library.table
+	table := library.Table
 	if err := table.Initialize(); err != nil {
-		return nil, fmt.Errorf("initialize %s: %w", plugin, err)
+		return nil, fmt.Errorf("initialize %s: %w", path, err)
 	}
 	host := make([]int64, 0, 3)
 	for _, d := range topology.Host {
@@ -150,11 +151,11 @@ func OpenPlan(ctx context.Context, topology Topology, o Options) (*Backend, erro
 	}
 	devices, err := table.NewTopology(topology.Chip.Name+":"+bounds(topology.Bounds), options...)
 	if err != nil {
-		return nil, fmt.Errorf("describe %s to %s: %w", topology.Name, filepath.Base(plugin), err)
+		return nil, fmt.Errorf("describe %s to %s: %w", topology.Name, filepath.Base(path), err)
 	}
 	n, err := devices.Devices()
 	if err == nil && n != topology.Chips() {
-		err = fmt.Errorf("%s describes %s as %d devices, want %d", filepath.Base(plugin), topology.Name, n, topology.Chips())
+		err = fmt.Errorf("%s describes %s as %d devices, want %d", filepath.Base(path), topology.Name, n, topology.Chips())
 	}
 	if err != nil {
 		return nil, errors.Join(err, devices.Close())
@@ -164,8 +165,9 @@ func OpenPlan(ctx context.Context, topology Topology, o Options) (*Backend, erro
 	if err != nil {
 		return nil, errors.Join(err, devices.Close())
 	}
-	b.identity = sync.OnceValues(func() (string, error) { return library.identity("") })
-	b.plugin, b.attention, b.forward, b.options, b.target = plugin, mosaic.Attend, cpu.Layers{}, nil, &target{topology: topology, effort: o.Effort, devices: devices}
+	b.identity = sync.OnceValues(func() (string, error) { return library.Identity("") })
+	b.plugin, b.attention, b.forward, b.options = path, mosaic.Attend, cpu.Layers{}, nil
+	b.target = &target{topology: topology, effort: o.Effort, devices: devices}
 	return b, nil
 }
 
@@ -189,6 +191,6 @@ func (t *target) compile(c *pjrt.Compilation, inputs []string) {
 
 // FreeMemory is how many bytes of this machine's memory are free; 0 if unknown.
 func FreeMemory() int64 {
-	_, available := hostMemory()
+	_, available := plugin.HostMemory()
 	return available
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"limner/xla"
+	"limner/xla/plugin"
 )
 
 // backendFlags choose the devices.
@@ -40,7 +41,7 @@ func (f runFlags) open(ctx context.Context, executables ...string) (*xla.Backend
 func (f runFlags) compilationCache() string {
 	switch f.CompilationCacheDir {
 	case "":
-		dir, err := xla.CacheDir(os.Getenv)
+		dir, err := plugin.CacheDir(os.Getenv)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "compiled programs are not kept: %v\n", err)
 			return ""

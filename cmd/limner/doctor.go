@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 
-	"limner/xla"
+	"limner/xla/plugin"
 )
 
 type doctorCmd struct {
@@ -24,8 +24,8 @@ It installs the plugin if it is not there. The exit code is 0 where nothing is w
 }
 
 func (c doctorCmd) Run(ctx context.Context) error {
-	r := xla.Diagnose(ctx, xla.DoctorOptions{
-		Backend: c.Backend, Devices: c.NumDevices, Install: xla.InstallOptions{Progress: os.Stderr}, Cache: c.compilationCache(),
+	r := plugin.Diagnose(ctx, plugin.DoctorOptions{
+		Backend: c.Backend, Devices: c.NumDevices, Install: plugin.InstallOptions{Progress: os.Stderr}, Cache: c.compilationCache(),
 	})
 	text := r.Text()
 	if c.JSON {

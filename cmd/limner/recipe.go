@@ -17,7 +17,7 @@ import (
 
 	"limner/internal/plaintext"
 	"limner/models/checkpoint"
-	"limner/xla"
+	"limner/xla/plugin"
 )
 
 // recipeFile is a YAML file with values of the command's other flags under their names. Flags on the command line come before
@@ -71,7 +71,7 @@ var codeFlags = map[string]string{
 
 // isBackendName says whether a backend is one that limner installs, and not the path of a plugin.
 func isBackendName(backend string) bool {
-	return slices.ContainsFunc(xla.Wheels(), func(w xla.Wheel) bool { return w.Name == backend })
+	return slices.ContainsFunc(plugin.Wheels(), func(w plugin.Wheel) bool { return w.Name == backend })
 }
 
 // commandFlags are the flags of a command that have a value of their own.

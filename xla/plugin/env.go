@@ -1,4 +1,4 @@
-package xla
+package plugin
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// setPluginEnv sets what a plugin reads from the process's environment, before it is
+// SetEnv sets what a plugin reads from the process's environment, before it is
 // loaded; variables that the user has set stay as they are.
 //
 //   - Plugins log every client that they make to stderr: only warnings shall get there.
@@ -15,10 +15,10 @@ import (
 //     on, for more than a minute; told not to, it fails at once and still compiles.
 //   - go-xla looks for NVIDIA's libraries when a CUDA plugin is loaded and then sets
 //     XLA_FLAGS to a folder of its author's; the plugin finds its libraries without that.
-func setPluginEnv(plugin string) error {
+func SetEnv(plugin string) error {
 	env := [][2]string{{"TF_CPP_MIN_LOG_LEVEL", "1"}}
 	switch name := strings.ToLower(plugin); {
-	case strings.Contains(filepath.Base(name), "tpu") && !hasTPU("/dev"):
+	case strings.Contains(filepath.Base(name), "tpu") && !HasTPU("/dev"):
 		env = append(env,
 			[2]string{"TPU_SKIP_MDS_QUERY", "1"},
 			[2]string{"TPU_ACCELERATOR_TYPE", "v4-8"},
@@ -38,9 +38,9 @@ func setPluginEnv(plugin string) error {
 	return nil
 }
 
-// hasTPU says whether dev, the folder of device files, has the files that TPU machines have:
+// HasTPU says whether dev, the folder of device files, has the files that TPU machines have:
 // accel0 … up to v4, vfio/0 … from v5e on.
-func hasTPU(dev string) bool {
+func HasTPU(dev string) bool {
 	for _, pattern := range []string{"accel[0-9]*", "vfio/[0-9]*"} {
 		if found, err := filepath.Glob(filepath.Join(dev, pattern)); err == nil && len(found) > 0 {
 			return true

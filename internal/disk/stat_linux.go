@@ -1,17 +1,17 @@
-package xla
+package disk
 
 import (
 	"io/fs"
 	"syscall"
 )
 
-// identityOf is a file's inode, and when that was last changed in nanoseconds since 1970: nobody can set that time back.
-func identityOf(info fs.FileInfo) (inode uint64, changed int64) {
+// IdentityOf is a file's inode, and when that was last changed in nanoseconds since 1970: nobody can set that time back.
+func IdentityOf(info fs.FileInfo) (inode uint64, changed int64) {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return 0, 0
 	}
-	return stat.Ino, stat.Ctimespec.Nano()
+	return stat.Ino, stat.Ctim.Nano()
 }
 
 // ownerOf is the user that a file belongs to.

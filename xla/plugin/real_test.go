@@ -1,4 +1,4 @@
-package xla
+package plugin
 
 import (
 	"os"
@@ -10,7 +10,7 @@ import (
 
 // TestCPUPlugin installs the pinned CPU plugin, on first use from the network, and loads it.
 func TestCPUPlugin(t *testing.T) {
-	path, err := Plugin(t.Context(), "cpu", InstallOptions{Progress: os.Stderr})
+	path, err := Find(t.Context(), "cpu", InstallOptions{Progress: os.Stderr})
 	if err != nil {
 		t.Fatal(err)
 	}

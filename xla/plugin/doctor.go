@@ -1,4 +1,4 @@
-package xla
+package plugin
 
 import (
 	"context"
@@ -19,7 +19,7 @@ const headerAPI = "0.83"
 
 // DoctorOptions say what to look at.
 type DoctorOptions struct {
-	Backend string         // as for [Plugin]
+	Backend string         // as for [Find]
 	Devices int            // how many CPU devices to make; 0 is one
 	Install InstallOptions // the plugin is installed if it is not there
 	Cache   string         // folder of compiled programs, as in [Options]
@@ -119,7 +119,7 @@ func (r *Report) machine() {
 	default:
 		r.Machine.Kernels = "off by " + cpu.Switch
 	}
-	r.Machine.MemoryBytes, r.Machine.AvailableMemory = hostMemory()
+	r.Machine.MemoryBytes, r.Machine.AvailableMemory = HostMemory()
 	if free := r.Machine.AvailableMemory; free > 0 && free < 2e9 {
 		r.problem("stop other programs, or use a machine or container with more memory",
 			"only %s of memory are available: compiling a model may be killed", gigabytes(free))
@@ -128,7 +128,7 @@ func (r *Report) machine() {
 
 // plugin installs, checks and opens the plugin.
 func (r *Report) plugin(ctx context.Context, o DoctorOptions) {
-	path, err := Plugin(ctx, o.Backend, o.Install)
+	path, err := Find(ctx, o.Backend, o.Install)
 	if err != nil {
 		r.problem("do what the message says, then run limner doctor again", "%v", err)
 		return
@@ -171,21 +171,21 @@ type opened struct {
 
 // openPlugin loads the plugin and asks for its devices. It may take long, or crash in a broken plugin.
 func openPlugin(path string, o DoctorOptions) (found opened) {
-	if found.loadErr = setPluginEnv(path); found.loadErr != nil {
+	if found.loadErr = SetEnv(path); found.loadErr != nil {
 		return found
 	}
-	library, err := loadPlugin(path)
+	library, err := Load(path)
 	if err != nil {
 		found.loadErr = err
 		return found
 	}
-	major, minor := library.table.Version()
+	major, minor := library.Table.Version()
 	found.api = fmt.Sprintf("%d.%d", major, minor)
 	devices := 0
-	if isCPU(o.Backend, path) {
+	if IsCPU(o.Backend, path) {
 		devices = max(o.Devices, 1)
 	}
-	found.devices, found.err = listDevices(library.table, devices)
+	found.devices, found.err = listDevices(library.Table, devices)
 	return found
 }
 
@@ -218,7 +218,7 @@ func (r *Report) opened(found opened, path string) {
 // noDevicesAdvice says what to do when a plugin finds no devices.
 func noDevicesAdvice(path string) string {
 	switch name := strings.ToLower(path); {
-	case strings.Contains(filepath.Base(name), "tpu") && !hasTPU("/dev"):
+	case strings.Contains(filepath.Base(name), "tpu") && !HasTPU("/dev"):
 		return "this machine has no TPU (no /dev/accel* or /dev/vfio/*): run on a TPU VM, or use --backend cpu"
 	case strings.Contains(filepath.Base(name), "tpu"):
 		return "stop other programs that hold the TPU, and check that you may read and write /dev/accel* or /dev/vfio/*; or use --backend cpu"

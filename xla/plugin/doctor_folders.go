@@ -1,4 +1,4 @@
-package xla
+package plugin
 
 import (
 	"cmp"
@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"limner/internal/disk"
 )
 
 // Space below which a folder is a problem: a plugin, or a dataset with its checkpoints.
@@ -47,6 +49,9 @@ func (r *Report) folders(o DoctorOptions) {
 	r.programs(o.Cache)
 }
 
+// ExecutableExt ends the name of a compiled program's file in the cache.
+const ExecutableExt = ".executable"
+
 // programs reports what is not loaded from the cache of compiled programs, because others could have put it there.
 func (r *Report) programs(folder string) {
 	const do = "do what the message says if nobody else works with it, else remove it: it is only a cache; " +
@@ -54,18 +59,18 @@ func (r *Report) programs(folder string) {
 	if folder == "" {
 		return
 	}
-	if err := checkPrivate(nearest(folder)); err != nil {
+	if err := disk.CheckPrivate(nearest(folder)); err != nil {
 		r.problem(do, "compiled programs are native code, and none is loaded from or kept in %s: %v", folder, err)
 		return
 	}
-	files, err := filepath.Glob(filepath.Join(folder, "*"+executableExt))
+	files, err := filepath.Glob(filepath.Join(folder, "*"+ExecutableExt))
 	if err != nil {
 		return
 	}
 	var first error
 	refused := 0
 	for _, path := range files {
-		if err := checkPrivate(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := disk.CheckPrivate(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			refused++
 			first = cmp.Or(first, err)
 		}
@@ -87,8 +92,8 @@ func inspectFolder(name, path string) FolderReport {
 	if err != nil || !info.IsDir() {
 		return report
 	}
-	report.Writable = mayWrite(there)
-	if free, total, err := diskSpace(there); err == nil {
+	report.Writable = disk.Permitted(there)
+	if free, total, err := disk.Space(there); err == nil {
 		report.FreeBytes, report.TotalBytes = free, total
 	}
 	return report

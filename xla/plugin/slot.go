@@ -1,4 +1,4 @@
-package xla
+package plugin
 
 import (
 	"context"
@@ -229,7 +229,7 @@ func syncDir(dir string) error {
 
 // checkFree fails if dir's disk is known to have less than need bytes free.
 func checkFree(dir string, need int64) error {
-	free, _, err := diskSpace(dir)
+	free, _, err := disk.Space(dir)
 	if err != nil || free >= need {
 		return nil // unknown is no reason to refuse: a full disk shows itself when writing
 	}

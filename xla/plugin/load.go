@@ -1,4 +1,4 @@
-package xla
+package plugin
 
 import (
 	"context"
@@ -17,24 +17,24 @@ import (
 	"limner/xla/pjrt"
 )
 
-// library is a plugin that this process has loaded.
-type library struct {
+// Library is a plugin that this process has loaded.
+type Library struct {
 	path  string
 	file  *os.File // what was loaded, whatever comes to lie at path
-	table pjrt.Table
+	Table pjrt.Table
 	hash  func(folder string) (string, error) // its SHA-256; that of a file that limner did not install is noted in folder
 }
 
 // libraries are the plugins that were loaded, by their paths.
 var libraries struct {
 	sync.Mutex
-	byPath map[string]*library
+	byPath map[string]*Library
 	held   []*os.File // never closed: the loader knows a library by its descriptor, and would take another with the same number for it
 }
 
-// loadPlugin loads a plugin, once, and gives go-xla a copy of its table through which clients compile as their backends say. One that limner
+// Load loads a plugin, once, and gives go-xla a copy of its table through which clients compile as their backends say. One that limner
 // installed is loaded only if it has the SHA-256 that it must have.
-func loadPlugin(path string) (*library, error) {
+func Load(path string) (*Library, error) {
 	libraries.Lock()
 	defer libraries.Unlock()
 	if l, ok := libraries.byPath[path]; ok {
@@ -47,7 +47,7 @@ func loadPlugin(path string) (*library, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open PJRT plugin: %w", err)
 	}
-	l := &library{path: path, file: file}
+	l := &Library{path: path, file: file}
 	if err := l.check(); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
@@ -55,14 +55,14 @@ func loadPlugin(path string) (*library, error) {
 		return nil, fmt.Errorf("open PJRT plugin %s: %w", path, err)
 	}
 	if libraries.byPath == nil {
-		libraries.byPath = map[string]*library{}
+		libraries.byPath = map[string]*Library{}
 	}
 	libraries.byPath[path] = l
 	return l, nil
 }
 
 // check compares the hash of a plugin that limner installed, and leaves that of another until it is wanted.
-func (l *library) check() error {
+func (l *Library) check() error {
 	want := installedHash(l.path)
 	if want == "" {
 		l.hash = l.noted
@@ -77,21 +77,21 @@ func (l *library) check() error {
 }
 
 // load loads the open file.
-func (l *library) load() error {
+func (l *Library) load() error {
 	name, folder, err := descriptorName(l.file, l.path)
 	if err != nil {
 		return err
 	}
 	libraries.held = append(libraries.held, l.file, folder)
-	if l.table, err = pjrt.Load(name); err != nil {
+	if l.Table, err = pjrt.Load(name); err != nil {
 		text := strings.ReplaceAll(strings.TrimPrefix(err.Error(), "load "+name+": "), name+": ", "")
 		return errors.New(strings.ReplaceAll(text, name, l.path))
 	}
-	return goxla.RegisterPreloadedPlugin(l.path, l.table.Intercepted().Address())
+	return goxla.RegisterPreloadedPlugin(l.path, l.Table.Intercepted().Address())
 }
 
 // noted is the hash of a file that limner did not install.
-func (l *library) noted(folder string) (string, error) {
+func (l *Library) noted(folder string) (string, error) {
 	stamp := ""
 	if folder != "" {
 		stamp = filepath.Join(folder, "plugin-"+sum([]byte(l.path))[:16]+".json")
@@ -100,7 +100,7 @@ func (l *library) noted(folder string) (string, error) {
 }
 
 // identity is the name and the SHA-256 of the plugin's file.
-func (l *library) identity(folder string) (string, error) {
+func (l *Library) Identity(folder string) (string, error) {
 	hash, err := l.hash(folder)
 	if err != nil {
 		return "", fmt.Errorf("identify the plugin: %w", err)
@@ -112,19 +112,19 @@ func (l *library) identity(folder string) (string, error) {
 // beside itself, as NVIDIA's does, must be opened in its folder: then that is held open, and the file in it compared.
 func descriptorName(f *os.File, path string) (name string, folder *os.File, err error) {
 	if runtime.GOOS != "linux" {
-		return path, nil, sameFile(f, path)
+		return path, nil, disk.SameFile(f, path)
 	}
 	if !looksBesideItself(f) {
 		return fmt.Sprintf("/proc/self/fd/%d", f.Fd()), nil, nil
 	}
-	if err := checkPrivate(filepath.Dir(path)); err != nil {
+	if err := disk.CheckPrivate(filepath.Dir(path)); err != nil {
 		return "", nil, fmt.Errorf("it loads other libraries from its folder: %w", err)
 	}
 	if folder, err = os.Open(filepath.Dir(path)); err != nil {
 		return "", nil, err
 	}
 	name = fmt.Sprintf("/proc/self/fd/%d/%s", folder.Fd(), filepath.Base(path))
-	return name, folder, sameFile(f, name)
+	return name, folder, disk.SameFile(f, name)
 }
 
 // looksBesideItself says whether a library names folders relative to its own. What is no library does not.
@@ -140,17 +140,4 @@ func looksBesideItself(f *os.File) bool {
 		}
 	}
 	return false
-}
-
-// sameFile fails unless the file that is open is what now lies at path.
-func sameFile(f *os.File, path string) error {
-	open, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	there, err := os.Stat(path)
-	if err == nil && !os.SameFile(open, there) {
-		err = errors.New("another file was put in its place meanwhile: run again")
-	}
-	return err
 }

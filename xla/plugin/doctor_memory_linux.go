@@ -1,4 +1,4 @@
-package xla
+package plugin
 
 import (
 	"bufio"
@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// hostMemory returns the memory that the machine, or the container, has and has left; 0 if unknown.
-func hostMemory() (total, available int64) {
+// HostMemory returns the memory that the machine, or the container, has and has left; 0 if unknown.
+func HostMemory() (total, available int64) {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {
 		return 0, 0

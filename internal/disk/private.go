@@ -1,16 +1,17 @@
-package xla
+package disk
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 )
 
-// checkPrivate fails where a user other than this one and root can change what lies at path, or put something else there: as ssh asks of its
+// CheckPrivate fails where a user other than this one and root can change what lies at path, or put something else there: as ssh asks of its
 // keys, the file or folder and each folder above it, up to the user's home folder, belong to one of the two and can be written by nobody else.
 // A folder above it in which everybody may make files but only move and remove their own, such as /tmp, does no harm.
-func checkPrivate(path string) error {
+func CheckPrivate(path string) error {
 	real, err := filepath.EvalSymlinks(path)
 	if err == nil {
 		real, err = filepath.Abs(real)
@@ -53,4 +54,17 @@ func checkOwned(path string, info fs.FileInfo, above bool) error {
 		return fmt.Errorf("%s can be written by other users (its mode is %04o): chmod go-w %s", path, info.Mode().Perm(), path)
 	}
 	return nil
+}
+
+// SameFile fails unless the file that is open is what now lies at path.
+func SameFile(f *os.File, path string) error {
+	open, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	there, err := os.Stat(path)
+	if err == nil && !os.SameFile(open, there) {
+		err = errors.New("another file was put in its place meanwhile: run again")
+	}
+	return err
 }

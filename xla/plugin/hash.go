@@ -1,4 +1,4 @@
-package xla
+package plugin
 
 import (
 	"context"
@@ -39,8 +39,8 @@ func installedHash(path string) string {
 	return mark.SHA256
 }
 
-// isPinnedCPU says whether a plugin, by what library.identity says of it, is the CPU plugin whose forms are known.
-func isPinnedCPU(identity string) bool {
+// IsPinnedCPU says whether a plugin, by what Library.Identity says of it, is the CPU plugin whose forms are known.
+func IsPinnedCPU(identity string) bool {
 	for _, w := range Wheels() {
 		if w.Name == "cpu" && identity == w.plugin()+" "+w.PluginSHA256 {
 			return true
@@ -69,7 +69,7 @@ const stampFile = "checked.json"
 func stampBeside(path string) string { return filepath.Join(filepath.Dir(path), stampFile) }
 
 func stampOf(path string, info fs.FileInfo) stamp {
-	inode, changed := identityOf(info)
+	inode, changed := disk.IdentityOf(info)
 	return stamp{Path: path, Size: info.Size(), Modified: info.ModTime().UnixNano(), Changed: changed, Inode: inode}
 }
 
@@ -108,7 +108,7 @@ func readStamp(path string) (s stamp) {
 		return stamp{}
 	}
 	raw, err := disk.ReadFile(path, maxStamp)
-	if err != nil || checkPrivate(path) != nil || json.Unmarshal(raw, &s) != nil {
+	if err != nil || disk.CheckPrivate(path) != nil || json.Unmarshal(raw, &s) != nil {
 		return stamp{}
 	}
 	return s
@@ -122,4 +122,10 @@ func hashOf(ctx context.Context, f *os.File, size int64) (string, error) {
 		err = fmt.Errorf("%s ends after %d of %d bytes: it changed while it was read", f.Name(), n, size)
 	}
 	return hex.EncodeToString(hash.Sum(nil)), err
+}
+
+// sum is the SHA-256 of bytes in hexadecimal.
+func sum(data []byte) string {
+	hash := sha256.Sum256(data)
+	return hex.EncodeToString(hash[:])
 }

@@ -1,4 +1,4 @@
-package xla
+package plugin
 
 import (
 	"archive/zip"
@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"limner/internal/disk"
 )
 
 // fakePlugin is what the fake wheel holds: long enough to come in several pieces.
@@ -420,7 +422,7 @@ func TestInstallWithoutTheMember(t *testing.T) {
 }
 
 func TestInstallNeedsSpace(t *testing.T) {
-	if _, _, err := diskSpace(t.TempDir()); err != nil {
+	if _, _, err := disk.Space(t.TempDir()); err != nil {
 		t.Skip(err)
 	}
 	w, _ := fakeWheel(t)
@@ -465,7 +467,7 @@ func TestPluginByPath(t *testing.T) {
 		"unknown":                {"gpu", variable(so), `unknown backend "gpu"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := Plugin(t.Context(), c.backend, InstallOptions{CacheDir: t.TempDir(), Getenv: c.getenv})
+			got, err := Find(t.Context(), c.backend, InstallOptions{CacheDir: t.TempDir(), Getenv: c.getenv})
 			if c.want == "" && (err != nil || got != so) {
 				t.Errorf("got %q, %v, want %s", got, err, so)
 			}
@@ -491,13 +493,13 @@ func TestCacheDir(t *testing.T) {
 
 func TestHasTPU(t *testing.T) {
 	dev := t.TempDir()
-	if hasTPU(dev) {
+	if HasTPU(dev) {
 		t.Error("a TPU in an empty folder")
 	}
 	if err := os.WriteFile(filepath.Join(dev, "accel0"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if !hasTPU(dev) {
+	if !HasTPU(dev) {
 		t.Error("accel0 not seen")
 	}
 }
@@ -517,12 +519,12 @@ func TestSetPluginEnv(t *testing.T) {
 			}
 		}
 		if strings.Contains(plugin, "libtpu") {
-			if hasTPU("/dev") {
+			if HasTPU("/dev") {
 				continue
 			}
 			t.Setenv("TPU_ACCELERATOR_TYPE", "user's")
 		}
-		if err := setPluginEnv(plugin); err != nil {
+		if err := SetEnv(plugin); err != nil {
 			t.Fatal(err)
 		}
 		var got []string

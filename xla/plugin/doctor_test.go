@@ -1,4 +1,4 @@
-package xla
+package plugin
 
 import (
 	"context"
@@ -83,7 +83,7 @@ func TestDiagnoseProblems(t *testing.T) {
 		t.Fatal(err)
 	}
 	shared, own := filepath.Join(dir, "shared"), filepath.Join(dir, "own")
-	open, closed := filepath.Join(own, "open"+executableExt), filepath.Join(own, "closed"+executableExt)
+	open, closed := filepath.Join(own, "open"+ExecutableExt), filepath.Join(own, "closed"+ExecutableExt)
 	for _, err := range []error{
 		os.Mkdir(shared, 0o700), os.Mkdir(own, 0o700), os.WriteFile(open, nil, 0o600), os.WriteFile(closed, nil, 0o600),
 		os.Chmod(shared, 0o777), os.Chmod(open, 0o666),
@@ -156,7 +156,7 @@ func TestDiagnoseTPU(t *testing.T) {
 	if err != nil {
 		t.Skipf("libtpu is not installed: %v", err)
 	}
-	if hasTPU("/dev") {
+	if HasTPU("/dev") {
 		t.Skip("this machine has a TPU")
 	}
 	start := time.Now()

@@ -1,4 +1,5 @@
-package xla
+// Package plugin finds PJRT plugins, installs them from PyPI, checks and loads them, and says what is wrong with a machine.
+package plugin
 
 import (
 	"context"
@@ -106,7 +107,7 @@ func CacheDir(getenv func(string) string) (string, error) {
 	return filepath.Join(dir, "limner"), nil
 }
 
-// Plugin returns the absolute path of the PJRT plugin for a backend: cpu (the same as
+// Find returns the absolute path of the PJRT plugin for a backend: cpu (the same as
 // ""), tpu, cuda, or a path, which contains a separator or ends in .so, .dylib or .dll
 // and is used as it is. The environment variable LIMNER_PLUGIN=/path/x.so names the file
 // to use for cpu, tpu and cuda. Without it the pinned wheel is downloaded on first use
@@ -116,7 +117,7 @@ func CacheDir(getenv func(string) string) (string, error) {
 //
 // PyPI has no CPU plugin for macOS, Windows and Linux on arm64: there go-xla's own installer
 // fetches one, which has no pinned hash. That path compiles here, but was not run.
-func Plugin(ctx context.Context, name string, opts InstallOptions) (string, error) {
+func Find(ctx context.Context, name string, opts InstallOptions) (string, error) {
 	platform := runtime.GOOS + "/" + runtime.GOARCH
 	if isPath(name) {
 		return pluginFile("--backend", name)
@@ -156,6 +157,11 @@ func Plugin(ctx context.Context, name string, opts InstallOptions) (string, erro
 	default:
 		return "", fmt.Errorf("no %s plugin for %s: use --backend cpu, or name a plugin's file with LIMNER_PLUGIN=/path/x.so", name, platform)
 	}
+}
+
+// IsCPU reports whether the plugin takes the number of devices from us.
+func IsCPU(backend, path string) bool {
+	return backend == "cpu" || strings.Contains(filepath.Base(path), "cpu")
 }
 
 // isPath tells a plugin's path from a backend's name.

@@ -1,4 +1,4 @@
-package xla
+package plugin
 
 import (
 	"bytes"
@@ -90,7 +90,7 @@ func TestDescriptorName(t *testing.T) {
 	if got, err := os.ReadFile(name); err != nil || string(got) != "hashed" {
 		t.Errorf("under %s lies %q, %v", name, got, err)
 	}
-	if err := sameFile(f, path); err == nil || !strings.Contains(err.Error(), "another file was put in its place") {
+	if err := disk.SameFile(f, path); err == nil || !strings.Contains(err.Error(), "another file was put in its place") {
 		t.Errorf("the same file: %v", err)
 	}
 }
@@ -104,7 +104,7 @@ func TestDamagedPluginIsNotLoaded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := Open(t.Context(), Options{Backend: path})
+	_, err := Load(path)
 	if err == nil || !strings.Contains(err.Error(), "the plugin "+path+" is damaged or was replaced: sha256 "+sum([]byte("wrong"))+", want "+sum([]byte("right"))) {
 		t.Errorf("got %v", err)
 	}
@@ -118,7 +118,7 @@ func TestOnlyThePinnedCPUPluginIsKnown(t *testing.T) {
 		"libtpu.so " + Wheels()[1].PluginSHA256:   false,
 		"":                                        false,
 	} {
-		if got := isPinnedCPU(identity); got != want {
+		if got := IsPinnedCPU(identity); got != want {
 			t.Errorf("%q: %t, want %t", identity, got, want)
 		}
 	}
