@@ -16,6 +16,7 @@ import (
 	"github.com/x448/float16"
 
 	"limner/xla/pjrt"
+	"limner/xla/plugin"
 )
 
 // dataAxis is the mesh's axis over which batches are divided.
@@ -101,7 +102,7 @@ func Put[T dtypes.Supported](b *Backend, data []T, sharding Sharding, dims ...in
 // add copies a part of the array to the next device.
 func (a *Array) add(device backends.DeviceNum, flat any, part shapes.Shape) error {
 	var buffer backends.Buffer
-	err := checkAddresses("the array "+part.String(), int64(part.Memory()))
+	err := plugin.CheckAddresses("the array "+part.String(), int64(part.Memory()))
 	if err == nil {
 		buffer, err = a.backend.engine.BufferFromFlatData(device, flat, part)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"limner/xla/patch"
 	"limner/xla/pjrt"
+	"limner/xla/plugin"
 )
 
 // Value describes an input of a program.
@@ -73,7 +74,7 @@ func (b *Backend) Compile(ctx context.Context, f Function) (*Program, error) {
 		backend: b, name: fmt.Sprintf("%s_%d", f.Name, programs.Add(1)), states: len(f.State),
 		inputs: append(append([]Value{}, f.State...), f.Inputs...),
 	}
-	if err := checkAddresses("the compiler", compilingAddresses); err != nil {
+	if err := plugin.CheckAddresses("the compiler", plugin.CompilingAddresses); err != nil {
 		return nil, fmt.Errorf("compile %s: %w", f.Name, err)
 	}
 	work := &compiling{announce: f.Announce, inputs: inputNames(p.inputs), built: make(chan struct{})}
@@ -124,7 +125,7 @@ func (p *Program) compile(f Function, work *compiling) (err error) {
 	if p.memory, err = p.backend.engine.Memory(p.name); err != nil || !p.backend.CPU() {
 		return err
 	}
-	return checkAddresses("running it", (p.memory.Temporaries+p.memory.Outputs-p.memory.Aliases)*int64(len(p.backend.local)))
+	return plugin.CheckAddresses("running it", (p.memory.Temporaries+p.memory.Outputs-p.memory.Aliases)*int64(len(p.backend.local)))
 }
 
 // build panics as GoMLX does.

@@ -186,7 +186,7 @@ var arrows = map[string][]string{
 	"internal/plaintext": {
 		"internal/disk",
 	},
-	"internal/golden": {},
+	"internal/golden":    {},
 	"internal/printable": {},
 	"internal/parity": {
 		"internal/golden",
@@ -195,7 +195,7 @@ var arrows = map[string][]string{
 		"models/unet",
 		"xla",
 	},
-	"internal/arch": {},
+	"internal/arch":           {},
 	"internal/arch/structure": {},
 }
 

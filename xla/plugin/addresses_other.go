@@ -1,5 +1,5 @@
 //go:build !linux
 
-package xla
+package plugin
 
 func limitOfAddresses() (limit, left int64, limited bool) { return 0, 0, false }

@@ -1,4 +1,4 @@
-package xla
+package plugin
 
 import (
 	"fmt"
@@ -8,9 +8,10 @@ import (
 // A limit of the address space (ulimit -v) is reached without warning: XLA, the C library's threads and Go's runtime end the process where they get
 // no more of it. So what is known to be wanted is compared with what is left before it is taken.
 const (
-	leastAddresses     = 2500 << 20 // a plugin, and a small program
-	addressesPerCore   = 160 << 20  // of its threads
-	compilingAddresses = 512 << 20
+	leastAddresses   = 2500 << 20 // a plugin, and a small program
+	addressesPerCore = 160 << 20  // of its threads
+
+	CompilingAddresses = 512 << 20 // that compiling a program wants at the least
 )
 
 // addressSpace is how many bytes of addresses this process may take in all, and how many it may still take. Tests put another in its place.
@@ -26,8 +27,8 @@ func checkAddressLimit() error {
 	return nil
 }
 
-// checkAddresses fails where not so many bytes of addresses are left.
-func checkAddresses(what string, bytes int64) error {
+// CheckAddresses fails where not so many bytes of addresses are left.
+func CheckAddresses(what string, bytes int64) error {
 	limit, left, limited := addressSpace()
 	if limited && left < bytes {
 		return fmt.Errorf("%s wants %s of address space, %s are left of the %s that this process may take (ulimit -v): "+
