@@ -64,10 +64,15 @@ func (b *background) tries(values nn.Values, state State, result chan<- outcome,
 		if err == nil || errors.As(err, new(*notPruned)) {
 			break
 		}
-		failed <- fmt.Errorf("%w\n  training goes on, and it is tried again in %s", err, pause)
 		select {
-		case <-time.After(pause):
 		case <-b.hurry:
+			failed <- fmt.Errorf("%w\n  it is tried again at once", err)
+		default:
+			failed <- fmt.Errorf("%w\n  training goes on, and it is tried again in %s", err, pause)
+			select {
+			case <-time.After(pause):
+			case <-b.hurry:
+			}
 		}
 		err = b.save(values, state)
 	}

@@ -70,7 +70,7 @@ func TestSaveIsTriedAgain(t *testing.T) {
 		log   []string
 	}{
 		"at once":    {nil, 1, "", []string{"checkpoint-4 saved"}},
-		"later":      {[]error{full, full}, 3, "", []string{"no space left\n  training goes on, and it is tried again in 1h0m0s; checkpoint-2 is saved and whole\n", "checkpoint-4 saved"}},
+		"later":      {[]error{full, full}, 3, "", []string{"no space left\n  it is tried again at once; checkpoint-2 is saved and whole\n", "checkpoint-4 saved"}},
 		"never":      {[]error{full, full, full}, 3, "no space left\ntried 3 times; checkpoint-2 is saved and whole", nil},
 		"not pruned": {[]error{&notPruned{full}}, 1, "", []string{"no space left\n  the next save tries again\n", "checkpoint-4 saved"}},
 	} {

@@ -480,7 +480,7 @@ func (r *Run) interrupted(s *stepper, saves *background, state State) error {
 	saves.last = int(last)
 	if state.Step > saves.last {
 		if err := errors.Join(saves.start(state, s.snapshot), saves.wait()); err != nil {
-			return err
+			return r.unsaved(saves, state, err)
 		}
 		return fmt.Errorf("%w at step %d, saved in %s: %s", ErrInterrupted, state.Step,
 			filepath.Join(r.Options.OutputDir, checkpointName(state.Step)), r.howToGoOn(state.Step))
