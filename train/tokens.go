@@ -183,7 +183,8 @@ func saveTokens(dir string, d Diffusion, trained nn.Values) error {
 	tree := tokenTree(d.Tokens, d.encoders())
 	for i := range d.Tokens {
 		place := tokenPlace(i)
-		if err := checkpoint.SaveModel(dir, tokenFile(d.Tokens, i), tree.Within(place), trained.Within(place), "F32"); err != nil {
+		err := checkpoint.SaveEmbedding(dir, tokenFile(d.Tokens, i), d.Tokens[i].Text, tree.Within(place), trained.Within(place))
+		if err != nil {
 			return err
 		}
 	}

@@ -288,9 +288,8 @@ func TestValidationWithTokens(t *testing.T) {
 		t.Error("the tokens changed, the image did not")
 	}
 	model := openModel(t, path)
-	for i := 1; i <= 2; i++ {
-		token := map[int]string{1: "<x>", 2: "<y>"}[i]
-		if err := model.AddEmbedding(filepath.Join(o.OutputDir, fmt.Sprintf("learned_embeds-%d.safetensors", i)), token); err != nil {
+	for i := 1; i <= 2; i++ { // the files say which token they are of
+		if err := model.AddEmbedding(filepath.Join(o.OutputDir, fmt.Sprintf("learned_embeds-%d.safetensors", i)), ""); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"limner/internal/printable"
@@ -36,6 +38,9 @@ func (c *sampleCmd) load(ctx context.Context, work []*job) (loadedModel, error) 
 	if err := c.loadAdditions(ctx, &m); err != nil {
 		return m, err
 	}
+	for _, token := range pipeline.UnusedTokens(prompts(work)) {
+		fmt.Fprintf(m.Log, "%s stands in no prompt, so its textual inversion changes nothing: write it where it is meant\n", token)
+	}
 	if m.weights, err = pipeline.Weights(pipeline.Components()...); err != nil {
 		return m, configError{err}
 	}
@@ -51,6 +56,20 @@ func (c *sampleCmd) load(ctx context.Context, work []*job) (loadedModel, error) 
 		}
 	}
 	return m, nil
+}
+
+// prompts lists the distinct texts of jobs, the negative ones too.
+func prompts(work []*job) []string {
+	texts := map[string]bool{}
+	for _, j := range work {
+		for _, prompt := range j.Prompt {
+			texts[prompt] = true
+		}
+		if j.NegativePrompt != nil {
+			texts[*j.NegativePrompt] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(texts))
 }
 
 // loadAdditions reads LoRAs and textual inversions.

@@ -15,6 +15,10 @@ import (
 // F64 and codes as U8, and makes the folder where there is none. Values must hold the tree's keys and no others. One
 // parameter at a time is changed to the file's layout, so memory grows by the largest only.
 func SaveModel(dir, name string, tree nn.Tree, values nn.Values, dtype string) error {
+	return saveModel(dir, name, tree, values, dtype, map[string]string{"format": "pt"})
+}
+
+func saveModel(dir, name string, tree nn.Tree, values nn.Values, dtype string, metadata map[string]string) error {
 	path := filepath.Join(dir, name)
 	entries, err := modelEntries(tree, values, dtype)
 	if err != nil {
@@ -23,7 +27,7 @@ func SaveModel(dir, name string, tree nn.Tree, values nn.Values, dtype string) e
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("save %s: %w", path, err)
 	}
-	return Write(path, entries, map[string]string{"format": "pt"})
+	return Write(path, entries, metadata)
 }
 
 // WriteModel writes what SaveModel saves to w, which should be buffered.

@@ -3,7 +3,6 @@ package diffusers
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"limner/models/checkpoint"
@@ -29,9 +28,37 @@ func (p *Pipeline) textSides() []textSide {
 	return sides
 }
 
+// inversion is a textual inversion that was added: its token, and the id of its first vector for the first tokenizer.
+type inversion struct {
+	token string
+	id    int32
+}
+
+// UnusedTokens lists the added tokens that stand in none of the texts, so that they change nothing.
+func (p *Pipeline) UnusedTokens(texts []string) []string {
+	used := map[int32]bool{}
+	if len(p.inversions) > 0 {
+		for _, text := range texts {
+			for _, id := range p.Tokenizer.Encode(text) {
+				used[id] = true
+			}
+		}
+	}
+	var unused []string
+	for _, added := range p.inversions {
+		if !used[added.id] {
+			unused = append(unused, added.token)
+		}
+	}
+	return unused
+}
+
+// longestToken bounds what stands for a textual inversion in prompts, in bytes.
+const longestToken = 512
+
 // AddEmbedding teaches the pipeline a textual inversion (Gal et al. 2022, arXiv:2208.01618): its tokenizers know the token from
 // then on, and Weights and Load give its vectors with the text encoders' token embeddings. A token that is not given is the one
-// that diffusers' files name or, of A1111's files, the file's name.
+// that the file names or, of A1111's files, the file's name.
 func (p *Pipeline) AddEmbedding(path, token string) error {
 	c, err := checkpoint.OpenFile(path)
 	if err != nil {
@@ -49,10 +76,10 @@ func (p *Pipeline) addEmbedding(c *checkpoint.Checkpoint, token string) error {
 		return fmt.Errorf("it holds no textual inversion but: %s", c.Kind)
 	}
 	if token == "" {
-		token = strings.TrimSuffix(filepath.Base(c.Path()), filepath.Ext(c.Path()))
-		if c.Dialect == checkpoint.DialectDiffusers {
-			token = c.Keys()[0]
-		}
+		token = c.Token()
+	}
+	if len(token) > longestToken {
+		return fmt.Errorf("its token has %d bytes, want %d at most: give another as TOKEN=FILE", len(token), longestToken)
 	}
 	type change struct {
 		side      textSide
@@ -75,6 +102,7 @@ func (p *Pipeline) addEmbedding(c *checkpoint.Checkpoint, token string) error {
 		}
 		changes = append(changes, change{side, tokenizer, rows})
 	}
+	p.inversions = append(p.inversions, inversion{token, int32(p.Text.VocabSize)})
 	if p.added == nil {
 		p.added = map[string][]float32{}
 	}

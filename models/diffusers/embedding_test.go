@@ -146,3 +146,35 @@ func TestTextualInversionFiles(t *testing.T) {
 		t.Errorf("a LoRA: got %v", err)
 	}
 }
+
+// A file of SDXL has no key for its token, so its metadata holds it.
+func TestTextualInversionKeepsItsToken(t *testing.T) {
+	dir := t.TempDir()
+	tree := nn.Tree{{Key: "clip_l", Shape: []int{2, 16}, Kind: nn.Table}, {Key: "clip_g", Shape: []int{2, 24}, Kind: nn.Table}}
+	for token, want := range map[string]string{"<Cat>": "", strings.Repeat("a", 600): "its token has 600 bytes"} {
+		if err := checkpoint.SaveEmbedding(dir, "learned.safetensors", token, tree, nn.InitValues(tree, 1)); err != nil {
+			t.Fatal(err)
+		}
+		p, err := diffusers.Open(golden.Path(t, "sdxl-tiny"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, "learned.safetensors")
+		if err := p.AddEmbedding(path, ""); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Fatalf("%.8s: got %v, want %q", token, err, want)
+		}
+		if want != "" {
+			continue
+		}
+		if err := p.AddEmbedding(path, "<other>"); err != nil {
+			t.Fatal(err)
+		}
+		for text, want := range map[string][]string{
+			"a photo of a cat": {"<Cat>", "<other>"}, "(<cat>:1.2), sharp": {"<other>"}, "<CAT> BREAK <other>": nil, "learned": {"<Cat>", "<other>"},
+		} {
+			if got := p.UnusedTokens([]string{"", text}); !slices.Equal(got, want) {
+				t.Errorf("%q: got %v unused, want %v", text, got, want)
+			}
+		}
+	}
+}

@@ -34,17 +34,18 @@ const (
 // Pipeline is a Stable Diffusion pipeline: the configs of its networks and its tokenizers. Weights are read by Load, or opened
 // by Weights.
 type Pipeline struct {
-	Dir       string // or a single file
-	ClassName string // in model_index.json
-	UNet      unet.Config
-	VAE       vae.Config
-	Text      clip.Config
-	Noise     noise.Config
-	Tokenizer *clip.Tokenizer
-	XL        *XL  // nil but in SDXL
-	single    bool // Dir is a file
-	variant   string
-	added     map[string][]float32 // rows of textual inversions, by text encoder
+	Dir        string // or a single file
+	ClassName  string // in model_index.json
+	UNet       unet.Config
+	VAE        vae.Config
+	Text       clip.Config
+	Noise      noise.Config
+	Tokenizer  *clip.Tokenizer
+	XL         *XL  // nil but in SDXL
+	single     bool // Dir is a file
+	variant    string
+	added      map[string][]float32 // rows of textual inversions, by text encoder
+	inversions []inversion
 }
 
 // XL is what an SDXL pipeline has beyond the others.
