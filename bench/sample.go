@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"limner/controlnet"
-	"limner/data"
+	"limner/data/imaging"
 	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
@@ -136,7 +136,7 @@ func startSample(open func() (sampler, error), side, steps int) func(context.Con
 				if err != nil {
 					return err
 				}
-				_, pngErr := data.EncodePNG(result.Images[0])
+				_, pngErr := imaging.EncodePNG(result.Images[0])
 				return errors.Join(result.Err(), pngErr)
 			},
 		}, nil

@@ -1,24 +1,26 @@
 package data
 
+import "limner/data/imaging"
+
 // Agreement says how well edges follow a reference, both white on black and of one size. Precision is the share of the edges that have a
 // white pixel of the reference within tolerance pixels, each way; recall the share of the reference that has an edge as near. Where one
 // of them has nothing white, both shares are 0.
-func Agreement(reference, edges *RGB, tolerance int) (precision, recall float64) {
+func Agreement(reference, edges *imaging.RGB, tolerance int) (precision, recall float64) {
 	precision = nearShare(edges, reference, tolerance)
 	recall = nearShare(reference, edges, tolerance)
 	return precision, recall
 }
 
 // nearShare is the share of the white pixels of m that have a white one of other within tolerance.
-func nearShare(m, other *RGB, tolerance int) float64 {
+func nearShare(m, other *imaging.RGB, tolerance int) float64 {
 	white, near := 0, 0
 	for y := range m.Height {
 		for x := range m.Width {
-			if !m.white(x, y) {
+			if !isWhite(m, x, y) {
 				continue
 			}
 			white++
-			if other.whiteNear(x, y, tolerance) {
+			if whiteNear(other, x, y, tolerance) {
 				near++
 			}
 		}
@@ -29,16 +31,16 @@ func nearShare(m, other *RGB, tolerance int) float64 {
 	return float64(near) / float64(white)
 }
 
-// white says whether a pixel is nearer to white than to black.
-func (m *RGB) white(x, y int) bool {
+// isWhite says whether a pixel is nearer to white than to black.
+func isWhite(m *imaging.RGB, x, y int) bool {
 	p := m.Pix[(y*m.Width+x)*3:]
 	return int(p[0])+int(p[1])+int(p[2]) >= 3*128
 }
 
-func (m *RGB) whiteNear(x, y, tolerance int) bool {
+func whiteNear(m *imaging.RGB, x, y, tolerance int) bool {
 	for b := max(y-tolerance, 0); b <= min(y+tolerance, m.Height-1); b++ {
 		for a := max(x-tolerance, 0); a <= min(x+tolerance, m.Width-1); a++ {
-			if m.white(a, b) {
+			if isWhite(m, a, b) {
 				return true
 			}
 		}

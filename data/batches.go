@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+
+	"limner/data/imaging"
 )
 
 // Batch is the input of one training step on the host: its rows are BatchSize, or those of a part.
@@ -137,12 +139,12 @@ func (b *Batches) fill(s slot) {
 		row += b.d.rows
 	}
 	batch.Rows[s.index], batch.Captions[s.index], batch.Views[s.index] = row, r.Caption, view
-	AppendPixels(batch.Pixels[from:from:to], r.Image)
+	imaging.AppendPixels(batch.Pixels[from:from:to], r.Image)
 	if r.Conditioning != nil {
-		AppendCondition(batch.Conditioning[from:from:to], r.Conditioning)
+		imaging.AppendCondition(batch.Conditioning[from:from:to], r.Conditioning)
 	}
 	if r.Mask != nil {
-		AppendGray(batch.Masks[from/3:from/3:to/3], r.Mask)
+		imaging.AppendGray(batch.Masks[from/3:from/3:to/3], r.Mask)
 	}
 	if s.p.left.Add(-1) == 0 {
 		close(s.p.ready)

@@ -1,5 +1,7 @@
 package data
 
+import "limner/data/imaging"
+
 // CannyLow and CannyHigh are the thresholds that diffusers' examples of ControlNet take.
 const (
 	CannyLow  = 100
@@ -9,7 +11,7 @@ const (
 // Canny marks the edges of an image in white: OpenCV's Canny with an aperture of 3, to the bit. Each pixel's gradient is that of the
 // channel in which it is largest. Gradients above high begin an edge, those above low go on with one. l2 measures a gradient by the
 // root of the sum of squares, in place of the sum of absolute values.
-func Canny(m *RGB, low, high float64, l2 bool) *RGB {
+func Canny(m *imaging.RGB, low, high float64, l2 bool) *imaging.RGB {
 	w, h := m.Width, m.Height
 	dx, dy, magnitude := cannyGradients(m, l2)
 	lowest, highest := cannyThreshold(low, l2), cannyThreshold(high, l2)
@@ -47,7 +49,7 @@ func Canny(m *RGB, low, high float64, l2 bool) *RGB {
 			}
 		}
 	}
-	out := NewRGB(w, h)
+	out := imaging.NewRGB(w, h)
 	for i, is := range edge {
 		if is {
 			out.Pix[3*i], out.Pix[3*i+1], out.Pix[3*i+2] = 255, 255, 255
@@ -66,7 +68,7 @@ func cannyThreshold(t float64, l2 bool) int32 {
 }
 
 // cannyGradients are Sobel's derivatives and their magnitude, of the channel in which that is largest. The border is repeated.
-func cannyGradients(m *RGB, l2 bool) (dx, dy []int16, magnitude []int32) {
+func cannyGradients(m *imaging.RGB, l2 bool) (dx, dy []int16, magnitude []int32) {
 	w, h := m.Width, m.Height
 	dx, dy, magnitude = make([]int16, w*h), make([]int16, w*h), make([]int32, w*h)
 	for y := range h {

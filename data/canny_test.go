@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"limner/data/imaging"
 	"limner/internal/golden"
 )
 
@@ -16,12 +17,12 @@ func TestGoldenCanny(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no goldens: %v", err)
 	}
-	read := func(path string) *RGB {
+	read := func(path string) *imaging.RGB {
 		raw, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := Decode(raw)
+		m, err := imaging.Decode(raw)
 		if err != nil {
 			t.Fatal(err)
 		}

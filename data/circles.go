@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+
+	"limner/data/imaging"
 )
 
 // Circles describes a synthetic data set in the manner of fill50k: each example is a disc of one
@@ -19,7 +21,7 @@ type Circles struct {
 
 // DefaultCircles is a set for the demo: small pictures in colours that can be told apart.
 func DefaultCircles() Circles {
-	return Circles{Count: 4096, Size: 64, Palette: PaletteBasic, RowsPerShard: 8192}
+	return Circles{Count: 4096, Size: 64, Palette: imaging.PaletteBasic, RowsPerShard: 8192}
 }
 
 // Validate reports every unusable field.
@@ -36,7 +38,7 @@ func (c Circles) Validate() error {
 	} else if shards := c.shards(); shards > 99_999 {
 		errs = append(errs, fmt.Errorf("rows per shard %d: %d examples would take %d files, want at most 99999", c.RowsPerShard, c.Count, shards))
 	}
-	if _, err := Palette(c.Palette); err != nil {
+	if _, err := imaging.Palette(c.Palette); err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -50,8 +52,8 @@ type Circle struct {
 	Size       int
 	X, Y       float64 // centre
 	Radius     float64
-	Disc       Colour
-	Background Colour
+	Disc       imaging.Colour
+	Background imaging.Colour
 }
 
 // Caption names both colours.
@@ -63,7 +65,7 @@ func (c Circle) Caption() string {
 // gives examples that the written set does not hold. The radius is 12 to 35 % of the side, and at
 // least seven eighths of the diameter lie inside the picture. c must be valid.
 func (c Circles) Example(i int) Circle {
-	palette, err := Palette(c.Palette)
+	palette, err := imaging.Palette(c.Palette)
 	if err != nil || c.Size < 1 {
 		return Circle{}
 	}
@@ -88,20 +90,20 @@ func (c Circles) Example(i int) Circle {
 }
 
 // Image is the training picture: the filled disc on its background, with a smooth edge.
-func (c Circle) Image() *RGB {
+func (c Circle) Image() *imaging.RGB {
 	return c.draw(c.Background.RGB, c.Disc.RGB, 0, c.Radius)
 }
 
 // Condition is the conditioning picture: the outline in white on black, 1.5 pixels wide at 64.
-func (c Circle) Condition() *RGB {
+func (c Circle) Condition() *imaging.RGB {
 	half := max(float64(c.Size)*0.75/64, 0.5)
 	return c.draw([3]uint8{}, [3]uint8{255, 255, 255}, c.Radius-half, c.Radius+half)
 }
 
 // draw paints the points at a distance of inner to outer from the centre over the background,
 // mixing by the share of 8×8 points of a pixel that are covered.
-func (c Circle) draw(background, paint [3]uint8, inner, outer float64) *RGB {
-	m := NewRGB(c.Size, c.Size)
+func (c Circle) draw(background, paint [3]uint8, inner, outer float64) *imaging.RGB {
+	m := imaging.NewRGB(c.Size, c.Size)
 	for y := range c.Size {
 		for x := range c.Size {
 			covered := c.coverage(x, y, inner, outer)

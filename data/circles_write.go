@@ -5,13 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"image/png"
 	"os"
 	"path/filepath"
 	"runtime"
 
 	"github.com/parquet-go/parquet-go"
 	"golang.org/x/sync/errgroup"
+
+	"limner/data/imaging"
 )
 
 const (
@@ -178,7 +179,7 @@ func (c Circles) rows(ctx context.Context, start, end int) ([]hfRow, error) {
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for first := 0; first < len(rows); first += 32 {
 		group.Go(func() error {
-			encoder := &png.Encoder{BufferPool: &pngBuffer{}}
+			encoder := &imaging.PNGEncoder{}
 			for i := first; i < min(first+32, len(rows)); i++ {
 				if err := ctx.Err(); err != nil {
 					return err
@@ -196,12 +197,12 @@ func (c Circles) rows(ctx context.Context, start, end int) ([]hfRow, error) {
 }
 
 // row draws the circle as row i of a set.
-func (c Circle) row(i int, encoder *png.Encoder) (hfRow, error) {
-	image, err := encodePNG(encoder, c.Image())
+func (c Circle) row(i int, encoder *imaging.PNGEncoder) (hfRow, error) {
+	image, err := encoder.Encode(c.Image())
 	if err != nil {
 		return hfRow{}, err
 	}
-	condition, err := encodePNG(encoder, c.Condition())
+	condition, err := encoder.Encode(c.Condition())
 	if err != nil {
 		return hfRow{}, err
 	}

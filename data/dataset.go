@@ -1,6 +1,5 @@
-// Package data turns files into batches: it reads images and captions of parquet files and folders in a
-// shuffled order that a seed fixes, decodes and resizes pictures as PIL and torchvision do, and
-// writes synthetic data sets.
+// Package data turns data sets into batches: it reads images and captions of parquet files and folders in a shuffled order that a seed
+// fixes, and brings the images to one resolution. It also writes a synthetic data set.
 package data
 
 import (
@@ -13,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"limner/data/imaging"
 )
 
 // MaxResolution is the largest side of a batch's pictures, in pixels.
@@ -64,7 +65,7 @@ func (o Options) Validate() error {
 			errs = append(errs, fmt.Errorf("%s is empty: name a column", c.field))
 		}
 	}
-	if _, err := NewDecoding(o.Background); err != nil {
+	if _, err := imaging.NewDecoding(o.Background); err != nil {
 		errs = append(errs, err)
 	}
 	if o.Resolution < 0 || o.Resolution > MaxResolution {
@@ -93,7 +94,7 @@ func (o Options) Validate() error {
 // goroutines at once.
 type Dataset struct {
 	options  Options
-	decoding Decoding
+	decoding imaging.Decoding
 	tables   []table
 	pieces   []piece
 	class    *Dataset // whose rows fill the second half of each batch; nil: none
@@ -102,9 +103,9 @@ type Dataset struct {
 	cache    *pieceCache
 
 	mu     sync.Mutex
-	bad    map[int64]string // reason by row
-	orders []*epochOrder    // of the latest epochs
-	noted  map[Note]bool    // what the log was told
+	bad    map[int64]string      // reason by row
+	orders []*epochOrder         // of the latest epochs
+	noted  map[imaging.Note]bool // what the log was told
 }
 
 // table is a source of rows, which come in groups.
@@ -133,11 +134,11 @@ func Open(paths []string, o Options) (*Dataset, error) {
 	if len(paths) == 0 {
 		return nil, errors.New("no data files given: name parquet files, or a folder of them or of images")
 	}
-	decoding, err := NewDecoding(o.Background)
+	decoding, err := imaging.NewDecoding(o.Background)
 	if err != nil {
 		return nil, err
 	}
-	d := &Dataset{options: o, decoding: decoding, bad: map[int64]string{}, noted: map[Note]bool{}}
+	d := &Dataset{options: o, decoding: decoding, bad: map[int64]string{}, noted: map[imaging.Note]bool{}}
 	for _, path := range paths {
 		if err := d.open(path); err != nil {
 			return nil, errors.Join(err, d.Close())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"image/png"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +13,8 @@ import (
 	"time"
 
 	"github.com/parquet-go/parquet-go"
+
+	"limner/data/imaging"
 )
 
 func testOptions() Options {
@@ -94,7 +95,7 @@ func TestBatchesHoldTheRowsTheyName(t *testing.T) {
 		var pixels, conditioning []float32
 		for i, row := range b.Rows {
 			e := c.Example(int(row))
-			pixels, conditioning = AppendPixels(pixels, e.Image()), AppendCondition(conditioning, e.Condition())
+			pixels, conditioning = imaging.AppendPixels(pixels, e.Image()), imaging.AppendCondition(conditioning, e.Condition())
 			if b.Captions[i] != e.Caption() {
 				t.Errorf("batch %d, row %d: caption %q, want %q", k, row, b.Captions[i], e.Caption())
 			}
@@ -193,11 +194,11 @@ func TestSizesAreFitted(t *testing.T) {
 	if b.Conditioning != nil {
 		t.Error("conditioning was read though it is not needed")
 	}
-	want, err := Fit(c.Example(int(b.Rows[0])).Image(), 24)
+	want, err := imaging.Fit(c.Example(int(b.Rows[0])).Image(), 24)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := b.Pixels[:24*24*3]; !slices.Equal(got, AppendPixels(nil, want)) {
+	if got := b.Pixels[:24*24*3]; !slices.Equal(got, imaging.AppendPixels(nil, want)) {
 		t.Error("pixels are not Fit's")
 	}
 }
@@ -232,7 +233,7 @@ func TestMissingColumns(t *testing.T) {
 }
 
 func TestConditioningColumnMayBeAbsent(t *testing.T) {
-	image, err := EncodePNG(NewRGB(32, 32))
+	image, err := imaging.EncodePNG(imaging.NewRGB(32, 32))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +254,7 @@ func TestConditioningColumnMayBeAbsent(t *testing.T) {
 func badRows(t *testing.T, n int, good ...int) []hfRow {
 	rows := make([]hfRow, n)
 	for i := range rows {
-		row, err := testCircles().Example(i).row(i, &png.Encoder{})
+		row, err := testCircles().Example(i).row(i, &imaging.PNGEncoder{})
 		if err != nil {
 			t.Fatal(err)
 		}

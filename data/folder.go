@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"limner/data/imaging"
 	"limner/internal/disk"
 	"limner/internal/plaintext"
 )
@@ -218,8 +219,8 @@ func (f *folder) add(row folderRow) error {
 		switch {
 		case !info.Mode().IsRegular():
 			return fmt.Errorf("%s: %w", f.file(name), disk.ErrNotRegular)
-		case info.Size() > maxImageBytes:
-			return fmt.Errorf("%s: %d bytes, at most %d are read of an image", f.file(name), info.Size(), maxImageBytes)
+		case info.Size() > imaging.MaxFileBytes:
+			return fmt.Errorf("%s: %d bytes, at most %d are read of an image", f.file(name), info.Size(), imaging.MaxFileBytes)
 		}
 		row.sizes = append(row.sizes, info.Size())
 	}
@@ -274,7 +275,7 @@ func (f *folder) readRows(index int, _, _ int64) []rawRow {
 			continue
 		}
 		var err error
-		if *part.to, err = ReadImage(f.file(part.name)); err != nil {
+		if *part.to, err = imaging.ReadFile(f.file(part.name)); err != nil {
 			raw.fail(err)
 		}
 	}

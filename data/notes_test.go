@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"limner/data/imaging"
 )
 
 // writeMasked writes a folder of images with masks, each of one colour.
@@ -21,7 +23,7 @@ func writeMasked(t *testing.T, images, masks []color.Color) string {
 			for p := range 16 {
 				m.Set(p%4, p/4, c)
 			}
-			if err := WritePNG(filepath.Join(dir, fmt.Sprintf("%s-%d.png", name, i)), m); err != nil {
+			if err := imaging.WritePNG(filepath.Join(dir, fmt.Sprintf("%s-%d.png", name, i)), m); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -48,7 +50,7 @@ func TestBackgroundStandsBehindRows(t *testing.T) {
 				t.Errorf("background %q: row %d is %v, want %v", background, i, got, want)
 			}
 		}
-		said := strings.Count(log.String(), string(NoteAlpha))
+		said := strings.Count(log.String(), string(imaging.NoteAlpha))
 		if wanted := map[string]int{"": 1}[background]; said != wanted {
 			t.Errorf("background %q: %d notes of alpha, want %d:\n%s", background, said, wanted, log.String())
 		}

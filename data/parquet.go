@@ -12,6 +12,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/format"
 
+	"limner/data/imaging"
 	"limner/internal/disk"
 )
 
@@ -140,7 +141,7 @@ func (s *shard) imageLeaf(name string) (leaf, error) {
 			return leaf{}, fmt.Errorf("%s: column %s is no image: want struct<bytes: binary, path: string> or binary, got %s", s.path, name, describe(column))
 		}
 	}
-	return s.binaryLeaf(name, at, maxImageBytes, "an image (struct<bytes: binary, path: string> or binary)")
+	return s.binaryLeaf(name, at, imaging.MaxFileBytes, "an image (struct<bytes: binary, path: string> or binary)")
 }
 
 // captionLeaf finds a column of strings.

@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"limner/data/imaging"
 )
 
 // A data set without a usable row at its beginning, or with fewer rows than a batch, is refused before a batch is asked for.
 func TestRefusedDatasets(t *testing.T) {
-	good, err := EncodePNG(NewRGB(16, 16))
+	good, err := imaging.EncodePNG(imaging.NewRGB(16, 16))
 	if err != nil {
 		t.Fatal(err)
 	}

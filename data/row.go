@@ -8,13 +8,15 @@ import (
 	"sort"
 
 	"golang.org/x/sync/errgroup"
+
+	"limner/data/imaging"
 )
 
 // Row is a decoded row at its own size.
 type Row struct {
-	Image        *RGB
-	Conditioning *RGB // nil without NeedConditioning
-	Mask         *RGB // nil without MaskColumn
+	Image        *imaging.RGB
+	Conditioning *imaging.RGB // nil without NeedConditioning
+	Mask         *imaging.RGB // nil without MaskColumn
 	Caption      string
 }
 
@@ -134,7 +136,7 @@ func (d *Dataset) decode(row int64, raw rawRow) (r Row, err error) {
 		column string
 		needed bool
 		raw    []byte
-		to     **RGB
+		to     **imaging.RGB
 	}{
 		{d.options.ImageColumn, true, raw.image, &r.Image},
 		{d.options.ConditioningImageColumn, d.options.NeedConditioning, raw.condition, &r.Conditioning},
@@ -154,7 +156,7 @@ func (d *Dataset) decode(row int64, raw rawRow) (r Row, err error) {
 }
 
 // note tells the log of what a row's picture lost, unless another one lost that before it.
-func (d *Dataset) note(row int64, column string, notes []Note) {
+func (d *Dataset) note(row int64, column string, notes []imaging.Note) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, note := range notes {

@@ -3,6 +3,8 @@ package data
 import (
 	"errors"
 	"fmt"
+
+	"limner/data/imaging"
 )
 
 // shapeRows are the rows of a file that are looked at when it is opened.
@@ -67,17 +69,13 @@ func (d *Dataset) pairs(row rawRow) (problem string, ok bool) {
 		if part.raw == nil {
 			continue
 		}
-		_, config, _, err := probe(part.raw)
-		if err != nil || config.Width < 1 || config.Height < 1 {
+		width, height, err := imaging.Size(part.raw)
+		if err != nil {
 			return "", false
 		}
-		m := RGB{Width: config.Width, Height: config.Height}
-		if exifOrientation(part.raw) > 4 { // lies on its side
-			m.Width, m.Height = m.Height, m.Width
-		}
 		if view.Width == 0 {
-			view = View{Height: m.Height, Width: m.Width}
-		} else if err := sameShape(view, &m, d.options.Resolution); err != nil {
+			view = View{Height: height, Width: width}
+		} else if err := sameShape(view, width, height, d.options.Resolution); err != nil {
 			return fmt.Sprintf("%s: %v", part.column, err), true
 		}
 	}

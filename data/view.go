@@ -2,8 +2,9 @@ package data
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
+
+	"limner/data/imaging"
 )
 
 // View says which part of an image a batch shows.
@@ -22,7 +23,7 @@ func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
 	view := View{Height: r.Image.Height, Width: r.Image.Width}
 	side := d.options.Resolution
 	// A random crop may miss what a mask shows, and will hit it in another epoch: then the whole mask counts.
-	if d.options.RandomCrop && r.Mask != nil && r.Mask.black() {
+	if d.options.RandomCrop && r.Mask != nil && r.Mask.Black() {
 		return view, errBlackMask(d.options.MaskColumn)
 	}
 	var x, y float64 = 0.5, 0.5 // where the crop is on its way from one end to the other
@@ -35,31 +36,31 @@ func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
 	}
 	for _, part := range []struct {
 		name  string
-		image **RGB
+		image **imaging.RGB
 	}{{d.options.ImageColumn, &r.Image}, {d.options.ConditioningImageColumn, &r.Conditioning}, {d.options.MaskColumn, &r.Mask}} {
 		m := *part.image
 		if m == nil {
 			continue
 		}
-		if err := sameShape(view, m, side); err != nil {
+		if err := sameShape(view, m.Width, m.Height, side); err != nil {
 			return view, fmt.Errorf("%s: %w", part.name, err)
 		}
-		fitted, top, left, err := fitAt(m, side, x, y)
+		fitted, top, left, err := imaging.FitAt(m, side, x, y)
 		if err != nil {
 			return view, fmt.Errorf("%s: %w", part.name, err)
 		}
 		if part.image == &r.Image {
 			view.Top, view.Left = top, left
-			if width, _ := FitSize(m.Width, m.Height, side); view.Flipped {
+			if width, _ := imaging.FitSize(m.Width, m.Height, side); view.Flipped {
 				view.Left = width - side - left
 			}
 		}
 		if view.Flipped {
-			fitted = Mirror(fitted)
+			fitted = imaging.Mirror(fitted)
 		}
 		*part.image = fitted
 	}
-	if !d.options.RandomCrop && r.Mask != nil && r.Mask.black() {
+	if !d.options.RandomCrop && r.Mask != nil && r.Mask.Black() {
 		return view, errBlackMask(d.options.MaskColumn)
 	}
 	return view, nil
@@ -70,43 +71,13 @@ func errBlackMask(column string) error {
 	return fmt.Errorf("%s: all black, so nothing of the image would count in the loss: white is what counts", column)
 }
 
-// sameShape fails if an image does not show what the row's first one does, but for a pixel of rounding.
-func sameShape(of View, m *RGB, side int) error {
-	width, height := FitSize(of.Width, of.Height, side)
-	w, h := FitSize(m.Width, m.Height, side)
-	if max(width-w, w-width, height-h, h-height) > 1 {
-		return fmt.Errorf("it is %d×%d, the image %d×%d: want the same shape, since both are cropped alike", m.Width, m.Height, of.Width, of.Height)
+// sameShape fails if an image of width×height does not have the shape of the row's first one, but for a pixel of rounding.
+func sameShape(of View, width, height, side int) error {
+	wantWidth, wantHeight := imaging.FitSize(of.Width, of.Height, side)
+	gotWidth, gotHeight := imaging.FitSize(width, height, side)
+	if max(wantWidth-gotWidth, gotWidth-wantWidth, wantHeight-gotHeight, gotHeight-wantHeight) > 1 {
+		return fmt.Errorf("it is %d×%d, the image %d×%d: want the same shape, since both are cropped alike", width, height, of.Width,
+			of.Height)
 	}
 	return nil
-}
-
-// fitAt is Fit with the crop at a share of the way along each side.
-func fitAt(m *RGB, side int, x, y float64) (fitted *RGB, top, left int, err error) {
-	if m.Width == side && m.Height == side {
-		return m, 0, 0, nil
-	}
-	if m.Width < 1 || m.Height < 1 || side < 1 {
-		return nil, 0, 0, fmt.Errorf("fit %d×%d to %d: sides must be at least 1", m.Width, m.Height, side)
-	}
-	width, height := FitSize(m.Width, m.Height, side)
-	if int64(width)*int64(height) > MaxPixels {
-		return nil, 0, 0, fmt.Errorf("fit %d×%d to %d: the picture is too oblong, it would be %d×%d before the crop", m.Width, m.Height, side, width, height)
-	}
-	if m, err = Resize(m, width, height, Bilinear); err != nil {
-		return nil, 0, 0, err
-	}
-	left, top = int(math.RoundToEven(float64(width-side)*x)), int(math.RoundToEven(float64(height-side)*y))
-	return Crop(m, left, top, side, side), top, left, nil
-}
-
-// Mirror returns the image with left and right exchanged.
-func Mirror(m *RGB) *RGB {
-	out := NewRGB(m.Width, m.Height)
-	for y := range m.Height {
-		row, to := m.Pix[y*m.Width*3:(y+1)*m.Width*3], out.Pix[y*m.Width*3:]
-		for x := range m.Width {
-			copy(to[(m.Width-1-x)*3:], row[x*3:x*3+3])
-		}
-	}
-	return out
 }

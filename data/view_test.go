@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"limner/data/imaging"
 )
 
 // slopes writes a folder of n images whose pixel (x, y) is (x, y, image), each of them its own condition and mask.
@@ -15,12 +17,12 @@ func slopes(t *testing.T, n, width, height int) string {
 	dir := t.TempDir()
 	var lines strings.Builder
 	for i := range n {
-		m := NewRGB(width, height)
+		m := imaging.NewRGB(width, height)
 		for p := range width * height {
 			copy(m.Pix[3*p:], []byte{byte(p % width), byte(p / width), byte(i)})
 		}
 		name := fmt.Sprintf("%02d.png", i)
-		if err := WritePNG(filepath.Join(dir, name), m); err != nil {
+		if err := imaging.WritePNG(filepath.Join(dir, name), m); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Fprintf(&lines, `{"file_name": %q, "conditioning_image": %q, "mask": %q, "text": "slope %d"}`+"\n", name, name, name, i)
@@ -87,7 +89,7 @@ func TestViews(t *testing.T) {
 // A pair of other shapes cannot be cropped alike.
 func TestPairOfOtherShapes(t *testing.T) {
 	dir := slopes(t, 2, 24, 16)
-	if err := WritePNG(filepath.Join(dir, "square.png"), NewRGB(16, 16)); err != nil {
+	if err := imaging.WritePNG(filepath.Join(dir, "square.png"), imaging.NewRGB(16, 16)); err != nil {
 		t.Fatal(err)
 	}
 	writeFile(t, filepath.Join(dir, metadataName), `{"file_name": "00.png", "conditioning_image": "01.png", "text": "fits"}
@@ -105,7 +107,7 @@ func TestPairOfOtherShapes(t *testing.T) {
 
 func TestFolders(t *testing.T) {
 	image := func(dir, name string) {
-		if err := WritePNG(filepath.Join(dir, name), NewRGB(32, 32)); err != nil {
+		if err := imaging.WritePNG(filepath.Join(dir, name), imaging.NewRGB(32, 32)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -195,7 +197,7 @@ func TestOpenBoth(t *testing.T) {
 // Pairs that are all of other shapes are found when the data set is opened.
 func TestNoPairOfTheSameShape(t *testing.T) {
 	dir := slopes(t, 2, 24, 16)
-	if err := WritePNG(filepath.Join(dir, "square.png"), NewRGB(16, 16)); err != nil {
+	if err := imaging.WritePNG(filepath.Join(dir, "square.png"), imaging.NewRGB(16, 16)); err != nil {
 		t.Fatal(err)
 	}
 	writeFile(t, filepath.Join(dir, metadataName), `{"file_name": "00.png", "conditioning_image": "square.png", "text": "a"}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"limner/data"
+	"limner/data/imaging"
 	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
@@ -119,7 +120,7 @@ func Do(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*Report, error
 	}
 	circles := o.circles()
 	cases := unseen(circles, o.Cases)
-	var with, without []*data.RGB
+	var with, without []*imaging.RGB
 	err = phase("sample", "drawing what training never saw", func() error {
 		with, without, err = drawCases(ctx, b, o, h, cases)
 		return err
@@ -134,7 +135,7 @@ func Do(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*Report, error
 	if err != nil {
 		return nil, err
 	}
-	if err := data.WritePNG(filepath.Join(o.OutputDir, gridName), grid); err != nil {
+	if err := imaging.WritePNG(filepath.Join(o.OutputDir, gridName), grid); err != nil {
 		return nil, err
 	}
 	if err := plotLoss(o.OutputDir); err != nil {
@@ -212,7 +213,7 @@ func unseen(circles data.Circles, n int) []data.Circle {
 }
 
 // drawCases draws every case with the ControlNet, then from the same noise with its residuals scaled to nothing.
-func drawCases(ctx context.Context, b *xla.Backend, o Options, h Hooks, cases []data.Circle) (with, without []*data.RGB, err error) {
+func drawCases(ctx context.Context, b *xla.Backend, o Options, h Hooks, cases []data.Circle) (with, without []*imaging.RGB, err error) {
 	model, err := diffusers.Open(filepath.Join(o.OutputDir, baseName))
 	if err != nil {
 		return nil, nil, err
@@ -232,7 +233,7 @@ func drawCases(ctx context.Context, b *xla.Backend, o Options, h Hooks, cases []
 	for i, c := range cases {
 		r.Prompts = append(r.Prompts, c.Caption())
 		r.Seeds = append(r.Seeds, o.Seed+uint64(i))
-		conditions = data.AppendCondition(conditions, c.Condition())
+		conditions = imaging.AppendCondition(conditions, c.Condition())
 	}
 	r.Conditions = [][]float32{conditions}
 	drawer := sample.Model{Pipeline: model, Weights: checkpoint.InMemory(nn.Merge(values, weights)), Log: h.Log}
@@ -243,7 +244,7 @@ func drawCases(ctx context.Context, b *xla.Backend, o Options, h Hooks, cases []
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
 	done := 0
-	for i, images := range []*[]*data.RGB{&with, &without} {
+	for i, images := range []*[]*imaging.RGB{&with, &without} {
 		r.ControlNetConditioningScale = []float64{float64(1 - i)}
 		r.OnStep = func(step, total int, _ func() ([]float32, error)) { h.Count(done+step, 2*total) }
 		result, err := p.Sample(ctx, r)

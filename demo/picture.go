@@ -2,20 +2,21 @@ package demo
 
 import (
 	"limner/data"
+	"limner/data/imaging"
 	"limner/sample"
 )
 
 // picture shows the first cases, several in a row: the outline, then what was drawn with the ControlNet and without.
-func picture(cases []data.Circle, with, without []*data.RGB) (*data.RGB, error) {
+func picture(cases []data.Circle, with, without []*imaging.RGB) (*imaging.RGB, error) {
 	const inRow, rows, gap, zoom = 3, 4, 8, 2
-	grid := make([][]*data.RGB, rows)
+	grid := make([][]*imaging.RGB, rows)
 	var titles []string
 	for range inRow {
 		titles = append(titles, "outline", "ControlNet", "without")
 	}
 	for i := range min(len(cases), inRow*rows) {
-		for _, m := range []*data.RGB{cases[i].Condition(), with[i], without[i]} {
-			large, err := data.Resize(m, zoom*m.Width, zoom*m.Height, data.Nearest)
+		for _, m := range []*imaging.RGB{cases[i].Condition(), with[i], without[i]} {
+			large, err := imaging.Resize(m, zoom*m.Width, zoom*m.Height, imaging.Nearest)
 			if err != nil {
 				return nil, err
 			}

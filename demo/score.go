@@ -4,11 +4,12 @@ import (
 	"slices"
 
 	"limner/data"
+	"limner/data/imaging"
 )
 
 // score measures the pictures against what was asked.
-func score(circles data.Circles, cases []data.Circle, with, without []*data.RGB) (iouWith, iouWithout, colours float64, err error) {
-	palette, err := data.Palette(circles.Palette)
+func score(circles data.Circles, cases []data.Circle, with, without []*imaging.RGB) (iouWith, iouWithout, colours float64, err error) {
+	palette, err := imaging.Palette(circles.Palette)
 	if err != nil {
 		return 0, 0, 0, err
 	}
@@ -25,7 +26,7 @@ func score(circles data.Circles, cases []data.Circle, with, without []*data.RGB)
 
 // iou is the intersection over union of the asked disc and the drawn one: the pixels that are nearer to the disc's colour
 // than to the background's.
-func iou(c data.Circle, m *data.RGB) float64 {
+func iou(c data.Circle, m *imaging.RGB) float64 {
 	var both, either int
 	for i, asked := range c.Mask() {
 		px := [3]uint8(m.Pix[3*i : 3*i+3])
@@ -49,7 +50,7 @@ func distance(a, b [3]uint8) (d int) {
 
 // coloursMatch says whether the median colours inside and outside the asked disc, its edge left out, are nearest in the palette to
 // the named ones.
-func coloursMatch(c data.Circle, m *data.RGB, palette []data.Colour) bool {
+func coloursMatch(c data.Circle, m *imaging.RGB, palette []imaging.Colour) bool {
 	const edge = 2 // pixels
 	var inside, outside [3][]uint8
 	for i := range m.Width * m.Height {
@@ -65,8 +66,8 @@ func coloursMatch(c data.Circle, m *data.RGB, palette []data.Colour) bool {
 			region[k] = append(region[k], m.Pix[3*i+k])
 		}
 	}
-	return data.NearestColour(median(inside), palette) == c.Disc.Name &&
-		data.NearestColour(median(outside), palette) == c.Background.Name
+	return imaging.NearestColour(median(inside), palette) == c.Disc.Name &&
+		imaging.NearestColour(median(outside), palette) == c.Background.Name
 }
 
 func median(channels [3][]uint8) (rgb [3]uint8) {

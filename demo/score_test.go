@@ -4,13 +4,14 @@ import (
 	"testing"
 
 	"limner/data"
+	"limner/data/imaging"
 )
 
 func TestScoreOfKnownPictures(t *testing.T) {
 	circles := data.DefaultCircles()
 	circles.Size = Size
 	cases := unseen(circles, 8)
-	var exact, swapped []*data.RGB
+	var exact, swapped []*imaging.RGB
 	for _, c := range cases {
 		exact = append(exact, c.Image())
 		c.Disc, c.Background = c.Background, c.Disc
@@ -32,7 +33,7 @@ func TestScoreOfKnownPictures(t *testing.T) {
 }
 
 func TestIoUOfHalf(t *testing.T) {
-	c := data.Circle{Size: Size, X: 32, Y: 32, Radius: 20, Disc: data.Colour{Name: "red", RGB: [3]uint8{255, 0, 0}}, Background: data.Colour{Name: "blue", RGB: [3]uint8{0, 0, 255}}}
+	c := data.Circle{Size: Size, X: 32, Y: 32, Radius: 20, Disc: imaging.Colour{Name: "red", RGB: [3]uint8{255, 0, 0}}, Background: imaging.Colour{Name: "blue", RGB: [3]uint8{0, 0, 255}}}
 	m := c.Image()
 	for y := range Size / 2 { // the upper half is all background
 		for x := range Size {

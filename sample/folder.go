@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"limner/data"
+	"limner/data/imaging"
 )
 
 // Folder is a folder of images drawn of one prompt: image i has its own seed and file, whatever others are there.
@@ -61,7 +62,7 @@ func (f Folder) Fill(ctx context.Context, p *Pipeline, missing []int, progress f
 		if i.Problem != nil {
 			return i.Problem // nobody should train on such an image
 		}
-		if err := data.WritePNG(f.file(missing[i.Index]), i.Picture); err != nil {
+		if err := imaging.WritePNG(f.file(missing[i.Index]), i.Picture); err != nil {
 			return err
 		}
 		done++

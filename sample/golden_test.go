@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"limner/controlnet"
-	"limner/data"
+	"limner/data/imaging"
 	"limner/internal/golden"
 	"limner/internal/parity"
 	"limner/models/checkpoint"
@@ -136,20 +136,20 @@ func inpaintingModel(t testing.TB) Model {
 	return m
 }
 
-func picture(t testing.TB, name string) *data.RGB {
+func picture(t testing.TB, name string) *imaging.RGB {
 	t.Helper()
 	raw, err := os.ReadFile(golden.Path(t, "pipelines", name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := data.Decode(raw)
+	m, err := imaging.Decode(raw)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return m
 }
 
-func condition(t testing.TB) *data.RGB { return picture(t, "cond.png") }
+func condition(t testing.TB) *imaging.RGB { return picture(t, "cond.png") }
 
 // TestGoldenPipelines follows every run of the goldens.
 func TestGoldenPipelines(t *testing.T) {
@@ -246,7 +246,7 @@ func goldenRequest(t testing.TB, p *Pipeline, g parity.File, name string, r run)
 		}
 	}
 	if p.model.ControlNets != nil {
-		request.Conditions = [][]float32{data.AppendCondition(nil, condition(t))}
+		request.Conditions = [][]float32{imaging.AppendCondition(nil, condition(t))}
 	}
 	// The tensors of the goldens stand in the order in which diffusers draws them.
 	var order []uint64
@@ -254,7 +254,7 @@ func goldenRequest(t testing.TB, p *Pipeline, g parity.File, name string, r run)
 		request.Latents = g.Image("latents_in").Data
 	} else {
 		request.Strength = *a.Strength
-		request.Images = data.AppendPixels(nil, picture(t, "init.png"))
+		request.Images = imaging.AppendPixels(nil, picture(t, "init.png"))
 		masked := strings.Contains(r.Pipeline, "Inpaint")
 		if !(masked && p.model.inpaints() && request.Strength == 1) {
 			order = append(order, purposePosterior)

@@ -8,12 +8,12 @@ import (
 	"golang.org/x/image/font/basicfont"
 	"golang.org/x/image/math/fixed"
 
-	"limner/data"
+	"limner/data/imaging"
 )
 
 // Grid puts images into rows on white, gap pixels apart and from the edge. Every column is as wide as its widest image and every
 // row as high as its highest. Titles, if any, stand above the columns, cut to what fits; images may be nil, which leaves a place empty.
-func Grid(rows [][]*data.RGB, gap int, titles ...string) *data.RGB {
+func Grid(rows [][]*imaging.RGB, gap int, titles ...string) *imaging.RGB {
 	face := basicfont.Face7x13
 	sizes := make([][]image.Point, len(rows))
 	for i, row := range rows {
@@ -27,7 +27,7 @@ func Grid(rows [][]*data.RGB, gap int, titles ...string) *data.RGB {
 	}
 	widths, heights := gridLines(sizes)
 	size := GridSize(sizes, gap, titles...)
-	grid := data.NewRGB(size.X, size.Y)
+	grid := imaging.NewRGB(size.X, size.Y)
 	for i := range grid.Pix {
 		grid.Pix[i] = 255
 	}
@@ -85,9 +85,9 @@ func gridLines(rows [][]image.Point) (widths, heights []int) {
 }
 
 // Label is a picture of a text in black on white, as high as a line of it, for a place of a grid.
-func Label(text string) *data.RGB {
+func Label(text string) *imaging.RGB {
 	face := basicfont.Face7x13
-	m := data.NewRGB(max(1, len([]rune(text)))*face.Advance, face.Height)
+	m := imaging.NewRGB(max(1, len([]rune(text)))*face.Advance, face.Height)
 	for i := range m.Pix {
 		m.Pix[i] = 255
 	}
@@ -96,14 +96,14 @@ func Label(text string) *data.RGB {
 }
 
 // paste copies m to (x, y); it must fit.
-func paste(grid, m *data.RGB, x, y int) {
+func paste(grid, m *imaging.RGB, x, y int) {
 	for row := range m.Height {
 		copy(grid.Pix[((y+row)*grid.Width+x)*3:], m.Pix[row*m.Width*3:(row+1)*m.Width*3])
 	}
 }
 
 // title writes text in black, centred over width pixels from x, its top at y.
-func title(grid *data.RGB, text string, face *basicfont.Face, x, y, width int) {
+func title(grid *imaging.RGB, text string, face *basicfont.Face, x, y, width int) {
 	letters := []rune(text)
 	letters = letters[:min(len(letters), width/face.Advance)]
 	text = string(letters)

@@ -3,11 +3,11 @@ package sample
 import (
 	"testing"
 
-	"limner/data"
+	"limner/data/imaging"
 )
 
-func filled(width, height int, value uint8) *data.RGB {
-	m := data.NewRGB(width, height)
+func filled(width, height int, value uint8) *imaging.RGB {
+	m := imaging.NewRGB(width, height)
 	for i := range m.Pix {
 		m.Pix[i] = value
 	}
@@ -15,7 +15,7 @@ func filled(width, height int, value uint8) *data.RGB {
 }
 
 func TestGrid(t *testing.T) {
-	rows := [][]*data.RGB{{filled(20, 10, 10), filled(30, 12, 20)}, {nil, filled(30, 8, 30)}}
+	rows := [][]*imaging.RGB{{filled(20, 10, 10), filled(30, 12, 20)}, {nil, filled(30, 8, 30)}}
 	g := Grid(rows, 2)
 	if g.Width != 2+20+2+30+2 || g.Height != 2+12+2+8+2 {
 		t.Fatalf("got %d×%d", g.Width, g.Height)

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"limner/controlnet"
-	"limner/data"
+	"limner/data/imaging"
 	"limner/internal/golden"
 	"limner/internal/parity"
 	"limner/models/checkpoint"
@@ -92,7 +92,7 @@ func TestConditioningScaleZeroIsNoControlNet(t *testing.T) {
 	plain, control := goldenPipeline(t, false), goldenPipeline(t, true)
 	r := smallRequest("a red circle", "a blue circle")
 	want := mustSample(t, plain, r).Latents
-	one := data.AppendCondition(nil, condition(t))
+	one := imaging.AppendCondition(nil, condition(t))
 	r.Conditions = [][]float32{one}
 	with := mustSample(t, control, r).Latents
 	if slices.Equal(with, want) {
@@ -117,7 +117,7 @@ func TestTwoDevicesAgreeWithOne(t *testing.T) {
 	m := loadModel(t, "sd15", true)
 	m.Pipeline.Noise = one.model.Pipeline.Noise
 	r := smallRequest("a red circle", "a blue circle", "a green one")
-	r.Conditions = [][]float32{data.AppendCondition(nil, condition(t))}
+	r.Conditions = [][]float32{imaging.AppendCondition(nil, condition(t))}
 	two, err := New(context.Background(), b, m, one.shape, r)
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +140,7 @@ func TestEachImageBeginsFromItsOwn(t *testing.T) {
 	r := smallRequest("a red circle", "a blue circle", "a green one")
 	r.Strength = 0.5
 	for i := range r.Prompts {
-		for _, v := range data.AppendPixels(nil, picture(t, "init.png")) {
+		for _, v := range imaging.AppendPixels(nil, picture(t, "init.png")) {
 			r.Images = append(r.Images, v*(1-0.5*float32(i)))
 		}
 	}
@@ -277,7 +277,7 @@ func TestImageToImageDoesNotDependOnTheBatch(t *testing.T) {
 	p := goldenPipeline(t, false)
 	r := smallRequest(slices.Repeat([]string{"a cat"}, p.shape.Batch+1)...)
 	r.Scheduler, r.Strength = "euler_a", 0.7
-	r.Images = data.AppendPixels(nil, picture(t, "init.png"))
+	r.Images = imaging.AppendPixels(nil, picture(t, "init.png"))
 	r.Masks = make([]float32, p.shape.Height*p.shape.Width)
 	for i := range r.Masks {
 		r.Masks[i] = float32(i % p.shape.Width / (p.shape.Width / 2)) // the right half
@@ -317,7 +317,7 @@ func TestTwoControlNets(t *testing.T) {
 	if err := m.Weights.(*diffusers.Weights).Open(ControlNetName(1), golden.Path(t, "sd15-tiny", "controlnet"), config.Tree()); err != nil {
 		t.Fatal(err)
 	}
-	cond := data.AppendCondition(nil, condition(t))
+	cond := imaging.AppendCondition(nil, condition(t))
 	r := smallRequest("a red circle", "a blue circle")
 	r.Conditions = [][]float32{cond, cond}
 	r.ControlNetConditioningScale = []float64{0.7, 0.3}

@@ -1,6 +1,6 @@
 package sample
 
-import "limner/data"
+import "limner/data/imaging"
 
 // latentColours maps a latent's channels to red, green and blue in [-1, 1], by a linear fit to what the VAE decodes: the factors that
 // ComfyUI's previews use. The last row is added.
@@ -13,9 +13,9 @@ var latentColours = map[bool][5][3]float32{ // by whether the model is SDXL
 
 // Preview shows roughly what latents [height/8, width/8, channels] look like, without the VAE: a pixel for each latent, enlarged to the
 // size of the image.
-func (m Model) Preview(latents []float32, height, width int) *data.RGB {
+func (m Model) Preview(latents []float32, height, width int) *imaging.RGB {
 	factors, scale, channels := latentColours[m.Pipeline.XL != nil], m.Pipeline.VAE.Scale(), m.Pipeline.VAE.LatentChannels
-	out := data.NewRGB(width, height)
+	out := imaging.NewRGB(width, height)
 	for y := range height {
 		for x := range width {
 			at := latents[((y/scale)*(width/scale)+x/scale)*channels:]

@@ -6,7 +6,7 @@ import (
 	"math"
 	"slices"
 
-	"limner/data"
+	"limner/data/imaging"
 	"limner/models/clip"
 	"limner/sample/schedule"
 )
@@ -71,14 +71,14 @@ func DefaultRequest() Request {
 // Image is one image of a request.
 type Image struct {
 	Index   int // in the request
-	Picture *data.RGB
+	Picture *imaging.RGB
 	Latents []float32 // [height/8, width/8, channels] after the last step, scaled as the UNet sees them
 	Problem error     // what is wrong with it, such as NaN, or all of it black; nil where nothing is
 }
 
 // Result is what a request gave.
 type Result struct {
-	Images  []*data.RGB
+	Images  []*imaging.RGB
 	Latents []float32 // [images, height/8, width/8, channels] after the last step, scaled as the UNet sees them
 
 	// Problems say of each image what is wrong with it, such as NaN, or all of it black; nil where nothing is.

@@ -8,7 +8,7 @@ import (
 	"math"
 	"slices"
 
-	"limner/data"
+	"limner/data/imaging"
 	"limner/sample/schedule"
 	"limner/xla"
 )
@@ -16,7 +16,7 @@ import (
 // Sample draws the images of a request, as Each does, and returns them all in place of calling OnImage.
 func (p *Pipeline) Sample(ctx context.Context, r Request) (*Result, error) {
 	n := len(r.Prompts)
-	all := &Result{Images: make([]*data.RGB, n), Latents: make([]float32, n*p.latentSize()), Problems: make([]error, n)}
+	all := &Result{Images: make([]*imaging.RGB, n), Latents: make([]float32, n*p.latentSize()), Problems: make([]error, n)}
 	r.OnImage = func(i Image) error {
 		all.Images[i.Index], all.Problems[i.Index] = i.Picture, i.Problem
 		copy(all.Latents[i.Index*p.latentSize():], i.Latents)
@@ -327,8 +327,8 @@ func (r *round) get(a *xla.Array) ([]float32, error) {
 }
 
 // image rounds pixels [height, width, 3] in [0, 1] to bytes, halves to even as numpy does. NaN is black.
-func (r *round) image(pixels []float32) *data.RGB {
-	m := data.NewRGB(r.shape.Width, r.shape.Height)
+func (r *round) image(pixels []float32) *imaging.RGB {
+	m := imaging.NewRGB(r.shape.Width, r.shape.Height)
 	for i, v := range pixels {
 		if v >= 0 { // NaN is not
 			m.Pix[i] = uint8(math.RoundToEven(float64(v * 255)))

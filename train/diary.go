@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
-	"limner/data"
+	"limner/data/imaging"
 )
 
 // diaryName is the page that shows a run.
@@ -277,12 +277,12 @@ func (w *watcher) small(file string) (source string, err error) {
 
 // smallImage is a picture as the page embeds it.
 func smallImage(path string) (string, error) {
-	_, m, err := readPicture(path, data.Decoding{})
+	_, m, err := readPicture(path, imaging.Decoding{})
 	if err != nil {
 		return "", err
 	}
 	if m.Width > diaryPixels {
-		if m, err = data.Resize(m, diaryPixels, max(1, m.Height*diaryPixels/m.Width), data.Lanczos); err != nil {
+		if m, err = imaging.Resize(m, diaryPixels, max(1, m.Height*diaryPixels/m.Width), imaging.Lanczos); err != nil {
 			return "", err
 		}
 	}

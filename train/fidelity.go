@@ -6,20 +6,21 @@ import (
 	"strings"
 
 	"limner/data"
+	"limner/data/imaging"
 )
 
 // A condition can be taken from a picture again, so that it can be seen how much of it a ControlNet follows.
 type condition struct {
 	name string
 	// extract makes of a picture what the condition image should show.
-	extract func(*data.RGB) *data.RGB
+	extract func(*imaging.RGB) *imaging.RGB
 }
 
 // conditions are those that are known. For each, the condition image has white lines on black.
 var conditions = []condition{
-	{"canny", func(m *data.RGB) *data.RGB { return data.Canny(m, data.CannyLow, data.CannyHigh, false) }},
+	{"canny", func(m *imaging.RGB) *imaging.RGB { return data.Canny(m, data.CannyLow, data.CannyHigh, false) }},
 	// An outline is of whatever stands out: half of Canny's usual thresholds find it in pictures that are still soft.
-	{"outline", func(m *data.RGB) *data.RGB { return data.Canny(m, data.CannyLow/2, data.CannyHigh/2, false) }},
+	{"outline", func(m *imaging.RGB) *imaging.RGB { return data.Canny(m, data.CannyLow/2, data.CannyHigh/2, false) }},
 }
 
 // conditionNamed finds a condition.
@@ -45,7 +46,7 @@ type Fidelity struct {
 const fidelityTolerance = 2.0 / 512
 
 // fidelity is the mean over pictures, each beside its condition image of the same size.
-func (c condition) fidelity(references, pictures []*data.RGB) Fidelity {
+func (c condition) fidelity(references, pictures []*imaging.RGB) Fidelity {
 	var f Fidelity
 	for i, m := range pictures {
 		tolerance := max(1, int(fidelityTolerance*float64(m.Width)+0.5))

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"limner/data"
+	"limner/data/imaging"
 	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/models/vae"
@@ -69,7 +69,7 @@ func newLatentCache(root string, c vae.Config, weights nn.Source, resolution int
 func shortHash(sum []byte) string { return hex.EncodeToString(sum[:16]) }
 
 // path is where the moments of an image lie.
-func (c *latentCache) path(image *data.RGB) string {
+func (c *latentCache) path(image *imaging.RGB) string {
 	sum := sha256.Sum256(slices.Concat([]byte(fmt.Sprintf("%d×%d ", image.Width, image.Height)), image.Pix))
 	name := shortHash(sum[:])
 	return filepath.Join(c.root, c.vae, name[:2], name+".safetensors")

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"limner/data"
+	"limner/data/imaging"
 	"limner/internal/parity"
 	"limner/models/checkpoint"
 	"limner/models/diffusers"
@@ -113,7 +114,7 @@ func TestEncodeSkipsBadRows(t *testing.T) {
 	e := smallEncoder(t)
 	dir := t.TempDir()
 	for i, size := range []struct{ width, height int }{{16, 16}, {400_000, 1}, {20, 18}} {
-		if err := data.WritePNG(filepath.Join(dir, fmt.Sprintf("%d.png", i)), data.NewRGB(size.width, size.height)); err != nil {
+		if err := imaging.WritePNG(filepath.Join(dir, fmt.Sprintf("%d.png", i)), imaging.NewRGB(size.width, size.height)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
 	"limner/data"
+	"limner/data/imaging"
 	"limner/models/nn"
 	"limner/models/vae"
 	"limner/xla"
@@ -135,8 +136,8 @@ type encodeQueue struct {
 
 // view is an image of a row on its way to the encoder.
 type view struct {
-	image *data.RGB // as the VAE sees it
-	path  string    // in the cache
+	image *imaging.RGB // as the VAE sees it
+	path  string       // in the cache
 }
 
 // views does what can be done to several rows at once: it gives the row's image upright and, with Flips, turned around. A row that cannot be
@@ -145,13 +146,13 @@ func (q *encodeQueue) views(row data.Row, err error) []view {
 	if err != nil {
 		return nil
 	}
-	image, err := data.Fit(row.Image, q.e.Resolution)
+	image, err := imaging.Fit(row.Image, q.e.Resolution)
 	if err != nil {
 		return nil
 	}
 	views := []view{{image: image}}
 	if q.e.Flips {
-		views = append(views, view{image: data.Mirror(image)})
+		views = append(views, view{image: imaging.Mirror(image)})
 	}
 	if q.cache != nil {
 		for i := range views {
@@ -168,7 +169,7 @@ func (q *encodeQueue) add(ctx context.Context, v view, to *[]float32) error {
 			return nil
 		}
 	}
-	q.pixels, q.to, q.paths = data.AppendPixels(q.pixels, v.image), append(q.to, to), append(q.paths, v.path)
+	q.pixels, q.to, q.paths = imaging.AppendPixels(q.pixels, v.image), append(q.to, to), append(q.paths, v.path)
 	if len(q.to) < q.e.Batch {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"limner/data"
+	"limner/data/imaging"
 	"limner/internal/disk"
 	"limner/models/diffusers"
 	"limner/models/nn"
@@ -54,7 +55,7 @@ func (r Recipe) checkPlaces(o Options) error {
 
 // checkPictures fails where a conditioning image of validation cannot be read.
 func (r Recipe) checkPictures() error {
-	decoding, err := data.NewDecoding(r.Columns.Background)
+	decoding, err := imaging.NewDecoding(r.Columns.Background)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
 	"limner/data"
+	"limner/data/imaging"
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/xla"
@@ -69,7 +70,7 @@ func (r Recipe) Validate() error {
 	if !(r.ProportionEmpty >= 0 && r.ProportionEmpty <= 1) {
 		errs = append(errs, fmt.Errorf("proportion_empty_prompts: got %g, want 0 to 1", r.ProportionEmpty))
 	}
-	if _, err := data.NewDecoding(r.Columns.Background); err != nil {
+	if _, err := imaging.NewDecoding(r.Columns.Background); err != nil {
 		errs = append(errs, err)
 	}
 	if r.CacheLatents && r.Columns.RandomCrop {

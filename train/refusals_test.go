@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"limner/data"
+	"limner/data/imaging"
 	"limner/internal/golden"
 	"limner/internal/parity"
 )
@@ -20,7 +20,7 @@ func TestRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	bare := t.TempDir()
-	if err := data.WritePNG(filepath.Join(bare, "a.png"), data.NewRGB(16, 16)); err != nil {
+	if err := imaging.WritePNG(filepath.Join(bare, "a.png"), imaging.NewRGB(16, 16)); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {

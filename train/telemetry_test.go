@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"limner/data"
+	"limner/data/imaging"
 	"limner/internal/parity"
 )
 
@@ -93,7 +93,7 @@ func TestValidationPicturesThatCannotBeWritten(t *testing.T) {
 	}
 	name := filepath.Join(validationDir, "00.png")
 	for range 2 {
-		if got := v.write(name, data.NewRGB(4, 4)); got != "" {
+		if got := v.write(name, imaging.NewRGB(4, 4)); got != "" {
 			t.Errorf("got %q of a picture that cannot be written", got)
 		}
 	}
@@ -108,7 +108,7 @@ func TestValidationPicturesThatCannotBeWritten(t *testing.T) {
 	if err := os.Remove(inTheWay); err != nil {
 		t.Fatal(err)
 	}
-	if got := v.write(name, data.NewRGB(4, 4)); got != name {
+	if got := v.write(name, imaging.NewRGB(4, 4)); got != name {
 		t.Errorf("got %q, want %q", got, name)
 	}
 	if n := strings.Count(log.String(), "a picture of validation cannot be written"); n != 1 {

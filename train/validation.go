@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
-	"limner/data"
+	"limner/data/imaging"
 	"limner/models/clip"
 	"limner/sample"
 )
@@ -208,7 +208,7 @@ func (v Validated) events(e *events, outputDir string) error {
 		if image.File == "" { // it could not be written
 			continue
 		}
-		raw, m, err := readPicture(filepath.Join(outputDir, image.File), data.Decoding{})
+		raw, m, err := readPicture(filepath.Join(outputDir, image.File), imaging.Decoding{})
 		if err != nil {
 			return err
 		}
@@ -219,8 +219,8 @@ func (v Validated) events(e *events, outputDir string) error {
 	return nil
 }
 
-func readPicture(path string, decoding data.Decoding) ([]byte, *data.RGB, error) {
-	raw, err := data.ReadImage(path)
+func readPicture(path string, decoding imaging.Decoding) ([]byte, *imaging.RGB, error) {
+	raw, err := imaging.ReadFile(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -239,8 +239,8 @@ type validator struct {
 	seed       uint64
 	pipeline   *sample.Pipeline // nil: no images
 	request    sample.Request
-	conditions []*data.RGB // of each prompt
-	names      []string    // their files below the output folder
+	conditions []*imaging.RGB // of each prompt
+	names      []string       // their files below the output folder
 	condition  condition
 	evaluator  *evaluator // nil: no loss
 	written    *telemetry
@@ -272,7 +272,7 @@ func (v *validator) prepareImages(ctx context.Context, s *stepper) error {
 	model.Log = v.run.Log
 	side := v.run.Recipe.Resolution
 	prompts, images := v.pairs()
-	decoding, err := data.NewDecoding(v.run.Recipe.Columns.Background)
+	decoding, err := imaging.NewDecoding(v.run.Recipe.Columns.Background)
 	if err != nil {
 		return err
 	}
@@ -284,7 +284,7 @@ func (v *validator) prepareImages(ctx context.Context, s *stepper) error {
 	for _, path := range images {
 		_, m, err := readPicture(path, decoding)
 		if err == nil {
-			m, err = data.Resize(m, side, side, data.Lanczos)
+			m, err = imaging.Resize(m, side, side, imaging.Lanczos)
 		}
 		if err != nil {
 			return fmt.Errorf("validation_image: %w", err)
@@ -298,7 +298,7 @@ func (v *validator) prepareImages(ctx context.Context, s *stepper) error {
 		for range v.NumImages {
 			r.Prompts, r.Seeds = append(r.Prompts, prompt), append(r.Seeds, v.seed+uint64(len(r.Seeds)))
 			if v.conditions != nil {
-				conditions = data.AppendCondition(conditions, v.conditions[i])
+				conditions = imaging.AppendCondition(conditions, v.conditions[i])
 			}
 		}
 	}
@@ -348,7 +348,7 @@ func (v *validator) draw(ctx context.Context, out *Validated) error {
 		}
 	}
 	dir := filepath.Join(validationDir, fmt.Sprintf("step-%06d", out.Step))
-	var references []*data.RGB
+	var references []*imaging.RGB
 	for i, m := range result.Images {
 		image := ValidatedImage{File: filepath.Join(dir, fmt.Sprintf("%02d.png", i)), Prompt: v.request.Prompts[i], Seed: v.request.Seeds[i]}
 		if v.conditions != nil {
@@ -369,7 +369,7 @@ func (v *validator) draw(ctx context.Context, out *Validated) error {
 }
 
 // write writes a picture below the output folder, in the process that leads, and returns its name; "" where that fails.
-func (v *validator) write(name string, m *data.RGB) (written string) {
+func (v *validator) write(name string, m *imaging.RGB) (written string) {
 	if !v.run.leads() {
 		return name
 	}
@@ -377,7 +377,7 @@ func (v *validator) write(name string, m *data.RGB) (written string) {
 	v.written.try("a picture of validation", func() error {
 		err := os.MkdirAll(filepath.Dir(path), 0o755)
 		if err == nil {
-			err = data.WritePNG(path, m)
+			err = imaging.WritePNG(path, m)
 		}
 		if err == nil {
 			written = name

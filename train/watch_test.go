@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"limner/data"
+	"limner/data/imaging"
 	"limner/internal/parity"
 	"limner/models/diffusers"
 	"limner/sample"
@@ -27,7 +28,7 @@ func watched(t *testing.T, r *Recipe) {
 	c := data.DefaultCircles()
 	c.Size = 16
 	condition := filepath.Join(t.TempDir(), "condition.png")
-	if err := data.WritePNG(condition, c.Example(0).Condition()); err != nil {
+	if err := imaging.WritePNG(condition, c.Example(0).Condition()); err != nil {
 		t.Fatal(err)
 	}
 	v := DefaultValidation()
@@ -225,7 +226,7 @@ func drawingAgain(t *testing.T, b *xla.Backend, m sample.Model, o Options, v Val
 	return p, request
 }
 
-func drawOne(t *testing.T, p *sample.Pipeline, request sample.Request) *data.RGB {
+func drawOne(t *testing.T, p *sample.Pipeline, request sample.Request) *imaging.RGB {
 	t.Helper()
 	result, err := p.Sample(context.Background(), request)
 	if err != nil {
@@ -235,9 +236,9 @@ func drawOne(t *testing.T, p *sample.Pipeline, request sample.Request) *data.RGB
 }
 
 // validated is the first image that a validation drew after a step.
-func validated(t *testing.T, o Options, step int) *data.RGB {
+func validated(t *testing.T, o Options, step int) *imaging.RGB {
 	t.Helper()
-	_, m, err := readPicture(filepath.Join(o.OutputDir, validationDir, fmt.Sprintf("step-%06d", step), "00.png"), data.Decoding{})
+	_, m, err := readPicture(filepath.Join(o.OutputDir, validationDir, fmt.Sprintf("step-%06d", step), "00.png"), imaging.Decoding{})
 	if err != nil {
 		t.Fatal(err)
 	}

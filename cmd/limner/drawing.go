@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"limner/data"
+	"limner/data/imaging"
 	"limner/models/clip"
 	"limner/sample"
 	"limner/sample/schedule"
@@ -139,7 +139,7 @@ func (d *drawing) check() error {
 func (d *drawing) checkRanges() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if _, err := data.NewDecoding(d.Background); err != nil {
+	if _, err := imaging.NewDecoding(d.Background); err != nil {
 		bad("--%v", err)
 	}
 	for _, n := range []struct {
@@ -188,7 +188,7 @@ func (d *drawing) checkSize() error {
 		name  string
 		value int
 		most  int
-	}{{"--height", d.Height, data.MaxPixels}, {"--width", d.Width, data.MaxPixels}, {"--batch_size", d.BatchSize, mostBatch}} {
+	}{{"--height", d.Height, imaging.MaxPixels}, {"--width", d.Width, imaging.MaxPixels}, {"--batch_size", d.BatchSize, mostBatch}} {
 		if n.value < 0 || n.value > n.most {
 			bad("%s %d: want 1 to %d", n.name, n.value, n.most)
 		}
@@ -197,8 +197,8 @@ func (d *drawing) checkSize() error {
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
-	if pixels > data.MaxPixels {
-		return fmt.Errorf("--height %d --width %d: %d pixels are more than the limit of %d", d.Height, d.Width, pixels, data.MaxPixels)
+	if pixels > imaging.MaxPixels {
+		return fmt.Errorf("--height %d --width %d: %d pixels are more than the limit of %d", d.Height, d.Width, pixels, imaging.MaxPixels)
 	}
 	if n := max(1, d.BatchSize); n*pixels > mostPixels {
 		return fmt.Errorf("--batch_size %d of %d×%d pixels: more than the limit of %d pixels at once, which is a batch of %d",

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"limner/data"
+	"limner/data/imaging"
 	"limner/sample"
 	"limner/sample/schedule"
 	"limner/xla"
@@ -180,21 +180,21 @@ func (a *artist) request(r round) (sample.Request, error) {
 			if err != nil {
 				return q, err
 			}
-			conditions[i] = data.AppendCondition(conditions[i], m)
+			conditions[i] = imaging.AppendCondition(conditions[i], m)
 		}
 		if j.Image != nil {
 			m, err := a.pictures.sized(imageFlag, j.Image[0], j)
 			if err != nil {
 				return q, err
 			}
-			q.Images = data.AppendPixels(q.Images, m)
+			q.Images = imaging.AppendPixels(q.Images, m)
 		}
 		if j.Mask != nil {
 			m, err := a.pictures.sized(maskFlag, j.Mask[0], j)
 			if err != nil {
 				return q, err
 			}
-			q.Masks = data.AppendGray(q.Masks, m)
+			q.Masks = imaging.AppendGray(q.Masks, m)
 		}
 		latents, err := a.given.of(j)
 		if err != nil {

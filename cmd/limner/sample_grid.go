@@ -6,7 +6,7 @@ import (
 	"math"
 	"os"
 
-	"limner/data"
+	"limner/data/imaging"
 	"limner/sample"
 )
 
@@ -19,7 +19,7 @@ const (
 // place is a picture of a grid, which is read when its turn comes. The zero value is empty.
 type place struct {
 	width, height int
-	read          func() (*data.RGB, error)
+	read          func() (*imaging.RGB, error)
 	text          bool // it is not made smaller
 }
 
@@ -33,17 +33,17 @@ func (p place) scaled(k int) image.Point {
 
 // result is the place of an image that was drawn, read from its file.
 func (a *artist) result(j *job) place {
-	return place{width: j.Width, height: j.Height, read: func() (*data.RGB, error) { return a.drawn(j) }}
+	return place{width: j.Width, height: j.Height, read: func() (*imaging.RGB, error) { return a.drawn(j) }}
 }
 
 // drawn reads an image that was drawn.
-func (a *artist) drawn(j *job) (*data.RGB, error) {
+func (a *artist) drawn(j *job) (*imaging.RGB, error) {
 	path := a.cmd.path(a.record.Images[j.index].File)
-	raw, err := data.ReadImage(path)
+	raw, err := imaging.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read image: %w", err)
 	}
-	m, err := data.Decode(raw)
+	m, err := imaging.Decode(raw)
 	if err != nil {
 		return nil, fmt.Errorf("read image %s: %w", path, err)
 	}
@@ -80,7 +80,7 @@ func (a *artist) gridRows() [][]place {
 			row := make([]place, controls)
 			if j := a.work[i]; k == i {
 				for c, path := range j.ControlImage {
-					row[c] = place{width: j.Width, height: j.Height, read: func() (*data.RGB, error) {
+					row[c] = place{width: j.Width, height: j.Height, read: func() (*imaging.RGB, error) {
 						a.pictures.next()
 						return a.pictures.sized(controlFlag, path, j)
 					}}
@@ -115,7 +115,7 @@ func fit(rows [][]place, titles []string) (k int, sizes [][]image.Point) {
 
 // overview puts pictures into one. Where it would be too large they are made smaller, and where they are too many even then, there is none; both
 // are said.
-func overview(name string, rows [][]place, titles ...string) (*data.RGB, error) {
+func overview(name string, rows [][]place, titles ...string) (*imaging.RGB, error) {
 	k, sizes := fit(rows, titles)
 	switch {
 	case k == 0:
@@ -124,17 +124,17 @@ func overview(name string, rows [][]place, titles ...string) (*data.RGB, error) 
 	case k > 1:
 		fmt.Fprintf(os.Stderr, "%s shows the images at 1/%d of their size: they are many\n", name, k)
 	}
-	pictures := make([][]*data.RGB, len(rows))
+	pictures := make([][]*imaging.RGB, len(rows))
 	for i, row := range rows {
 		for c, p := range row {
-			var m *data.RGB
+			var m *imaging.RGB
 			if p.read != nil {
 				var err error
 				if m, err = p.read(); err != nil {
 					return nil, err
 				}
 				if size := sizes[i][c]; size.X != m.Width || size.Y != m.Height {
-					if m, err = data.Resize(m, size.X, size.Y, data.Lanczos); err != nil {
+					if m, err = imaging.Resize(m, size.X, size.Y, imaging.Lanczos); err != nil {
 						return nil, err
 					}
 				}
@@ -146,8 +146,8 @@ func overview(name string, rows [][]place, titles ...string) (*data.RGB, error) 
 }
 
 // writePicture writes a picture that goes with the images.
-func (a *artist) writePicture(name string, m *data.RGB) error {
-	raw, err := data.EncodePNG(m)
+func (a *artist) writePicture(name string, m *imaging.RGB) error {
+	raw, err := imaging.EncodePNG(m)
 	if err != nil {
 		return err
 	}

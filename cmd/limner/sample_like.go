@@ -11,7 +11,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"limner/data"
+	"limner/data/imaging"
 )
 
 // recordedFlags are all that an image's record may set: texts, numbers and choices that say how it was drawn. A picture comes from anywhere, so
@@ -119,16 +119,16 @@ func jsonScalar(raw json.RawMessage) (string, error) {
 
 // read reads what may be taken from an image's record.
 func (f likeFile) read() (likeRecord, error) {
-	file, err := data.ReadImage(string(f))
+	file, err := imaging.ReadFile(string(f))
 	if err != nil {
 		return likeRecord{}, fmt.Errorf("like: %w", err)
 	}
-	texts, err := data.Texts(file)
+	texts, err := imaging.Texts(file)
 	if err != nil {
 		return likeRecord{}, fmt.Errorf("like: %s: %w", f, err)
 	}
 	for _, text := range texts {
-		if text.Key != data.TextLimner {
+		if text.Key != imaging.TextLimner {
 			continue
 		}
 		record, err := parseRecord([]byte(text.Value))

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"limner/data"
+	"limner/data/imaging"
 )
 
 // writeLike writes a picture that carries a record.
@@ -19,7 +19,7 @@ func writeLike(t *testing.T, record any) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := data.Encode(data.NewRGB(8, 8), "png", []data.Text{{Key: data.TextLimner, Value: text}})
+	raw, err := imaging.Encode(imaging.NewRGB(8, 8), "png", []imaging.Text{{Key: imaging.TextLimner, Value: text}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,16 +8,17 @@ import (
 	"strings"
 
 	"limner/data"
+	"limner/data/imaging"
 	"limner/sample"
 )
 
 // pictures are what the jobs begin from. All are looked at before anything else is done, and read again when they are drawn from, so that their
 // number takes no memory.
 type pictures struct {
-	decoding     data.Decoding
-	noted        map[data.Note]bool   // what was said that pictures lose
-	known        map[string]picture   // by path
-	recent, read map[string]*data.RGB // of the round before and of this one, by path
+	decoding     imaging.Decoding
+	noted        map[imaging.Note]bool   // what was said that pictures lose
+	known        map[string]picture      // by path
+	recent, read map[string]*imaging.RGB // of the round before and of this one, by path
 }
 
 // picture is what is known of a picture that is not in memory.
@@ -27,9 +28,9 @@ type picture struct {
 }
 
 // load reads a picture and its SHA-256, and says once what pictures lose. flag is what names it.
-func (p *pictures) load(flag, path string) (*data.RGB, string, error) {
+func (p *pictures) load(flag, path string) (*imaging.RGB, string, error) {
 	what := strings.ReplaceAll(flag, "_", " ")
-	raw, err := data.ReadImage(path)
+	raw, err := imaging.ReadFile(path)
 	if err != nil {
 		return nil, "", fmt.Errorf("load %s: %w", what, err)
 	}
@@ -64,11 +65,11 @@ func (p *pictures) look(flag, path string, j *job) (picture, error) {
 
 // lookAt looks at all pictures of the jobs. background is the colour behind those that are not opaque.
 func lookAt(work []*job, background string) (*pictures, error) {
-	decoding, err := data.NewDecoding(background)
+	decoding, err := imaging.NewDecoding(background)
 	if err != nil {
 		return nil, usageError{err}
 	}
-	p := &pictures{decoding: decoding, noted: map[data.Note]bool{}, known: map[string]picture{}}
+	p := &pictures{decoding: decoding, noted: map[imaging.Note]bool{}, known: map[string]picture{}}
 	for _, j := range work {
 		var image, mask picture
 		var err error
@@ -114,10 +115,10 @@ func (p *pictures) fillSizes(work []*job, m sample.Model) {
 }
 
 // next begins a round: what the one before read is at hand, what was read earlier goes.
-func (p *pictures) next() { p.recent, p.read = p.read, map[string]*data.RGB{} }
+func (p *pictures) next() { p.recent, p.read = p.read, map[string]*imaging.RGB{} }
 
 // again reads a picture that was looked at.
-func (p *pictures) again(flag, path string) (*data.RGB, error) {
+func (p *pictures) again(flag, path string) (*imaging.RGB, error) {
 	m := p.read[path]
 	if m == nil {
 		m = p.recent[path]
@@ -137,7 +138,7 @@ func (p *pictures) again(flag, path string) (*data.RGB, error) {
 }
 
 // sized reads a picture that was looked at and resizes it to a job's size as diffusers does.
-func (p *pictures) sized(flag, path string, j *job) (*data.RGB, error) {
+func (p *pictures) sized(flag, path string, j *job) (*imaging.RGB, error) {
 	m, err := p.again(flag, path)
 	if err != nil {
 		return nil, err
@@ -145,7 +146,7 @@ func (p *pictures) sized(flag, path string, j *job) (*data.RGB, error) {
 	if flag == controlFlag && j.Preprocess == "canny" {
 		m = data.Canny(m, data.CannyLow, data.CannyHigh, false)
 	}
-	if m, err = data.Resize(m, j.Width, j.Height, data.Lanczos); err != nil {
+	if m, err = imaging.Resize(m, j.Width, j.Height, imaging.Lanczos); err != nil {
 		return nil, fmt.Errorf("load %s %s: %w", strings.ReplaceAll(flag, "_", " "), path, err)
 	}
 	return m, nil

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"limner/data"
+	"limner/data/imaging"
 	"limner/sample/schedule"
 )
 
@@ -57,7 +57,7 @@ func (r imageRecord) carried() (any, error) {
 }
 
 // texts are what an image file says of itself.
-func (a *artist) texts(j *job, r imageRecord) ([]data.Text, error) {
+func (a *artist) texts(j *job, r imageRecord) ([]imaging.Text, error) {
 	carried, err := r.carried()
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (a *artist) texts(j *job, r imageRecord) ([]data.Text, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []data.Text{{Key: data.TextParameters, Value: a.parameters(j)}, {Key: data.TextLimner, Value: raw}}, nil
+	return []imaging.Text{{Key: imaging.TextParameters, Value: a.parameters(j)}, {Key: imaging.TextLimner, Value: raw}}, nil
 }
 
 // plainJSON is JSON on one line, in ASCII, so that every format can carry it.

@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"testing"
 
-	"limner/data"
+	"limner/data/imaging"
 	"limner/internal/golden"
 	"limner/sample"
 )
@@ -200,7 +200,7 @@ func TestGridOfMany(t *testing.T) {
 			continue
 		}
 		for i := range rows[0] {
-			rows[0][i].read = func() (*data.RGB, error) { return data.NewRGB(c.width, c.height), nil }
+			rows[0][i].read = func() (*imaging.RGB, error) { return imaging.NewRGB(c.width, c.height), nil }
 		}
 		if m, err := overview("grid.png", rows); err != nil || m.Width != size.X || m.Height != size.Y {
 			t.Errorf("the grid: %v", err)

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"limner/data"
+	"limner/data/imaging"
 	"limner/internal/golden"
 	"limner/models/checkpoint"
 )
@@ -34,7 +34,7 @@ func TestSampleAndRepeat(t *testing.T) {
 		t.Fatalf("exit code %d, output %q, log %q", code, stdout, stderr)
 	}
 	for name, want := range map[string]string{"image-00003.png": "64×64", "grid.png": "152×152", "previews/image-00003-step-0002.png": "64×64"} {
-		m, err := data.Decode(readFile(t, dir, "out", name))
+		m, err := imaging.Decode(readFile(t, dir, "out", name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,7 +188,7 @@ func TestSheet(t *testing.T) {
 	if n := strings.Count(page, "data:image/png;base64,"); n != 4 {
 		t.Errorf("%d images on the page", n)
 	}
-	texts, err := data.Texts(readFile(t, dir, "out", "image-00002.jpeg"))
+	texts, err := imaging.Texts(readFile(t, dir, "out", "image-00002.jpeg"))
 	if err != nil || len(texts) != 2 || !strings.HasPrefix(texts[1].Value, "c\nSteps: 1,") {
 		t.Errorf("got %q, %v", texts, err)
 	}

@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"limner/data"
+	"limner/data/imaging"
 	"limner/internal/printable"
 	"limner/sample"
 )
@@ -143,7 +143,7 @@ func (a *artist) keep(j *job, image sample.Image) error {
 	if err != nil {
 		return err
 	}
-	raw, err := data.Encode(image.Picture, a.cmd.OutputFormat, texts)
+	raw, err := imaging.Encode(image.Picture, a.cmd.OutputFormat, texts)
 	if err != nil {
 		return fmt.Errorf("%s: %w", entry.File, err)
 	}
@@ -216,10 +216,10 @@ func (a *artist) preview(r round, step int, latents func() ([]float32, error)) e
 		return err
 	}
 	size := len(x) / len(r.jobs)
-	var shown []*data.RGB
+	var shown []*imaging.RGB
 	for i, j := range r.jobs {
 		m := a.model.Preview(x[i*size:(i+1)*size], j.Height, j.Width)
-		raw, err := data.EncodePNG(m)
+		raw, err := imaging.EncodePNG(m)
 		if err != nil {
 			return err
 		}
@@ -228,5 +228,5 @@ func (a *artist) preview(r round, step int, latents func() ([]float32, error)) e
 		}
 		shown = append(shown, m)
 	}
-	return showInTerminal(os.Stderr, sample.Grid([][]*data.RGB{shown}, gridGap))
+	return showInTerminal(os.Stderr, sample.Grid([][]*imaging.RGB{shown}, gridGap))
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"limner/data"
+	"limner/data/imaging"
 	"limner/sample"
 )
 
@@ -147,7 +147,7 @@ func (s *sheet) places(a *artist) (rows [][]place, titles []string) {
 		var row []place
 		if named {
 			label := sample.Label(s.Y.label(y))
-			row = append(row, place{width: label.Width, height: label.Height, text: true, read: func() (*data.RGB, error) { return label, nil }})
+			row = append(row, place{width: label.Width, height: label.Height, text: true, read: func() (*imaging.RGB, error) { return label, nil }})
 		}
 		for _, j := range a.work[i*len(s.X.Values) : (i+1)*len(s.X.Values)] {
 			row = append(row, a.result(j))
@@ -160,7 +160,7 @@ func (s *sheet) places(a *artist) (rows [][]place, titles []string) {
 // sheetCell is an image of a sheet's page.
 type sheetCell struct {
 	Title string
-	image func() (*data.RGB, error)
+	image func() (*imaging.RGB, error)
 }
 
 // Image is the image as a URL that needs no file. It is read when the page comes to it.
@@ -169,7 +169,7 @@ func (c sheetCell) Image() (template.URL, error) {
 	if err != nil {
 		return "", err
 	}
-	raw, err := data.EncodePNG(m)
+	raw, err := imaging.EncodePNG(m)
 	return template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(raw)), err
 }
 
@@ -193,7 +193,7 @@ func (s *sheet) page(w io.Writer, a *artist) error {
 		for k, x := range s.X.Values {
 			j := a.work[i*len(s.X.Values)+k]
 			title := strings.TrimSpace(s.X.label(x) + " " + s.Y.label(y))
-			r.Cells = append(r.Cells, sheetCell{title, func() (*data.RGB, error) { return a.drawn(j) }})
+			r.Cells = append(r.Cells, sheetCell{title, func() (*imaging.RGB, error) { return a.drawn(j) }})
 		}
 		view.Rows = append(view.Rows, r)
 	}

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"limner/data"
+	"limner/data/imaging"
 	"limner/internal/disk"
 	"limner/internal/printable"
 	"limner/models/checkpoint"
@@ -56,26 +56,26 @@ func (c showCmd) Run() error {
 }
 
 // imageTexts reads what an image says of itself; ok is whether the file is one.
-func imageTexts(path string) (texts []data.Text, ok bool, err error) {
+func imageTexts(path string) (texts []imaging.Text, ok bool, err error) {
 	file, err := disk.Open(path)
 	if err != nil {
 		return nil, false, nil // Describe says what is wrong
 	}
 	defer file.Close()
 	head := make([]byte, 16)
-	if n, err := io.ReadFull(file, head); err != nil || !data.IsImage(head[:n]) {
+	if n, err := io.ReadFull(file, head); err != nil || !imaging.IsImage(head[:n]) {
 		return nil, false, nil
 	}
-	raw, err := data.ReadImage(path)
+	raw, err := imaging.ReadFile(path)
 	if err != nil {
 		return nil, true, fmt.Errorf("show: %w", err)
 	}
-	texts, err = data.Texts(raw)
+	texts, err = imaging.Texts(raw)
 	return texts, true, err
 }
 
 // showTexts prints what an image says of itself.
-func showTexts(path string, texts []data.Text, asJSON bool, err error) error {
+func showTexts(path string, texts []imaging.Text, asJSON bool, err error) error {
 	if err != nil {
 		return configError{fmt.Errorf("%s: %w", path, err)}
 	}
@@ -85,7 +85,7 @@ func showTexts(path string, texts []data.Text, asJSON bool, err error) error {
 	all := map[string]any{}
 	for _, text := range texts {
 		var value any = text.Value
-		if raw := []byte(text.Value); text.Key == data.TextLimner && json.Valid(raw) {
+		if raw := []byte(text.Value); text.Key == imaging.TextLimner && json.Valid(raw) {
 			value = json.RawMessage(raw)
 		}
 		all[text.Key] = value

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"limner/data"
+	"limner/data/imaging"
 	"limner/models/checkpoint"
 )
 
@@ -49,8 +49,8 @@ func TestErrorText(t *testing.T) {
 
 func TestShowImage(t *testing.T) {
 	dir := t.TempDir()
-	texts := []data.Text{{Key: data.TextParameters, Value: steering + strings.Repeat("猫", 1_000_000)}, {Key: data.TextLimner, Value: `{"a":"` + "\u009b\u202e" + `"}`}}
-	raw, err := data.Encode(data.NewRGB(8, 8), "png", texts)
+	texts := []imaging.Text{{Key: imaging.TextParameters, Value: steering + strings.Repeat("猫", 1_000_000)}, {Key: imaging.TextLimner, Value: `{"a":"` + "\u009b\u202e" + `"}`}}
+	raw, err := imaging.Encode(imaging.NewRGB(8, 8), "png", texts)
 	if err != nil {
 		t.Fatal(err)
 	}

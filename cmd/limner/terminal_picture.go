@@ -9,16 +9,16 @@ import (
 
 	"golang.org/x/term"
 
-	"limner/data"
+	"limner/data/imaging"
 )
 
 // showInTerminal shows a picture on a terminal that can, by kitty's or iTerm2's sequences; elsewhere it does nothing.
-func showInTerminal(out *os.File, m *data.RGB) error {
+func showInTerminal(out *os.File, m *imaging.RGB) error {
 	protocol := pictureProtocol(os.Getenv)
 	if protocol == "" || !term.IsTerminal(int(out.Fd())) {
 		return nil
 	}
-	raw, err := data.EncodePNG(m)
+	raw, err := imaging.EncodePNG(m)
 	if err != nil {
 		return err
 	}

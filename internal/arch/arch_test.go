@@ -16,6 +16,7 @@ var arrows = map[string][]string{
 	"cmd/limner": {
 		"controlnet",
 		"data",
+		"data/imaging",
 		"demo",
 		"internal/disk",
 		"internal/plaintext",
@@ -39,6 +40,7 @@ var arrows = map[string][]string{
 	},
 	"demo": {
 		"data",
+		"data/imaging",
 		"internal/disk",
 		"models/checkpoint",
 		"models/clip",
@@ -54,6 +56,7 @@ var arrows = map[string][]string{
 	"train": {
 		"controlnet",
 		"data",
+		"data/imaging",
 		"internal/disk",
 		"models/checkpoint",
 		"models/clip",
@@ -80,6 +83,7 @@ var arrows = map[string][]string{
 	"sample": {
 		"controlnet",
 		"data",
+		"data/imaging",
 		"internal/disk",
 		"models/checkpoint",
 		"models/clip",
@@ -134,8 +138,12 @@ var arrows = map[string][]string{
 		"models/vae",
 	},
 	"data": {
+		"data/imaging",
 		"internal/disk",
 		"internal/plaintext",
+	},
+	"data/imaging": {
+		"internal/disk",
 	},
 	"xla": {
 		"internal/disk",
@@ -166,7 +174,7 @@ var arrows = map[string][]string{
 	},
 	"bench": {
 		"controlnet",
-		"data",
+		"data/imaging",
 		"internal/disk",
 		"models/checkpoint",
 		"models/clip",

@@ -1,4 +1,4 @@
-package data
+package imaging
 
 import (
 	"image"
@@ -28,7 +28,7 @@ var white = [3]uint8{255, 255, 255}
 func TestGoldenDecode(t *testing.T) {
 	var index struct{ Decode map[string]decodeGolden }
 	golden.ReadJSON(t, &index, "images2", "index.json")
-	pixels := readTensors(t, golden.Path(t, "images2", "decode.safetensors"))
+	pixels := golden.Tensors(t, golden.Path(t, "images2", "decode.safetensors"))
 	if len(index.Decode) == 0 {
 		t.Fatal("no files in images2/index.json")
 	}
@@ -80,7 +80,7 @@ func TestGoldenDecode(t *testing.T) {
 var withinLevels = regexp.MustCompile(`mean abs (\d+), (\d+) % within (\d+) levels`)
 
 // compareWithin compares at the tolerance in words that images2/index.json gives; on_white is held to it exactly where the decoded pixels are.
-func compareWithin(t *testing.T, what, tolerance string, want tensor, m *RGB) {
+func compareWithin(t *testing.T, what, tolerance string, want golden.Tensor, m *RGB) {
 	t.Helper()
 	mean, share, levels := 0, 100, 0
 	if words := withinLevels.FindStringSubmatch(tolerance); words != nil {
@@ -90,17 +90,17 @@ func compareWithin(t *testing.T, what, tolerance string, want tensor, m *RGB) {
 	} else if !strings.HasPrefix(tolerance, "exact") {
 		t.Fatalf("tolerance %q is not understood", tolerance)
 	}
-	if len(want.shape) != 3 || m.Height != want.shape[0] || m.Width != want.shape[1] {
-		t.Fatalf("%s: %d×%d, want %v", what, m.Height, m.Width, want.shape)
+	if len(want.Shape) != 3 || m.Height != want.Shape[0] || m.Width != want.Shape[1] {
+		t.Fatalf("%s: %d×%d, want %v", what, m.Height, m.Width, want.Shape)
 	}
 	sum, within := 0, 0
-	for i, v := range want.data {
+	for i, v := range want.Data {
 		diff := max(int(v)-int(m.Pix[i]), int(m.Pix[i])-int(v))
 		if sum += diff; diff <= levels {
 			within++
 		}
 	}
-	if n := len(want.data); sum > mean*n || within*100 < share*n {
+	if n := len(want.Data); sum > mean*n || within*100 < share*n {
 		t.Errorf("%s: %d of %d values within %d levels, differences of %d in all; want %s", what, within, n, levels, sum, tolerance)
 	}
 }
@@ -108,14 +108,14 @@ func compareWithin(t *testing.T, what, tolerance string, want tensor, m *RGB) {
 func TestGoldenNearest(t *testing.T) {
 	var index struct{ Nearest []struct{ Case string } }
 	golden.ReadJSON(t, &index, "images2", "index.json")
-	tensors := readTensors(t, golden.Path(t, "images2", "nearest.safetensors"))
+	tensors := golden.Tensors(t, golden.Path(t, "images2", "nearest.safetensors"))
 	if len(index.Nearest) == 0 {
 		t.Fatal("no cases of nearest in images2/index.json")
 	}
 	for _, c := range index.Nearest {
 		src, want := tensors[c.Case+".src"], tensors[c.Case+".out"]
-		from := &RGB{Height: src.shape[0], Width: src.shape[1], Pix: src.data}
-		got, err := Resize(from, want.shape[1], want.shape[0], Nearest)
+		from := &RGB{Height: src.Shape[0], Width: src.Shape[1], Pix: src.Data}
+		got, err := Resize(from, want.Shape[1], want.Shape[0], Nearest)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,13 +126,13 @@ func TestGoldenNearest(t *testing.T) {
 func TestGoldenResizePillow12(t *testing.T) {
 	m := decodeFile(t, golden.Path(t, "images2", "resize_src.png"))
 	done := 0
-	for key, want := range readTensors(t, golden.Path(t, "images2", "resize.safetensors")) {
+	for key, want := range golden.Tensors(t, golden.Path(t, "images2", "resize.safetensors")) {
 		filter, ok := strings.CutSuffix(key, ".pillow12")
 		if !ok {
 			continue // Pillow 13 where it takes columns first, and the source
 		}
 		filter, _, _ = strings.Cut(filter, "_")
-		got, err := Resize(m, want.shape[1], want.shape[0], Filter(filter))
+		got, err := Resize(m, want.Shape[1], want.Shape[0], Filter(filter))
 		if err != nil {
 			t.Fatalf("%s: %v", key, err)
 		}

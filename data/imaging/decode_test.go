@@ -1,4 +1,4 @@
-package data
+package imaging
 
 import (
 	"bytes"
@@ -82,7 +82,10 @@ func TestDecodeRejects(t *testing.T) {
 }
 
 func TestWritePNG(t *testing.T) {
-	m := testCircles().Example(1).Image()
+	m := NewRGB(32, 20)
+	for i := range m.Pix {
+		m.Pix[i] = byte(i * i)
+	}
 	path := filepath.Join(t.TempDir(), "m.png")
 	for _, form := range []image.Image{m, m.NRGBA()} {
 		if err := WritePNG(path, form); err != nil {

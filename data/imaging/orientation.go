@@ -1,4 +1,4 @@
-package data
+package imaging
 
 // exifOrientation returns the Orientation tag (1 to 8) of a JPEG, PNG or WebP file; 1, upright, where there is none.
 func exifOrientation(raw []byte) int {

@@ -1,4 +1,6 @@
-package data
+// Package imaging decodes image files to RGB, turns and resizes them, and writes them with the texts that they carry: exactly as the
+// libraries do that diffusers uses (Pillow, libjpeg-turbo, libwebp, torchvision).
+package imaging
 
 import (
 	"bytes"
@@ -50,14 +52,19 @@ func (m *RGB) NRGBA() *image.NRGBA {
 	return out
 }
 
-// EncodePNG returns the image as PNG bytes, which depend on the pixels alone.
-func EncodePNG(m image.Image) ([]byte, error) { return encodePNG(&png.Encoder{}, m) }
+// EncodePNG returns the image as a PNG file, whose bytes depend on the pixels alone.
+func EncodePNG(m image.Image) ([]byte, error) { return new(PNGEncoder).Encode(m) }
 
-func encodePNG(encoder *png.Encoder, m image.Image) ([]byte, error) {
+// PNGEncoder encodes images as PNG files, one at a time, and uses its memory again: setting that up takes longer than compressing a
+// small picture.
+type PNGEncoder struct{ pool pngBuffer }
+
+// Encode returns the image as a PNG file.
+func (e *PNGEncoder) Encode(m image.Image) ([]byte, error) {
 	if rgb, ok := m.(*RGB); ok {
 		m = rgb.NRGBA() // the encoder's fast path
 	}
-	var buf bytes.Buffer
+	encoder, buf := png.Encoder{BufferPool: &e.pool}, bytes.Buffer{}
 	if err := encoder.Encode(&buf, m); err != nil {
 		return nil, fmt.Errorf("encode PNG: %w", err)
 	}

@@ -1,4 +1,4 @@
-package data
+package imaging
 
 import (
 	"bytes"
@@ -19,11 +19,11 @@ import (
 // bomb: a few bytes of PNG can claim gigabytes.
 const MaxPixels = 89_478_485
 
-// maxImageBytes is the largest image file that is read: more than MaxPixels take in any form.
-const maxImageBytes = 1 << 30
+// MaxFileBytes is the largest image file that is read: more than MaxPixels take in any form.
+const MaxFileBytes = 1 << 30
 
-// ReadImage reads an image file: a regular file, and no larger than any that [Decode] takes.
-func ReadImage(path string) ([]byte, error) { return disk.ReadFile(path, maxImageBytes) }
+// ReadFile reads an image file: a regular file of at most MaxFileBytes.
+func ReadFile(path string) ([]byte, error) { return disk.ReadFile(path, MaxFileBytes) }
 
 // errNoImage says that the bytes are none of the formats that are read.
 var errNoImage = errors.New("not an image: want PNG, JPEG, GIF or WebP bytes")
@@ -97,6 +97,21 @@ func (d Decoding) Decode(raw []byte) (*RGB, []Note, error) {
 		out = d.onScreen(out, m.Bounds().Min, config)
 	}
 	return orient(out, exifOrientation(raw)), notes, nil
+}
+
+// Size reads the width and the height that an image has once it is turned upright, from its header alone.
+func Size(raw []byte) (width, height int, err error) {
+	format, config, _, err := probe(raw)
+	if err != nil {
+		return 0, 0, err
+	}
+	if config.Width < 1 || config.Height < 1 {
+		return 0, 0, fmt.Errorf("%s of %d×%d pixels", format, config.Width, config.Height)
+	}
+	if exifOrientation(raw) > 4 { // lies on its side
+		return config.Height, config.Width, nil
+	}
+	return config.Width, config.Height, nil
 }
 
 // convert turns what a format's decoder gives into RGB.

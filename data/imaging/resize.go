@@ -1,4 +1,4 @@
-package data
+package imaging
 
 import (
 	"fmt"
@@ -196,67 +196,3 @@ func nearestOf(in, out int) []int {
 }
 
 func clip8(v int32) uint8 { return uint8(min(max(v, 0), 255)) }
-
-// Crop returns the width×height pixels from (x, y); what lies outside m is black.
-func Crop(m *RGB, x, y, width, height int) *RGB {
-	out := NewRGB(width, height)
-	left, right := max(x, 0), min(x+width, m.Width)
-	for row := max(y, 0); row < min(y+height, m.Height) && left < right; row++ {
-		copy(out.Pix[((row-y)*width+left-x)*3:], m.Pix[(row*m.Width+left)*3:(row*m.Width+right)*3])
-	}
-	return out
-}
-
-// Fit is the preprocessing of diffusers' training scripts: the short side is resized to side by the
-// bilinear filter (the long side rounded down), then the centre is cropped to side×side. An image
-// of that size is returned as it is.
-func Fit(m *RGB, side int) (*RGB, error) {
-	fitted, _, _, err := fitAt(m, side, 0.5, 0.5)
-	return fitted, err
-}
-
-// FitSize is the size between Fit's two steps, as torchvision's Resize(side) computes it.
-func FitSize(width, height, side int) (int, int) {
-	if width <= height {
-		return side, int(int64(side) * int64(height) / int64(width))
-	}
-	return int(int64(side) * int64(width) / int64(height)), side
-}
-
-// AppendPixels appends the image to dst as floats in [-1, 1], rounded as ToTensor and
-// Normalize(0.5, 0.5) do: the range of training images.
-func AppendPixels(dst []float32, m *RGB) []float32 {
-	for _, v := range m.Pix {
-		dst = append(dst, (float32(v)/255-0.5)/0.5)
-	}
-	return dst
-}
-
-// AppendCondition appends the image to dst as floats in [0, 1]: the range of conditioning images.
-func AppendCondition(dst []float32, m *RGB) []float32 {
-	for _, v := range m.Pix {
-		dst = append(dst, float32(v)/255)
-	}
-	return dst
-}
-
-// AppendGray appends the image to dst as one float a pixel in [0, 1], of the gray that PIL's convert("L") gives: the range of masks.
-func AppendGray(dst []float32, m *RGB) []float32 {
-	for i := 0; i < len(m.Pix); i += 3 {
-		dst = append(dst, float32(gray(m.Pix[i:]))/255)
-	}
-	return dst
-}
-
-// gray is the gray of a pixel, 0 to 255.
-func gray(p []uint8) int { return (19595*int(p[0]) + 38470*int(p[1]) + 7471*int(p[2]) + 1<<15) >> 16 }
-
-// black says whether every pixel's gray is 0.
-func (m *RGB) black() bool {
-	for i := 0; i < len(m.Pix); i += 3 {
-		if gray(m.Pix[i:]) > 0 {
-			return false
-		}
-	}
-	return true
-}
