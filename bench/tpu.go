@@ -9,6 +9,7 @@ import (
 
 	"limner/plan"
 	"limner/xla"
+	"limner/xla/hlo"
 )
 
 // tpuArg is the argument for the programs that make bench-tpu compiled.
@@ -102,7 +103,7 @@ func (p *tpuPeer) count(folder string, chip xla.Chip) error {
 	if err != nil {
 		return err
 	}
-	traffic, err := xla.CountTraffic(program)
+	traffic, err := hlo.CountTraffic(program)
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.Program, err)
 	}

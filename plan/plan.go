@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"limner/xla"
+	"limner/xla/hlo"
 )
 
 // Variant is how a job is compiled.
@@ -49,19 +50,19 @@ type Program struct {
 	Runs     int     `json:"runs"`
 	FLOP     float64 `json:"flop"`           // the cost analysis's, of all operations
 	Accessed float64 `json:"bytes_accessed"` // the cost analysis's, on-chip memory included
-	HBM      float64 `json:"bytes_hbm"`      // counted from the optimised program, see xla.Traffic
+	HBM      float64 `json:"bytes_hbm"`      // counted from the optimised program, see hlo.Traffic
 	Seconds  float64 `json:"seconds"`        // the compiler's estimate; 0 where it is not sane
 	Roofline float64 `json:"roofline_seconds"`
 	Peak     int64   `json:"peak_bytes"`
 
-	Collectives map[string]float64 `json:"bytes_in_collectives"` // by the kind of operation, see xla.Traffic
+	Collectives map[string]float64 `json:"bytes_in_collectives"` // by the kind of operation, see hlo.Traffic
 	Networks    map[string]Share   `json:"by_network"`           // and of what belongs to none
 }
 
 // Share is what a network has of a program.
 type Share struct {
 	FLOP float64 `json:"flop"`      // of matrix products, convolutions and kernels
-	HBM  float64 `json:"bytes_hbm"` // see xla.Traffic
+	HBM  float64 `json:"bytes_hbm"` // see hlo.Traffic
 }
 
 // Report is what is known of a job in one variant.
@@ -72,7 +73,7 @@ type Report struct {
 	Variant        Variant          `json:"variant"`
 	Fits           bool             `json:"fits"`
 	Problem        string           `json:"problem,omitempty"`         // why it does not
-	Largest        []xla.Tensor     `json:"largest_tensors,omitempty"` // of a program that the compiler refused
+	Largest        []hlo.Tensor     `json:"largest_tensors,omitempty"` // of a program that the compiler refused
 	HBM            int64            `json:"hbm_bytes"`                 // of a chip, that programs may use
 	Peak           int64            `json:"peak_bytes"`
 	Classes        map[string]int64 `json:"bytes_by_class"` // of what lies on a chip while the largest program runs
@@ -221,7 +222,7 @@ func class(name string) string {
 	return "moments"
 }
 
-// network is the one that a layer belongs to, see xla.Traffic.
+// network is the one that a layer belongs to, see hlo.Traffic.
 func network(layer string) string {
 	layer = strings.TrimPrefix(layer, "param.")
 	name, _, _ := strings.Cut(layer, ".")

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"limner/xla"
+	"limner/xla/hlo"
 )
 
 func TestEstimate(t *testing.T) {
@@ -97,7 +98,7 @@ func TestWrite(t *testing.T) {
 		}
 	}
 	w.Reset()
-	refused := &Report{Problem: "72 GB exceeds available HBM", Largest: []xla.Tensor{{Layer: "unet.mid_block.attentions.0", Type: "4x8x4096x4096xf32", Bytes: 2.1e9}}}
+	refused := &Report{Problem: "72 GB exceeds available HBM", Largest: []hlo.Tensor{{Layer: "unet.mid_block.attentions.0", Type: "4x8x4096x4096xf32", Bytes: 2.1e9}}}
 	refused.Write(&w, topology, "quick", Run{})
 	if !strings.Contains(w.String(), "does not fit: 72 GB exceeds available HBM\n  among its largest tensors: 2.10 GB 4x8x4096x4096xf32 in unet.mid_block.attentions.0\n") {
 		t.Errorf("got %s", w.String())

@@ -21,6 +21,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/distributed"
 
 	"limner/xla/cpu"
+	"limner/xla/hlo"
 	"limner/xla/mosaic"
 	"limner/xla/patch"
 	"limner/xla/pjrt"
@@ -245,7 +246,7 @@ func (b *Backend) compile(c *pjrt.Compilation) {
 		b.target.compile(c, work.inputs)
 		return
 	}
-	size := operations(c.Program)
+	size := hlo.Operations(c.Program)
 	if b.store.idle() {
 		kind, _ := c.DeviceKind() // of one that does not say, nothing is expected
 		work.begin(false, b.store.expected(programKey{Device: kind}, size))

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"limner/internal/disk"
+	"limner/xla/cpu"
 	"limner/xla/pjrt"
 	"limner/xla/plugin"
 )
@@ -125,7 +126,7 @@ func (s *store) loadFrom(c *pjrt.Compilation, e *executables, i int, begin begin
 	payload, err := e.payload(i)
 	if err == nil {
 		begin(true, 0)
-		if !plugin.IsPinnedCPU(e.list[i].Key.Plugin) || c.Load(lighten(payload)) != nil {
+		if !plugin.IsPinnedCPU(e.list[i].Key.Plugin) || c.Load(cpu.Lighten(payload)) != nil {
 			err = c.Load(payload)
 		}
 		if err != nil {

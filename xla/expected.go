@@ -1,7 +1,6 @@
 package xla
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -45,9 +44,6 @@ type compileTime struct {
 	Operations int        `json:"operations"` // of its text, which tell networks from each other
 	Seconds    float64    `json:"seconds"`
 }
-
-// operations counts those of a program's StableHLO.
-func operations(program []byte) int { return bytes.Count(program, []byte(` = "stablehlo.`)) }
 
 func newCompileTime(key programKey, operations int, took time.Duration) compileTime {
 	key.Program, key.Options = "", ""

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"limner/xla/cpu"
+	"limner/xla/hlo"
 	"limner/xla/mosaic"
 	"limner/xla/pjrt"
 	"limner/xla/plugin"
@@ -181,8 +182,8 @@ const empty = `module @planned {
 
 // compile compiles a program with inputs of these names for the topology.
 func (t *target) compile(c *pjrt.Compilation, inputs []string) {
-	program := statements(c.Program, inputs)
-	t.compiled, t.err = t.devices.Compile(named(program), t.effort.tpu(c.Options))
+	program := hlo.Parse(c.Program, inputs)
+	t.compiled, t.err = t.devices.Compile(hlo.Named(program), t.effort.tpu(c.Options))
 	t.err = tooLarge(t.err, program, t.topology.Chips())
 	// executable_build_options {device_ordinal: -1, num_replicas: 1, num_partitions: 1}
 	c.Program, c.Options = []byte(empty), []byte{3<<3 | 2, 15, 1 << 3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 4 << 3, 1, 5 << 3, 1}

@@ -36,6 +36,7 @@ var arrows = map[string][]string{
 	"plan": {
 		"internal/disk",
 		"xla",
+		"xla/hlo",
 		"xla/pjrt",
 	},
 	"demo": {
@@ -148,6 +149,7 @@ var arrows = map[string][]string{
 	"xla": {
 		"internal/disk",
 		"xla/cpu",
+		"xla/hlo",
 		"xla/mosaic",
 		"xla/patch",
 		"xla/pjrt",
@@ -158,7 +160,9 @@ var arrows = map[string][]string{
 		"xla/cpu",
 		"xla/pjrt",
 	},
+	"xla/hlo": {},
 	"xla/cpu": {
+		"xla/hlo",
 		"xla/patch",
 		"xla/pjrt",
 	},
@@ -187,6 +191,7 @@ var arrows = map[string][]string{
 		"sample",
 		"train",
 		"xla",
+		"xla/hlo",
 		"xla/patch",
 		"xla/plugin",
 	},

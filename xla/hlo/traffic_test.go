@@ -1,4 +1,4 @@
-package xla_test
+package hlo_test
 
 import (
 	"slices"
@@ -7,7 +7,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
-	"limner/xla"
+	"limner/xla/hlo"
 )
 
 // message is a field's bytes, the way protocol buffers nest.
@@ -62,7 +62,7 @@ func tuple(shape []byte) []byte {
 }
 
 func TestCountTraffic(t *testing.T) {
-	traffic, err := xla.CountTraffic(program())
+	traffic, err := hlo.CountTraffic(program())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,14 +77,14 @@ func TestCountTraffic(t *testing.T) {
 			instruction("x", "parameter", 2, float32s(1000, 0)), instruction("at", "parameter", 3, float32s(1, 0)),
 			instruction("part", "dynamic-slice", 4, float32s(100, 0), number(36, 2), number(36, 3))),
 		message(2, []byte("main")))
-	if traffic, err := xla.CountTraffic(part); err != nil || traffic.Bytes != 804 {
+	if traffic, err := hlo.CountTraffic(part); err != nil || traffic.Bytes != 804 {
 		t.Errorf("got %g bytes, %v; want 804: a part of 400 bytes is read and written, and where it begins is read", traffic.Bytes, err)
 	}
 	circle := append(computation("main", 2, instruction("x", "call", 1, number(38, 2))), message(2, []byte("main"))...)
-	if _, err := xla.CountTraffic(circle); err == nil || !strings.Contains(err.Error(), `"main" calls one that does not stand before it`) {
+	if _, err := hlo.CountTraffic(circle); err == nil || !strings.Contains(err.Error(), `"main" calls one that does not stand before it`) {
 		t.Errorf("a computation that calls itself: got %v", err)
 	}
-	if _, err := xla.CountTraffic(nil); err == nil || !strings.Contains(err.Error(), "no entry computation") {
+	if _, err := hlo.CountTraffic(nil); err == nil || !strings.Contains(err.Error(), "no entry computation") {
 		t.Errorf("an empty file: got %v", err)
 	}
 }
@@ -92,7 +92,7 @@ func TestCountTraffic(t *testing.T) {
 func FuzzCountTraffic(f *testing.F) {
 	f.Add(program())
 	f.Fuzz(func(t *testing.T, module []byte) {
-		if _, err := xla.CountTraffic(module); err != nil && err.Error() == "" {
+		if _, err := hlo.CountTraffic(module); err != nil && err.Error() == "" {
 			t.Error("an error without a text")
 		}
 	})

@@ -1,4 +1,4 @@
-package xla
+package hlo
 
 import (
 	"slices"

@@ -1,14 +1,10 @@
-package xla
+package hlo
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
-
-	"limner/xla/pjrt"
 )
 
 // A program of two layers with what operations look like: in one line, in several, and with a region. %7 takes a parameter as it was cast before, and
@@ -46,8 +42,8 @@ const layers = `module @m {
 `
 
 func TestNamed(t *testing.T) {
-	program := statements([]byte(layers), []string{"param.unet.conv.weight", "unet.norm.bias", "latents"})
-	got := string(named(program))
+	program := Parse([]byte(layers), []string{"param.unet.conv.weight", "unet.norm.bias", "latents"})
+	got := string(Named(program))
 	want := layers
 	for ending, layer := range map[string]string{
 		"tensor<3x4xf32>) -> tensor<2x4xf32>\n": "param.unet.conv", "(tensor<4xf32>) -> tensor<2x4xf32>\n": "unet.norm",
@@ -59,7 +55,7 @@ func TestNamed(t *testing.T) {
 	if got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
-	count, err := flops(program, 2)
+	count, err := FLOPs(program, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,17 +64,10 @@ func TestNamed(t *testing.T) {
 	}
 }
 
-func TestTooLarge(t *testing.T) {
-	program := statements([]byte(layers), []string{"param.unet.conv.weight", "unet.norm.bias", "latents"})
-	refusal := &pjrt.Error{Code: pjrt.ResourceExhausted, Text: "160.75G exceeds available HBM"}
-	err := tooLarge(fmt.Errorf("compile: %w", refusal), program, 2)
+func TestLargest(t *testing.T) {
+	program := Parse([]byte(layers), []string{"param.unet.conv.weight", "unet.norm.bias", "latents"})
 	want := []Tensor{{"param.unet.conv", "2x4xf32", 16}, {"unet.norm", "2x4xf32", 16}, {"", "2x3xf32", 12}}
-	var e *TooLarge
-	if !errors.As(err, &e) || !slices.Equal(e.Largest, want) || !errors.Is(err, refusal) {
-		t.Errorf("got %+v, want %v", err, want)
-	}
-	other := &pjrt.Error{Code: 3, Text: "invalid"}
-	if got := tooLarge(other, program, 2); got != error(other) {
-		t.Errorf("another error became %v", got)
+	if got := Largest(program, 2); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -1,11 +1,11 @@
-package xla
+package hlo
 
 import "google.golang.org/protobuf/encoding/protowire"
 
-// within is a message with what change makes of its messages of one field, without those that it makes nil of.
-func within(message []byte, at protowire.Number, change func([]byte) []byte) []byte {
+// Within is a message with what change makes of its messages of one field, without those that it makes nil of.
+func Within(message []byte, at protowire.Number, change func([]byte) []byte) []byte {
 	out := make([]byte, 0, len(message))
-	eachWhole(message, func(field protowire.Number, _ uint64, bytes, whole []byte) {
+	EachWhole(message, func(field protowire.Number, _ uint64, bytes, whole []byte) {
 		if field != at {
 			out = append(out, whole...)
 		} else if changed := change(bytes); changed != nil {
@@ -15,13 +15,13 @@ func within(message []byte, at protowire.Number, change func([]byte) []byte) []b
 	return out
 }
 
-// each calls visit with every field of a message. Fields that are numbers come as number.
-func each(message []byte, visit func(field protowire.Number, number uint64, bytes []byte)) {
-	eachWhole(message, func(field protowire.Number, number uint64, bytes, _ []byte) { visit(field, number, bytes) })
+// Each calls visit with every field of a message. Fields that are numbers come as number.
+func Each(message []byte, visit func(field protowire.Number, number uint64, bytes []byte)) {
+	EachWhole(message, func(field protowire.Number, number uint64, bytes, _ []byte) { visit(field, number, bytes) })
 }
 
-// eachWhole is each, with the field as it stands in the message.
-func eachWhole(message []byte, visit func(field protowire.Number, number uint64, bytes, whole []byte)) {
+// EachWhole is [Each], with the field as it stands in the message.
+func EachWhole(message []byte, visit func(field protowire.Number, number uint64, bytes, whole []byte)) {
 	for len(message) > 0 {
 		field, kind, tag := protowire.ConsumeTag(message)
 		if tag < 0 {
@@ -46,9 +46,9 @@ func eachWhole(message []byte, visit func(field protowire.Number, number uint64,
 	}
 }
 
-// bytesField is the last of a message's fields of that number.
-func bytesField(message []byte, want protowire.Number) (found []byte) {
-	each(message, func(field protowire.Number, _ uint64, bytes []byte) {
+// BytesField is the last of a message's fields of that number.
+func BytesField(message []byte, want protowire.Number) (found []byte) {
+	Each(message, func(field protowire.Number, _ uint64, bytes []byte) {
 		if field == want {
 			found = bytes
 		}
@@ -56,8 +56,8 @@ func bytesField(message []byte, want protowire.Number) (found []byte) {
 	return found
 }
 
-// numbers reads a repeated number, packed or not.
-func numbers(number uint64, packed []byte) (out []int64) {
+// Numbers reads a repeated number, packed or not.
+func Numbers(number uint64, packed []byte) (out []int64) {
 	if packed == nil {
 		return []int64{int64(number)}
 	}

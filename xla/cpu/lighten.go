@@ -1,6 +1,10 @@
-package xla
+package cpu
 
-import "google.golang.org/protobuf/encoding/protowire"
+import (
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"limner/xla/hlo"
+)
 
 // Fields of XLA's messages, from a serialized program of its CPU compiler inwards.
 const (
@@ -16,15 +20,15 @@ const (
 	fieldCalled         protowire.Number = 38
 )
 
-// lighten leaves out of a serialized program of XLA's CPU compiler what is inside of fusions: it was compiled, and running the program needs no more
+// Lighten leaves out of a serialized program of XLA's CPU compiler what is inside of fusions: it was compiled, and running the program needs no more
 // of it than the shapes of what goes in and comes out. Four fifths of a training step's instructions are there, and half of the time that loading
-// takes is theirs. Each fusion becomes the call of a function that is not in the program. Of a program that has another form than XLA gives it,
-// nothing sensible comes out.
-func lighten(program []byte) []byte {
-	return within(program, fieldProgram, func(b []byte) []byte {
-		return within(b, fieldModuleAndMore, func(b []byte) []byte {
-			return within(b, fieldModule, func(b []byte) []byte {
-				return within(b, fieldComputations, lightenComputation)
+// takes is theirs. Each fusion becomes the call of a function that is not in the program. The result is undefined for
+// any other format.
+func Lighten(program []byte) []byte {
+	return hlo.Within(program, fieldProgram, func(b []byte) []byte {
+		return hlo.Within(b, fieldModuleAndMore, func(b []byte) []byte {
+			return hlo.Within(b, fieldModule, func(b []byte) []byte {
+				return hlo.Within(b, fieldComputations, lightenComputation)
 			})
 		})
 	})
@@ -33,18 +37,18 @@ func lighten(program []byte) []byte {
 // lightenComputation changes a HloComputationProto; a fusion's becomes nil.
 func lightenComputation(computation []byte) []byte {
 	fused := false
-	each(computation, func(field protowire.Number, number uint64, _ []byte) {
+	hlo.Each(computation, func(field protowire.Number, number uint64, _ []byte) {
 		fused = fused || field == fieldFused && number != 0
 	})
 	if fused {
 		return nil
 	}
-	return within(computation, fieldInstructions, func(instruction []byte) []byte {
-		if string(bytesField(instruction, fieldOpcode)) != "fusion" {
+	return hlo.Within(computation, fieldInstructions, func(instruction []byte) []byte {
+		if string(hlo.BytesField(instruction, fieldOpcode)) != "fusion" {
 			return instruction
 		}
 		light := make([]byte, 0, len(instruction))
-		eachWhole(instruction, func(field protowire.Number, _ uint64, _, whole []byte) {
+		hlo.EachWhole(instruction, func(field protowire.Number, _ uint64, _, whole []byte) {
 			switch field {
 			case fieldOpcode, fieldFusionKind, fieldCalled:
 			default:

@@ -1,4 +1,4 @@
-package xla
+package hlo
 
 import (
 	"errors"
@@ -7,33 +7,6 @@ import (
 	"strconv"
 	"strings"
 )
-
-// FLOPs is how many floating-point operations the program's matrix products, convolutions and kernels take in one run, over all devices: two for
-// each product that is added up, none for zeros that a gradient puts between its elements, and none for what no result needs. Everything else is left
-// out, as is usual for the figures that are compared with a device's peak.
-func (p *Program) FLOPs() (float64, error) {
-	layers, err := p.flops(nil)
-	return layers[""] * float64(p.backend.n), err
-}
-
-// FLOPsByLayer is one device's share of FLOPs, by the layer of each operation, as in Traffic.
-func (p *Program) FLOPsByLayer() (map[string]float64, error) { return p.flops(inputNames(p.inputs)) }
-
-func (p *Program) flops(names []string) (map[string]float64, error) {
-	text, err := p.StableHLO()
-	if err != nil {
-		return nil, err
-	}
-	devices := p.backend.n // over which the text's operations are divided
-	if p.apart {
-		devices = 1
-	}
-	layers, err := flops(statements([]byte(text), names), float64(devices))
-	if err != nil {
-		return nil, fmt.Errorf("count operations of %s: %w", p.name, err)
-	}
-	return layers, nil
-}
 
 // What is read of an operation's text.
 var (
@@ -44,8 +17,8 @@ var (
 	hloKernelFLOPs = regexp.MustCompile(`\\"flops\\": (\d+)`) // as mosaic.Kernel.Config has them
 )
 
-// flops counts the operations of a program by their layers. What counts is one device's share, of so many; a kernel's configuration is that of one device.
-func flops(program []statement, devices float64) (map[string]float64, error) {
+// FLOPs counts the operations of a program by their layers. What counts is one device's share, of so many; a kernel's configuration is that of one device.
+func FLOPs(program []Statement, devices float64) (map[string]float64, error) {
 	layers := map[string]float64{}
 	for _, s := range live(program) {
 		n, err := s.flops()
@@ -65,7 +38,7 @@ func flops(program []statement, devices float64) (map[string]float64, error) {
 const kernelCall = "stablehlo.custom_call"
 
 // flops are those of an operation; 0 of one that is not counted.
-func (s statement) flops() (float64, error) {
+func (s Statement) flops() (float64, error) {
 	count := dotFLOPs
 	switch s.operation {
 	case kernelCall:

@@ -1,4 +1,4 @@
-package xla
+package hlo
 
 import (
 	"fmt"
@@ -18,22 +18,6 @@ type Traffic struct {
 	// Collectives are what moves between devices: the bytes of the wholes that are summed, gathered or exchanged, by the kind of operation, as one device
 	// sees them. A whole is what a device holds before a sum is divided, or after parts are gathered.
 	Collectives map[string]float64
-}
-
-// Traffic counts the traffic of a planned program.
-func (p *Program) Traffic() (Traffic, error) {
-	code, format, err := p.planned.OptimizedProgram()
-	if err != nil {
-		return Traffic{}, err
-	}
-	if format == "hlo_with_config" {
-		code = bytesField(code, 1)
-	}
-	t, err := CountTraffic(code)
-	if err != nil {
-		return Traffic{}, fmt.Errorf("read the optimised program: %w", err)
-	}
-	return t, nil
 }
 
 // CountTraffic counts the traffic of an optimised program, whoever compiled it: a serialized HloModuleProto.
@@ -173,7 +157,7 @@ func (m *hloModule) slices(in *hloInstruction) bool {
 func parseHLO(module []byte) (*hloModule, error) {
 	m := &hloModule{computations: map[int64]*hloComputation{}}
 	entry, unordered := "", ""
-	each(module, func(field protowire.Number, number uint64, bytes []byte) {
+	Each(module, func(field protowire.Number, number uint64, bytes []byte) {
 		switch field {
 		case 2:
 			entry = string(bytes)
@@ -209,7 +193,7 @@ func parseHLO(module []byte) (*hloModule, error) {
 
 func parseComputation(message []byte) *hloComputation {
 	c := &hloComputation{byID: map[int64]*hloInstruction{}, user: map[int64]*hloInstruction{}}
-	each(message, func(field protowire.Number, number uint64, bytes []byte) {
+	Each(message, func(field protowire.Number, number uint64, bytes []byte) {
 		switch field {
 		case 1:
 			c.name = string(bytes)
@@ -231,20 +215,20 @@ func parseComputation(message []byte) *hloComputation {
 
 func parseInstruction(message []byte) *hloInstruction {
 	in := &hloInstruction{trips: 1}
-	each(message, func(field protowire.Number, number uint64, bytes []byte) {
+	Each(message, func(field protowire.Number, number uint64, bytes []byte) {
 		switch field {
 		case 2:
 			in.opcode = string(bytes)
 		case 3:
 			in.shape = parseShape(bytes)
 		case 7:
-			in.layer = string(bytesField(bytes, 2))
+			in.layer = string(BytesField(bytes, 2))
 		case 35:
 			in.id = int64(number)
 		case 36:
-			in.operands = append(in.operands, numbers(number, bytes)...)
+			in.operands = append(in.operands, Numbers(number, bytes)...)
 		case 38:
-			in.called = append(in.called, numbers(number, bytes)...)
+			in.called = append(in.called, Numbers(number, bytes)...)
 		}
 	})
 	return in
@@ -255,18 +239,18 @@ var widths = map[uint64]float64{1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 2, 8: 4, 
 
 func parseShape(message []byte) (s hloShape) {
 	elements, width := 1.0, 0.0
-	each(message, func(field protowire.Number, number uint64, bytes []byte) {
+	Each(message, func(field protowire.Number, number uint64, bytes []byte) {
 		switch field {
 		case 2:
 			width = widths[number]
 		case 3:
-			for _, d := range numbers(number, bytes) {
+			for _, d := range Numbers(number, bytes) {
 				elements *= float64(d)
 			}
 		case 4:
 			s.parts = append(s.parts, parseShape(bytes))
 		case 5:
-			each(bytes, func(field protowire.Number, number uint64, _ []byte) {
+			Each(bytes, func(field protowire.Number, number uint64, _ []byte) {
 				s.onChip = s.onChip || field == 8 && number != 0
 			})
 		}

@@ -1,24 +1,15 @@
-package xla
+package hlo
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
-
-	"limner/xla/pjrt"
 )
 
-// largestShown is how many layers TooLarge names.
+// largestShown is how many layers Largest names.
 const largestShown = 3
-
-// TooLarge is the error of a program that does not fit a planned device's memory.
-type TooLarge struct {
-	Refusal *pjrt.Error // the compiler's
-	Largest []Tensor    // the layers with the largest ones, one of each
-}
 
 // Tensor is a result of an operation, before the compiler merged operations: it may not be in memory at all.
 type Tensor struct {
@@ -35,30 +26,11 @@ func (t Tensor) String() string {
 	return fmt.Sprintf("%.2f GB %s in %s", t.Bytes/1e9, t.Type, layer)
 }
 
-func (e *TooLarge) Error() string {
-	text := e.Refusal.Text
-	for _, t := range e.Largest {
-		text += "\nlarge: " + t.String()
-	}
-	return text
-}
-
-func (e *TooLarge) Unwrap() error { return e.Refusal }
-
-// tooLarge is an error of compiling a program as a TooLarge if it says that the program does not fit, and the error itself otherwise.
-func tooLarge(err error, program []statement, devices int) error {
-	var refusal *pjrt.Error
-	if errors.As(err, &refusal) && refusal.Code == pjrt.ResourceExhausted {
-		return &TooLarge{refusal, largest(program, devices)}
-	}
-	return err
-}
-
 // result is the end of an operation with one result.
 var result = regexp.MustCompile(`-> tensor<([^>]*x([a-z]+[0-9]+))>\n?$`)
 
-// largest are the layers of a program with the largest tensors, the largest of each, in the order of their sizes.
-func largest(program []statement, devices int) []Tensor {
+// Largest are the layers of a program with the largest tensors, the largest of each, in the order of their sizes.
+func Largest(program []Statement, devices int) []Tensor {
 	byLayer := map[string]Tensor{}
 	for _, s := range live(program) {
 		m := result.FindStringSubmatch(s.text)

@@ -1,4 +1,5 @@
-package xla
+// Package hlo reads programs: what they compute, move and hold, from StableHLO's text before compiling and from XLA's messages after it.
+package hlo
 
 import (
 	"bytes"
@@ -7,8 +8,8 @@ import (
 	"strings"
 )
 
-// statement is an operation of a program's main function, with all lines that it takes, or a line that is none.
-type statement struct {
+// Statement is an operation of a program's main function, with all lines that it takes, or a line that is none.
+type Statement struct {
 	text              string
 	operation         string   // such as stablehlo.add; "" of a line that is none
 	results, operands []string // their names
@@ -21,11 +22,11 @@ var (
 	begins   = regexp.MustCompile(`^    (?:(%\S+(?:, %\S+)*) = )?"([\w.]+)"\(([^)]*)\)`)
 )
 
-// statements reads a program's text. names are those of main's arguments, in order, which give the operations their layers; nil gives none.
+// Parse reads a program's text. names are those of main's arguments, in order, which give the operations their layers; nil gives none.
 //
 // A layer's operations follow the use of its parameters. Those of its gradient do nearly, so that a few are taken for a neighbour's.
-func statements(program []byte, names []string) []statement {
-	var all []statement
+func Parse(program []byte, names []string) []Statement {
+	var all []Statement
 	layers := map[string]string{} // of the arguments, and of what is made of one of them alone
 	layer, open := "", false
 	for line := range bytes.Lines(program) {
@@ -43,10 +44,10 @@ func statements(program []byte, names []string) []statement {
 					layers[a[1]] = layerOf(names[n])
 				}
 			}
-			all = append(all, statement{text: text})
+			all = append(all, Statement{text: text})
 			continue
 		}
-		s := statement{text: text, operation: m[2], results: list(m[1]), operands: list(m[3])}
+		s := Statement{text: text, operation: m[2], results: list(m[1]), operands: list(m[3])}
 		for _, operand := range s.operands {
 			if of := layers[operand]; of != "" {
 				layer = of
@@ -78,16 +79,8 @@ func layerOf(name string) string {
 	return name[:at]
 }
 
-func inputNames(inputs []Value) []string {
-	names := make([]string, len(inputs))
-	for i, in := range inputs {
-		names[i] = in.Name
-	}
-	return names
-}
-
-// named is the text of a program with the layers as the locations of its operations, which compilers call them by.
-func named(all []statement) []byte {
+// Named is the text of a program with the layers as the locations of its operations, which compilers call them by.
+func Named(all []Statement) []byte {
 	var out bytes.Buffer
 	for _, s := range all {
 		if s.layer == "" || len(s.results) == 0 {
@@ -104,9 +97,9 @@ func named(all []statement) []byte {
 }
 
 // live are the operations whose results the program's results need. Gradients leave others, which compilers take out.
-func live(all []statement) []statement {
+func live(all []Statement) []Statement {
 	needed := map[string]bool{}
-	var kept []statement
+	var kept []Statement
 	for _, s := range slices.Backward(all) {
 		if s.operation == "" || len(s.results) > 0 && !slices.ContainsFunc(s.results, func(name string) bool { return needed[name] }) {
 			continue
@@ -119,3 +112,6 @@ func live(all []statement) []statement {
 	slices.Reverse(kept)
 	return kept
 }
+
+// Operations counts the operations of a program's StableHLO.
+func Operations(program []byte) int { return bytes.Count(program, []byte(` = "stablehlo.`)) }
