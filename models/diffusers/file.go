@@ -22,8 +22,8 @@ type Options struct {
 	// Config is a model folder whose configs and tokenizers go with the weights of a single file. Without it they are those
 	// that the file's family was published with, at the widths that its tensors have.
 	Config string
-	// PredictionType takes the place of the schedule's: "epsilon", "v_prediction" or "sample". A single file does not tell the two
-	// apart, so SD 2.x is taken for v_prediction and the others for epsilon.
+	// PredictionType takes the place of the schedule's: "epsilon", "v_prediction" or "sample". A single file that does not say
+	// v_pred is taken for v_prediction if it is of SD 2.x, else for epsilon.
 	PredictionType string
 }
 
