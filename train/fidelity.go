@@ -1,39 +1,11 @@
 package train
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 
-	"limner/data"
+	"limner/controlnet/condition"
 	"limner/data/imaging"
 )
-
-// A condition can be taken from a picture again, so that it can be seen how much of it a ControlNet follows.
-type condition struct {
-	name string
-	// extract makes of a picture what the condition image should show.
-	extract func(*imaging.RGB) *imaging.RGB
-}
-
-// conditions are those that are known. For each, the condition image has white lines on black.
-var conditions = []condition{
-	{"canny", func(m *imaging.RGB) *imaging.RGB { return data.Canny(m, data.CannyLow, data.CannyHigh, false) }},
-	// An outline is of whatever stands out: half of Canny's usual thresholds find it in pictures that are still soft.
-	{"outline", func(m *imaging.RGB) *imaging.RGB { return data.Canny(m, data.CannyLow/2, data.CannyHigh/2, false) }},
-}
-
-// conditionNamed finds a condition.
-func conditionNamed(name string) (condition, error) {
-	var names []string
-	for _, c := range conditions {
-		if c.name == name {
-			return c, nil
-		}
-		names = append(names, c.name)
-	}
-	return condition{}, fmt.Errorf("validation_condition: got %q, supported: %s", name, strings.Join(names, ", "))
-}
 
 // Fidelity says how much of a condition pictures follow.
 type Fidelity struct {
@@ -46,11 +18,11 @@ type Fidelity struct {
 const fidelityTolerance = 2.0 / 512
 
 // fidelity is the mean over pictures, each beside its condition image of the same size.
-func (c condition) fidelity(references, pictures []*imaging.RGB) Fidelity {
+func fidelity(extract condition.Extractor, references, pictures []*imaging.RGB) Fidelity {
 	var f Fidelity
 	for i, m := range pictures {
 		tolerance := max(1, int(fidelityTolerance*float64(m.Width)+0.5))
-		precision, recall := data.Agreement(references[i], c.extract(m), tolerance)
+		precision, recall := condition.Agreement(references[i], extract(m), tolerance)
 		f.Precision += precision / float64(len(pictures))
 		f.Recall += recall / float64(len(pictures))
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"limner/controlnet/condition"
 	"limner/data/imaging"
 	"limner/models/clip"
 	"limner/sample"
@@ -28,7 +29,7 @@ type Validation struct {
 	NumInferenceSteps int
 	GuidanceScale     float64
 	Scheduler         string
-	Condition         string   // what the conditioning images show, see conditions; "" measures nothing
+	Condition         string   // what the conditioning images show, see [condition.Named]; "" measures nothing
 	Data              []string // parquet files or folders of images that training does not see, for the loss
 	Rows              int      // of them
 }
@@ -83,8 +84,8 @@ func (v Validation) Validate(control bool) error {
 		bad("validation_image: got %d images for %d prompts, want one for each, or one of either", images, prompts)
 	}
 	if v.Condition != "" {
-		if _, err := conditionNamed(v.Condition); err != nil {
-			errs = append(errs, err)
+		if _, err := condition.Named(v.Condition); err != nil {
+			errs = append(errs, fmt.Errorf("validation_condition: %w", err))
 		}
 		if images == 0 {
 			bad("validation_condition needs validation_image")
@@ -241,7 +242,7 @@ type validator struct {
 	request    sample.Request
 	conditions []*imaging.RGB // of each prompt
 	names      []string       // their files below the output folder
-	condition  condition
+	extract    condition.Extractor
 	evaluator  *evaluator // nil: no loss
 	written    *telemetry
 }
@@ -277,8 +278,8 @@ func (v *validator) prepareImages(ctx context.Context, s *stepper) error {
 		return err
 	}
 	if v.Condition != "" {
-		if v.condition, err = conditionNamed(v.Condition); err != nil {
-			return err
+		if v.extract, err = condition.Named(v.Condition); err != nil {
+			return fmt.Errorf("validation_condition: %w", err)
 		}
 	}
 	for _, path := range images {
@@ -361,8 +362,8 @@ func (v *validator) draw(ctx context.Context, out *Validated) error {
 		image.File = v.write(image.File, m)
 		out.Images = append(out.Images, image)
 	}
-	if v.condition.extract != nil {
-		f := v.condition.fidelity(references, result.Images)
+	if v.extract != nil {
+		f := fidelity(v.extract, references, result.Images)
 		out.Fidelity = &f
 	}
 	return nil

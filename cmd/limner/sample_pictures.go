@@ -7,7 +7,7 @@ import (
 	"os"
 	"strings"
 
-	"limner/data"
+	"limner/controlnet/condition"
 	"limner/data/imaging"
 	"limner/sample"
 )
@@ -144,7 +144,7 @@ func (p *pictures) sized(flag, path string, j *job) (*imaging.RGB, error) {
 		return nil, err
 	}
 	if flag == controlFlag && j.Preprocess == "canny" {
-		m = data.Canny(m, data.CannyLow, data.CannyHigh, false)
+		m = condition.Canny(m, condition.CannyLow, condition.CannyHigh, false)
 	}
 	if m, err = imaging.Resize(m, j.Width, j.Height, imaging.Lanczos); err != nil {
 		return nil, fmt.Errorf("load %s %s: %w", strings.ReplaceAll(flag, "_", " "), path, err)

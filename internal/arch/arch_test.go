@@ -15,6 +15,7 @@ import (
 var arrows = map[string][]string{
 	"cmd/limner": {
 		"controlnet",
+		"controlnet/condition",
 		"data",
 		"data/imaging",
 		"demo",
@@ -56,6 +57,7 @@ var arrows = map[string][]string{
 	},
 	"train": {
 		"controlnet",
+		"controlnet/condition",
 		"data",
 		"data/imaging",
 		"internal/disk",
@@ -102,6 +104,9 @@ var arrows = map[string][]string{
 	"controlnet": {
 		"models/nn",
 		"models/unet",
+	},
+	"controlnet/condition": {
+		"data/imaging",
 	},
 	"models/unet": {
 		"models/nn",

@@ -1,4 +1,4 @@
-package data
+package condition
 
 import "limner/data/imaging"
 

@@ -1,4 +1,6 @@
-package data
+// Package condition makes condition images of images, and measures how well images follow them. It maps pictures to pictures: it builds no
+// graph and reads no file.
+package condition
 
 import "limner/data/imaging"
 
