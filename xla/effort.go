@@ -1,6 +1,10 @@
 package xla
 
-import "slices"
+import (
+	"slices"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
 
 // Effort is how much work a compiler may spend. libtpu's quick effort takes a tenth of the time of its own choice, XLA's CPU compiler's half; their
 // programs are slower, and on a TPU may need more memory. Results differ by rounding.
@@ -19,17 +23,31 @@ func (e Effort) tpu(serialized []byte) []byte {
 	if e != EffortQuick {
 		return serialized
 	}
-	// executable_build_options {optimization_level: 9, memory_fitting_effort: 9}, which the message's reader merges into what is there
-	return append(slices.Clone(serialized), 3<<3|2, 6, 24<<3&0x7f|0x80, 24>>4, 9, 25<<3&0x7f|0x80, 25>>4, 9)
+	// executable_build_options {optimization_level: O0, memory_fitting_level: O0}, which the message's reader merges into what is there
+	const o0 = 9
+	build := appendNumber(appendNumber(nil, 24, o0), 25, o0)
+	return appendMessage(slices.Clone(serialized), 3, build)
 }
 
 // cpu is what is added to a serialized CompileOptionsProto for XLA's CPU compiler: LLVM's level for the code of fusions. Level 1 takes a tenth less to
 // compile than XLA's own choice, and programs are as fast, since their time goes into matrix products that are not compiled here.
 func (e Effort) cpu() []byte {
-	level := byte(1)
+	level := uint64(1)
 	if e == EffortQuick {
 		level = 0
 	}
 	// env_option_overrides: {"xla_backend_optimization_level": {int_field: level}}
-	return append([]byte("\x3a\x24\x0a\x1exla_backend_optimization_level\x12\x02\x18"), level)
+	entry := appendMessage(nil, 1, []byte("xla_backend_optimization_level"))
+	entry = appendMessage(entry, 2, appendNumber(nil, 3, level))
+	return appendMessage(nil, 7, entry)
+}
+
+// appendNumber appends a field of a protocol buffer that is a number.
+func appendNumber(message []byte, field protowire.Number, n uint64) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(message, field, protowire.VarintType), n)
+}
+
+// appendMessage appends a field of a protocol buffer that is a message or a text.
+func appendMessage(message []byte, field protowire.Number, content []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(message, field, protowire.BytesType), content)
 }

@@ -214,12 +214,7 @@ func (w *writer) fresh() string {
 // constant writes a constant and returns its name.
 func (w *writer) constant(value, kind string) string {
 	name := w.fresh()
-	if !strings.HasPrefix(value, "dense") {
-		value += " : " + kind
-	} else {
-		value = fmt.Sprintf("%s : %s", value, kind)
-	}
-	w.line(`%s = "stable_mosaic.arith.constant"() {value = %s} : () -> %s`, name, value, kind)
+	w.line(`%s = "stable_mosaic.arith.constant"() {value = %s : %s} : () -> %s`, name, value, kind, kind)
 	return name
 }
 

@@ -26,7 +26,10 @@ type Table struct {
 	c unsafe.Pointer
 }
 
-// Load loads a plugin's library.
+// majorVersion is that of the C API whose structures this package fills in. Minor versions only add to them.
+const majorVersion = 0
+
+// Load loads a plugin's library. It fails where the library is no plugin, or one of another major version of the C API.
 func Load(path string) (Table, error) {
 	name := C.CString(path)
 	defer C.free(unsafe.Pointer(name))
@@ -37,6 +40,9 @@ func Load(path string) (Table, error) {
 	t := Table{unsafe.Pointer(C.table_of(library))}
 	if t.c == nil {
 		return t, fmt.Errorf("load %s: it is no PJRT plugin: it has no GetPjrtApi", path)
+	}
+	if major, minor := t.Version(); major != majorVersion {
+		return t, fmt.Errorf("load %s: it has PJRT API %d.%d, limner calls version %d: use another plugin", path, major, minor, majorVersion)
 	}
 	return t, nil
 }
