@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -16,6 +17,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"limner/internal/printable"
+	"limner/sample/batch"
 	"limner/train"
 )
 
@@ -94,7 +96,7 @@ func run(args []string) int {
 func newParser() (*kong.Kong, error) {
 	k, err := kong.New(&cli{}, kong.Name("limner"), kong.Description(description),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-		kong.Vars(demoDefaults()), kong.Vars(dataDefaults()), kong.Vars(sampleDefaults()), kong.Vars(watchDefaults()), kong.Vars(lossDefaults()))
+		kong.Vars(demoDefaults()), kong.Vars(dataDefaults()), kong.Vars(batch.Defaults()), kong.NamedMapper("axes", kong.MapperFunc(decodeAxes)), kong.Vars(watchDefaults()), kong.Vars(lossDefaults()))
 	if err == nil {
 		relaxPlan(k)
 	}
@@ -159,17 +161,27 @@ func errorText(err error) string {
 func exitCode(err error) int {
 	var usage usageError
 	var config configError
+	var badOption batch.UsageError
+	var badModel batch.ConfigError
 	switch {
 	case err == nil:
 		return 0
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &badOption):
 		return exitUsage
-	case errors.Is(err, train.ErrInterrupted):
+	case errors.Is(err, train.ErrInterrupted), errors.Is(err, batch.ErrInterrupted):
 		return exitInterrupted
-	case errors.As(err, &config):
+	case errors.As(err, &config), errors.As(err, &badModel):
 		return exitConfig
 	}
 	return 1
+}
+
+// version is the module's.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "(unknown)"
 }
 
 type versionCmd struct{}

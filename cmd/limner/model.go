@@ -12,41 +12,28 @@ import (
 	"limner/models/hub"
 )
 
-// modelFlags choose a model and say what its files do not.
-type modelFlags struct {
-	Model          string `json:"pretrained_model_name_or_path" name:"pretrained-model-name-or-path" aliases:"model" required:"" placeholder:"MODEL" help:"Stable Diffusion 1.x, 2.x or XL model: a folder in diffusers' layout, a single file, or org/name[@revision] on the Hub. --model is the same."`
-	Revision       string `json:"revision,omitempty" placeholder:"NAME" help:"Branch, tag or commit of a model on the Hub; --model org/name@revision is the same."`
-	Variant        string `json:"variant,omitempty" placeholder:"NAME" help:"Of the weights, such as fp16, where a folder or the Hub has several."`
-	OriginalConfig string `json:"original_config,omitempty" placeholder:"DIR" help:"Folder in diffusers' layout whose configs and tokenizers go with a single file; without it, they are its family's."`
-	PredictionType string `json:"prediction_type,omitempty" enum:"epsilon,v_prediction,sample," default:"" placeholder:"TYPE" help:"epsilon, v_prediction or sample, in place of what the model's schedule says; a single file of SD 2.x is taken for v_prediction."`
-}
-
 // openModel finds the model and reads everything but its weights.
-func (f *modelFlags) openModel(ctx context.Context) (*diffusers.Pipeline, error) {
-	path, err := f.find(ctx)
+func openModel(ctx context.Context, o diffusers.ModelOptions) (*diffusers.Pipeline, error) {
+	path, err := findModel(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	p, err := diffusers.OpenWith(path, f.opening())
+	p, err := diffusers.OpenWith(path, o.Opening())
 	if err != nil {
 		return nil, configError{err}
 	}
 	return p, nil
 }
 
-// find is where the model's files are.
-func (f *modelFlags) find(ctx context.Context) (string, error) {
-	if f.Revision == "" {
-		return locate(ctx, f.Model, f.Variant)
+// findModel is where the model's files are.
+func findModel(ctx context.Context, o diffusers.ModelOptions) (string, error) {
+	if o.Revision == "" {
+		return locate(ctx, o.Model, o.Variant)
 	}
-	if _, err := os.Stat(f.Model); err == nil {
-		return "", configError{fmt.Errorf("revision: %s is here and has none: leave --revision out, or name a model on the Hub", f.Model)}
+	if _, err := os.Stat(o.Model); err == nil {
+		return "", configError{fmt.Errorf("revision: %s is here and has none: leave --revision out, or name a model on the Hub", o.Model)}
 	}
-	return locate(ctx, f.Model+"@"+f.Revision, f.Variant)
-}
-
-func (f *modelFlags) opening() diffusers.Options {
-	return diffusers.Options{Variant: f.Variant, Config: f.OriginalConfig, PredictionType: f.PredictionType}
+	return locate(ctx, o.Model+"@"+o.Revision, o.Variant)
 }
 
 // locate is where the files of a model are: at name, if there is something, else where the Hub's were brought to.

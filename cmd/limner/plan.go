@@ -112,7 +112,7 @@ func (c *planCmd) train(ctx context.Context, what trainer, prepare prepareRun) e
 		return err
 	}
 	if !slices.Contains(diffusers.Families, r.Model) {
-		if r.Model, err = f.find(ctx); err != nil {
+		if r.Model, err = findModel(ctx, f.ModelOptions); err != nil {
 			return err
 		}
 	}
@@ -144,7 +144,7 @@ func (c *planCmd) train(ctx context.Context, what trainer, prepare prepareRun) e
 
 // sample plans drawing.
 func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
-	if err := s.checkRanges(); err != nil {
+	if err := s.CheckRanges(); err != nil {
 		return usageError{err}
 	}
 	planner, b, err := c.open(ctx)
@@ -152,11 +152,11 @@ func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
 		return err
 	}
 	defer b.Close()
-	m := sample.Model{Compute: s.compute(), VAESlicing: s.VAESlicing, VAETiling: s.VAETiling}
+	m := sample.Model{Compute: s.Compute(), VAESlicing: s.VAESlicing, VAETiling: s.VAETiling}
 	if slices.Contains(diffusers.Families, s.Model) {
 		m.Pipeline, err = diffusers.Family(s.Model)
 	} else {
-		m.Pipeline, err = s.openModel(ctx)
+		m.Pipeline, err = openModel(ctx, s.ModelOptions)
 	}
 	if err != nil {
 		return err
@@ -177,7 +177,7 @@ func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
 	if len(s.Prompt) == 0 {
 		s.Prompt = []string{""}
 	}
-	r := s.request()
+	r := s.Request()
 	side := m.Pipeline.UNet.SampleSize * m.Pipeline.VAE.Scale()
 	shape := sample.Shape{Height: s.Height, Width: s.Width}
 	if shape.Height == 0 {

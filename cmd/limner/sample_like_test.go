@@ -10,14 +10,20 @@ import (
 	"testing"
 
 	"limner/data/imaging"
+	"limner/models/diffusers"
+	"limner/sample/batch"
 )
 
-// writeLike writes a picture that carries a record.
+// writeLike writes a picture that carries a record: its text, or what it is the JSON of.
 func writeLike(t *testing.T, record any) string {
 	t.Helper()
-	text, err := plainJSON(record)
-	if err != nil {
-		t.Fatal(err)
+	text, ok := record.(string)
+	if !ok {
+		raw, err := json.Marshal(record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = string(raw)
 	}
 	raw, err := imaging.Encode(imaging.NewRGB(8, 8), "png", []imaging.Text{{Key: imaging.TextLimner, Value: text}})
 	if err != nil {
@@ -30,8 +36,8 @@ func writeLike(t *testing.T, record any) string {
 	return path
 }
 
-// drawn are a drawing's fields that have a value, as JSON by their names.
-func drawn(t *testing.T, d *drawing) map[string]json.RawMessage {
+// sampledWith are the settings that have a value, as JSON by their names.
+func sampledWith(t *testing.T, d *batch.Settings) map[string]json.RawMessage {
 	t.Helper()
 	raw, err := json.Marshal(d)
 	if err != nil {
@@ -79,22 +85,22 @@ func TestRecordSetsNoFiles(t *testing.T) {
 		"--image", "i", "--mask", "k", "--control_image", "x", "--eta", "0.5",
 	}
 	got, plain := parseSample(t, args...), parseSample(t, args[2:]...)
-	is, was := drawn(t, &got.drawing), drawn(t, &plain.drawing)
+	is, was := sampledWith(t, &got.Settings), sampledWith(t, &plain.Settings)
 	for name, value := range is {
 		want := was[name]
-		if slices.Contains(recordedFlags, name) && name != "eta" {
+		if slices.Contains(batch.RecordedSettings, name) && name != "eta" {
 			want, _ = json.Marshal(flags[name])
 		}
 		if string(value) != string(want) {
 			t.Errorf("%s: got %s, want %s", name, value, want)
 		}
 	}
-	for _, name := range recordedFlags {
+	for _, name := range batch.RecordedSettings {
 		if _, ok := is[name]; !ok {
-			t.Errorf("%s is no flag of a drawing", name)
+			t.Errorf("%s is no setting of an image", name)
 		}
 	}
-	got.drawing, plain.drawing, got.Like = drawing{}, drawing{}, ""
+	got.Settings, plain.Settings, got.Like = batch.Settings{}, batch.Settings{}, ""
 	if !reflect.DeepEqual(got, plain) {
 		t.Errorf("got %+v\nwant %+v", got, plain)
 	}
@@ -103,48 +109,41 @@ func TestRecordSetsNoFiles(t *testing.T) {
 // What an image carries sets all of its flags again and holds no path.
 func TestRecordCarriesNoPath(t *testing.T) {
 	strength, negative := 0.5, "bad"
-	j := &job{drawing: drawing{
-		modelFlags:  modelFlags{Model: "/home/me/models/m.safetensors", Variant: "v", OriginalConfig: "/home/me/o", PredictionType: "epsilon"},
-		ControlNets: []string{"/home/me/c", `C:\home\me\d`}, LoRA: []string{"org/l"}, LoRAScale: []float64{0.5}, TextualInversion: []string{"t=/home/me/u"}, Dtype: "bf16",
+	settings := batch.Settings{
+		ModelOptions: diffusers.ModelOptions{Model: "/home/me/models/m.safetensors", Variant: "v", OriginalConfig: "/home/me/o", PredictionType: "epsilon"},
+		ControlNets:  []string{"/home/me/c", `C:\home\me\d`}, LoRA: []string{"org/l"}, LoRAScale: []float64{0.5}, TextualInversion: []string{"t=/home/me/u"}, Dtype: "bf16",
 		Prompt: []string{`a "cat": {x}, [y] # — 猫`}, NegativePrompt: &negative, PromptStyle: "comfy", TruncatePrompts: true, ClipSkip: 1, Height: 64, Width: 72, Seed: 1 << 63,
 		Scheduler: "dpm++_2m_karras", NumInferenceSteps: 7, GuidanceScale: 1e-3, GuidanceRescale: 0.5, Eta: 1, Image: []string{"/home/me/i, j"}, Mask: []string{"/home/me/k"}, Strength: &strength,
 		ControlImage: []string{"/home/me/x", "/home/me/y"}, Preprocess: "canny", ControlNetConditioningScale: []float64{1, 2}, ControlGuidanceStart: []float64{0.25}, ControlGuidanceEnd: []float64{0.75},
 		GuessMode: true, OriginalSize: []int{1, 2}, CropsCoordsTopLeft: []int{3, 4}, TargetSize: []int{5, 6}, VAESlicing: true, VAETiling: true, Background: "red", Latents: "/home/me/z", BatchRow: 1, BatchSize: 3,
-	}}
-	r := imageRecord{Version: "v", Backend: baseName("/home/me/plugin.so"), Files: j.modelFiles("abc")}
-	for flag, values := range map[string][]string{
-		loraFlag: j.LoRA, inversionFlag: j.TextualInversion, controlNetFlag: j.ControlNets, imageFlag: j.Image, maskFlag: j.Mask, controlFlag: j.ControlImage,
-	} {
-		for _, value := range values {
-			r.Files = append(r.Files, named(flag, value, "def"))
-		}
 	}
-	r.Sample.drawing, r.Sample.NumDevices = j.drawing, 2
-	carried, err := r.carried()
+	r := batch.ImageRecord{Version: "v", Backend: "plugin.so", Sample: batch.SampledSettings{Settings: settings, NumDevices: 2}}
+	for _, f := range []batch.UsedFile{
+		{Flag: "pretrained_model_name_or_path", Name: "m.safetensors", SHA256: "abc"}, {Flag: "lora", Name: "org/l", SHA256: "def"},
+		{Flag: "textual_inversion", Name: "t=u", SHA256: "def"}, {Flag: "image", Name: "i, j", SHA256: "def"},
+	} {
+		r.Files = append(r.Files, f)
+	}
+	text, err := r.Text()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name := range drawn(t, &j.drawing) {
-		if !slices.Contains(recordedFlags, name) && !slices.Contains(fileFlags, name) && name != "revision" {
-			t.Errorf("%s: may a record set it (recordedFlags), or does it name files (fileFlags)?", name)
-		}
-	}
-	path := writeLike(t, carried)
+	path := writeLike(t, text)
 	if raw := string(readFile(t, path)); strings.Contains(raw, "home") || !strings.Contains(raw, `{"flag":"textual_inversion","name":"t=u","sha256":"def"}`) {
 		t.Errorf("the picture holds %s", raw)
 	}
-	record, err := likeFile(path).read()
-	if err != nil || !reflect.DeepEqual(record.files, r.Files) || record.devices != 2 || record.left != nil {
+	record, err := batch.ReadRecord(path)
+	if err != nil || !reflect.DeepEqual(record.Files, r.Files) || record.Devices != 2 || record.Left != nil {
 		t.Errorf("got %+v, %v, want %+v", record, err, r.Files)
 	}
 	c := parseSample(t, "--like", path, "--model", "m", "--variant", "v", "--original_config", "o", "--lora", "l", "--textual_inversion", "t=u", "--controlnet", "c", "--controlnet", "d",
 		"--image", "i", "--mask", "k", "--control_image", "x", "--control_image", "y", "--eta", "0.25")
-	want := j.drawing
-	want.modelFlags = modelFlags{Model: "m", Variant: "v", OriginalConfig: "o", PredictionType: "epsilon"}
+	want := settings
+	want.ModelOptions = diffusers.ModelOptions{Model: "m", Variant: "v", OriginalConfig: "o", PredictionType: "epsilon"}
 	want.ControlNets, want.LoRA, want.TextualInversion, want.Image, want.Mask = []string{"c", "d"}, []string{"l"}, []string{"t=u"}, []string{"i"}, []string{"k"}
 	want.ControlImage, want.Latents, want.Eta = []string{"x", "y"}, "", 0.25
-	if !reflect.DeepEqual(c.drawing, want) {
-		t.Errorf("got %+v\nwant %+v", c.drawing, want)
+	if !reflect.DeepEqual(c.Settings, want) {
+		t.Errorf("got %+v\nwant %+v", c.Settings, want)
 	}
 }
 
@@ -173,7 +172,7 @@ func TestBadRecords(t *testing.T) {
 		want   string
 	}{
 		"no flags":         {[]int{1}, "its record cannot be read"},
-		"many files":       {map[string]any{"files": make([]usedFile, 101)}, "it names 101 files, more than the limit of 100"},
+		"many files":       {map[string]any{"files": make([]batch.UsedFile, 101)}, "it names 101 files, more than the limit of 100"},
 		"another choice":   {map[string]any{"sample": map[string]any{"dtype": "f8"}}, `record's dtype: got "f8", want one of f32, bf16`},
 		"text of a number": {map[string]any{"sample": map[string]any{"height": "tall"}}, "record's height: "},
 		"no list":          {map[string]any{"sample": map[string]any{"prompt": "x"}}, "record's prompt: want a list"},
@@ -188,44 +187,4 @@ func TestBadRecords(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
 	}
-	if _, err := likeFile("/dev/zero").read(); err == nil || !strings.Contains(err.Error(), "not a regular file") {
-		t.Errorf("a device: got %v", err)
-	}
-}
-
-func TestCompareFiles(t *testing.T) {
-	model := usedFile{modelFlag, "m", "1"}
-	control := usedFile{controlFlag, "x.png", "2"}
-	for name, c := range map[string]struct {
-		was, now []usedFile
-		want     string
-	}{
-		"equal under other names": {[]usedFile{model, control}, []usedFile{{modelFlag, "n", "1"}, {controlFlag, "y.png", "2"}}, ""},
-		"not known":               {[]usedFile{{modelFlag, "m", ""}}, []usedFile{model}, ""},
-		"another model":           {[]usedFile{model}, []usedFile{{modelFlag, "m", "3"}}, `"m" is not the "m" that it was made with: its SHA-256 is 3 and was "1"`},
-		"more files":              {[]usedFile{model}, []usedFile{model, control}, "it was made with no --control_image, this command gives --control_image"},
-		"fewer files":             {[]usedFile{control, control}, []usedFile{control}, "it was made with 2 times --control_image, this command gives --control_image"},
-		"another variant":         {[]usedFile{{variantFlag, "fp16", ""}}, []usedFile{{variantFlag, "ema", ""}}, `--variant: "ema", it was made with "fp16"`},
-	} {
-		err := compareFiles(c.was, c.now)
-		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
-			t.Errorf("%s: got %v, want %q", name, err, c.want)
-		}
-	}
-}
-
-func FuzzParseRecord(f *testing.F) {
-	f.Add([]byte(`{"version":"v","files":[{"flag":"lora","name":"l","sha256":"0"}],"sample":{"prompt":["a"],"num_devices":2}}`))
-	f.Add([]byte(`{"inputs":{"a":"b"},"sample":{"image":["a"],"backend":"c","seed":null}}`))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		r, err := parseRecord(raw)
-		if err != nil {
-			return
-		}
-		for name := range r.fields {
-			if !slices.Contains(recordedFlags, name) {
-				t.Errorf("the record sets %s", name)
-			}
-		}
-	})
 }

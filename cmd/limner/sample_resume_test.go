@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,9 +14,7 @@ import (
 	"syscall"
 	"testing"
 
-	"limner/data/imaging"
 	"limner/internal/golden"
-	"limner/sample"
 )
 
 // stopSample runs limner sample and sends it a signal when it has written an image.
@@ -137,77 +136,11 @@ func TestSampleResume(t *testing.T) {
 func equalFiles(t *testing.T, got, want map[string]string) bool {
 	t.Helper()
 	equal := true
-	for _, name := range slices.Concat(sortedKeys(got), sortedKeys(want)) {
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(got)), slices.Collect(maps.Keys(want))) {
 		if got[name] != want[name] {
 			t.Logf("%s: %d bytes, want %d", name, len(got[name]), len(want[name]))
 			equal = false
 		}
 	}
 	return equal
-}
-
-func TestOutputRefused(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	locked := filepath.Join(dir, "locked")
-	if err := os.Mkdir(locked, 0o555); err != nil {
-		t.Fatal(err)
-	}
-	folders := []string{filepath.Join(dir, "file"), filepath.Join(dir, "file", "below")}
-	if os.Getuid() != 0 { // who may write everywhere
-		folders = append(folders, locked, filepath.Join(locked, "a", "b"))
-	}
-	for _, out := range folders {
-		if o, err := openOutput(out, false); err == nil || !strings.Contains(err.Error(), "output folder: ") {
-			t.Errorf("%s: %v, %v", out, o, err)
-		}
-	}
-	o, err := openOutput(filepath.Join(dir, "a", "b"), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 {
-		t.Errorf("looking at a folder left %v, %v", entries, err)
-	}
-	if err := o.checkSpace(1 << 60); err == nil || !strings.Contains(err.Error(), "MB are free") {
-		t.Errorf("of a full disk: %v", err)
-	}
-}
-
-// A grid of many images is made smaller, and stays within what viewers show.
-func TestGridOfMany(t *testing.T) {
-	for _, c := range []struct {
-		prompts, images, width, height, controls int
-		want                                     string // columns × rows of the grid, what its images are divided by, and its size
-	}{
-		{2, 2, 64, 64, 0, "2×2, 1, 152×152"}, {5, 1, 64, 64, 0, "3×2, 1, 224×152"}, {1, 4, 512, 512, 0, "4×1, 1, 2088×528"}, {1, 2, 5000, 8, 0, "2×1, 2, 5024×20"},
-		{1, 500, 512, 512, 0, "23×22, 3, 4125×3946"}, {10, 100, 512, 512, 1, "33×40, 4, 4496×5448"}, {100_000, 1, 512, 512, 0, "317×316, 52, 5714×5696"},
-	} {
-		a := &artist{cmd: &sampleCmd{writtenFlags: writtenFlags{NumImages: c.images}}}
-		for i := range c.prompts * c.images {
-			d := drawing{Height: c.height, Width: c.width, ControlImage: make([]string, c.controls)}
-			a.work = append(a.work, &job{drawing: d, index: i})
-		}
-		rows := a.gridRows()
-		k, sizes := fit(rows, nil)
-		size := sample.GridSize(sizes, gridGap)
-		if got := fmt.Sprintf("%d×%d, %d, %d×%d", len(rows[0]), len(rows), k, size.X, size.Y); got != c.want {
-			t.Errorf("%d prompts with %d images: got %s, want %s", c.prompts, c.images, got, c.want)
-		}
-		if c.width != 5000 {
-			continue
-		}
-		for i := range rows[0] {
-			rows[0][i].read = func() (*imaging.RGB, error) { return imaging.NewRGB(c.width, c.height), nil }
-		}
-		if m, err := overview("grid.png", rows); err != nil || m.Width != size.X || m.Height != size.Y {
-			t.Errorf("the grid: %v", err)
-		}
-	}
-	one := place{width: 1, height: 1}
-	if k, _ := fit([][]place{slices.Repeat([]place{one}, gridSide)}, nil); k != 0 {
-		t.Errorf("a grid of too many images is made at 1/%d", k)
-	}
 }

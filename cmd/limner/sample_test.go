@@ -13,6 +13,7 @@ import (
 	"limner/data/imaging"
 	"limner/internal/golden"
 	"limner/models/checkpoint"
+	"limner/sample/batch"
 )
 
 func readFile(t *testing.T, parts ...string) []byte {
@@ -42,12 +43,12 @@ func TestSampleAndRepeat(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", name, got, want)
 		}
 	}
-	f, err := checkpoint.Open(filepath.Join(dir, "out", latentsFile))
+	f, err := checkpoint.Open(filepath.Join(dir, "out", "latents.safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if latents, ok := f.Tensor(latentsKey); !ok || !slices.Equal(latents.Shape, []int{4, 4, 8, 8}) {
+	if latents, ok := f.Tensor("latents"); !ok || !slices.Equal(latents.Shape, []int{4, 4, 8, 8}) {
 		t.Errorf("latents: %v", latents.Shape)
 	}
 
@@ -68,9 +69,9 @@ func TestSampleAndRepeat(t *testing.T) {
 		t.Error("the repeated image is another")
 	}
 	sampleFromExecutable(t, dir, string(readFile(t, dir, "again", "image-00000.png")))
-	o, err := openOutput(filepath.Join(dir, "out"), false)
-	if err != nil || len(o.old) != 7 {
-		t.Errorf("its own folder: %v, %v", o, err)
+	own := parseSample(t, "--prompt", "x", "--output_dir", filepath.Join(dir, "out")).Options
+	if _, err := batch.New(own, batch.Host{}); err != nil {
+		t.Errorf("its own folder: %v", err)
 	}
 }
 
@@ -102,52 +103,6 @@ func lastUse(t *testing.T, path string) time.Time {
 		t.Fatal(err)
 	}
 	return info.ModTime()
-}
-
-func TestPromptFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "prompts.txt")
-	text := "# lines\n\na cat -- or two --n bad, worse --w 512 --h 768 --d 9 --s 28 --l 7.5 --ss k_euler_a --g 3 --cn a.png --cn b.png\r\na dog\n a bird --strength 0.5"
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := promptFile(path, drawing{Seed: 3, GuidanceScale: 2}, 2); err == nil || !strings.Contains(err.Error(), ":3: ") {
-		t.Errorf("a switch without a name: got %v", err)
-	}
-	if err := os.WriteFile(path, []byte(strings.Replace(text, "-- or", "or", 1)), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte("a caf\xe9"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := promptFile(path, drawing{}, 1); err == nil || !strings.Contains(err.Error(), "line 1, byte 6: byte 0xe9 is not UTF-8") {
-		t.Errorf("Latin-1: got %v", err)
-	}
-	if err := os.WriteFile(path, []byte("\xef\xbb\xbf"+strings.Replace(text, "-- or", "or", 1)), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	lines, err := promptFile(path, drawing{Seed: 3, GuidanceScale: 2}, 2)
-	if err != nil || len(lines) != 3 {
-		t.Fatalf("got %d lines, %v", len(lines), err)
-	}
-	d := lines[0]
-	if d.Prompt[0] != "a cat or two" || *d.NegativePrompt != "bad, worse" || d.Width != 512 || d.Height != 768 || d.Seed != 9 || d.NumInferenceSteps != 28 ||
-		d.GuidanceScale != 7.5 || d.Scheduler != "euler_a" || !slices.Equal(d.ControlImage, []string{"a.png", "b.png"}) {
-		t.Errorf("got %+v", d)
-	}
-	if d := lines[2]; d.Prompt[0] != "a bird" || d.Seed != 7 || *d.Strength != 0.5 || d.GuidanceScale != 2 {
-		t.Errorf("got %+v", d)
-	}
-}
-
-func FuzzPromptLine(f *testing.F) {
-	f.Add("a cat --n bad --w 512 --d 18446744073709551615 --l 1e9 --cn x")
-	f.Add(" --")
-	f.Fuzz(func(t *testing.T, line string) {
-		d, err := promptLine(line, drawing{Seed: 1})
-		if err == nil && len(d.Prompt) != 1 {
-			t.Errorf("%q: %d prompts", line, len(d.Prompt))
-		}
-	})
 }
 
 func TestPictureSequence(t *testing.T) {

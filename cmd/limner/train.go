@@ -10,6 +10,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
 	"limner/data"
+	"limner/models/diffusers"
 	"limner/train"
 	"limner/xla"
 )
@@ -27,7 +28,7 @@ type trainCmd struct {
 // trainFlags are the flags of every training, under the names of diffusers' scripts.
 type trainFlags struct {
 	Recipe recipeFile `placeholder:"FILE" help:"YAML file with flags under their names, such as the recipe.yaml of an earlier run; flags given here come before it."`
-	modelFlags
+	diffusers.ModelOptions
 	Data      []string `name:"train-data-dir" aliases:"instance-data-dir" required:"" placeholder:"DIR" help:"Folder of parquet files (or a parquet file), or of images with metadata.jsonl or .txt captions; may be given several times."`
 	OutputDir string   `required:"" placeholder:"DIR" help:"Folder for checkpoints, metrics.jsonl and the result."`
 
@@ -138,7 +139,7 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 	if err := r.Preflight(b, o); err != nil {
 		return configError{err}
 	}
-	r.Model, err = f.find(ctx)
+	r.Model, err = findModel(ctx, f.ModelOptions)
 	if err := b.Together(err); err != nil {
 		return err
 	}
@@ -208,7 +209,7 @@ func (f trainFlags) recipe() train.Recipe {
 		columns.Workers = f.DataloaderNumWorkers
 	}
 	r := train.Recipe{
-		Model: f.Model, Opening: f.opening(), Data: f.Data, Columns: columns, Resolution: f.Resolution, FromScratch: f.FromScratch,
+		Model: f.Model, Opening: f.ModelOptions.Opening(), Data: f.Data, Columns: columns, Resolution: f.Resolution, FromScratch: f.FromScratch,
 		Compute: dtypes.Float32, Log: os.Stderr, Watch: f.watch(f.Backend),
 	}
 	if f.MixedPrecision == "bf16" {

@@ -11,6 +11,7 @@ import (
 	"limner/internal/disk"
 	"limner/models/diffusers"
 	"limner/sample"
+	"limner/sample/batch"
 	"limner/train"
 	"limner/xla"
 )
@@ -69,8 +70,8 @@ func (f classFlags) check() error {
 		return errors.New("class_data_dir, class_prompt: they go with --with_prior_preservation, which was not given")
 	case f.NumClassImages < 0 || f.NumClassImages > mostClassImages:
 		return fmt.Errorf("num_class_images: got %d, want 0 to %d", f.NumClassImages, mostClassImages)
-	case f.SampleBatchSize < 1 || f.SampleBatchSize > mostBatch:
-		return fmt.Errorf("sample_batch_size: got %d, want 1 to %d", f.SampleBatchSize, mostBatch)
+	case f.SampleBatchSize < 1 || f.SampleBatchSize > batch.MostBatch:
+		return fmt.Errorf("sample_batch_size: got %d, want 1 to %d", f.SampleBatchSize, batch.MostBatch)
 	case f.WithPriorPreservation && f.InstancePrompt == "":
 		return errors.New("instance_prompt: say what the images show, beside what their class is")
 	}

@@ -1,10 +1,10 @@
-package main
+package batch
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"os"
+	"io"
 	"strings"
 
 	"limner/controlnet/condition"
@@ -16,6 +16,7 @@ import (
 // number takes no memory.
 type pictures struct {
 	decoding     imaging.Decoding
+	log          io.Writer
 	noted        map[imaging.Note]bool   // what was said that pictures lose
 	known        map[string]picture      // by path
 	recent, read map[string]*imaging.RGB // of the round before and of this one, by path
@@ -40,7 +41,7 @@ func (p *pictures) load(flag, path string) (*imaging.RGB, string, error) {
 	}
 	for _, note := range notes {
 		if !p.noted[note] {
-			fmt.Fprintf(os.Stderr, "%s %s: %s (said once)\n", what, path, note)
+			fmt.Fprintf(p.log, "%s %s: %s (said once)\n", what, path, note)
 		}
 		p.noted[note] = true
 	}
@@ -64,12 +65,12 @@ func (p *pictures) look(flag, path string, j *job) (picture, error) {
 }
 
 // lookAt looks at all pictures of the jobs. background is the colour behind those that are not opaque.
-func lookAt(work []*job, background string) (*pictures, error) {
+func lookAt(work []*job, background string, log io.Writer) (*pictures, error) {
 	decoding, err := imaging.NewDecoding(background)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, UsageError{err}
 	}
-	p := &pictures{decoding: decoding, noted: map[imaging.Note]bool{}, known: map[string]picture{}}
+	p := &pictures{decoding: decoding, log: log, noted: map[imaging.Note]bool{}, known: map[string]picture{}}
 	for _, j := range work {
 		var image, mask picture
 		var err error

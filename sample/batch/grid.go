@@ -1,10 +1,9 @@
-package main
+package batch
 
 import (
 	"fmt"
 	"image"
 	"math"
-	"os"
 
 	"limner/data/imaging"
 	"limner/sample"
@@ -32,13 +31,13 @@ func (p place) scaled(k int) image.Point {
 }
 
 // result is the place of an image that was drawn, read from its file.
-func (a *artist) result(j *job) place {
-	return place{width: j.Width, height: j.Height, read: func() (*imaging.RGB, error) { return a.drawn(j) }}
+func (l *List) result(j *job) place {
+	return place{width: j.Width, height: j.Height, read: func() (*imaging.RGB, error) { return l.drawn(j) }}
 }
 
 // drawn reads an image that was drawn.
-func (a *artist) drawn(j *job) (*imaging.RGB, error) {
-	path := a.cmd.path(a.record.Images[j.index].File)
+func (l *List) drawn(j *job) (*imaging.RGB, error) {
+	path := l.options.path(l.record.Images[j.index].File)
 	raw, err := imaging.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read image: %w", err)
@@ -51,23 +50,23 @@ func (a *artist) drawn(j *job) (*imaging.RGB, error) {
 }
 
 // writeGrid writes a grid of all images: a row for each prompt, beginning with its control images; single images without one fill a square.
-func (a *artist) writeGrid() error {
-	m, err := overview(gridFile, a.gridRows())
+func (l *List) writeGrid() error {
+	m, err := l.overview(gridFile, l.gridRows())
 	if m == nil || err != nil {
 		return err
 	}
-	return a.writePicture(gridFile, m)
+	return l.writePicture(gridFile, m)
 }
 
 // gridRows are the places of the grid. A prompt whose row would be longer than a grid may be has several.
-func (a *artist) gridRows() [][]place {
-	per, controls := a.cmd.NumImages, len(a.work[0].ControlImage)
-	square := int(math.Ceil(math.Sqrt(float64(len(a.work)))))
+func (l *List) gridRows() [][]place {
+	per, controls := l.options.NumImages, len(l.jobs[0].ControlImage)
+	square := int(math.Ceil(math.Sqrt(float64(len(l.jobs)))))
 	if per == 1 && controls == 0 {
 		per = square
 	}
 	widest := 0
-	for _, j := range a.work {
+	for _, j := range l.jobs {
 		widest = max(widest, j.Width)
 	}
 	columns := per
@@ -75,19 +74,19 @@ func (a *artist) gridRows() [][]place {
 		columns = min(per, square)
 	}
 	var rows [][]place
-	for i := 0; i < len(a.work); i += per {
-		for k := i; k < min(i+per, len(a.work)); k += columns {
+	for i := 0; i < len(l.jobs); i += per {
+		for k := i; k < min(i+per, len(l.jobs)); k += columns {
 			row := make([]place, controls)
-			if j := a.work[i]; k == i {
+			if j := l.jobs[i]; k == i {
 				for c, path := range j.ControlImage {
 					row[c] = place{width: j.Width, height: j.Height, read: func() (*imaging.RGB, error) {
-						a.pictures.next()
-						return a.pictures.sized(controlFlag, path, j)
+						l.pictures.next()
+						return l.pictures.sized(controlFlag, path, j)
 					}}
 				}
 			}
-			for _, j := range a.work[k:min(k+columns, i+per, len(a.work))] {
-				row = append(row, a.result(j))
+			for _, j := range l.jobs[k:min(k+columns, i+per, len(l.jobs))] {
+				row = append(row, l.result(j))
 			}
 			rows = append(rows, row)
 		}
@@ -115,14 +114,14 @@ func fit(rows [][]place, titles []string) (k int, sizes [][]image.Point) {
 
 // overview puts pictures into one. Where it would be too large they are made smaller, and where they are too many even then, there is none; both
 // are said.
-func overview(name string, rows [][]place, titles ...string) (*imaging.RGB, error) {
+func (l *List) overview(name string, rows [][]place, titles ...string) (*imaging.RGB, error) {
 	k, sizes := fit(rows, titles)
 	switch {
 	case k == 0:
-		fmt.Fprintf(os.Stderr, "%s is left out: the images are too many for one picture\n", name)
+		fmt.Fprintf(l.host.Log, "%s is left out: the images are too many for one picture\n", name)
 		return nil, nil
 	case k > 1:
-		fmt.Fprintf(os.Stderr, "%s shows the images at 1/%d of their size: they are many\n", name, k)
+		fmt.Fprintf(l.host.Log, "%s shows the images at 1/%d of their size: they are many\n", name, k)
 	}
 	pictures := make([][]*imaging.RGB, len(rows))
 	for i, row := range rows {
@@ -146,10 +145,10 @@ func overview(name string, rows [][]place, titles ...string) (*imaging.RGB, erro
 }
 
 // writePicture writes a picture that goes with the images.
-func (a *artist) writePicture(name string, m *imaging.RGB) error {
+func (l *List) writePicture(name string, m *imaging.RGB) error {
 	raw, err := imaging.EncodePNG(m)
 	if err != nil {
 		return err
 	}
-	return a.out.write(name, raw)
+	return l.out.write(name, raw)
 }

@@ -1,4 +1,4 @@
-package main
+package batch
 
 import (
 	"bufio"
@@ -29,10 +29,10 @@ const (
 // mostRecord is the largest sample.json that is read: some kilobytes for each of mostImages.
 const mostRecord = 1 << 29
 
-// sampleRecord is sample.json: how the images were made. It also tells the command's own files from others.
-type sampleRecord struct {
+// folderRecord is sample.json: how the images were made. It also tells the command's own files from others.
+type folderRecord struct {
 	Unfinished bool `json:"unfinished,omitempty"` // limner sample is at work on it, or was stopped
-	writtenFlags
+	Outputs
 	Images []imageEntry `json:"images"`
 	Files  []string     `json:"files"` // all that the command writes, but sample.json
 }
@@ -40,13 +40,13 @@ type sampleRecord struct {
 type imageEntry struct {
 	File    string `json:"file"`
 	Problem string `json:"problem,omitempty"` // what is wrong with the image
-	imageRecord
+	ImageRecord
 }
 
 // output is a folder that is new, empty, or holds a result of limner sample and nothing else.
 type output struct {
 	dir   string
-	goOn  *sampleRecord // of what --resume goes on with; nil: there is nothing
+	goOn  *folderRecord // of what --resume goes on with; nil: there is nothing
 	old   []string      // what begin removes: an earlier result, or what a process that was killed was writing
 	frees int64         // bytes that this frees
 	began bool
@@ -92,7 +92,7 @@ func openOutput(dir string, resume bool) (*output, error) {
 }
 
 // readRecord reads a folder's sample.json; one that is not there says nothing.
-func readRecord(dir string) (record sampleRecord, err error) {
+func readRecord(dir string) (record folderRecord, err error) {
 	path := filepath.Join(dir, recordFile)
 	raw, err := disk.ReadFile(path, mostRecord)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -114,7 +114,7 @@ const (
 )
 
 // names are those of all files that the command may have written.
-func (r sampleRecord) names() map[string]string {
+func (r folderRecord) names() map[string]string {
 	names := map[string]string{}
 	for _, name := range r.Files {
 		names[badName(name)] = another
@@ -144,7 +144,7 @@ func unfinishedName(name string) string {
 }
 
 // present counts the images that are there.
-func (r sampleRecord) present(dir string) int {
+func (r folderRecord) present(dir string) int {
 	n := 0
 	for _, entry := range r.Images {
 		if isFile(filepath.Join(dir, entry.File)) {
@@ -205,7 +205,7 @@ func isFolder(path string) bool {
 
 // begin makes the folder that of a record. What is old goes first, so that whatever happens no file is taken for another's, and the record is
 // written before any of its files, so that they are known as the command's own.
-func (o *output) begin(record sampleRecord) error {
+func (o *output) begin(record folderRecord) error {
 	if o.began {
 		return nil
 	}
@@ -226,7 +226,7 @@ func (o *output) begin(record sampleRecord) error {
 }
 
 // finish says that all files of the record are there.
-func (o *output) finish(record sampleRecord) error {
+func (o *output) finish(record folderRecord) error {
 	record.Unfinished = false
 	return checkpoint.WriteJSON(filepath.Join(o.dir, recordFile), record)
 }
@@ -275,7 +275,7 @@ func (o *output) stream(name string, fill func(io.Writer) error) (err error) {
 var hashed = []string{modelFlag, "revision", loraFlag, inversionFlag, controlNetFlag, imageFlag, maskFlag, controlFlag, noiseFlag}
 
 // differences says in what a command is not the one that a record is of. Files count by their SHA-256 and not by where they lie.
-func (r sampleRecord) differences(now sampleRecord) ([]string, error) {
+func (r folderRecord) differences(now folderRecord) ([]string, error) {
 	var all []string
 	note := func(name string, was, is any) {
 		if text := fmt.Sprintf("%s: was %v, is %v", name, was, is); !slices.Contains(all, text) {
@@ -300,7 +300,7 @@ func (r sampleRecord) differences(now sampleRecord) ([]string, error) {
 		}
 		return nil
 	}
-	if err := compare(r.writtenFlags, now.writtenFlags, nil); err != nil {
+	if err := compare(r.Outputs, now.Outputs, nil); err != nil {
 		return nil, err
 	}
 	if was, is := len(r.Images), len(now.Images); was != is {

@@ -1,4 +1,4 @@
-package main
+package batch
 
 import (
 	"embed"
@@ -8,8 +8,6 @@ import (
 	"html/template"
 	"io"
 	"strings"
-
-	"github.com/alecthomas/kong"
 
 	"limner/data/imaging"
 	"limner/sample"
@@ -29,32 +27,18 @@ type axis struct {
 	Values []string
 }
 
-// axisList are the settings of --xy as they are given: one or several behind the flag, or the flag again.
-type axisList []string
-
-// Decode takes all values up to the next flag.
-func (l *axisList) Decode(command *kong.DecodeContext) error {
-	for {
-		var text string
-		if err := command.Scan.PopValueInto("setting", &text); err != nil {
-			return err
-		}
-		*l = append(*l, text)
-		if !command.Scan.Peek().IsValue() {
-			return nil
-		}
-	}
-}
+// Axes are the settings of --xy as they are given: one or two of the form NAME=A,B,….
+type Axes []string
 
 // sheet is what --xy asks for: a column for each value of the first axis and a row for each of the second.
 type sheet struct {
 	Title string
 	X, Y  axis
-	cells []drawing // row by row
+	cells []Settings // row by row
 }
 
 // sheet reads --xy.
-func (c *sampleCmd) sheet() (*sheet, error) {
+func (c *Options) sheet() (*sheet, error) {
 	var errs []error
 	if len(c.XY) > 2 {
 		errs = append(errs, fmt.Errorf("--xy is given %d settings: a sheet has two sides", len(c.XY)))
@@ -85,7 +69,7 @@ func (c *sampleCmd) sheet() (*sheet, error) {
 	s := &sheet{Title: strings.Join(c.Prompt, ""), X: axes[0], Y: axes[1]}
 	for _, y := range s.Y.Values {
 		for _, x := range s.X.Values {
-			d := c.drawing
+			d := c.Settings
 			for _, err := range []error{s.X.set(&d, x), s.Y.set(&d, y)} {
 				if err != nil {
 					errs = append(errs, fmt.Errorf("--xy: %w", err))
@@ -98,7 +82,7 @@ func (c *sampleCmd) sheet() (*sheet, error) {
 }
 
 // set gives a drawing a value of the axis.
-func (a axis) set(d *drawing, value string) error {
+func (a axis) set(d *Settings, value string) error {
 	if a.Name == "" {
 		return nil
 	}
@@ -118,24 +102,24 @@ func (a axis) label(value string) string {
 }
 
 // writeSheet writes the sheet as a picture and as a page.
-func (a *artist) writeSheet() error {
-	s, err := a.cmd.sheet()
+func (l *List) writeSheet() error {
+	s, err := l.options.sheet()
 	if err != nil {
 		return err
 	}
-	if err := a.out.stream(sheetFile+".html", func(w io.Writer) error { return s.page(w, a) }); err != nil {
+	if err := l.out.stream(sheetFile+".html", func(w io.Writer) error { return s.page(w, l) }); err != nil {
 		return err
 	}
-	rows, titles := s.places(a)
-	m, err := overview(sheetFile+".png", rows, titles...)
+	rows, titles := s.places(l)
+	m, err := l.overview(sheetFile+".png", rows, titles...)
 	if m == nil || err != nil {
 		return err
 	}
-	return a.writePicture(sheetFile+".png", m)
+	return l.writePicture(sheetFile+".png", m)
 }
 
 // places are those of the sheet as one picture, and the titles of its columns.
-func (s *sheet) places(a *artist) (rows [][]place, titles []string) {
+func (s *sheet) places(l *List) (rows [][]place, titles []string) {
 	named := s.Y.Name != ""
 	if named {
 		titles = append(titles, "")
@@ -149,8 +133,8 @@ func (s *sheet) places(a *artist) (rows [][]place, titles []string) {
 			label := sample.Label(s.Y.label(y))
 			row = append(row, place{width: label.Width, height: label.Height, text: true, read: func() (*imaging.RGB, error) { return label, nil }})
 		}
-		for _, j := range a.work[i*len(s.X.Values) : (i+1)*len(s.X.Values)] {
-			row = append(row, a.result(j))
+		for _, j := range l.jobs[i*len(s.X.Values) : (i+1)*len(s.X.Values)] {
+			row = append(row, l.result(j))
 		}
 		rows = append(rows, row)
 	}
@@ -174,7 +158,7 @@ func (c sheetCell) Image() (template.URL, error) {
 }
 
 // page writes the sheet as a page that needs no other file.
-func (s *sheet) page(w io.Writer, a *artist) error {
+func (s *sheet) page(w io.Writer, l *List) error {
 	type row struct {
 		Label string
 		Cells []sheetCell
@@ -191,9 +175,9 @@ func (s *sheet) page(w io.Writer, a *artist) error {
 	for i, y := range s.Y.Values {
 		r := row{Label: s.Y.label(y)}
 		for k, x := range s.X.Values {
-			j := a.work[i*len(s.X.Values)+k]
+			j := l.jobs[i*len(s.X.Values)+k]
 			title := strings.TrimSpace(s.X.label(x) + " " + s.Y.label(y))
-			r.Cells = append(r.Cells, sheetCell{title, func() (*imaging.RGB, error) { return a.drawn(j) }})
+			r.Cells = append(r.Cells, sheetCell{title, func() (*imaging.RGB, error) { return l.drawn(j) }})
 		}
 		view.Rows = append(view.Rows, r)
 	}

@@ -1,4 +1,4 @@
-package main
+package batch
 
 import (
 	"encoding/binary"
@@ -31,7 +31,7 @@ type givenLatents struct {
 }
 
 // openLatents opens the file of --latents and checks that it has an image for each job.
-func (c *sampleCmd) openLatents(work []*job, m sample.Model) (g *givenLatents, err error) {
+func (c *Options) openLatents(work []*job, m sample.Model) (g *givenLatents, err error) {
 	if c.Latents == "" {
 		return nil, nil
 	}

@@ -1,10 +1,9 @@
-package main
+package batch
 
 import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -12,30 +11,30 @@ import (
 	"limner/sample/schedule"
 )
 
-// imageRecord is how an image was made, as sample.json has it.
-type imageRecord struct {
-	Version string     `json:"version"`
-	Backend string     `json:"backend"`
-	Files   []usedFile `json:"files"`
-	Sample  drawnFlags `json:"sample"` // flags of limner sample
+// ImageRecord is how an image was made, as sample.json has it.
+type ImageRecord struct {
+	Version string          `json:"version"`
+	Backend string          `json:"backend"`
+	Files   []UsedFile      `json:"files"`
+	Sample  SampledSettings `json:"sample"` // flags of limner sample
 }
 
-// drawnFlags are the flags that an image was drawn with. Those that name files do so as the command did.
-type drawnFlags struct {
-	drawing
+// SampledSettings are the flags that an image was drawn with. Those that name files do so as the command did.
+type SampledSettings struct {
+	Settings
 	NumDevices int `json:"num_devices"`
 }
 
 // recordOf says how a job was made.
-func (a *artist) recordOf(j *job) imageRecord {
-	r := imageRecord{Version: version(), Backend: baseName(a.cmd.Backend), Files: slices.Concat(a.files, j.files)}
-	r.Sample.drawing, r.Sample.NumDevices = j.drawing, a.backend.Devices()
-	r.Sample.Scheduler = schedule.Name(j.Scheduler, a.model.Pipeline.Noise)
+func (l *List) recordOf(j *job) ImageRecord {
+	r := ImageRecord{Version: l.host.Version, Backend: baseName(l.host.Backend), Files: slices.Concat(l.files, j.files)}
+	r.Sample.Settings, r.Sample.NumDevices = j.Settings, l.backend.Devices()
+	r.Sample.Scheduler = schedule.Name(j.Scheduler, l.model.Pipeline.Noise)
 	return r
 }
 
 // carried is the record as images carry it: without the flags that a record may not set again, and so without any path.
-func (r imageRecord) carried() (any, error) {
+func (r ImageRecord) carried() (any, error) {
 	raw, err := json.Marshal(r.Sample)
 	if err != nil {
 		return nil, fmt.Errorf("describe image: %w", err)
@@ -45,28 +44,33 @@ func (r imageRecord) carried() (any, error) {
 		return nil, fmt.Errorf("describe image: %w", err)
 	}
 	some := map[string]json.RawMessage{"num_devices": all["num_devices"]}
-	for _, name := range recordedFlags {
+	for _, name := range RecordedSettings {
 		if value, ok := all[name]; ok {
 			some[name] = value
 		}
 	}
 	return struct {
-		imageRecord
+		ImageRecord
 		Sample map[string]json.RawMessage `json:"sample"`
 	}{r, some}, nil
 }
 
-// texts are what an image file says of itself.
-func (a *artist) texts(j *job, r imageRecord) ([]imaging.Text, error) {
+// Text is the record as images carry it: JSON on one line.
+func (r ImageRecord) Text() (string, error) {
 	carried, err := r.carried()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	raw, err := plainJSON(carried)
+	return plainJSON(carried)
+}
+
+// texts are what an image file says of itself.
+func (l *List) texts(j *job, r ImageRecord) ([]imaging.Text, error) {
+	raw, err := r.Text()
 	if err != nil {
 		return nil, err
 	}
-	return []imaging.Text{{Key: imaging.TextParameters, Value: a.parameters(j)}, {Key: imaging.TextLimner, Value: raw}}, nil
+	return []imaging.Text{{Key: imaging.TextParameters, Value: l.parameters(j)}, {Key: imaging.TextLimner, Value: raw}}, nil
 }
 
 // plainJSON is JSON on one line, in ASCII, so that every format can carry it.
@@ -91,7 +95,7 @@ func plainJSON(v any) (string, error) {
 }
 
 // parameters is the text that A1111's web UI writes into images, which it and Civitai read.
-func (a *artist) parameters(j *job) string {
+func (l *List) parameters(j *job) string {
 	lines := []string{j.Prompt[0]}
 	if j.NegativePrompt != nil && *j.NegativePrompt != "" {
 		lines = append(lines, "Negative prompt: "+*j.NegativePrompt)
@@ -105,7 +109,7 @@ func (a *artist) parameters(j *job) string {
 		fields = append(fields, name+": "+text)
 	}
 	field("Steps", j.NumInferenceSteps)
-	field("Sampler", samplerTitle(schedule.Name(j.Scheduler, a.model.Pipeline.Noise)))
+	field("Sampler", samplerTitle(schedule.Name(j.Scheduler, l.model.Pipeline.Noise)))
 	field("CFG scale", j.GuidanceScale)
 	field("Seed", j.Seed)
 	field("Size", fmt.Sprintf("%dx%d", j.Width, j.Height))
@@ -119,7 +123,7 @@ func (a *artist) parameters(j *job) string {
 	if j.Eta > 0 {
 		field("Eta", j.Eta)
 	}
-	r := j.request()
+	r := j.Request()
 	for i, net := range j.ControlNets {
 		text := "Model: " + baseName(net)
 		if r.ControlNetConditioningScale != nil {
@@ -134,7 +138,7 @@ func (a *artist) parameters(j *job) string {
 		}
 		field(fmt.Sprintf("LoRA %d", i), fmt.Sprintf("%s: %g", baseName(name), scale))
 	}
-	field("Version", "limner "+version())
+	field("Version", "limner "+l.host.Version)
 	return strings.Join(append(lines, strings.Join(fields, ", ")), "\n")
 }
 
@@ -153,12 +157,4 @@ func samplerTitle(name string) string {
 		title += " Karras"
 	}
 	return title
-}
-
-// version is the module's.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return "(unknown)"
 }

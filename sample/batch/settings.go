@@ -1,4 +1,4 @@
-package main
+package batch
 
 import (
 	"errors"
@@ -8,14 +8,15 @@ import (
 
 	"limner/data/imaging"
 	"limner/models/clip"
+	"limner/models/diffusers"
 	"limner/sample"
 	"limner/sample/schedule"
 )
 
 // drawing is all that makes an image what it is: flags of limner sample, and what it writes into every image under the same names.
 // Of a single image it has one prompt, and one control image for each ControlNet.
-type drawing struct {
-	modelFlags
+type Settings struct {
+	diffusers.ModelOptions
 	ControlNets      []string  `json:"controlnet_model_name_or_path,omitempty" name:"controlnet-model-name-or-path" aliases:"controlnet" sep:"none" placeholder:"MODEL" help:"ControlNet: a folder in diffusers' layout, a single file, or org/name on the Hub; may be given several times. --controlnet is the same."`
 	LoRA             []string  `json:"lora,omitempty" name:"lora" sep:"none" placeholder:"MODEL" help:"LoRA to apply: a file of diffusers', PEFT's or kohya's naming, or org/name on the Hub; may be given several times."`
 	LoRAScale        []float64 `json:"lora_scale,omitempty" name:"lora-scale" placeholder:"X" help:"How far to apply each LoRA, in their order; 1 without it."`
@@ -61,8 +62,8 @@ type drawing struct {
 	BatchSize  int    `json:"batch_size" placeholder:"N" help:"Images drawn at once, over all devices; without it, at most 4 on each."`
 }
 
-// sampleDefaults are the values of the flags' defaults, which package sample holds.
-func sampleDefaults() map[string]string {
+// Defaults are the values of the flags' defaults, which package sample holds.
+func Defaults() map[string]string {
 	r := sample.DefaultRequest()
 	return map[string]string{
 		"sample_steps": fmt.Sprint(r.NumInferenceSteps), "sample_guidance": fmt.Sprint(r.GuidanceScale), "schedulers": schedulerNames(),
@@ -86,7 +87,7 @@ func schedulerNames() string {
 }
 
 // strength is the share of the steps that is made.
-func (d *drawing) strength() float64 {
+func (d *Settings) strength() float64 {
 	switch {
 	case d.Strength != nil:
 		return *d.Strength
@@ -97,7 +98,7 @@ func (d *drawing) strength() float64 {
 }
 
 // scheduleOptions are the options of the drawing's scheduler.
-func (d *drawing) scheduleOptions() schedule.Options {
+func (d *Settings) scheduleOptions() schedule.Options {
 	o := schedule.DefaultOptions()
 	o.Strength, o.Eta = d.strength(), d.Eta
 	return o
@@ -107,7 +108,7 @@ func (d *drawing) scheduleOptions() schedule.Options {
 const (
 	mostSteps      = 10_000
 	mostScale      = 1000.0    // of guidance, ControlNets and LoRAs
-	mostBatch      = 4096      // images at once, over all devices
+	MostBatch      = 4096      // images at once, over all devices; also of class images
 	mostPixels     = 1 << 30   // of all images drawn at once
 	mostCoordinate = 1_000_000 // in pixels, that SDXL is told
 	mostPrompt     = 20_000    // bytes
@@ -115,7 +116,7 @@ const (
 )
 
 // check reports every value that is out of range or does not fit another.
-func (d *drawing) check() error {
+func (d *Settings) check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if n := len(d.LoRAScale); n > 0 && n != len(d.LoRA) {
@@ -132,11 +133,11 @@ func (d *drawing) check() error {
 			bad("%d times %s for %d ControlNets: give one for all, or one for each", n, f.name, len(d.ControlNets))
 		}
 	}
-	return errors.Join(append(errs, d.checkRanges(), d.checkPictures())...)
+	return errors.Join(append(errs, d.CheckRanges(), d.checkPictures())...)
 }
 
-// checkRanges reports every value that is out of range by itself, before anything is loaded or takes memory.
-func (d *drawing) checkRanges() error {
+// CheckRanges reports every value that is out of range by itself, before anything is loaded or takes memory.
+func (d *Settings) CheckRanges() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if _, err := imaging.NewDecoding(d.Background); err != nil {
@@ -147,7 +148,7 @@ func (d *drawing) checkRanges() error {
 		value, from, most int
 	}{
 		{"--num_inference_steps", d.NumInferenceSteps, 1, mostSteps}, {"--clip_skip", d.ClipSkip, 0, 100},
-		{"--batch_row", d.BatchRow, 0, mostBatch - 1},
+		{"--batch_row", d.BatchRow, 0, MostBatch - 1},
 	} {
 		if n.value < n.from || n.value > n.most {
 			bad("%s %d: want %d to %d", n.name, n.value, n.from, n.most)
@@ -181,14 +182,14 @@ func (d *drawing) checkRanges() error {
 }
 
 // checkSize reports sizes and batches that are out of range; 0 was not given.
-func (d *drawing) checkSize() error {
+func (d *Settings) checkSize() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	for _, n := range []struct {
 		name  string
 		value int
 		most  int
-	}{{"--height", d.Height, imaging.MaxPixels}, {"--width", d.Width, imaging.MaxPixels}, {"--batch_size", d.BatchSize, mostBatch}} {
+	}{{"--height", d.Height, imaging.MaxPixels}, {"--width", d.Width, imaging.MaxPixels}, {"--batch_size", d.BatchSize, MostBatch}} {
 		if n.value < 0 || n.value > n.most {
 			bad("%s %d: want 1 to %d", n.name, n.value, n.most)
 		}
@@ -208,7 +209,7 @@ func (d *drawing) checkSize() error {
 }
 
 // checkTexts reports prompts that are longer than any text encoder makes sense of.
-func (d *drawing) checkTexts() error {
+func (d *Settings) checkTexts() error {
 	var errs []error
 	texts := d.Prompt
 	if d.NegativePrompt != nil {
@@ -223,7 +224,7 @@ func (d *drawing) checkTexts() error {
 }
 
 // checkTold reports what SDXL cannot be told.
-func (d *drawing) checkTold() error {
+func (d *Settings) checkTold() error {
 	var errs []error
 	for _, f := range []struct {
 		name string
@@ -242,7 +243,7 @@ func (d *drawing) checkTold() error {
 }
 
 // checkPictures reports what does not fit of control images, images and masks.
-func (d *drawing) checkPictures() error {
+func (d *Settings) checkPictures() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	nets, prompts := len(d.ControlNets), len(d.Prompt)
@@ -269,7 +270,7 @@ func (d *drawing) checkPictures() error {
 }
 
 // of is the drawing of prompt i alone.
-func (d *drawing) of(i int) drawing {
+func (d *Settings) of(i int) Settings {
 	one := *d
 	one.Prompt = d.Prompt[i : i+1]
 	if n := len(d.ControlNets); n < len(d.ControlImage) {
@@ -284,8 +285,8 @@ func (d *drawing) of(i int) drawing {
 	return one
 }
 
-// request has all of a drawing but its prompt, seed and pictures.
-func (d *drawing) request() sample.Request {
+// Request has all of a drawing but its prompt, seed and pictures.
+func (d *Settings) Request() sample.Request {
 	r := sample.DefaultRequest()
 	r.PromptStyle, r.TruncatePrompts, r.ClipSkip = clip.Style(d.PromptStyle), d.TruncatePrompts, d.ClipSkip
 	r.Scheduler, r.Options, r.NumInferenceSteps = d.Scheduler, d.scheduleOptions(), d.NumInferenceSteps

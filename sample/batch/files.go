@@ -1,4 +1,4 @@
-package main
+package batch
 
 import (
 	"crypto/sha256"
@@ -12,11 +12,12 @@ import (
 	"strings"
 
 	"limner/internal/disk"
+	"limner/models/diffusers"
 	"limner/models/hub"
 )
 
-// usedFile is a file or model that an image was made with: what it is, and never where it lies.
-type usedFile struct {
+// UsedFile is a file or model that an image was made with: what it is, and never where it lies.
+type UsedFile struct {
 	Flag string `json:"flag"` // of limner sample, that names it
 	Name string `json:"name"`
 	// SHA256 is that of the file or, of a model and a ControlNet, the fingerprint of its weights, see diffusers.Weights. Empty: it is not known.
@@ -68,30 +69,47 @@ func isHubName(name string) bool {
 }
 
 // named is what a flag names, without its folder and, of a model, with its revision.
-func named(flag, value, sum string) usedFile {
+func named(flag, value, sum string) UsedFile {
 	token, path, ok := strings.Cut(value, "=")
 	if flag != inversionFlag || !ok {
 		token, path = "", value
 	} else {
 		token += "="
 	}
-	return usedFile{Flag: flag, Name: token + baseName(path), SHA256: sum}
+	return UsedFile{Flag: flag, Name: token + baseName(path), SHA256: sum}
 }
 
 // modelFiles are what the model's own flags name.
-func (f modelFlags) modelFiles(fingerprint string) []usedFile {
+func modelFiles(f diffusers.ModelOptions, fingerprint string) []UsedFile {
 	model := named(modelFlag, f.Model, fingerprint)
 	if f.Revision != "" {
 		model.Name += "@" + f.Revision
 	}
-	files := []usedFile{model}
+	files := []UsedFile{model}
 	if f.Variant != "" {
-		files = append(files, usedFile{Flag: variantFlag, Name: f.Variant})
+		files = append(files, UsedFile{Flag: variantFlag, Name: f.Variant})
 	}
 	if f.OriginalConfig != "" {
 		files = append(files, named(configFlag, f.OriginalConfig, ""))
 	}
 	return files
+}
+
+// Placeholder stands for the file in a command that is printed. A name on the Hub stands for itself.
+func (u UsedFile) Placeholder() string {
+	switch u.Flag {
+	case variantFlag:
+		return u.Name
+	case inversionFlag:
+		if token, path, ok := strings.Cut(u.Name, "="); ok {
+			return token + "=PATH/" + lastPart(path)
+		}
+	case modelFlag, controlNetFlag, loraFlag:
+		if isHubName(u.Name) {
+			return u.Name
+		}
+	}
+	return "PATH/" + lastPart(u.Name)
 }
 
 // fileSum is the SHA-256 of a regular file.
@@ -109,7 +127,7 @@ func fileSum(path string) (sum string, err error) {
 }
 
 // compareFiles says in what the files that an image was made with differ from those of now.
-func compareFiles(was, now []usedFile) error {
+func compareFiles(was, now []UsedFile) error {
 	var errs []error
 	for _, flag := range fileFlags {
 		old, given := withFlag(was, flag), withFlag(now, flag)
@@ -130,8 +148,8 @@ func compareFiles(was, now []usedFile) error {
 	return joinDistinct(errs)
 }
 
-func withFlag(files []usedFile, flag string) []usedFile {
-	return slices.DeleteFunc(slices.Clone(files), func(f usedFile) bool { return f.Flag != flag })
+func withFlag(files []UsedFile, flag string) []UsedFile {
+	return slices.DeleteFunc(slices.Clone(files), func(f UsedFile) bool { return f.Flag != flag })
 }
 
 // times says how often a flag is given.

@@ -1,4 +1,4 @@
-package main
+package batch
 
 import (
 	"errors"
@@ -80,7 +80,7 @@ func (n loraNames) find(name string) (given int, path string, err error) {
 
 // applyLoRATags gives the drawings the LoRAs that their prompts name, with the weights that stand there. A LoRA of the folder is part of the model as
 // soon as one prompt names it, and has the scale 0 where none does.
-func (c *sampleCmd) applyLoRATags(lines []drawing) error {
+func (c *Options) applyLoRATags(lines []Settings) error {
 	names, err := newLoRANames(c.LoRA, c.LoRADir)
 	if err != nil {
 		return err
@@ -136,7 +136,7 @@ func (c *sampleCmd) applyLoRATags(lines []drawing) error {
 }
 
 // loraTags are what a drawing's prompt names. Only A1111's syntax has them, and not in negative prompts.
-func (d *drawing) loraTags() ([]clip.LoRATag, error) {
+func (d *Settings) loraTags() ([]clip.LoRATag, error) {
 	if d.NegativePrompt != nil && clip.HasLoRATag(*d.NegativePrompt) {
 		return nil, errors.New("--negative_prompt names a LoRA by <lora:…>, which has its place in the prompt")
 	}
@@ -155,7 +155,7 @@ func (d *drawing) loraTags() ([]clip.LoRATag, error) {
 }
 
 // loraScales are the scales of the LoRAs, as a copy.
-func (d *drawing) loraScales() []float64 {
+func (d *Settings) loraScales() []float64 {
 	if d.LoRAScale != nil {
 		return slices.Clone(d.LoRAScale)
 	}
@@ -163,7 +163,7 @@ func (d *drawing) loraScales() []float64 {
 }
 
 // text is the prompt as the text encoders read it.
-func (d *drawing) text() string {
+func (d *Settings) text() string {
 	if clip.Style(d.PromptStyle) == clip.A1111 {
 		return clip.WithoutLoRATags(d.Prompt[0])
 	}

@@ -1,4 +1,4 @@
-package main
+package batch
 
 import (
 	"errors"
@@ -15,12 +15,12 @@ const maxPromptFile = 64 << 20
 // --w width, --h height, --d seed, --s steps, --l guidance scale, --ss scheduler, --cn control image. Other names of settings work as
 // well. Empty lines and lines that begin with # say nothing. d has what the lines leave open; each line's seed is seeds
 // behind that of the one before.
-func promptFile(path string, d drawing, seeds int) ([]drawing, error) {
+func promptFile(path string, d Settings, seeds int) ([]Settings, error) {
 	raw, err := plaintext.ReadFile(path, maxPromptFile)
 	if err != nil {
 		return nil, fmt.Errorf("prompt file: %w", err)
 	}
-	var all []drawing
+	var all []Settings
 	var errs []error
 	for i, line := range strings.Split(string(raw), "\n") {
 		line = strings.TrimSpace(line)
@@ -43,7 +43,7 @@ func promptFile(path string, d drawing, seeds int) ([]drawing, error) {
 	return all, errors.Join(errs...)
 }
 
-func promptLine(line string, d drawing) (drawing, error) {
+func promptLine(line string, d Settings) (Settings, error) {
 	parts := strings.Split(line, " --")
 	d.Prompt = []string{strings.TrimSpace(parts[0])}
 	var errs []error

@@ -1,4 +1,4 @@
-package main
+package batch
 
 import (
 	"os"
@@ -23,7 +23,7 @@ func TestLoRATags(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		prompts []string
-		change  func(*sampleCmd)
+		change  func(*Options)
 		loras   []string
 		scales  [][]float64 // by prompt
 		texts   []string
@@ -35,24 +35,24 @@ func TestLoRATags(t *testing.T) {
 			name: "of the folder", prompts: []string{"<lora:x>c <lora:a:0.5>", "d", "e<lora:y.v2:-2>"}, loras: []string{"/l/a.safetensors", y, x},
 			scales: [][]float64{{0.5, 0, 1}, {1, 0, 0}, {1, -2, 0}}, texts: []string{"c ", "d", "e"},
 		},
-		{name: "beside --lora_scale", prompts: []string{"c<lora:x:2>"}, change: func(c *sampleCmd) { c.LoRAScale = []float64{0.3} }, loras: []string{"/l/a.safetensors", x}, scales: [][]float64{{0.3, 2}}, texts: []string{"c"}},
+		{name: "beside --lora_scale", prompts: []string{"c<lora:x:2>"}, change: func(c *Options) { c.LoRAScale = []float64{0.3} }, loras: []string{"/l/a.safetensors", x}, scales: [][]float64{{0.3, 2}}, texts: []string{"c"}},
 		{name: "unknown", prompts: []string{"<lora:xx:1>"}, err: `no LoRA "xx" (is it x?); known: a, twin, x, y.v2`},
 		{name: "a path", prompts: []string{"<lora:more/y.v2:1>"}, err: `no LoRA "more/y.v2"`},
 		{name: "twins", prompts: []string{"<lora:twin:1>"}, err: `2 LoRAs have the name "twin"`},
-		{name: "plain", prompts: []string{"c <lora:x:1>"}, change: func(c *sampleCmd) { c.PromptStyle = "plain" }, err: "--prompt_style a1111 applies"},
-		{name: "negative", prompts: []string{"c"}, change: func(c *sampleCmd) { bad := "<lora:x:1>"; c.NegativePrompt = &bad }, err: "--negative_prompt names a LoRA"},
+		{name: "plain", prompts: []string{"c <lora:x:1>"}, change: func(c *Options) { c.PromptStyle = "plain" }, err: "--prompt_style a1111 applies"},
+		{name: "negative", prompts: []string{"c"}, change: func(c *Options) { bad := "<lora:x:1>"; c.NegativePrompt = &bad }, err: "--negative_prompt names a LoRA"},
 		{name: "too far", prompts: []string{"c <lora:x:1e9>"}, err: "--lora_scale 1e+09: want"},
-		{name: "none given", prompts: []string{"<lora:x:1>"}, change: func(c *sampleCmd) { c.LoRA, c.LoRADir = nil, "" }, err: `no LoRA "x": give it by --lora`},
-		{name: "no folder", prompts: []string{"c"}, change: func(c *sampleCmd) { c.LoRADir = "nowhere" }, err: "--lora_dir: "},
+		{name: "none given", prompts: []string{"<lora:x:1>"}, change: func(c *Options) { c.LoRA, c.LoRADir = nil, "" }, err: `no LoRA "x": give it by --lora`},
+		{name: "no folder", prompts: []string{"c"}, change: func(c *Options) { c.LoRADir = "nowhere" }, err: "--lora_dir: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			command := &sampleCmd{drawing: drawing{
+			command := &Options{Settings: Settings{
 				Prompt: c.prompts, PromptStyle: "a1111", LoRA: []string{"/l/a.safetensors"}, NumInferenceSteps: 1,
-			}, writtenFlags: writtenFlags{NumImages: 1}, LoRADir: dir}
+			}, Outputs: Outputs{NumImages: 1}, LoRADir: dir}
 			if c.change != nil {
 				c.change(command)
 			}
-			work, err := command.plan()
+			work, err := command.list()
 			if c.err != "" {
 				if err == nil || !strings.Contains(err.Error(), c.err) {
 					t.Fatalf("got %v, want %q", err, c.err)

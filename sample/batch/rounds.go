@@ -1,4 +1,4 @@
-package main
+package batch
 
 import (
 	"cmp"
@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"sync"
 	"time"
 
 	"limner/data/imaging"
@@ -17,23 +15,21 @@ import (
 	"limner/xla"
 )
 
-// artist draws the jobs of limner sample.
-type artist struct {
-	cmd      *sampleCmd
+// List draws the jobs of limner sample.
+type List struct {
+	options  *Options
+	host     Host
 	out      *output
-	work     []*job
+	jobs     []*job
 	pictures *pictures
 	given    *givenLatents
 	model    sample.Model
-	files    []usedFile // that the model was loaded from
+	files    []UsedFile // that the model was loaded from
 	backend  *xla.Backend
 	groups   []group
-	record   sampleRecord
+	record   folderRecord
 	latents  *latentsWriter
-
-	saying sync.Mutex // images are written while the next are drawn
-	bar    *progress
-	failed error // to write previews
+	failed   error // to write previews
 }
 
 // group are jobs that a request can ask for together.
@@ -51,46 +47,46 @@ type round struct {
 }
 
 // prepare decides which jobs are drawn together and which are done, and refuses what does not fit the model, the devices or the folder.
-func (a *artist) prepare() error {
-	for _, j := range a.work {
+func (l *List) prepare() error {
+	for _, j := range l.jobs {
 		if err := j.checkSize(); err != nil { // sizes that no flag set are known now
-			return usageError{err}
+			return UsageError{err}
 		}
 	}
 	var err error
-	if a.groups, err = a.grouped(); err != nil {
+	if l.groups, err = l.grouped(); err != nil {
 		return err
 	}
 	var errs []error
-	for _, g := range a.groups {
-		errs = append(errs, a.model.Check(g.shape, a.backend.Devices()))
+	for _, g := range l.groups {
+		errs = append(errs, l.model.Check(g.shape, l.backend.Devices()))
 	}
 	if err := joinDistinct(errs); err != nil {
-		return usageError{err}
+		return UsageError{err}
 	}
-	for _, g := range a.groups {
+	for _, g := range l.groups {
 		g.place()
 	}
-	a.record = a.recorded()
-	if err := a.resume(); err != nil {
+	l.record = l.recorded()
+	if err := l.resume(); err != nil {
 		return err
 	}
-	return a.checkSpace()
+	return l.checkSpace()
 }
 
 // grouped sorts the jobs by size, then by whatever else a request has once for all images.
-func (a *artist) grouped() ([]group, error) {
+func (l *List) grouped() ([]group, error) {
 	var groups []group
 	places := map[string]int{}
-	for _, j := range a.work {
-		r := j.request()
+	for _, j := range l.jobs {
+		r := j.Request()
 		r.Prompts = []string{j.text()}
 		if j.NegativePrompt != nil {
 			r.NegativePrompts = []string{*j.NegativePrompt}
 		}
-		chunks, err := a.model.Chunks(r)
+		chunks, err := l.model.Chunks(r)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, UsageError{err}
 		}
 		key := fmt.Sprint(chunks, j.key())
 		i, ok := places[key]
@@ -107,7 +103,7 @@ func (a *artist) grouped() ([]group, error) {
 		most[g.shape] = max(most[g.shape], len(g.jobs))
 	}
 	for i, g := range groups {
-		groups[i].shape.Batch = a.cmd.batch(most[g.shape], a.backend.Devices())
+		groups[i].shape.Batch = l.options.batch(most[g.shape], l.backend.Devices())
 	}
 	slices.SortStableFunc(groups, func(x, y group) int {
 		return cmp.Or(cmp.Compare(x.shape.Height, y.shape.Height), cmp.Compare(x.shape.Width, y.shape.Width))
@@ -117,7 +113,7 @@ func (a *artist) grouped() ([]group, error) {
 
 // key is equal for jobs that differ only in what a request has for each image.
 func (j *job) key() string {
-	d := j.drawing
+	d := j.Settings
 	d.Prompt, d.Seed, d.ControlImage, d.BatchRow = nil, 0, nil, 0
 	for _, one := range []*[]string{&d.Image, &d.Mask} {
 		if *one != nil {
@@ -145,11 +141,11 @@ func (g group) place() {
 }
 
 // rounds are what is left to draw. A round of which an image is missing is drawn as a whole, so that each image comes out the same.
-func (a *artist) rounds() ([]round, error) {
+func (l *List) rounds() ([]round, error) {
 	var rounds []round
-	for _, g := range a.groups {
+	for _, g := range l.groups {
 		j := g.jobs[0]
-		sched, err := schedule.New(j.Scheduler, a.model.Pipeline.Noise, j.NumInferenceSteps, j.scheduleOptions())
+		sched, err := schedule.New(j.Scheduler, l.model.Pipeline.Noise, j.NumInferenceSteps, j.scheduleOptions())
 		if err != nil {
 			return nil, err
 		}
@@ -163,9 +159,9 @@ func (a *artist) rounds() ([]round, error) {
 }
 
 // request asks for a round.
-func (a *artist) request(r round) (sample.Request, error) {
-	a.pictures.next()
-	q := r.jobs[0].request()
+func (l *List) request(r round) (sample.Request, error) {
+	l.pictures.next()
+	q := r.jobs[0].Request()
 	var conditions [][]float32
 	for _, j := range r.jobs {
 		q.Prompts, q.Seeds = append(q.Prompts, j.text()), append(q.Seeds, j.Seed)
@@ -176,27 +172,27 @@ func (a *artist) request(r round) (sample.Request, error) {
 			conditions = make([][]float32, len(j.ControlImage))
 		}
 		for i, path := range j.ControlImage {
-			m, err := a.pictures.sized(controlFlag, path, j)
+			m, err := l.pictures.sized(controlFlag, path, j)
 			if err != nil {
 				return q, err
 			}
 			conditions[i] = imaging.AppendCondition(conditions[i], m)
 		}
 		if j.Image != nil {
-			m, err := a.pictures.sized(imageFlag, j.Image[0], j)
+			m, err := l.pictures.sized(imageFlag, j.Image[0], j)
 			if err != nil {
 				return q, err
 			}
 			q.Images = imaging.AppendPixels(q.Images, m)
 		}
 		if j.Mask != nil {
-			m, err := a.pictures.sized(maskFlag, j.Mask[0], j)
+			m, err := l.pictures.sized(maskFlag, j.Mask[0], j)
 			if err != nil {
 				return q, err
 			}
 			q.Masks = imaging.AppendGray(q.Masks, m)
 		}
-		latents, err := a.given.of(j)
+		latents, err := l.given.of(j)
 		if err != nil {
 			return q, err
 		}
@@ -206,49 +202,45 @@ func (a *artist) request(r round) (sample.Request, error) {
 		q.Conditions = conditions
 	}
 	q.Row = r.jobs[0].BatchRow
-	q.OnImage = func(i sample.Image) error { return a.keep(r.jobs[i.Index], i) }
+	q.OnImage = func(i sample.Image) error { return l.keep(r.jobs[i.Index], i) }
 	return q, nil
 }
 
 // draw draws what is missing, writes each image when it is decoded, and then what goes with them.
-func (a *artist) draw(ctx context.Context) (err error) {
-	rounds, err := a.rounds()
+func (l *List) draw(ctx context.Context) (err error) {
+	rounds, err := l.rounds()
 	if err != nil {
 		return err
 	}
-	if len(rounds) == 0 && a.complete() {
-		fmt.Fprintf(os.Stderr, "all %d images are in %s: nothing is left to draw\n", len(a.work), a.cmd.OutputDir)
-		return a.problems()
+	if len(rounds) == 0 && l.complete() {
+		fmt.Fprintf(l.host.Log, "all %d images are in %s: nothing is left to draw\n", len(l.jobs), l.options.OutputDir)
+		return l.problems()
 	}
 	start := time.Now()
-	if err := a.drawRounds(ctx, rounds); err != nil {
+	if err := l.drawRounds(ctx, rounds); err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "drawn in %.1f s\n", time.Since(start).Seconds())
-	return a.finish()
+	fmt.Fprintf(l.host.Log, "drawn in %.1f s\n", time.Since(start).Seconds())
+	return l.finish()
 }
 
 // drawRounds draws the rounds of each size by a pipeline of their own.
-func (a *artist) drawRounds(ctx context.Context, rounds []round) (err error) {
-	a.bar = newProgress(os.Stderr, "sampling")
-	defer func() { err = errors.Join(err, a.bar.Close()) }()
+func (l *List) drawRounds(ctx context.Context, rounds []round) (err error) {
 	done, total := 0, 0
 	for _, r := range rounds {
 		total += r.calls
 	}
 	step := func(r round, i int, latents func() ([]float32, error)) {
 		done++
-		a.saying.Lock()
-		a.bar.Step(done, total, "")
-		a.saying.Unlock()
-		a.failed = errors.Join(a.failed, a.preview(r, i, latents))
+		l.host.Watcher.Step(done, total)
+		l.failed = errors.Join(l.failed, l.preview(r, i, latents))
 	}
 	for len(rounds) > 0 {
 		n := 1
 		for n < len(rounds) && rounds[n].shape == rounds[0].shape {
 			n++
 		}
-		if err := a.drawSize(ctx, rounds[:n], step); err != nil {
+		if err := l.drawSize(ctx, rounds[:n], step); err != nil {
 			return err
 		}
 		rounds = rounds[n:]
@@ -257,36 +249,36 @@ func (a *artist) drawRounds(ctx context.Context, rounds []round) (err error) {
 }
 
 // drawSize draws rounds of one size. The folder is touched when the first image can be drawn.
-func (a *artist) drawSize(ctx context.Context, rounds []round, step func(round, int, func() ([]float32, error))) (err error) {
-	first, err := a.request(rounds[0])
+func (l *List) drawSize(ctx context.Context, rounds []round, step func(round, int, func() ([]float32, error))) (err error) {
+	first, err := l.request(rounds[0])
 	if err != nil {
 		return err
 	}
-	pipeline, err := sample.New(ctx, a.backend, a.model, rounds[0].shape, first)
+	pipeline, err := sample.New(ctx, l.backend, l.model, rounds[0].shape, first)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, pipeline.Close()) }()
-	if err := a.begin(); err != nil {
+	if err := l.begin(); err != nil {
 		return err
 	}
 	quiet := context.AfterFunc(ctx, func() {
-		fmt.Fprintln(os.Stderr, "\nlimner: stopping when what is being decoded is written; a second signal leaves at once")
+		fmt.Fprintln(l.host.Log, "limner: stopping when what is being decoded is written; a second signal leaves at once")
 	})
 	defer quiet()
 	return pipeline.Each(ctx, func(yield func(sample.Request, error) bool) {
 		for i, r := range rounds {
-			q, err := first, a.failed
+			q, err := first, l.failed
 			if i > 0 && err == nil {
-				q, err = a.request(r)
+				q, err = l.request(r)
 			}
 			q.OnStep = func(i, _ int, latents func() ([]float32, error)) { step(r, i, latents) }
 			if !yield(q, err) {
 				return
 			}
 		}
-		if a.failed != nil {
-			yield(sample.Request{}, a.failed)
+		if l.failed != nil {
+			yield(sample.Request{}, l.failed)
 		}
 	})
 }

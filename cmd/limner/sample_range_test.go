@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"limner/sample/batch"
 )
 
 // parseSample parses a command line of limner sample.
@@ -48,23 +50,25 @@ func TestOutOfRange(t *testing.T) {
 		if strings.Contains(want, "for each of") {
 			c.Prompt = make([]string, 100_000)
 		}
-		if _, err := c.plan(); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := batch.New(c.Options, batch.Host{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", args, err, want)
 		}
 	}
 	for want, change := range map[string]func(*sampleCmd){
 		"a prompt of 20001 bytes: more than the limit of 20000": func(c *sampleCmd) { c.Prompt[0] = strings.Repeat("x", 20_001) },
 		"--xy: 1001 × 1001 images: want at most 100000": func(c *sampleCmd) {
-			c.XY = axisList{"seed=1" + strings.Repeat(",1", 1000), "eta=1" + strings.Repeat(",1", 1000)}
+			c.XY = batch.Axes{"seed=1" + strings.Repeat(",1", 1000), "eta=1" + strings.Repeat(",1", 1000)}
 		},
 	} {
 		c := parseSample(t, "--prompt", "x")
 		change(c)
-		if _, err := c.plan(); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := batch.New(c.Options, batch.Host{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
-	if _, err := parseSample(t, "--prompt", "x", "--height", "1024", "--width", "1536", "--batch_size", "512", "--lora", "l", "--lora_scale=-1.5").plan(); err != nil {
+	large := parseSample(t, "--prompt", "x", "--height", "1024", "--width", "1536", "--batch_size", "512", "--lora", "l", "--lora_scale=-1.5")
+	large.OutputDir = t.TempDir()
+	if _, err := batch.New(large.Options, batch.Host{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,15 +1,13 @@
-package main
+package batch
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
-	"limner/internal/printable"
 	"limner/models/diffusers"
 	"limner/sample"
 	"limner/sample/schedule"
@@ -19,39 +17,40 @@ import (
 type loadedModel struct {
 	sample.Model
 	weights *diffusers.Weights
-	files   []usedFile // that it was loaded from
+	files   []UsedFile // that it was loaded from
 }
 
 // load opens the model's files.
-func (c *sampleCmd) load(ctx context.Context, work []*job) (loadedModel, error) {
+func (l *List) load(ctx context.Context) (loadedModel, error) {
 	var m loadedModel
-	pipeline, err := c.openModel(ctx)
+	c := l.options
+	pipeline, err := l.host.OpenModel(ctx, c.ModelOptions)
 	if err != nil {
 		return m, err
 	}
-	m.Model = sample.Model{Pipeline: pipeline, Compute: c.compute(), Log: printable.Writer{To: os.Stderr}, VAESlicing: c.VAESlicing, VAETiling: c.VAETiling}
-	for _, j := range work {
+	m.Model = sample.Model{Pipeline: pipeline, Compute: c.Compute(), Log: l.host.Log, VAESlicing: c.VAESlicing, VAETiling: c.VAETiling}
+	for _, j := range l.jobs {
 		if _, err := schedule.New(j.Scheduler, pipeline.Noise, j.NumInferenceSteps, j.scheduleOptions()); err != nil {
-			return m, usageError{err}
+			return m, UsageError{err}
 		}
 	}
-	if err := c.loadAdditions(ctx, &m); err != nil {
+	if err := l.loadAdditions(ctx, &m); err != nil {
 		return m, err
 	}
-	for _, token := range pipeline.UnusedTokens(prompts(work)) {
+	for _, token := range pipeline.UnusedTokens(prompts(l.jobs)) {
 		fmt.Fprintf(m.Log, "%s stands in no prompt, so its textual inversion changes nothing: write it where it is meant\n", token)
 	}
 	if m.weights, err = pipeline.Weights(pipeline.Components()...); err != nil {
-		return m, configError{err}
+		return m, ConfigError{err}
 	}
 	m.Weights = m.weights
 	sum, err := m.weights.Fingerprint(pipeline.Components()...)
 	if err != nil {
-		return m, errors.Join(configError{err}, m.weights.Close())
+		return m, errors.Join(ConfigError{err}, m.weights.Close())
 	}
-	m.files = append(c.modelFiles(sum), m.files...)
+	m.files = append(modelFiles(c.ModelOptions, sum), m.files...)
 	for _, name := range c.ControlNets {
-		if err := c.loadControlNet(ctx, name, &m); err != nil {
+		if err := l.loadControlNet(ctx, name, &m); err != nil {
 			return m, errors.Join(err, m.weights.Close())
 		}
 	}
@@ -73,15 +72,15 @@ func prompts(work []*job) []string {
 }
 
 // loadAdditions reads LoRAs and textual inversions.
-func (c *sampleCmd) loadAdditions(ctx context.Context, m *loadedModel) error {
-	for _, name := range c.LoRA {
-		path, err := locate(ctx, name, "")
+func (l *List) loadAdditions(ctx context.Context, m *loadedModel) error {
+	for _, name := range l.options.LoRA {
+		path, err := l.host.Locate(ctx, name, "")
 		if err != nil {
 			return err
 		}
 		lora, err := m.Pipeline.OpenLoRA(path)
 		if err != nil {
-			return configError{err}
+			return ConfigError{err}
 		}
 		m.LoRAs = append(m.LoRAs, lora)
 		sum, err := fileSum(path)
@@ -90,13 +89,13 @@ func (c *sampleCmd) loadAdditions(ctx context.Context, m *loadedModel) error {
 		}
 		m.files = append(m.files, named(loraFlag, name, sum))
 	}
-	for _, name := range c.TextualInversion {
+	for _, name := range l.options.TextualInversion {
 		token, path, ok := strings.Cut(name, "=")
 		if !ok {
 			token, path = "", name
 		}
 		if err := m.Pipeline.AddEmbedding(path, token); err != nil {
-			return configError{err}
+			return ConfigError{err}
 		}
 		sum, err := fileSum(path)
 		if err != nil {
@@ -107,25 +106,25 @@ func (c *sampleCmd) loadAdditions(ctx context.Context, m *loadedModel) error {
 	return nil
 }
 
-func (c *sampleCmd) loadControlNet(ctx context.Context, name string, m *loadedModel) error {
-	path, err := locate(ctx, name, c.Variant)
+func (l *List) loadControlNet(ctx context.Context, name string, m *loadedModel) error {
+	path, err := l.host.Locate(ctx, name, l.options.Variant)
 	if err != nil {
 		return err
 	}
 	config, err := diffusers.ReadControlNet(path)
 	if err != nil {
-		return configError{err}
+		return ConfigError{err}
 	}
 	if n := config.ConditioningChannels; n != 3 {
-		return configError{fmt.Errorf("load %s: conditioning_channels is %d, images have 3", path, n)}
+		return ConfigError{fmt.Errorf("load %s: conditioning_channels is %d, images have 3", path, n)}
 	}
 	component := sample.ControlNetName(len(m.ControlNets))
 	if err := m.weights.Open(component, path, config.Tree()); err != nil {
-		return configError{err}
+		return ConfigError{err}
 	}
 	sum, err := m.weights.Fingerprint(component)
 	if err != nil {
-		return configError{err}
+		return ConfigError{err}
 	}
 	m.files = append(m.files, named(controlNetFlag, name, sum))
 	m.ControlNets = append(m.ControlNets, config)

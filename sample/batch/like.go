@@ -1,0 +1,144 @@
+package batch
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"limner/data/imaging"
+)
+
+// RecordedSettings are all that an image's record may set: texts, numbers and choices that say how it was drawn. A picture comes from anywhere, so
+// what is loaded, opened, written or downloaded, and on how many devices, the command line alone says.
+var RecordedSettings = []string{
+	"prompt", "negative_prompt", "prompt_style", "truncate_prompts", "clip_skip", "height", "width", "seed", "scheduler", "num_inference_steps",
+	"guidance_scale", "guidance_rescale", "eta", "strength", "preprocess", "lora_scale", "controlnet_conditioning_scale", "control_guidance_start",
+	"control_guidance_end", "guess_mode", "background", "original_size", "crops_coords_top_left", "target_size", "prediction_type", "dtype",
+	"enable_vae_slicing", "enable_vae_tiling", "batch_row", "batch_size",
+}
+
+// mostFiles is how many files a record may name.
+const mostFiles = 100
+
+// Record is what is taken from an image's record.
+type Record struct {
+	Settings map[string]json.RawMessage // by the names of RecordedSettings
+	Files    []UsedFile                 // that it was made with
+	Devices  int
+	Left     []string // names of other flags that it would set
+}
+
+// ReadRecord reads what may be taken from the record of an image of limner sample.
+func ReadRecord(path string) (Record, error) {
+	file, err := imaging.ReadFile(path)
+	if err != nil {
+		return Record{}, fmt.Errorf("like: %w", err)
+	}
+	texts, err := imaging.Texts(file)
+	if err != nil {
+		return Record{}, fmt.Errorf("like: %s: %w", path, err)
+	}
+	for _, text := range texts {
+		if text.Key != imaging.TextLimner {
+			continue
+		}
+		record, err := parseRecord([]byte(text.Value))
+		if err != nil {
+			return record, fmt.Errorf("like: %s: its record cannot be read: %w", path, err)
+		}
+		return record, nil
+	}
+	return Record{}, fmt.Errorf("like: %s carries no record of limner sample", path)
+}
+
+// parseRecord takes from a record what may be taken. Of older versions, whose records hold paths and the SHA-256 of some files by path, too.
+func parseRecord(raw []byte) (Record, error) {
+	var whole struct {
+		Files  []UsedFile                 `json:"files"`
+		Inputs map[string]string          `json:"inputs"` // of older versions
+		Sample map[string]json.RawMessage `json:"sample"`
+	}
+	if err := json.Unmarshal(raw, &whole); err != nil {
+		return Record{}, err
+	}
+	r := Record{Settings: map[string]json.RawMessage{}}
+	for _, name := range slices.Sorted(maps.Keys(whole.Sample)) {
+		value := whole.Sample[name]
+		switch {
+		case string(value) == "null":
+		case slices.Contains(RecordedSettings, name):
+			r.Settings[name] = value
+		case name == "num_devices":
+			if err := json.Unmarshal(value, &r.Devices); err != nil {
+				return r, err
+			}
+		case slices.Contains(fileFlags, name), name == "revision":
+		default:
+			r.Left = append(r.Left, name)
+		}
+	}
+	r.Files = whole.Files
+	if r.Files == nil {
+		r.Files = olderFiles(whole.Sample, whole.Inputs)
+	}
+	if n := len(r.Files); n > mostFiles {
+		return r, fmt.Errorf("it names %d files, more than the limit of %d", n, mostFiles)
+	}
+	r.Files = slices.DeleteFunc(r.Files, func(u UsedFile) bool { return !slices.Contains(fileFlags, u.Flag) })
+	return r, nil
+}
+
+// olderFiles are the files of a record that has them as flags.
+func olderFiles(flags map[string]json.RawMessage, sums map[string]string) []UsedFile {
+	var files []UsedFile
+	for _, flag := range fileFlags {
+		var one string
+		var all []string
+		if json.Unmarshal(flags[flag], &one) == nil && one != "" {
+			all = []string{one}
+		} else if json.Unmarshal(flags[flag], &all) != nil {
+			continue
+		}
+		for _, value := range all {
+			files = append(files, UsedFile{Flag: flag, Name: value, SHA256: sums[value]})
+		}
+	}
+	return files
+}
+
+// compare fails where the images to draw are not made of the files of the image that they are to be like, and says what is left out of its record.
+func (l *List) compare(model []UsedFile) error {
+	like := l.options.Like
+	if like == "" {
+		return nil
+	}
+	was, err := ReadRecord(like)
+	if err != nil {
+		return err
+	}
+	if len(was.Left) > 0 {
+		fmt.Fprintf(l.host.Log, "%s: its record has flags that none may set, which are left out: %q\n", like, was.Left)
+	}
+	if slices.ContainsFunc(was.Files, func(u UsedFile) bool { return u.SHA256 == "" && u.Flag == modelFlag }) {
+		fmt.Fprintf(l.host.Log, "%s is of a version that recorded no SHA-256 of models: they are not compared\n", like)
+	}
+	var errs []error
+	for _, j := range l.jobs {
+		if err := compareFiles(was.Files, slices.Concat(model, j.files)); err != nil {
+			errs = append(errs, ConfigError{fmt.Errorf("like: %s: %w\ngive what it was made with, or leave --like out and give the settings that limner show prints", like, err)})
+		}
+	}
+	return joinDistinct(errs)
+}
+
+// compareDevices says that the number of devices is another, with which the last bits may be.
+func (l *List) compareDevices() {
+	like, devices := l.options.Like, l.backend.Devices()
+	if like == "" {
+		return
+	}
+	if was, err := ReadRecord(like); err == nil && was.Devices > 0 && was.Devices != devices {
+		fmt.Fprintf(l.host.Log, "%s was drawn on %d devices, this is on %d: the last bits may differ, --num_devices %d repeats it\n", like, was.Devices, devices, was.Devices)
+	}
+}
