@@ -15,6 +15,7 @@ import (
 	"limner/models/noise"
 	"limner/models/vae"
 	"limner/train"
+	"limner/train/optim"
 	"limner/xla"
 )
 
@@ -51,7 +52,7 @@ func startControlStep(cached bool) func(context.Context, *xla.Backend) (workload
 		objective := d.Objective()
 		var step *train.Step
 		compiled, err := measure(func() (err error) { // with making and loading the parameters, which the peer's figure is without
-			step, err = train.CompileStep(ctx, b, objective, train.DefaultOptimizer(), 0, func() nn.Source {
+			step, err = train.CompileStep(ctx, b, objective, optim.DefaultOptimizer(), 0, func() nn.Source {
 				return checkpoint.InMemory(nn.InitValues(slices.Concat(objective.Trainable, objective.FrozenTree()), 0))
 			})
 			return err

@@ -13,6 +13,7 @@ import (
 	"limner/models/noise"
 	"limner/models/unet"
 	"limner/train"
+	"limner/train/optim"
 	"limner/xla"
 )
 
@@ -58,7 +59,7 @@ func startTrainStep(ctx context.Context, b *xla.Backend) (workload, error) {
 	objective := trainObjective(c)
 	var step *train.Step
 	compiled, err := measure(func() (err error) {
-		step, err = train.CompileStep(ctx, b, objective, train.DefaultOptimizer(), 0, func() nn.Source {
+		step, err = train.CompileStep(ctx, b, objective, optim.DefaultOptimizer(), 0, func() nn.Source {
 			return checkpoint.InMemory(nn.InitValues(objective.Trainable, 0))
 		})
 		return err

@@ -22,6 +22,7 @@ import (
 	"limner/models/unet"
 	"limner/models/vae"
 	"limner/train"
+	"limner/train/optim"
 	"limner/xla"
 )
 
@@ -179,8 +180,8 @@ func (o BaseOptions) options(name string, batch, steps int) train.Options {
 	t := train.DefaultOptions()
 	t.OutputDir, t.Seed, t.Batch, t.MaxTrainSteps = filepath.Join(o.OutputDir, name), o.Seed, batch, steps
 	t.LearningRate = 1e-3
-	t.Schedule = train.Schedule{Name: "cosine", Warmup: 100}
-	ema := train.DefaultEMA()
+	t.Schedule = optim.Schedule{Name: "cosine", Warmup: 100}
+	ema := optim.DefaultEMA()
 	ema.Decay = 0.998
 	t.EMA = &ema
 	t.CheckpointsTotalLimit = 2

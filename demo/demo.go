@@ -16,6 +16,7 @@ import (
 	"limner/models/nn"
 	"limner/sample"
 	"limner/train"
+	"limner/train/optim"
 	"limner/xla"
 )
 
@@ -197,7 +198,7 @@ func prepareControlNet(ctx context.Context, b *xla.Backend, o Options, h Hooks) 
 	t := train.DefaultOptions()
 	t.OutputDir, t.Seed, t.Batch, t.MaxTrainSteps = filepath.Join(o.OutputDir, controlName), o.Seed, o.Batch, o.Steps
 	t.LearningRate = o.LearningRate
-	t.Schedule = train.Schedule{Name: "cosine", Warmup: min(20, o.Steps/10)}
+	t.Schedule = optim.Schedule{Name: "cosine", Warmup: min(20, o.Steps/10)}
 	t.CheckpointingSteps, t.CheckpointsTotalLimit = max(1, o.Steps/2), 1
 	t.ResumeFromCheckpoint = "latest"
 	return train.NewControlNet(ctx, b, t, r)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"limner/internal/parity"
+	"limner/train/optim"
 	"limner/xla"
 )
 
@@ -60,7 +61,7 @@ func TestResumeWithAccumulation(t *testing.T) {
 	settings := func() (Options, Recipe) {
 		o, r, _ := smallRun(t, model, dataset)
 		o.Batch, o.Accumulation, o.MaxTrainSteps, o.MaxTrainImages = 2, 3, 0, 31
-		o.Optimizer.Moments = MomentsBFloat16
+		o.Optimizer.Moments = optim.MomentsBFloat16
 		return o, r
 	}
 	o, r := settings()

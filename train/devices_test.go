@@ -15,6 +15,7 @@ import (
 	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/models/vae"
+	"limner/train/optim"
 	"limner/xla"
 )
 
@@ -115,7 +116,7 @@ func TestStateIsDivided(t *testing.T) {
 	bytes := map[string]int64{}
 	four := devices(t, 4)
 	for name, b := range map[string]*xla.Backend{"one": parity.Backend(t), "four": four, "fsdp": four} {
-		s, err := newStepper(context.Background(), b, objective, stepSettings{optimizer: DefaultOptimizer(), ema: true, accumulation: 1, fsdp: name == "fsdp"})
+		s, err := newStepper(context.Background(), b, objective, stepSettings{optimizer: optim.DefaultOptimizer(), ema: true, accumulation: 1, fsdp: name == "fsdp"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,11 +3,11 @@ package train_test
 import (
 	"fmt"
 
-	"limner/train"
+	"limner/train/optim"
 )
 
 func ExampleSchedule_At() {
-	s := train.Schedule{Name: "cosine", Warmup: 10, Steps: 100}
+	s := optim.Schedule{Name: "cosine", Warmup: 10, Steps: 100}
 	for _, step := range []int{0, 5, 10, 55, 99} {
 		fmt.Printf("%d: %.2g\n", step, s.At(step, 1e-3))
 	}

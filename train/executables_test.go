@@ -13,6 +13,7 @@ import (
 	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/models/vae"
+	"limner/train/optim"
 	"limner/xla"
 )
 
@@ -71,7 +72,7 @@ func TestLoadedStepIsTheSame(t *testing.T) {
 		defer b.Close()
 		var o outcome
 		s, err := newStepper(context.Background(), b, tinyDecoder(), stepSettings{
-			optimizer: DefaultOptimizer(), ema: true, accumulation: 1,
+			optimizer: optim.DefaultOptimizer(), ema: true, accumulation: 1,
 			announce: func(loading bool, _ xla.Expected) { o.loading += fmt.Sprint(loading, " ") },
 		})
 		if err != nil {
@@ -104,7 +105,7 @@ func TestStepInTwo(t *testing.T) {
 	var steps [2][]measured
 	var states [2]nn.Values
 	for i, inTwo := range []bool{false, true} {
-		s, err := newStepper(context.Background(), b, tinyDecoder(), stepSettings{optimizer: DefaultOptimizer(), ema: true, accumulation: 1, inTwo: inTwo})
+		s, err := newStepper(context.Background(), b, tinyDecoder(), stepSettings{optimizer: optim.DefaultOptimizer(), ema: true, accumulation: 1, inTwo: inTwo})
 		if err != nil {
 			t.Fatal(err)
 		}

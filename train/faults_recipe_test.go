@@ -104,7 +104,7 @@ func TestFaultFrozenNetworks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer run.Close()
-	s := &stepper{backend: run.Backend, objective: run.Objective, method: run.Options.Optimizer.method()}
+	s := &stepper{backend: run.Backend, objective: run.Objective, method: run.Options.Optimizer.Method()}
 	s.layout = stateLayout(run.Objective.Trainable, s.method, false)
 	resident := map[string]*xla.Array{}
 	for _, v := range s.frozenValues(run.Objective.FrozenTree()) {

@@ -10,6 +10,7 @@ import (
 
 	"limner/internal/parity"
 	"limner/models/nn"
+	"limner/train/optim"
 )
 
 // The silent faults of diffusers 0.30.3's train_controlnet_flax.py, each with the test that shows it is not here. Where it is not
@@ -24,7 +25,7 @@ import (
 // The learning rate follows --lr_scheduler and its warm-up, and the last step is in the metrics and in a checkpoint like any other.
 func TestFaultsOfTheLoop(t *testing.T) {
 	o, r, _ := smallRun(t, smallModel(t), smallDataset(t))
-	o.MaxTrainSteps, o.CheckpointingSteps, o.Schedule = 5, 2, Schedule{Name: "linear", Warmup: 2}
+	o.MaxTrainSteps, o.CheckpointingSteps, o.Schedule = 5, 2, optim.Schedule{Name: "linear", Warmup: 2}
 	steps := runOf(t, newDecoder, o, r)
 	var rates []float64
 	for _, p := range steps {

@@ -69,7 +69,7 @@ func checkGoesBack(t *testing.T, model, dataset string) *stepper {
 		}
 	}
 	tree := run.Objective.Trainable
-	state, values, err := readCheckpoint(&saved{filepath.Join(o.OutputDir, "checkpoint-6"), tree, o.Optimizer.memoryFile(tree).tree, run.Components, true})
+	state, values, err := readCheckpoint(&saved{filepath.Join(o.OutputDir, "checkpoint-6"), tree, newOptimizerFile(o.Optimizer, tree).tree, run.Components, true})
 	if err != nil || state.WentBackAt != 4 || state.NextBatch != 8 {
 		t.Errorf("got %+v (%v), want batch 8 to be next, and that the run went back at 4", state, err)
 	}

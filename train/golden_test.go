@@ -19,6 +19,7 @@ import (
 	"limner/models/nn"
 	"limner/models/noise"
 	"limner/models/unet"
+	"limner/train/optim"
 	"limner/xla"
 )
 
@@ -60,32 +61,6 @@ func split(tree nn.Tree, name string) (in, rest nn.Tree) {
 	return in, rest
 }
 
-// fileOrder turns values in memory's layout to that of a diffusers file.
-func fileOrder(spec nn.Spec, data []float32) parity.Tensor {
-	x := parity.Tensor{Data: make([]float32, len(data)), Shape: spec.FileShape()}
-	switch spec.Kind {
-	case nn.Dense:
-		in, out := spec.Shape[0], spec.Shape[1]
-		for i := range in {
-			for o := range out {
-				x.Data[o*in+i] = data[i*out+o]
-			}
-		}
-	case nn.Kernel:
-		px, in, out := spec.Shape[0]*spec.Shape[1], spec.Shape[2], spec.Shape[3]
-		for p := range px {
-			for i := range in {
-				for o := range out {
-					x.Data[(o*in+i)*px+p] = data[(p*in+i)*out+o]
-				}
-			}
-		}
-	default:
-		copy(x.Data, data)
-	}
-	return x
-}
-
 func sampleOf(in []*Node) Sample {
 	s := Sample{Latents: in[0], Noise: in[1], Timesteps: ConvertDType(in[2], dtypes.Int32), Text: in[3]}
 	if len(in) > 4 {
@@ -105,7 +80,7 @@ func lossAndGradients(t *testing.T, d Diffusion, model parity.Model, trainable s
 		}
 		out["loss"] = d.LossOf(p, p, sampleOf(in))
 		grads := Gradient(out["loss"], params...)
-		_, out["norm"] = DefaultOptimizer().clip(grads)
+		_, out["norm"] = optim.DefaultOptimizer().Clip(grads)
 		for i, grad := range grads {
 			out["grad."+specs[i].Key] = grad
 		}
@@ -245,7 +220,7 @@ func (s *goldenStepper) step(i, n int, start bool) measured {
 	shape := fmt.Sprint(o.Batch)
 	step, err := s.steps[shape], error(nil)
 	if step == nil {
-		if step, err = newStepper(ctx, b, o, stepSettings{optimizer: DefaultOptimizer(), accumulation: 1}); err != nil {
+		if step, err = newStepper(ctx, b, o, stepSettings{optimizer: optim.DefaultOptimizer(), accumulation: 1}); err != nil {
 			s.t.Fatal(err)
 		}
 		if err := errors.Join(step.plant(1), step.load(ctx, checkpoint.InMemory(s.model.Values), nil)); err != nil {
@@ -278,7 +253,7 @@ func (s *goldenStepper) checkGradients(name string, norm float32, want tensors) 
 	times := max(1, norm+1e-6) / float32(1-s.last.optimizer.AdamW.Beta1)
 	for _, spec := range s.o.Trainable {
 		if x := want(spec); x != nil {
-			got := fileOrder(spec, values["exp_avg."+spec.Key]).Map(func(m float32) float32 { return m * times })
+			got := parity.FileOrder(spec, values["exp_avg."+spec.Key]).Map(func(m float32) float32 { return m * times })
 			parity.Check(s.t, name+spec.Key, got, *x, s.golden.tolerance)
 			checked++
 		}
@@ -295,7 +270,7 @@ func (s *goldenStepper) checkParameters() {
 	}
 	var differences []float64
 	for _, spec := range s.o.Trainable {
-		x, want := fileOrder(spec, values["param."+spec.Key]), s.golden.after(spec)
+		x, want := parity.FileOrder(spec, values["param."+spec.Key]), s.golden.after(spec)
 		if want == nil {
 			s.t.Fatalf("the golden has no %s after the steps", spec.Key)
 		}
@@ -339,7 +314,7 @@ func TestGoldenUNetFinetune(t *testing.T) {
 	for _, key := range g.Keys() {
 		if name, ok := strings.CutPrefix(key, "grad."); ok {
 			spec := specs[name]
-			parity.Check(t, name, fileOrder(spec, got["grad."+spec.Key].Data), g.Get(key), 2e-4)
+			parity.Check(t, name, parity.FileOrder(spec, got["grad."+spec.Key].Data), g.Get(key), 2e-4)
 		}
 	}
 	norms := g.Get("per_param_grad_norm").Data

@@ -13,6 +13,7 @@ import (
 	"limner/internal/parity"
 	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/train/optim"
 )
 
 // xlNumbers are those of SDXL's goldens.
@@ -133,7 +134,7 @@ func TestGoldenPriorPreservation(t *testing.T) {
 			params = append(params, p.Param(spec.Key, spec.Kind, spec.Init, spec.FanIn, spec.Shape...))
 		}
 		grads := Gradient(out["loss"], params...)
-		_, out["norm"] = DefaultOptimizer().clip(grads)
+		_, out["norm"] = optim.DefaultOptimizer().Clip(grads)
 		for i, grad := range grads {
 			out["grad."+specs[i].Key] = grad
 		}
@@ -149,7 +150,7 @@ func TestGoldenPriorPreservation(t *testing.T) {
 		checkRelative(t, name+": gradient norm", float64(got["norm"].Data[0]), want.Norm, 2e-5)
 		for _, spec := range specs {
 			if x := named(g, "unet.", name+".grad.")(spec); x != nil {
-				parity.Check(t, name+": "+spec.Key, fileOrder(spec, got["grad."+spec.Key].Data), *x, 2e-4)
+				parity.Check(t, name+": "+spec.Key, parity.FileOrder(spec, got["grad."+spec.Key].Data), *x, 2e-4)
 			}
 		}
 	}

@@ -9,10 +9,11 @@ import (
 
 	"limner/models/checkpoint"
 	"limner/models/nn"
+	"limner/train/optim"
 	"limner/xla"
 )
 
-// stateValue is one array of a run's state: a parameter, what the optimizer remembers of it, or its average.
+// stateValue is one array of a run's state: a parameter, an array of its optimizer state, or its average.
 type stateValue struct {
 	group string  // "param", "ema", or the name of the optimizer's slot
 	spec  nn.Spec // its key is the parameter's
@@ -24,7 +25,7 @@ func (v stateValue) name() string { return v.group + "." + v.spec.Key }
 
 // stateLayout lists the state of a run: the parameters in the tree's order, with an average also those, then the slots of each
 // parameter.
-func stateLayout(tree nn.Tree, m method, ema bool) []stateValue {
+func stateLayout(tree nn.Tree, m optim.Method, ema bool) []stateValue {
 	var values []stateValue
 	add := func(group string) {
 		for _, spec := range tree {
@@ -36,26 +37,26 @@ func stateLayout(tree nn.Tree, m method, ema bool) []stateValue {
 		add("ema")
 	}
 	for _, spec := range tree {
-		for _, slot := range m.slots(spec) {
-			kept := nn.Spec{Key: spec.Key, Shape: slot.shape, Kind: slot.kind}
-			values = append(values, stateValue{slot.name, kept, slot.dtype})
+		for _, slot := range m.Slots(spec) {
+			kept := nn.Spec{Key: spec.Key, Shape: slot.Shape, Kind: slot.Kind}
+			values = append(values, stateValue{slot.Name, kept, slot.DType})
 		}
 	}
 	return values
 }
 
-// memoryFile is what an optimizer remembers of a run's parameters, as optimizer.safetensors holds it.
-type memoryFile struct {
+// optimizerFile describes optimizer.safetensors, which holds the optimizer state of a run.
+type optimizerFile struct {
 	tree  nn.Tree
 	dtype string // of all but codes: F32, or BF16 where moments have it
 }
 
-func (o Optimizer) memoryFile(trainable nn.Tree) memoryFile {
-	f := memoryFile{dtype: "F32"}
-	if o.Moments == MomentsBFloat16 {
+func newOptimizerFile(o optim.Optimizer, trainable nn.Tree) optimizerFile {
+	f := optimizerFile{dtype: "F32"}
+	if o.Moments == optim.MomentsBFloat16 {
 		f.dtype = "BF16"
 	}
-	for _, v := range stateLayout(trainable, o.method(), false)[len(trainable):] {
+	for _, v := range stateLayout(trainable, o.Method(), false)[len(trainable):] {
 		v.spec.Key = v.name()
 		f.tree = append(f.tree, v.spec)
 	}
@@ -63,7 +64,7 @@ func (o Optimizer) memoryFile(trainable nn.Tree) memoryFile {
 }
 
 // bytes is the size of the file.
-func (f memoryFile) bytes() (total int64) {
+func (f optimizerFile) bytes() (total int64) {
 	for _, spec := range f.tree {
 		width := int64(4)
 		if spec.Kind == nn.Codes {

@@ -269,7 +269,7 @@ func (r *Run) restore(dir string, o Options, made record) (State, *saved, error)
 	if err := checkpoint.ReadConfig(filepath.Join(dir, stateName), &state); err != nil {
 		return state, nil, err
 	}
-	from := &saved{dir, r.Objective.Trainable, o.Optimizer.memoryFile(r.Objective.Trainable).tree, r.Components, o.EMA != nil}
+	from := &saved{dir, r.Objective.Trainable, newOptimizerFile(o.Optimizer, r.Objective.Trainable).tree, r.Components, o.EMA != nil}
 	return state, from, from.check()
 }
 
@@ -399,7 +399,7 @@ func (r *Run) background(o Options, made record) *background {
 	}
 	s := &saver{
 		files: realFiles{}, outputDir: o.OutputDir, tree: r.Objective.Trainable,
-		memory: o.Optimizer.memoryFile(r.Objective.Trainable), components: r.Components, ema: o.EMA != nil,
+		memory: newOptimizerFile(o.Optimizer, r.Objective.Trainable), components: r.Components, ema: o.EMA != nil,
 		keep: o.CheckpointsTotalLimit, recipe: made,
 	}
 	b.pauses, b.save = r.pauses(), s.save

@@ -22,6 +22,7 @@ import (
 	"limner/models/noise"
 	"limner/models/unet"
 	"limner/models/vae"
+	"limner/train/optim"
 	"limner/xla"
 )
 
@@ -125,7 +126,7 @@ func smallRun(t *testing.T, model, dataset string) (Options, Recipe, *bytes.Buff
 	o := DefaultOptions()
 	o.OutputDir = filepath.Join(t.TempDir(), "run")
 	o.Batch, o.MaxTrainSteps, o.CheckpointingSteps, o.LearningRate, o.Seed = 4, 6, 2, 1e-3, 3
-	ema := DefaultEMA()
+	ema := optim.DefaultEMA()
 	o.EMA = &ema
 	r := Recipe{
 		Model: model, Data: []string{dataset}, Columns: data.DefaultOptions(), Resolution: 16, CacheLatents: true, ProportionEmpty: 0.5,

@@ -109,7 +109,7 @@ func TestGoldenVPrediction(t *testing.T) {
 	checked := 0
 	for _, spec := range specs {
 		if name := "grad." + strings.TrimPrefix(spec.Key, "controlnet."); g.Has(name) {
-			parity.Check(t, spec.Key, fileOrder(spec, got["grad."+spec.Key].Data), g.Get(name), 2e-4)
+			parity.Check(t, spec.Key, parity.FileOrder(spec, got["grad."+spec.Key].Data), g.Get(name), 2e-4)
 			checked++
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 
+	"limner/train/optim"
 	"limner/xla"
 )
 
@@ -108,7 +109,7 @@ func (r *Run) advice() string {
 	if r.Drawing != nil && !r.Recipe.CacheLatents {
 		words = append(words, "--cache_latents")
 	}
-	if r.Options.Optimizer.Moments == MomentsFloat32 {
+	if r.Options.Optimizer.Moments == optim.MomentsFloat32 {
 		words = append(words, "--use_8bit_adam")
 	}
 	if r.Backend.Devices() > 1 && !r.Options.FSDP {

@@ -14,15 +14,16 @@ import (
 	"limner/internal/parity"
 	"limner/models/checkpoint"
 	"limner/models/nn"
+	"limner/train/optim"
 	"limner/xla"
 )
 
 // memoryOptimizers are the optimizers with each way of keeping moments.
-func memoryOptimizers() []Optimizer {
-	var all []Optimizer
-	for _, name := range Optimizers {
-		for _, moments := range MomentsDTypes {
-			o := DefaultOptimizer()
+func memoryOptimizers() []optim.Optimizer {
+	var all []optim.Optimizer
+	for _, name := range optim.Optimizers {
+		for _, moments := range optim.MomentsDTypes {
+			o := optim.DefaultOptimizer()
 			o.Name, o.Moments = name, moments
 			if o.Validate() == nil {
 				all = append(all, o)
@@ -76,7 +77,7 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if draws := strings.Contains(text, "stablehlo.xor"); draws != (o.Moments == MomentsBFloat16) {
+		if draws := strings.Contains(text, "stablehlo.xor"); draws != (o.Moments == optim.MomentsBFloat16) {
 			t.Errorf("%s: the step draws random numbers: %t", name, draws)
 		}
 		step := func(n int) {
@@ -109,7 +110,7 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 		three := take()
 
 		components := []Component{{Name: "net", File: "net.safetensors"}}
-		saves := &saver{files: realFiles{}, outputDir: t.TempDir(), tree: objective.Trainable, memory: o.memoryFile(objective.Trainable), components: components}
+		saves := &saver{files: realFiles{}, outputDir: t.TempDir(), tree: objective.Trainable, memory: newOptimizerFile(o, objective.Trainable), components: components}
 		if err := saves.save(two, State{Step: 2}); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -148,15 +149,15 @@ func checkDTypes(t *testing.T, name, path string, want map[string]string) {
 
 // Checkpoints of earlier versions have moments of 16 bits in F32.
 func TestOlderMoments(t *testing.T) {
-	o := DefaultOptimizer()
-	o.Moments = MomentsBFloat16
+	o := optim.DefaultOptimizer()
+	o.Moments = optim.MomentsBFloat16
 	s := tinySaver(t.TempDir(), realFiles{}, 0)
-	s.memory = o.memoryFile(s.tree)
+	s.memory = newOptimizerFile(o, s.tree)
 	s.memory.dtype = "F32"
 	if err := s.saveAt(1); err != nil {
 		t.Fatal(err)
 	}
-	s.memory = o.memoryFile(s.tree)
+	s.memory = newOptimizerFile(o, s.tree)
 	if err := s.check(1); err != nil {
 		t.Error(err)
 	}

@@ -3,34 +3,36 @@ package train
 import (
 	"errors"
 	"fmt"
+
+	"limner/train/optim"
 )
 
 // Options describe a run, whatever it trains. The tags are the names of diffusers' flags.
 type Options struct {
-	OutputDir             string    `json:"output_dir"`
-	Seed                  uint64    `json:"seed"`
-	Batch                 int       `json:"global_batch_size"`           // images on all devices at a time
-	Accumulation          int       `json:"gradient_accumulation_steps"` // such batches of an optimizer step
-	MaxTrainSteps         int       `json:"max_train_steps"`             // optimizer steps; 0 counts images or epochs instead
-	MaxTrainImages        int       `json:"max_train_images"`            // rounded up to whole steps; 0 counts epochs instead
-	NumTrainEpochs        int       `json:"num_train_epochs"`
-	LearningRate          float64   `json:"learning_rate"`
-	Schedule              Schedule  `json:"schedule"`
-	FSDP                  bool      `json:"fsdp"`                   // divide the parameters over the devices, not only what is kept beside them
-	GradientCheckpointing bool      `json:"gradient_checkpointing"` // compute what is in blocks once more instead of keeping it
-	MaxDeviceMemory       int64     `json:"max_device_memory"`      // bytes that the step may take of a device; 0: all that there is
-	Optimizer             Optimizer `json:"optimizer"`
-	EMA                   *EMA      `json:"ema"` // nil keeps no average
-	CheckpointingSteps    int       `json:"checkpointing_steps"`
-	CheckpointsTotalLimit int       `json:"checkpoints_total_limit"` // 0 keeps all
-	ResumeFromCheckpoint  string    `json:"resume_from_checkpoint"`  // "latest", the name of a checkpoint, or nothing
+	OutputDir             string          `json:"output_dir"`
+	Seed                  uint64          `json:"seed"`
+	Batch                 int             `json:"global_batch_size"`           // images on all devices at a time
+	Accumulation          int             `json:"gradient_accumulation_steps"` // such batches of an optimizer step
+	MaxTrainSteps         int             `json:"max_train_steps"`             // optimizer steps; 0 counts images or epochs instead
+	MaxTrainImages        int             `json:"max_train_images"`            // rounded up to whole steps; 0 counts epochs instead
+	NumTrainEpochs        int             `json:"num_train_epochs"`
+	LearningRate          float64         `json:"learning_rate"`
+	Schedule              optim.Schedule  `json:"schedule"`
+	FSDP                  bool            `json:"fsdp"`                   // divide the parameters over the devices, not only what is kept beside them
+	GradientCheckpointing bool            `json:"gradient_checkpointing"` // compute what is in blocks once more instead of keeping it
+	MaxDeviceMemory       int64           `json:"max_device_memory"`      // bytes that the step may take of a device; 0: all that there is
+	Optimizer             optim.Optimizer `json:"optimizer"`
+	EMA                   *optim.EMA      `json:"ema"` // nil keeps no average
+	CheckpointingSteps    int             `json:"checkpointing_steps"`
+	CheckpointsTotalLimit int             `json:"checkpoints_total_limit"` // 0 keeps all
+	ResumeFromCheckpoint  string          `json:"resume_from_checkpoint"`  // "latest", the name of a checkpoint, or nothing
 }
 
 // DefaultOptions holds the defaults of diffusers' train_controlnet.py.
 func DefaultOptions() Options {
 	return Options{
-		Batch: 4, Accumulation: 1, NumTrainEpochs: 1, LearningRate: 5e-6, Schedule: Schedule{Name: "constant", Warmup: 500},
-		Optimizer: DefaultOptimizer(), CheckpointingSteps: 500,
+		Batch: 4, Accumulation: 1, NumTrainEpochs: 1, LearningRate: 5e-6, Schedule: optim.Schedule{Name: "constant", Warmup: 500},
+		Optimizer: optim.DefaultOptimizer(), CheckpointingSteps: 500,
 	}
 }
 

@@ -153,7 +153,7 @@ func compare(raw []byte, now record) (notes []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if !now.Options.Schedule.dependsOnSteps() {
+	if !now.Options.Schedule.DependsOnSteps() {
 		delete(was, "num_training_steps")
 		delete(is, "num_training_steps")
 	}
@@ -202,11 +202,6 @@ func compare(raw []byte, now record) (notes []string, err error) {
 func same(was, is string) bool {
 	empty := []string{"", "null", "false", "0", `""`, "[]"}
 	return was == is || was == "" && slices.Contains(empty, is) || is == "" && slices.Contains(empty, was)
-}
-
-// dependsOnSteps says whether the learning rate of a step follows from the steps of the whole run.
-func (s Schedule) dependsOnSteps() bool {
-	return slices.Contains([]string{"linear", "cosine", "cosine_with_restarts", "polynomial"}, s.Name)
 }
 
 func orNothing(text string) string {

@@ -11,12 +11,13 @@ import (
 	"limner/data"
 	"limner/models/checkpoint"
 	"limner/models/nn"
+	"limner/train/optim"
 )
 
 func tinyRecord() record {
 	o := DefaultOptions()
-	o.Schedule = Schedule{Name: "constant", Steps: 100}
-	ema := DefaultEMA()
+	o.Schedule = optim.Schedule{Name: "constant", Steps: 100}
+	ema := optim.DefaultEMA()
 	o.EMA = &ema
 	return record{
 		Options: o, Recipe: Recipe{Model: "sd15", Data: []string{"data"}, Columns: data.DefaultOptions(), Resolution: 64, Compute: dtypes.Float32}.settings(),
@@ -52,7 +53,7 @@ func TestCompare(t *testing.T) {
 		{"a new field", func(r *record) { r.Networks["vae"] = map[string]any{"shift": 1} }, "networks.vae.shift: checkpoint has nothing, the run has 1", ""},
 		{"a new field that says nothing", func(r *record) { r.Networks["vae"] = map[string]any{"shift": 0} }, "", ""},
 		{"more steps", func(r *record) { r.Options.MaxTrainSteps, r.Options.Schedule.Steps = 200, 200 }, "", ""},
-		{"more steps, with a schedule", func(r *record) { r.Options.Schedule = Schedule{Name: "cosine", Steps: 200} }, "num_training_steps: checkpoint has 100, the run has 200 (max_train_steps; cosine depends on it)", ""},
+		{"more steps, with a schedule", func(r *record) { r.Options.Schedule = optim.Schedule{Name: "cosine", Steps: 200} }, "num_training_steps: checkpoint has 100, the run has 200 (max_train_steps; cosine depends on it)", ""},
 		{"saves", func(r *record) { r.Options.CheckpointingSteps, r.Options.CheckpointsTotalLimit = 7, 3 }, "", ""},
 		{"moved", func(r *record) { r.Recipe.Model, r.Recipe.Data = "/models/sd15", []string{"/data"} }, "", ""},
 		{"devices", func(r *record) { r.Devices, r.Plugin = 4, "tpu.so" }, "", "num_devices: checkpoint has 1, the run has 4: sums come in another order, so from here on the last bits differ"},

@@ -30,7 +30,7 @@ type saver struct {
 	files      fileSystem
 	outputDir  string
 	tree       nn.Tree
-	memory     memoryFile // of the optimizer
+	memory     optimizerFile // of the optimizer
 	components []Component
 	ema        bool
 	keep       int // checkpoints_total_limit; 0 keeps all

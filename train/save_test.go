@@ -16,6 +16,7 @@ import (
 	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/train/optim"
 )
 
 // tinySaver saves two networks of some parameters, with averages.
@@ -26,7 +27,7 @@ func tinySaver(dir string, files fileSystem, keep int) *saver {
 		{Key: "text_encoder.proj.weight", Shape: []int{5, 7}, Kind: nn.Dense},
 	}
 	return &saver{
-		files: files, outputDir: dir, tree: tree, memory: DefaultOptimizer().memoryFile(tree), ema: true, keep: keep, recipe: map[string]any{"seed": 3},
+		files: files, outputDir: dir, tree: tree, memory: newOptimizerFile(optim.DefaultOptimizer(), tree), ema: true, keep: keep, recipe: map[string]any{"seed": 3},
 		components: []Component{
 			{Name: diffusers.UNet, Config: map[string]any{"sample_size": 8}}, {Name: diffusers.TextEncoder, Config: map[string]any{"vocab_size": 5}},
 		},
@@ -36,7 +37,7 @@ func tinySaver(dir string, files fileSystem, keep int) *saver {
 // valuesAt are the state after a step.
 func (s *saver) valuesAt(step int) nn.Values {
 	values, rng := nn.Values{}, rand.New(rand.NewPCG(1, uint64(step)))
-	for _, v := range stateLayout(s.tree, DefaultOptimizer().method(), s.ema) {
+	for _, v := range stateLayout(s.tree, optim.DefaultOptimizer().Method(), s.ema) {
 		data := make([]float32, v.spec.Size())
 		for i := range data {
 			data[i] = float32(rng.NormFloat64())

@@ -11,7 +11,7 @@ import (
 const headerBytes = 200
 
 // checkpointBytes is the size of a checkpoint: float32 parameters, with an average twice, and what the optimizer remembers.
-func checkpointBytes(tree nn.Tree, memory memoryFile, ema bool) int64 {
+func checkpointBytes(tree nn.Tree, memory optimizerFile, ema bool) int64 {
 	parameters := 4*int64(tree.Size()) + headerBytes*int64(len(tree))
 	if ema {
 		parameters *= 2
@@ -32,7 +32,7 @@ func checkSpace(o Options, tree nn.Tree, step, steps, present int) error {
 	if saves <= 0 {
 		return nil
 	}
-	size := checkpointBytes(tree, o.Optimizer.memoryFile(tree), o.EMA != nil)
+	size := checkpointBytes(tree, newOptimizerFile(o.Optimizer, tree), o.EMA != nil)
 	need := float64(most)*float64(size) + 4*float64(tree.Size()) // and the result
 	free, err := disk.Free(disk.Existing(o.OutputDir))
 	if err != nil || float64(free) >= need {

@@ -6,6 +6,7 @@ import (
 
 	"limner/internal/disk"
 	"limner/models/nn"
+	"limner/train/optim"
 )
 
 func TestCheckSpace(t *testing.T) {
@@ -32,7 +33,7 @@ func TestCheckSpace(t *testing.T) {
 		{"going on between two", 0, 985, 1000, 0, ""},
 		{"done", 0, 1000, 1000, 0, ""},
 	} {
-		o := Options{Optimizer: DefaultOptimizer(), OutputDir: t.TempDir(), CheckpointingSteps: 10, CheckpointsTotalLimit: c.limit}
+		o := Options{Optimizer: optim.DefaultOptimizer(), OutputDir: t.TempDir(), CheckpointingSteps: 10, CheckpointsTotalLimit: c.limit}
 		err := checkSpace(o, tree, c.step, c.steps, c.existing)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
@@ -45,9 +46,9 @@ func TestCheckpointBytes(t *testing.T) {
 	for _, o := range memoryOptimizers() {
 		s := tinySaver(t.TempDir(), realFiles{}, 0)
 		s.tree = append(s.tree, nn.Spec{Key: "unet.big", Shape: []int{1000, 100}, Kind: nn.Dense})
-		s.memory = o.memoryFile(s.tree)
+		s.memory = newOptimizerFile(o, s.tree)
 		values := nn.Values{}
-		for _, v := range stateLayout(s.tree, o.method(), true) {
+		for _, v := range stateLayout(s.tree, o.Method(), true) {
 			values[v.name()] = make([]float32, v.spec.Size())
 		}
 		if err := s.save(values, State{Step: 1}); err != nil {

@@ -15,12 +15,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"limner/models/nn"
+	"limner/train/optim"
 	"limner/xla"
 )
 
 // stepSettings are what a step is compiled for, besides its objective.
 type stepSettings struct {
-	optimizer    Optimizer
+	optimizer    optim.Optimizer
 	ema          bool
 	accumulation int  // batches of a step
 	inTwo        bool // programs, see stepper; so with accumulation
@@ -41,7 +42,7 @@ type stepper struct {
 	stepSettings
 	backend   *xla.Backend
 	objective Objective
-	method    method
+	method    optim.Method
 	layout    []stateValue // of state
 	program   *xla.Program // makes the step, from a batch or from the sums
 	gradients *xla.Program // adds a batch's to the sums; nil where the step is one program
@@ -64,7 +65,7 @@ type rates struct {
 
 // describeStep is a step that is neither compiled nor loaded.
 func describeStep(b *xla.Backend, o Objective, settings stepSettings) *stepper {
-	s := &stepper{stepSettings: settings, backend: b, objective: o, method: settings.optimizer.method()}
+	s := &stepper{stepSettings: settings, backend: b, objective: o, method: settings.optimizer.Method()}
 	s.layout = stateLayout(o.Trainable, s.method, s.ema)
 	return s
 }
@@ -130,7 +131,7 @@ func (s *stepper) compileStep(ctx context.Context) (err error) {
 	if s.inTwo {
 		f.Name, f.Build, f.Inputs, f.Announce = "apply_"+o.Name, s.buildApply, s.sumValues(), nil
 	}
-	f.Inputs = append(f.Inputs, xla.Value{Name: "rates", Shape: shapes.Make(dtypes.Float32, 1+len(s.method.rates(1, 1)))})
+	f.Inputs = append(f.Inputs, xla.Value{Name: "rates", Shape: shapes.Make(dtypes.Float32, 1+len(s.method.Rates(1, 1)))})
 	f.Inputs = append(f.Inputs, s.drawValues()...)
 	s.program, err = s.backend.Compile(ctx, f)
 	return err
@@ -545,7 +546,7 @@ func (s *stepper) accumulate(inputs []*xla.Array, i int, step *xla.Array) (loss 
 // finish makes the step from inputs: the frozen parameters and a batch, or the sums.
 func (s *stepper) finish(inputs []*xla.Array, n int, r rates, step *xla.Array) (m measured, err error) {
 	vector := []float32{float32(r.emaDecay)}
-	for _, rate := range s.method.rates(r.learningRate, n) {
+	for _, rate := range s.method.Rates(r.learningRate, n) {
 		vector = append(vector, float32(rate))
 	}
 	now, err := xla.Put(s.backend, vector, xla.Replicated, len(vector))

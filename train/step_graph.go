@@ -4,6 +4,7 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
 	"limner/models/nn"
+	"limner/train/optim"
 	"limner/xla"
 	"limner/xla/patch"
 )
@@ -70,7 +71,7 @@ func (s *stepper) apply(state, grads []*Node, loss, rates *Node, draw Draws) (ne
 	for i := range rate {
 		rate[i] = Reshape(Slice(rates, AxisElem(i)))
 	}
-	grads, norm := s.optimizer.clip(grads)
+	grads, norm := s.optimizer.Clip(grads)
 	next = make([]*Node, len(state))
 	firstSlot := n
 	if s.ema {
@@ -79,12 +80,12 @@ func (s *stepper) apply(state, grads []*Node, loss, rates *Node, draw Draws) (ne
 	memory := firstSlot
 	good := LogicalAnd(IsFinite(loss), IsFinite(norm))
 	for i, spec := range s.objective.Trainable {
-		end := memory + len(s.method.slots(spec))
-		c := change{spec: spec, param: state[i], grad: grads[i], memory: state[memory:end], rates: rate[1:], good: good, once: s.backend.Once, key: func(moment int) *Node {
+		end := memory + len(s.method.Slots(spec))
+		c := optim.Change{Spec: spec, Param: state[i], Grad: grads[i], State: state[memory:end], Rates: rate[1:], Finite: good, Once: s.backend.Once, Key: func(moment int) *Node {
 			return patch.Key(draw.seed, draw.step, drawRounding+uint32(2*i+moment))
 		}}
 		var remembered []*Node
-		next[i], remembered = s.method.update(c)
+		next[i], remembered = s.method.Update(c)
 		copy(next[memory:end], remembered)
 		memory = end
 		if s.ema {

@@ -16,6 +16,7 @@ import (
 	"limner/data"
 	"limner/internal/golden"
 	"limner/train"
+	"limner/train/optim"
 	"limner/xla"
 )
 
@@ -23,7 +24,7 @@ import (
 func sliceRun(t *testing.T, dataset, dir string) (train.Options, train.Recipe) {
 	o := train.DefaultOptions()
 	o.OutputDir, o.Batch, o.MaxTrainSteps, o.CheckpointingSteps, o.Seed, o.FSDP = dir, 4, 4, 2, 3, true
-	ema := train.DefaultEMA()
+	ema := optim.DefaultEMA()
 	o.EMA = &ema
 	columns := data.DefaultOptions()
 	columns.RandomFlip = true

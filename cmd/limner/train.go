@@ -12,6 +12,7 @@ import (
 	"limner/data"
 	"limner/models/diffusers"
 	"limner/train"
+	"limner/train/optim"
 	"limner/xla"
 )
 
@@ -188,12 +189,12 @@ func (f trainFlags) options(devices int) train.Options {
 	}
 	o.MaxTrainSteps, o.NumTrainEpochs = f.MaxTrainSteps, f.NumTrainEpochs
 	o.LearningRate = f.LearningRate
-	o.Schedule = train.Schedule{Name: f.LRScheduler, Warmup: f.LRWarmupSteps, Cycles: f.LRNumCycles, Power: f.LRPower, StepRules: f.StepRules}
-	o.Optimizer.AdamW = train.AdamW{Beta1: f.AdamBeta1, Beta2: f.AdamBeta2, Epsilon: f.AdamEpsilon}
+	o.Schedule = optim.Schedule{Name: f.LRScheduler, Warmup: f.LRWarmupSteps, Cycles: f.LRNumCycles, Power: f.LRPower, StepRules: f.StepRules}
+	o.Optimizer.AdamW = optim.AdamW{Beta1: f.AdamBeta1, Beta2: f.AdamBeta2, Epsilon: f.AdamEpsilon}
 	o.Optimizer.WeightDecay, o.Optimizer.MaxGradNorm = f.AdamWeightDecay, f.MaxGradNorm
 	f.optimizeFlags.apply(&o)
 	if f.UseEMA {
-		ema := train.DefaultEMA()
+		ema := optim.DefaultEMA()
 		ema.Decay = f.EMADecay
 		o.EMA = &ema
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"limner/train"
+	"limner/train/optim"
 )
 
 // optimizeFlags are the flags of how every training makes its steps.
@@ -45,10 +46,10 @@ func (f optimizeFlags) apply(o *train.Options) {
 	}
 	o.Optimizer.Name, o.Optimizer.Moments = f.Optimizer, f.AdamMomentsDType
 	if f.Use8bitAdam {
-		o.Optimizer.Moments = train.Moments8Bit
+		o.Optimizer.Moments = optim.Moments8Bit
 	}
-	o.Optimizer.Lion = train.Lion{Beta1: f.LionBeta1, Beta2: f.LionBeta2}
-	o.Optimizer.Adafactor = train.Adafactor{
+	o.Optimizer.Lion = optim.Lion{Beta1: f.LionBeta1, Beta2: f.LionBeta2}
+	o.Optimizer.Adafactor = optim.Adafactor{
 		Epsilon1: f.AdafactorEps1, Epsilon2: f.AdafactorEps2, ClipThreshold: f.AdafactorClipThreshold,
 		DecayRate: f.AdafactorDecayRate, ScaleParameter: f.AdafactorScaleParameter, RelativeStep: f.AdafactorRelativeStep,
 	}

@@ -110,6 +110,32 @@ func (x Tensor) NHWC() Tensor {
 	return out
 }
 
+// FileOrder turns values in the layout of memory to that of a diffusers file.
+func FileOrder(spec nn.Spec, data []float32) Tensor {
+	x := Tensor{Data: make([]float32, len(data)), Shape: spec.FileShape()}
+	switch spec.Kind {
+	case nn.Dense:
+		in, out := spec.Shape[0], spec.Shape[1]
+		for i := range in {
+			for o := range out {
+				x.Data[o*in+i] = data[i*out+o]
+			}
+		}
+	case nn.Kernel:
+		px, in, out := spec.Shape[0]*spec.Shape[1], spec.Shape[2], spec.Shape[3]
+		for p := range px {
+			for i := range in {
+				for o := range out {
+					x.Data[(o*in+i)*px+p] = data[(p*in+i)*out+o]
+				}
+			}
+		}
+	default:
+		copy(x.Data, data)
+	}
+	return x
+}
+
 // Map applies f to every element.
 func (x Tensor) Map(f func(float32) float32) Tensor {
 	out := Tensor{make([]float32, len(x.Data)), x.Shape}

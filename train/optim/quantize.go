@@ -1,4 +1,4 @@
-package train
+package optim
 
 import (
 	"math"
@@ -8,16 +8,17 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 )
 
-// Block-wise quantisation to 8 bits (Dettmers et al. 2022, arXiv:2110.02861): a block of 256 numbers is kept as its largest size,
-// and as codes for the ratios to that. The ratios that have codes are those of the paper's dynamic data type: 0, 1, and in each of
-// the seven decades below 1 the middles of equal parts, whose number doubles from decade to decade. A decade's codes stand one
-// after another from the number of its parts on, so that no table is needed.
+// Block-wise quantisation to 8 bits (Dettmers et al. 2022, arXiv:2110.02861): a block of 256 numbers is kept as its
+// largest size, and as codes for the ratios to that. The ratios that have codes are those of the paper's dynamic data
+// type: 0, 1, and in each of the seven decades below 1 the middles of equal parts, whose number doubles from decade to
+// decade. A decade's codes stand one after another from the number of its parts on, so that no table is needed.
 const (
 	blockSize = 256
 	decades   = 7
 )
 
-// signedness says whether the ratios have a sign. Those that have one have half as many parts in each decade, and no -1.
+// signedness says whether the ratios have a sign. Those that have one have half as many parts in each decade, and no
+// -1.
 type signedness bool
 
 const (
@@ -49,7 +50,8 @@ func (s signedness) middle(decade int, part float64) float64 {
 // blocksOf is the number of blocks for so many elements.
 func blocksOf(size int) int { return (size + blockSize - 1) / blockSize }
 
-// quantize gives the codes uint8 [blocks, 256] and the largest size float32 [blocks] of the blocks of x, float32, in row-major order.
+// quantize gives the codes uint8 [blocks, 256] and the largest size float32 [blocks] of the blocks of x, float32, in
+// row-major order.
 func quantize(x *Node, sign signedness) (codes, absmax *Node) {
 	g, size := x.Graph(), x.Shape().Size()
 	blocks := blocksOf(size)

@@ -1,4 +1,6 @@
-package train
+// Package optim provides optimizers (the graph of one step of one parameter), learning rate schedules and the decay of
+// the moving average.
+package optim
 
 import (
 	"errors"
@@ -49,12 +51,16 @@ func (o Optimizer) Validate() error {
 		errs = append(errs, fmt.Errorf("optimizer: got %q, supported: %s", o.Name, strings.Join(Optimizers, ", ")))
 	}
 	if !slices.Contains(MomentsDTypes, o.Moments) {
-		errs = append(errs, fmt.Errorf("adam_moments_dtype: got %q, supported: %s", o.Moments, strings.Join(MomentsDTypes, ", ")))
+		supported := strings.Join(MomentsDTypes, ", ")
+		errs = append(errs, fmt.Errorf("adam_moments_dtype: got %q, supported: %s", o.Moments, supported))
 	}
 	if o.Name == OptimizerAdafactor && o.Moments != MomentsFloat32 {
-		errs = append(errs, fmt.Errorf("adam_moments_dtype: got %s, want %s: adafactor's are small as they are", o.Moments, MomentsFloat32))
+		errs = append(errs, fmt.Errorf("adam_moments_dtype: got %s, want %s: adafactor's are small as they are",
+			o.Moments, MomentsFloat32))
 	}
-	errs = append(errs, inRange("adam_weight_decay", o.WeightDecay, 0, math.MaxFloat64), inRange("max_grad_norm", o.MaxGradNorm, 0, math.MaxFloat64))
+	errs = append(errs,
+		inRange("adam_weight_decay", o.WeightDecay, 0, math.MaxFloat64),
+		inRange("max_grad_norm", o.MaxGradNorm, 0, math.MaxFloat64))
 	return errors.Join(errs...)
 }
 
@@ -77,46 +83,46 @@ func decayInRange(name string, value float64) error {
 	return nil
 }
 
-// method is an optimizer at work.
-type method interface {
-	// slots are what it remembers of a parameter from step to step. All begin with zeros.
-	slots(spec nn.Spec) []slot
-	// rates are the numbers of optimizer step n, counted from 1.
-	rates(learningRate float64, n int) []float64
-	// update is one step of one parameter: its next value, and what is remembered next.
-	update(c change) (next *Node, memory []*Node)
+// Method computes the steps of an optimizer.
+type Method interface {
+	// Slots describes the optimizer state of a parameter. All of it begins with zeros.
+	Slots(spec nn.Spec) []Slot
+	// Rates are the numbers of optimizer step n, counted from 1.
+	Rates(learningRate float64, n int) []float64
+	// Update computes one step of one parameter: its next value and its next state.
+	Update(c Change) (next *Node, state []*Node)
 }
 
-// slot is an array that an optimizer remembers of a parameter.
-type slot struct {
-	name  string // before the parameter's key
-	shape []int
-	kind  nn.Kind // of its layout in files
-	dtype dtypes.DType
+// Slot is an array of the state that an optimizer keeps of a parameter.
+type Slot struct {
+	Name  string // before the parameter's key
+	Shape []int
+	Kind  nn.Kind // of its layout in files
+	DType dtypes.DType
 }
 
-// change is what one step of one parameter follows from.
-type change struct {
-	spec        nn.Spec
-	param, grad *Node                  // float32, of one shape
-	memory      []*Node                // one for each slot
-	rates       []*Node                // float32 scalars
-	key         func(i int) *Node      // of random numbers for one of its moments
-	good        *Node                  // whether loss and gradients are finite numbers
-	once        func(...*Node) []*Node // see xla.Backend.Once
+// Change holds what one step of one parameter depends on.
+type Change struct {
+	Spec        nn.Spec
+	Param, Grad *Node                  // float32, of one shape
+	State       []*Node                // one node for each slot
+	Rates       []*Node                // float32 scalars
+	Key         func(i int) *Node      // RNG key for one of its moments
+	Finite      *Node                  // bool scalar: loss and gradients are finite
+	Once        func(...*Node) []*Node // see xla.Backend.Once
 }
 
-// kept are the memory's next values, or those that it has where the step is not finite.
-func (c change) kept(next []*Node) []*Node {
+// kept are the next values of the state, or the present ones where loss or gradients are not finite.
+func (c Change) kept(next []*Node) []*Node {
 	kept := make([]*Node, len(next))
 	for i := range next {
-		kept[i] = Where(c.good, next[i], c.memory[i])
+		kept[i] = Where(c.Finite, next[i], c.State[i])
 	}
 	return kept
 }
 
-// method is the optimizer that the settings describe.
-func (o Optimizer) method() method {
+// Method is the optimizer that the settings describe.
+func (o Optimizer) Method() Method {
 	m := moments{dtype: o.Moments}
 	switch o.Name {
 	case OptimizerLion:
@@ -127,8 +133,8 @@ func (o Optimizer) method() method {
 	return adamWMethod{o.AdamW, o.WeightDecay, m}
 }
 
-// clip scales the gradients down to MaxGradNorm and returns them with their global norm before that.
-func (o Optimizer) clip(grads []*Node) (clipped []*Node, norm *Node) {
+// Clip scales the gradients down to MaxGradNorm and returns them with their global norm before that.
+func (o Optimizer) Clip(grads []*Node) (clipped []*Node, norm *Node) {
 	squares := ReduceAllSum(Square(grads[0]))
 	for _, grad := range grads[1:] {
 		squares = Add(squares, ReduceAllSum(Square(grad)))

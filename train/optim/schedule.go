@@ -1,4 +1,4 @@
-package train
+package optim
 
 import (
 	"errors"
@@ -20,7 +20,8 @@ type Schedule struct {
 }
 
 // Schedules are the names that Schedule knows.
-var Schedules = []string{"constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "piecewise_constant"}
+var Schedules = []string{"constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial",
+	"piecewise_constant"}
 
 // polynomialEnd is the learning rate that the polynomial schedule falls to.
 const polynomialEnd = 1e-7
@@ -77,6 +78,11 @@ func (s Schedule) factor(step int, base float64) float64 {
 	default: // constant_with_warmup
 		return 1
 	}
+}
+
+// DependsOnSteps reports whether the learning rate of a step depends on the number of steps of the whole run.
+func (s Schedule) DependsOnSteps() bool {
+	return slices.Contains([]string{"linear", "cosine", "cosine_with_restarts", "polynomial"}, s.Name)
 }
 
 func (s Schedule) cycles() float64 {

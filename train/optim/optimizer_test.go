@@ -1,4 +1,4 @@
-package train
+package optim
 
 import (
 	"encoding/json"
@@ -40,7 +40,7 @@ func memoryOrder(spec nn.Spec, file []float32) parity.Tensor {
 		positions[i] = float32(i)
 	}
 	x := parity.Tensor{Data: make([]float32, len(file)), Shape: spec.Shape}
-	for i, at := range fileOrder(spec, positions).Data {
+	for i, at := range parity.FileOrder(spec, positions).Data {
 		x.Data[int(at)] = file[i]
 	}
 	return x
@@ -74,7 +74,7 @@ func TestGoldenOptimizers(t *testing.T) {
 		for name, o := range settings {
 			for i, spec := range optimizersTree {
 				nodes := in[i*(1+steps) : (i+1)*(1+steps)]
-				for n, param := range stepsOf(o.method(), spec, nodes[0], nodes[1:], 1e-2) {
+				for n, param := range stepsOf(o.Method(), spec, nodes[0], nodes[1:], 1e-2) {
 					out[fmt.Sprintf("%s.%s.%d", name, spec.Key, n)] = param
 				}
 			}
@@ -85,27 +85,28 @@ func TestGoldenOptimizers(t *testing.T) {
 			for _, spec := range optimizersTree {
 				key := fmt.Sprintf("%s.%s.%d", name, spec.Key, n)
 				want := parity.Tensor{Data: after[n][spec.Key], Shape: spec.FileShape()}
-				parity.Check(t, key, fileOrder(spec, got[key].Data), want, 2e-6)
+				parity.Check(t, key, parity.FileOrder(spec, got[key].Data), want, 2e-6)
 			}
 		}
 	}
 }
 
 // stepsOf are a parameter's values after each step on the gradients.
-func stepsOf(m method, spec nn.Spec, param *Node, grads []*Node, learningRate float64) []*Node {
+func stepsOf(m Method, spec nn.Spec, param *Node, grads []*Node, learningRate float64) []*Node {
 	g := param.Graph()
-	c := change{spec: spec, param: param, good: Const(g, true), once: patch.Barrier, key: func(int) *Node { return Const(g, []uint32{1, 2}) }}
-	for _, slot := range m.slots(spec) {
-		c.memory = append(c.memory, Zeros(g, shapes.Make(slot.dtype, slot.shape...)))
+	key := func(int) *Node { return Const(g, []uint32{1, 2}) }
+	c := Change{Spec: spec, Param: param, Finite: Const(g, true), Once: patch.Barrier, Key: key}
+	for _, slot := range m.Slots(spec) {
+		c.State = append(c.State, Zeros(g, shapes.Make(slot.DType, slot.Shape...)))
 	}
 	var after []*Node
 	for n, grad := range grads {
-		c.grad, c.rates = grad, nil
-		for _, rate := range m.rates(learningRate, n+1) {
-			c.rates = append(c.rates, Const(g, float32(rate)))
+		c.Grad, c.Rates = grad, nil
+		for _, rate := range m.Rates(learningRate, n+1) {
+			c.Rates = append(c.Rates, Const(g, float32(rate)))
 		}
-		c.param, c.memory = m.update(c)
-		after = append(after, c.param)
+		c.Param, c.State = m.Update(c)
+		after = append(after, c.Param)
 	}
 	return after
 }
@@ -222,7 +223,7 @@ func TestSmallMoments(t *testing.T) {
 	got := parity.Run(t, parity.Model{}, inputs, func(_ nn.Params, in []*Node, out map[string]*Node) {
 		for _, dtype := range MomentsDTypes {
 			o.Moments = dtype
-			after := stepsOf(o.method(), spec, in[0], in[1:], rate)
+			after := stepsOf(o.Method(), spec, in[0], in[1:], rate)
 			out[dtype] = after[len(after)-1]
 		}
 	})

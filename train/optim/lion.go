@@ -1,4 +1,4 @@
-package train
+package optim
 
 import (
 	"errors"
@@ -8,8 +8,8 @@ import (
 	"limner/models/nn"
 )
 
-// Lion are the settings of Chen et al. 2023 (arXiv:2302.06675). Every parameter moves by the learning rate, so that wants to be
-// three to ten times smaller than AdamW's, and the weight decay as much larger.
+// Lion are the settings of Chen et al. 2023 (arXiv:2302.06675). Every parameter moves by the learning rate, so that
+// wants to be three to ten times smaller than AdamW's, and the weight decay as much larger.
 type Lion struct {
 	Beta1 float64 `json:"lion_beta1"` // of the direction
 	Beta2 float64 `json:"lion_beta2"` // of the moment
@@ -29,17 +29,17 @@ type lionMethod struct {
 	moments moments
 }
 
-func (l lionMethod) slots(spec nn.Spec) []slot { return l.moments.slots("exp_avg", spec) }
+func (l lionMethod) Slots(spec nn.Spec) []Slot { return l.moments.slots("exp_avg", spec) }
 
-func (l lionMethod) rates(learningRate float64, _ int) []float64 {
+func (l lionMethod) Rates(learningRate float64, _ int) []float64 {
 	return []float64{learningRate, 1 - learningRate*l.decay}
 }
 
-func (l lionMethod) update(c change) (*Node, []*Node) {
-	m := l.moments.read(c.memory, c.param.Shape(), signed)
+func (l lionMethod) Update(c Change) (*Node, []*Node) {
+	m := l.moments.read(c.State, c.Param.Shape(), signed)
 	// θ ← (1-ηλ)θ - η·sign(β₁m + (1-β₁)g), m ← β₂m + (1-β₂)g
-	direction := Sign(Add(MulScalar(m, l.Beta1), MulScalar(c.grad, 1-l.Beta1)))
-	next := Sub(Mul(c.param, c.rates[1]), Mul(c.rates[0], direction))
-	m = Add(MulScalar(m, l.Beta2), MulScalar(c.grad, 1-l.Beta2))
+	direction := Sign(Add(MulScalar(m, l.Beta1), MulScalar(c.Grad, 1-l.Beta1)))
+	next := Sub(Mul(c.Param, c.Rates[1]), Mul(c.Rates[0], direction))
+	m = Add(MulScalar(m, l.Beta2), MulScalar(c.Grad, 1-l.Beta2))
 	return next, c.kept(l.moments.write(c, 0, m, signed))
 }

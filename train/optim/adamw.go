@@ -1,4 +1,4 @@
-package train
+package optim
 
 import (
 	"errors"
@@ -35,11 +35,11 @@ type adamWMethod struct {
 	moments moments
 }
 
-func (a adamWMethod) slots(spec nn.Spec) []slot {
+func (a adamWMethod) Slots(spec nn.Spec) []Slot {
 	return append(a.moments.slots("exp_avg", spec), a.moments.slots("exp_avg_sq", spec)...)
 }
 
-func (a adamWMethod) rates(learningRate float64, n int) []float64 {
+func (a adamWMethod) Rates(learningRate float64, n int) []float64 {
 	return []float64{
 		learningRate / (1 - math.Pow(a.Beta1, float64(n))), // the step size with the first moment's bias taken out
 		math.Sqrt(1 - math.Pow(a.Beta2, float64(n))),       // √ of the second moment's bias
@@ -47,21 +47,21 @@ func (a adamWMethod) rates(learningRate float64, n int) []float64 {
 	}
 }
 
-func (a adamWMethod) update(c change) (*Node, []*Node) {
-	stepSize, bias, decay := c.rates[0], c.rates[1], c.rates[2]
-	half := len(c.memory) / 2
-	shape := c.param.Shape()
-	m := a.moments.read(c.memory[:half], shape, signed)
-	v := a.moments.read(c.memory[half:], shape, unsigned)
+func (a adamWMethod) Update(c Change) (*Node, []*Node) {
+	stepSize, bias, decay := c.Rates[0], c.Rates[1], c.Rates[2]
+	half := len(c.State) / 2
+	shape := c.Param.Shape()
+	m := a.moments.read(c.State[:half], shape, signed)
+	v := a.moments.read(c.State[half:], shape, unsigned)
 	// m ← β₁m + (1-β₁)g, v ← β₂v + (1-β₂)g², θ ← (1-ηλ)θ - η/(1-β₁ⁿ) · m / (√v/√(1-β₂ⁿ) + ε)
-	m = Add(MulScalar(m, a.Beta1), MulScalar(c.grad, 1-a.Beta1))
-	v = Add(MulScalar(v, a.Beta2), MulScalar(Square(c.grad), 1-a.Beta2))
-	memory := c.kept(append(a.moments.write(c, 0, m, signed), a.moments.write(c, 1, v, unsigned)...))
+	m = Add(MulScalar(m, a.Beta1), MulScalar(c.Grad, 1-a.Beta1))
+	v = Add(MulScalar(v, a.Beta2), MulScalar(Square(c.Grad), 1-a.Beta2))
+	state := c.kept(append(a.moments.write(c, 0, m, signed), a.moments.write(c, 1, v, unsigned)...))
 	if a.moments.exact(shape.Size()) {
-		memory = c.once(memory...)
-		m, v = memory[0], memory[1]
+		state = c.Once(state...)
+		m, v = state[0], state[1]
 	}
 	denominator := AddScalar(Div(Sqrt(v), bias), a.Epsilon)
-	next := Sub(Mul(c.param, decay), Mul(stepSize, Div(m, denominator)))
-	return next, memory
+	next := Sub(Mul(c.Param, decay), Mul(stepSize, Div(m, denominator)))
+	return next, state
 }

@@ -1,4 +1,4 @@
-package train
+package optim
 
 import (
 	"errors"
@@ -11,8 +11,8 @@ import (
 	"limner/models/nn"
 )
 
-// Adafactor are the settings of Shazeer and Stern 2018 (arXiv:1804.04235), under the names of transformers' class. Without a first
-// moment, as there by default.
+// Adafactor are the settings of Shazeer and Stern 2018 (arXiv:1804.04235), under the names of transformers' class.
+// Without a first moment, as there by default.
 type Adafactor struct {
 	Epsilon1       float64 `json:"adafactor_eps1"`            // added to squares of gradients
 	Epsilon2       float64 `json:"adafactor_eps2"`            // least size of a parameter, for ScaleParameter
@@ -43,8 +43,9 @@ func (a Adafactor) validate() error {
 	return errors.Join(errs...)
 }
 
-// adafactorMethod remembers the mean squares of a matrix's rows and columns, exp_avg_sq_row and exp_avg_sq_col, and exp_avg_sq of
-// what has fewer than two axes. As in transformers, a convolution's kernel is a matrix [height, width] for each pair of channels.
+// adafactorMethod remembers the mean squares of a matrix's rows and columns, exp_avg_sq_row and exp_avg_sq_col, and
+// exp_avg_sq of what has fewer than two axes. As in transformers, a convolution's kernel is a matrix [height, width]
+// for each pair of channels.
 type adafactorMethod struct {
 	Adafactor
 	decay float64
@@ -61,52 +62,52 @@ func (a adafactorMethod) factors(spec nn.Spec) (row, column int, ok bool) {
 	return 0, 1, true
 }
 
-func (a adafactorMethod) slots(spec nn.Spec) []slot {
+func (a adafactorMethod) Slots(spec nn.Spec) []Slot {
 	row, column, ok := a.factors(spec)
 	if !ok {
-		return []slot{{"exp_avg_sq", spec.Shape, spec.Kind, dtypes.Float32}}
+		return []Slot{{"exp_avg_sq", spec.Shape, spec.Kind, dtypes.Float32}}
 	}
 	without := func(axis int) []int {
 		return append(append([]int{}, spec.Shape[:axis]...), spec.Shape[axis+1:]...)
 	}
-	return []slot{
+	return []Slot{
 		{"exp_avg_sq_row", without(column), nn.Array, dtypes.Float32},
 		{"exp_avg_sq_col", without(row), nn.Array, dtypes.Float32},
 	}
 }
 
-func (a adafactorMethod) rates(learningRate float64, n int) []float64 {
+func (a adafactorMethod) Rates(learningRate float64, n int) []float64 {
 	if a.RelativeStep {
 		learningRate = min(1e-2, 1/math.Sqrt(float64(n)))
 	}
 	return []float64{learningRate, 1 - math.Pow(float64(n), a.DecayRate), a.decay}
 }
 
-func (a adafactorMethod) update(c change) (*Node, []*Node) {
-	rate, decay, weightDecay := c.rates[0], c.rates[1], c.rates[2]
+func (a adafactorMethod) Update(c Change) (*Node, []*Node) {
+	rate, decay, weightDecay := c.Rates[0], c.Rates[1], c.Rates[2]
 	if a.ScaleParameter {
-		rate = Mul(rate, MaxScalar(rootMeanSquare(c.param), a.Epsilon2))
+		rate = Mul(rate, MaxScalar(rootMeanSquare(c.Param), a.Epsilon2))
 	}
 	average := func(old, new *Node) *Node { return Add(Mul(old, decay), Mul(new, OneMinus(decay))) }
-	squares := AddScalar(Square(c.grad), a.Epsilon1)
-	var memory []*Node
+	squares := AddScalar(Square(c.Grad), a.Epsilon1)
+	var state []*Node
 	var update *Node
-	if row, column, ok := a.factors(c.spec); ok {
-		rows := average(c.memory[0], ReduceMean(squares, column))
-		columns := average(c.memory[1], ReduceMean(squares, row))
-		memory = []*Node{rows, columns}
+	if row, column, ok := a.factors(c.Spec); ok {
+		rows := average(c.State[0], ReduceMean(squares, column))
+		columns := average(c.State[1], ReduceMean(squares, row))
+		state = []*Node{rows, columns}
 		// 1/√v of v ≈ r·c/mean(r)
 		r := InsertAxes(rows, column)
 		r = Rsqrt(Div(r, ReduceAndKeep(r, ReduceMean, row)))
-		update = Mul(Mul(c.grad, r), Rsqrt(InsertAxes(columns, row)))
+		update = Mul(Mul(c.Grad, r), Rsqrt(InsertAxes(columns, row)))
 	} else {
-		v := average(c.memory[0], squares)
-		memory = []*Node{v}
-		update = Mul(c.grad, Rsqrt(v))
+		v := average(c.State[0], squares)
+		state = []*Node{v}
+		update = Mul(c.Grad, Rsqrt(v))
 	}
 	update = Div(update, MaxScalar(DivScalar(rootMeanSquare(update), a.ClipThreshold), 1))
-	next := Sub(c.param, Mul(Mul(rate, weightDecay), c.param))
-	return Sub(next, Mul(rate, update)), c.kept(memory)
+	next := Sub(c.Param, Mul(Mul(rate, weightDecay), c.Param))
+	return Sub(next, Mul(rate, update)), c.kept(state)
 }
 
 func rootMeanSquare(x *Node) *Node { return Sqrt(ReduceAllMean(Square(x))) }

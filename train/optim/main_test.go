@@ -1,0 +1,9 @@
+package optim
+
+import (
+	"testing"
+
+	"limner/internal/parity"
+)
+
+func TestMain(m *testing.M) { parity.Main(m) }
