@@ -9,8 +9,8 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
 	"limner/internal/parity"
-	"limner/models/checkpoint"
 	"limner/models/diffusers"
+	"limner/models/safetensors"
 	"limner/xla"
 )
 
@@ -38,7 +38,7 @@ func piecewise(t *testing.T, shape Shape, slicing, tiling bool) *Pipeline {
 
 // The reference is AutoencoderKL.decode of diffusers 0.42.1 with enable_tiling, on this VAE.
 func TestTiledDecode(t *testing.T) {
-	f, err := checkpoint.Open("testdata/vae_tiled.safetensors")
+	f, err := safetensors.Open("testdata/vae_tiled.safetensors")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"limner/data/imaging"
-	"limner/models/checkpoint"
 	"limner/models/nn"
+	"limner/models/safetensors"
 	"limner/models/vae"
 )
 
@@ -93,7 +93,7 @@ func (c *latentCache) get(path string) []float32 {
 }
 
 func (c *latentCache) readEntry(path string) ([]float32, error) {
-	f, err := checkpoint.Open(path)
+	f, err := safetensors.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -134,8 +134,8 @@ func (c *latentCache) writeEntry(path string, moments []float32) error {
 		return fmt.Errorf("cache_dir: %w", err)
 	}
 	sum := sha256.Sum256(raw)
-	entry := checkpoint.Entry{Key: latentTensor, DType: "F32", Shape: []int{len(moments)}, Data: raw}
-	return checkpoint.Write(path, []checkpoint.Entry{entry}, map[string]string{latentHash: hex.EncodeToString(sum[:])})
+	entry := safetensors.Entry{Key: latentTensor, DType: "F32", Shape: []int{len(moments)}, Data: raw}
+	return safetensors.Write(path, []safetensors.Entry{entry}, map[string]string{latentHash: hex.EncodeToString(sum[:])})
 }
 
 // report says what the cache was good for, and why it was not for the rest.

@@ -7,8 +7,8 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes/bfloat16"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
-	"limner/models/checkpoint"
 	"limner/models/nn"
+	"limner/models/safetensors"
 	"limner/train/optim"
 	"limner/xla"
 )
@@ -95,7 +95,7 @@ func put(b *xla.Backend, v xla.Value, data []float32) (*xla.Array, error) {
 	if v.Shape.DType == dtypes.Uint8 {
 		dtype = "U8"
 	}
-	encoded, err := checkpoint.Encode(data, dtype)
+	encoded, err := safetensors.Encode(data, dtype)
 	if err != nil {
 		return nil, err
 	}

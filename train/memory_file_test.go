@@ -14,6 +14,7 @@ import (
 	"limner/internal/parity"
 	"limner/models/checkpoint"
 	"limner/models/nn"
+	"limner/models/safetensors"
 	"limner/train/optim"
 	"limner/xla"
 )
@@ -132,7 +133,7 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 
 func checkDTypes(t *testing.T, name, path string, want map[string]string) {
 	t.Helper()
-	f, err := checkpoint.Open(path)
+	f, err := safetensors.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

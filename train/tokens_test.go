@@ -12,6 +12,7 @@ import (
 	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/models/safetensors"
 )
 
 func TestGoldenTextualInversion(t *testing.T) {
@@ -61,7 +62,7 @@ func TestGoldenTextualInversion(t *testing.T) {
 	if err := saveTokens(dir, d, nn.Values{spec.Key: g.Get("row_after_step").Data}); err != nil {
 		t.Fatal(err)
 	}
-	saved, err := checkpoint.Open(dir + "/learned_embeds.safetensors")
+	saved, err := safetensors.Open(dir + "/learned_embeds.safetensors")
 	if err != nil {
 		t.Fatal(err)
 	}

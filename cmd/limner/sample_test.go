@@ -12,7 +12,7 @@ import (
 
 	"limner/data/imaging"
 	"limner/internal/golden"
-	"limner/models/checkpoint"
+	"limner/models/safetensors"
 	"limner/sample/batch"
 )
 
@@ -43,7 +43,7 @@ func TestSampleAndRepeat(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", name, got, want)
 		}
 	}
-	f, err := checkpoint.Open(filepath.Join(dir, "out", "latents.safetensors"))
+	f, err := safetensors.Open(filepath.Join(dir, "out", "latents.safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,18 @@ func Open(path string) (*os.File, error) {
 	return f, nil
 }
 
+// OpenSize opens a regular file for reading, as Open, and says how many bytes it has now.
+func OpenSize(path string) (f *os.File, size int64, err error) {
+	if f, err = Open(path); err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, info.Size(), nil
+}
+
 // kind names what a path is that is no regular file.
 func kind(mode fs.FileMode) string {
 	switch {

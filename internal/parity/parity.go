@@ -19,6 +19,7 @@ import (
 	"limner/internal/golden"
 	"limner/models/checkpoint"
 	"limner/models/nn"
+	"limner/models/safetensors"
 	"limner/models/unet"
 	"limner/xla"
 )
@@ -31,14 +32,14 @@ type Tensor struct {
 
 // File is an open golden.
 type File struct {
-	*checkpoint.File
+	*safetensors.File
 	t testing.TB
 }
 
 // Open opens a safetensors golden.
 func Open(t testing.TB, parts ...string) File {
 	t.Helper()
-	f, err := checkpoint.Open(golden.Path(t, parts...))
+	f, err := safetensors.Open(golden.Path(t, parts...))
 	if err != nil {
 		t.Fatal(err)
 	}

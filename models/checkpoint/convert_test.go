@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"limner/internal/golden"
+	"limner/models/safetensors"
 )
 
 func convert(t *testing.T, c Conversion) {
@@ -74,7 +75,7 @@ func TestConvertDTypes(t *testing.T) {
 	want, got := openModel(t, in), openModel(t, out)
 	for _, key := range want.Keys() {
 		var scratch []byte
-		w, err := want.tensors[key].elements("BF16", FileOrder, &scratch)
+		w, err := want.tensors[key].Elements("BF16", safetensors.FileOrder, &scratch)
 		if g := got.tensors[key]; err != nil || g.DType != "BF16" || !bytes.Equal(bytesIn(t, g), w) {
 			t.Errorf("%s: got %s, %v", key, g.DType, err)
 		}

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"limner/models/safetensors"
 )
 
 // Description says what a file or a folder is.
@@ -145,7 +147,7 @@ func (m *Model) part(name string) Part {
 	return p
 }
 
-func (p *Part) count(t Tensor) {
+func (p *Part) count(t safetensors.Tensor) {
 	p.Parameters += t.Size()
 	p.DTypes[t.DType] += t.Size()
 }
@@ -168,7 +170,7 @@ func (l *LoRA) part(component string) Part {
 	return p
 }
 
-func infos(prefix string, tensors map[string]Tensor) []TensorInfo {
+func infos(prefix string, tensors map[string]safetensors.Tensor) []TensorInfo {
 	all := make([]TensorInfo, 0, len(tensors))
 	for key, t := range tensors {
 		all = append(all, TensorInfo{Key: prefix + key, DType: t.DType, Shape: t.Shape})

@@ -2,7 +2,6 @@ package checkpoint
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"strings"
 
 	"limner/internal/disk"
+	"limner/models/safetensors"
 )
 
 // Kind is what a file holds.
@@ -48,8 +48,8 @@ type Checkpoint struct {
 	Metadata   map[string]string // of the safetensors header
 
 	path    string
-	tensors map[string]Tensor // as the file spells them
-	parts   map[string]*Model // by component
+	tensors map[string]safetensors.Tensor // as the file spells them
+	parts   map[string]*Model             // by component
 	release func() error
 }
 
@@ -88,7 +88,7 @@ func openAny(path string) (*Checkpoint, error) {
 	}
 	c := &Checkpoint{path: path, Family: UnknownFamily, parts: map[string]*Model{}}
 	switch {
-	case isSafetensors(head):
+	case safetensors.IsHead(head):
 		err = c.openSafetensors()
 	case explainFormat(head) != "":
 		return nil, fmt.Errorf("open %s: %s", path, explainFormat(head))
@@ -118,11 +118,6 @@ func readHead(path string) ([]byte, error) {
 	return head[:n], nil
 }
 
-// isSafetensors says whether a file begins as safetensors do: with the length of a JSON object, and the object.
-func isSafetensors(head []byte) bool {
-	return len(head) > lengthSize && binary.LittleEndian.Uint64(head) <= maxHeader && head[lengthSize] == '{'
-}
-
 // explainFormat says what a file is that cannot be read, and what to do; "" if it looks like none of those.
 func explainFormat(head []byte) string {
 	has := func(prefix string) bool { return bytes.HasPrefix(head, []byte(prefix)) }
@@ -147,17 +142,17 @@ const unpickleFile = "which are never loaded because they can run code: take the
 	"embedding or one network safetensors.torch.save_file(torch.load(IN, weights_only=True), OUT)"
 
 func (c *Checkpoint) openSafetensors() error {
-	f, err := Open(c.path)
+	f, err := safetensors.Open(c.path)
 	if err != nil {
 		return err
 	}
-	c.Format, c.Metadata, c.tensors, c.release = "safetensors", f.metadata, f.tensors, f.Close
+	c.Format, c.Metadata, c.tensors, c.release = "safetensors", f.Metadata(), f.Tensors(), f.Close
 	c.detect()
 	return nil
 }
 
 func (c *Checkpoint) openMsgpack() error {
-	file, size, err := openWeights(c.path)
+	file, size, err := disk.OpenSize(c.path)
 	if err != nil {
 		return fmt.Errorf("open msgpack: %w", err)
 	}
@@ -259,11 +254,11 @@ func (t translated) under(prefix string) translated {
 func (c *Checkpoint) openPipeline() {
 	type place struct {
 		prefix, component string
-		translate         func(map[string]Tensor) translated
+		translate         func(map[string]safetensors.Tensor) translated
 		family            Family // that this way of naming text encoders tells of
 	}
-	openCLIP := func(penultimate bool) func(map[string]Tensor) translated {
-		return func(part map[string]Tensor) translated { return fromOpenCLIP(part, penultimate) }
+	openCLIP := func(penultimate bool) func(map[string]safetensors.Tensor) translated {
+		return func(part map[string]safetensors.Tensor) translated { return fromOpenCLIP(part, penultimate) }
 	}
 	for _, p := range []place{
 		{"model.diffusion_model.", UNet, fromLDMUNet, ""},
@@ -315,9 +310,9 @@ func (c *Checkpoint) Marks() Marks {
 }
 
 // entries are the tensors that mark a file.
-func (m Marks) entries() []Entry {
-	var all []Entry
-	add := func(key string) { all = append(all, entryOf(key, floats([]int{0}, nil, FileOrder), "")) }
+func (m Marks) entries() []safetensors.Entry {
+	var all []safetensors.Entry
+	add := func(key string) { all = append(all, entryOf(key, safetensors.RawTensor("F32", []int{0}, nil), "")) }
 	if m.VPrediction {
 		add(markVPrediction)
 	}
@@ -349,7 +344,7 @@ func (c *Checkpoint) Components() []string {
 func (c *Checkpoint) Keys() []string { return slices.Sorted(maps.Keys(c.tensors)) }
 
 // Tensor finds a tensor by the file's key, with the shape that the file gives it.
-func (c *Checkpoint) Tensor(key string) (Tensor, bool) {
+func (c *Checkpoint) Tensor(key string) (safetensors.Tensor, bool) {
 	t, ok := c.tensors[key]
 	return t, ok
 }

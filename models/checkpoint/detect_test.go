@@ -10,32 +10,33 @@ import (
 
 	"limner/internal/golden"
 	"limner/models/nn"
+	"limner/models/safetensors"
 )
 
 // zeros is a tensor of float16 to write.
-func zeros(key string, shape ...int) Entry {
-	return Entry{Key: key, DType: "F16", Shape: shape, Data: make([]byte, 2*Tensor{Shape: shape}.Size())}
+func zeros(key string, shape ...int) safetensors.Entry {
+	return safetensors.Entry{Key: key, DType: "F16", Shape: shape, Data: make([]byte, 2*safetensors.Tensor{Shape: shape}.Size())}
 }
 
-func writeFile(t testing.TB, entries ...Entry) string {
+func writeFile(t testing.TB, entries ...safetensors.Entry) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "x.bin") // names say nothing
-	if err := Write(path, entries, nil); err != nil {
+	if err := safetensors.Write(path, entries, nil); err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
 func TestOpenFileKinds(t *testing.T) {
-	unet := func(prefix string, crossAttention int) []Entry {
-		return []Entry{
+	unet := func(prefix string, crossAttention int) []safetensors.Entry {
+		return []safetensors.Entry{
 			zeros(prefix+"down_blocks.0.resnets.0.conv1.weight", 320, 320, 3, 3), zeros(prefix+"up_blocks.0.resnets.0.conv1.weight", 320, 640, 3, 3),
 			zeros(prefix+"conv_in.weight", 320, 9, 3, 3),
 			zeros(prefix+"down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight", 4, crossAttention),
 		}
 	}
 	for name, c := range map[string]struct {
-		entries    []Entry
+		entries    []safetensors.Entry
 		kind       Kind
 		dialect    Dialect
 		family     Family
@@ -46,17 +47,17 @@ func TestOpenFileKinds(t *testing.T) {
 		"SD 2.x":            {unet("", 1024), KindComponent, DialectDiffusers, SD2, true, []string{UNet}},
 		"SDXL":              {append(unet("", 2048), zeros("add_embedding.linear_1.weight", 4, 2816)), KindComponent, DialectDiffusers, SDXL, true, []string{UNet}},
 		"refiner":           {append(unet("", 1280), zeros("add_embedding.linear_1.weight", 4, 2560)), KindComponent, DialectDiffusers, SDXLRefiner, true, []string{UNet}},
-		"bare LDM UNet":     {[]Entry{zeros("input_blocks.0.0.weight", 4, 4, 3, 3), zeros("input_blocks.1.0.in_layers.0.weight", 4), zeros("output_blocks.0.0.in_layers.0.weight", 4)}, KindComponent, DialectLDM, UnknownFamily, false, []string{UNet}},
-		"LDM VAE":           {[]Entry{zeros("encoder.down.0.block.0.norm1.weight", 4), zeros("decoder.up.0.block.0.norm1.weight", 4)}, KindComponent, DialectLDM, UnknownFamily, false, []string{VAE}},
-		"prefixed LDM VAE":  {[]Entry{zeros("first_stage_model.encoder.down.0.block.0.norm1.weight", 4)}, KindComponent, DialectLDM, UnknownFamily, false, []string{VAE}},
-		"text encoder":      {[]Entry{zeros("text_model.embeddings.token_embedding.weight", 9, 768)}, KindComponent, DialectDiffusers, SD1, false, []string{TextEncoder}},
-		"with projection":   {[]Entry{zeros("text_model.embeddings.token_embedding.weight", 9, 1280), zeros("text_projection.weight", 1280, 1280)}, KindComponent, DialectDiffusers, SDXL, false, []string{TextEncoder}},
-		"diffusers token":   {[]Entry{zeros("<cat>", 768)}, KindEmbedding, DialectDiffusers, UnknownFamily, false, nil},
-		"A1111 token":       {[]Entry{zeros("emb_params", 2, 768)}, KindEmbedding, DialectA1111, UnknownFamily, false, nil},
-		"SDXL token":        {[]Entry{zeros("clip_l", 2, 768), zeros("clip_g", 2, 1280)}, KindEmbedding, DialectA1111, UnknownFamily, false, nil},
-		"whole refiner":     {[]Entry{zeros("model.diffusion_model.input_blocks.0.0.weight", 4, 4, 3, 3), zeros("conditioner.embedders.0.model.token_embedding.weight", 9, 8)}, KindPipeline, DialectLDM, SDXLRefiner, false, []string{UNet, TextEncoder2}},
-		"UNet in its place": {[]Entry{zeros("model.diffusion_model.input_blocks.0.0.weight", 4, 4, 3, 3)}, KindComponent, DialectLDM, UnknownFamily, false, []string{UNet}},
-		"something else":    {[]Entry{zeros("a.b", 4), zeros("c.d", 4)}, KindUnknown, DialectNone, UnknownFamily, false, nil},
+		"bare LDM UNet":     {[]safetensors.Entry{zeros("input_blocks.0.0.weight", 4, 4, 3, 3), zeros("input_blocks.1.0.in_layers.0.weight", 4), zeros("output_blocks.0.0.in_layers.0.weight", 4)}, KindComponent, DialectLDM, UnknownFamily, false, []string{UNet}},
+		"LDM VAE":           {[]safetensors.Entry{zeros("encoder.down.0.block.0.norm1.weight", 4), zeros("decoder.up.0.block.0.norm1.weight", 4)}, KindComponent, DialectLDM, UnknownFamily, false, []string{VAE}},
+		"prefixed LDM VAE":  {[]safetensors.Entry{zeros("first_stage_model.encoder.down.0.block.0.norm1.weight", 4)}, KindComponent, DialectLDM, UnknownFamily, false, []string{VAE}},
+		"text encoder":      {[]safetensors.Entry{zeros("text_model.embeddings.token_embedding.weight", 9, 768)}, KindComponent, DialectDiffusers, SD1, false, []string{TextEncoder}},
+		"with projection":   {[]safetensors.Entry{zeros("text_model.embeddings.token_embedding.weight", 9, 1280), zeros("text_projection.weight", 1280, 1280)}, KindComponent, DialectDiffusers, SDXL, false, []string{TextEncoder}},
+		"diffusers token":   {[]safetensors.Entry{zeros("<cat>", 768)}, KindEmbedding, DialectDiffusers, UnknownFamily, false, nil},
+		"A1111 token":       {[]safetensors.Entry{zeros("emb_params", 2, 768)}, KindEmbedding, DialectA1111, UnknownFamily, false, nil},
+		"SDXL token":        {[]safetensors.Entry{zeros("clip_l", 2, 768), zeros("clip_g", 2, 1280)}, KindEmbedding, DialectA1111, UnknownFamily, false, nil},
+		"whole refiner":     {[]safetensors.Entry{zeros("model.diffusion_model.input_blocks.0.0.weight", 4, 4, 3, 3), zeros("conditioner.embedders.0.model.token_embedding.weight", 9, 8)}, KindPipeline, DialectLDM, SDXLRefiner, false, []string{UNet, TextEncoder2}},
+		"UNet in its place": {[]safetensors.Entry{zeros("model.diffusion_model.input_blocks.0.0.weight", 4, 4, 3, 3)}, KindComponent, DialectLDM, UnknownFamily, false, []string{UNet}},
+		"something else":    {[]safetensors.Entry{zeros("a.b", 4), zeros("c.d", 4)}, KindUnknown, DialectNone, UnknownFamily, false, nil},
 		"nothing":           {nil, KindUnknown, DialectNone, UnknownFamily, false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -281,17 +282,17 @@ func TestDifferenceIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	bare := openFile(t, original).tensors
-	prefixed := map[string]Tensor{}
+	prefixed := map[string]safetensors.Tensor{}
 	for key, tensor := range bare {
 		prefixed["control_model."+key] = tensor
 	}
-	for name, tensors := range map[string]map[string]Tensor{"diffusers": whole.tensors, "LDM": bare, "LDM, prefixed": prefixed} {
-		entries := []Entry{entryOf(differenceKey, floats([]int{1}, []float32{1}, FileOrder), "")}
+	for name, tensors := range map[string]map[string]safetensors.Tensor{"diffusers": whole.tensors, "LDM": bare, "LDM, prefixed": prefixed} {
+		entries := []safetensors.Entry{entryOf(differenceKey, safetensors.Floats([]int{1}, []float32{1}, safetensors.FileOrder), "")}
 		for key, tensor := range tensors {
 			entries = append(entries, entryOf(key, tensor, ""))
 		}
 		path := filepath.Join(dir, "diffusion_pytorch_model.safetensors")
-		if err := Write(path, entries, nil); err != nil {
+		if err := safetensors.Write(path, entries, nil); err != nil {
 			t.Fatal(err)
 		}
 		_, openErr := OpenFile(path)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"limner/models/nn"
+	"limner/models/safetensors"
 )
 
 // tokenMetadata is the key of the token in the metadata of a textual inversion. diffusers' files of one text encoder
@@ -30,13 +31,13 @@ func (c *Checkpoint) Token() string {
 
 // isEmbedding tells whose file of a textual inversion this is: A1111's have emb_params, or the dictionary
 // that was pickled once, SDXL's clip_l and clip_g; diffusers' have the token itself as their one key.
-func isEmbedding(tensors map[string]Tensor) Dialect {
+func isEmbedding(tensors map[string]safetensors.Tensor) Dialect {
 	if len(tensors) == 0 || len(tensors) > 2 {
 		return DialectNone
 	}
 	dialect := DialectDiffusers
 	for key, t := range tensors {
-		if len(t.Shape) == 0 || len(t.Shape) > 2 || !isFloat(t.DType) {
+		if len(t.Shape) == 0 || len(t.Shape) > 2 || !safetensors.IsFloat(t.DType) {
 			return DialectNone
 		}
 		switch {

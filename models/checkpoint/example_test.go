@@ -8,6 +8,7 @@ import (
 
 	"limner/models/checkpoint"
 	"limner/models/nn"
+	"limner/models/safetensors"
 )
 
 func ExampleOpenFile() {
@@ -17,7 +18,7 @@ func ExampleOpenFile() {
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "vae.safetensors")
-	err = checkpoint.Write(path, []checkpoint.Entry{
+	err = safetensors.Write(path, []safetensors.Entry{
 		{Key: "encoder.down.0.block.0.conv1.weight", DType: "F16", Shape: []int{8, 8, 3, 3}, Data: make([]byte, 8*8*9*2)},
 		{Key: "encoder.mid.attn_1.q.bias", DType: "F16", Shape: []int{8}, Data: make([]byte, 16)},
 	}, nil)

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"limner/models/safetensors"
 )
 
 // flaxLists are the modules that come in numbers. Flax joins the number by "_", PyTorch by ".".
@@ -17,8 +19,8 @@ var flaxAttention = map[string]string{"query": "to_q", "key": "to_k", "value": "
 
 // fromFlax translates the weights of a Flax model to the names that diffusers and transformers give
 // them in PyTorch. Kernels stand in memory's layout as they are.
-func fromFlax(tensors map[string]Tensor) (translated, error) {
-	t := translated{tensors: make(map[string]Tensor, len(tensors)), spelled: make(map[string]string, len(tensors))}
+func fromFlax(tensors map[string]safetensors.Tensor) (translated, error) {
+	t := translated{tensors: make(map[string]safetensors.Tensor, len(tensors)), spelled: make(map[string]string, len(tensors))}
 	for _, path := range slices.Sorted(maps.Keys(tensors)) {
 		tensor := tensors[path]
 		parts := strings.Split(strings.TrimPrefix(path, "params/"), "/")
@@ -33,7 +35,7 @@ func fromFlax(tensors map[string]Tensor) (translated, error) {
 			default:
 				return t, fmt.Errorf("%s %v: a kernel has 2 or 4 dimensions", path, s)
 			}
-			tensor.Order = MemoryOrder
+			tensor.Order = safetensors.MemoryOrder
 			leaf = "weight"
 		case leaf == "scale", leaf == "embedding":
 			leaf = "weight"

@@ -3,54 +3,12 @@ package checkpoint
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
 	"limner/models/nn"
+	"limner/models/safetensors"
 )
-
-// FuzzSafetensors checks that no bytes crash the reader, and that what it accepts is whole and stays the
-// same when it is written and read again.
-func FuzzSafetensors(f *testing.F) {
-	for _, c := range malformed {
-		f.Add(c.data)
-	}
-	f.Add(raw(`{"__metadata__":{"format":"pt"},`+entry("a", "F16", "[2,2]", 0, 8)+`,`+entry("b", "I64", "[1]", 8, 16)+`}`, 16))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		file, err := parse(bytes.NewReader(data), int64(len(data)))
-		if err != nil {
-			return
-		}
-		var entries []Entry
-		for _, key := range file.Keys() {
-			tensor, _ := file.Tensor(key)
-			if isFloat(tensor.DType) {
-				if _, err := tensor.Float32s(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			_, _ = tensor.Int64s()
-			entries = append(entries, Entry{Key: key, DType: tensor.DType, Shape: tensor.Shape, Data: bytesIn(t, tensor)})
-		}
-		var b bytes.Buffer
-		if err := writeTo(&b, entries, file.Metadata()); err != nil {
-			t.Fatal(err)
-		}
-		again, err := parse(bytes.NewReader(b.Bytes()), int64(b.Len()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !slices.Equal(again.Keys(), file.Keys()) {
-			t.Fatalf("got keys %q, want %q", again.Keys(), file.Keys())
-		}
-		for _, e := range entries {
-			if got, _ := again.Tensor(e.Key); string(bytesIn(t, got)) != string(e.Data) {
-				t.Fatalf("%q changed", e.Key)
-			}
-		}
-	})
-}
 
 // FuzzMsgpack checks that no bytes crash the reader of Flax weights, and that it holds no more than the file.
 func FuzzMsgpack(f *testing.F) {
@@ -63,7 +21,7 @@ func FuzzMsgpack(f *testing.F) {
 		}
 		held := 0
 		for key, tensor := range tensors {
-			if err := tensor.checkSize(); err != nil {
+			if err := tensor.CheckSize(); err != nil {
 				t.Fatalf("%s: %v", key, err)
 			}
 			held += len(bytesIn(t, tensor))
@@ -79,20 +37,19 @@ func FuzzMsgpack(f *testing.F) {
 		m.Structure()
 		for _, key := range m.Keys() {
 			var scratch []byte
-			tensor, _ := m.Tensor(key)
-			if isFloat(tensor.DType) {
-				_, _ = tensor.elements("F16", MemoryOrder, &scratch)
+			if tensor, _ := m.Tensor(key); safetensors.IsFloat(tensor.DType) {
+				_, _ = tensor.Elements("F16", safetensors.MemoryOrder, &scratch)
 			}
 		}
 	})
 }
 
 // tensorsOf makes a tensor for each line of text: a key and, behind a space, dimensions.
-func tensorsOf(text string) map[string]Tensor {
-	tensors := map[string]Tensor{}
+func tensorsOf(text string) map[string]safetensors.Tensor {
+	tensors := map[string]safetensors.Tensor{}
 	for line := range strings.Lines(text) {
 		key, dims, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		t := Tensor{DType: "F32", Shape: []int{}}
+		t := safetensors.Tensor{DType: "F32", Shape: []int{}}
 		size := 1
 		for field := range strings.FieldsSeq(dims) {
 			d := len(field)
@@ -101,8 +58,7 @@ func tensorsOf(text string) map[string]Tensor {
 			}
 			t.Shape, size = append(t.Shape, d), size*d
 		}
-		t.data = make([]byte, 4*size)
-		tensors[key] = t
+		tensors[key] = safetensors.RawTensor(t.DType, t.Shape, make([]byte, 4*size))
 	}
 	return tensors
 }
@@ -128,16 +84,16 @@ func FuzzKeys(f *testing.F) {
 			m, _ := c.Component(name)
 			components[name] = m
 			for _, key := range m.Keys() {
-				if err := m.tensors[key].checkSize(); err != nil {
+				if err := m.tensors[key].CheckSize(); err != nil {
 					t.Fatalf("%s: %v", key, err)
 				}
 			}
 			_, err := m.fit(nn.Tree{{Key: "conv_in.weight", Shape: []int{3, 3, 4, 8}, Kind: nn.Kernel}})
 			_ = fmt.Sprint(err)
-			for _, write := range []func(string) ([]Entry, error){m.ldmUNet, m.ldmVAE, m.ldmControlNet, m.openCLIP} {
+			for _, write := range []func(string) ([]safetensors.Entry, error){m.ldmUNet, m.ldmVAE, m.ldmControlNet, m.openCLIP} {
 				if entries, err := write("F16"); err == nil {
 					var b bytes.Buffer
-					_ = writeTo(&b, entries, nil)
+					_ = safetensors.WriteTo(&b, entries, nil)
 				}
 			}
 		}

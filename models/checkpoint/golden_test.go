@@ -11,6 +11,7 @@ import (
 
 	"limner/internal/golden"
 	"limner/models/nn"
+	"limner/models/safetensors"
 )
 
 // treeOf infers a tree from what a model's files hold.
@@ -22,7 +23,7 @@ func treeOf(t testing.TB, m *Model) nn.Tree {
 		s := nn.Spec{Key: key, Shape: tensor.Shape}
 		f := tensor.Shape
 		switch {
-		case !isFloat(tensor.DType):
+		case !safetensors.IsFloat(tensor.DType):
 			continue
 		case len(f) == 1:
 			s.Kind = nn.Vector
@@ -109,7 +110,7 @@ func TestGoldenModels(t *testing.T) {
 }
 
 // checkLayout compares values element by element with the tensor that they were loaded from.
-func checkLayout(t *testing.T, s nn.Spec, tensor Tensor, values []float32) {
+func checkLayout(t *testing.T, s nn.Spec, tensor safetensors.Tensor, values []float32) {
 	t.Helper()
 	file, err := tensor.Float32s()
 	if err != nil {
@@ -142,20 +143,20 @@ func TestGoldenFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, path := range files {
-			f, err := Open(path)
+			f, err := safetensors.Open(path)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer f.Close()
 			out := filepath.Join(t.TempDir(), "x.safetensors")
-			if err := Write(out, entriesOf(f, func(key string) string { return key }), f.Metadata()); err != nil {
+			if err := safetensors.Write(out, entriesOf(f, func(key string) string { return key }), f.Metadata()); err != nil {
 				t.Fatal(err)
 			}
 			got, err := os.ReadFile(out)
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, err := os.ReadFile(f.path)
+			want, err := os.ReadFile(f.Path())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -169,13 +170,13 @@ func TestGoldenFiles(t *testing.T) {
 // entriesOf lists a file's tensors under the keys that rename gives them; "" leaves one out.
 func entriesOf(f interface {
 	Keys() []string
-	Tensor(string) (Tensor, bool)
-}, rename func(string) string) []Entry {
-	var entries []Entry
+	Tensor(string) (safetensors.Tensor, bool)
+}, rename func(string) string) []safetensors.Entry {
+	var entries []safetensors.Entry
 	for _, key := range f.Keys() {
 		if name := rename(key); name != "" {
 			tensor, _ := f.Tensor(key)
-			entries = append(entries, Entry{Key: name, DType: tensor.DType, Shape: tensor.Shape, Order: tensor.Order, Parts: []Tensor{tensor}})
+			entries = append(entries, safetensors.Entry{Key: name, DType: tensor.DType, Shape: tensor.Shape, Order: tensor.Order, Parts: []safetensors.Tensor{tensor}})
 		}
 	}
 	return entries
@@ -201,7 +202,7 @@ func TestGoldenOldAttentionKeys(t *testing.T) {
 	}
 
 	// Very old files have the same projections as 1×1 convolutions.
-	f, err := Open(path)
+	f, err := safetensors.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +214,7 @@ func TestGoldenOldAttentionKeys(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	if err := Write(filepath.Join(dir, "diffusion_pytorch_model.safetensors"), entries, nil); err != nil {
+	if err := safetensors.Write(filepath.Join(dir, "diffusion_pytorch_model.safetensors"), entries, nil); err != nil {
 		t.Fatal(err)
 	}
 	got = load(t, openModel(t, dir), tree)
@@ -235,7 +236,7 @@ func TestGoldenTextPrefix(t *testing.T) {
 		bare[i].Key = strings.TrimPrefix(s.Key, textPrefix)
 	}
 
-	f, err := Open(filepath.Join(dir, "model.safetensors"))
+	f, err := safetensors.Open(filepath.Join(dir, "model.safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +244,7 @@ func TestGoldenTextPrefix(t *testing.T) {
 	for name, prefix := range map[string]string{"with": textPrefix, "without": ""} {
 		out := t.TempDir()
 		entries := entriesOf(f, func(key string) string { return prefix + strings.TrimPrefix(key, textPrefix) })
-		if err := Write(filepath.Join(out, "model.safetensors"), entries, nil); err != nil {
+		if err := safetensors.Write(filepath.Join(out, "model.safetensors"), entries, nil); err != nil {
 			t.Fatal(err)
 		}
 		m := openModel(t, out)
@@ -271,7 +272,7 @@ func TestGoldenShards(t *testing.T) {
 			index[key] = name
 			return key
 		})
-		if err := Write(filepath.Join(dir, name), entries, nil); err != nil {
+		if err := safetensors.Write(filepath.Join(dir, name), entries, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"limner/models/safetensors"
 )
 
 // names maps the names of modules, or whole keys, from one naming to another.
@@ -96,12 +98,12 @@ func (m modules) count(name string) int {
 
 // translated is a network's tensors under diffusers' keys, with the file's keys.
 type translated struct {
-	tensors map[string]Tensor
+	tensors map[string]safetensors.Tensor
 	spelled map[string]string
 }
 
 // add takes up a tensor under a new key. A key that is there already wins, and the second stays under its own.
-func (t *translated) add(key, file string, tensor Tensor) {
+func (t *translated) add(key, file string, tensor safetensors.Tensor) {
 	if _, ok := t.tensors[key]; ok {
 		key = file
 	}
@@ -112,8 +114,8 @@ func (t *translated) add(key, file string, tensor Tensor) {
 }
 
 // translate renames the keys of a network. Those without a new name stay, to be listed as extra.
-func translate(part map[string]Tensor, n names) translated {
-	t := translated{tensors: make(map[string]Tensor, len(part)), spelled: make(map[string]string, len(part))}
+func translate(part map[string]safetensors.Tensor, n names) translated {
+	t := translated{tensors: make(map[string]safetensors.Tensor, len(part)), spelled: make(map[string]string, len(part))}
 	for _, key := range slices.Sorted(maps.Keys(part)) {
 		name, _ := n.of(key)
 		t.add(name, key, part[key])
@@ -122,8 +124,8 @@ func translate(part map[string]Tensor, n names) translated {
 }
 
 // within is the part of the tensors whose keys begin with a prefix, without it.
-func within(tensors map[string]Tensor, prefix string) map[string]Tensor {
-	part := map[string]Tensor{}
+func within(tensors map[string]safetensors.Tensor, prefix string) map[string]safetensors.Tensor {
+	part := map[string]safetensors.Tensor{}
 	for key, t := range tensors {
 		if rest, ok := strings.CutPrefix(key, prefix); ok {
 			part[rest] = t

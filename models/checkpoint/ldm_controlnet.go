@@ -1,5 +1,7 @@
 package checkpoint
 
+import "limner/models/safetensors"
+
 // controlNames maps a ControlNet from the names of its original code to diffusers': the UNet's encoder,
 // a zero convolution for each of its outputs, and the embedding of the conditioning image, whose
 // convolutions stand at every second place. hints is their number.
@@ -27,7 +29,7 @@ func (b blocks) controlNames(hints int) names {
 }
 
 // fromLDMControlNet translates a ControlNet of the original code.
-func fromLDMControlNet(part map[string]Tensor) translated {
+func fromLDMControlNet(part map[string]safetensors.Tensor) translated {
 	m := modulesOf(part)
 	hints := 0
 	for m[at("input_hint_block", 2*hints)] {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"limner/internal/golden"
+	"limner/models/safetensors"
 )
 
 // tinyModels are the folders of whole models and what they are.
@@ -67,7 +68,7 @@ func sameTensors(t *testing.T, got, want *Model) {
 			continue
 		}
 		var scratch []byte
-		data, err := g.elements(w.DType, w.Order, &scratch)
+		data, err := g.Elements(w.DType, w.Order, &scratch)
 		if err != nil || !bytes.Equal(data, bytesIn(t, w)) {
 			t.Errorf("%s differs, %v", key, err)
 		}
@@ -165,12 +166,12 @@ func TestGoldenControlNetFile(t *testing.T) {
 			sameTensors(t, again, m)
 
 			// The same below control_model., as the first published files have it.
-			var entries []Entry
+			var entries []safetensors.Entry
 			for _, key := range c.Keys() {
 				tensor, _ := c.Tensor(key)
-				entries = append(entries, Entry{Key: "control_model." + key, DType: tensor.DType, Shape: tensor.Shape, Data: bytesIn(t, tensor)})
+				entries = append(entries, safetensors.Entry{Key: "control_model." + key, DType: tensor.DType, Shape: tensor.Shape, Data: bytesIn(t, tensor)})
 			}
-			if err := Write(path, entries, nil); err != nil {
+			if err := safetensors.Write(path, entries, nil); err != nil {
 				t.Fatal(err)
 			}
 			sameTensors(t, openModelFile(t, path), m)

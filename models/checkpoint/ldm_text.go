@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"limner/models/safetensors"
 )
 
 // openCLIPNames maps a text encoder of OpenCLIP with that many layers to transformers' names. Queries,
@@ -40,7 +42,7 @@ const sd2Layers = 24
 // fromOpenCLIP translates a text encoder of OpenCLIP. Where penultimate is set, as in SD 2.x, the
 // result is diffusers' text encoder, which has neither the last layer nor the projection. A file
 // that was made from such an encoder has lost both already; it is told by the missing projection.
-func fromOpenCLIP(part map[string]Tensor, penultimate bool) translated {
+func fromOpenCLIP(part map[string]safetensors.Tensor, penultimate bool) translated {
 	layers := modulesOf(part).count("transformer.resblocks")
 	_, whole := part["text_projection"]
 	last := ""
@@ -48,7 +50,7 @@ func fromOpenCLIP(part map[string]Tensor, penultimate bool) translated {
 		last = at("transformer.resblocks", layers-1) + "."
 	}
 	n := openCLIPNames(layers)
-	t := translated{tensors: map[string]Tensor{}, spelled: map[string]string{}}
+	t := translated{tensors: map[string]safetensors.Tensor{}, spelled: map[string]string{}}
 	for _, key := range slices.Sorted(maps.Keys(part)) {
 		tensor := part[key]
 		switch {
@@ -57,7 +59,7 @@ func fromOpenCLIP(part map[string]Tensor, penultimate bool) translated {
 		case key == "text_projection" && len(tensor.Shape) == 2:
 			// Text embeddings stand at its left, so it is [in, out].
 			tensor.Shape = []int{tensor.Shape[1], tensor.Shape[0]}
-			tensor.Order = MemoryOrder
+			tensor.Order = safetensors.MemoryOrder
 		}
 		if t.splitProjections(key, tensor) {
 			continue
@@ -69,7 +71,7 @@ func fromOpenCLIP(part map[string]Tensor, penultimate bool) translated {
 }
 
 // splitProjections takes up OpenCLIP's in_proj as its three parts, if key is one.
-func (t *translated) splitProjections(key string, tensor Tensor) bool {
+func (t *translated) splitProjections(key string, tensor safetensors.Tensor) bool {
 	rest, ok := strings.CutPrefix(key, "transformer.resblocks.")
 	layer, name, found := strings.Cut(rest, ".")
 	leaf := map[string]string{"attn.in_proj_weight": "weight", "attn.in_proj_bias": "bias"}[name]
@@ -77,7 +79,7 @@ func (t *translated) splitProjections(key string, tensor Tensor) bool {
 		return false
 	}
 	for i, p := range projections {
-		third := tensor.part(i, len(projections))
+		third := tensor.Part(i, len(projections))
 		third.Shape = slices.Clone(tensor.Shape)
 		third.Shape[0] /= len(projections)
 		t.add(at("text_model.encoder.layers", layer, "self_attn", p, leaf), key, third)
@@ -86,8 +88,8 @@ func (t *translated) splitProjections(key string, tensor Tensor) bool {
 }
 
 // fromLDMText translates a text encoder that the original code took from transformers.
-func fromLDMText(part map[string]Tensor) translated {
-	t := translated{tensors: map[string]Tensor{}, spelled: map[string]string{}}
+func fromLDMText(part map[string]safetensors.Tensor) translated {
+	t := translated{tensors: map[string]safetensors.Tensor{}, spelled: map[string]string{}}
 	for _, key := range slices.Sorted(maps.Keys(part)) {
 		if !unused(key) {
 			t.add(textPrefix+strings.TrimPrefix(key, textPrefix), key, part[key])

@@ -1,5 +1,7 @@
 package checkpoint
 
+import "limner/models/safetensors"
+
 // blocks is how the encoder of a UNet or a ControlNet is built, level by level.
 type blocks struct {
 	resnets   []int  // residual blocks
@@ -81,6 +83,6 @@ func (b blocks) unetNames() names {
 }
 
 // fromLDMUNet translates a UNet of the original Stable Diffusion code.
-func fromLDMUNet(part map[string]Tensor) translated {
+func fromLDMUNet(part map[string]safetensors.Tensor) translated {
 	return translate(part, ldmBlocks(modulesOf(part)).unetNames())
 }

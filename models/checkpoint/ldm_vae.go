@@ -1,6 +1,10 @@
 package checkpoint
 
-import "strings"
+import (
+	"strings"
+
+	"limner/models/safetensors"
+)
 
 // vaeNames maps a VAE of that many levels, with that many residual blocks in each level of its encoder
 // and one more in its decoder, from LDM's names to diffusers'. LDM counts the decoder's levels from the image.
@@ -36,8 +40,8 @@ func vaeNames(levels, resnets int) names {
 
 // fromLDMVAE translates the first stage of the original code. The projections of its attention are 1×1
 // convolutions: the same numbers as diffusers' linear layers.
-func fromLDMVAE(part map[string]Tensor) translated {
-	kept := make(map[string]Tensor, len(part))
+func fromLDMVAE(part map[string]safetensors.Tensor) translated {
+	kept := make(map[string]safetensors.Tensor, len(part))
 	for key, t := range part {
 		if !strings.HasPrefix(key, "loss.") && key != "model_ema.decay" && key != "model_ema.num_updates" {
 			kept[key] = t
@@ -47,14 +51,14 @@ func fromLDMVAE(part map[string]Tensor) translated {
 	t := translate(kept, vaeNames(m.count("encoder.down"), m.count("encoder.down.0.block")))
 	for key, tensor := range t.tensors {
 		if vaeAttention.MatchString(key) {
-			t.tensors[key] = tensor.withoutPixels()
+			t.tensors[key] = withoutPixels(tensor)
 		}
 	}
 	return t
 }
 
 // withoutPixels drops trailing dimensions of 1 behind the second.
-func (t Tensor) withoutPixels() Tensor {
+func withoutPixels(t safetensors.Tensor) safetensors.Tensor {
 	for len(t.Shape) > 2 && t.Shape[len(t.Shape)-1] == 1 {
 		t.Shape = t.Shape[:len(t.Shape)-1]
 	}

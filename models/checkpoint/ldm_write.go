@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"limner/models/safetensors"
 )
 
 // SaveModelFile writes one network to path as safetensors under diffusers' keys and shapes, wherever it was
@@ -14,7 +16,7 @@ func SaveModelFile(path string, m *Model, dtype string) error {
 	if err := checkDType(dtype); err != nil {
 		return fmt.Errorf("save %s: %w", path, err)
 	}
-	var entries []Entry
+	var entries []safetensors.Entry
 	for _, key := range m.Keys() {
 		t := m.tensors[key]
 		if unused(key) {
@@ -22,11 +24,11 @@ func SaveModelFile(path string, m *Model, dtype string) error {
 		}
 		name := newName(key)
 		if vaeAttention.MatchString(name) {
-			t = t.withoutPixels()
+			t = withoutPixels(t)
 		}
 		entries = append(entries, entryOf(name, t, dtype))
 	}
-	return Write(path, entries, map[string]string{"format": "pt"})
+	return safetensors.Write(path, entries, map[string]string{"format": "pt"})
 }
 
 // SaveControlNetFile writes a ControlNet to path in the naming of its original code, as A1111's extension reads it.
@@ -41,7 +43,7 @@ func SaveControlNetFile(path string, m *Model, dtype string) error {
 	if err != nil {
 		return fmt.Errorf("save %s: %w", path, err)
 	}
-	return Write(path, entries, map[string]string{"format": "pt"})
+	return safetensors.Write(path, entries, map[string]string{"format": "pt"})
 }
 
 // SaveVAEFile writes a VAE to path in the naming of the original code, as A1111 reads it from *.vae.safetensors.
@@ -53,7 +55,7 @@ func SaveVAEFile(path string, m *Model, dtype string) error {
 	if err != nil {
 		return fmt.Errorf("save %s: %w", path, err)
 	}
-	return Write(path, entries, map[string]string{"format": "pt"})
+	return safetensors.Write(path, entries, map[string]string{"format": "pt"})
 }
 
 // SaveSingleFile writes a whole model to path as one file in the naming of the original code, as A1111
@@ -71,10 +73,10 @@ func SaveSingleFile(path string, components map[string]*Model, marks Marks, dtyp
 		marks.VPrediction = family != SD2
 	}
 	entries = append(entries, marks.entries()...)
-	return Write(path, entries, map[string]string{"format": "pt"})
+	return safetensors.Write(path, entries, map[string]string{"format": "pt"})
 }
 
-func singleFile(components map[string]*Model, dtype string) ([]Entry, error) {
+func singleFile(components map[string]*Model, dtype string) ([]safetensors.Entry, error) {
 	if err := checkDType(dtype); err != nil {
 		return nil, err
 	}
@@ -92,9 +94,9 @@ func singleFile(components map[string]*Model, dtype string) ([]Entry, error) {
 		return nil, fmt.Errorf("%s is no UNet", components[UNet].path)
 	}
 	family, _ := s.guess()
-	var all []Entry
+	var all []safetensors.Entry
 	var errs []error
-	add := func(prefix string, entries []Entry, err error) {
+	add := func(prefix string, entries []safetensors.Entry, err error) {
 		for _, e := range entries {
 			e.Key = prefix + e.Key
 			all = append(all, e)
@@ -121,23 +123,23 @@ func singleFile(components map[string]*Model, dtype string) ([]Entry, error) {
 }
 
 func checkDType(dtype string) error {
-	if dtype != "" && !isFloat(dtype) {
+	if dtype != "" && !safetensors.IsFloat(dtype) {
 		return fmt.Errorf("dtype %q: want F32, F16, BF16 or F64", dtype)
 	}
 	return nil
 }
 
 // entryOf writes a tensor under a key in a file's order. What is no floating point keeps its dtype.
-func entryOf(key string, t Tensor, dtype string) Entry {
-	if dtype == "" || !isFloat(t.DType) {
+func entryOf(key string, t safetensors.Tensor, dtype string) safetensors.Entry {
+	if dtype == "" || !safetensors.IsFloat(t.DType) {
 		dtype = t.DType
 	}
-	return Entry{Key: key, DType: dtype, Shape: t.Shape, Parts: []Tensor{t}}
+	return safetensors.Entry{Key: key, DType: dtype, Shape: t.Shape, Parts: []safetensors.Tensor{t}}
 }
 
 // entries renames all tensors by n. Those that it does not know are an error.
-func (m *Model) entries(n names, dtype string) ([]Entry, error) {
-	var all []Entry
+func (m *Model) entries(n names, dtype string) ([]safetensors.Entry, error) {
+	var all []safetensors.Entry
 	var unknown []string
 	for _, key := range m.Keys() {
 		name, ok := n.of(newName(key))
@@ -153,18 +155,18 @@ func (m *Model) entries(n names, dtype string) ([]Entry, error) {
 	return all, nil
 }
 
-func (m *Model) ldmUNet(dtype string) ([]Entry, error) {
+func (m *Model) ldmUNet(dtype string) ([]safetensors.Entry, error) {
 	return m.entries(diffusersBlocks(modulesOf(m.tensors)).unetNames().inverse(), dtype)
 }
 
-func (m *Model) ldmControlNet(dtype string) ([]Entry, error) {
+func (m *Model) ldmControlNet(dtype string) ([]safetensors.Entry, error) {
 	mods := modulesOf(m.tensors)
 	const outer = 2 // conv_in and conv_out
 	hints := mods.count("controlnet_cond_embedding.blocks") + outer
 	return m.entries(diffusersBlocks(mods).controlNames(hints).inverse(), dtype)
 }
 
-func (m *Model) ldmVAE(dtype string) ([]Entry, error) {
+func (m *Model) ldmVAE(dtype string) ([]safetensors.Entry, error) {
 	mods := modulesOf(m.tensors)
 	n := vaeNames(mods.count("encoder.down_blocks"), mods.count("encoder.down_blocks.0.resnets")).inverse()
 	for _, same := range []string{"encoder.conv_in", "encoder.conv_out", "decoder.conv_in", "decoder.conv_out", "quant_conv", "post_quant_conv"} {
@@ -180,8 +182,8 @@ func (m *Model) ldmVAE(dtype string) ([]Entry, error) {
 }
 
 // textTensors are the parameters of a text encoder with the prefix of its text model.
-func (m *Model) textTensors() map[string]Tensor {
-	out := map[string]Tensor{}
+func (m *Model) textTensors() map[string]safetensors.Tensor {
+	out := map[string]safetensors.Tensor{}
 	for key, t := range m.tensors {
 		if unused(key) {
 			continue
@@ -194,9 +196,9 @@ func (m *Model) textTensors() map[string]Tensor {
 	return out
 }
 
-func (m *Model) ldmText(dtype string) []Entry {
+func (m *Model) ldmText(dtype string) []safetensors.Entry {
 	tensors := m.textTensors()
-	var all []Entry
+	var all []safetensors.Entry
 	for _, key := range slices.Sorted(maps.Keys(tensors)) {
 		all = append(all, entryOf(key, tensors[key], dtype))
 	}
@@ -204,14 +206,14 @@ func (m *Model) ldmText(dtype string) []Entry {
 }
 
 // openCLIP writes queries, keys and values of a layer as one tensor, and the projection as [in, out].
-func (m *Model) openCLIP(dtype string) ([]Entry, error) {
+func (m *Model) openCLIP(dtype string) ([]safetensors.Entry, error) {
 	tensors := m.textTensors()
 	layers := modulesOf(tensors).count("text_model.encoder.layers")
 	rest := Model{path: m.path, tensors: tensors}
-	var all []Entry
+	var all []safetensors.Entry
 	for i := range layers {
 		for leaf, name := range map[string]string{"weight": "attn.in_proj_weight", "bias": "attn.in_proj_bias"} {
-			e := Entry{Key: at("transformer.resblocks", i, name)}
+			e := safetensors.Entry{Key: at("transformer.resblocks", i, name)}
 			for _, p := range projections {
 				key := at("text_model.encoder.layers", i, "self_attn", p, leaf)
 				t, ok := tensors[key]
@@ -229,7 +231,7 @@ func (m *Model) openCLIP(dtype string) ([]Entry, error) {
 	entries, err := rest.entries(openCLIPNames(layers).inverse(), dtype)
 	for i, e := range entries {
 		if e.Key == "text_projection" && len(e.Shape) == 2 {
-			entries[i].Order, entries[i].Shape = MemoryOrder, []int{e.Shape[1], e.Shape[0]}
+			entries[i].Order, entries[i].Shape = safetensors.MemoryOrder, []int{e.Shape[1], e.Shape[0]}
 		}
 	}
 	return append(all, entries...), err

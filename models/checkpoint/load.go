@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"limner/models/nn"
+	"limner/models/safetensors"
 )
 
 // Load reads every parameter of the tree as float32 in memory's layout. Old spellings of keys are
@@ -25,9 +26,9 @@ func (m *Model) Load(tree nn.Tree) (nn.Values, error) {
 // Each calls visit with what Load reads, one parameter after another. data is visit's until it returns.
 func (m *Model) Each(tree nn.Tree, visit func(spec nn.Spec, data []float32) error) error {
 	var scratch []float32
-	return m.visit(tree, tree, func(s nn.Spec, t Tensor) error {
+	return m.visit(tree, tree, func(s nn.Spec, t safetensors.Tensor) error {
 		scratch = slices.Grow(scratch[:0], s.Size())[:s.Size()]
-		if err := t.moveTo(bytesOf(scratch), "F32", orderOf(s.Kind)); err != nil {
+		if err := t.MoveTo(safetensors.BytesOf(scratch), "F32", orderOf(s.Kind)); err != nil {
 			return fmt.Errorf("load %s: %s: %w", m.path, s.Key, err)
 		}
 		return visit(s, scratch)
@@ -104,7 +105,7 @@ func (m *Model) misfit(s nn.Spec, key string) string {
 		return fmt.Sprintf("shape: %s: got %v, want %v%s", name, t.Shape, want, hint)
 	case s.Kind == nn.Codes && t.DType != codesDType:
 		return fmt.Sprintf("dtype: %s: got %s, want %s", name, t.DType, codesDType)
-	case s.Kind != nn.Codes && !isFloat(t.DType):
+	case s.Kind != nn.Codes && !safetensors.IsFloat(t.DType):
 		return fmt.Sprintf("dtype: %s: got %s, want F32, F16, BF16 or F64", name, t.DType)
 	}
 	return ""
@@ -112,7 +113,7 @@ func (m *Model) misfit(s nn.Spec, key string) string {
 
 // isOldAttention says whether t is a 1×1 convolution for a projection of the VAE's attention, as very
 // old files have it: the same numbers in the same order.
-func isOldAttention(s nn.Spec, t Tensor) bool {
+func isOldAttention(s nn.Spec, t safetensors.Tensor) bool {
 	return s.Kind == nn.Dense && vaeAttention.MatchString(s.Key) && slices.Equal(t.Shape, append(s.FileShape(), 1, 1))
 }
 
@@ -130,4 +131,15 @@ func checkTree(tree nn.Tree) error {
 		}
 	}
 	return nil
+}
+
+// codesDType is that of nn.Codes.
+const codesDType = "U8"
+
+// orderOf is how a parameter's elements stand in memory, in terms of its file shape.
+func orderOf(k nn.Kind) safetensors.Order {
+	if k == nn.Dense || k == nn.Kernel {
+		return safetensors.MemoryOrder
+	}
+	return safetensors.FileOrder
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"limner/models/nn"
+	"limner/models/safetensors"
 )
 
 // LoRA holds changes of low rank to the layers of networks (Hu et al. 2021, arXiv:2106.09685), from a file
@@ -25,11 +26,11 @@ type LoRA struct {
 
 // LoRALayer is the change to one linear layer or convolution.
 type LoRALayer struct {
-	Component string  // UNet, TextEncoder or TextEncoder2
-	Module    string  // the layer's name in diffusers, without .weight
-	Down      Tensor  // [rank, in] or [rank, in, height, width]
-	Up        Tensor  // [out, rank] or [out, rank, 1, 1]
-	Alpha     float64 // the rank where the file has none
+	Component string             // UNet, TextEncoder or TextEncoder2
+	Module    string             // the layer's name in diffusers, without .weight
+	Down      safetensors.Tensor // [rank, in] or [rank, in, height, width]
+	Up        safetensors.Tensor // [out, rank] or [out, rank, 1, 1]
+	Alpha     float64            // the rank where the file has none
 
 	kohya string // the name with underscores, where the file has that
 	named string // Module without a prefix that the file leaves out, as PEFT's config has it
@@ -131,7 +132,7 @@ func (l *LoRA) sort() {
 }
 
 // set takes up one tensor of a layer.
-func (l *LoRALayer) set(role loraRole, t Tensor) error {
+func (l *LoRALayer) set(role loraRole, t safetensors.Tensor) error {
 	switch role {
 	case loraAlpha:
 		v, err := t.Float32s()
@@ -165,11 +166,11 @@ func (l *LoRALayer) check() error {
 		return errors.New("down is missing")
 	case u.DType == "":
 		return errors.New("up is missing")
-	case !isFloat(d.DType) || !isFloat(u.DType):
+	case !safetensors.IsFloat(d.DType) || !safetensors.IsFloat(u.DType):
 		return fmt.Errorf("got %s and %s, want F32, F16, BF16 or F64", d.DType, u.DType)
 	case len(d.Shape) != 2 && len(d.Shape) != 4 || d.Size() == 0:
 		return fmt.Errorf("down is %v, want [rank, in] or [rank, in, height, width]", d.Shape)
-	case len(u.withoutPixels().Shape) != 2 || u.Size() == 0:
+	case len(withoutPixels(u).Shape) != 2 || u.Size() == 0:
 		return fmt.Errorf("up is %v, want [out, rank] or [out, rank, 1, 1]", u.Shape)
 	case u.Shape[1] != d.Shape[0]:
 		return fmt.Errorf("up %v and down %v differ in rank", u.Shape, d.Shape)

@@ -2,10 +2,13 @@ package checkpoint
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"limner/models/nn"
+	"limner/models/safetensors"
 )
 
 // Check fits the layers of one component to a network: names with underscores get the dots that the
@@ -65,11 +68,11 @@ func (l *LoRA) Check(component string, tree nn.Tree) error {
 // fits says whether the layer's matrices have the widths of a parameter.
 func (l LoRALayer) fits(s nn.Spec) bool {
 	want := s.FileShape() // [out, in, …]
-	down, up := l.Down.withoutPixels().Shape, l.Up.Shape
+	down, up := withoutPixels(l.Down).Shape, l.Up.Shape
 	if want[0] != up[0] || want[1] != down[1] {
 		return false
 	}
-	return slices.Equal(Tensor{Shape: want}.withoutPixels().Shape[2:], down[2:])
+	return slices.Equal(withoutPixels(safetensors.Tensor{Shape: want}).Shape[2:], down[2:])
 }
 
 func (l LoRALayer) widths() string {
@@ -145,10 +148,10 @@ func (l LoRALayer) matrices(s nn.Spec) (LoRAMatrices, error) {
 		m.UpShape = []int{1, 1, rank, out}
 	}
 	var err error
-	if m.Down, err = l.Down.inOrder(MemoryOrder); err != nil {
+	if m.Down, err = l.Down.InOrder(safetensors.MemoryOrder); err != nil {
 		return m, err
 	}
-	m.Up, err = l.Up.inOrder(MemoryOrder)
+	m.Up, err = l.Up.InOrder(safetensors.MemoryOrder)
 	return m, err
 }
 
@@ -167,19 +170,23 @@ func (l *LoRA) Delta(component string, s nn.Spec) ([]float32, error) {
 	rows := s.Size() / out // down is [rows, rank], up is [rank, out]
 	delta := make([]float32, s.Size())
 	scale := float32(m.Scale)
-	err = spread(rows, 1, s.Size(), func(i0, i1 int) error {
-		for i := i0; i < i1; i++ {
-			row := delta[i*out : (i+1)*out]
-			for r := range rank {
-				d := scale * m.Down[i*rank+r]
-				for j, u := range m.Up[r*out : (r+1)*out] {
-					row[j] += d * u
+	var group sync.WaitGroup
+	part := max(1, rows/(4*runtime.GOMAXPROCS(0)))
+	for begin := 0; begin < rows; begin += part {
+		group.Go(func() {
+			for i := begin; i < min(begin+part, rows); i++ {
+				row := delta[i*out : (i+1)*out]
+				for r := range rank {
+					d := scale * m.Down[i*rank+r]
+					for j, u := range m.Up[r*out : (r+1)*out] {
+						row[j] += d * u
+					}
 				}
 			}
-		}
-		return nil
-	})
-	return delta, err
+		})
+	}
+	group.Wait()
+	return delta, nil
 }
 
 // Fuse adds the LoRA's changes to a component to its values, which stand under the tree's keys, in place.

@@ -14,6 +14,7 @@ import (
 
 	"limner/internal/golden"
 	"limner/models/nn"
+	"limner/models/safetensors"
 )
 
 func openLoRA(t testing.TB, path string) *LoRA {
@@ -92,13 +93,13 @@ func TestGoldenLoRADialects(t *testing.T) {
 		},
 		"without unet": func(key string) string { return strings.TrimPrefix(key, "unet.") },
 	} {
-		f, err := Open(plain.Path())
+		f, err := safetensors.Open(plain.Path())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
 		path := filepath.Join(dir, "y.safetensors")
-		if err := Write(path, entriesOf(f, rename), nil); err != nil {
+		if err := safetensors.Write(path, entriesOf(f, rename), nil); err != nil {
 			t.Fatal(err)
 		}
 		t.Log(name)
@@ -108,7 +109,7 @@ func TestGoldenLoRADialects(t *testing.T) {
 
 func keysOf(t testing.TB, path string) []string {
 	t.Helper()
-	f, err := Open(path)
+	f, err := safetensors.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +120,7 @@ func keysOf(t testing.TB, path string) []string {
 // withAlphas are the layers of a LoRA with the alphas of the file of kohya at path.
 func withAlphas(t testing.TB, l *LoRA, path string) *LoRA {
 	t.Helper()
-	f, err := Open(path)
+	f, err := safetensors.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +154,7 @@ func scaled(t testing.TB, l *LoRA) *LoRA {
 			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v*float32(layer.Scale())))
 		}
 		order := layer.Up.Order
-		layer.Up = RawTensor("F32", layer.Up.Shape, data)
+		layer.Up = safetensors.RawTensor("F32", layer.Up.Shape, data)
 		layer.Up.Order = order
 		layer.Alpha = float64(layer.Rank())
 		out.Layers[i] = layer
@@ -165,11 +166,11 @@ func scaled(t testing.TB, l *LoRA) *LoRA {
 func loraFile(t testing.TB, keys []string, shapes map[string][]int, metadata map[string]string) string {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(3, 4))
-	var entries []Entry
+	var entries []safetensors.Entry
 	for _, key := range keys {
 		shape := shapes[key]
-		entries = append(entries, Entry{Key: key, DType: "F32", Shape: shape, Float32s: func() ([]float32, error) {
-			v := make([]float32, Tensor{Shape: shape}.Size())
+		entries = append(entries, safetensors.Entry{Key: key, DType: "F32", Shape: shape, Float32s: func() ([]float32, error) {
+			v := make([]float32, safetensors.Tensor{Shape: shape}.Size())
 			for i := range v {
 				v[i] = float32(rng.NormFloat64())
 			}
@@ -177,7 +178,7 @@ func loraFile(t testing.TB, keys []string, shapes map[string][]int, metadata map
 		}})
 	}
 	path := filepath.Join(t.TempDir(), "lora.safetensors")
-	if err := Write(path, entries, metadata); err != nil {
+	if err := safetensors.Write(path, entries, metadata); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -445,7 +446,7 @@ func TestLoRAOfAnotherFamily(t *testing.T) {
 }
 
 func ExampleLoRALayer() {
-	layer := LoRALayer{Down: Tensor{Shape: []int{8, 320}}, Up: Tensor{Shape: []int{320, 8}}, Alpha: 4}
+	layer := LoRALayer{Down: safetensors.Tensor{Shape: []int{8, 320}}, Up: safetensors.Tensor{Shape: []int{320, 8}}, Alpha: 4}
 	fmt.Println(layer.Rank(), layer.Scale())
 	// Output: 8 0.5
 }
@@ -461,7 +462,7 @@ func TestSaveLoRAFromMemory(t *testing.T) {
 	if err := (&LoRA{Layers: []LoRALayer{layer}}).Save(path, DialectDiffusers, "F32"); err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(path)
+	f, err := safetensors.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+
+	"limner/models/safetensors"
 )
 
 // Save writes the LoRA to path in the naming of DialectDiffusers, DialectPEFT or DialectKohya. dtype is F32,
@@ -19,16 +21,16 @@ func (l *LoRA) Save(path string, dialect Dialect, dtype string) error {
 	}
 	delete(metadata, LoRAMetadata)
 	metadata["format"] = "pt"
-	var entries []Entry
+	var entries []safetensors.Entry
 	for _, layer := range l.Layers {
 		var err error
-		var more []Entry
+		var more []safetensors.Entry
 		switch dialect {
 		case DialectDiffusers:
 			more, err = layer.diffusersEntries(dtype)
 		case DialectPEFT:
 			name := layer.Component + "." + layer.Module
-			more = []Entry{entryOf(name+".lora_A.weight", layer.Down, dtype), entryOf(name+".lora_B.weight", layer.Up, dtype)}
+			more = []safetensors.Entry{entryOf(name+".lora_A.weight", layer.Down, dtype), entryOf(name+".lora_B.weight", layer.Up, dtype)}
 		case DialectKohya:
 			more = l.kohyaEntries(layer, dtype)
 		default:
@@ -46,10 +48,10 @@ func (l *LoRA) Save(path string, dialect Dialect, dtype string) error {
 		}
 		metadata[LoRAMetadata] = string(text)
 	}
-	return Write(path, entries, metadata)
+	return safetensors.Write(path, entries, metadata)
 }
 
-func (l LoRALayer) diffusersEntries(dtype string) ([]Entry, error) {
+func (l LoRALayer) diffusersEntries(dtype string) ([]safetensors.Entry, error) {
 	name := l.Component + "." + l.Module
 	up := entryOf(name+".lora.up.weight", l.Up, dtype)
 	if scale := l.Scale(); scale != 1 {
@@ -60,12 +62,12 @@ func (l LoRALayer) diffusersEntries(dtype string) ([]Entry, error) {
 		for i := range values {
 			values[i] *= float32(scale)
 		}
-		up.Parts = []Tensor{floats(l.Up.Shape, values, l.Up.Order)}
+		up.Parts = []safetensors.Tensor{safetensors.Floats(l.Up.Shape, values, l.Up.Order)}
 	}
-	return []Entry{entryOf(name+".lora.down.weight", l.Down, dtype), up}, nil
+	return []safetensors.Entry{entryOf(name+".lora.down.weight", l.Down, dtype), up}, nil
 }
 
-func (l *LoRA) kohyaEntries(layer LoRALayer, dtype string) []Entry {
+func (l *LoRA) kohyaEntries(layer LoRALayer, dtype string) []safetensors.Entry {
 	prefix := map[string]string{UNet: "lora_unet_", TextEncoder: "lora_te_", TextEncoder2: "lora_te2_"}[layer.Component]
 	for _, c := range l.Components() {
 		if c == TextEncoder2 && layer.Component == TextEncoder {
@@ -74,7 +76,7 @@ func (l *LoRA) kohyaEntries(layer LoRALayer, dtype string) []Entry {
 	}
 	name := prefix + underscored(layer.Module)
 	down := entryOf(name+".lora_down.weight", layer.Down, dtype)
-	return []Entry{down, entryOf(name+".lora_up.weight", layer.Up, dtype), {
+	return []safetensors.Entry{down, entryOf(name+".lora_up.weight", layer.Up, dtype), {
 		Key: name + ".alpha", DType: down.DType, Shape: []int{},
 		Float32s: func() ([]float32, error) { return []float32{float32(layer.Alpha)}, nil },
 	}}

@@ -5,18 +5,13 @@ import (
 	"slices"
 
 	"limner/models/nn"
+	"limner/models/safetensors"
 )
 
 // NewTensor is a parameter's values in memory's layout as a tensor in F32.
-func NewTensor(spec nn.Spec, values []float32) Tensor {
+func NewTensor(spec nn.Spec, values []float32) safetensors.Tensor {
 	var scratch []float32
-	return floats(spec.FileShape(), slices.Clone(toFile(spec, values, &scratch)), FileOrder)
-}
-
-// Encode gives values in a dtype that Entry.Float32s is written as; those of F32 share their memory.
-func Encode(values []float32, dtype string) ([]byte, error) {
-	var scratch []byte
-	return floats([]int{len(values)}, values, FileOrder).elements(dtype, FileOrder, &scratch)
+	return safetensors.Floats(spec.FileShape(), slices.Clone(toFile(spec, values, &scratch)), safetensors.FileOrder)
 }
 
 // InMemory makes values a source of parameters. It fails for a tree with a key that they do not have.
@@ -33,7 +28,7 @@ func (v InMemory) Stream(tree nn.Tree, dtype string, visit nn.Visit) error {
 			return err
 		}
 		err = visit(s, func(to []byte) error {
-			if err := floats(s.Shape, values, FileOrder).moveTo(to, dtype, FileOrder); err != nil {
+			if err := safetensors.Floats(s.Shape, values, safetensors.FileOrder).MoveTo(to, dtype, safetensors.FileOrder); err != nil {
 				return fmt.Errorf("parameter %s: %w", s.Key, err)
 			}
 			return nil
@@ -79,10 +74,23 @@ func Collect(from nn.Source, tree nn.Tree) (nn.Values, error) {
 	values := make(nn.Values, len(tree))
 	err := from.Stream(tree, "F32", func(s nn.Spec, write func(to []byte) error) error {
 		values[s.Key] = make([]float32, s.Size())
-		return write(bytesOf(values[s.Key]))
+		return write(safetensors.BytesOf(values[s.Key]))
 	})
 	if err != nil {
 		return nil, err
 	}
 	return values, nil
+}
+
+// toFile changes values from memory's layout to a diffusers file's, in scratch, which grows as needed. It returns its argument where
+// the two are the same.
+func toFile(s nn.Spec, memory []float32, scratch *[]float32) []float32 {
+	shape := s.FileShape()
+	if orderOf(s.Kind) == safetensors.FileOrder || safetensors.SameOrder(shape) {
+		return memory
+	}
+	*scratch = slices.Grow((*scratch)[:0], len(memory))
+	file := (*scratch)[:len(memory)]
+	_ = safetensors.Floats(shape, memory, safetensors.MemoryOrder).MoveTo(safetensors.BytesOf(file), "F32", safetensors.FileOrder) // F32 holds them all
+	return file
 }

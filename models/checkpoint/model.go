@@ -1,3 +1,5 @@
+// Package checkpoint maps model files to named tensors and back: the key spellings of every format, Flax msgpack, LoRAs, conversion, and
+// the change between a file's layout and memory's. safetensors files themselves are models/safetensors.
 package checkpoint
 
 import (
@@ -9,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"limner/models/safetensors"
 )
 
 // Model is the weights of one network (unet, vae, text_encoder, controlnet, …) under diffusers' keys,
@@ -17,7 +21,7 @@ import (
 // opened; older spellings of diffusers' own stay, and Load and Stream understand them.
 type Model struct {
 	path    string // for errors: the file, or the folder of the shards
-	tensors map[string]Tensor
+	tensors map[string]safetensors.Tensor
 	spelled map[string]string // how the file spells a key, where it differs
 	release func() error
 }
@@ -144,7 +148,7 @@ func openShards(dir, index string) (*Model, error) {
 	if err != nil {
 		return nil, errors.Join(err, release())
 	}
-	m := &Model{path: dir, tensors: map[string]Tensor{}, release: release}
+	m := &Model{path: dir, tensors: map[string]safetensors.Tensor{}, release: release}
 	if err := m.addShards(path, files, content.WeightMap); err != nil {
 		return nil, errors.Join(err, release())
 	}
@@ -155,9 +159,9 @@ func openShards(dir, index string) (*Model, error) {
 }
 
 // openFiles opens the shards of an index. The files that were opened before an error come with it.
-func openFiles(index string, shards []string) ([]*File, error) {
+func openFiles(index string, shards []string) ([]*safetensors.File, error) {
 	dir := filepath.Dir(index)
-	var files []*File
+	var files []*safetensors.File
 	for _, name := range shards {
 		if name != filepath.Base(name) || !filepath.IsLocal(name) {
 			return files, fmt.Errorf("load %s: shard %q is outside the folder", index, name)
@@ -165,7 +169,7 @@ func openFiles(index string, shards []string) ([]*File, error) {
 		if _, err := os.Stat(filepath.Join(dir, name)); errors.Is(err, fs.ErrNotExist) {
 			return files, fmt.Errorf("load %s: shard %s is missing (%d shards in all)", index, name, len(shards))
 		}
-		f, err := Open(filepath.Join(dir, name))
+		f, err := safetensors.Open(filepath.Join(dir, name))
 		if err != nil {
 			return files, err
 		}
@@ -175,15 +179,15 @@ func openFiles(index string, shards []string) ([]*File, error) {
 }
 
 // addShards takes up the tensors of all files, which must be as the index says.
-func (m *Model) addShards(index string, files []*File, weightMap map[string]string) error {
+func (m *Model) addShards(index string, files []*safetensors.File, weightMap map[string]string) error {
 	home := map[string]string{} // by key
 	for _, f := range files {
-		for _, key := range f.keys {
+		for _, key := range f.Keys() {
 			if other, ok := home[key]; ok {
-				return fmt.Errorf("load %s: %q is also in %s", f.path, key, other)
+				return fmt.Errorf("load %s: %q is also in %s", f.Path(), key, other)
 			}
-			home[key] = filepath.Base(f.path)
-			m.tensors[key] = f.tensors[key]
+			home[key] = filepath.Base(f.Path())
+			m.tensors[key], _ = f.Tensor(key)
 		}
 	}
 	var absent []string
@@ -202,7 +206,7 @@ func (m *Model) addShards(index string, files []*File, weightMap map[string]stri
 func (m *Model) Keys() []string { return slices.Sorted(maps.Keys(m.tensors)) }
 
 // Tensor finds a tensor by its key.
-func (m *Model) Tensor(key string) (Tensor, bool) {
+func (m *Model) Tensor(key string) (safetensors.Tensor, bool) {
 	t, ok := m.tensors[key]
 	return t, ok
 }

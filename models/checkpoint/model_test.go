@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"limner/models/nn"
+	"limner/models/safetensors"
 )
 
 var smallTree = nn.Tree{
@@ -102,7 +103,7 @@ func TestLoadListsEverything(t *testing.T) {
 	one := func(n int) func() ([]float32, error) {
 		return func() ([]float32, error) { return make([]float32, n), nil }
 	}
-	err := Write(filepath.Join(dir, "model.safetensors"), []Entry{
+	err := safetensors.Write(filepath.Join(dir, "model.safetensors"), []safetensors.Entry{
 		{Key: "conv.weight", DType: "F32", Shape: []int{3, 2, 5, 4}, Float32s: one(120)},
 		{Key: "linear.weight", DType: "F16", Shape: []int{33, 65, 1, 1}, Float32s: one(33 * 65)},
 		{Key: "token.weight", DType: "U8", Shape: []int{7, 3}, Data: make([]byte, 21)},
@@ -169,7 +170,7 @@ func TestOpenModelChoice(t *testing.T) {
 				content := []byte("{}")
 				switch filepath.Ext(f) {
 				case ".safetensors":
-					content = raw("{}", 0)
+					content = []byte("\x02\x00\x00\x00\x00\x00\x00\x00{}")
 				case ".msgpack":
 					content = []byte("\x81\xa1a\xc7\x0c\x01\x93\x91\x01\xa5uint8\xc4\x01\x07") // a: [7]
 				}

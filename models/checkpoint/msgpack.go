@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"limner/models/safetensors"
 )
 
 // msgpackReader walks the part of MessagePack that Flax writes: maps with text keys down to arrays. It
@@ -53,7 +55,7 @@ func (r *msgpackReader) take(n uint64) ([]byte, error) {
 		r.from = at
 		if _, err := r.file.ReadAt(r.window, at); err != nil {
 			r.window = nil
-			return nil, changedError(err, at)
+			return nil, safetensors.ChangedError(err, at)
 		}
 	}
 	return r.window[at-r.from:][:n:n], nil
@@ -197,7 +199,7 @@ const chunked = "__msgpack_chunked_array__"
 
 // parseMsgpack reads a file of Flax weights of that size, but for the elements. The tensors' keys are the names in the file, joined by
 // "/", and their shapes and elements stand as in the file.
-func parseMsgpack(file io.ReaderAt, size int64) (map[string]Tensor, error) {
+func parseMsgpack(file io.ReaderAt, size int64) (map[string]safetensors.Tensor, error) {
 	r := &msgpackReader{file: file, end: size}
 	v, err := r.next()
 	if err != nil {
@@ -206,7 +208,7 @@ func parseMsgpack(file io.ReaderAt, size int64) (map[string]Tensor, error) {
 	if v.kind != msgpackMap {
 		return nil, errors.New("holds no map")
 	}
-	tensors := map[string]Tensor{}
+	tensors := map[string]safetensors.Tensor{}
 	if _, err := r.readMap(v.n, nil, tensors); err != nil {
 		return nil, fmt.Errorf("at byte %d of %d: %w", r.at, size, err)
 	}
@@ -217,7 +219,7 @@ func parseMsgpack(file io.ReaderAt, size int64) (map[string]Tensor, error) {
 }
 
 // readMap reads a map of n entries into tensors. A map that is an array in pieces is returned instead.
-func (r *msgpackReader) readMap(n uint64, path []string, tensors map[string]Tensor) (*Tensor, error) {
+func (r *msgpackReader) readMap(n uint64, path []string, tensors map[string]safetensors.Tensor) (*safetensors.Tensor, error) {
 	if len(path) > maxDepth {
 		return nil, fmt.Errorf("maps are nested more than %d deep", maxDepth)
 	}
@@ -236,7 +238,7 @@ func (r *msgpackReader) readMap(n uint64, path []string, tensors map[string]Tens
 	return nil, nil
 }
 
-func (r *msgpackReader) readEntry(path []string, tensors map[string]Tensor) error {
+func (r *msgpackReader) readEntry(path []string, tensors map[string]safetensors.Tensor) error {
 	length := 0
 	for _, name := range path {
 		length += len(name) + 1
@@ -248,7 +250,7 @@ func (r *msgpackReader) readEntry(path []string, tensors map[string]Tensor) erro
 	if err != nil {
 		return err
 	}
-	var t *Tensor
+	var t *safetensors.Tensor
 	switch {
 	case v.kind == msgpackMap:
 		t, err = r.readMap(v.n, path, tensors)
@@ -269,7 +271,7 @@ func (r *msgpackReader) readEntry(path []string, tensors map[string]Tensor) erro
 }
 
 // readArray reads an array: [shape, name of the dtype, bytes], itself in MessagePack, in n bytes.
-func (r *msgpackReader) readArray(n uint64) (*Tensor, error) {
+func (r *msgpackReader) readArray(n uint64) (*safetensors.Tensor, error) {
 	if n > uint64(r.end-r.at) {
 		return nil, errTruncated
 	}
@@ -289,7 +291,7 @@ var numpyDTypes = map[string]string{
 	"int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8", "uint8": "U8", "uint16": "U16", "uint32": "U32", "uint64": "U64", "bool": "BOOL",
 }
 
-func (r *msgpackReader) array() (*Tensor, error) {
+func (r *msgpackReader) array() (*safetensors.Tensor, error) {
 	v, err := r.next()
 	if err != nil {
 		return nil, err
@@ -319,19 +321,16 @@ func (r *msgpackReader) array() (*Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := Tensor{DType: dtype, Shape: shape, from: section{r.file, []piece{{at, int64(v.n)}}}}
-	return &t, t.checkSize()
+	t := safetensors.InFile(dtype, shape, r.file, at, int64(v.n))
+	return &t, t.CheckSize()
 }
-
-// maxRank is numpy's, for tensors of every format: what has more is an attack on whoever prints it.
-const maxRank = 64
 
 func (r *msgpackReader) shape() ([]int, error) {
 	v, err := r.next()
 	if err != nil {
 		return nil, err
 	}
-	if v.kind != msgpackArray || v.n > maxRank {
+	if v.kind != msgpackArray || v.n > safetensors.MaxRank {
 		return nil, errors.New("a shape is no short list")
 	}
 	shape := make([]int, v.n)
@@ -350,7 +349,7 @@ func (r *msgpackReader) shape() ([]int, error) {
 
 // readChunks reads the rest of a map of n entries that is an array in pieces, after its first key: shape
 // and chunks are maps of "0", "1", …
-func (r *msgpackReader) readChunks(n uint64) (*Tensor, error) {
+func (r *msgpackReader) readChunks(n uint64) (*safetensors.Tensor, error) {
 	mark, err := r.next()
 	if err != nil {
 		return nil, err
@@ -358,7 +357,7 @@ func (r *msgpackReader) readChunks(n uint64) (*Tensor, error) {
 	if mark.kind != msgpackBool || n != 3 {
 		return nil, errors.New("an array in pieces is damaged")
 	}
-	var whole Tensor
+	var pieces []safetensors.Tensor
 	var dims []int
 	for range n - 1 {
 		name, err := r.text()
@@ -368,7 +367,7 @@ func (r *msgpackReader) readChunks(n uint64) (*Tensor, error) {
 		switch name {
 		case "shape":
 			err = r.numbered(func(v msgpackValue) error {
-				if v.kind != msgpackInt || v.n > math.MaxInt || len(dims) == maxRank {
+				if v.kind != msgpackInt || v.n > math.MaxInt || len(dims) == safetensors.MaxRank {
 					return errors.New("a shape holds something else than numbers")
 				}
 				dims = append(dims, int(v.n))
@@ -383,11 +382,10 @@ func (r *msgpackReader) readChunks(n uint64) (*Tensor, error) {
 				if err != nil {
 					return err
 				}
-				if whole.DType != "" && whole.DType != piece.DType {
+				pieces = append(pieces, *piece)
+				if piece.DType != pieces[0].DType {
 					return errors.New("pieces have several dtypes")
 				}
-				whole.DType = piece.DType
-				whole.from.file, whole.from.pieces = r.file, append(whole.from.pieces, piece.from.pieces...)
 				return nil
 			})
 		default:
@@ -397,8 +395,8 @@ func (r *msgpackReader) readChunks(n uint64) (*Tensor, error) {
 			return nil, err
 		}
 	}
-	whole.Shape = dims
-	return &whole, whole.checkSize()
+	whole := safetensors.Join(dims, pieces)
+	return &whole, whole.CheckSize()
 }
 
 // numbered reads a map with the keys "0", "1", … in this order.

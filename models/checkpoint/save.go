@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"limner/models/nn"
+	"limner/models/safetensors"
 )
 
 // SaveModel writes the tree's parameters to dir/name in diffusers' layout, as dtype F32, F16, BF16 or
@@ -27,7 +28,7 @@ func saveModel(dir, name string, tree nn.Tree, values nn.Values, dtype string, m
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("save %s: %w", path, err)
 	}
-	return Write(path, entries, metadata)
+	return safetensors.Write(path, entries, metadata)
 }
 
 // WriteModel writes what SaveModel saves to w, which should be buffered.
@@ -43,12 +44,12 @@ func WriteModelWith(w io.Writer, tree nn.Tree, values nn.Values, dtype string, m
 	}
 	all := map[string]string{"format": "pt"}
 	maps.Copy(all, metadata)
-	return writeTo(w, entries, all)
+	return safetensors.WriteTo(w, entries, all)
 }
 
 // modelEntries pairs the tree's parameters with their values.
-func modelEntries(tree nn.Tree, values nn.Values, dtype string) ([]Entry, error) {
-	if !isFloat(dtype) {
+func modelEntries(tree nn.Tree, values nn.Values, dtype string) ([]safetensors.Entry, error) {
+	if !safetensors.IsFloat(dtype) {
 		return nil, fmt.Errorf("dtype %q: want F32, F16, BF16 or F64", dtype)
 	}
 	if err := checkTree(tree); err != nil {
@@ -56,7 +57,7 @@ func modelEntries(tree nn.Tree, values nn.Values, dtype string) ([]Entry, error)
 	}
 	var wrong []string
 	left := maps.Clone(values)
-	entries := make([]Entry, len(tree))
+	entries := make([]safetensors.Entry, len(tree))
 	var scratch []float32 // for one at a time
 	for i, s := range tree {
 		v, ok := values[s.Key]
@@ -71,7 +72,7 @@ func modelEntries(tree nn.Tree, values nn.Values, dtype string) ([]Entry, error)
 		if s.Kind == nn.Codes {
 			as = codesDType
 		}
-		entries[i] = Entry{Key: s.Key, DType: as, Shape: s.FileShape(), Float32s: func() ([]float32, error) {
+		entries[i] = safetensors.Entry{Key: s.Key, DType: as, Shape: s.FileShape(), Float32s: func() ([]float32, error) {
 			return toFile(s, v, &scratch), nil
 		}}
 	}

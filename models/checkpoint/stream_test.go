@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"limner/models/nn"
+	"limner/models/safetensors"
 )
 
 // stream collects what Stream yields, by key.
@@ -21,7 +22,7 @@ func stream(t testing.TB, m *Model, tree nn.Tree, dtype string) map[string][]byt
 	got := map[string][]byte{}
 	var order []string
 	err := m.Stream(tree, dtype, func(s nn.Spec, write func(to []byte) error) error {
-		got[s.Key] = make([]byte, s.Size()*dtypes[dtype].bits/8)
+		got[s.Key] = make([]byte, sizeIn(t, dtype, s.Size()))
 		order = append(order, s.Key)
 		return write(got[s.Key])
 	})
@@ -63,7 +64,7 @@ func TestStream(t *testing.T) {
 		for _, to := range []string{"F32", "F16", "BF16"} {
 			got := stream(t, m, tree, to)
 			for _, s := range tree {
-				want, err := Encode(loaded[s.Key], to)
+				want, err := safetensors.Encode(loaded[s.Key], to)
 				if err != nil {
 					t.Fatalf("%s: %v", s.Key, err)
 				}
@@ -195,19 +196,19 @@ func bigFile(t testing.TB, dtype string, count, side int) (string, nn.Tree) {
 	for i := range values {
 		values[i] = float32(i % 1000)
 	}
-	data, err := Encode(values, dtype)
+	data, err := safetensors.Encode(values, dtype)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var entries []Entry
+	var entries []safetensors.Entry
 	var tree nn.Tree
 	for i := range count {
 		key := at("layers", i, "weight")
-		entries = append(entries, Entry{Key: key, DType: dtype, Shape: []int{side, side}, Data: data})
+		entries = append(entries, safetensors.Entry{Key: key, DType: dtype, Shape: []int{side, side}, Data: data})
 		tree = append(tree, nn.Spec{Key: key, Shape: []int{side, side}, Kind: nn.Dense})
 	}
 	path := filepath.Join(t.TempDir(), "big.safetensors")
-	if err := Write(path, entries, nil); err != nil {
+	if err := safetensors.Write(path, entries, nil); err != nil {
 		t.Fatal(err)
 	}
 	return path, tree
@@ -218,8 +219,8 @@ func BenchmarkStream(b *testing.B) {
 		b.Run(c.from+" to "+c.to, func(b *testing.B) {
 			path, tree := bigFile(b, c.from, 4, 2048)
 			m := openModelFile(b, path)
-			b.SetBytes(int64(tree.Size() * dtypes[c.to].bits / 8))
-			to := make([]byte, tree[0].Size()*dtypes[c.to].bits/8)
+			b.SetBytes(int64(sizeIn(b, c.to, tree.Size())))
+			to := make([]byte, sizeIn(b, c.to, tree[0].Size()))
 			for b.Loop() {
 				if err := m.Stream(tree, c.to, func(_ nn.Spec, write func(to []byte) error) error { return write(to) }); err != nil {
 					b.Fatal(err)
@@ -229,14 +230,12 @@ func BenchmarkStream(b *testing.B) {
 	}
 }
 
-// BenchmarkKernel is a 3×3 convolution of SDXL, from a file of float16 to float32 in memory's layout.
-func BenchmarkKernel(b *testing.B) {
-	t := Tensor{DType: "F16", Shape: []int{1280, 1280, 3, 3}, data: make([]byte, 2*9*1280*1280)}
-	b.SetBytes(int64(2 * len(t.data)))
-	var scratch []byte
-	for b.Loop() {
-		if _, err := t.elements("F32", MemoryOrder, &scratch); err != nil {
-			b.Fatal(err)
-		}
+// sizeIn is the number of bytes that elements take in a dtype.
+func sizeIn(t testing.TB, dtype string, elements int) int {
+	t.Helper()
+	n, err := safetensors.ByteSize(dtype, []int{elements})
+	if err != nil {
+		t.Fatal(err)
 	}
+	return int(n)
 }

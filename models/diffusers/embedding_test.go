@@ -16,6 +16,7 @@ import (
 	"limner/models/clip"
 	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/models/safetensors"
 )
 
 // The golden's token gets the id behind the vocabulary's. Its embedding is pooled where the config's eos_token_id is 2.
@@ -59,7 +60,7 @@ func TestGoldenTextualInversion(t *testing.T) {
 		if err := write(data); err != nil {
 			return err
 		}
-		if encoded, err := checkpoint.Encode(want, "F32"); err != nil || !bytes.Equal(data, encoded) {
+		if encoded, err := safetensors.Encode(want, "F32"); err != nil || !bytes.Equal(data, encoded) {
 			t.Errorf("%s: what is streamed for %v is not what is loaded (%v)", spec.Key, spec.Shape, err)
 		}
 		return nil
@@ -89,15 +90,15 @@ func TestTextualInversionFiles(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name string, tensors map[string][]int) string {
 		path := filepath.Join(dir, name)
-		var entries []checkpoint.Entry
+		var entries []safetensors.Entry
 		for key, shape := range tensors {
 			n := 1
 			for _, d := range shape {
 				n *= d
 			}
-			entries = append(entries, checkpoint.Entry{Key: key, DType: "F32", Shape: shape, Float32s: func() ([]float32, error) { return make([]float32, n), nil }})
+			entries = append(entries, safetensors.Entry{Key: key, DType: "F32", Shape: shape, Float32s: func() ([]float32, error) { return make([]float32, n), nil }})
 		}
-		if err := checkpoint.Write(path, entries, nil); err != nil {
+		if err := safetensors.Write(path, entries, nil); err != nil {
 			t.Fatal(err)
 		}
 		return path

@@ -16,6 +16,7 @@ import (
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/models/noise"
+	"limner/models/safetensors"
 	"limner/models/unet"
 	"limner/models/vae"
 )
@@ -201,14 +202,14 @@ func TestFileOfEDMIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	var entries []checkpoint.Entry
+	var entries []safetensors.Entry
 	for _, key := range c.Keys() {
 		tensor, _ := c.Tensor(key)
-		entries = append(entries, checkpoint.Entry{Key: key, DType: tensor.DType, Shape: tensor.Shape, Parts: []checkpoint.Tensor{tensor}})
+		entries = append(entries, safetensors.Entry{Key: key, DType: tensor.DType, Shape: tensor.Shape, Parts: []safetensors.Tensor{tensor}})
 	}
-	mean := checkpoint.RawTensor("F32", []int{1}, make([]byte, 4))
-	entries = append(entries, checkpoint.Entry{Key: "edm_mean", DType: "F32", Shape: mean.Shape, Parts: []checkpoint.Tensor{mean}})
-	if err := checkpoint.Write(path+".edm", entries, nil); err != nil {
+	mean := safetensors.RawTensor("F32", []int{1}, make([]byte, 4))
+	entries = append(entries, safetensors.Entry{Key: "edm_mean", DType: "F32", Shape: mean.Shape, Parts: []safetensors.Tensor{mean}})
+	if err := safetensors.Write(path+".edm", entries, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := diffusers.Open(path + ".edm"); err == nil || !strings.Contains(err.Error(), "it holds edm_mean: a model of EDM's noise levels") {

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"limner/models/checkpoint"
+	"limner/models/safetensors"
 	"limner/sample"
 )
 
@@ -26,8 +26,8 @@ const latentsPart = latentsFile + ".part"
 
 // givenLatents are those of --latents, one image after another in the file. nil is none.
 type givenLatents struct {
-	file   *checkpoint.File
-	tensor checkpoint.Tensor
+	file   *safetensors.File
+	tensor safetensors.Tensor
 }
 
 // openLatents opens the file of --latents and checks that it has an image for each job.
@@ -35,7 +35,7 @@ func (c *Options) openLatents(work []*job, m sample.Model) (g *givenLatents, err
 	if c.Latents == "" {
 		return nil, nil
 	}
-	f, err := checkpoint.Open(c.Latents)
+	f, err := safetensors.Open(c.Latents)
 	if err != nil {
 		return nil, fmt.Errorf("load latents: %w", err)
 	}
@@ -98,7 +98,7 @@ func openLatentsWriter(path string, work []*job, channels, scale int) (*latentsW
 	part := filepath.Join(filepath.Dir(path), latentsPart)
 	err := os.Rename(path, part) // images that were in a whole one are missing
 	if errors.Is(err, fs.ErrNotExist) && !isFile(part) {
-		err = checkpoint.Write(part, latentEntries(work, channels, scale), nil)
+		err = safetensors.Write(part, latentEntries(work, channels, scale), nil)
 	} else if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
@@ -116,11 +116,11 @@ func openLatentsWriter(path string, work []*job, channels, scale int) (*latentsW
 }
 
 // latentEntries are the tensors of the file, all zeros.
-func latentEntries(work []*job, channels, scale int) []checkpoint.Entry {
+func latentEntries(work []*job, channels, scale int) []safetensors.Entry {
 	first, same := work[0], true
-	var entries []checkpoint.Entry
+	var entries []safetensors.Entry
 	zeros := map[int][]byte{} // shared by images of a size
-	var parts []checkpoint.Tensor
+	var parts []safetensors.Tensor
 	for _, j := range work {
 		same = same && j.Height == first.Height && j.Width == first.Width
 		shape := []int{1, channels, j.Height / scale, j.Width / scale}
@@ -128,13 +128,13 @@ func latentEntries(work []*job, channels, scale int) []checkpoint.Entry {
 		if zeros[n] == nil {
 			zeros[n] = make([]byte, n)
 		}
-		entries = append(entries, checkpoint.Entry{Key: latentKey(j), DType: "F32", Shape: shape, Data: zeros[n]})
-		parts = append(parts, checkpoint.RawTensor("F32", shape, zeros[n]))
+		entries = append(entries, safetensors.Entry{Key: latentKey(j), DType: "F32", Shape: shape, Data: zeros[n]})
+		parts = append(parts, safetensors.RawTensor("F32", shape, zeros[n]))
 	}
 	if !same {
 		return entries
 	}
-	return []checkpoint.Entry{{Key: latentsKey, DType: "F32", Shape: append([]int{len(work)}, parts[0].Shape[1:]...), Parts: parts}}
+	return []safetensors.Entry{{Key: latentsKey, DType: "F32", Shape: append([]int{len(work)}, parts[0].Shape[1:]...), Parts: parts}}
 }
 
 // latentKey is the tensor of a job in a file of images of several sizes.

@@ -1,4 +1,4 @@
-package checkpoint
+package safetensors
 
 import (
 	"bufio"
@@ -48,7 +48,7 @@ func write(path string, entries []Entry, metadata map[string]string) error {
 	}
 	defer file.Cleanup()
 	w := bufio.NewWriterSize(file, 1<<20)
-	if err := writeTo(w, entries, metadata); err != nil {
+	if err := WriteTo(w, entries, metadata); err != nil {
 		return err
 	}
 	if err := w.Flush(); err != nil {
@@ -57,7 +57,8 @@ func write(path string, entries []Entry, metadata map[string]string) error {
 	return file.CloseAtomicallyReplace()
 }
 
-func writeTo(w io.Writer, entries []Entry, metadata map[string]string) error {
+// WriteTo writes to w, which should be buffered, what Write writes to a file.
+func WriteTo(w io.Writer, entries []Entry, metadata map[string]string) error {
 	entries = slices.Clone(entries)
 	slices.SortStableFunc(entries, func(a, b Entry) int {
 		return cmp.Or(cmp.Compare(dtypes[b.DType].rank, dtypes[a.DType].rank), strings.Compare(a.Key, b.Key))
@@ -100,7 +101,7 @@ func formatHeader(entries []Entry, metadata map[string]string) ([]byte, error) {
 			return nil, fmt.Errorf("tensor %q: appears twice", e.Key)
 		}
 		seen[e.Key] = true
-		size, err := byteSize(e.DType, e.Shape)
+		size, err := ByteSize(e.DType, e.Shape)
 		if err != nil {
 			return nil, fmt.Errorf("tensor %q: %w", e.Key, err)
 		}
@@ -109,7 +110,7 @@ func formatHeader(entries []Entry, metadata map[string]string) ([]byte, error) {
 			err = e.checkParts()
 		case e.Data == nil && e.Float32s == nil && size > 0:
 			return nil, fmt.Errorf("tensor %q: has no data", e.Key)
-		case e.Data == nil && e.Float32s != nil && !isFloat(e.DType) && e.DType != codesDType:
+		case e.Data == nil && e.Float32s != nil && !IsFloat(e.DType) && e.DType != "U8":
 			return nil, fmt.Errorf("tensor %q: float32 values cannot be written as %s: use F64, F32, F16, BF16 or U8", e.Key, e.DType)
 		case e.Data != nil && uint64(len(e.Data)) != size:
 			return nil, fmt.Errorf("tensor %q: got %d bytes, want %d for %s %v", e.Key, len(e.Data), size, e.DType, e.Shape)
@@ -161,10 +162,10 @@ func (e Entry) checkParts() error {
 	size := 0
 	for _, p := range e.Parts {
 		size += p.Size()
-		if err := p.checkSize(); err != nil {
+		if err := p.CheckSize(); err != nil {
 			return err
 		}
-		if p.DType != e.DType && !(isFloat(p.DType) && isFloat(e.DType)) {
+		if p.DType != e.DType && !(IsFloat(p.DType) && IsFloat(e.DType)) {
 			return fmt.Errorf("%s cannot be written as %s", p.DType, e.DType)
 		}
 	}
@@ -179,7 +180,7 @@ func (e Entry) writeTo(w io.Writer, scratch *[]byte) error {
 	switch {
 	case e.Parts != nil:
 		for _, p := range e.Parts {
-			data, err := p.elements(e.DType, e.Order, scratch)
+			data, err := p.Elements(e.DType, e.Order, scratch)
 			if err != nil {
 				return err
 			}
@@ -199,10 +200,16 @@ func (e Entry) writeTo(w io.Writer, scratch *[]byte) error {
 	if want := (Tensor{Shape: e.Shape}).Size(); len(values) != want {
 		return fmt.Errorf("got %d values, want %d for %v", len(values), want, e.Shape)
 	}
-	data, err := floats(e.Shape, values, FileOrder).elements(e.DType, FileOrder, scratch)
+	data, err := Floats(e.Shape, values, FileOrder).Elements(e.DType, FileOrder, scratch)
 	if err != nil {
 		return err
 	}
 	_, err = w.Write(data)
 	return err
+}
+
+// Encode gives values in a dtype that Entry.Float32s is written as; those of F32 share their memory.
+func Encode(values []float32, dtype string) ([]byte, error) {
+	var scratch []byte
+	return Floats([]int{len(values)}, values, FileOrder).Elements(dtype, FileOrder, &scratch)
 }

@@ -1,4 +1,4 @@
-package checkpoint
+package safetensors
 
 // #cgo CFLAGS: -O3
 // #include "move.h"
@@ -8,13 +8,10 @@ import (
 	"cmp"
 	"fmt"
 	"runtime"
-	"slices"
 	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sync/errgroup"
-
-	"limner/models/nn"
 )
 
 const (
@@ -23,16 +20,8 @@ const (
 	parallelFrom = 1 << 16 // elements from which the work is spread over cores
 )
 
-// orderOf is how a parameter's elements stand in memory, in terms of its file shape.
-func orderOf(k nn.Kind) Order {
-	if k == nn.Dense || k == nn.Kernel {
-		return MemoryOrder
-	}
-	return FileOrder
-}
-
-// sameOrder says whether both orders are the same for this shape.
-func sameOrder(shape []int) bool {
+// SameOrder says whether both orders are the same for this shape.
+func SameOrder(shape []int) bool {
 	long := 0
 	for _, d := range shape {
 		if d > 1 {
@@ -43,12 +32,12 @@ func sameOrder(shape []int) bool {
 }
 
 // moved are the dtypes whose elements can be changed.
-var moved = map[string]C.int{"F32": C.f32, "F16": C.f16, "BF16": C.bf16, "F64": C.f64, codesDType: C.u8}
+var moved = map[string]C.int{"F32": C.f32, "F16": C.f16, "BF16": C.bf16, "F64": C.f64, "U8": C.u8}
 
-// moveTo writes the tensor's elements into to, which must have their size, in a dtype and an order. They pass through float32, rounded to nearest
+// MoveTo writes the tensor's elements into to, which must have their size, in a dtype and an order. They pass through float32, rounded to nearest
 // even. A finite value that F16 cannot hold is an error, and so is what is no whole number of U8.
-func (t Tensor) moveTo(to []byte, dtype string, order Order) error {
-	if err := t.checkSize(); err != nil {
+func (t Tensor) MoveTo(to []byte, dtype string, order Order) error {
+	if err := t.CheckSize(); err != nil {
 		return err
 	}
 	size := t.Size()
@@ -59,7 +48,7 @@ func (t Tensor) moveTo(to []byte, dtype string, order Order) error {
 	if want := size * dtypes[dtype].bits / 8; len(to) != want {
 		return fmt.Errorf("%d bytes for %d elements of %s, want %d", len(to), size, dtype, want)
 	}
-	into, same := moved[dtype], t.Order == order || sameOrder(t.Shape)
+	into, same := moved[dtype], t.Order == order || SameOrder(t.Shape)
 	if size == 0 || same && t.DType == dtype {
 		return t.read(to, 0)
 	}
@@ -114,39 +103,26 @@ func (t Tensor) at(i int) (value float32, err error) {
 
 // overflow says that the value at a place in a file's shape is none of F16 or U8.
 func overflow(place []int, dtype string, value float32) error {
-	if dtype == codesDType {
+	if dtype == "U8" {
 		return fmt.Errorf("element %v is %g, which U8 cannot hold: want a whole number from 0 to 255", place, value)
 	}
 	return fmt.Errorf("element %v is %g, which F16 cannot hold: its largest value is 65504; use BF16 or F32", place, value)
 }
 
-// floats is a tensor of F32 that shares the values' memory.
-func floats(shape []int, values []float32, order Order) Tensor {
-	return Tensor{DType: "F32", Shape: shape, data: bytesOf(values), Order: order}
+// Floats is a tensor of F32 that shares the values' memory.
+func Floats(shape []int, values []float32, order Order) Tensor {
+	return Tensor{DType: "F32", Shape: shape, data: BytesOf(values), Order: order}
 }
 
-// bytesOf are the bytes of the values themselves.
-func bytesOf(values []float32) []byte {
+// BytesOf are the bytes of the values themselves.
+func BytesOf(values []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values))
 }
 
-// inOrder returns the tensor's elements in an order as float32.
-func (t Tensor) inOrder(order Order) ([]float32, error) {
+// InOrder returns the tensor's elements in an order as float32.
+func (t Tensor) InOrder(order Order) ([]float32, error) {
 	values := make([]float32, t.Size())
-	return values, t.moveTo(bytesOf(values), "F32", order)
-}
-
-// toFile changes values from memory's layout to a diffusers file's, in scratch, which grows as needed. It returns its argument where
-// the two are the same.
-func toFile(s nn.Spec, memory []float32, scratch *[]float32) []float32 {
-	shape := s.FileShape()
-	if orderOf(s.Kind) == FileOrder || sameOrder(shape) {
-		return memory
-	}
-	*scratch = slices.Grow((*scratch)[:0], len(memory))
-	file := (*scratch)[:len(memory)]
-	_ = floats(shape, memory, MemoryOrder).moveTo(bytesOf(file), "F32", FileOrder) // F32 holds them all
-	return file
+	return values, t.MoveTo(BytesOf(values), "F32", order)
 }
 
 // spread calls do with parts of [0, n), each beginning at a multiple of step, on all cores where the

@@ -1,4 +1,4 @@
-package checkpoint
+package safetensors
 
 import (
 	"bytes"
@@ -17,6 +17,9 @@ import (
 
 // metadataKey is the one header entry that is no tensor.
 const metadataKey = "__metadata__"
+
+// MaxRank is numpy's, for tensors of every format: what has more is an attack on whoever prints it.
+const MaxRank = 64
 
 // info is a tensor's entry in the header. Offsets count from the end of the header.
 type info struct {
@@ -154,7 +157,7 @@ func parseInfo(dec *json.Decoder) (info, error) {
 	return t, nil
 }
 
-// parseNumbers decodes an array of at most maxRank whole numbers from 0 up, written without point or exponent. It reads no more of a longer one.
+// parseNumbers decodes an array of at most MaxRank whole numbers from 0 up, written without point or exponent. It reads no more of a longer one.
 func parseNumbers(dec *json.Decoder) ([]uint64, error) {
 	switch token, err := dec.Token(); {
 	case err != nil:
@@ -166,8 +169,8 @@ func parseNumbers(dec *json.Decoder) ([]uint64, error) {
 	}
 	out := []uint64{}
 	for dec.More() {
-		if len(out) == maxRank {
-			return nil, fmt.Errorf("has more than %d numbers", maxRank)
+		if len(out) == MaxRank {
+			return nil, fmt.Errorf("has more than %d numbers", MaxRank)
 		}
 		token, err := dec.Token()
 		if err != nil {
@@ -274,7 +277,7 @@ func (h *header) validate() (uint64, error) {
 		if t.begin > at {
 			return 0, fmt.Errorf("tensor %q: starts at byte %d and leaves a hole from %d", key, t.begin, at)
 		}
-		want, err := byteSize(t.dtype, t.shape)
+		want, err := ByteSize(t.dtype, t.shape)
 		if err != nil {
 			return 0, fmt.Errorf("tensor %q: %w", key, err)
 		}
@@ -286,8 +289,8 @@ func (h *header) validate() (uint64, error) {
 	return at, nil
 }
 
-// byteSize is the number of bytes that a tensor takes.
-func byteSize(dtype string, shape []int) (uint64, error) {
+// ByteSize is the number of bytes that a tensor takes.
+func ByteSize(dtype string, shape []int) (uint64, error) {
 	d, ok := dtypes[dtype]
 	if !ok {
 		return 0, fmt.Errorf("unknown dtype %q", dtype)

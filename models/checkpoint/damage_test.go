@@ -10,42 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"limner/models/nn"
+	"limner/models/safetensors"
 )
-
-// bytesIn are the elements of a tensor.
-func bytesIn(t testing.TB, tensor Tensor) []byte {
-	t.Helper()
-	data, err := tensor.Bytes()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
-func TestSection(t *testing.T) {
-	text := "..abcdef...ghij"
-	whole := section{strings.NewReader(text), []piece{{2, 6}, {11, 4}, {15, 0}}}
-	if whole.size() != 10 {
-		t.Errorf("size %d, want 10", whole.size())
-	}
-	for begin := range 10 {
-		for end := begin; end <= 10; end++ {
-			got := make([]byte, end-begin)
-			if err := whole.read(got, int64(begin)); err != nil || string(got) != "abcdefghij"[begin:end] {
-				t.Errorf("from %d to %d: got %q, %v", begin, end, got, err)
-			}
-		}
-	}
-	for _, n := range []int64{1, 2, 5, 10} {
-		for i := range n {
-			part := whole.part(i, n)
-			got, want := make([]byte, part.size()), "abcdefghij"[i*10/n:(i+1)*10/n]
-			if err := part.read(got, 0); err != nil || string(got) != want {
-				t.Errorf("part %d of %d: got %q, %v, want %q", i, n, got, err, want)
-			}
-		}
-	}
-}
 
 // A file that is cut short while it is in use says so, wherever it is read: single elements, small and large tensors, in every order and dtype.
 func TestFileThatIsCutShort(t *testing.T) {
@@ -74,7 +40,7 @@ func TestFileThatIsCutShort(t *testing.T) {
 	for _, dtype := range []string{"F32", "F16", "BF16"} {
 		read := 0
 		err := m.Stream(tree, dtype, func(s nn.Spec, write func(to []byte) error) error {
-			err := write(make([]byte, s.Size()*dtypes[dtype].bits/8))
+			err := write(make([]byte, sizeIn(t, dtype, s.Size())))
 			if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), s.Key) {
 				t.Errorf("%s as %s: got %v", s.Key, dtype, err)
 			}
@@ -87,12 +53,12 @@ func TestFileThatIsCutShort(t *testing.T) {
 	}
 	_, loadErr := m.Load(tree)
 	copied := filepath.Join(t.TempDir(), "copy.safetensors")
-	var entries []Entry
+	var entries []safetensors.Entry
 	for _, s := range tree {
 		tensor, _ := m.Tensor(s.Key)
-		entries = append(entries, Entry{Key: s.Key, DType: "F32", Shape: tensor.Shape, Parts: []Tensor{tensor}, Order: MemoryOrder})
+		entries = append(entries, safetensors.Entry{Key: s.Key, DType: "F32", Shape: tensor.Shape, Parts: []safetensors.Tensor{tensor}, Order: safetensors.MemoryOrder})
 	}
-	writeErr := Write(copied, entries, nil)
+	writeErr := safetensors.Write(copied, entries, nil)
 	if _, err := os.Stat(copied); err == nil {
 		t.Error("half of a file was written")
 	}
@@ -116,7 +82,7 @@ func TestWeightsAreRegularFiles(t *testing.T) {
 	if err := os.Symlink("/dev/zero", device); err != nil {
 		t.Fatal(err)
 	}
-	_, openErr := Open(pipe)
+	_, openErr := safetensors.Open(pipe)
 	_, fileErr := OpenFile(pipe)
 	_, modelErr := OpenModel(dir)
 	var v struct{}
@@ -159,4 +125,14 @@ func TestMsgpackWindow(t *testing.T) {
 	if len(raw) < 3*msgpackWindow {
 		t.Errorf("%d bytes are too few", len(raw))
 	}
+}
+
+// bytesIn are the elements of a tensor.
+func bytesIn(t testing.TB, tensor safetensors.Tensor) []byte {
+	t.Helper()
+	data, err := tensor.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }

@@ -1,6 +1,6 @@
 //go:build interop
 
-package checkpoint
+package safetensors
 
 import (
 	"bufio"

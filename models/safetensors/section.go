@@ -1,13 +1,10 @@
-package checkpoint
+package safetensors
 
 import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"sync"
-
-	"limner/internal/disk"
 )
 
 // Files of weights are read where a tensor lies when it is wanted, and are not mapped: of a mapped file that is cut short while it is in use, the
@@ -38,15 +35,15 @@ func (s section) read(to []byte, at int64) error {
 			continue
 		}
 		if _, err := s.file.ReadAt(to[:n], p.at+at); err != nil {
-			return changedError(err, p.at+at+n)
+			return ChangedError(err, p.at+at+n)
 		}
 		to, at = to[n:], 0
 	}
 	return nil
 }
 
-// changedError says of a file that ends where bytes were up to end that it has changed since it was opened.
-func changedError(err error, end int64) error {
+// ChangedError says of a file that ends where bytes were up to end that it has changed since it was opened.
+func ChangedError(err error, end int64) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("the file changed while it was in use: it had at least %d bytes when it was opened, and now ends before: "+
 			"run again when nothing writes to it", end)
@@ -69,16 +66,19 @@ func (s section) part(i, n int64) section {
 	return out
 }
 
-// openWeights opens a file of weights. Its size is what it has then.
-func openWeights(path string) (f *os.File, size int64, err error) {
-	if f, err = disk.Open(path); err != nil {
-		return nil, 0, err
+// InFile is a tensor of FileOrder whose elements are the size bytes at an offset of a file, which is read until it is closed.
+func InFile(dtype string, shape []int, file io.ReaderAt, offset, size int64) Tensor {
+	return Tensor{DType: dtype, Shape: shape, from: section{file, []piece{{offset, size}}}}
+}
+
+// Join is a tensor of that shape whose elements are those of parts, one after another: tensors in one file, of one dtype.
+func Join(shape []int, parts []Tensor) Tensor {
+	out := Tensor{Shape: shape}
+	for _, p := range parts {
+		out.DType, out.from.file = p.DType, p.from.file
+		out.from.pieces = append(out.from.pieces, p.from.pieces...)
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, 0, errors.Join(err, f.Close())
-	}
-	return f, info.Size(), nil
+	return out
 }
 
 // bytes is how many bytes the tensor's elements have.
@@ -96,13 +96,13 @@ func RawTensor(dtype string, shape []int, data []byte) Tensor {
 
 // At is the i-th part of a tensor of FileOrder along its first axis: of one [n, …] it is […].
 func (t Tensor) At(i int) Tensor {
-	out := t.part(i, t.Shape[0])
+	out := t.Part(i, t.Shape[0])
 	out.Shape = t.Shape[1:]
 	return out
 }
 
-// part is a tensor of the same shape with the i-th of n equal parts of the bytes.
-func (t Tensor) part(i, n int) Tensor {
+// Part is a tensor of the same shape with the i-th of n equal parts of the bytes.
+func (t Tensor) Part(i, n int) Tensor {
 	size := len(t.data) / n
 	t.data = t.data[i*size : (i+1)*size : (i+1)*size]
 	t.from = t.from.part(int64(i), int64(n))

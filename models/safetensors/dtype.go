@@ -1,4 +1,4 @@
-package checkpoint
+package safetensors
 
 import (
 	"encoding/binary"
@@ -20,11 +20,8 @@ var dtypes = map[string]dtype{
 	"C64": {64, 18}, "F64": {64, 19}, "I64": {64, 20}, "U64": {64, 21},
 }
 
-// codesDType is that of nn.Codes.
-const codesDType = "U8"
-
-// isFloat says whether weights are stored in this dtype.
-func isFloat(dtype string) bool {
+// IsFloat says whether weights are stored in this dtype.
+func IsFloat(dtype string) bool {
 	switch dtype {
 	case "F64", "F32", "F16", "BF16":
 		return true
@@ -41,9 +38,9 @@ func (t Tensor) Size() int {
 	return n
 }
 
-// checkSize fails unless there are as many bytes as DType and Shape ask for, as in every tensor of a File.
-func (t Tensor) checkSize() error {
-	want, err := byteSize(t.DType, t.Shape)
+// CheckSize fails unless there are as many bytes as DType and Shape ask for, as in every tensor of a File.
+func (t Tensor) CheckSize() error {
+	want, err := ByteSize(t.DType, t.Shape)
 	if err == nil && uint64(t.bytes()) != want {
 		err = fmt.Errorf("got %d bytes, want %d for %s %v", t.bytes(), want, t.DType, t.Shape)
 	}
@@ -53,11 +50,11 @@ func (t Tensor) checkSize() error {
 // Float32s copies the elements into a new slice, rounded to float32. It fails on the dtypes of 4, 6
 // and 8 bits that hold floating point, and on complex numbers.
 func (t Tensor) Float32s() ([]float32, error) {
-	if err := t.checkSize(); err != nil {
+	if err := t.CheckSize(); err != nil {
 		return nil, err
 	}
 	if _, ok := moved[t.DType]; ok {
-		return t.inOrder(t.Order)
+		return t.InOrder(t.Order)
 	}
 	data, err := t.Bytes()
 	if err != nil {
@@ -83,7 +80,7 @@ func (t Tensor) Float32s() ([]float32, error) {
 // Int64s copies whole numbers into a new slice; false is 0 and true is 1. It fails on floating point,
 // and on a U64 above the largest int64.
 func (t Tensor) Int64s() ([]int64, error) {
-	if err := t.checkSize(); err != nil {
+	if err := t.CheckSize(); err != nil {
 		return nil, err
 	}
 	data, err := t.Bytes()

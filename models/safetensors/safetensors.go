@@ -1,15 +1,17 @@
-// Package checkpoint maps model files to named tensors and back: safetensors and Flax msgpack, the key
-// spellings of every format, and the change between a file's layout and memory's.
-package checkpoint
+// Package safetensors reads and writes safetensors files: headers, tensors as a stream, and their elements in another dtype or order.
+package safetensors
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"sort"
+
+	"limner/internal/disk"
 )
 
 // maxHeader is the largest header that the format allows, in bytes.
@@ -52,7 +54,7 @@ const (
 // tensor in full. It fails on a truncated or longer file with the size got and wanted, on offsets
 // that overlap or leave holes, on shapes that do not fill their bytes, and on unknown dtypes.
 func Open(path string) (*File, error) {
-	file, size, err := openWeights(path)
+	file, size, err := disk.OpenSize(path)
 	if err != nil {
 		return nil, fmt.Errorf("open safetensors: %w", err)
 	}
@@ -75,6 +77,9 @@ func (f *File) Tensor(key string) (Tensor, bool) {
 	t, ok := f.tensors[key]
 	return t, ok
 }
+
+// Tensors are the tensors by their keys.
+func (f *File) Tensors() map[string]Tensor { return maps.Clone(f.tensors) }
 
 // Metadata is the header's free text by name; nil where the file has none.
 func (f *File) Metadata() map[string]string { return f.metadata }
@@ -99,7 +104,7 @@ func parse(file io.ReaderAt, size int64) (*File, error) {
 	}
 	var length [lengthSize]byte
 	if _, err := file.ReadAt(length[:], 0); err != nil {
-		return nil, changedError(err, size)
+		return nil, ChangedError(err, size)
 	}
 	n := binary.LittleEndian.Uint64(length[:])
 	if n > maxHeader {
@@ -111,7 +116,7 @@ func parse(file io.ReaderAt, size int64) (*File, error) {
 	}
 	raw := make([]byte, n)
 	if _, err := file.ReadAt(raw, lengthSize); err != nil {
-		return nil, changedError(err, size)
+		return nil, ChangedError(err, size)
 	}
 	h, err := parseHeader(raw)
 	if err != nil {
@@ -130,9 +135,14 @@ func parse(file io.ReaderAt, size int64) (*File, error) {
 
 	f := &File{metadata: h.metadata, tensors: make(map[string]Tensor, len(h.infos))}
 	for key, info := range h.infos {
-		f.tensors[key] = Tensor{DType: info.dtype, Shape: info.shape, from: section{file, []piece{{start + int64(info.begin), int64(info.end - info.begin)}}}}
+		f.tensors[key] = InFile(info.dtype, info.shape, file, start+int64(info.begin), int64(info.end-info.begin))
 		f.keys = append(f.keys, key)
 	}
 	sort.Strings(f.keys)
 	return f, nil
+}
+
+// IsHead says whether a file begins as safetensors do: with the length of a JSON object, and the object.
+func IsHead(head []byte) bool {
+	return len(head) > lengthSize && binary.LittleEndian.Uint64(head) <= maxHeader && head[lengthSize] == '{'
 }

@@ -1,4 +1,4 @@
-package checkpoint
+package safetensors
 
 import (
 	"bytes"
@@ -189,8 +189,8 @@ func TestWriteRead(t *testing.T) {
 		if !ok || got.DType != e.DType || !slices.Equal(got.Shape, e.Shape) {
 			t.Errorf("%s: got %s %v, %v", e.Key, got.DType, got.Shape, ok)
 		}
-		if e.Data != nil && string(bytesIn(t, got)) != string(e.Data) {
-			t.Errorf("%s: got data %v", e.Key, bytesIn(t, got))
+		if e.Data != nil && string(contentOf(t, got)) != string(e.Data) {
+			t.Errorf("%s: got data %v", e.Key, contentOf(t, got))
 		}
 	}
 	got, _ := f.Tensor("a.f32")
