@@ -16,7 +16,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 
 	"limner/internal/plaintext"
-	"limner/models/checkpoint"
+	"limner/internal/suggest"
 	"limner/xla/plugin"
 )
 
@@ -242,7 +242,7 @@ func (r *recipeReader) unknown(at *token.Token, name string) {
 	for _, flag := range r.flags {
 		names = append(names, underscored(flag.Name))
 	}
-	r.bad(at, "%s is no flag of %s%s", at.Value, r.command.Selected().FullPath(), checkpoint.Suggestion(underscored(name), names))
+	r.bad(at, "%s is no flag of %s%s", at.Value, r.command.Selected().FullPath(), suggest.Near(underscored(name), names))
 }
 
 // recipeValue is what a flag's mapper takes: text or, for a flag that may be given several times, a list. null is nil.

@@ -22,6 +22,7 @@ var arrows = map[string][]string{
 		"internal/disk",
 		"internal/plaintext",
 		"internal/printable",
+		"internal/suggest",
 		"models/checkpoint",
 		"models/clip",
 		"models/diffusers",
@@ -110,6 +111,7 @@ var arrows = map[string][]string{
 		"data/imaging",
 		"internal/disk",
 		"internal/plaintext",
+		"internal/suggest",
 		"models/checkpoint",
 		"models/clip",
 		"models/diffusers",
@@ -120,7 +122,7 @@ var arrows = map[string][]string{
 		"xla",
 	},
 	"sample/schedule": {
-		"models/checkpoint",
+		"internal/suggest",
 		"models/noise",
 	},
 	"controlnet": {
@@ -148,6 +150,7 @@ var arrows = map[string][]string{
 	"models/checkpoint": {
 		"internal/disk",
 		"internal/plaintext",
+		"internal/suggest",
 		"models/nn",
 		"models/safetensors",
 	},
@@ -233,6 +236,7 @@ var arrows = map[string][]string{
 	},
 	"internal/golden":    {},
 	"internal/printable": {},
+	"internal/suggest":   {},
 	"internal/parity": {
 		"internal/golden",
 		"models/checkpoint",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"limner/internal/suggest"
 	"limner/models/nn"
 	"limner/models/safetensors"
 )
@@ -52,7 +53,7 @@ func (m *Model) fit(tree nn.Tree) (map[string]string, error) {
 	for _, s := range tree {
 		line := m.misfit(s, found[s.Key])
 		if line != "" && found[s.Key] == "" && len(wrong) < listed {
-			line += Suggestion(s.Key, extra)
+			line += suggest.Near(s.Key, extra)
 		}
 		if line != "" {
 			wrong = append(wrong, line)

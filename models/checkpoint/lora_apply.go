@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"limner/internal/suggest"
 	"limner/models/nn"
 	"limner/models/safetensors"
 )
@@ -47,7 +48,7 @@ func (l *LoRA) Check(component string, tree nn.Tree) error {
 		case !ok:
 			line := "no such layer: " + layer.Module
 			if len(wrong) < listed {
-				line += Suggestion(layer.Module, names)
+				line += suggest.Near(layer.Module, names)
 			}
 			wrong = append(wrong, line)
 		case !layer.fits(s):

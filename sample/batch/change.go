@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"limner/models/checkpoint"
+	"limner/internal/suggest"
 )
 
 // setting changes one value of a drawing.
@@ -102,7 +102,7 @@ func (d *Settings) change(name, value string) error {
 		}
 		names = append(names, s.name)
 	}
-	return fmt.Errorf("%s is nothing that may change from image to image%s; these may: %s", name, checkpoint.Suggestion(name, names), strings.Join(names, ", "))
+	return fmt.Errorf("%s is nothing that may change from image to image%s; these may: %s", name, suggest.Near(name, names), strings.Join(names, ", "))
 }
 
 // kohyaScheduler gives kohya's names of samplers ours where they differ.

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"limner/models/checkpoint"
+	"limner/internal/suggest"
 	"limner/models/clip"
 )
 
@@ -75,7 +75,7 @@ func (n loraNames) find(name string) (given int, path string, err error) {
 	if len(known) > most {
 		text += fmt.Sprintf(" and %d more", len(known)-most)
 	}
-	return 0, "", fmt.Errorf("no LoRA %q%s; known: %s", name, checkpoint.Suggestion(name, known), text)
+	return 0, "", fmt.Errorf("no LoRA %q%s; known: %s", name, suggest.Near(name, known), text)
 }
 
 // applyLoRATags gives the drawings the LoRAs that their prompts name, with the weights that stand there. A LoRA of the folder is part of the model as

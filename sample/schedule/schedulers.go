@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"limner/models/checkpoint"
+	"limner/internal/suggest"
 	"limner/models/noise"
 )
 
@@ -154,7 +154,7 @@ func schedulerNamed(name string) (scheduler, error) {
 	}
 	far := map[string]int{}
 	for _, other := range names {
-		far[other] = checkpoint.Edits(strings.ToLower(name), strings.ToLower(other))
+		far[other] = suggest.Edits(strings.ToLower(name), strings.ToLower(other))
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return far[a] - far[b] })
 	return scheduler{}, fmt.Errorf("scheduler %q: unknown; the nearest are %s", name, strings.Join(names[:5], ", "))

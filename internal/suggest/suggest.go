@@ -1,25 +1,12 @@
-package checkpoint
+// Package suggest finds the name that was meant where one is not known.
+package suggest
 
 import (
-	"fmt"
 	"strings"
 )
 
-// listed is how many lines of a list an error shows.
-const listed = 20
-
-// list writes lines below an error's first, the first of them only where they are many.
-func list(lines []string) string {
-	shown := lines[:min(len(lines), listed)]
-	text := "\n  " + strings.Join(shown, "\n  ")
-	if more := len(lines) - len(shown); more > 0 {
-		text += fmt.Sprintf("\n  … and %d more", more)
-	}
-	return text
-}
-
-// Suggestion names the one of several dotted names that is nearest to name, if it is near.
-func Suggestion(name string, among []string) string {
+// Near names the one of several dotted names that is nearest to name, if it is near.
+func Near(name string, among []string) string {
 	best, cost := "", 0.0
 	for _, other := range among {
 		if c, ok := distance(name, other); ok && (best == "" || c < cost || c == cost && other < best) {
@@ -32,13 +19,16 @@ func Suggestion(name string, among []string) string {
 	return " (is it " + best + "?)"
 }
 
+// maxName is the length from which a name is compared with none.
+const maxName = 512
+
 // near is the share of the letters of a changed part, up to which names are near.
 const near = 0.6
 
 // distance compares names part by part: parts that changed cost the share of their letters that did. Names that
 // differ in more than two parts, or in a number, are not near.
 func distance(a, b string) (float64, bool) {
-	if len(a) > maxKey || len(b) > maxKey || a == b {
+	if len(a) > maxName || len(b) > maxName || a == b {
 		return 0, a == b
 	}
 	x, y := strings.Split(a, "."), strings.Split(b, ".")
