@@ -119,7 +119,7 @@ func missingFiles(command *kong.Context, image string, files []batch.UsedFile) e
 	for i, word := range words {
 		words[i] = shellWord(word)
 	}
-	return fmt.Errorf("like: a picture does not choose what is opened: give the files that %s was made with, PATH being where each lies here:\n%s\n",
+	return fmt.Errorf("like: a picture does not choose what is opened: give the files that %s was made with, PATH being where each lies here:\n%s",
 		image, strings.Join(words, " "))
 }
 
