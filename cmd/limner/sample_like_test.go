@@ -118,12 +118,11 @@ func TestRecordCarriesNoPath(t *testing.T) {
 		GuessMode: true, OriginalSize: []int{1, 2}, CropsCoordsTopLeft: []int{3, 4}, TargetSize: []int{5, 6}, VAESlicing: true, VAETiling: true, Background: "red", Latents: "/home/me/z", BatchRow: 1, BatchSize: 3,
 	}
 	r := batch.ImageRecord{Version: "v", Backend: "plugin.so", Sample: batch.SampledSettings{Settings: settings, NumDevices: 2}}
-	for _, f := range []batch.UsedFile{
-		{Flag: "pretrained_model_name_or_path", Name: "m.safetensors", SHA256: "abc"}, {Flag: "lora", Name: "org/l", SHA256: "def"},
-		{Flag: "textual_inversion", Name: "t=u", SHA256: "def"}, {Flag: "image", Name: "i, j", SHA256: "def"},
-	} {
-		r.Files = append(r.Files, f)
-	}
+	r.Files = append(r.Files,
+		batch.UsedFile{Flag: "pretrained_model_name_or_path", Name: "m.safetensors", SHA256: "abc"},
+		batch.UsedFile{Flag: "lora", Name: "org/l", SHA256: "def"},
+		batch.UsedFile{Flag: "textual_inversion", Name: "t=u", SHA256: "def"},
+		batch.UsedFile{Flag: "image", Name: "i, j", SHA256: "def"})
 	text, err := r.Text()
 	if err != nil {
 		t.Fatal(err)
