@@ -18,12 +18,6 @@ import (
 // latentsKey is the tensor of a file of latents, [images, channels, height/8, width/8] as PyTorch has them.
 const latentsKey = "latents"
 
-// latentsFile is where --save_latents writes to.
-const latentsFile = "latents.safetensors"
-
-// latentsPart is that file while images are missing in it.
-const latentsPart = latentsFile + ".part"
-
 // givenLatents are those of --latents, one image after another in the file. nil is none.
 type givenLatents struct {
 	file   *safetensors.File

@@ -20,6 +20,15 @@ import (
 	"limner/models/checkpoint"
 )
 
+// latentsFile is where --save_latents writes to.
+const latentsFile = "latents.safetensors"
+
+// latentsPart is that file while images are missing in it.
+const latentsPart = latentsFile + ".part"
+
+// previewDir is the folder of previews.
+const previewDir = "previews"
+
 // The files of an output folder of limner sample, beside the images.
 const (
 	recordFile = "sample.json"

@@ -3,7 +3,6 @@ package batch
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,39 +11,7 @@ import (
 	"limner/data/imaging"
 	"limner/sample"
 	"limner/sample/schedule"
-	"limner/xla"
 )
-
-// List draws the jobs of limner sample.
-type List struct {
-	options  *Options
-	host     Host
-	out      *output
-	jobs     []*job
-	pictures *pictures
-	given    *givenLatents
-	model    sample.Model
-	files    []UsedFile // that the model was loaded from
-	backend  *xla.Backend
-	groups   []group
-	record   folderRecord
-	latents  *latentsWriter
-	failed   error // to write previews
-}
-
-// group are jobs that a request can ask for together.
-type group struct {
-	shape  sample.Shape
-	chunks int // of the texts
-	jobs   []*job
-}
-
-// round are jobs that are drawn at once.
-type round struct {
-	shape sample.Shape
-	jobs  []*job
-	calls int // of the network
-}
 
 // prepare decides which jobs are drawn together and which are done, and refuses what does not fit the model, the devices or the folder.
 func (l *List) prepare() error {
@@ -109,25 +76,6 @@ func (l *List) grouped() ([]group, error) {
 		return cmp.Or(cmp.Compare(x.shape.Height, y.shape.Height), cmp.Compare(x.shape.Width, y.shape.Width))
 	})
 	return groups, nil
-}
-
-// key is equal for jobs that differ only in what a request has for each image.
-func (j *job) key() string {
-	d := j.Settings
-	d.Prompt, d.Seed, d.ControlImage, d.BatchRow = nil, 0, nil, 0
-	for _, one := range []*[]string{&d.Image, &d.Mask} {
-		if *one != nil {
-			*one = []string{""}
-		}
-	}
-	if d.NegativePrompt != nil {
-		d.NegativePrompt = new(string)
-	}
-	key, err := json.Marshal(d)
-	if err != nil {
-		panic(err) // all of its fields can be written: not NaN, since check has passed
-	}
-	return string(key)
 }
 
 // place notes in which row of which batch each job is drawn, as its record has it. A single job may ask for a row.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+
 	"limner/data/imaging"
 	"limner/models/clip"
 	"limner/models/diffusers"
@@ -307,4 +309,12 @@ func (d *Settings) Request() sample.Request {
 	}
 	r.OriginalSize, r.CropsCoordsTopLeft, r.TargetSize = pair(d.OriginalSize), pair(d.CropsCoordsTopLeft), pair(d.TargetSize)
 	return r
+}
+
+// Compute is the dtype of weights and activations.
+func (s *Settings) Compute() dtypes.DType {
+	if s.Dtype == "bf16" {
+		return dtypes.BFloat16
+	}
+	return dtypes.Float32
 }

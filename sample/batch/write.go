@@ -198,9 +198,6 @@ func (l *List) problems() error {
 	return errors.Join(errs...)
 }
 
-// previewDir is the folder of previews.
-const previewDir = "previews"
-
 // preview writes what the latents of a round look like after a step, if it is time for it.
 func (l *List) preview(r round, step int, latents func() ([]float32, error)) error {
 	if n := l.options.PreviewSteps; n == 0 || step%n != 0 || step == r.calls {

@@ -50,10 +50,14 @@ const (
 	FormSize = columnNoise + 1
 )
 
-func ofX(k float64) Form             { return Form{columnX: k} }
-func ofOutput(k float64) Form        { return Form{columnOutput: k} }
-func ofX0(k float64) Form            { return Form{columnX0: k} }
-func ofNoise(k float64) Form         { return Form{columnNoise: k} }
+func ofX(k float64) Form { return Form{columnX: k} }
+
+func ofOutput(k float64) Form { return Form{columnOutput: k} }
+
+func ofX0(k float64) Form { return Form{columnX0: k} }
+
+func ofNoise(k float64) Form { return Form{columnNoise: k} }
+
 func ofMemory(i int, k float64) Form { f := Form{}; f[columnMemory+i] = k; return f }
 
 // times scales a form.
@@ -173,4 +177,48 @@ func (s Schedule) finish(c noise.Config) (Schedule, error) {
 		}
 	}
 	return s, nil
+}
+
+// The offsets in the vector of a Call's coefficients: the timestep, the input scale, the two factors of x̂₀, the range
+// that x̂₀ is clipped to, and the forms of the next x and of the next memory, each of FormSize numbers.
+const (
+	OffsetTimestep = iota
+	OffsetInputScale
+	OffsetX0
+	OffsetClip  = OffsetX0 + 2
+	OffsetForms = OffsetClip + 1
+	// CoefficientCount is the vector's length.
+	CoefficientCount = OffsetForms + (1+Memories)*FormSize
+)
+
+// Coefficients is the vector that brings call i to the devices: an input of the one program that follows all schedules.
+func (s Schedule) Coefficients(i int) []float32 {
+	c := s.Calls[i]
+	clip := s.ClipRange
+	if clip == 0 {
+		clip = math.MaxFloat32
+	}
+	out := make([]float32, 0, CoefficientCount)
+	for _, v := range []float64{c.Timestep, c.InputScale, c.X0[0], c.X0[1], clip} {
+		out = append(out, float32(v))
+	}
+	for _, form := range append([]Form{c.Next}, c.Memory[:]...) {
+		for _, v := range form {
+			out = append(out, float32(v))
+		}
+	}
+	return out
+}
+
+// Threshold is the dynamic thresholding of Saharia et al. 2022 (arXiv:2205.11487): x̂₀ is clipped to ±s and divided by s, where s is
+// the quantile Ratio of an image's |x̂₀|, but at least 1 and at most Max. The zero Threshold does nothing.
+type Threshold struct {
+	Ratio, Max float64
+}
+
+// Quantile says between which of n sorted values the quantile lies: that of an index and the next, which has the weight.
+func (t Threshold) Quantile(n int) (below int, weight float64) {
+	at := t.Ratio * float64(n-1)
+	below = min(int(at), n-1)
+	return below, at - float64(below)
 }

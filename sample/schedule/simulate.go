@@ -9,6 +9,7 @@ import (
 // and the timestep; noise gives the draw of an index from 0 on; after, if it is not nil, gets each call's index and the
 // latents that it led to.
 func (s Schedule) Run(x []float64, network func(x []float64, t float64) []float64, noise func(draw int) []float64,
+
 	after func(call int, x []float64)) []float64 {
 	var memory [Memories][]float64
 	for i := range memory {
@@ -79,12 +80,6 @@ func (s Schedule) predict(c Call, x, output []float64) []float64 {
 	return x0
 }
 
-// Threshold is the dynamic thresholding of Saharia et al. 2022 (arXiv:2205.11487): x̂₀ is clipped to ±s and divided by s, where s is
-// the quantile Ratio of an image's |x̂₀|, but at least 1 and at most Max. The zero Threshold does nothing.
-type Threshold struct {
-	Ratio, Max float64
-}
-
 // of is s.
 func (t Threshold) of(x0 []float64) float64 {
 	sorted := slices.Clone(x0)
@@ -98,11 +93,4 @@ func (t Threshold) of(x0 []float64) float64 {
 		s += weight * (sorted[below+1] - s)
 	}
 	return min(max(s, 1), t.Max)
-}
-
-// Quantile says between which of n sorted values the quantile lies: that of an index and the next, which has the weight.
-func (t Threshold) Quantile(n int) (below int, weight float64) {
-	at := t.Ratio * float64(n-1)
-	below = min(int(at), n-1)
-	return below, at - float64(below)
 }

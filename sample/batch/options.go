@@ -1,0 +1,49 @@
+package batch
+
+import (
+	"fmt"
+	"path/filepath"
+)
+
+// Options say which images are sampled and where they go: flags of limner sample.
+type Options struct {
+	Settings
+	Like       string `placeholder:"IMAGE" help:"Repeat an image of limner sample: prompts, numbers and choices are its own unless flags say otherwise, model and files are given as flags and compared. On the same kind of device it is the same to the bit."`
+	PromptFile string `aliases:"from-file" placeholder:"FILE" help:"Prompts, one a line, with kohya's switches behind them; see below."`
+	LoRADir    string `name:"lora-dir" placeholder:"DIR" help:"Folder of LoRAs, of which those are loaded that a prompt names by <lora:NAME:WEIGHT>; see below."`
+	Outputs
+
+	OutputDir string `required:"" placeholder:"DIR" help:"Folder for the images. One that holds an earlier result of this command is replaced, one whose command was stopped is kept for --resume; anything else is left alone."`
+	Resume    bool   `help:"Go on where this command was stopped: images that are in the folder are not drawn again. Where there is none, begin."`
+}
+
+// Outputs say which images are drawn, and what is written of them and beside them.
+type Outputs struct {
+	XY           Axes   `json:"xy,omitempty" name:"xy" type:"axes" placeholder:"NAME=A,B,…" help:"Draw the prompt once for each value, or each pair of values if two settings are given, on one labelled sheet."`
+	NumImages    int    `json:"num_images" default:"1" help:"Images for each prompt."`
+	SaveLatents  bool   `json:"save_latents,omitempty" help:"Write latents.safetensors too: the latents after the last step, as the UNet sees them."`
+	OutputFormat string `json:"output_format" enum:"png,jpeg,webp" default:"png" help:"Of the images: png, jpeg or webp (without loss)."`
+	Grid         bool   `json:"grid" default:"true" negatable:"" help:"Write grid.png, all images in one, too."`
+	PreviewSteps int    `json:"preview_steps,omitempty" default:"0" placeholder:"N" help:"Write previews/ every N steps: what the latents look like, without the VAE."`
+}
+
+// imagesPerDevice is the largest batch that is chosen where no flag says how large.
+const imagesPerDevice = 4
+
+// batch is the number of images to sample at once, of n.
+func (c *Options) batch(n, devices int) int {
+	if c.BatchSize > 0 {
+		return c.BatchSize
+	}
+	n = min(n, imagesPerDevice*devices)
+	return (n + devices - 1) / devices * devices
+}
+
+// imageName is the file of image i.
+func (c *Options) imageName(i int) string { return fmt.Sprintf("image-%05d.%s", i, c.OutputFormat) }
+
+// path is a file of the output folder.
+func (c *Options) path(name string) string { return filepath.Join(c.OutputDir, name) }
+
+// Axes are the settings of --xy as they are given: one or two of the form NAME=A,B,….
+type Axes []string
