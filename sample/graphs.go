@@ -16,13 +16,6 @@ import (
 	"limner/xla"
 )
 
-// trees list what each program reads of the parameters; the matrices of LoRAs stand at the end of text, project and step.
-type trees struct {
-	text, project, step, encode, decode nn.Tree
-	projections                         []projection // of project
-	conditions                          []nn.Tree    // by ControlNet: of its conditioning embedding
-}
-
 func (m Model) trees() trees {
 	t := trees{
 		encode: m.Pipeline.VAE.EncoderTree().Under(diffusers.VAE),
@@ -54,68 +47,6 @@ func (m Model) trees() trees {
 	t.projections = m.projectionsOf(t.project)
 	t.text = append(t.text, m.loraTree(m.encoderNames()...)...)
 	return t
-}
-
-// stepKey is what the denoising step is compiled for, beside the shape.
-type stepKey struct {
-	guidance, rescale, guess bool
-	chunks                   int    // of the text embeddings
-	controls                 uint64 // bit i: ControlNet i is at work
-	masked                   bool
-	threshold                schedule.Threshold
-}
-
-// String is what is worth saying of a key.
-func (k stepKey) String() string {
-	var text strings.Builder
-	if k.guidance {
-		text.WriteString(" with guidance")
-	}
-	if k.masked {
-		text.WriteString(", inpainting")
-	}
-	if k.chunks > 1 {
-		fmt.Fprintf(&text, ", prompts of %d chunks", k.chunks)
-	}
-	return text.String()
-}
-
-// stepKey is the key of a request's call of a schedule. As in diffusers, a first ControlNet with global_pool_conditions has guess mode on.
-func (p *Pipeline) stepKey(r Request, sched schedule.Schedule, call, chunks int) stepKey {
-	key := stepKey{
-		guidance: guided(r.GuidanceScale), chunks: chunks, controls: p.atWork(r, call, len(sched.Calls)), masked: r.Masks != nil || p.model.inpaints(),
-		threshold: sched.Threshold,
-	}
-	key.rescale = key.guidance && r.GuidanceRescale > 0
-	key.guess = key.controls != 0 && p.guesses(r)
-	return key
-}
-
-// guesses says whether ControlNets at work are in guess mode.
-func (p *Pipeline) guesses(r Request) bool {
-	nets := p.model.ControlNets
-	return len(nets) > 0 && (r.GuessMode || nets[0].GlobalPoolConditions)
-}
-
-// atWork says which ControlNets have a say in a call: bit i is set for ControlNet i. One whose scale is 0 is computed like any other, so
-// that a scale never changes the program.
-func (p *Pipeline) atWork(r Request, call, calls int) uint64 {
-	var at uint64
-	for i := range p.model.ControlNets {
-		first, last := float64(call)/float64(calls), float64(call+1)/float64(calls)
-		if first >= nth(r.ControlGuidanceStart, i, 0) && last <= nth(r.ControlGuidanceEnd, i, 1) {
-			at |= 1 << i
-		}
-	}
-	return at
-}
-
-// rows is the number of text embeddings of a batch.
-func (p *Pipeline) rows(guidance bool) int {
-	if guidance {
-		return 2 * p.shape.Batch
-	}
-	return p.shape.Batch
 }
 
 // stepInputs are the inputs of the denoising step behind the parameters, as nodes.
@@ -329,38 +260,4 @@ func (p *Pipeline) decodeGraph(in []*Node, latents *Node) *Node {
 	images := vae.Decode(p.bind(p.trees.decode, in).In(diffusers.VAE), ConvertDType(latents, p.model.Compute))
 	images = ConvertDType(images, dtypes.Float32)
 	return ClipScalar(AddScalar(MulScalar(images, 0.5), 0.5), 0, 1)
-}
-
-func (p *Pipeline) latents() xla.Value {
-	return batch("latents", dtypes.Float32, p.shape.Batch, p.latentHeight(), p.latentWidth(), p.channels())
-}
-
-func batch(name string, dtype dtypes.DType, dims ...int) xla.Value {
-	return xla.Value{Name: name, Shape: shapes.Make(dtype, dims...), Sharding: xla.Batch}
-}
-
-// parameters are the inputs that bring a tree to a program.
-func (p *Pipeline) parameters(tree nn.Tree) []xla.Value {
-	values := make([]xla.Value, len(tree))
-	for i, spec := range tree {
-		values[i] = xla.Value{Name: spec.Key, Shape: shapes.Make(p.model.Compute, spec.Shape...)}
-		if a := p.model.Resident[spec.Key]; a != nil {
-			values[i].Shape, values[i].Sharding = a.Shape(), a.Sharding()
-		}
-	}
-	return values
-}
-
-// bind gives the parameters of a tree their nodes, the first of a program's inputs.
-func (p *Pipeline) bind(tree nn.Tree, inputs []*Node) nn.Params {
-	return nn.Bind(tree, inputs[:len(tree)]).WithKernels(nn.Kernels(p.backend.Forward()))
-}
-
-// arguments are the arrays for parameters(tree), followed by others.
-func (p *Pipeline) arguments(tree nn.Tree, others ...*xla.Array) []*xla.Array {
-	args := make([]*xla.Array, 0, len(tree)+len(others))
-	for _, spec := range tree {
-		args = append(args, p.array(spec.Key))
-	}
-	return append(args, others...)
 }

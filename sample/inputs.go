@@ -191,3 +191,17 @@ func (r *round) sizes(original, crop, target [2]int) []float32 {
 	}
 	return out
 }
+
+// project computes the projections of the round's text embeddings, by layer.
+func (r *round) project(text, loras *xla.Array) (map[string]*xla.Array, error) {
+	out, err := r.projector.Run(nil, r.arguments(r.trees.project, loras, text)...)
+	if err != nil {
+		return nil, fmt.Errorf("project the text embeddings: %w", err)
+	}
+	r.arrays = append(r.arrays, out...)
+	projected := map[string]*xla.Array{}
+	for i, layer := range r.trees.projections {
+		projected[layer.path] = out[i]
+	}
+	return projected, nil
+}

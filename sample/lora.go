@@ -78,15 +78,3 @@ func (m Model) withLoRAs(params nn.Params, scales *Node) nn.Params {
 func (m Model) loraScales() xla.Value {
 	return xla.Value{Name: "lora_scales", Shape: shapes.Make(dtypes.Float32, max(1, len(m.LoRAs)))}
 }
-
-// scales are the values of that input: 1 where the request does not say.
-func (r Request) scales(loras int) []float32 {
-	out := make([]float32, max(1, loras))
-	for i := range out {
-		out[i] = 1
-		if r.LoRAScales != nil {
-			out[i] = float32(r.LoRAScales[i])
-		}
-	}
-	return out
-}

@@ -1,7 +1,6 @@
 package sample
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -11,16 +10,6 @@ import (
 	"limner/models/nn"
 	"limner/xla"
 )
-
-// The keys and values of attention to the text follow from the prompts alone. A round computes them once, in a program of their own, and its
-// steps are given them.
-
-// projection is a layer that makes keys or values of the text.
-type projection struct {
-	path     string // from the network's name on
-	channels int
-	control  int // the ControlNet that it is of; -1 in the UNet
-}
 
 // projectionsOf are the layers whose weights a tree lists.
 func (m Model) projectionsOf(tree nn.Tree) []projection {
@@ -47,26 +36,6 @@ func (p *Pipeline) projectionsAtWork(controls uint64) []projection {
 		}
 	}
 	return layers
-}
-
-// projectionKey is what the projections are compiled for, beside the shape.
-type projectionKey struct {
-	guidance, guess bool
-	chunks          int // of the text embeddings
-}
-
-func (p *Pipeline) projectionKey(r Request, chunks int) projectionKey {
-	return projectionKey{guidance: guided(r.GuidanceScale), guess: p.guesses(r), chunks: chunks}
-}
-
-// projection is the key of the projections that a step is given.
-func (k stepKey) projection() projectionKey {
-	return projectionKey{guidance: k.guidance, guess: k.guess, chunks: k.chunks}
-}
-
-// conditionalOnly says whether a layer sees no negative prompts, as a ControlNet in guess mode.
-func (k projectionKey) conditionalOnly(layer projection) bool {
-	return layer.control >= 0 && k.guidance && k.guess
 }
 
 // projectedValues describe the outputs of layers, [rows, tokens, channels] in the compute dtype.
@@ -106,18 +75,4 @@ func (p *Pipeline) projectFunction(key projectionKey) xla.Function {
 		return nil, outputs
 	}
 	return f
-}
-
-// project computes the projections of the round's text embeddings, by layer.
-func (r *round) project(text, loras *xla.Array) (map[string]*xla.Array, error) {
-	out, err := r.projector.Run(nil, r.arguments(r.trees.project, loras, text)...)
-	if err != nil {
-		return nil, fmt.Errorf("project the text embeddings: %w", err)
-	}
-	r.arrays = append(r.arrays, out...)
-	projected := map[string]*xla.Array{}
-	for i, layer := range r.trees.projections {
-		projected[layer.path] = out[i]
-	}
-	return projected, nil
 }

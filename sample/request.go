@@ -3,8 +3,6 @@ package sample
 import (
 	"errors"
 	"fmt"
-	"math"
-	"slices"
 
 	"limner/data/imaging"
 	"limner/models/clip"
@@ -96,113 +94,6 @@ func (r *Result) Err() error {
 	return errors.Join(errs...)
 }
 
-// check reports every field of a request that does not fit the pipeline. The schedule is the request's.
-func (p *Pipeline) check(r Request, sched schedule.Schedule) error {
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	n := len(r.Prompts)
-	if n == 0 {
-		return errors.New("no prompts: give one for each image")
-	}
-	if most := p.shape.Batch - 1; r.Row < 0 || r.Row > most || r.Row > 0 && n > 1 {
-		bad("row %d for %d images: want 0 to %d for one image, 0 for several", r.Row, n, most)
-	}
-	if k := len(r.NegativePrompts); k > 1 && k != n {
-		bad("%d negative prompts for %d images: give one for each, one for all, or none", k, n)
-	}
-	if s := r.GuidanceScale; math.IsNaN(s) || math.IsInf(s, 0) || s < 0 {
-		bad("guidance_scale %g: want a number of at least 0", s)
-	}
-	if s := r.GuidanceRescale; !(s >= 0 && s <= 1) {
-		bad("guidance_rescale %g: want 0 to 1", s)
-	}
-	if k := len(p.model.LoRAs); r.LoRAScales != nil && len(r.LoRAScales) != k {
-		bad("%d LoRA scales for %d LoRAs: give one for each", len(r.LoRAScales), k)
-	}
-	if most := p.model.maxClipSkip(); r.ClipSkip < 0 || r.ClipSkip > most {
-		bad("clip_skip %d: want 0 to %d, the layers that the text encoder can do without", r.ClipSkip, most)
-	}
-	if want := n * p.latentSize(); r.Latents != nil && len(r.Latents) != want {
-		bad("%d values of latents, want %d: %d images of %d×%d×%d", len(r.Latents), want, n, p.latentHeight(), p.latentWidth(), p.channels())
-	}
-	// With latents, only what else is random needs seeds.
-	random := r.Latents == nil || r.Images != nil || slices.ContainsFunc(sched.Calls, func(c schedule.Call) bool { return c.Noise })
-	if len(r.Seeds) != n && random && r.draws == nil {
-		bad("%d seeds for %d images: give one for each", len(r.Seeds), n)
-	}
-	return errors.Join(append(errs, p.checkImages(r), p.checkControl(r))...)
-}
-
-// checkImages reports what does not fit of the images to begin from.
-func (p *Pipeline) checkImages(r Request) error {
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	n, pixels := len(r.Prompts), p.shape.Height*p.shape.Width
-	if k := len(r.Images); r.Images != nil && k != 3*pixels && k != 3*pixels*n {
-		bad("%d values of images, want %d, %d for each of %d images, or one for all", k, 3*pixels*n, 3*pixels, n)
-	}
-	if k := len(r.Masks); r.Masks != nil && k != pixels && k != pixels*n {
-		bad("%d values of masks, want %d, %d for each of %d images, or one for all", k, pixels*n, pixels, n)
-	}
-	switch nine := p.model.inpaints(); {
-	case r.Masks != nil && r.Images == nil:
-		bad("masks without images to paint in")
-	case nine && r.Masks == nil:
-		bad("the model is for inpainting (%d in_channels): give images and masks", p.model.Pipeline.UNet.InChannels)
-	}
-	if r.Images == nil && r.Strength < 1 {
-		bad("strength %g without images to begin from", r.Strength)
-	}
-	return errors.Join(errs...)
-}
-
-// checkControl reports what does not fit the ControlNets.
-func (p *Pipeline) checkControl(r Request) error {
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	n, nets := len(r.Prompts), len(p.model.ControlNets)
-	switch {
-	case nets == 0 && r.Conditions != nil:
-		bad("conditioning images without a ControlNet")
-	case len(r.Conditions) != nets:
-		bad("conditioning images for %d of %d ControlNets", len(r.Conditions), nets)
-	default:
-		for i, c := range r.Conditions {
-			if one := p.conditionSize(i); len(c) != one && len(c) != n*one {
-				bad("%d values of conditioning images, want %d, %d for each of %d images, or one for all", len(c), n*one, one, n)
-			}
-		}
-	}
-	for _, field := range []struct {
-		name   string
-		values []float64
-		most   float64
-	}{
-		{"controlnet_conditioning_scale", r.ControlNetConditioningScale, math.MaxFloat32},
-		{"control_guidance_start", r.ControlGuidanceStart, 1},
-		{"control_guidance_end", r.ControlGuidanceEnd, 1},
-	} {
-		if k := len(field.values); k != 0 && k != nets {
-			bad("%s: %d numbers for %d ControlNets: give one for each", field.name, k, nets)
-		}
-		for _, v := range field.values {
-			if !(v >= 0 && v <= field.most) {
-				want := "a number of at least 0"
-				if field.most == 1 {
-					want = "0 to 1"
-				}
-				bad("%s %g: want %s", field.name, v, want)
-			}
-		}
-	}
-	for i := range min(len(r.ControlGuidanceStart), nets) {
-		if start, end := r.ControlGuidanceStart[i], nth(r.ControlGuidanceEnd, i, 1); start >= end {
-			bad("control_guidance_start %g: want less than control_guidance_end %g", start, end)
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // nth is value i, or what stands for it where there is none.
 func nth(values []float64, i int, otherwise float64) float64 {
 	if i < len(values) {
@@ -220,4 +111,16 @@ func (r Request) negative(i int) string {
 		return r.NegativePrompts[0]
 	}
 	return r.NegativePrompts[i]
+}
+
+// scales are the values of that input: 1 where the request does not say.
+func (r Request) scales(loras int) []float32 {
+	out := make([]float32, max(1, loras))
+	for i := range out {
+		out[i] = 1
+		if r.LoRAScales != nil {
+			out[i] = float32(r.LoRAScales[i])
+		}
+	}
+	return out
 }

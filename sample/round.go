@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"math"
 	"slices"
 
@@ -13,100 +12,10 @@ import (
 	"limner/xla"
 )
 
-// Sample draws the images of a request, as Each does, and returns them all in place of calling OnImage.
-func (p *Pipeline) Sample(ctx context.Context, r Request) (*Result, error) {
-	n := len(r.Prompts)
-	all := &Result{Images: make([]*imaging.RGB, n), Latents: make([]float32, n*p.latentSize()), Problems: make([]error, n)}
-	r.OnImage = func(i Image) error {
-		all.Images[i.Index], all.Problems[i.Index] = i.Picture, i.Problem
-		copy(all.Latents[i.Index*p.latentSize():], i.Latents)
-		return nil
-	}
-	if err := p.Each(ctx, func(yield func(Request, error) bool) { yield(r, nil) }); err != nil {
-		return nil, err
-	}
-	return all, nil
-}
-
-// Each draws the images of requests, Batch at a time, and calls their OnImage. A request is asked for when the one before is drawn. The last
-// round of each is filled up with copies of its last image, which are dropped. Between steps the latents stay on the devices, and while one
-// round's images are decoded, fetched and given to OnImage, the next is drawn. When ctx is done, the round that is being drawn is given up, and
-// the one that is being decoded is finished.
-func (p *Pipeline) Each(ctx context.Context, requests iter.Seq2[Request, error]) error {
-	finished := make(chan error, 1)
-	finished <- nil
-	err := p.rounds(ctx, requests, func(round *round) error {
-		pixels, err := round.draw(ctx)
-		if err = errors.Join(err, <-finished); err != nil {
-			finished <- nil
-			return errors.Join(err, round.free())
-		}
-		go func() {
-			err := round.fetch(pixels)
-			finished <- errors.Join(err, round.free())
-		}()
-		return nil
-	})
-	return errors.Join(err, <-finished)
-}
-
-// rounds parts requests into rounds.
-func (p *Pipeline) rounds(ctx context.Context, requests iter.Seq2[Request, error], draw func(*round) error) error {
-	var texts *embeddings
-	var before Request
-	for r, err := range requests {
-		if err != nil {
-			return err
-		}
-		sched, err := p.schedule(r)
-		if err := errors.Join(err, p.check(r, sched)); err != nil {
-			return err
-		}
-		if texts == nil || !sameTexts(r, before) {
-			if texts, err = p.encode(ctx, r); err != nil {
-				return err
-			}
-			before = r
-		}
-		calls, err := p.callPrograms(ctx, r, sched, texts.chunks)
-		if err != nil {
-			return err
-		}
-		projector, err := p.projectProgram(ctx, p.projectionKey(r, texts.chunks))
-		if err != nil {
-			return err
-		}
-		for first := 0; first < len(r.Prompts); first += p.shape.Batch {
-			round := &round{
-				Pipeline: p, request: r, schedule: sched, calls: calls, texts: texts, projector: projector, first: first, count: min(p.shape.Batch, len(r.Prompts)-first),
-				done: first / p.shape.Batch * len(calls), total: (len(r.Prompts) + p.shape.Batch - 1) / p.shape.Batch * len(calls),
-			}
-			if err := draw(round); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // callProgram is the program of one call of a schedule.
 type callProgram struct {
 	*xla.Program
 	key stepKey
-}
-
-// callPrograms compiles what the calls of a schedule need.
-func (p *Pipeline) callPrograms(ctx context.Context, r Request, sched schedule.Schedule, chunks int) ([]callProgram, error) {
-	programs := make([]callProgram, len(sched.Calls))
-	for i := range programs {
-		key := p.stepKey(r, sched, i, chunks)
-		program, err := p.stepProgram(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		programs[i] = callProgram{program, key}
-	}
-	return programs, nil
 }
 
 // round draws at most a batch of images.
@@ -122,14 +31,6 @@ type round struct {
 	done, total int // calls, over all rounds
 	latents     *xla.Array
 	arrays      []*xla.Array
-}
-
-// draw denoises a batch and begins to decode it.
-func (r *round) draw(ctx context.Context) (decoded, error) {
-	if err := r.denoise(ctx); err != nil {
-		return decoded{}, err
-	}
-	return r.decode(ctx, r.latents)
 }
 
 // decoded are the pixels of a batch: on the devices or, if they were decoded in pieces, on the host.
@@ -164,12 +65,6 @@ func (r *round) decode(ctx context.Context, latents *xla.Array) (decoded, error)
 	}
 	return d, nil
 }
-
-// perDevice is how many images of a batch each device has.
-func (p *Pipeline) perDevice() int { return p.shape.Batch / p.backend.Devices() }
-
-// row is the place in the batch of image i of a device.
-func (p *Pipeline) row(device, i int) int { return device*p.perDevice() + i }
 
 // fetch brings latents and pixels to the host and gives the images to OnImage.
 func (r *round) fetch(d decoded) error {
@@ -227,41 +122,6 @@ func (r *round) problem(image Image, pixels []float32) error {
 	}
 	return fmt.Errorf("prompt %q, guidance_scale %g: the image %s: check the weights and the scheduler, or try a smaller guidance_scale",
 		r.request.Prompts[image.Index], r.request.GuidanceScale, what)
-}
-
-// denoise follows the schedule.
-func (r *round) denoise(ctx context.Context) error {
-	in, err := r.inputs(ctx)
-	if err != nil {
-		return err
-	}
-	state := append([]*xla.Array{r.latents}, in.memory...)
-	params := r.arguments(r.trees.step)
-	draws := 0
-	for i, call := range r.calls {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		noise := in.zeros
-		if r.schedule.Calls[i].Noise {
-			if noise, err = r.putLatents(r.normals(purposeSteps + uint64(draws))); err != nil {
-				return err
-			}
-			draws++
-		}
-		if _, err := call.Run(state, slices.Concat(params, in.of(r, i, noise))...); err != nil {
-			return fmt.Errorf("step %d of %d: %w", i+1, len(r.calls), err)
-		}
-		if noise != in.zeros {
-			if err := noise.Free(); err != nil {
-				return err
-			}
-		}
-		if r.request.OnStep != nil {
-			r.request.OnStep(r.done+i+1, r.total, func() ([]float32, error) { return r.get(r.latents) })
-		}
-	}
-	return nil
 }
 
 // index is the image in row i of the batch; rows without one repeat the nearest.

@@ -8,12 +8,6 @@ import (
 	"limner/xla"
 )
 
-// An image that does not fit into a device's memory as a whole is decoded one tile at a time (tiling), of one image on each device (slicing) or of all.
-// Tiles overlap by a quarter and are blended there, as by diffusers' AutoencoderKL.tiled_decode.
-
-// pieceKey is what a piece's program is compiled for: images, and the height and width of latents.
-type pieceKey struct{ images, height, width int }
-
 // tileOverlap is the share of a tile that is its neighbour's too.
 const tileOverlap = 0.25
 

@@ -1,0 +1,45 @@
+package sample
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+
+	"limner/controlnet"
+	"limner/models/diffusers"
+	"limner/models/nn"
+	"limner/xla"
+)
+
+// Model is what a pipeline draws with.
+type Model struct {
+	Pipeline    *diffusers.Pipeline
+	ControlNets []controlnet.Config // none: images from text alone
+	Weights     nn.Source           // below unet, vae, text_encoder, with SDXL text_encoder_2, and ControlNetName of each ControlNet
+	LoRAs       []*diffusers.LoRA   // applied at run time
+	Compute     dtypes.DType        // of activations and weights; the zero value is float32
+	VAESlicing  bool                // decode tiles of one image at a time on each device, which takes less memory; whole images always are
+	VAETiling   bool                // decode large images in tiles, likewise; where they overlap, the image is not quite the same
+	Log         io.Writer           // hears of compiling, and of prompts that are long; nil: silence
+
+	// Resident are parameters that are on the devices already, such as those of a network in training. They are read where
+	// they are, and neither copied nor freed.
+	Resident map[string]*xla.Array
+	// Added are, by the key of a table of token embeddings, the parameters whose rows come behind its own: tokens in training. Like the
+	// table they are resident.
+	Added map[string]nn.Tree
+}
+
+// ControlNetName is the place of a ControlNet's parameters.
+func ControlNetName(i int) string {
+	if i == 0 {
+		return diffusers.ControlNet
+	}
+	return fmt.Sprintf("%s_%d", diffusers.ControlNet, i)
+}
+
+// inpaints says whether the UNet is told the mask and the latents of what stays, beside the latents.
+func (m Model) inpaints() bool {
+	return m.Pipeline.UNet.InChannels == 2*m.Pipeline.VAE.LatentChannels+1
+}

@@ -1,0 +1,176 @@
+package sample
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	"golang.org/x/sync/errgroup"
+
+	"limner/sample/schedule"
+	"limner/xla"
+)
+
+// New compiles the programs that a request such as r needs and puts the parameters on the devices. Another request may make the
+// pipeline compile more: for guidance where r has none, for images to begin from, for prompts longer than one chunk.
+func New(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (*Pipeline, error) {
+	// The parameters come last: a program that does not compile leaves nothing on the devices.
+	p, err := compile(ctx, b, m, s, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.load(ctx, slices.Concat(p.trees.conditions...), p.trees.text, p.trees.project, p.trees.step, p.trees.decode); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+// Programs are what New compiles.
+type Programs struct {
+	Text, Project, Step, Decode *xla.Program   // Decode is nil where images are decoded in pieces
+	Conditions                  []*xla.Program // by ControlNet
+	Calls                       int            // of Step
+}
+
+// CompileOnly compiles what New does, and puts nothing on the devices: the model needs no weights.
+func CompileOnly(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (Programs, error) {
+	p, err := compile(ctx, b, m, s, r)
+	if err != nil {
+		return Programs{}, err
+	}
+	sched, err := p.schedule(r)
+	out := Programs{Text: p.texts[r.ClipSkip], Decode: p.decoder, Conditions: p.conditions, Calls: len(sched.Calls)}
+	for _, step := range p.steps {
+		out.Step = step
+	}
+	for _, projector := range p.projectors {
+		out.Project = projector
+	}
+	return out, err
+}
+
+// compile makes a pipeline without parameters.
+func compile(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (*Pipeline, error) {
+	if m.Compute == dtypes.InvalidDType {
+		m.Compute = dtypes.Float32
+	}
+	if m.Log == nil {
+		m.Log = io.Discard
+	}
+	m.Log = &sharedLog{to: m.Log}
+	if err := m.Check(s, b.Devices()); err != nil {
+		return nil, err
+	}
+	p := &Pipeline{
+		backend: b, model: m, shape: s, trees: m.trees(),
+		params: map[string]*xla.Array{}, texts: map[int]*xla.Program{},
+		projectors: map[projectionKey]*xla.Program{}, steps: map[stepKey]*xla.Program{}, pieces: map[pieceKey]*xla.Program{}, told: map[string]bool{},
+	}
+	sched, err := p.schedule(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.compileAll(ctx, r, sched); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// compileAll compiles what New does, all at once: a compilation works on several threads for a part of its time only.
+func (p *Pipeline) compileAll(ctx context.Context, r Request, sched schedule.Schedule) error {
+	chunks, err := p.model.Chunks(r)
+	if err != nil {
+		return err
+	}
+	var programs errgroup.Group
+	programs.Go(func() error {
+		_, err := p.stepProgram(ctx, p.stepKey(r, sched, 0, chunks))
+		return err
+	})
+	programs.Go(func() error {
+		_, err := p.textProgram(ctx, r.ClipSkip)
+		return err
+	})
+	programs.Go(func() error {
+		_, err := p.projectProgram(ctx, p.projectionKey(r, chunks))
+		return err
+	})
+	p.conditions = make([]*xla.Program, len(p.model.ControlNets))
+	for i := range p.conditions {
+		programs.Go(func() (err error) {
+			p.conditions[i], err = p.compile(ctx, fmt.Sprintf("the conditioning embedding of ControlNet %d", i+1), p.conditionFunction(i))
+			return err
+		})
+	}
+	if !p.tiled() {
+		programs.Go(func() (err error) {
+			p.decoder, err = p.compile(ctx, "the image decoder", p.decodeFunction())
+			return err
+		})
+	}
+	return programs.Wait()
+}
+
+// schedule is that of the request's scheduler.
+func (p *Pipeline) schedule(r Request) (schedule.Schedule, error) {
+	return schedule.New(r.Scheduler, p.model.Pipeline.Noise, r.NumInferenceSteps, r.Options)
+}
+
+// textProgram is the program of the text encoders for a clip skip, compiled on first use.
+func (p *Pipeline) textProgram(ctx context.Context, clipSkip int) (*xla.Program, error) {
+	if have := p.texts[clipSkip]; have != nil {
+		return have, nil
+	}
+	program, err := p.compile(ctx, "the text encoder", p.textFunction(clipSkip))
+	if err != nil {
+		return nil, err
+	}
+	p.texts[clipSkip] = program
+	return program, nil
+}
+
+// projectProgram is the program of the text's projections, compiled on first use.
+func (p *Pipeline) projectProgram(ctx context.Context, key projectionKey) (*xla.Program, error) {
+	if have := p.projectors[key]; have != nil {
+		return have, nil
+	}
+	program, err := p.compile(ctx, "the projections of the text", p.projectFunction(key))
+	if err != nil {
+		return nil, err
+	}
+	p.projectors[key] = program
+	return program, nil
+}
+
+// stepProgram is the program of a denoising step, compiled on first use.
+func (p *Pipeline) stepProgram(ctx context.Context, key stepKey) (*xla.Program, error) {
+	if have := p.steps[key]; have != nil {
+		return have, nil
+	}
+	name := fmt.Sprintf("the denoising step%s (batch %d, %d×%d pixels)", key, p.shape.Batch, p.shape.Width, p.shape.Height)
+	program, err := p.compile(ctx, name, p.stepFunction(key))
+	if err != nil {
+		return nil, err
+	}
+	p.steps[key] = program
+	return program, nil
+}
+
+// encodeProgram is the program of the VAE's encoder, compiled and loaded on first use.
+func (p *Pipeline) encodeProgram(ctx context.Context) (*xla.Program, error) {
+	if p.encoder != nil {
+		return p.encoder, nil
+	}
+	program, err := p.compile(ctx, "the image encoder", p.encodeFunction())
+	if err != nil {
+		return nil, err
+	}
+	if err := p.load(ctx, p.trees.encode); err != nil {
+		return nil, err
+	}
+	p.encoder = program
+	return program, nil
+}
