@@ -15,6 +15,7 @@ import (
 	"limner/models/noise"
 	"limner/models/vae"
 	"limner/train"
+	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
 )
@@ -27,7 +28,7 @@ const (
 )
 
 // controlDiffusion is the loss of a ControlNet of middling size, with the UNet, the VAE and the text encoder frozen.
-func controlDiffusion(cached bool) train.Diffusion {
+func controlDiffusion(cached bool) loss.Diffusion {
 	u := middlingUNet(controlText)
 	control := controlnet.FromUNet(u, nil)
 	v, text, schedule := vae.Default(), clip.Default(), noise.Default()
@@ -37,9 +38,9 @@ func controlDiffusion(cached bool) train.Diffusion {
 	v.LayersPerBlock = 2
 	text.HiddenSize, text.IntermediateSize, text.NumHiddenLayers, text.NumAttentionHeads = controlText, 4*controlText, 6, 4
 	schedule.BetaStart, schedule.BetaEnd, schedule.BetaSchedule = 0.00085, 0.012, "scaled_linear"
-	return train.Diffusion{
-		Networks: train.Networks{UNet: u, ControlNet: &control, VAE: v, Text: text, Noise: schedule, Compute: dtypes.Float32},
-		Sizes:    train.Sizes{Batch: controlBatch, Resolution: controlSide, Tokens: text.MaxPositionEmbeddings},
+	return loss.Diffusion{
+		Networks: loss.Networks{UNet: u, ControlNet: &control, VAE: v, Text: text, Noise: schedule, Compute: dtypes.Float32},
+		Sizes:    loss.Sizes{Batch: controlBatch, Resolution: controlSide, Tokens: text.MaxPositionEmbeddings},
 		Name:     "controlnet", Train: []string{diffusers.ControlNet + "."}, CachedLatents: cached,
 	}
 }

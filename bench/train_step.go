@@ -13,6 +13,7 @@ import (
 	"limner/models/noise"
 	"limner/models/unet"
 	"limner/train"
+	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
 )
@@ -36,18 +37,18 @@ func smallUNet() unet.Config {
 
 // trainObjective is the ε loss of a UNet on latents and text embeddings; noise and timesteps are drawn on the device.
 // Its batch is latents and text embeddings.
-func trainObjective(c unet.Config) train.Objective {
+func trainObjective(c unet.Config) loss.Objective {
 	schedule := noise.Default()
 	schedule.BetaStart, schedule.BetaEnd, schedule.BetaSchedule = 0.00085, 0.012, "scaled_linear"
-	diffusion := train.Diffusion{Networks: train.Networks{UNet: c, Noise: schedule, Compute: dtypes.Float32}}
-	return train.Objective{
+	diffusion := loss.Diffusion{Networks: loss.Networks{UNet: c, Noise: schedule, Compute: dtypes.Float32}}
+	return loss.Objective{
 		Name:      "bench",
 		Trainable: c.Tree().Under("unet"),
 		Batch: []xla.Value{
 			{Name: "latents", Shape: shapes.Make(dtypes.Float32, trainBatch, trainSide, trainSide, c.InChannels), Sharding: xla.Batch},
 			{Name: "text", Shape: shapes.Make(dtypes.Float32, trainBatch, trainTokens, trainTextWidth), Sharding: xla.Batch},
 		},
-		Loss: func(trainable, frozen nn.Params, batch []*Node, draw train.Draws) *Node {
+		Loss: func(trainable, frozen nn.Params, batch []*Node, draw loss.Draws) *Node {
 			return diffusion.LossOf(trainable, frozen, diffusion.Draw(draw, batch[0], batch[1]))
 		},
 	}

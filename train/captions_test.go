@@ -6,10 +6,11 @@ import (
 	"testing"
 
 	"limner/data"
+	"limner/train/loss"
 )
 
 func TestCaptions(t *testing.T) {
-	tokens := []Token{{Text: "<x>"}, {Text: "<y>"}}
+	tokens := []loss.Token{{Text: "<x>"}, {Text: "<y>"}}
 	batch := &data.Batch{Epoch: 1, Rows: []int64{4, 9, 2, 7}, Captions: []string{"a cat", "{} on a mat", "one <y>", ""}}
 	for name, c := range map[string]struct {
 		recipe Recipe
@@ -32,7 +33,7 @@ func TestCaptions(t *testing.T) {
 // Captions around tokens are chosen by the seed, the epoch and the row, wherever in a batch that stands.
 func TestTemplates(t *testing.T) {
 	draw := func(seed uint64, epoch int, rows ...int64) []string {
-		caption := Recipe{Property: PropertyStyle, Tokens: []Token{{Text: "<x>"}}}.caption(Options{Seed: seed})
+		caption := Recipe{Property: PropertyStyle, Tokens: []loss.Token{{Text: "<x>"}}}.caption(Options{Seed: seed})
 		batch, captions := &data.Batch{Epoch: epoch, Rows: rows}, []string{}
 		for i := range rows {
 			captions = append(captions, caption(batch, i))

@@ -15,6 +15,7 @@ import (
 	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/models/vae"
+	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
 )
@@ -112,7 +113,7 @@ func TestStateIsDivided(t *testing.T) {
 	c := vae.Default()
 	c.BlockOutChannels, c.NormNumGroups = []int{8, 8}, 2
 	c.DownBlockTypes, c.UpBlockTypes = []string{"DownEncoderBlock2D", "DownEncoderBlock2D"}, []string{"UpDecoderBlock2D", "UpDecoderBlock2D"}
-	objective := Autoencoder{VAE: c, Decoder: true, Batch: 4, Resolution: 8}.Objective()
+	objective := loss.Autoencoder{VAE: c, Decoder: true, Batch: 4, Resolution: 8}.Objective()
 	bytes := map[string]int64{}
 	four := devices(t, 4)
 	for name, b := range map[string]*xla.Backend{"one": parity.Backend(t), "four": four, "fsdp": four} {

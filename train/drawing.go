@@ -10,31 +10,32 @@ import (
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/sample"
+	"limner/train/loss"
 	"limner/xla"
 )
 
 // drawing is what validation draws with: the networks as they are on the devices, and from weights what training does without, such as the
 // VAE's decoder.
-func (r Recipe) drawing(model *diffusers.Pipeline, d Diffusion, weights nn.Source) func(map[string]*xla.Array) sample.Model {
+func (r Recipe) drawing(model *diffusers.Pipeline, d loss.Diffusion, weights nn.Source) func(map[string]*xla.Array) sample.Model {
 	return func(resident map[string]*xla.Array) sample.Model {
-		m := sample.Model{Pipeline: model, Weights: weights, Compute: r.Compute, Resident: resident, Added: d.tokenRows()}
+		m := sample.Model{Pipeline: model, Weights: weights, Compute: r.Compute, Resident: resident, Added: d.TokenRows()}
 		if d.ControlNet != nil {
 			m.ControlNets = append(m.ControlNets, *d.ControlNet)
 		}
 		if d.LoRA != nil {
 			m.Resident = maps.Clone(resident)
-			lora := d.LoRA.drawn(d.tree(), m.Resident)
+			lora := trainedLoRA(*d.LoRA, d.Tree(), m.Resident)
 			m.LoRAs = append(m.LoRAs, lora)
 		}
 		return m
 	}
 }
 
-// drawn is a LoRA in training as drawing knows LoRAs, with its matrices among the resident parameters.
-func (l LoRA) drawn(networks nn.Tree, resident map[string]*xla.Array) *diffusers.LoRA {
+// trainedLoRA describes a LoRA in training as sampling knows LoRAs, and adds its matrices to the resident parameters.
+func trainedLoRA(l loss.LoRA, networks nn.Tree, resident map[string]*xla.Array) *diffusers.LoRA {
 	out := &diffusers.LoRA{}
-	for _, layer := range l.layers(networks) {
-		a, b := l.matrices(layer)
+	for _, layer := range l.Layers(networks) {
+		a, b := l.Matrices(layer)
 		component := diffusers.UNet
 		for _, name := range []string{diffusers.TextEncoder, diffusers.TextEncoder2} {
 			if strings.HasPrefix(layer.Key, name+".") {
@@ -78,5 +79,5 @@ func (r Recipe) held(ctx context.Context, b *xla.Backend, o Options, feed Diffus
 		lora.Dropout = 0
 		d.LoRA = &lora
 	}
-	return &Held{Dataset: dataset, Feed: feed.Put, Loss: d.loss, Timesteps: d.Noise.NumTrainTimesteps}, nil
+	return &Held{Dataset: dataset, Feed: feed.Put, Loss: d.BatchLoss, Timesteps: d.Noise.NumTrainTimesteps}, nil
 }

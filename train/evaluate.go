@@ -11,6 +11,7 @@ import (
 
 	"limner/data"
 	"limner/models/nn"
+	"limner/train/loss"
 	"limner/xla"
 )
 
@@ -18,7 +19,7 @@ import (
 type Held struct {
 	Dataset   *data.Dataset
 	Feed      func(*data.Batch) ([]*xla.Array, error) // as Run's
-	Loss      func(trainable, frozen nn.Params, batch []*Node, draw Draws) *Node
+	Loss      func(trainable, frozen nn.Params, batch []*Node, draw loss.Draws) *Node
 	Timesteps int // num_train_timesteps
 }
 
@@ -48,14 +49,14 @@ func newEvaluator(ctx context.Context, r *Run, s *stepper) (*evaluator, error) {
 	}
 	f.Inputs = append(f.Inputs, o.Batch...)
 	f.Inputs = append(f.Inputs,
-		batchValue("timesteps", dtypes.Int32, e.batch),
+		loss.BatchValue("timesteps", dtypes.Int32, e.batch),
 		xla.Value{Name: "seed", Shape: shapes.Make(dtypes.Uint64)},
 		xla.Value{Name: "step", Shape: shapes.Make(dtypes.Uint64)})
 	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
 		n, frozen := len(o.Trainable), len(o.Frozen)
 		rest := in[n+frozen:]
 		batch, rest := rest[:len(o.Batch)], rest[len(o.Batch):]
-		draw := Draws{timesteps: rest[0], seed: rest[1], step: rest[2]}
+		draw := loss.Draws{Timesteps: rest[0], Seed: rest[1], Step: rest[2]}
 		return nil, []*Node{r.Held.Loss(bind(r.Backend, o.Trainable, in[:n]), bind(r.Backend, o.Frozen, in[n:n+frozen]), batch, draw)}
 	}
 	f.Announce = r.announce("the validation loss")

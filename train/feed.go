@@ -6,13 +6,14 @@ import (
 
 	"limner/data"
 	"limner/models/clip"
+	"limner/train/loss"
 	"limner/xla"
 )
 
 // DiffusionFeed puts the batches of a diffusion objective on the devices: a process's rows on its own.
 type DiffusionFeed struct {
 	Backend    *xla.Backend
-	Diffusion  Diffusion
+	Diffusion  loss.Diffusion
 	Tokenizer  *clip.Tokenizer
 	Tokenizer2 *clip.Tokenizer                       // of SDXL
 	Caption    func(batch *data.Batch, i int) string // of row i
@@ -39,25 +40,25 @@ func (f DiffusionFeed) Put(batch *data.Batch) ([]*xla.Array, error) {
 func (f DiffusionFeed) put(value xla.Value, batch *data.Batch, captions []string) (*xla.Array, error) {
 	dims := value.Shape.Dimensions
 	switch value.Name {
-	case inTokens:
+	case loss.InputTokens:
 		return xla.PutRows(f.Backend, tokenIDs(f.Tokenizer, captions), dims...)
-	case inTokens2:
+	case loss.InputTokens2:
 		return xla.PutRows(f.Backend, tokenIDs(f.Tokenizer2, captions), dims...)
 	}
 	var values []float32
 	switch value.Name {
-	case inPixels:
+	case loss.InputPixels:
 		values = batch.Pixels
-	case inCondition:
+	case loss.InputCondition:
 		values = batch.Conditioning
-	case inMask:
+	case loss.InputMask:
 		values = batch.Masks
-	case inTimeIDs:
+	case loss.InputTimeIDs:
 		for _, view := range batch.Views {
 			values = append(values, float32(view.Height), float32(view.Width), float32(view.Top), float32(view.Left),
 				float32(f.Diffusion.Resolution), float32(f.Diffusion.Resolution))
 		}
-	case inMoments:
+	case loss.InputMoments:
 		for i, row := range batch.Rows {
 			values = append(values, f.Moments.Of(row, batch.Views[i].Flipped)...)
 		}

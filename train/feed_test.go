@@ -9,6 +9,7 @@ import (
 	"limner/internal/parity"
 	"limner/models/clip"
 	"limner/models/diffusers"
+	"limner/train/loss"
 	"limner/xla"
 )
 
@@ -38,16 +39,16 @@ func TestFeedXL(t *testing.T) {
 	wantTimes := []float32{100, 80, 5, 0, side, side, 30, 60, 0, 7, side, side}
 	for i, value := range d.Inputs() {
 		switch value.Name {
-		case inMoments:
+		case loss.InputMoments:
 			if got, err := xla.Get[float32](arrays[i]); err != nil || !slices.Equal(got, slices.Concat(moments(2), moments(3))) {
 				t.Errorf("moments %v (%v)", got, err)
 			}
-		case inTimeIDs:
+		case loss.InputTimeIDs:
 			if got, err := xla.Get[float32](arrays[i]); err != nil || !slices.Equal(got, wantTimes) {
 				t.Errorf("time ids %v, want %v (%v)", got, wantTimes, err)
 			}
-		case inTokens, inTokens2:
-			tokenizer := map[string]*clip.Tokenizer{inTokens: p.Tokenizer, inTokens2: p.XL.Tokenizer}[value.Name]
+		case loss.InputTokens, loss.InputTokens2:
+			tokenizer := map[string]*clip.Tokenizer{loss.InputTokens: p.Tokenizer, loss.InputTokens2: p.XL.Tokenizer}[value.Name]
 			want := tokenIDs(tokenizer, []string{"a red circle", "two cats"})
 			if got, err := xla.Get[int32](arrays[i]); err != nil || !slices.Equal(got, want) {
 				t.Errorf("%s: %v, want %v (%v)", value.Name, got, want, err)

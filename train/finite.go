@@ -10,6 +10,7 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
 	"limner/models/nn"
+	"limner/train/loss"
 	"limner/xla"
 )
 
@@ -35,7 +36,7 @@ func (s *stepper) diagnose(ctx context.Context, m measured, fed []*xla.Array, n,
 	var names []string
 	f := xla.Function{
 		Name:   "diagnose_" + s.objective.Name,
-		Inputs: slices.Concat(s.stateValues()[:trainable], s.frozenValues(frozen), s.objective.fed(), []xla.Value{scalarValue("batch", dtypes.Uint32)}, s.drawValues()),
+		Inputs: slices.Concat(s.stateValues()[:trainable], s.frozenValues(frozen), s.objective.FeedValues(), []xla.Value{scalarValue("batch", dtypes.Uint32)}, s.drawValues()),
 	}
 	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
 		note := func(name string, x *Node) {
@@ -45,7 +46,7 @@ func (s *stepper) diagnose(ctx context.Context, m measured, fed []*xla.Array, n,
 			}
 		}
 		batch := trainable + len(frozen)
-		for j, value := range s.objective.fed() {
+		for j, value := range s.objective.FeedValues() {
 			note("the batch's "+value.Name, in[batch+j])
 		}
 		for j, node := range in[:batch] {
@@ -60,7 +61,7 @@ func (s *stepper) diagnose(ctx context.Context, m measured, fed []*xla.Array, n,
 			given[0] = a.Build(probed(a.Frozen, in[ahead:batch]), given[0])
 		}
 		loss := s.objective.Loss(probed(s.objective.Trainable, in[:trainable]), probed(s.objective.Frozen, in[trainable:ahead]), given,
-			Draws{seed: in[end+1], step: in[end+2], row: row})
+			loss.Draws{Seed: in[end+1], Step: in[end+2], Row: row})
 		note("the loss", loss)
 		for j, grad := range Gradient(loss, in[:trainable]...) {
 			note("the gradient of "+s.objective.Trainable[j].Key, grad)

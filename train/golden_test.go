@@ -19,20 +19,21 @@ import (
 	"limner/models/nn"
 	"limner/models/noise"
 	"limner/models/unet"
+	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
 )
 
 // tinyDiffusion is the loss on the goldens' model, and the parameters of its networks.
-func tinyDiffusion(t *testing.T, withControlNet bool) (Diffusion, parity.Model) {
+func tinyDiffusion(t *testing.T, withControlNet bool) (loss.Diffusion, parity.Model) {
 	t.Helper()
 	return goldenDiffusion(t, "sd15-tiny", withControlNet)
 }
 
 // goldenDiffusion is tinyDiffusion for a family of models.
-func goldenDiffusion(t *testing.T, family string, withControlNet bool) (Diffusion, parity.Model) {
+func goldenDiffusion(t *testing.T, family string, withControlNet bool) (loss.Diffusion, parity.Model) {
 	t.Helper()
-	d := Diffusion{Networks: Networks{
+	d := loss.Diffusion{Networks: loss.Networks{
 		UNet:    parity.Config(t, unet.ParseConfig, family, "unet", "config.json"),
 		Noise:   parity.Config(t, noise.ParseConfig, family, "scheduler", "scheduler_config.json"),
 		Compute: dtypes.Float32,
@@ -61,8 +62,8 @@ func split(tree nn.Tree, name string) (in, rest nn.Tree) {
 	return in, rest
 }
 
-func sampleOf(in []*Node) Sample {
-	s := Sample{Latents: in[0], Noise: in[1], Timesteps: ConvertDType(in[2], dtypes.Int32), Text: in[3]}
+func sampleOf(in []*Node) loss.Sample {
+	s := loss.Sample{Latents: in[0], Noise: in[1], Timesteps: ConvertDType(in[2], dtypes.Int32), Text: in[3]}
 	if len(in) > 4 {
 		s.Cond = in[4]
 	}
@@ -70,7 +71,7 @@ func sampleOf(in []*Node) Sample {
 }
 
 // lossAndGradients computes the loss, the gradients of the parameters of one network and their global norm.
-func lossAndGradients(t *testing.T, d Diffusion, model parity.Model, trainable string, inputs []parity.Tensor) parity.Results {
+func lossAndGradients(t *testing.T, d loss.Diffusion, model parity.Model, trainable string, inputs []parity.Tensor) parity.Results {
 	t.Helper()
 	specs, _ := split(model.Tree, trainable)
 	return parity.Run(t, model, inputs, func(p nn.Params, in []*Node, out map[string]*Node) {
@@ -85,13 +86,6 @@ func lossAndGradients(t *testing.T, d Diffusion, model parity.Model, trainable s
 			out["grad."+specs[i].Key] = grad
 		}
 	})
-}
-
-func checkRelative(t *testing.T, name string, got, want, tolerance float64) {
-	t.Helper()
-	if !(math.Abs(got-want) <= tolerance*math.Abs(want)) {
-		t.Errorf("%s: got %.9g, want %.9g, tolerance %g relative", name, got, want, tolerance)
-	}
 }
 
 func batchInputs(f parity.File, i int) []parity.Tensor {
@@ -118,11 +112,11 @@ func TestGoldenControlNetSteps(t *testing.T) {
 type goldenSteps struct {
 	numbers   goldenNumbers
 	batch     func(i int) []parity.Tensor
-	sample    func([]*Node) Sample // of a batch; nil: sampleOf
-	after     tensors              // parameters
-	first     tensors              // gradients of the first step
-	tolerance float64              // of gradients
-	alone     map[int]goldenStep   // what batches give with the parameters of the start
+	sample    func([]*Node) loss.Sample // of a batch; nil: sampleOf
+	after     tensors                   // parameters
+	first     tensors                   // gradients of the first step
+	tolerance float64                   // of gradients
+	alone     map[int]goldenStep        // what batches give with the parameters of the start
 }
 
 // tensors are those of a golden for some parameters, in the order of a file; nil for others.
@@ -165,7 +159,7 @@ func tolerance(limit float64, float32s, float64s []float64, i int) float64 {
 // goldenStepper trains what stands below a name of the model, with a step for each shape of batches.
 type goldenStepper struct {
 	t      *testing.T
-	o      Objective
+	o      loss.Objective
 	model  parity.Model
 	golden goldenSteps
 	steps  map[string]*stepper
@@ -173,19 +167,19 @@ type goldenStepper struct {
 }
 
 // checkSteps trains what stands below a name of the model.
-func checkSteps(t *testing.T, d Diffusion, model parity.Model, trainable string, g goldenSteps) {
+func checkSteps(t *testing.T, d loss.Diffusion, model parity.Model, trainable string, g goldenSteps) {
 	t.Helper()
 	if g.sample == nil {
 		g.sample = sampleOf
 	}
 	s := goldenStepper{t: t, model: model, golden: g, steps: map[string]*stepper{}}
-	s.o = Objective{Name: "golden", Compute: dtypes.Float32, Loss: func(trainable, frozen nn.Params, batch []*Node, _ Draws) *Node {
+	s.o = loss.Objective{Name: "golden", Compute: dtypes.Float32, Loss: func(trainable, frozen nn.Params, batch []*Node, _ loss.Draws) *Node {
 		return d.LossOf(trainable, frozen, g.sample(batch))
 	}}
 	s.o.Trainable, s.o.Frozen = split(model.Tree, trainable)
 	for i, want := range g.alone {
 		m := s.step(i, 1, true)
-		checkRelative(t, fmt.Sprintf("loss of batch %d at first", i), float64(m.loss), want.loss, 1e-5)
+		parity.CheckNumber(t, fmt.Sprintf("loss of batch %d at first", i), float64(m.loss), want.loss, 1e-5)
 		if s.checkGradients(fmt.Sprintf("batch %d: ", i), m.gradNorm, want.gradients) == 0 {
 			t.Errorf("no gradient of batch %d was compared", i)
 		}
@@ -193,8 +187,8 @@ func checkSteps(t *testing.T, d Diffusion, model parity.Model, trainable string,
 	numbers := g.numbers
 	for i, loss := range numbers.Loss {
 		m := s.step(i, i+1, i == 0)
-		checkRelative(t, fmt.Sprintf("loss of step %d", i), float64(m.loss), loss, tolerance(1e-5, numbers.Loss, numbers.Loss64, i))
-		checkRelative(t, fmt.Sprintf("gradient norm of step %d", i), float64(m.gradNorm), numbers.Norm[i], tolerance(2e-5, numbers.Norm, numbers.Norm64, i))
+		parity.CheckNumber(t, fmt.Sprintf("loss of step %d", i), float64(m.loss), loss, tolerance(1e-5, numbers.Loss, numbers.Loss64, i))
+		parity.CheckNumber(t, fmt.Sprintf("gradient norm of step %d", i), float64(m.gradNorm), numbers.Norm[i], tolerance(2e-5, numbers.Norm, numbers.Norm64, i))
 		if i == 0 {
 			if n := s.checkGradients("", m.gradNorm, g.first); n != len(s.o.Trainable) {
 				t.Errorf("%d gradients for %d parameters", n, len(s.o.Trainable))
@@ -301,8 +295,8 @@ func TestGoldenUNetFinetune(t *testing.T) {
 	golden.ReadJSON(t, &names, "train", "unet_params.json")
 	inputs := []parity.Tensor{g.Image("batch.latents"), g.Image("batch.noise"), g.Get("batch.timesteps"), g.Get("batch.ctx")}
 	got := lossAndGradients(t, d, model, "unet", inputs)
-	checkRelative(t, "loss", float64(got["loss"].Data[0]), float64(g.Get("loss").Data[0]), 1e-5)
-	checkRelative(t, "gradient norm", float64(got["norm"].Data[0]), float64(g.Get("total_grad_norm").Data[0]), 2e-5)
+	parity.CheckNumber(t, "loss", float64(got["loss"].Data[0]), float64(g.Get("loss").Data[0]), 1e-5)
+	parity.CheckNumber(t, "gradient norm", float64(got["norm"].Data[0]), float64(g.Get("total_grad_norm").Data[0]), 2e-5)
 
 	specs := map[string]nn.Spec{}
 	for _, spec := range model.Tree {
@@ -323,6 +317,26 @@ func TestGoldenUNetFinetune(t *testing.T) {
 		for _, v := range got["grad.unet."+name].Data {
 			squares += float64(v) * float64(v)
 		}
-		checkRelative(t, "gradient norm of "+name, math.Sqrt(squares), float64(norms[i]), 2e-4)
+		parity.CheckNumber(t, "gradient norm of "+name, math.Sqrt(squares), float64(norms[i]), 2e-4)
+	}
+}
+
+func TestGoldenVPrediction(t *testing.T) {
+	d, model := goldenDiffusion(t, "sd21-tiny", true)
+	g := parity.Open(t, "train", "controlnet_sd21_vpred.safetensors")
+	inputs := []parity.Tensor{g.Image("batch.latents"), g.Image("batch.noise"), g.Get("batch.timesteps"), g.Get("batch.ctx"),
+		g.Image("batch.cond_u8").Map(parity.FromCondition)}
+	got := lossAndGradients(t, d, model, "controlnet", inputs)
+	parity.CheckNumber(t, "loss", float64(got["loss"].Data[0]), float64(g.Get("loss").Data[0]), 1e-5)
+	specs, _ := split(model.Tree, "controlnet")
+	checked := 0
+	for _, spec := range specs {
+		if name := "grad." + strings.TrimPrefix(spec.Key, "controlnet."); g.Has(name) {
+			parity.Check(t, spec.Key, parity.FileOrder(spec, got["grad."+spec.Key].Data), g.Get(name), 2e-4)
+			checked++
+		}
+	}
+	if checked == 0 {
+		t.Error("no gradient was checked")
 	}
 }

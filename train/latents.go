@@ -14,6 +14,7 @@ import (
 	"limner/data/imaging"
 	"limner/models/nn"
 	"limner/models/vae"
+	"limner/train/loss"
 	"limner/xla"
 )
 
@@ -107,19 +108,12 @@ func (e Encoder) compile(ctx context.Context) (*xla.Program, []*xla.Array, error
 	if err := putAll(e.Backend, e.Weights, tree, f.Inputs, func(i int, a *xla.Array) { args[i] = a }); err != nil {
 		return nil, args, err
 	}
-	f.Inputs = append(f.Inputs, batchValue("pixels", dtypes.Float32, e.Batch, e.Resolution, e.Resolution, e.VAE.InChannels))
+	f.Inputs = append(f.Inputs, loss.BatchValue("pixels", dtypes.Float32, e.Batch, e.Resolution, e.Resolution, e.VAE.InChannels))
 	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-		return nil, []*Node{encodeMoments(e.VAE, bindForward(e.Backend, tree, in[:len(tree)]), in[len(tree)])}
+		return nil, []*Node{loss.EncodeMoments(e.VAE, bindForward(e.Backend, tree, in[:len(tree)]), in[len(tree)])}
 	}
 	program, err := e.Backend.Compile(ctx, f)
 	return program, args, err
-}
-
-// encodeMoments are the moments of images' latents, mean and then log variance: float32 [batch, height/8, width/8, 2·latent_channels]. The VAE's parameters
-// stand below "vae".
-func encodeMoments(c vae.Config, p nn.Params, images *Node) *Node {
-	mean, logvar := c.Encode(p.In("vae"), images)
-	return ConvertDType(Concatenate([]*Node{mean, logvar}, -1), dtypes.Float32)
 }
 
 // encodeQueue holds images until there are enough for a batch.

@@ -1,3 +1,5 @@
+// Package train fits networks to a dataset: recipes, the loop around the compiled step, checkpoints and what is shown of a
+// run.
 package train
 
 import (
@@ -14,6 +16,7 @@ import (
 	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/sample"
+	"limner/train/loss"
 	"limner/xla"
 )
 
@@ -29,7 +32,7 @@ func (e ConfigError) Unwrap() error { return e.error }
 type Run struct {
 	Options    Options
 	Backend    *xla.Backend
-	Objective  Objective
+	Objective  loss.Objective
 	Components []Component // the trainable networks
 	Weights    Weights     // of all networks, that the run begins with
 	Dataset    *data.Dataset

@@ -22,6 +22,7 @@ import (
 	"limner/models/noise"
 	"limner/models/unet"
 	"limner/models/vae"
+	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
 )
@@ -100,14 +101,14 @@ func newUnlocked(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run
 // newMixedLoRA trains a LoRA of layers of each kind, with dropout.
 func newMixedLoRA(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
 	r.TrainTextEncoder, r.LoRAFormat = true, "both"
-	r.LoRA = &LoRA{Rank: 2, Alpha: 4, Dropout: 0.25, Targets: []string{"attn2.to_q", "mid_block.resnets.0.conv1"}, TextTargets: []string{"q_proj"}}
+	r.LoRA = &loss.LoRA{Rank: 2, Alpha: 4, Dropout: 0.25, Targets: []string{"attn2.to_q", "mid_block.resnets.0.conv1"}, TextTargets: []string{"q_proj"}}
 	return NewLoRA(ctx, b, o, r)
 }
 
 // newTokens learns two tokens.
 func newTokens(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
 	r.Property = PropertyObject
-	r.Tokens = []Token{{Text: "<x>", Vectors: 2, Initializer: "a"}, {Text: "<y>", Vectors: 1, Initializer: "b"}}
+	r.Tokens = []loss.Token{{Text: "<x>", Vectors: 2, Initializer: "a"}, {Text: "<y>", Vectors: 1, Initializer: "b"}}
 	return NewTextualInversion(ctx, b, o, r)
 }
 

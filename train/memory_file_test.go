@@ -15,6 +15,7 @@ import (
 	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/models/safetensors"
+	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
 )
@@ -35,14 +36,14 @@ func memoryOptimizers() []optim.Optimizer {
 }
 
 // memoryObjective trains a matrix that is large enough for moments of 8 bits, and a kernel.
-func memoryObjective() Objective {
+func memoryObjective() loss.Objective {
 	tree := nn.Tree{
 		{Key: "net.linear.weight", Shape: []int{64, 72}, Kind: nn.Dense, Init: nn.InitNormal},
 		{Key: "net.conv.weight", Shape: []int{3, 1, 8, 4}, Kind: nn.Kernel, Init: nn.InitNormal},
 	}
-	return Objective{
-		Name: "memory", Trainable: tree, Compute: dtypes.Float32, Batch: []xla.Value{batchValue("x", dtypes.Float32, 4, 64)},
-		Loss: func(p, _ nn.Params, batch []*Node, _ Draws) *Node {
+	return loss.Objective{
+		Name: "memory", Trainable: tree, Compute: dtypes.Float32, Batch: []xla.Value{loss.BatchValue("x", dtypes.Float32, 4, 64)},
+		Loss: func(p, _ nn.Params, batch []*Node, _ loss.Draws) *Node {
 			at := func(i int) *Node {
 				return p.Param(tree[i].Key, tree[i].Kind, tree[i].Init, 0, tree[i].Shape...)
 			}

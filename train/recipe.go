@@ -14,6 +14,7 @@ import (
 	"limner/data/imaging"
 	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/train/loss"
 	"limner/xla"
 )
 
@@ -33,16 +34,16 @@ type Recipe struct {
 	TrainTextEncoder  bool         // with the UNet
 	SDUnlocked        bool         // train the UNet's decoder with its ControlNet
 	OnlyMidControl    bool         // add a ControlNet's residual to the UNet's middle block alone
-	LoRA              *LoRA        // trained instead of the networks; nil trains those
+	LoRA              *loss.LoRA   // trained instead of the networks; nil trains those
 	LoRAWeights       string       // network_weights: the file of a LoRA to go on from; "" starts a new one
 	LoRAFormat        string       // of the result: "diffusers", "kohya" or "both"
-	Tokens            []Token      // learned by textual inversion
+	Tokens            []loss.Token // learned by textual inversion
 	Property          string       // what Tokens are, see Properties
 	InstancePrompt    string       // every caption, in place of a column; "" reads the column
 	Prior             *Prior       // images of the class of those in Data; nil: no prior preservation
 	KLWeight          float64      // of a VAE's loss
 	DecoderOnly       bool         // train the VAE's decoder and leave the latents as they are
-	Loss              Loss         // of a diffusion model
+	Loss              loss.Loss    // of a diffusion model
 	Compute           dtypes.DType // of activations: Float32 or BFloat16
 	Text              []byte       // recipe.yaml of the output folder: what a person gave; nil writes none
 	Watch             Watch        // what is shown of the run
@@ -81,8 +82,8 @@ func (r Recipe) Validate() error {
 	}
 	if r.LoRA != nil {
 		errs = append(errs, r.LoRA.Validate())
-		if !slices.Contains(LoRAFormats, r.LoRAFormat) {
-			errs = append(errs, fmt.Errorf("lora_format: got %q, want %s", r.LoRAFormat, strings.Join(LoRAFormats, ", ")))
+		if !slices.Contains(loss.LoRAFormats, r.LoRAFormat) {
+			errs = append(errs, fmt.Errorf("lora_format: got %q, want %s", r.LoRAFormat, strings.Join(loss.LoRAFormats, ", ")))
 		}
 	}
 	if r.Prior != nil {
@@ -91,7 +92,7 @@ func (r Recipe) Validate() error {
 	if r.Property != "" && !slices.Contains(Properties, r.Property) {
 		errs = append(errs, fmt.Errorf("learnable_property: got %q, want %s", r.Property, strings.Join(Properties, ", ")))
 	}
-	errs = append(errs, r.Loss.check())
+	errs = append(errs, r.Loss.Check())
 	return errors.Join(errs...)
 }
 
@@ -168,7 +169,7 @@ func (r Recipe) weights(model *diffusers.Pipeline, components []string, control 
 }
 
 // planned is a run of which nothing but Plan may be asked.
-func (r Recipe) planned(b *xla.Backend, o Options, objective Objective) (*Run, error) {
+func (r Recipe) planned(b *xla.Backend, o Options, objective loss.Objective) (*Run, error) {
 	return &Run{Options: o, Backend: b, Objective: objective}, nil
 }
 
@@ -238,10 +239,10 @@ func closeBoth(dataset, held *data.Dataset) error {
 }
 
 // diffusion is the loss of the model's networks with what begins with train trained.
-func (r Recipe) diffusion(name string, o Options, model *diffusers.Pipeline, train ...string) Diffusion {
-	d := Diffusion{
-		Networks: Networks{UNet: model.UNet, VAE: model.VAE, Text: model.Text, Noise: model.Noise, Compute: r.Compute},
-		Sizes:    Sizes{Batch: o.Batch, Resolution: r.Resolution, Tokens: model.Tokenizer.MaxLength()},
+func (r Recipe) diffusion(name string, o Options, model *diffusers.Pipeline, train ...string) loss.Diffusion {
+	d := loss.Diffusion{
+		Networks: loss.Networks{UNet: model.UNet, VAE: model.VAE, Text: model.Text, Noise: model.Noise, Compute: r.Compute},
+		Sizes:    loss.Sizes{Batch: o.Batch, Resolution: r.Resolution, Tokens: model.Tokenizer.MaxLength()},
 		Name:     name, Train: train, Loss: r.Loss, CachedLatents: r.CacheLatents, Masked: r.Columns.MaskColumn != "",
 	}
 	if model.XL != nil {
@@ -254,7 +255,7 @@ func (r Recipe) diffusion(name string, o Options, model *diffusers.Pipeline, tra
 }
 
 // diffusionRun prepares a run with the diffusion loss, which begins with weights.
-func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, model *diffusers.Pipeline, d Diffusion, weights startWeights, components []Component, finish func(nn.Values) error) (run *Run, err error) {
+func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, model *diffusers.Pipeline, d loss.Diffusion, weights startWeights, components []Component, finish func(nn.Values) error) (run *Run, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, weights.Close())

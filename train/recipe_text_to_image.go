@@ -8,6 +8,7 @@ import (
 
 	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/train/loss"
 	"limner/xla"
 )
 
@@ -56,11 +57,11 @@ func NewLoRA(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, er
 	}
 	lora := *r.LoRA
 	if r.TrainTextEncoder && len(lora.TextTargets) == 0 {
-		lora.TextTargets = TextEncoderTargets
+		lora.TextTargets = loss.TextEncoderTargets
 	}
-	d := r.diffusion("lora", o, model, loraPlace+".")
+	d := r.diffusion("lora", o, model, loss.LoRAPlace+".")
 	d.LoRA = &lora
-	if err := lora.check(d.tree()); err != nil {
+	if err := lora.Check(d.Tree()); err != nil {
 		return nil, err
 	}
 	if r.Planned {
@@ -70,16 +71,16 @@ func NewLoRA(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, er
 	if err != nil {
 		return nil, err
 	}
-	start := lora.Init(d.tree(), o.Seed)
+	start := lora.Init(d.Tree(), o.Seed)
 	if r.LoRAWeights != "" {
-		if start, err = lora.load(model, d.tree(), r.LoRAWeights); err != nil {
+		if start, err = lora.Load(model, d.Tree(), r.LoRAWeights); err != nil {
 			return nil, errors.Join(fmt.Errorf("network_weights: %w", err), weights.Close())
 		}
 	}
 	weights.made = start
-	file := Component{Name: loraPlace, File: loraFile, Metadata: lora.metadata(d.tree())}
+	file := Component{Name: loss.LoRAPlace, File: loss.LoRAFile, Metadata: lora.Metadata(d.Tree())}
 	return r.diffusionRun(ctx, b, o, model, d, weights, []Component{file}, func(trained nn.Values) error {
-		return lora.save(o.OutputDir, r.LoRAFormat, d.tree(), trained.Within(loraPlace))
+		return lora.Save(o.OutputDir, r.LoRAFormat, d.Tree(), trained.Within(loss.LoRAPlace))
 	})
 }
 
@@ -89,10 +90,10 @@ func NewTextualInversion(ctx context.Context, b *xla.Backend, o Options, r Recip
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(checkTokens(r.Tokens, model), checkPrompts(r.Tokens, r.Watch.Validation.Prompts)); err != nil {
+	if err := errors.Join(loss.CheckTokens(r.Tokens, model), loss.CheckPrompts(r.Tokens, r.Watch.Validation.Prompts)); err != nil {
 		return nil, err
 	}
-	inversion := func() Diffusion { // of the model as it is
+	inversion := func() loss.Diffusion { // of the model as it is
 		d := r.diffusion("textual_inversion", o, model, "learned_embeds.")
 		d.Tokens = slices.Clone(r.Tokens)
 		return d
@@ -104,15 +105,15 @@ func NewTextualInversion(ctx context.Context, b *xla.Backend, o Options, r Recip
 	if err != nil {
 		return nil, err
 	}
-	if weights.made, err = addTokens(r.Tokens, model, weights); err != nil {
+	if weights.made, err = loss.AddTokens(r.Tokens, model, weights); err != nil {
 		return nil, errors.Join(err, weights.Close())
 	}
 	d := inversion()
 	var components []Component
 	for i := range r.Tokens {
-		components = append(components, Component{Name: tokenPlace(i), File: tokenFile(r.Tokens, i)})
+		components = append(components, Component{Name: loss.TokenPlace(i), File: loss.TokenFile(r.Tokens, i)})
 	}
 	return r.diffusionRun(ctx, b, o, model, d, weights, components, func(trained nn.Values) error {
-		return saveTokens(o.OutputDir, d, trained)
+		return loss.SaveTokens(o.OutputDir, d, trained)
 	})
 }

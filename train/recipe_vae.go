@@ -8,6 +8,7 @@ import (
 	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/train/loss"
 	"limner/xla"
 )
 
@@ -17,7 +18,7 @@ func NewAutoencoder(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*
 	if err != nil {
 		return nil, err
 	}
-	objective := Autoencoder{VAE: model.VAE, KLWeight: r.KLWeight, Decoder: r.DecoderOnly, Batch: o.Batch, Resolution: r.Resolution}.Objective()
+	objective := loss.Autoencoder{VAE: model.VAE, KLWeight: r.KLWeight, Decoder: r.DecoderOnly, Batch: o.Batch, Resolution: r.Resolution}.Objective()
 	if r.Planned {
 		return r.planned(b, o, objective)
 	}

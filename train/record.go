@@ -14,6 +14,7 @@ import (
 
 	"limner/data"
 	"limner/models/nn"
+	"limner/train/loss"
 )
 
 // record is what a run is made of, resolved: recipe.json of its checkpoints and run.json of its output folder.
@@ -35,35 +36,35 @@ type record struct {
 
 // settings are the fields of Recipe that tell runs apart, under the names of flags.
 type settings struct {
-	Model             string   `json:"pretrained_model_name_or_path"`
-	ControlNet        string   `json:"controlnet_model_name_or_path"`
-	Data              []string `json:"train_data_dir"`
-	ImageColumn       string   `json:"image_column"`
-	ConditionColumn   string   `json:"conditioning_image_column"`
-	CaptionColumn     string   `json:"caption_column"`
-	BufferBytes       int64    `json:"shuffle_buffer_bytes"`
-	Resolution        int      `json:"resolution"`
-	CacheLatents      bool     `json:"cache_latents"`
-	ProportionEmpty   float64  `json:"proportion_empty_prompts"`
-	FromScratch       bool     `json:"from_scratch"`
-	EmbeddingChannels []int    `json:"conditioning_embedding_out_channels"`
-	TrainTextEncoder  bool     `json:"train_text_encoder"`
-	KLWeight          float64  `json:"kl_weight"`
-	DecoderOnly       bool     `json:"train_decoder_only"`
-	Loss              Loss     `json:"loss"`
-	SDUnlocked        bool     `json:"sd_unlocked"`
-	OnlyMidControl    bool     `json:"only_mid_control"`
-	LoRA              *LoRA    `json:"lora"`
-	LoRAWeights       string   `json:"network_weights"`
-	Tokens            []Token  `json:"placeholder_token"`
-	Property          string   `json:"learnable_property"`
-	InstancePrompt    string   `json:"instance_prompt"`
-	Prior             *Prior   `json:"prior"`
-	MaskColumn        string   `json:"mask_column"`
-	RandomCrop        bool     `json:"random_crop"`
-	RandomFlip        bool     `json:"random_flip"`
-	Background        string   `json:"background"`
-	Compute           string   `json:"compute_dtype"`
+	Model             string       `json:"pretrained_model_name_or_path"`
+	ControlNet        string       `json:"controlnet_model_name_or_path"`
+	Data              []string     `json:"train_data_dir"`
+	ImageColumn       string       `json:"image_column"`
+	ConditionColumn   string       `json:"conditioning_image_column"`
+	CaptionColumn     string       `json:"caption_column"`
+	BufferBytes       int64        `json:"shuffle_buffer_bytes"`
+	Resolution        int          `json:"resolution"`
+	CacheLatents      bool         `json:"cache_latents"`
+	ProportionEmpty   float64      `json:"proportion_empty_prompts"`
+	FromScratch       bool         `json:"from_scratch"`
+	EmbeddingChannels []int        `json:"conditioning_embedding_out_channels"`
+	TrainTextEncoder  bool         `json:"train_text_encoder"`
+	KLWeight          float64      `json:"kl_weight"`
+	DecoderOnly       bool         `json:"train_decoder_only"`
+	Loss              loss.Loss    `json:"loss"`
+	SDUnlocked        bool         `json:"sd_unlocked"`
+	OnlyMidControl    bool         `json:"only_mid_control"`
+	LoRA              *loss.LoRA   `json:"lora"`
+	LoRAWeights       string       `json:"network_weights"`
+	Tokens            []loss.Token `json:"placeholder_token"`
+	Property          string       `json:"learnable_property"`
+	InstancePrompt    string       `json:"instance_prompt"`
+	Prior             *Prior       `json:"prior"`
+	MaskColumn        string       `json:"mask_column"`
+	RandomCrop        bool         `json:"random_crop"`
+	RandomFlip        bool         `json:"random_flip"`
+	Background        string       `json:"background"`
+	Compute           string       `json:"compute_dtype"`
 }
 
 func (r Recipe) settings() settings {

@@ -10,6 +10,7 @@ import (
 	"limner/data/imaging"
 	"limner/internal/golden"
 	"limner/internal/parity"
+	"limner/train/loss"
 )
 
 // What cannot be trained is refused before anything is compiled, with every bad field.
@@ -50,20 +51,20 @@ func TestRefusals(t *testing.T) {
 		"cache and crops": {NewTextToImage, func(_ *Options, r *Recipe) { r.Columns.RandomCrop = true }, "cache_latents: a random crop"},
 		"a place alone":   {NewTextToImage, func(_ *Options, r *Recipe) { r.CacheLatents, r.CacheDir = false, taken }, "cache_dir: it keeps latents"},
 		"no LoRA":         {NewLoRA, func(_ *Options, _ *Recipe) {}, "say what to train"},
-		"LoRA":            {NewLoRA, func(_ *Options, r *Recipe) { r.LoRA = &LoRA{Dropout: 1} }, "rank: got 0, want 1 to 16384\nlora_alpha: got 0, want above 0\nlora_dropout: got 1, want at least 0 and below 1\nlora_targets: name the layers to train\nlora_format: got \"\""},
+		"LoRA":            {NewLoRA, func(_ *Options, r *Recipe) { r.LoRA = &loss.LoRA{Dropout: 1} }, "rank: got 0, want 1 to 16384\nlora_alpha: got 0, want above 0\nlora_dropout: got 1, want at least 0 and below 1\nlora_targets: name the layers to train\nlora_format: got \"\""},
 		"targets": {NewLoRA, func(_ *Options, r *Recipe) {
-			r.LoRAFormat, r.LoRA = "both", &LoRA{Rank: 1, Alpha: 1, Targets: []string{"to_q", "to_z"}}
+			r.LoRAFormat, r.LoRA = "both", &loss.LoRA{Rank: 1, Alpha: 1, Targets: []string{"to_q", "to_z"}}
 		}, "lora_targets: the model has no layer to_z"},
 		"no tokens":   {NewTextualInversion, func(_ *Options, _ *Recipe) {}, "placeholder_token: name a token to learn"},
-		"tokens":      {NewTextualInversion, func(_ *Options, r *Recipe) { r.Tokens = []Token{{Text: "<a.b>", Initializer: "two words"}} }, "num_vectors: got 0, want 1 to 10, which is what a prompt holds between its start and its end\nplaceholder_token: \"<a.b>\" has a dot"},
-		"known token": {NewTextualInversion, func(_ *Options, r *Recipe) { r.Tokens = []Token{{Text: "a</w>", Vectors: 1, Initializer: "b"}} }, "placeholder_token: "},
+		"tokens":      {NewTextualInversion, func(_ *Options, r *Recipe) { r.Tokens = []loss.Token{{Text: "<a.b>", Initializer: "two words"}} }, "num_vectors: got 0, want 1 to 10, which is what a prompt holds between its start and its end\nplaceholder_token: \"<a.b>\" has a dot"},
+		"known token": {NewTextualInversion, func(_ *Options, r *Recipe) { r.Tokens = []loss.Token{{Text: "a</w>", Vectors: 1, Initializer: "b"}} }, "placeholder_token: "},
 		"no token in prompts": {NewTextualInversion, func(_ *Options, r *Recipe) {
-			r.Tokens = []Token{{Text: "<x>", Vectors: 1, Initializer: "a"}, {Text: "<y>", Vectors: 1, Initializer: "a"}}
+			r.Tokens = []loss.Token{{Text: "<x>", Vectors: 1, Initializer: "a"}, {Text: "<y>", Vectors: 1, Initializer: "a"}}
 			r.Watch.Validation.Prompts = []string{"<z>", "x"}
 		}, "validation_prompt: none has <x> or <y>"},
 		"property": {NewTextualInversion, func(_ *Options, r *Recipe) { r.Property = "colour" }, `learnable_property: got "colour", want object, style, caption`},
 		"many vectors": {NewTextualInversion, func(_ *Options, r *Recipe) {
-			r.Tokens = []Token{{Text: "<x>", Vectors: 1_000_000_000, Initializer: "a"}}
+			r.Tokens = []loss.Token{{Text: "<x>", Vectors: 1_000_000_000, Initializer: "a"}}
 		}, "num_vectors: got 1000000000, want 1 to 10"},
 		"scheduler": {NewTextToImage, func(_ *Options, r *Recipe) {
 			r.Watch.Validation = DefaultValidation()

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"limner/models/diffusers"
+	"limner/train/loss"
 )
 
 // results check what a recipe of TestResumeToTheSameBits leaves in its output folder, as those read it who draw with it.
@@ -56,11 +57,11 @@ func checkUnlocked(t *testing.T, model, dir string) {
 // checkLoRAFiles wants one LoRA in both namings, with a trained B. That of diffusers has no alpha, so the scale of 2 is in B.
 func checkLoRAFiles(t *testing.T, model, dir string) {
 	p := openModel(t, model)
-	ours, err := p.OpenLoRA(filepath.Join(dir, loraFile))
+	ours, err := p.OpenLoRA(filepath.Join(dir, loss.LoRAFile))
 	if err != nil {
 		t.Fatal(err)
 	}
-	kohya, err := p.OpenLoRA(filepath.Join(dir, loraKohyaFile))
+	kohya, err := p.OpenLoRA(filepath.Join(dir, loss.LoRAKohyaFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +99,7 @@ func checkTokenFiles(t *testing.T, model, dir string) {
 	p := openModel(t, model)
 	rows := p.Text.VocabSize
 	for i := range 2 {
-		if err := p.AddEmbedding(filepath.Join(dir, tokenFile(make([]Token, 2), i)), ""); err != nil {
+		if err := p.AddEmbedding(filepath.Join(dir, loss.TokenFile(make([]loss.Token, 2), i)), ""); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"limner/models/nn"
+	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
 )
@@ -41,7 +42,7 @@ type stepSettings struct {
 type stepper struct {
 	stepSettings
 	backend   *xla.Backend
-	objective Objective
+	objective loss.Objective
 	method    optim.Method
 	layout    []stateValue // of state
 	program   *xla.Program // makes the step, from a batch or from the sums
@@ -64,14 +65,14 @@ type rates struct {
 }
 
 // describeStep is a step that is neither compiled nor loaded.
-func describeStep(b *xla.Backend, o Objective, settings stepSettings) *stepper {
+func describeStep(b *xla.Backend, o loss.Objective, settings stepSettings) *stepper {
 	s := &stepper{stepSettings: settings, backend: b, objective: o, method: settings.optimizer.Method()}
 	s.layout = stateLayout(o.Trainable, s.method, s.ema)
 	return s
 }
 
 // newStepper compiles the step. It fails with a tooLarge where that takes more memory than it may.
-func newStepper(ctx context.Context, b *xla.Backend, o Objective, settings stepSettings) (*stepper, error) {
+func newStepper(ctx context.Context, b *xla.Backend, o loss.Objective, settings stepSettings) (*stepper, error) {
 	s := describeStep(b, o, settings)
 	var programs errgroup.Group
 	for _, compile := range []func(context.Context) error{s.compileAhead, s.compileGradients, s.compileStep} {

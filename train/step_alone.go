@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"limner/models/nn"
+	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
 )
@@ -14,7 +15,7 @@ type Step struct{ stepper *stepper }
 
 // CompileStep compiles the step of an objective, of one batch and without an average of the weights. Meanwhile weights gives the parameters,
 // which are put on the devices with moments of zero.
-func CompileStep(ctx context.Context, b *xla.Backend, o Objective, optimizer optim.Optimizer, seed uint64, weights func() nn.Source) (*Step, error) {
+func CompileStep(ctx context.Context, b *xla.Backend, o loss.Objective, optimizer optim.Optimizer, seed uint64, weights func() nn.Source) (*Step, error) {
 	settings := stepSettings{optimizer: optimizer, accumulation: 1, inTwo: b.CPU()}
 	compile := func() (*stepper, error) { return newStepper(ctx, b, o, settings) }
 	s, err := compileAndLoad(ctx, describeStep(b, o, settings), compile, func() (nn.Source, *saved) { return weights(), nil })

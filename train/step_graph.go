@@ -4,6 +4,7 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
 	"limner/models/nn"
+	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
 	"limner/xla/patch"
@@ -12,7 +13,7 @@ import (
 // buildStep makes a step from a batch.
 func (s *stepper) buildStep(_ *Graph, state, inputs []*Node) (next, outputs []*Node) {
 	n := len(inputs) - 3
-	params, draw := state[:len(s.objective.Trainable)], Draws{seed: inputs[n+1], step: inputs[n+2]}
+	params, draw := state[:len(s.objective.Trainable)], loss.Draws{Seed: inputs[n+1], Step: inputs[n+2]}
 	loss := s.loss(params, inputs[:n], draw)
 	return s.apply(state, Gradient(loss, params...), loss, inputs[n], draw)
 }
@@ -23,7 +24,7 @@ func (s *stepper) buildGradients(_ *Graph, sums, inputs []*Node) (next, outputs 
 	count, n := len(s.objective.Trainable), len(inputs)-3
 	params, batch := inputs[:count], inputs[n]
 	row := MulScalar(batch, float64(s.objective.Batch[0].Shape.Dim(0)))
-	loss := s.loss(params, inputs[count:n], Draws{seed: inputs[n+1], step: inputs[n+2], row: row})
+	loss := s.loss(params, inputs[count:n], loss.Draws{Seed: inputs[n+1], Step: inputs[n+2], Row: row})
 	grads := append(Gradient(loss, params...), loss)
 	if s.accumulation == 1 {
 		return nil, append(grads, loss)
@@ -39,7 +40,7 @@ func (s *stepper) buildGradients(_ *Graph, sums, inputs []*Node) (next, outputs 
 // buildApply makes a step from the sums.
 func (s *stepper) buildApply(_ *Graph, state, inputs []*Node) (next, outputs []*Node) {
 	n := len(inputs) - 3
-	return s.apply(state, inputs[:n-1], inputs[n-1], inputs[n], Draws{seed: inputs[n+1], step: inputs[n+2]})
+	return s.apply(state, inputs[:n-1], inputs[n-1], inputs[n], loss.Draws{Seed: inputs[n+1], Step: inputs[n+2]})
 }
 
 // bind gives the parameters of a tree their nodes in a graph that b compiles.
@@ -53,7 +54,7 @@ func bindForward(b *xla.Backend, tree nn.Tree, nodes []*Node) nn.Params {
 }
 
 // loss builds the loss of a batch. inputs are the frozen parameters and the batch.
-func (s *stepper) loss(params, inputs []*Node, draw Draws) *Node {
+func (s *stepper) loss(params, inputs []*Node, draw loss.Draws) *Node {
 	o := s.objective
 	n := len(o.Frozen)
 	trainable, frozen := bind(s.backend, o.Trainable, params), bind(s.backend, o.Frozen, inputs[:n])
@@ -63,9 +64,9 @@ func (s *stepper) loss(params, inputs []*Node, draw Draws) *Node {
 	return o.Loss(trainable, frozen, inputs[n:], draw)
 }
 
-// apply makes a step from gradients and their loss. Where one of them is no finite number the state stays as it is. The outputs
+// apply makes a step from gradients and the loss that they belong to. Where one of them is no finite number the state stays as it is. The outputs
 // are the loss and the gradients' global norm before clipping.
-func (s *stepper) apply(state, grads []*Node, loss, rates *Node, draw Draws) (next, outputs []*Node) {
+func (s *stepper) apply(state, grads []*Node, batchLoss, rates *Node, draw loss.Draws) (next, outputs []*Node) {
 	n := len(grads)
 	rate := make([]*Node, rates.Shape().Size())
 	for i := range rate {
@@ -78,11 +79,11 @@ func (s *stepper) apply(state, grads []*Node, loss, rates *Node, draw Draws) (ne
 		firstSlot = 2 * n
 	}
 	memory := firstSlot
-	good := LogicalAnd(IsFinite(loss), IsFinite(norm))
+	good := LogicalAnd(IsFinite(batchLoss), IsFinite(norm))
 	for i, spec := range s.objective.Trainable {
 		end := memory + len(s.method.Slots(spec))
 		c := optim.Change{Spec: spec, Param: state[i], Grad: grads[i], State: state[memory:end], Rates: rate[1:], Finite: good, Once: s.backend.Once, Key: func(moment int) *Node {
-			return patch.Key(draw.seed, draw.step, drawRounding+uint32(2*i+moment))
+			return patch.Key(draw.Seed, draw.Step, loss.DrawRounding+uint32(2*i+moment))
 		}}
 		var remembered []*Node
 		next[i], remembered = s.method.Update(c)
@@ -96,5 +97,5 @@ func (s *stepper) apply(state, grads []*Node, loss, rates *Node, draw Draws) (ne
 	for i := range next[:firstSlot] {
 		next[i] = Where(good, next[i], state[i])
 	}
-	return next, []*Node{loss, norm}
+	return next, []*Node{batchLoss, norm}
 }

@@ -12,6 +12,7 @@ import (
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/models/unet"
+	"limner/train/loss"
 )
 
 // Training tells the UNet what drawing does.
@@ -29,9 +30,9 @@ func TestGoldenTextEmbeddings(t *testing.T) {
 			t.Fatal(err)
 		}
 		d, model := wholeDiffusion(t, family)
-		names, tokenizers := []string{inTokens}, []*clip.Tokenizer{p.Tokenizer}
+		names, tokenizers := []string{loss.InputTokens}, []*clip.Tokenizer{p.Tokenizer}
 		if p.XL != nil {
-			names, tokenizers = append(names, inTokens2), append(tokenizers, p.XL.Tokenizer)
+			names, tokenizers = append(names, loss.InputTokens2), append(tokenizers, p.XL.Tokenizer)
 		}
 		var inputs []parity.Tensor
 		for _, tokenizer := range tokenizers {
@@ -42,11 +43,11 @@ func TestGoldenTextEmbeddings(t *testing.T) {
 			inputs = append(inputs, ids)
 		}
 		got := parity.Run(t, model, inputs, func(params nn.Params, in []*Node, out map[string]*Node) {
-			batch := map[string]*Node{inTimeIDs: Zeros(in[0].Graph(), batchValue("", dtypes.Float32, len(index.Prompt), unet.TimeIDs).Shape)}
+			batch := map[string]*Node{loss.InputTimeIDs: Zeros(in[0].Graph(), loss.BatchValue("", dtypes.Float32, len(index.Prompt), unet.TimeIDs).Shape)}
 			for i, name := range names {
 				batch[name] = ConvertDType(in[i], dtypes.Int32)
 			}
-			context := d.encodeText(params, batch)
+			context := d.EncodeText(params, batch)
 			out["prompt_embeds"] = context.Text
 			if context.Pooled != nil {
 				out["pooled_prompt_embeds"] = context.Pooled

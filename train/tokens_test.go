@@ -13,6 +13,7 @@ import (
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/models/safetensors"
+	"limner/train/loss"
 )
 
 func TestGoldenTextualInversion(t *testing.T) {
@@ -27,17 +28,17 @@ func TestGoldenTextualInversion(t *testing.T) {
 	}
 	first := g.Get("init_row")
 	word, alone := initializer(t, p, values, first.Data)
-	tokens := []Token{{Text: learned.Keys()[0], Vectors: 1, Initializer: word}}
-	if err := checkTokens(tokens, p); err != nil {
+	tokens := []loss.Token{{Text: learned.Keys()[0], Vectors: 1, Initializer: word}}
+	if err := loss.CheckTokens(tokens, p); err != nil {
 		t.Fatal(err)
 	}
-	start, err := addTokens(tokens, p, checkpoint.InMemory(values))
+	start, err := loss.AddTokens(tokens, p, checkpoint.InMemory(values))
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := Recipe{Compute: dtypes.Float32, CacheLatents: true}.diffusion("golden", Options{Batch: 2}, p, "learned_embeds.")
 	d.Tokens = tokens
-	spec := tokenTree(tokens, d.encoders())[0]
+	spec := loss.TokenTree(tokens, d.Encoders())[0]
 	if alone {
 		parity.Check(t, "the row at first", parity.Tensor{Data: start[spec.Key], Shape: spec.Shape[1:]}, first, 0)
 	}
@@ -47,19 +48,19 @@ func TestGoldenTextualInversion(t *testing.T) {
 	}
 
 	inputs := []parity.Tensor{g.Image("batch.latents"), g.Image("batch.noise"), g.Get("batch.timesteps"), g.Get("input_ids")}
-	model := parity.Model{Tree: d.tree(), Values: nn.Merge(values, start)}
+	model := parity.Model{Tree: d.Tree(), Values: nn.Merge(values, start)}
 	got := parity.Run(t, model, inputs, func(trained nn.Params, in []*Node, out map[string]*Node) {
-		s, full := sampleOf(in), d.params(trained, trained, nil)
-		s.Text = d.encodeText(full, map[string]*Node{inTokens: ConvertDType(in[3], dtypes.Int32)}).Text
-		out["loss"], out["text"] = d.lossOf(full, s), s.Text
+		s, full := sampleOf(in), d.Params(trained, trained, nil)
+		s.Text = d.EncodeText(full, map[string]*Node{loss.InputTokens: ConvertDType(in[3], dtypes.Int32)}).Text
+		out["loss"], out["text"] = d.LossBy(d.Predict(full, s), s), s.Text
 		out["grad"] = Gradient(out["loss"], trained.Param(spec.Key, spec.Kind, spec.Init, spec.FanIn, spec.Shape...))[0]
 	})
 	parity.Check(t, "text embeddings", got["text"], g.Get("encoder_hidden_states"), 2e-5)
-	checkRelative(t, "loss", float64(got["loss"].Data[0]), float64(g.Get("loss").Data[0]), 1e-5)
+	parity.CheckNumber(t, "loss", float64(got["loss"].Data[0]), float64(g.Get("loss").Data[0]), 1e-5)
 	parity.Check(t, "gradient", parity.Tensor{Data: got["grad"].Data, Shape: spec.Shape[1:]}, g.Get("grad_row"), 2e-4)
 
 	dir := t.TempDir()
-	if err := saveTokens(dir, d, nn.Values{spec.Key: g.Get("row_after_step").Data}); err != nil {
+	if err := loss.SaveTokens(dir, d, nn.Values{spec.Key: g.Get("row_after_step").Data}); err != nil {
 		t.Fatal(err)
 	}
 	saved, err := safetensors.Open(dir + "/learned_embeds.safetensors")
@@ -82,7 +83,7 @@ func TestGoldenTextualInversion(t *testing.T) {
 func initializer(t *testing.T, p *diffusers.Pipeline, values nn.Values, row []float32) (word string, alone bool) {
 	t.Helper()
 	for id := range p.Text.VocabSize {
-		if slices.Equal(values["text_encoder."+tokenTable][id*len(row):(id+1)*len(row)], row) {
+		if slices.Equal(values["text_encoder."+loss.TokenTable][id*len(row):(id+1)*len(row)], row) {
 			word = p.Tokenizer.Decode([]int32{int32(id)})
 			if slices.Equal(p.Tokenizer.Encode(word), []int32{int32(id)}) {
 				return word, true

@@ -19,6 +19,7 @@ import (
 	"limner/internal/parity"
 	"limner/models/diffusers"
 	"limner/sample"
+	"limner/train/loss"
 	"limner/xla"
 )
 
@@ -250,7 +251,7 @@ func TestValidationWithLoRA(t *testing.T) {
 	path, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
 	o, r, log := smallRun(t, path, dataset)
 	o.EMA, o.MaxTrainSteps, o.LearningRate = nil, 2, 0.1
-	r.LoRA, r.LoRAFormat = &LoRA{Rank: 2, Alpha: 4, Targets: AttentionTargets, TextTargets: TextEncoderTargets}, "diffusers"
+	r.LoRA, r.LoRAFormat = &loss.LoRA{Rank: 2, Alpha: 4, Targets: loss.AttentionTargets, TextTargets: loss.TextEncoderTargets}, "diffusers"
 	v := DefaultValidation()
 	v.Steps, v.NumImages, v.NumInferenceSteps, v.Prompts = 2, 1, 2, []string{"red circle"}
 	r.Watch.Validation = v

@@ -7,6 +7,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"limner/train"
+	"limner/train/loss"
 )
 
 type trainLoRACmd struct {
@@ -39,15 +40,15 @@ func (c trainLoRACmd) Run(ctx context.Context, command *kong.Context) error {
 
 func (c trainLoRACmd) apply(r *train.Recipe) error {
 	r.TrainTextEncoder, r.LoRAWeights, r.LoRAFormat = c.TrainTextEncoder, c.NetworkWeights, c.LoRAFormat
-	r.LoRA = &train.LoRA{Rank: c.Rank, Alpha: c.LoRAAlpha, Dropout: c.LoRADropout, Targets: slices.Clone(c.LoRATargets)}
+	r.LoRA = &loss.LoRA{Rank: c.Rank, Alpha: c.LoRAAlpha, Dropout: c.LoRADropout, Targets: slices.Clone(c.LoRATargets)}
 	if c.LoRAAlpha == 0 {
 		r.LoRA.Alpha = float64(max(1, c.Rank)) // a rank below 1 is refused by itself
 	}
 	if c.TrainConv {
-		r.LoRA.Targets = append(r.LoRA.Targets, train.ConvTargets...)
+		r.LoRA.Targets = append(r.LoRA.Targets, loss.ConvTargets...)
 	}
 	if c.TrainTextEncoder {
-		r.LoRA.TextTargets = train.TextEncoderTargets
+		r.LoRA.TextTargets = loss.TextEncoderTargets
 	}
 	c.cacheFlags.apply(r)
 	c.lossFlags.apply(r)

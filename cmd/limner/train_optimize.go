@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"limner/train"
+	"limner/train/loss"
 	"limner/train/optim"
 )
 
@@ -80,7 +81,7 @@ type timestepFlags struct {
 
 // lossDefaults are the values of the flags' defaults, which package train holds.
 func lossDefaults() map[string]string {
-	l := train.DefaultLoss()
+	l := loss.DefaultLoss()
 	return map[string]string{
 		"loss_type": l.Type, "huber_c": fmt.Sprint(l.HuberC), "huber_schedule": l.HuberSchedule,
 		"bias_strategy": l.Bias, "bias_multiplier": fmt.Sprint(l.Multiplier), "bias_end": fmt.Sprint(l.End), "bias_portion": fmt.Sprint(l.Portion),
@@ -88,11 +89,11 @@ func lossDefaults() map[string]string {
 }
 
 func (f lossFlags) apply(r *train.Recipe) {
-	r.Loss = train.Loss{
+	r.Loss = loss.Loss{
 		RescaleBetasZeroSNR: f.RescaleBetasZeroSNR, SNRGamma: f.SNRGamma,
 		NoiseOffset: f.NoiseOffset, InputPerturbation: f.InputPerturbation,
 		Type: f.LossType, HuberC: f.HuberC, HuberSchedule: f.HuberSchedule,
-		Timesteps: train.Timesteps{
+		Timesteps: loss.Timesteps{
 			Min: f.MinTimestep, Max: f.MaxTimestep, Bias: f.TimestepBiasStrategy, Multiplier: f.TimestepBiasMultiplier,
 			Begin: f.TimestepBiasBegin, End: f.TimestepBiasEnd, Portion: f.TimestepBiasPortion,
 		},

@@ -7,6 +7,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"limner/train"
+	"limner/train/loss"
 )
 
 type trainTextualInversionCmd struct {
@@ -41,7 +42,7 @@ func (c trainTextualInversionCmd) apply(r *train.Recipe) error {
 		return fmt.Errorf("initializer_token: %d for %d placeholder tokens: give one for each, or one for all", initializers, tokens)
 	}
 	for i, text := range c.PlaceholderToken {
-		r.Tokens = append(r.Tokens, train.Token{Text: text, Vectors: c.NumVectors, Initializer: c.InitializerToken[i%initializers]})
+		r.Tokens = append(r.Tokens, loss.Token{Text: text, Vectors: c.NumVectors, Initializer: c.InitializerToken[i%initializers]})
 	}
 	return nil
 }

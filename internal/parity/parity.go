@@ -349,3 +349,11 @@ func Check(t testing.TB, name string, got, want Tensor, tolerance float64) {
 		t.Errorf("%s: error %.2g, tolerance %.2g; worst at index %d: got %g, want %g", name, worst/largest, tolerance, at, got.Data[at], want.Data[at])
 	}
 }
+
+// CheckNumber compares a number with the one that is wanted, within a tolerance relative to that.
+func CheckNumber(t testing.TB, name string, got, want, tolerance float64) {
+	t.Helper()
+	if !(math.Abs(got-want) <= tolerance*math.Abs(want)) {
+		t.Errorf("%s: got %.9g, want %.9g, tolerance %g relative", name, got, want, tolerance)
+	}
+}

@@ -1,4 +1,4 @@
-package train
+package loss
 
 import (
 	"errors"
@@ -103,8 +103,8 @@ func (s Timesteps) chances(n int) []float64 {
 
 // draw draws int32 [batch] out of n timesteps.
 func (s Timesteps) draw(d Draws, n, batch int) *Node {
-	if d.timesteps != nil {
-		return d.timesteps
+	if d.Timesteps != nil {
+		return d.Timesteps
 	}
 	if s.Bias == "" || s.Bias == BiasNone {
 		return AddScalar(d.below(drawTimesteps, s.end(n)-s.Min, batch), float64(s.Min))
@@ -116,8 +116,8 @@ func (s Timesteps) draw(d Draws, n, batch int) *Node {
 	return ReduceSum(ConvertDType(reached, dtypes.Int32), -1)
 }
 
-// limits divides 2^32 in the ratio of the chances: number i is drawn between the limits i-1 and i. The numbers after the last that
-// has a chance have no limits.
+// limits divides 2^32 in the ratio of the chances: number i is drawn between the limits i-1 and i. The numbers after
+// the last that has a chance have no limits.
 func limits(chances []float64) []uint64 {
 	last, total := 0, 0.0
 	for i, chance := range chances {

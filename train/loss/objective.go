@@ -1,5 +1,6 @@
-// Package train fits networks to a dataset: one compiled step, and the loop around it.
-package train
+// Package loss provides what a training run minimises: the losses of diffusion models and VAEs as graphs, which of
+// their parameters are trained, LoRA matrices and embeddings of new tokens among them.
+package loss
 
 import (
 	"slices"
@@ -20,13 +21,14 @@ type Objective struct {
 	Frozen    nn.Tree      // only read
 	Compute   dtypes.DType // of activations, and of the frozen parameters on the devices: Float32 or BFloat16
 	Batch     []xla.Value
-	Ahead     *Ahead // makes the first value of Batch; nil: the feed gives it
+	Ahead     *Ahead // makes the first value of Batch; nil: the feed provides it
 	// Loss builds the scalar float32 loss of a batch, given the nodes of Batch in order.
 	Loss func(trainable, frozen nn.Params, batch []*Node, draw Draws) *Node
 }
 
-// Ahead is what a program of its own makes of a batch before the step, each device of one row after another: a compiler that sees several images chooses
-// worse forms of convolutions (TPU's cuts them into strips), and smaller programs compile side by side.
+// Ahead is a program of its own that prepares a batch before the step, one row after another on each device: a compiler
+// that sees several images chooses worse forms of convolutions (TPU's cuts them into strips), and smaller programs
+// compile side by side.
 type Ahead struct {
 	Input  xla.Value // what the feed gives
 	Frozen nn.Tree
@@ -42,23 +44,23 @@ func (o Objective) FrozenTree() nn.Tree {
 	return slices.Concat(o.Frozen, o.Ahead.Frozen)
 }
 
-// fed are the values of a batch as the feed gives them.
-func (o Objective) fed() []xla.Value {
+// FeedValues describes the arrays of a batch that the feed provides.
+func (o Objective) FeedValues() []xla.Value {
 	if o.Ahead == nil {
 		return o.Batch
 	}
 	return append([]xla.Value{o.Ahead.Input}, o.Batch[1:]...)
 }
 
-// Parameters is how many the objective's networks have.
+// Parameters is the number of parameters of the objective's networks.
 func (o Objective) Parameters() int { return o.Trainable.Size() + o.FrozenTree().Size() }
 
-// Draws are a step's random numbers. Each follows from the run's seed, the step, its purpose and its index alone: that of
-// an image among all those of the step, in however many batches they come.
+// Draws are the random numbers of a step. Each depends on the run's seed, the step, its purpose and its index alone:
+// the index of an image among all those of the step, in however many batches they come.
 type Draws struct {
-	seed, step *Node // uint64 scalars
-	row        *Node // of the step's images, that the batch begins with, a uint32 scalar; nil is 0
-	timesteps  *Node // int32 [batch] of an evaluation; nil draws them
+	Seed, Step *Node // uint64 scalars
+	Row        *Node // uint32 scalar, index of the batch's first image in the step; nil is 0
+	Timesteps  *Node // int32 [batch] of an evaluation; nil draws them
 }
 
 // The purposes of draws. The numbers are part of what makes a run repeatable: never change them.
@@ -69,14 +71,14 @@ const (
 	drawOffset       = 4
 	drawPerturbation = 5
 	drawDropout      = 6
-	drawRounding     = 1 << 24 // and the numbers after it, two for each parameter
+	DrawRounding     = 1 << 24 // and the numbers after it, two for each parameter
 )
 
 // key is the key of the numbers of one purpose.
 func (d Draws) key(purpose uint32) *Node {
-	key := patch.Key(d.seed, d.step, purpose)
-	if d.row != nil {
-		key = patch.Rows(key, d.row)
+	key := patch.Key(d.Seed, d.Step, purpose)
+	if d.Row != nil {
+		key = patch.Rows(key, d.Row)
 	}
 	return key
 }

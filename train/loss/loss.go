@@ -1,4 +1,4 @@
-package train
+package loss
 
 import (
 	"errors"
@@ -13,8 +13,8 @@ import (
 	"limner/models/noise"
 )
 
-// Loss is what can be chosen of the diffusion loss, under the flags' names of diffusers' scripts and, for Huber's, of kohya's
-// sd-scripts. The zero value is the mean squared error of what the model predicts, at every timestep alike.
+// Loss is what can be chosen of the diffusion loss, under the flags' names of diffusers' scripts and, for Huber's, of
+// kohya's sd-scripts. The zero value is the mean squared error of what the model predicts, at every timestep alike.
 type Loss struct {
 	RescaleBetasZeroSNR bool    `json:"rescale_betas_zero_snr"` // nothing of the image is left at the last timestep
 	SNRGamma            float64 `json:"snr_gamma"`              // caps the weight of easy timesteps; 0 weighs all alike
@@ -61,8 +61,8 @@ func (l Loss) Validate(model noise.Config) error {
 	return errors.Join(errs...)
 }
 
-// check reports every setting that is out of range with any model.
-func (l Loss) check() error { return errors.Join(l.ranges(), l.Timesteps.check()) }
+// Check reports every setting that is out of range with any model.
+func (l Loss) Check() error { return errors.Join(l.ranges(), l.Timesteps.check()) }
 
 // ranges is check without the timesteps.
 func (l Loss) ranges() error {
@@ -91,8 +91,9 @@ func (l Loss) ranges() error {
 
 func (l Loss) robust() bool { return l.Type == LossHuber || l.Type == LossSmoothL1 }
 
-// perImage is the loss of each image [batch], float32, by the weight of its timestep. prediction and target are [batch, height, width, channels];
-// mask is the weight of each pixel, float32 [batch, height, width, 1], or nil: an image's loss is then the mean of its pixels' so weighted.
+// perImage is the loss of each image [batch], float32, by the weight of its timestep. prediction and target are [batch,
+// height, width, channels]; mask is the weight of each pixel, float32 [batch, height, width, 1], or nil: an image's
+// loss is then the mean of its pixels' so weighted.
 func (l Loss) perImage(c noise.Config, prediction, target, timesteps, mask *Node) *Node {
 	return l.weighted(c, l.unweighted(c, prediction, target, timesteps, mask), timesteps)
 }
@@ -117,8 +118,8 @@ func (l Loss) unweighted(c noise.Config, prediction, target, timesteps, mask *No
 }
 
 // pointwise is the loss of each element of the difference between prediction and target. Huber's are the smooth ones of
-// Charbonnier et al. 1997 with a width for each timestep, as sd-scripts and diffusers' scheduled_huber_loss_training have
-// them: 2·(√(d²+c²) - c), times c for "huber".
+// Charbonnier et al. 1997 with a width for each timestep, as sd-scripts and diffusers' scheduled_huber_loss_training
+// have them: 2·(√(d²+c²) - c), times c for "huber".
 func (l Loss) pointwise(c noise.Config, d, timesteps *Node) *Node {
 	squares := Square(d)
 	if !l.robust() {
@@ -133,8 +134,8 @@ func (l Loss) pointwise(c noise.Config, d, timesteps *Node) *Node {
 	return loss
 }
 
-// snrWeights are the weights of the timesteps by min-SNR-γ (Hang et al. 2023, arXiv:2303.09556): min(SNR, γ) for a network that
-// predicts x₀, and what is the same for one that predicts ε or v.
+// snrWeights are the weights of the timesteps by min-SNR-γ (Hang et al. 2023, arXiv:2303.09556): min(SNR, γ) for a
+// network that predicts x₀, and what is the same for one that predicts ε or v.
 func (l Loss) snrWeights(c noise.Config) []float32 {
 	weights := make([]float32, c.NumTrainTimesteps)
 	for t, snr := range signalToNoise(c) {

@@ -1,4 +1,4 @@
-package train
+package loss
 
 import (
 	"slices"
@@ -18,8 +18,8 @@ import (
 	"limner/xla"
 )
 
-// Networks are the parts of a Stable Diffusion model, and how they are computed. Their parameters stand in a run's trees
-// below the names of their folders: unet, controlnet, vae, text_encoder, text_encoder_2.
+// Networks are the parts of a Stable Diffusion model, and how they are computed. Their parameters stand in a run's
+// trees below the names of their folders: unet, controlnet, vae, text_encoder, text_encoder_2.
 type Networks struct {
 	UNet       unet.Config
 	ControlNet *controlnet.Config // nil: the UNet alone
@@ -53,20 +53,20 @@ type Diffusion struct {
 	PriorWeight    float64 // of their loss beside that of the others
 }
 
-// tree lists every parameter that the loss reads. The VAE's encoder works ahead of it.
-func (d Diffusion) tree() nn.Tree {
+// Tree lists every parameter that the loss reads. The VAE's encoder works ahead of it.
+func (d Diffusion) Tree() nn.Tree {
 	var tree nn.Tree
 	if d.ControlNet != nil {
 		tree = d.ControlNet.Tree().Under(diffusers.ControlNet)
 	}
 	tree = append(tree, d.UNet.Tree().Under(diffusers.UNet)...)
-	for _, e := range d.encoders() {
+	for _, e := range d.Encoders() {
 		tree = append(tree, e.tree(d.Tokens)...)
 	}
 	if d.LoRA != nil {
 		tree = append(tree, d.LoRA.Tree(tree)...)
 	}
-	return append(tree, tokenTree(d.Tokens, d.encoders())...)
+	return append(tree, TokenTree(d.Tokens, d.Encoders())...)
 }
 
 // trains says whether a parameter is trained.
@@ -74,15 +74,16 @@ func (d Diffusion) trains(key string) bool {
 	return slices.ContainsFunc(d.Train, func(prefix string) bool { return strings.HasPrefix(key, prefix) })
 }
 
-// Objective is the diffusion loss of a batch. What the feed gives are Inputs.
+// Objective is the diffusion loss of a batch. The feed provides Inputs.
 func (d Diffusion) Objective() Objective {
-	o := Objective{Name: d.Name, Compute: d.Compute, Batch: d.inputs(), Loss: d.loss}
+	o := Objective{Name: d.Name, Compute: d.Compute, Batch: d.inputs(), Loss: d.BatchLoss}
 	if !d.CachedLatents {
-		o.Ahead = &Ahead{Input: d.Inputs()[0], Frozen: d.VAE.EncoderTree().Under(diffusers.VAE), Build: func(frozen nn.Params, pixels *Node) *Node {
-			return encodeMoments(d.VAE, frozen, ConvertDType(pixels, d.Compute))
-		}}
+		build := func(frozen nn.Params, pixels *Node) *Node {
+			return EncodeMoments(d.VAE, frozen, ConvertDType(pixels, d.Compute))
+		}
+		o.Ahead = &Ahead{Input: d.Inputs()[0], Frozen: d.VAE.EncoderTree().Under(diffusers.VAE), Build: build}
 	}
-	for _, spec := range d.tree() {
+	for _, spec := range d.Tree() {
 		if d.trains(spec.Key) {
 			o.Trainable = append(o.Trainable, spec)
 		} else {
@@ -94,24 +95,24 @@ func (d Diffusion) Objective() Objective {
 
 // The names of a batch's inputs.
 const (
-	inPixels    = "pixels"
-	inMoments   = "moments"
-	inTokens    = "input_ids"
-	inTokens2   = "input_ids_2"
-	inTimeIDs   = "time_ids"
-	inCondition = "conditioning_pixel_values"
-	inMask      = "masks"
+	InputPixels    = "pixels"
+	InputMoments   = "moments"
+	InputTokens    = "input_ids"
+	InputTokens2   = "input_ids_2"
+	InputTimeIDs   = "time_ids"
+	InputCondition = "conditioning_pixel_values"
+	InputMask      = "masks"
 )
 
-// Inputs are, in order: the images float32 [batch, resolution, resolution, 3] in [-1, 1] or, cached, the moments of their
-// latents float32 [batch, resolution/8, resolution/8, 2·latent_channels] (mean, then log variance); the token ids int32
-// [batch, tokens]; of SDXL those for its second text encoder, and the time ids float32 [batch, 6]; for a ControlNet the
-// conditioning images float32 [batch, resolution, resolution, channels] in [0, 1]; and the masks float32 [batch, resolution,
-// resolution, 1] in [0, 1].
+// Inputs describes the arrays of a batch, in order: the images float32 [batch, resolution, resolution, 3] in [-1, 1]
+// or, cached, the moments of their latents float32 [batch, resolution/8, resolution/8, 2·latent_channels] (mean, then
+// log variance); the token ids int32 [batch, tokens]; of SDXL those for its second text encoder, and the time ids
+// float32 [batch, 6]; for a ControlNet the conditioning images float32 [batch, resolution, resolution, channels] in [0,
+// 1]; and the masks float32 [batch, resolution, resolution, 1] in [0, 1].
 func (d Diffusion) Inputs() []xla.Value {
 	values := d.inputs()
 	if !d.CachedLatents {
-		values[0] = batchValue(inPixels, dtypes.Float32, d.Batch, d.Resolution, d.Resolution, 3)
+		values[0] = BatchValue(InputPixels, dtypes.Float32, d.Batch, d.Resolution, d.Resolution, 3)
 	}
 	return values
 }
@@ -119,49 +120,52 @@ func (d Diffusion) Inputs() []xla.Value {
 // inputs are those of the loss.
 func (d Diffusion) inputs() []xla.Value {
 	side := d.Resolution / d.VAE.Scale()
-	moments := batchValue(inMoments, dtypes.Float32, d.Batch, side, side, 2*d.VAE.LatentChannels)
-	values := []xla.Value{moments, batchValue(inTokens, dtypes.Int32, d.Batch, d.Sizes.Tokens)}
+	moments := BatchValue(InputMoments, dtypes.Float32, d.Batch, side, side, 2*d.VAE.LatentChannels)
+	values := []xla.Value{moments, BatchValue(InputTokens, dtypes.Int32, d.Batch, d.Sizes.Tokens)}
 	if d.Text2 != nil {
-		values = append(values, batchValue(inTokens2, dtypes.Int32, d.Batch, d.Sizes.Tokens), batchValue(inTimeIDs, dtypes.Float32, d.Batch, unet.TimeIDs))
+		values = append(values,
+			BatchValue(InputTokens2, dtypes.Int32, d.Batch, d.Sizes.Tokens),
+			BatchValue(InputTimeIDs, dtypes.Float32, d.Batch, unet.TimeIDs))
 	}
 	if d.ControlNet != nil {
-		values = append(values, batchValue(inCondition, dtypes.Float32, d.Batch, d.Resolution, d.Resolution, d.ControlNet.ConditioningChannels))
+		channels := d.ControlNet.ConditioningChannels
+		values = append(values, BatchValue(InputCondition, dtypes.Float32, d.Batch, d.Resolution, d.Resolution, channels))
 	}
 	if d.Masked {
-		values = append(values, batchValue(inMask, dtypes.Float32, d.Batch, d.Resolution, d.Resolution, 1))
+		values = append(values, BatchValue(InputMask, dtypes.Float32, d.Batch, d.Resolution, d.Resolution, 1))
 	}
 	return values
 }
 
-func batchValue(name string, dtype dtypes.DType, dims ...int) xla.Value {
+func BatchValue(name string, dtype dtypes.DType, dims ...int) xla.Value {
 	return xla.Value{Name: name, Shape: shapes.Make(dtype, dims...), Sharding: xla.Batch}
 }
 
-// params are the parameters of all networks in one place, with the LoRA's matrices at their layers and the new tokens'
+// Params are the parameters of all networks in one place, with the LoRA's matrices at their layers and the new tokens'
 // rows in the tables of embeddings. draw is for dropout; nil goes without.
-func (d Diffusion) params(trainable, frozen nn.Params, draw *Draws) nn.Params {
+func (d Diffusion) Params(trainable, frozen nn.Params, draw *Draws) nn.Params {
 	p := nn.Join(trainable, frozen)
 	if len(d.Tokens) > 0 {
-		p = withTokens(p, d.Tokens, d.encoders())
+		p = withTokens(p, d.Tokens, d.Encoders())
 	}
 	if d.LoRA != nil {
-		p = d.LoRA.adapt(p, d.tree(), d.Compute, draw)
+		p = d.LoRA.adapt(p, d.Tree(), d.Compute, draw)
 	}
 	return p
 }
 
-func (d Diffusion) loss(trainable, frozen nn.Params, batch []*Node, draw Draws) *Node {
+func (d Diffusion) BatchLoss(trainable, frozen nn.Params, batch []*Node, draw Draws) *Node {
 	in := map[string]*Node{}
 	for i, value := range d.inputs() {
 		in[value.Name] = batch[i]
 	}
-	p := d.params(trainable, frozen, &draw)
-	latents := d.latents(in[inMoments], draw)
-	context := d.encodeText(p, in)
+	p := d.Params(trainable, frozen, &draw)
+	latents := d.latents(in[InputMoments], draw)
+	context := d.EncodeText(p, in)
 	sample := d.Draw(draw, latents, context.Text)
-	sample.Pooled, sample.TimeIDs, sample.Cond = context.Pooled, context.TimeIDs, in[inCondition]
+	sample.Pooled, sample.TimeIDs, sample.Cond = context.Pooled, context.TimeIDs, in[InputCondition]
 	if d.Masked {
-		sample.Mask = d.shrink(in[inMask])
+		sample.Mask = d.shrink(in[InputMask])
 	}
 	return d.lossOf(p, sample)
 }
@@ -206,9 +210,10 @@ type Sample struct {
 	Latents, Noise *Node // float32 [batch, height, width, latent_channels], the latents scaled
 	InputNoise     *Node // that the latents get, of their shape; nil is Noise, which the target is made of
 	Timesteps      *Node // int32 [batch]
-	Mask           *Node // weights of the latents' pixels in the loss, float32 [batch, height, width, 1]; nil weighs all alike
+	Mask           *Node // weights of the loss, float32 [batch, height, width, 1]; nil: all 1
 	Text           *Node // [batch, tokens, cross_attention_dim] in the compute dtype
-	// Of SDXL: the pooled text embeddings [batch, projection_dim] in the compute dtype, and the time ids float32 [batch, 6].
+	// Of SDXL: the pooled text embeddings [batch, projection_dim] in the compute dtype, and the time ids float32
+	// [batch, 6].
 	Pooled, TimeIDs *Node
 	Cond            *Node // float32 [batch, 8·height, 8·width, channels] in [0, 1]; nil without a ControlNet
 	draw            *Draws
@@ -216,14 +221,16 @@ type Sample struct {
 
 // LossOf is the loss of the network's prediction for a sample, a float32 scalar.
 func (d Diffusion) LossOf(trainable, frozen nn.Params, s Sample) *Node {
-	return d.lossOf(d.params(trainable, frozen, s.draw), s)
+	return d.lossOf(d.Params(trainable, frozen, s.draw), s)
 }
 
-func (d Diffusion) lossOf(p nn.Params, s Sample) *Node { return d.lossBy(d.predict(p, s), s) }
+func (d Diffusion) lossOf(p nn.Params, s Sample) *Node { return d.LossBy(d.Predict(p, s), s) }
 
-// lossBy is lossOf where the prediction is there. As in diffusers' script, min-SNR does not weigh what is of the class in prior preservation.
-func (d Diffusion) lossBy(prediction *Node, s Sample) *Node {
-	losses := d.Loss.unweighted(d.Noise, prediction, d.Noise.Target(s.Latents, s.Noise, s.Timesteps), s.Timesteps, s.Mask)
+// LossBy is the loss of a prediction for a sample. As in diffusers' script, min-SNR does not weigh the class images of
+// prior preservation.
+func (d Diffusion) LossBy(prediction *Node, s Sample) *Node {
+	target := d.Noise.Target(s.Latents, s.Noise, s.Timesteps)
+	losses := d.Loss.unweighted(d.Noise, prediction, target, s.Timesteps, s.Mask)
 	if d.PriorRows == 0 {
 		return ReduceAllMean(d.Loss.weighted(d.Noise, losses, s.Timesteps))
 	}
@@ -232,8 +239,8 @@ func (d Diffusion) lossBy(prediction *Node, s Sample) *Node {
 	return Add(ReduceAllMean(d.Loss.weighted(d.Noise, Slice(losses, own), Slice(s.Timesteps, own))), prior)
 }
 
-// predict is what the network makes of the noisy latents, in the compute dtype.
-func (d Diffusion) predict(p nn.Params, s Sample) *Node {
+// Predict is what the network makes of the noisy latents, in the compute dtype.
+func (d Diffusion) Predict(p nn.Params, s Sample) *Node {
 	added := s.InputNoise
 	if added == nil {
 		added = s.Noise
@@ -242,7 +249,8 @@ func (d Diffusion) predict(p nn.Params, s Sample) *Node {
 	context := unet.Context{Text: s.Text, Pooled: s.Pooled, TimeIDs: s.TimeIDs}
 	var residuals *unet.Residuals
 	if d.ControlNet != nil {
-		residuals = d.ControlNet.Forward(p.In(diffusers.ControlNet), noisy, s.Timesteps, context, ConvertDType(s.Cond, d.Compute))
+		cond := ConvertDType(s.Cond, d.Compute)
+		residuals = d.ControlNet.Forward(p.In(diffusers.ControlNet), noisy, s.Timesteps, context, cond)
 		if d.OnlyMidControl {
 			for i, x := range residuals.Down {
 				residuals.Down[i] = ZerosLike(x)

@@ -1,4 +1,4 @@
-package train
+package loss
 
 import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -10,8 +10,8 @@ import (
 	"limner/models/unet"
 )
 
-// tokenTable is the key of a text encoder's token embeddings.
-const tokenTable = "text_model.embeddings.token_embedding.weight"
+// TokenTable is the key of a text encoder's token embeddings.
+const TokenTable = "text_model.embeddings.token_embedding.weight"
 
 // encoder is one text encoder of a model.
 type encoder struct {
@@ -20,10 +20,10 @@ type encoder struct {
 	config clip.Config // knows the new tokens
 }
 
-func (n Networks) encoders() []encoder {
-	all := []encoder{{diffusers.TextEncoder, inTokens, n.Text}}
+func (n Networks) Encoders() []encoder {
+	all := []encoder{{diffusers.TextEncoder, InputTokens, n.Text}}
 	if n.Text2 != nil {
-		all = append(all, encoder{diffusers.TextEncoder2, inTokens2, *n.Text2})
+		all = append(all, encoder{diffusers.TextEncoder2, InputTokens2, *n.Text2})
 	}
 	return all
 }
@@ -32,20 +32,20 @@ func (n Networks) encoders() []encoder {
 func (e encoder) tree(tokens []Token) nn.Tree {
 	tree := e.config.Tree()
 	for i, spec := range tree {
-		if spec.Key == tokenTable {
+		if spec.Key == TokenTable {
 			tree[i].Shape = []int{spec.Shape[0] - tokenRows(tokens), spec.Shape[1]}
 		}
 	}
 	return tree.Under(e.name)
 }
 
-// encodeText is what the UNet is told of the captions, in the compute dtype: the last hidden states of Stable Diffusion's
-// text encoder or, of SDXL, those before the last layer of both encoders beside each other, without the final norm, and the
-// second one's projection as pooled embeddings.
-func (d Diffusion) encodeText(p nn.Params, in map[string]*Node) unet.Context {
+// EncodeText computes the UNet's inputs from the captions, in the compute dtype: the last hidden states of Stable
+// Diffusion's text encoder or, of SDXL, those before the last layer of both encoders beside each other, without the
+// final norm, and the second one's projection as pooled embeddings.
+func (d Diffusion) EncodeText(p nn.Params, in map[string]*Node) unet.Context {
 	var hidden []*Node
 	var pooled *Node
-	for _, e := range d.encoders() {
+	for _, e := range d.Encoders() {
 		out := e.config.Forward(p.In(e.name), in[e.input], d.Compute)
 		if d.Text2 == nil {
 			return unet.Context{Text: out.LastHiddenState}
@@ -53,5 +53,6 @@ func (d Diffusion) encodeText(p nn.Params, in map[string]*Node) unet.Context {
 		hidden = append(hidden, out.HiddenStates[len(out.HiddenStates)-2])
 		pooled = out.TextEmbeds
 	}
-	return unet.Context{Text: Concatenate(hidden, -1), Pooled: pooled, TimeIDs: ConvertDType(in[inTimeIDs], dtypes.Float32)}
+	timeIDs := ConvertDType(in[InputTimeIDs], dtypes.Float32)
+	return unet.Context{Text: Concatenate(hidden, -1), Pooled: pooled, TimeIDs: timeIDs}
 }

@@ -1,4 +1,4 @@
-package train
+package loss
 
 import (
 	"errors"
@@ -31,21 +31,21 @@ func tokenRows(tokens []Token) int {
 	return n
 }
 
-// tokenPlace is where the embeddings of token i stand in a run's trees: what is below it are the tensors of its file.
-func tokenPlace(i int) string { return fmt.Sprintf("learned_embeds.%d", i) }
+// TokenPlace is where the embeddings of token i stand in a run's trees: what is below it are the tensors of its file.
+func TokenPlace(i int) string { return fmt.Sprintf("learned_embeds.%d", i) }
 
-// tokenKey is the key of a token's embeddings for one of the text encoders: in the file the token itself or, in SDXL, the
-// names that its files have.
+// tokenKey is the key of a token's embeddings for one of the text encoders: in the file the token itself or, in SDXL,
+// the names that its files have.
 func tokenKey(tokens []Token, i, side, sides int) string {
 	name := tokens[i].Text
 	if sides > 1 {
 		name = []string{"clip_l", "clip_g"}[side]
 	}
-	return tokenPlace(i) + "." + name
+	return TokenPlace(i) + "." + name
 }
 
-// tokenTree lists the new embeddings: float32 [vectors, hidden_size] of each token and text encoder.
-func tokenTree(tokens []Token, encoders []encoder) nn.Tree {
+// TokenTree lists the new embeddings: float32 [vectors, hidden_size] of each token and text encoder.
+func TokenTree(tokens []Token, encoders []encoder) nn.Tree {
 	var tree nn.Tree
 	for i, token := range tokens {
 		for side, e := range encoders {
@@ -63,30 +63,30 @@ func withTokens(p nn.Params, tokens []Token, encoders []encoder) nn.Params {
 	var nodes []*Node
 	for side, e := range encoders {
 		rows := e.config.VocabSize - tokenRows(tokens)
-		table := p.In(e.name).Param(tokenTable, nn.Table, nn.InitNormal, 0, rows, e.config.HiddenSize)
+		table := p.In(e.name).Param(TokenTable, nn.Table, nn.InitNormal, 0, rows, e.config.HiddenSize)
 		parts := []*Node{ConvertDType(table, dtypes.Float32)}
 		for i, token := range tokens {
 			parts = append(parts, p.Param(tokenKey(tokens, i, side, len(encoders)), nn.Table, nn.InitNormal, 0, token.Vectors, e.config.HiddenSize))
 		}
-		tables = append(tables, nn.Spec{Key: e.name + "." + tokenTable, Shape: []int{e.config.VocabSize, e.config.HiddenSize}})
+		tables = append(tables, nn.Spec{Key: e.name + "." + TokenTable, Shape: []int{e.config.VocabSize, e.config.HiddenSize}})
 		nodes = append(nodes, Concatenate(parts, 0))
 	}
 	return nn.Join(nn.Bind(tables, nodes), p)
 }
 
-// tokenRows are the new embeddings by the key of the table that they are added to.
-func (d Diffusion) tokenRows() map[string]nn.Tree {
+// TokenRows are the new embeddings by the key of the table that they are added to.
+func (d Diffusion) TokenRows() map[string]nn.Tree {
 	rows := map[string]nn.Tree{}
-	encoders := d.encoders()
-	for i, spec := range tokenTree(d.Tokens, encoders) { // of each token, one for each encoder
-		key := encoders[i%len(encoders)].name + "." + tokenTable
+	encoders := d.Encoders()
+	for i, spec := range TokenTree(d.Tokens, encoders) { // of each token, one for each encoder
+		key := encoders[i%len(encoders)].name + "." + TokenTable
 		rows[key] = append(rows[key], spec)
 	}
 	return rows
 }
 
-// checkPrompts fails if no prompt of validation has a token: its images would be the same every time.
-func checkPrompts(tokens []Token, prompts []string) error {
+// CheckPrompts fails if no prompt of validation has a token: its images would be the same every time.
+func CheckPrompts(tokens []Token, prompts []string) error {
 	var texts []string
 	for _, token := range tokens {
 		texts = append(texts, token.Text)
@@ -100,8 +100,8 @@ func checkPrompts(tokens []Token, prompts []string) error {
 	return fmt.Errorf("validation_prompt: none has %s, so that the images would be the same every time", strings.Join(texts, " or "))
 }
 
-// checkTokens reports every token that cannot be learned.
-func checkTokens(tokens []Token, model *diffusers.Pipeline) error {
+// CheckTokens reports every token that cannot be learned.
+func CheckTokens(tokens []Token, model *diffusers.Pipeline) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if len(tokens) == 0 {
@@ -135,9 +135,9 @@ func tokenizers(model *diffusers.Pipeline) []**clip.Tokenizer {
 	return all
 }
 
-// addTokens teaches the model's tokenizers and the configs of its text encoders the tokens, and returns the embeddings that
-// they start from: those of their initializers in weights.
-func addTokens(tokens []Token, model *diffusers.Pipeline, weights nn.Source) (nn.Values, error) {
+// AddTokens adds the tokens to the model's tokenizers and to the configs of its text encoders, and returns the
+// embeddings that they start from: those of their initializers in weights.
+func AddTokens(tokens []Token, model *diffusers.Pipeline, weights nn.Source) (nn.Values, error) {
 	var placeholders []clip.Placeholder
 	for _, token := range tokens {
 		placeholders = append(placeholders, clip.Placeholder{Text: token.Text, Vectors: token.Vectors})
@@ -149,7 +149,7 @@ func addTokens(tokens []Token, model *diffusers.Pipeline, weights nn.Source) (nn
 	}
 	for side, tokenizer := range tokenizers(model) {
 		config := configs[side]
-		name := []string{diffusers.TextEncoder, diffusers.TextEncoder2}[side] + "." + tokenTable
+		name := []string{diffusers.TextEncoder, diffusers.TextEncoder2}[side] + "." + TokenTable
 		values, err := checkpoint.Collect(weights, nn.Tree{{Key: name, Shape: []int{config.VocabSize, config.HiddenSize}}})
 		if err != nil {
 			return nil, err
@@ -170,20 +170,20 @@ func addTokens(tokens []Token, model *diffusers.Pipeline, weights nn.Source) (nn
 	return start, nil
 }
 
-// tokenFile is the file of token i, under diffusers' name where there is one.
-func tokenFile(tokens []Token, i int) string {
+// TokenFile is the file name of token i: diffusers' where there is one token.
+func TokenFile(tokens []Token, i int) string {
 	if len(tokens) == 1 {
 		return "learned_embeds.safetensors"
 	}
 	return fmt.Sprintf("learned_embeds-%d.safetensors", i+1)
 }
 
-// saveTokens writes a file for each token, which limner sample --textual_inversion reads.
-func saveTokens(dir string, d Diffusion, trained nn.Values) error {
-	tree := tokenTree(d.Tokens, d.encoders())
+// SaveTokens writes a file for each token, which limner sample --textual_inversion reads.
+func SaveTokens(dir string, d Diffusion, trained nn.Values) error {
+	tree := TokenTree(d.Tokens, d.Encoders())
 	for i := range d.Tokens {
-		place := tokenPlace(i)
-		err := checkpoint.SaveEmbedding(dir, tokenFile(d.Tokens, i), d.Tokens[i].Text, tree.Within(place), trained.Within(place))
+		place := TokenPlace(i)
+		err := checkpoint.SaveEmbedding(dir, TokenFile(d.Tokens, i), d.Tokens[i].Text, tree.Within(place), trained.Within(place))
 		if err != nil {
 			return err
 		}

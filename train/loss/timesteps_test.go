@@ -1,4 +1,4 @@
-package train
+package loss
 
 import (
 	"math"
@@ -51,7 +51,7 @@ func TestTimestepsDraw(t *testing.T) {
 	got := parity.Run(t, parity.Model{}, []parity.Tensor{seed}, func(_ nn.Params, in []*Node, out map[string]*Node) {
 		seed := ConvertDType(in[0], dtypes.Uint64)
 		for name, c := range cases {
-			out[name] = ConvertDType(c.draw(Draws{seed: seed, step: seed}, n, draws), dtypes.Float32)
+			out[name] = ConvertDType(c.draw(Draws{Seed: seed, Step: seed}, n, draws), dtypes.Float32)
 		}
 	})
 	for name, c := range cases {

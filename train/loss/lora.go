@@ -1,4 +1,4 @@
-package train
+package loss
 
 import (
 	"errors"
@@ -15,20 +15,20 @@ import (
 	"limner/xla/patch"
 )
 
-// LoRA says which layers get matrices of low rank to train, while the layers themselves stay as they are (Hu et al. 2021,
-// arXiv:2106.09685). Of a layer W they make W + alpha/rank·A·B.
+// LoRA says which layers get matrices of low rank to train, while the layers themselves stay as they are (Hu et al.
+// 2021, arXiv:2106.09685). Of a layer W they make W + alpha/rank·A·B.
 type LoRA struct {
 	Rank    int     `json:"rank"`
 	Alpha   float64 `json:"lora_alpha"`
 	Dropout float64 `json:"lora_dropout"` // share of the input's elements that A does not see
-	// Targets are the last parts of the names of the UNet's layers, as in PEFT's target_modules, and TextTargets those of the
-	// text encoders'; none leaves the text encoders alone.
+	// Targets are the last parts of the names of the UNet's layers, as in PEFT's target_modules, and TextTargets those
+	// of the text encoders'; none leaves the text encoders alone.
 	Targets     []string `json:"lora_targets"`
 	TextTargets []string `json:"lora_text_targets"`
 }
 
-// AttentionTargets are the projections of attention, which diffusers' scripts train; ConvTargets are the convolutions of
-// residual blocks and samplers, as kohya's LoCon has them; TextEncoderTargets are the text encoders' projections.
+// AttentionTargets are the projections of attention, which diffusers' scripts train; ConvTargets are the convolutions
+// of residual blocks and samplers, as kohya's LoCon has them; TextEncoderTargets are the text encoders' projections.
 var (
 	AttentionTargets   = []string{"to_q", "to_k", "to_v", "to_out.0"}
 	ConvTargets        = []string{"conv1", "conv2", "conv_shortcut", "conv"}
@@ -54,8 +54,8 @@ func (l LoRA) Validate() error {
 	return errors.Join(errs...)
 }
 
-// loraPlace is where the matrices stand in a run's trees. What is below it are the keys of PEFT's files.
-const loraPlace = "lora"
+// LoRAPlace is where the matrices stand in a run's trees. What is below it are the keys of PEFT's files.
+const LoRAPlace = "lora"
 
 // changes says whether a layer gets matrices. path is its name, from the network's on.
 func (l LoRA) changes(path string) bool {
@@ -68,8 +68,8 @@ func (l LoRA) changes(path string) bool {
 	return slices.ContainsFunc(targets, func(target string) bool { return strings.HasSuffix(path, "."+target) })
 }
 
-// layers are the layers of networks that get matrices, by their weights.
-func (l LoRA) layers(networks nn.Tree) nn.Tree {
+// Layers are the layers of networks that get matrices, by their weights.
+func (l LoRA) Layers(networks nn.Tree) nn.Tree {
 	var layers nn.Tree
 	for _, spec := range networks {
 		path, ok := strings.CutSuffix(spec.Key, ".weight")
@@ -81,12 +81,13 @@ func (l LoRA) layers(networks nn.Tree) nn.Tree {
 	return layers
 }
 
-// matrices are the specifications of a layer's A and B: [in, rank] and [rank, out] or, of a convolution, [height, width, in,
-// rank] and [1, 1, rank, out]. A starts normal, as in diffusers' scripts with a deviation of 1/rank, and B at zero.
-func (l LoRA) matrices(layer nn.Spec) (a, b nn.Spec) {
+// Matrices are the specifications of a layer's A and B: [in, rank] and [rank, out] or, of a convolution, [height,
+// width, in, rank] and [1, 1, rank, out]. A starts normal, as in diffusers' scripts with a deviation of 1/rank, and B
+// at zero.
+func (l LoRA) Matrices(layer nn.Spec) (a, b nn.Spec) {
 	n := len(layer.Shape)
-	a = nn.Spec{Key: loraPlace + "." + layer.Key + ".lora_A.weight", Kind: layer.Kind, Init: nn.InitNormal}
-	b = nn.Spec{Key: loraPlace + "." + layer.Key + ".lora_B.weight", Kind: layer.Kind, Init: nn.InitZeros}
+	a = nn.Spec{Key: LoRAPlace + "." + layer.Key + ".lora_A.weight", Kind: layer.Kind, Init: nn.InitNormal}
+	b = nn.Spec{Key: LoRAPlace + "." + layer.Key + ".lora_B.weight", Kind: layer.Kind, Init: nn.InitZeros}
 	a.Shape = append(slices.Clone(layer.Shape[:n-1]), l.Rank)
 	b.Shape = []int{l.Rank, layer.Shape[n-1]}
 	if layer.Kind == nn.Kernel {
@@ -98,8 +99,8 @@ func (l LoRA) matrices(layer nn.Spec) (a, b nn.Spec) {
 // Tree lists the matrices for networks.
 func (l LoRA) Tree(networks nn.Tree) nn.Tree {
 	var tree nn.Tree
-	for _, layer := range l.layers(networks) {
-		a, b := l.matrices(layer)
+	for _, layer := range l.Layers(networks) {
+		a, b := l.Matrices(layer)
 		tree = append(tree, a, b)
 	}
 	return tree
@@ -120,13 +121,13 @@ func (l LoRA) Init(networks nn.Tree, seed uint64) nn.Values {
 // adapt puts the matrices at their layers.
 func (l LoRA) adapt(p nn.Params, networks nn.Tree, compute dtypes.DType, draw *Draws) nn.Params {
 	adapters := map[string][]nn.Adapter{}
-	layers := l.layers(networks)
+	layers := l.Layers(networks)
 	var scale, keys *Node
 	if l.Dropout > 0 && draw != nil {
-		keys = patch.RandomBits(patch.Key(draw.seed, draw.step, drawDropout), 2*len(layers))
+		keys = patch.RandomBits(patch.Key(draw.Seed, draw.Step, drawDropout), 2*len(layers))
 	}
 	for i, layer := range layers {
-		a, b := l.matrices(layer)
+		a, b := l.Matrices(layer)
 		adapter := nn.Adapter{
 			Down: p.Param(a.Key, a.Kind, a.Init, 0, a.Shape...),
 			Up:   p.Param(b.Key, b.Kind, b.Init, 0, b.Shape...),
@@ -136,16 +137,16 @@ func (l LoRA) adapt(p nn.Params, networks nn.Tree, compute dtypes.DType, draw *D
 		}
 		adapter.Scale = scale
 		if keys != nil {
-			adapter.Dropout = func(x *Node) *Node { return dropout(x, l.Dropout, Slice(keys, AxisRange(2*i, 2*i+2)), draw.row) }
+			adapter.Dropout = func(x *Node) *Node { return dropout(x, l.Dropout, Slice(keys, AxisRange(2*i, 2*i+2)), draw.Row) }
 		}
 		adapters[layer.Key] = append(adapters[layer.Key], adapter)
 	}
 	return p.WithAdapters(adapters)
 }
 
-// dropout sets a share of x's elements to zero and divides the others by what is left, so that the mean stays. Which they are
-// follows from key, uint32 [2], by a hash of each element's index among those of all images of the step, of which x's first is
-// row: a generator of its own at each layer would make compiling several times as long.
+// dropout sets a share of x's elements to zero and divides the others by what is left, so that the mean stays. Which
+// they are follows from key, uint32 [2], by a hash of each element's index among those of all images of the step, of
+// which x's first is row: a generator of its own at each layer would make compiling several times as long.
 func dropout(x *Node, share float64, key, row *Node) *Node {
 	g, dims := x.Graph(), x.Shape().Dimensions
 	index := Iota(g, shapes.Make(dtypes.Uint32, x.Shape().Size()), 0)

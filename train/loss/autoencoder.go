@@ -1,4 +1,4 @@
-package train
+package loss
 
 import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -25,8 +25,10 @@ func (a Autoencoder) Objective() Objective {
 		Name:      "vae",
 		Compute:   dtypes.Float32,
 		Trainable: a.VAE.Tree().Under("vae"),
-		Batch:     []xla.Value{batchValue("pixels", dtypes.Float32, a.Batch, a.Resolution, a.Resolution, a.VAE.InChannels)},
-		Loss:      a.loss,
+		Batch: []xla.Value{
+			BatchValue("pixels", dtypes.Float32, a.Batch, a.Resolution, a.Resolution, a.VAE.InChannels),
+		},
+		Loss: a.loss,
 	}
 	if a.Decoder {
 		o.Name = "vae_decoder"
@@ -50,4 +52,11 @@ func (a Autoencoder) loss(trainable, frozen nn.Params, batch []*Node, draw Draws
 	// ½(μ² + σ² - 1 - log σ²)
 	kl := MulScalar(ReduceAllMean(Sub(Add(Square(mean), Exp(logvar)), AddScalar(logvar, 1))), 0.5)
 	return Add(reconstruction, MulScalar(kl, a.KLWeight))
+}
+
+// EncodeMoments are the moments of images' latents, mean and then log variance: float32 [batch, height/8, width/8,
+// 2·latent_channels]. The VAE's parameters stand below "vae".
+func EncodeMoments(c vae.Config, p nn.Params, images *Node) *Node {
+	mean, logvar := c.Encode(p.In("vae"), images)
+	return ConvertDType(Concatenate([]*Node{mean, logvar}, -1), dtypes.Float32)
 }

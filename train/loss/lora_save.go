@@ -1,4 +1,4 @@
-package train
+package loss
 
 import (
 	"encoding/json"
@@ -15,19 +15,19 @@ import (
 
 // The files of a LoRA: under diffusers' name and in its naming, and in that of kohya's sd-scripts.
 const (
-	loraFile      = "pytorch_lora_weights.safetensors"
-	loraKohyaFile = "pytorch_lora_weights_kohya.safetensors"
+	LoRAFile      = "pytorch_lora_weights.safetensors"
+	LoRAKohyaFile = "pytorch_lora_weights_kohya.safetensors"
 )
 
 // LoRAFormats are the namings that a LoRA is written in.
 var LoRAFormats = []string{"diffusers", "kohya", "both"}
 
-// check fails if a target is no layer of the networks.
-func (l LoRA) check(networks nn.Tree) error {
+// Check fails if a target is no layer of the networks.
+func (l LoRA) Check(networks nn.Tree) error {
 	var missing []string
 	for _, target := range append(slices.Clone(l.Targets), l.TextTargets...) {
 		one := LoRA{Targets: []string{target}, TextTargets: []string{target}}
-		if len(one.layers(networks)) == 0 {
+		if len(one.Layers(networks)) == 0 {
 			missing = append(missing, target)
 		}
 	}
@@ -37,10 +37,10 @@ func (l LoRA) check(networks nn.Tree) error {
 	return nil
 }
 
-// metadata is what a file in PEFT's naming needs beside the matrices, as diffusers writes it.
-func (l LoRA) metadata(networks nn.Tree) map[string]string {
+// Metadata is what a file in PEFT's naming needs beside the matrices, as diffusers writes it.
+func (l LoRA) Metadata(networks nn.Tree) map[string]string {
 	config := map[string]any{}
-	for _, layer := range l.layers(networks) {
+	for _, layer := range l.Layers(networks) {
 		component, module, _ := strings.Cut(layer.Key, ".")
 		config[component+".r"], config[component+".lora_alpha"] = l.Rank, l.Alpha
 		modules, _ := config[component+".target_modules"].([]string)
@@ -53,9 +53,9 @@ func (l LoRA) metadata(networks nn.Tree) map[string]string {
 	return map[string]string{checkpoint.LoRAMetadata: string(text)}
 }
 
-// load reads the values to go on from out of a file of any naming, B so scaled that with l's alpha they change the layers as the file does. It
-// fails unless the file has l's rank and layers.
-func (l LoRA) load(model *diffusers.Pipeline, networks nn.Tree, path string) (nn.Values, error) {
+// Load reads the values to go on from out of a file of any naming, B so scaled that with l's alpha they change the
+// layers as the file does. It fails unless the file has l's rank and layers.
+func (l LoRA) Load(model *diffusers.Pipeline, networks nn.Tree, path string) (nn.Values, error) {
 	file, err := model.OpenLoRA(path)
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (l LoRA) load(model *diffusers.Pipeline, networks nn.Tree, path string) (nn
 	}
 	var wrong, missing []string
 	values := nn.Values{}
-	for _, layer := range l.layers(networks) {
+	for _, layer := range l.Layers(networks) {
 		from, ok := found[layer.Key]
 		if !ok {
 			missing = append(missing, layer.Key)
@@ -76,7 +76,7 @@ func (l LoRA) load(model *diffusers.Pipeline, networks nn.Tree, path string) (nn
 		if rank := from.DownShape[len(from.DownShape)-1]; rank != l.Rank {
 			wrong = append(wrong, fmt.Sprintf("rank: got %d, the file has %d for %s", l.Rank, rank, layer.Key))
 		}
-		a, b := l.matrices(layer)
+		a, b := l.Matrices(layer)
 		scale := float32(from.Scale * float64(l.Rank) / l.Alpha)
 		for i := range from.Up {
 			from.Up[i] *= scale
@@ -99,26 +99,26 @@ func (l LoRA) load(model *diffusers.Pipeline, networks nn.Tree, path string) (nn
 	return values, nil
 }
 
-// save writes the result into a folder. The keys of values are those of PEFT's files.
-func (l LoRA) save(dir, format string, networks nn.Tree, values nn.Values) error {
+// Save writes the result into a folder. The keys of values are those of PEFT's files.
+func (l LoRA) Save(dir, format string, networks nn.Tree, values nn.Values) error {
 	var layers []checkpoint.LoRALayer
-	for _, layer := range l.layers(networks) {
+	for _, layer := range l.Layers(networks) {
 		component, module, _ := strings.Cut(layer.Key, ".")
-		a, b := l.matrices(layer)
+		a, b := l.Matrices(layer)
 		layers = append(layers, checkpoint.LoRALayer{
 			Component: component, Module: module, Alpha: l.Alpha,
-			Down: checkpoint.NewTensor(a, values[strings.TrimPrefix(a.Key, loraPlace+".")]),
-			Up:   checkpoint.NewTensor(b, values[strings.TrimPrefix(b.Key, loraPlace+".")]),
+			Down: checkpoint.NewTensor(a, values[strings.TrimPrefix(a.Key, LoRAPlace+".")]),
+			Up:   checkpoint.NewTensor(b, values[strings.TrimPrefix(b.Key, LoRAPlace+".")]),
 		})
 	}
 	file := checkpoint.LoRA{Layers: layers, Metadata: maps.Clone(map[string]string{"ss_network_dim": fmt.Sprint(l.Rank), "ss_network_alpha": fmt.Sprint(l.Alpha)})}
 	if format != "kohya" {
-		if err := file.Save(filepath.Join(dir, loraFile), checkpoint.DialectDiffusers, "F32"); err != nil {
+		if err := file.Save(filepath.Join(dir, LoRAFile), checkpoint.DialectDiffusers, "F32"); err != nil {
 			return err
 		}
 	}
 	if format == "diffusers" {
 		return nil
 	}
-	return file.Save(filepath.Join(dir, loraKohyaFile), checkpoint.DialectKohya, "F32")
+	return file.Save(filepath.Join(dir, LoRAKohyaFile), checkpoint.DialectKohya, "F32")
 }
