@@ -5,7 +5,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/google/renameio/v2"
+	"limner/internal/disk"
 )
 
 // speedPage is the page whose tables the results fill, from the root of the repository.
@@ -36,7 +36,7 @@ func writePage(path string, results []result) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return renameio.WriteFile(path, []byte(text), 0o644)
+	return disk.WriteFile(path, []byte(text), 0o644)
 }
 
 // withTables replaces what stands between the marks of a page.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/google/renameio/v2"
+	"limner/internal/disk"
 )
 
 // result is one row.
@@ -96,7 +96,7 @@ func writeResults(path string, results []result) error {
 	if err := encoder.Encode(results); err != nil {
 		return err
 	}
-	return renameio.WriteFile(path, text.Bytes(), 0o644)
+	return disk.WriteFile(path, text.Bytes(), 0o644)
 }
 
 // machineName describes the processor.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"limner/data/imaging"
+	"limner/internal/disk"
 )
 
 const (
@@ -41,7 +42,7 @@ type hfRow struct {
 // train-00000-of-0000N.parquet, in the layout that the datasets library writes, and calls progress
 // (which may be nil) as rows are done. Same Circles, same bytes. The folder appears whole or not at
 // all. One that already holds this very set is left as it is; one that holds anything else is refused.
-func WriteCircles(ctx context.Context, c Circles, dir string, progress func(done, total int)) (err error) {
+func WriteCircles(ctx context.Context, c Circles, dir string, progress func(done, total int)) error {
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("circles: %w", err)
 	}
@@ -57,38 +58,14 @@ func WriteCircles(ctx context.Context, c Circles, dir string, progress func(done
 		progress(c.Count, c.Count)
 		return nil
 	}
-	parent := filepath.Dir(dir)
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return fmt.Errorf("write circles: %w", err)
-	}
-	aside, err := os.MkdirTemp(parent, "."+filepath.Base(dir)+".tmp-")
-	if err != nil {
-		return fmt.Errorf("write circles: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(aside))
+	return disk.PublishFolder(dir, func(aside string) error {
+		for shard := range c.shards() {
+			if err := c.writeShard(ctx, filepath.Join(aside, c.shardName(shard)), shard, progress); err != nil {
+				return fmt.Errorf("write %s: %w", filepath.Join(dir, c.shardName(shard)), err)
+			}
 		}
-	}()
-	for shard := range c.shards() {
-		if err := c.writeShard(ctx, filepath.Join(aside, c.shardName(shard)), shard, progress); err != nil {
-			return fmt.Errorf("write %s: %w", filepath.Join(dir, c.shardName(shard)), err)
-		}
-	}
-	if err := os.Chmod(aside, 0o755); err != nil {
-		return fmt.Errorf("write %s: %w", dir, err)
-	}
-	if err := syncPath(aside); err != nil {
-		return fmt.Errorf("write %s: %w", dir, err)
-	}
-	// Remove takes only an empty folder, so nothing of the user's can be lost here.
-	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("write %s: %w", dir, err)
-	}
-	if err := os.Rename(aside, dir); err != nil {
-		return fmt.Errorf("write %s: %w", dir, err)
-	}
-	return syncPath(parent)
+		return nil
+	})
 }
 
 func (c Circles) shardName(shard int) string {
@@ -166,10 +143,7 @@ func (c Circles) writeShard(ctx context.Context, path string, shard int, progres
 		}
 		progress(start+len(rows), c.Count)
 	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	return f.Sync()
+	return w.Close()
 }
 
 // rows draws and encodes the examples [start, end) on all cores.
@@ -212,13 +186,4 @@ func (c Circle) row(i int, encoder *imaging.PNGEncoder) (hfRow, error) {
 		ConditioningImage: &hfImage{Bytes: condition, Path: path},
 		Text:              c.Caption(),
 	}, nil
-}
-
-// syncPath makes a folder's entries durable.
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

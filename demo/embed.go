@@ -2,11 +2,12 @@ package demo
 
 import (
 	"embed"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"limner/internal/disk"
 )
 
 // base is the shipped model, in diffusers' layout. `limner base` made it; its training.json says how.
@@ -20,22 +21,11 @@ func UnpackBase(dir string) error {
 	if _, err := os.Stat(index); err == nil {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return fmt.Errorf("unpack the base model: %w", err)
-	}
-	aside, err := os.MkdirTemp(filepath.Dir(dir), ".writing-base-")
-	if err != nil {
-		return fmt.Errorf("unpack the base model: %w", err)
-	}
-	defer os.RemoveAll(aside)
 	shipped, err := fs.Sub(base, "base")
 	if err == nil {
-		err = os.CopyFS(aside, shipped)
+		err = disk.PublishFolder(dir, func(aside string) error { return os.CopyFS(aside, shipped) })
 	}
-	if err := errors.Join(err, os.Chmod(aside, 0o755)); err != nil {
-		return fmt.Errorf("unpack the base model: %w", err)
-	}
-	if err := os.Rename(aside, dir); err != nil {
+	if err != nil {
 		return fmt.Errorf("unpack the base model: %w", err)
 	}
 	return nil

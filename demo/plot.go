@@ -6,11 +6,11 @@ import (
 	"image/color"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 
+	"limner/internal/disk"
 	"limner/train"
 )
 
@@ -61,5 +61,5 @@ func plotLoss(dir string) error {
 	if _, err := w.WriteTo(&png); err != nil {
 		return fmt.Errorf("plot the loss: %w", err)
 	}
-	return renameio.WriteFile(filepath.Join(dir, lossName), png.Bytes(), 0o644, renameio.WithTempDir(dir))
+	return disk.WriteFile(filepath.Join(dir, lossName), png.Bytes(), 0o644)
 }

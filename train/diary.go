@@ -12,9 +12,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"limner/data/imaging"
+	"limner/internal/disk"
 )
 
 // diaryName is the page that shows a run.
@@ -108,7 +107,7 @@ func (w *watcher) writeDiary() error {
 	if err := diaryTemplate.Execute(&b, page); err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(filepath.Join(w.options.OutputDir, diaryName), b.Bytes(), 0o644, renameio.WithTempDir(w.options.OutputDir)); err != nil {
+	if err := disk.WriteFile(filepath.Join(w.options.OutputDir, diaryName), b.Bytes(), 0o644); err != nil {
 		return fmt.Errorf("write diary: %w", err)
 	}
 	return nil

@@ -1,10 +1,11 @@
 package train
 
 import (
-	"errors"
 	"io"
 	"io/fs"
 	"os"
+
+	"limner/internal/disk"
 )
 
 // fileSystem is all that saving a checkpoint does to the disk, so that tests can make each call fail in turn.
@@ -36,10 +37,4 @@ func (realFiles) Create(path string) (newFile, error) {
 	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 }
 
-func (realFiles) SyncDir(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
+func (realFiles) SyncDir(path string) error { return disk.SyncDir(path) }

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"limner/internal/disk"
 )
 
 // Progress is one step of a run, as metrics.jsonl has it.
@@ -61,7 +61,7 @@ func (m *metrics) open() error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	if err := renameio.WriteFile(path, kept, 0o644, renameio.WithTempDir(m.outputDir)); err != nil {
+	if err := disk.WriteFile(path, kept, 0o644); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	m.file, err = openAppended(path)

@@ -11,8 +11,8 @@ import (
 	"strings"
 
 	"github.com/gofrs/flock"
-	"github.com/google/renameio/v2"
 
+	"limner/internal/disk"
 	"limner/models/checkpoint"
 )
 
@@ -128,7 +128,7 @@ func markOutput(dir string, r record, text []byte) error {
 	if err := checkpoint.WriteJSON(filepath.Join(dir, runName), r); err != nil || text == nil {
 		return err
 	}
-	if err := renameio.WriteFile(filepath.Join(dir, textName), text, 0o644, renameio.WithTempDir(dir)); err != nil {
+	if err := disk.WriteFile(filepath.Join(dir, textName), text, 0o644); err != nil {
 		return fmt.Errorf("write recipe: %w", err)
 	}
 	return nil

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"limner/internal/disk"
 )
 
 // profileDir is the folder of a run's profile.
@@ -79,7 +79,7 @@ func (p *profiler) stop() error {
 		err = os.MkdirAll(p.dir, 0o755)
 	}
 	if err == nil {
-		err = renameio.WriteFile(filepath.Join(p.dir, "trace.json"), raw, 0o644, renameio.WithTempDir(p.dir))
+		err = disk.WriteFile(filepath.Join(p.dir, "trace.json"), raw, 0o644)
 	}
 	if err == nil {
 		p.events = nil

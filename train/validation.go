@@ -12,10 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"limner/controlnet/condition"
 	"limner/data/imaging"
+	"limner/internal/disk"
 	"limner/models/clip"
 	"limner/sample"
 )
@@ -178,7 +177,7 @@ func readValidations(outputDir string, step int) ([]Validated, error) {
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	return kept, renameio.WriteFile(path, text, 0o644, renameio.WithTempDir(outputDir))
+	return kept, disk.WriteFile(path, text, 0o644)
 }
 
 // appendValidation adds a line to validation.jsonl.

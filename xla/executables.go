@@ -10,9 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-
-	"github.com/google/renameio/v2"
 
 	"limner/internal/disk"
 )
@@ -126,17 +123,14 @@ func writeExecutables(path string, keys []programKey, payloads [][]byte) error {
 	front.Write(binary.LittleEndian.AppendUint32(nil, executablesVersion))
 	front.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(header))))
 	front.Write(header)
-	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(0o600))
-	if err != nil {
-		return err
-	}
-	defer f.Cleanup()
-	for _, part := range append([][]byte{front.Bytes()}, payloads...) {
-		if _, err := f.Write(part); err != nil {
-			return err
+	return disk.Replace(path, 0o600, func(w io.Writer) error {
+		for _, part := range append([][]byte{front.Bytes()}, payloads...) {
+			if _, err := w.Write(part); err != nil {
+				return err
+			}
 		}
-	}
-	return f.CloseAtomicallyReplace()
+		return nil
+	})
 }
 
 // SaveExecutables writes planned programs into one file, from which Options.Executables loads them where their devices are.

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"limner/internal/disk"
 )
 
@@ -113,6 +111,6 @@ func (s *store) took(key programKey, operations int, d time.Duration) {
 	times = append(times, now)
 	raw, err := json.MarshalIndent(times[max(0, len(times)-maxTimes):], "", " ")
 	if err == nil && s.open() && operations > 0 {
-		_ = renameio.WriteFile(filepath.Join(s.folder, timesName), raw, 0o600, renameio.WithTempDir(s.folder))
+		_ = disk.WriteFile(filepath.Join(s.folder, timesName), raw, 0o600)
 	}
 }

@@ -8,9 +8,8 @@ import (
 	"image"
 	"image/color"
 	"image/png"
-	"path/filepath"
 
-	"github.com/google/renameio/v2"
+	"limner/internal/disk"
 )
 
 // RGB is an image of 8-bit red, green and blue, rows from the top, without padding or alpha:
@@ -77,7 +76,7 @@ func WritePNG(path string, m image.Image) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if err := renameio.WriteFile(path, raw, 0o644, renameio.WithTempDir(filepath.Dir(path))); err != nil {
+	if err := disk.WriteFile(path, raw, 0o644); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil

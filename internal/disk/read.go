@@ -1,4 +1,5 @@
-// Package disk reads files that a stranger or a typing error may have named, and knows what is free on a disk.
+// Package disk reads files that a stranger or a typing error may have named, publishes files and folders whole or not at all, and knows what
+// is free on a disk.
 package disk
 
 import (

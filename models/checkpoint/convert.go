@@ -12,8 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
+	"limner/internal/disk"
 	"limner/internal/plaintext"
 )
 
@@ -190,32 +189,12 @@ func (c Conversion) writeFolder(s *source) error {
 	return WriteFolder(c.Out, func(dir string) error { return c.fill(dir, config, s) })
 }
 
-// WriteFolder has fill write a folder beside out, then gives it out's name, which must be new or that of an
-// empty folder. So out appears when it is whole, or not at all.
+// WriteFolder has fill write the folder out, see [disk.PublishFolder], which must be new or empty.
 func WriteFolder(out string, fill func(dir string) error) error {
 	if entries, err := os.ReadDir(out); err == nil && len(entries) > 0 {
 		return fmt.Errorf("convert: %s is not empty: name another folder, or empty it", out)
 	}
-	out = filepath.Clean(out)
-	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
-		return fmt.Errorf("convert: %w", err)
-	}
-	aside, err := os.MkdirTemp(filepath.Dir(out), "."+filepath.Base(out)+"-")
-	if err != nil {
-		return fmt.Errorf("convert: %w", err)
-	}
-	defer os.RemoveAll(aside)
-	if err := fill(aside); err != nil {
-		return err
-	}
-	if err := os.Chmod(aside, 0o755); err != nil {
-		return fmt.Errorf("convert: %w", err)
-	}
-	_ = os.Remove(out) // an empty folder of that name; if it is none, the next step says so
-	if err := os.Rename(aside, out); err != nil {
-		return fmt.Errorf("convert: %w", err)
-	}
-	return nil
+	return disk.PublishFolder(out, fill)
 }
 
 // fill writes configs and weights into a new folder.
@@ -393,7 +372,7 @@ func copyConfig(from, to string) error {
 	if err != nil {
 		return fmt.Errorf("convert: %w", err)
 	}
-	if err := renameio.WriteFile(to, flaxClass.ReplaceAll(raw, []byte("$1")), 0o644, renameio.WithTempDir(filepath.Dir(to))); err != nil {
+	if err := disk.WriteFile(to, flaxClass.ReplaceAll(raw, []byte("$1")), 0o644); err != nil {
 		return fmt.Errorf("convert: %w", err)
 	}
 	return nil

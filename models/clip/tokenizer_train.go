@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/google/renameio/v2"
+	"limner/internal/disk"
 )
 
 // TrainTokenizer learns a vocabulary from a corpus by byte-pair encoding in CLIP's arrangement: 256
@@ -136,7 +136,7 @@ func (t *Tokenizer) Save(dir string) error {
 		return fmt.Errorf("save tokenizer: %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := renameio.WriteFile(filepath.Join(dir, name), files[name], 0o644, renameio.WithTempDir(dir)); err != nil {
+		if err := disk.WriteFile(filepath.Join(dir, name), files[name], 0o644); err != nil {
 			return fmt.Errorf("save tokenizer %s: %w", dir, err)
 		}
 	}

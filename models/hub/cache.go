@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/google/renameio/v2"
 
 	"limner/internal/disk"
 )
@@ -78,7 +77,7 @@ func (r repoCache) link(commit string, f file) error {
 	if err := os.MkdirAll(filepath.Dir(pointer), 0o777); err != nil {
 		return hintCache(err)
 	}
-	if err := renameio.Symlink(target, pointer); err != nil {
+	if err := disk.ReplaceLink(target, pointer); err != nil {
 		return fmt.Errorf("%w: set HF_HUB_CACHE to a folder that you can write, on a disk that has symbolic links", err)
 	}
 	return nil
@@ -99,7 +98,7 @@ func (r repoCache) writeRef(revision, commit string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err
 	}
-	return renameio.WriteFile(path, []byte(commit), 0o644, renameio.WithTempDir(filepath.Dir(path)))
+	return disk.WriteFile(path, []byte(commit), 0o644)
 }
 
 // localCommit is a folder name below snapshots, whoever wrote it.

@@ -1,19 +1,17 @@
 package safetensors
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/google/renameio/v2"
+	"limner/internal/disk"
 )
 
 // Entry is a tensor to write. Its elements come from Parts, Data or Float32s, the first of them that is there.
@@ -35,26 +33,11 @@ type Entry struct {
 // Write writes a safetensors file in the reference writer's order: wider dtypes first, then by key.
 // The file appears under its name when it is whole and synced, or not at all.
 func Write(path string, entries []Entry, metadata map[string]string) error {
-	if err := write(path, entries, metadata); err != nil {
+	err := disk.Replace(path, 0o644, func(w io.Writer) error { return WriteTo(w, entries, metadata) })
+	if err != nil {
 		return fmt.Errorf("write safetensors %s: %w", path, err)
 	}
 	return nil
-}
-
-func write(path string, entries []Entry, metadata map[string]string) error {
-	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(0o644))
-	if err != nil {
-		return err
-	}
-	defer file.Cleanup()
-	w := bufio.NewWriterSize(file, 1<<20)
-	if err := WriteTo(w, entries, metadata); err != nil {
-		return err
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	return file.CloseAtomicallyReplace()
 }
 
 // WriteTo writes to w, which should be buffered, what Write writes to a file.

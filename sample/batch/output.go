@@ -1,7 +1,6 @@
 package batch
 
 import (
-	"bufio"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -13,8 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/google/renameio/v2"
 
 	"limner/internal/disk"
 	"limner/models/checkpoint"
@@ -263,19 +260,10 @@ func (o *output) write(name string, raw []byte) error {
 }
 
 // stream writes a file of the record piece by piece, likewise.
-func (o *output) stream(name string, fill func(io.Writer) error) (err error) {
+func (o *output) stream(name string, fill func(io.Writer) error) error {
 	path := filepath.Join(o.dir, name)
-	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(0o644))
-	if err != nil {
-		return fmt.Errorf("output folder: %w", err)
-	}
-	defer func() { err = errors.Join(err, f.Cleanup()) }()
-	w := bufio.NewWriterSize(f, 1<<16)
-	if err := cmp.Or(fill(w), w.Flush()); err != nil {
+	if err := disk.Replace(path, 0o644, fill); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("output folder: %w", err)
 	}
 	return nil
 }

@@ -11,8 +11,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
-
 	"limner/internal/disk"
 )
 
@@ -97,7 +95,7 @@ func knownHash(ctx context.Context, f *os.File, noted string) (string, error) {
 		return "", fmt.Errorf("%s changed while it was read: run again when nothing writes to it", f.Name())
 	}
 	if raw, err := json.Marshal(now); err == nil && noted != "" {
-		_ = renameio.WriteFile(noted, raw, 0o600, renameio.WithTempDir(filepath.Dir(noted)))
+		_ = disk.WriteFile(noted, raw, 0o600)
 	}
 	return now.SHA256, nil
 }

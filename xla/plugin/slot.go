@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -182,7 +181,7 @@ func (s pluginSlot) commit(stage string, m installMark) error {
 	if err := os.Chmod(stage, 0o755); err != nil {
 		return err
 	}
-	if err := syncDir(stage); err != nil {
+	if err := disk.SyncDir(stage); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(s.dir()); err != nil { // there only if it is damaged
@@ -191,7 +190,7 @@ func (s pluginSlot) commit(stage string, m installMark) error {
 	if err := os.Rename(stage, s.dir()); err != nil {
 		return err
 	}
-	return syncDir(s.plugins)
+	return disk.SyncDir(s.plugins)
 }
 
 // writeSynced creates a file, lets fill write it, and returns its size once it is on the disk.
@@ -212,19 +211,6 @@ func writeSynced(path string, fill func(io.Writer) error) (size int64, err error
 		return 0, err
 	}
 	return f.Seek(0, io.SeekCurrent)
-}
-
-// syncDir makes renames inside a folder durable, where the system can.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && runtime.GOOS != "windows" {
-		return err
-	}
-	return nil
 }
 
 // checkFree fails if dir's disk is known to have less than need bytes free.

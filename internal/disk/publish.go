@@ -1,0 +1,117 @@
+package disk
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/google/renameio/v2"
+)
+
+// WriteFile writes a file that appears under its name when it is whole and on the disk, or not at all. One of that name stays until then,
+// and gives the new one its permissions.
+func WriteFile(path string, content []byte, perm fs.FileMode) error {
+	return replace(path, func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	}, renameio.WithPermissions(perm), renameio.WithExistingPermissions())
+}
+
+// Replace has fill write a file that appears under its name when it is whole and on the disk, or not at all. One of that name stays until
+// then. An error of fill is returned as it is.
+func Replace(path string, perm fs.FileMode, fill func(io.Writer) error) error {
+	return replace(path, fill, renameio.WithPermissions(perm))
+}
+
+func replace(path string, fill func(io.Writer) error, options ...renameio.Option) (err error) {
+	f, err := renameio.NewPendingFile(path, append(options, renameio.WithTempDir(filepath.Dir(path)))...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Cleanup()) }()
+	w := bufio.NewWriterSize(f, 1<<20)
+	if err := fill(w); err != nil {
+		return err
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
+}
+
+// ReplaceLink makes path a symbolic link to target, in place of what has that name.
+func ReplaceLink(target, path string) error { return renameio.Symlink(target, path) }
+
+// PublishFolder has fill write a new folder beside path and gives it path's name when all that is in it is on the disk. So path appears
+// whole or not at all. It must be free, or the name of an empty folder. An error of fill is returned as it is.
+func PublishFolder(path string, fill func(aside string) error) error {
+	return publishFolder(path, fill, (*os.File).Sync)
+}
+
+func publishFolder(path string, fill func(aside string) error, sync func(*os.File) error) (err error) {
+	path = filepath.Clean(path)
+	parent := filepath.Dir(path)
+	failed := func(err error) error { return fmt.Errorf("write folder %s: %w", path, err) }
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return failed(err)
+	}
+	aside, err := os.MkdirTemp(parent, "."+filepath.Base(path)+".tmp-")
+	if err != nil {
+		return failed(err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(aside))
+		}
+	}()
+	if err := fill(aside); err != nil {
+		return err
+	}
+	if err := os.Chmod(aside, 0o755); err != nil {
+		return failed(err)
+	}
+	err = filepath.WalkDir(aside, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || !e.IsDir() && !e.Type().IsRegular() {
+			return err
+		}
+		return syncPath(name, sync)
+	})
+	if err != nil {
+		return failed(err)
+	}
+	// Remove takes only an empty folder or a file, of which a folder cannot take the place.
+	if info, err := os.Lstat(path); err == nil && !info.IsDir() {
+		return failed(errors.New("there is a file of that name"))
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return failed(err)
+	}
+	if err := os.Rename(aside, path); err != nil {
+		return failed(err)
+	}
+	if err := syncPath(parent, sync); err != nil {
+		return failed(err)
+	}
+	return nil
+}
+
+// SyncDir puts the names in a folder on the disk, where the system can.
+func SyncDir(dir string) error { return syncPath(dir, (*os.File).Sync) }
+
+// syncPath puts a file, or the names in a folder, on the disk.
+func syncPath(path string, sync func(*os.File) error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	err = sync(f)
+	if info, statErr := f.Stat(); runtime.GOOS == "windows" && statErr == nil && info.IsDir() {
+		err = nil // folders cannot be synced there
+	}
+	return errors.Join(err, f.Close())
+}
