@@ -229,3 +229,18 @@ func found(name string) []string {
 	}
 	return all
 }
+
+// The version is the one that CHANGELOG.md describes first.
+func TestVersion(t *testing.T) {
+	raw, err := os.ReadFile(root + "/CHANGELOG.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(raw), "\n## ")
+	if first, _, _ := strings.Cut(rest, " "); first != version {
+		t.Errorf("CHANGELOG.md begins with %q, the version is %s", first, version)
+	}
+	if stdout, _, code := limner(t, t.TempDir(), "version"); code != 0 || !strings.HasPrefix(stdout, "limner "+version) {
+		t.Errorf("limner version prints %q, exit code %d", stdout, code)
+	}
+}

@@ -176,12 +176,28 @@ func exitCode(err error) int {
 	return 1
 }
 
-// version is the module's.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
+// version is the release that CHANGELOG.md describes, and what images and runs say that they were made with.
+const version = "0.1.0"
+
+// commit is what the program was built from, as far as the build knew it.
+func commit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
 	}
-	return "(unknown)"
+	var revision, changed string
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			revision = s.Value[:min(len(s.Value), 12)]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			changed = ", changed"
+		}
+	}
+	if revision == "" {
+		return ""
+	}
+	return " (commit " + revision + changed + ")"
 }
 
 type versionCmd struct{}
@@ -190,6 +206,6 @@ type versionCmd struct{}
 func (versionCmd) Help() string { return "Example:\n\n  limner version" }
 
 func (versionCmd) Run() error {
-	_, err := fmt.Printf("limner %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Printf("limner %s%s %s %s/%s\n", version, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }

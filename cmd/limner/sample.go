@@ -56,7 +56,7 @@ func (c sampleCmd) Run(ctx context.Context, command *kong.Context) (err error) {
 	}
 	w := &sampleWatcher{bar: newProgress(os.Stderr, "sampling")}
 	list, err := batch.New(c.Options, batch.Host{
-		Version: version(), Backend: c.Backend, OpenModel: openModel, Locate: locate, Watcher: w,
+		Version: version, Backend: c.Backend, OpenModel: openModel, Locate: locate, Watcher: w,
 		Open: func(ctx context.Context) (*xla.Backend, error) { return c.open(ctx, c.Executable...) },
 		Log:  besideBar{func() *progress { return w.bar }},
 	})
