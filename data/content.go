@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"limner/internal/disk"
+	"limner/internal/parquetfile"
 )
 
 // A data set of at most wholeContent bytes is read whole when its content is compared. Of a larger one sampleBytes are read at the beginning of
@@ -137,7 +138,7 @@ func (t *parquetTable) extents() []extent {
 	for _, group := range t.file.Metadata().RowGroups {
 		for _, column := range t.columns.needed() {
 			meta := &group.Columns[column].MetaData
-			all = append(all, extent{path: t.shard.path, offset: chunkStart(meta), size: meta.TotalCompressedSize})
+			all = append(all, extent{path: t.shard.path, offset: parquetfile.ChunkStart(meta), size: meta.TotalCompressedSize})
 		}
 	}
 	return all

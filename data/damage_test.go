@@ -13,7 +13,7 @@ import (
 
 func TestOpenRejects(t *testing.T) {
 	dir := t.TempDir()
-	whole, err := os.ReadFile(filepath.Join(writeTestCircles(t, testCircles()), "train-00000-of-00003.parquet"))
+	whole, err := os.ReadFile(filepath.Join(writeCircles(t, smallCircles()), "train-00000-of-00003.parquet"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestOpenRejects(t *testing.T) {
 
 // Damage inside a column makes the rows behind it bad, and nothing worse.
 func TestDamagedPages(t *testing.T) {
-	whole, err := os.ReadFile(filepath.Join(writeTestCircles(t, testCircles()), "train-00000-of-00003.parquet"))
+	whole, err := os.ReadFile(filepath.Join(writeCircles(t, smallCircles()), "train-00000-of-00003.parquet"))
 	if err != nil {
 		t.Fatal(err)
 	}

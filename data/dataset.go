@@ -1,5 +1,5 @@
 // Package data turns data sets into batches: it reads images and captions of parquet files and folders in a shuffled order that a seed
-// fixes, and brings the images to one resolution. It also writes a synthetic data set.
+// fixes, and brings the images to one resolution.
 package data
 
 import (

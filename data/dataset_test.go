@@ -14,6 +14,7 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
+	"limner/data/circles"
 	"limner/data/imaging"
 )
 
@@ -83,8 +84,8 @@ func writeRows[T any](t testing.TB, rows []T, options ...parquet.WriterOption) s
 }
 
 func TestBatchesHoldTheRowsTheyName(t *testing.T) {
-	c := testCircles()
-	d := openTest(t, writeTestCircles(t, c), testOptions())
+	c := smallCircles()
+	d := openTest(t, writeCircles(t, c), testOptions())
 	if got, want := d.StepsPerEpoch(), c.Count/8; got != want {
 		t.Fatalf("%d steps, want %d", got, want)
 	}
@@ -107,7 +108,7 @@ func TestBatchesHoldTheRowsTheyName(t *testing.T) {
 }
 
 func TestEpochHoldsNoRowTwice(t *testing.T) {
-	d := openTest(t, writeTestCircles(t, testCircles()), testOptions())
+	d := openTest(t, writeCircles(t, smallCircles()), testOptions())
 	steps := d.StepsPerEpoch()
 	var epochs [2][]int64
 	for _, b := range take(t, d, 0, 2*steps) {
@@ -126,7 +127,7 @@ func TestEpochHoldsNoRowTwice(t *testing.T) {
 
 // The same batches come whatever the workers, and wherever the run begins.
 func TestBatchesAreDeterministic(t *testing.T) {
-	dir := writeTestCircles(t, testCircles())
+	dir := writeCircles(t, smallCircles())
 	for name, buffer := range map[string]int64{"one bucket": 1 << 30, "many buckets": 8 << 10} {
 		t.Run(name, func(t *testing.T) {
 			o := testOptions()
@@ -150,9 +151,9 @@ func TestBatchesAreDeterministic(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	o := testOptions()
 	o.BufferBytes = 16 << 10
-	c := testCircles()
+	c := smallCircles()
 	c.Count, c.RowsPerShard = 400, 150
-	d := openTest(t, writeTestCircles(t, c), o)
+	d := openTest(t, writeCircles(t, c), o)
 	if len(d.pieces) < 8 {
 		t.Fatalf("%d pieces: the case does not test what it should", len(d.pieces))
 	}
@@ -188,8 +189,8 @@ func TestMemoryIsBounded(t *testing.T) {
 func TestSizesAreFitted(t *testing.T) {
 	o := testOptions()
 	o.Resolution, o.NeedConditioning = 24, false
-	c := testCircles()
-	d := openTest(t, writeTestCircles(t, c), o)
+	c := smallCircles()
+	d := openTest(t, writeCircles(t, c), o)
 	b := take(t, d, 0, 1)[0]
 	if b.Conditioning != nil {
 		t.Error("conditioning was read though it is not needed")
@@ -204,7 +205,7 @@ func TestSizesAreFitted(t *testing.T) {
 }
 
 func TestMissingColumns(t *testing.T) {
-	dir := writeTestCircles(t, testCircles())
+	dir := writeCircles(t, smallCircles())
 	lists := writeRows(t, []struct {
 		Image string   `parquet:"image"`
 		Text  []string `parquet:"text"`
@@ -251,10 +252,10 @@ func TestConditioningColumnMayBeAbsent(t *testing.T) {
 }
 
 // badRows are usable at the given indices only.
-func badRows(t *testing.T, n int, good ...int) []hfRow {
-	rows := make([]hfRow, n)
+func badRows(t *testing.T, n int, good ...int) []circles.Row {
+	rows := make([]circles.Row, n)
 	for i := range rows {
-		row, err := testCircles().Example(i).row(i, &imaging.PNGEncoder{})
+		row, err := smallCircles().Example(i).Row(i, &imaging.PNGEncoder{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -275,7 +276,7 @@ func TestBadRowsAreReplacedAndNamed(t *testing.T) {
 		batches := take(t, d, 0, 10)
 		for _, b := range batches {
 			for i, row := range b.Rows {
-				if want := testCircles().Example(int(row)).Caption(); b.Captions[i] != want || !slices.Contains([]int64{0, 4, 5, 11, 12, 13, 19}, row) {
+				if want := smallCircles().Example(int(row)).Caption(); b.Captions[i] != want || !slices.Contains([]int64{0, 4, 5, 11, 12, 13, 19}, row) {
 					t.Errorf("batch %d has row %d, %q", b.Index, row, b.Captions[i])
 				}
 			}
@@ -318,7 +319,7 @@ func TestMap(t *testing.T) {
 			next++
 			want := "not an image"
 			if slices.Contains(good, i) {
-				want = testCircles().Example(i).Caption()
+				want = smallCircles().Example(i).Caption()
 			}
 			if !strings.Contains(caption, want) {
 				t.Errorf("%+v: row %d gives %q, want %q", tc, i, caption, want)
@@ -352,7 +353,7 @@ func TestAllRowsBad(t *testing.T) {
 }
 
 func TestBatchesEnd(t *testing.T) {
-	d := openTest(t, writeTestCircles(t, testCircles()), testOptions())
+	d := openTest(t, writeCircles(t, smallCircles()), testOptions())
 	ctx, cancel := context.WithCancel(context.Background())
 	b, err := d.Batches(ctx, 0)
 	if err != nil {
@@ -373,7 +374,7 @@ func TestBatchesEnd(t *testing.T) {
 }
 
 func TestBatchesReject(t *testing.T) {
-	dir := writeTestCircles(t, testCircles())
+	dir := writeCircles(t, smallCircles())
 	for want, set := range map[string]func(*Options){
 		"batch size 51 is more than the 50 rows": func(o *Options) { o.BatchSize = 51 },
 		"batch size 0: want":                     func(o *Options) { o.BatchSize = 0 },
@@ -391,11 +392,11 @@ func TestBatchesReject(t *testing.T) {
 }
 
 func BenchmarkReader(b *testing.B) {
-	c := DefaultCircles()
+	c := circles.Default()
 	c.Count = 1024
 	o := testOptions()
 	o.Resolution, o.BatchSize = c.Size, 16
-	d := openTest(b, writeTestCircles(b, c), o)
+	d := openTest(b, writeCircles(b, c), o)
 	batches, err := d.Batches(context.Background(), 0)
 	if err != nil {
 		b.Fatal(err)
@@ -407,4 +408,20 @@ func BenchmarkReader(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N*o.BatchSize)/b.Elapsed().Seconds(), "images/s")
+}
+
+func smallCircles() circles.Set {
+	c := circles.Default()
+	c.Count, c.Size, c.Seed, c.RowsPerShard = 50, 32, 7, 20
+	return c
+}
+
+// writeCircles writes a set of three shards and returns its folder.
+func writeCircles(t testing.TB, c circles.Set) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "circles")
+	if err := circles.Write(context.Background(), c, dir, nil); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }

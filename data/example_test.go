@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"limner/data"
+	"limner/data/circles"
 )
 
 // Write a synthetic set and read its first batch.
@@ -18,14 +19,14 @@ func Example() {
 	}
 	defer os.RemoveAll(dir)
 
-	circles := data.DefaultCircles()
-	circles.Count, circles.Seed = 64, 1
-	if err := data.WriteCircles(context.Background(), circles, filepath.Join(dir, "set"), nil); err != nil {
+	made := circles.Default()
+	made.Count, made.Seed = 64, 1
+	if err := circles.Write(context.Background(), made, filepath.Join(dir, "set"), nil); err != nil {
 		log.Fatal(err)
 	}
 
 	options := data.DefaultOptions()
-	options.Resolution, options.BatchSize = circles.Size, 16
+	options.Resolution, options.BatchSize = made.Size, 16
 	set, err := data.Open([]string{filepath.Join(dir, "set")}, options)
 	if err != nil {
 		log.Fatal(err)
@@ -42,7 +43,7 @@ func Example() {
 	}
 	fmt.Println(set.Len(), "rows,", set.StepsPerEpoch(), "steps an epoch")
 	fmt.Println(len(batch.Captions), "captions,", len(batch.Pixels), "pixel values")
-	fmt.Println(circles.Example(0).Caption())
+	fmt.Println(made.Example(0).Caption())
 	// Output:
 	// 64 rows, 4 steps an epoch
 	// 16 captions, 196608 pixel values

@@ -9,6 +9,7 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
+	"limner/internal/parquetfile"
 	"limner/internal/plaintext"
 )
 
@@ -154,7 +155,7 @@ func (s *shard) readRows(group int, c columns, first, count int64) []rawRow {
 // A column that breaks off leaves the rows before it readable.
 func (s *shard) readLeaf(group int, l leaf, first, count int64, yield func(i int, v []byte, err error)) {
 	next := 0
-	err := recovered(func() error {
+	err := parquetfile.Recovered(func() error {
 		pages := s.file.RowGroups()[group].ColumnChunks()[l.index].Pages()
 		defer pages.Close()
 		if err := pages.SeekToRow(first); err != nil {

@@ -10,7 +10,7 @@ import (
 // The parts of a batch are together what the whole is, over the end of an epoch and wherever the run begins: beside rows of a class, with masks,
 // and with rows turned around and cropped anywhere.
 func TestParts(t *testing.T) {
-	dir, class := writeTestCircles(t, testCircles()), writeTestCircles(t, testCircles())
+	dir, class := writeCircles(t, smallCircles()), writeCircles(t, smallCircles())
 	o := testOptions()
 	o.RandomFlip, o.RandomCrop, o.MaskColumn = true, true, "conditioning_image"
 	for name, open := range map[string]func(Options) (*Dataset, error){

@@ -123,7 +123,9 @@ func TestImageFolderSaysWhatIsPassedOver(t *testing.T) {
 	for _, name := range []string{"extra.png", "photo.bmp", "notes.txt"} {
 		writeFile(t, filepath.Join(dir, name), "")
 	}
-	mkdir(t, filepath.Join(dir, "more"))
+	if err := os.Mkdir(filepath.Join(dir, "more"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	var log bytes.Buffer
 	o := testOptions()
 	o.NeedConditioning, o.Log = false, &log

@@ -14,6 +14,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
 	"limner/data"
+	"limner/data/circles"
 	"limner/models/checkpoint"
 	"limner/models/clip"
 	"limner/models/diffusers"
@@ -101,10 +102,10 @@ func tinyModel(tokenizer *clip.Tokenizer) *diffusers.Pipeline {
 const maxTokens = 16
 
 // trainTokenizer fits a tokenizer to the captions of the data.
-func trainTokenizer(circles data.Circles) (*clip.Tokenizer, error) {
-	captions := make([]string, circles.Count)
+func trainTokenizer(set circles.Set) (*clip.Tokenizer, error) {
+	captions := make([]string, set.Count)
 	for i := range captions {
-		captions[i] = circles.Example(i).Caption()
+		captions[i] = set.Example(i).Caption()
 	}
 	return clip.TrainTokenizer(captions, 200, maxTokens)
 }
@@ -112,18 +113,18 @@ func trainTokenizer(circles data.Circles) (*clip.Tokenizer, error) {
 // TrainBase trains the base model from nothing: tokenizer, VAE, UNet with text encoder, then the VAE's decoder again. Each part goes on where an
 // interrupted call with the same options left it.
 func TrainBase(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks) error {
-	circles := data.DefaultCircles()
-	circles.Count, circles.Size, circles.Seed = o.Images, Size, o.Seed
+	set := circles.Default()
+	set.Count, set.Size, set.Seed = o.Images, Size, o.Seed
 	record := Record{Options: o, Seconds: map[string]float64{}, Parameters: map[string]int{}}
-	record.Dataset = fmt.Sprintf("limner data synth circles --count %d --size %d --seed %d", circles.Count, circles.Size, circles.Seed)
+	record.Dataset = fmt.Sprintf("limner data synth circles --count %d --size %d --seed %d", set.Count, set.Size, set.Seed)
 	dataset := filepath.Join(o.OutputDir, "data")
 	if _, err := os.Stat(dataset); err != nil {
 		h.Phase("drawing circles")
-		if err := data.WriteCircles(ctx, circles, dataset, h.Count); err != nil {
+		if err := circles.Write(ctx, set, dataset, h.Count); err != nil {
 			return err
 		}
 	}
-	tokenizer, err := trainTokenizer(circles)
+	tokenizer, err := trainTokenizer(set)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"limner/data"
+	"limner/data/circles"
 	"limner/data/imaging"
 	"limner/models/checkpoint"
 	"limner/models/diffusers"
@@ -55,8 +55,8 @@ func (o Options) Validate() error {
 }
 
 // circles are the dataset, and behind it the cases that training never sees.
-func (o Options) circles() data.Circles {
-	c := data.DefaultCircles()
+func (o Options) circles() circles.Set {
+	c := circles.Default()
 	c.Count, c.Size, c.Seed = o.Images, Size, o.Seed
 	return c
 }
@@ -119,8 +119,8 @@ func Do(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*Report, error
 	if report.Loss, err = finalLoss(filepath.Join(o.OutputDir, controlName)); err != nil {
 		return nil, err
 	}
-	circles := o.circles()
-	cases := unseen(circles, o.Cases)
+	set := o.circles()
+	cases := unseen(set, o.Cases)
 	var with, without []*imaging.RGB
 	err = phase("sample", "drawing what training never saw", func() error {
 		with, without, err = drawCases(ctx, b, o, h, cases)
@@ -129,7 +129,7 @@ func Do(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*Report, error
 	if err != nil {
 		return nil, err
 	}
-	if report.IoUWith, report.IoUWithout, report.ColourMatch, err = score(circles, cases, with, without); err != nil {
+	if report.IoUWith, report.IoUWithout, report.ColourMatch, err = score(set, cases, with, without); err != nil {
 		return nil, err
 	}
 	grid, err := picture(cases, with, without)
@@ -168,7 +168,7 @@ func prepareFolder(o Options) error {
 		return nil
 	}
 	old := []string{controlName, gridName, lossName, baseName}
-	if same, err := data.HasCircles(o.circles(), filepath.Join(dir, dataName)); err != nil || !same {
+	if same, err := circles.Has(o.circles(), filepath.Join(dir, dataName)); err != nil || !same {
 		old = append(old, dataName)
 	}
 	// The report goes last: a clearing that is interrupted is taken up again.
@@ -185,7 +185,7 @@ func makeDataset(ctx context.Context, o Options, h Hooks) error {
 	if err := UnpackBase(filepath.Join(o.OutputDir, baseName)); err != nil {
 		return err
 	}
-	return data.WriteCircles(ctx, o.circles(), filepath.Join(o.OutputDir, dataName), h.Count)
+	return circles.Write(ctx, o.circles(), filepath.Join(o.OutputDir, dataName), h.Count)
 }
 
 func prepareControlNet(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*train.Run, error) {
@@ -205,16 +205,16 @@ func prepareControlNet(ctx context.Context, b *xla.Backend, o Options, h Hooks) 
 }
 
 // unseen are examples behind those of the dataset.
-func unseen(circles data.Circles, n int) []data.Circle {
-	cases := make([]data.Circle, n)
+func unseen(set circles.Set, n int) []circles.Circle {
+	cases := make([]circles.Circle, n)
 	for i := range cases {
-		cases[i] = circles.Example(circles.Count + i)
+		cases[i] = set.Example(set.Count + i)
 	}
 	return cases
 }
 
 // drawCases draws every case with the ControlNet, then from the same noise with its residuals scaled to nothing.
-func drawCases(ctx context.Context, b *xla.Backend, o Options, h Hooks, cases []data.Circle) (with, without []*imaging.RGB, err error) {
+func drawCases(ctx context.Context, b *xla.Backend, o Options, h Hooks, cases []circles.Circle) (with, without []*imaging.RGB, err error) {
 	model, err := diffusers.Open(filepath.Join(o.OutputDir, baseName))
 	if err != nil {
 		return nil, nil, err

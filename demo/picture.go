@@ -1,13 +1,13 @@
 package demo
 
 import (
-	"limner/data"
+	"limner/data/circles"
 	"limner/data/imaging"
 	"limner/sample"
 )
 
 // picture shows the first cases, several in a row: the outline, then what was drawn with the ControlNet and without.
-func picture(cases []data.Circle, with, without []*imaging.RGB) (*imaging.RGB, error) {
+func picture(cases []circles.Circle, with, without []*imaging.RGB) (*imaging.RGB, error) {
 	const inRow, rows, gap, zoom = 3, 4, 8, 2
 	grid := make([][]*imaging.RGB, rows)
 	var titles []string

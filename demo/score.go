@@ -3,13 +3,13 @@ package demo
 import (
 	"slices"
 
-	"limner/data"
+	"limner/data/circles"
 	"limner/data/imaging"
 )
 
 // score measures the pictures against what was asked.
-func score(circles data.Circles, cases []data.Circle, with, without []*imaging.RGB) (iouWith, iouWithout, colours float64, err error) {
-	palette, err := imaging.Palette(circles.Palette)
+func score(set circles.Set, cases []circles.Circle, with, without []*imaging.RGB) (iouWith, iouWithout, colours float64, err error) {
+	palette, err := imaging.Palette(set.Palette)
 	if err != nil {
 		return 0, 0, 0, err
 	}
@@ -26,7 +26,7 @@ func score(circles data.Circles, cases []data.Circle, with, without []*imaging.R
 
 // iou is the intersection over union of the asked disc and the drawn one: the pixels that are nearer to the disc's colour
 // than to the background's.
-func iou(c data.Circle, m *imaging.RGB) float64 {
+func iou(c circles.Circle, m *imaging.RGB) float64 {
 	var both, either int
 	for i, asked := range c.Mask() {
 		px := [3]uint8(m.Pix[3*i : 3*i+3])
@@ -50,7 +50,7 @@ func distance(a, b [3]uint8) (d int) {
 
 // coloursMatch says whether the median colours inside and outside the asked disc, its edge left out, are nearest in the palette to
 // the named ones.
-func coloursMatch(c data.Circle, m *imaging.RGB, palette []imaging.Colour) bool {
+func coloursMatch(c circles.Circle, m *imaging.RGB, palette []imaging.Colour) bool {
 	const edge = 2 // pixels
 	var inside, outside [3][]uint8
 	for i := range m.Width * m.Height {

@@ -3,21 +3,21 @@ package demo
 import (
 	"testing"
 
-	"limner/data"
+	"limner/data/circles"
 	"limner/data/imaging"
 )
 
 func TestScoreOfKnownPictures(t *testing.T) {
-	circles := data.DefaultCircles()
-	circles.Size = Size
-	cases := unseen(circles, 8)
+	set := circles.Default()
+	set.Size = Size
+	cases := unseen(set, 8)
 	var exact, swapped []*imaging.RGB
 	for _, c := range cases {
 		exact = append(exact, c.Image())
 		c.Disc, c.Background = c.Background, c.Disc
 		swapped = append(swapped, c.Image())
 	}
-	with, without, colours, err := score(circles, cases, exact, swapped)
+	with, without, colours, err := score(set, cases, exact, swapped)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,13 +27,13 @@ func TestScoreOfKnownPictures(t *testing.T) {
 	if without > 0.03 {
 		t.Errorf("discs and backgrounds swapped: overlap %.3f, want almost 0", without)
 	}
-	if _, _, colours, err = score(circles, cases, swapped, exact); err != nil || colours != 0 {
+	if _, _, colours, err = score(set, cases, swapped, exact); err != nil || colours != 0 {
 		t.Errorf("discs and backgrounds swapped: colours %.2f, want 0 (%v)", colours, err)
 	}
 }
 
 func TestIoUOfHalf(t *testing.T) {
-	c := data.Circle{Size: Size, X: 32, Y: 32, Radius: 20, Disc: imaging.Colour{Name: "red", RGB: [3]uint8{255, 0, 0}}, Background: imaging.Colour{Name: "blue", RGB: [3]uint8{0, 0, 255}}}
+	c := circles.Circle{Size: Size, X: 32, Y: 32, Radius: 20, Disc: imaging.Colour{Name: "red", RGB: [3]uint8{255, 0, 0}}, Background: imaging.Colour{Name: "blue", RGB: [3]uint8{0, 0, 255}}}
 	m := c.Image()
 	for y := range Size / 2 { // the upper half is all background
 		for x := range Size {

@@ -15,6 +15,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
 	"limner/data"
+	"limner/data/circles"
 	"limner/internal/parity"
 	"limner/models/clip"
 	"limner/models/diffusers"
@@ -75,10 +76,10 @@ func saveModel(t *testing.T, p *diffusers.Pipeline) string {
 
 func smallDataset(t *testing.T) string {
 	t.Helper()
-	c := data.DefaultCircles()
+	c := circles.Default()
 	c.Count, c.Size = 20, 16
 	dir := filepath.Join(t.TempDir(), "data")
-	if err := data.WriteCircles(context.Background(), c, dir, nil); err != nil {
+	if err := circles.Write(context.Background(), c, dir, nil); err != nil {
 		t.Fatal(err)
 	}
 	return dir

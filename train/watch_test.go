@@ -14,7 +14,7 @@ import (
 	"strings"
 	"testing"
 
-	"limner/data"
+	"limner/data/circles"
 	"limner/data/imaging"
 	"limner/internal/parity"
 	"limner/models/diffusers"
@@ -26,7 +26,7 @@ import (
 // watched lets a small run show all that it can.
 func watched(t *testing.T, r *Recipe) {
 	t.Helper()
-	c := data.DefaultCircles()
+	c := circles.Default()
 	c.Size = 16
 	condition := filepath.Join(t.TempDir(), "condition.png")
 	if err := imaging.WritePNG(condition, c.Example(0).Condition()); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
 	"limner/data"
+	"limner/data/circles"
 	"limner/internal/golden"
 	"limner/train"
 	"limner/train/optim"
@@ -60,9 +61,9 @@ func process(ctx context.Context, b *xla.Backend, o train.Options, r train.Recip
 // checkpoints and the result are those of one process with all devices, to the bit.
 func TestTrainingOnProcesses(t *testing.T) {
 	dataset := filepath.Join(t.TempDir(), "data")
-	c := data.DefaultCircles()
+	c := circles.Default()
 	c.Count, c.Size = 10, 16 // two steps an epoch
-	if err := data.WriteCircles(t.Context(), c, dataset, nil); err != nil {
+	if err := circles.Write(t.Context(), c, dataset, nil); err != nil {
 		t.Fatal(err)
 	}
 	whole, err := xla.Open(t.Context(), xla.Options{Devices: 4, Cache: t.TempDir()}) // so that the step is compiled once

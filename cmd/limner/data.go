@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 
-	"limner/data"
+	"limner/data/circles"
 )
 
 // dataCmd holds what makes datasets.
@@ -25,7 +25,7 @@ type circlesCmd struct {
 
 // dataDefaults are the values of the flags' defaults, which package data holds.
 func dataDefaults() map[string]string {
-	c := data.DefaultCircles()
+	c := circles.Default()
 	return map[string]string{
 		"circles_count": fmt.Sprint(c.Count), "circles_size": fmt.Sprint(c.Size), "circles_palette": c.Palette,
 	}
@@ -42,13 +42,13 @@ same flags give the same bytes.`
 }
 
 func (c circlesCmd) Run(ctx context.Context) error {
-	circles := data.DefaultCircles()
-	circles.Count, circles.Size, circles.Seed, circles.Palette = c.Count, c.Size, c.Seed, c.Palette
-	if err := circles.Validate(); err != nil {
+	set := circles.Default()
+	set.Count, set.Size, set.Seed, set.Palette = c.Count, c.Size, c.Seed, c.Palette
+	if err := set.Validate(); err != nil {
 		return usageError{err}
 	}
 	bar := newProgress(os.Stderr, "drawing")
-	err := data.WriteCircles(ctx, circles, c.Out, func(done, total int) { bar.Step(done, total, "") })
+	err := circles.Write(ctx, set, c.Out, func(done, total int) { bar.Step(done, total, "") })
 	if closeErr := bar.Close(); err == nil {
 		err = closeErr
 	}

@@ -19,6 +19,7 @@ var arrows = map[string][]string{
 		"controlnet",
 		"controlnet/condition",
 		"data",
+		"data/circles",
 		"data/imaging",
 		"demo",
 		"internal/disk",
@@ -47,6 +48,7 @@ var arrows = map[string][]string{
 	},
 	"demo": {
 		"data",
+		"data/circles",
 		"data/imaging",
 		"internal/disk",
 		"models/checkpoint",
@@ -99,7 +101,7 @@ var arrows = map[string][]string{
 		"xla/patch",
 	},
 	"train/torture": {
-		"data",
+		"data/circles",
 		"models/clip",
 		"models/diffusers",
 		"models/nn",
@@ -191,7 +193,14 @@ var arrows = map[string][]string{
 	"data": {
 		"data/imaging",
 		"internal/disk",
+		"internal/parquetfile",
 		"internal/plaintext",
+	},
+	"internal/parquetfile": {},
+	"data/circles": {
+		"data/imaging",
+		"internal/disk",
+		"internal/parquetfile",
 	},
 	"data/imaging": {
 		"internal/disk",

@@ -4,7 +4,7 @@ import (
 	"context"
 	"path/filepath"
 
-	"limner/data"
+	"limner/data/circles"
 	"limner/models/clip"
 	"limner/models/diffusers"
 	"limner/models/nn"
@@ -35,7 +35,7 @@ func prepare(ctx context.Context, dir string) (model, dataset string, err error)
 	if err := p.Save(model, values, "F32"); err != nil {
 		return "", "", err
 	}
-	c := data.DefaultCircles()
+	c := circles.Default()
 	c.Count, c.Size = 20, 16
-	return model, dataset, data.WriteCircles(ctx, c, dataset, nil)
+	return model, dataset, circles.Write(ctx, c, dataset, nil)
 }

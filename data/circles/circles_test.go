@@ -1,4 +1,4 @@
-package data
+package circles
 
 import (
 	"bytes"
@@ -13,20 +13,21 @@ import (
 
 	"pgregory.net/rapid"
 
+	"limner/data"
 	"limner/data/imaging"
 )
 
-func testCircles() Circles {
-	c := DefaultCircles()
+func testSet() Set {
+	c := Default()
 	c.Count, c.Size, c.Seed, c.RowsPerShard = 50, 32, 7, 20
 	return c
 }
 
-// writeTestCircles writes a set of three shards and returns its folder.
-func writeTestCircles(t testing.TB, c Circles) string {
+// writeTestSet writes a set of three shards and returns its folder.
+func writeTestSet(t testing.TB, c Set) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "circles")
-	if err := WriteCircles(context.Background(), c, dir, nil); err != nil {
+	if err := Write(context.Background(), c, dir, nil); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -34,7 +35,7 @@ func writeTestCircles(t testing.TB, c Circles) string {
 
 func TestExampleProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := DefaultCircles()
+		c := Default()
 		c.Size = rapid.IntRange(16, 96).Draw(t, "size")
 		c.Seed = rapid.Uint64().Draw(t, "seed")
 		c.Palette = rapid.SampledFrom([]string{imaging.PaletteBasic, imaging.PaletteCSS}).Draw(t, "palette")
@@ -63,7 +64,7 @@ func TestExampleProperties(t *testing.T) {
 
 // The picture shows the disc where the mask says, and its outline lies on the condition.
 func TestCirclePictures(t *testing.T) {
-	c := testCircles()
+	c := testSet()
 	for i := range 20 {
 		e := c.Example(i)
 		image, condition, mask := e.Image(), e.Condition(), e.Mask()
@@ -93,7 +94,7 @@ func TestCirclePictures(t *testing.T) {
 }
 
 func TestExamplesDiffer(t *testing.T) {
-	c := testCircles()
+	c := testSet()
 	seen := map[Circle]bool{}
 	for i := range 1000 {
 		seen[c.Example(i)] = true
@@ -107,18 +108,18 @@ func TestExamplesDiffer(t *testing.T) {
 	}
 }
 
-func TestWriteCirclesReadsBack(t *testing.T) {
-	c := testCircles()
+func TestWriteReadsBack(t *testing.T) {
+	c := testSet()
 	dir := filepath.Join(t.TempDir(), "deep", "circles")
 	var calls []string
-	err := WriteCircles(context.Background(), c, dir, func(done, total int) { calls = append(calls, fmt.Sprintf("%d/%d", done, total)) })
+	err := Write(context.Background(), c, dir, func(done, total int) { calls = append(calls, fmt.Sprintf("%d/%d", done, total)) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(calls, " "); got != "20/50 40/50 50/50" {
 		t.Errorf("progress %s", got)
 	}
-	d, err := Open([]string{dir}, DefaultOptions())
+	d, err := data.Open([]string{dir}, data.DefaultOptions())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,14 +137,14 @@ func TestWriteCirclesReadsBack(t *testing.T) {
 			t.Fatalf("row %d is not example %d", i, i)
 		}
 	}
-	if features, _ := d.tables[0].(*parquetTable).file.Lookup("huggingface"); features != huggingfaceFeatures {
-		t.Errorf("features %s", features)
+	if features, err := lookup(filepath.Join(dir, c.shardName(0)), "huggingface"); err != nil || features != huggingfaceFeatures {
+		t.Errorf("features %s, %v", features, err)
 	}
 }
 
-func TestWriteCirclesSameBytes(t *testing.T) {
-	c := testCircles()
-	a, b := writeTestCircles(t, c), writeTestCircles(t, c)
+func TestWriteSameBytes(t *testing.T) {
+	c := testSet()
+	a, b := writeTestSet(t, c), writeTestSet(t, c)
 	for shard := range c.shards() {
 		x, err := os.ReadFile(filepath.Join(a, c.shardName(shard)))
 		if err != nil {
@@ -159,8 +160,8 @@ func TestWriteCirclesSameBytes(t *testing.T) {
 	}
 }
 
-func TestWriteCirclesOutputFolder(t *testing.T) {
-	c := testCircles()
+func TestWriteOutputFolder(t *testing.T) {
+	c := testSet()
 	other := c
 	other.Seed++
 	for name, tc := range map[string]struct {
@@ -193,7 +194,7 @@ func TestWriteCirclesOutputFolder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "out")
 			tc.prepare(t, dir)
-			err := WriteCircles(context.Background(), c, dir, nil)
+			err := Write(context.Background(), c, dir, nil)
 			if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
 				t.Errorf("error %v, want %q", err, tc.want)
 			}
@@ -202,11 +203,11 @@ func TestWriteCirclesOutputFolder(t *testing.T) {
 	}
 }
 
-func TestWriteCirclesCancelled(t *testing.T) {
-	c := testCircles()
+func TestWriteCancelled(t *testing.T) {
+	c := testSet()
 	dir := filepath.Join(t.TempDir(), "out")
 	ctx, cancel := context.WithCancel(context.Background())
-	err := WriteCircles(ctx, c, dir, func(int, int) { cancel() })
+	err := Write(ctx, c, dir, func(int, int) { cancel() })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want cancelled", err)
 	}
@@ -216,14 +217,14 @@ func TestWriteCirclesCancelled(t *testing.T) {
 	checkAlone(t, dir)
 }
 
-func TestCirclesValidate(t *testing.T) {
-	err := Circles{Count: 0, Size: 3, Palette: "pastel", RowsPerShard: -1}.Validate()
+func TestValidate(t *testing.T) {
+	err := Set{Count: 0, Size: 3, Palette: "pastel", RowsPerShard: -1}.Validate()
 	for _, want := range []string{"count 0", "size 3", `palette "pastel"`, "rows per shard -1"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not tell of %s", err, want)
 		}
 	}
-	if err := DefaultCircles().Validate(); err != nil {
+	if err := Default().Validate(); err != nil {
 		t.Error(err)
 	}
 }
@@ -235,9 +236,9 @@ func mkdir(t *testing.T, dir string) {
 	}
 }
 
-func write(t *testing.T, c Circles, dir string) {
+func write(t *testing.T, c Set, dir string) {
 	t.Helper()
-	if err := WriteCircles(context.Background(), c, dir, nil); err != nil {
+	if err := Write(context.Background(), c, dir, nil); err != nil {
 		t.Fatal(err)
 	}
 }

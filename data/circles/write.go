@@ -1,4 +1,4 @@
-package data
+package circles
 
 import (
 	"context"
@@ -14,35 +14,36 @@ import (
 
 	"limner/data/imaging"
 	"limner/internal/disk"
+	"limner/internal/parquetfile"
 )
 
 const (
 	// huggingfaceFeatures is the schema metadata by which the datasets library knows image columns.
 	huggingfaceFeatures = `{"info": {"features": {"image": {"_type": "Image"}, "conditioning_image": {"_type": "Image"}, "text": {"dtype": "string", "_type": "Value"}}}}`
-	// circlesKey is the metadata key that holds the Circles a file was made from.
+	// circlesKey is the metadata key that holds the Set that a file was made from.
 	circlesKey = "limner.circles"
 
 	rowsPerGroup = 1024     // what a random row costs to find when there is no page index
 	pageBytes    = 64 << 10 // few images a page, so that one row costs little to read
 )
 
-// hfImage and hfRow are the columns that the datasets library writes for Image features.
-type hfImage struct {
+// Image and Row are the columns that the datasets library writes for Image features.
+type Image struct {
 	Bytes []byte `parquet:"bytes,optional,plain,uncompressed"`
 	Path  string `parquet:"path,optional,plain,uncompressed"`
 }
 
-type hfRow struct {
-	Image             *hfImage `parquet:"image,optional"`
-	ConditioningImage *hfImage `parquet:"conditioning_image,optional"`
-	Text              string   `parquet:"text,optional,plain,snappy"`
+type Row struct {
+	Image             *Image `parquet:"image,optional"`
+	ConditioningImage *Image `parquet:"conditioning_image,optional"`
+	Text              string `parquet:"text,optional,plain,snappy"`
 }
 
-// WriteCircles writes the examples 0 to Count-1 into dir as parquet files named
+// Write writes the examples 0 to Count-1 into dir as parquet files named
 // train-00000-of-0000N.parquet, in the layout that the datasets library writes, and calls progress
-// (which may be nil) as rows are done. Same Circles, same bytes. The folder appears whole or not at
+// (which may be nil) as rows are done. Equal sets give the same bytes. The folder appears whole or not at
 // all. One that already holds this very set is left as it is; one that holds anything else is refused.
-func WriteCircles(ctx context.Context, c Circles, dir string, progress func(done, total int)) error {
+func Write(ctx context.Context, c Set, dir string, progress func(done, total int)) error {
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("circles: %w", err)
 	}
@@ -50,7 +51,7 @@ func WriteCircles(ctx context.Context, c Circles, dir string, progress func(done
 		progress = func(int, int) {}
 	}
 	dir = filepath.Clean(dir)
-	done, err := HasCircles(c, dir)
+	done, err := Has(c, dir)
 	if err != nil {
 		return err
 	}
@@ -68,13 +69,13 @@ func WriteCircles(ctx context.Context, c Circles, dir string, progress func(done
 	})
 }
 
-func (c Circles) shardName(shard int) string {
+func (c Set) shardName(shard int) string {
 	return fmt.Sprintf("train-%05d-of-%05d.parquet", shard, c.shards())
 }
 
-// HasCircles says whether dir holds this set, whole and nothing else. A folder that is empty or not there does not; one that
+// Has says whether dir holds this set, whole and nothing else. A folder that is empty or not there does not; one that
 // holds anything else is an error that names it.
-func HasCircles(c Circles, dir string) (bool, error) {
+func Has(c Set, dir string) (bool, error) {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -88,13 +89,11 @@ func HasCircles(c Circles, dir string) (bool, error) {
 		if i >= c.shards() || e.Name() != c.shardName(i) {
 			return false, fmt.Errorf("output folder %s holds something else (%s, %d entries in all): name another, or empty it", dir, e.Name(), len(entries))
 		}
-		s, err := openShard(filepath.Join(dir, e.Name()))
+		have, err := lookup(filepath.Join(dir, e.Name()), circlesKey)
 		if err != nil {
 			return false, fmt.Errorf("output folder %s holds something else: %w", dir, err)
 		}
-		have, _ := s.file.Lookup(circlesKey)
 		want, err := c.metadata()
-		err = errors.Join(err, s.Close())
 		if err != nil {
 			return false, err
 		}
@@ -108,12 +107,27 @@ func HasCircles(c Circles, dir string) (bool, error) {
 	return true, nil
 }
 
-func (c Circles) metadata() (string, error) {
+// lookup reads an entry of a parquet file's metadata; "" where there is none.
+func lookup(path, key string) (value string, err error) {
+	f, size, err := disk.OpenSize(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	file, err := parquetfile.Open(f, size)
+	if err != nil {
+		return "", fmt.Errorf("open %s: %w", path, err)
+	}
+	value, _ = file.Lookup(key)
+	return value, nil
+}
+
+func (c Set) metadata() (string, error) {
 	raw, err := json.Marshal(c)
 	return string(raw), err
 }
 
-func (c Circles) writeShard(ctx context.Context, path string, shard int, progress func(done, total int)) (err error) {
+func (c Set) writeShard(ctx context.Context, path string, shard int, progress func(done, total int)) (err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
@@ -123,7 +137,7 @@ func (c Circles) writeShard(ctx context.Context, path string, shard int, progres
 	if err != nil {
 		return err
 	}
-	w := parquet.NewGenericWriter[hfRow](f,
+	w := parquet.NewGenericWriter[Row](f,
 		parquet.CreatedBy("limner", "1", "circles"),
 		parquet.KeyValueMetadata("huggingface", huggingfaceFeatures),
 		parquet.KeyValueMetadata(circlesKey, metadata),
@@ -147,8 +161,8 @@ func (c Circles) writeShard(ctx context.Context, path string, shard int, progres
 }
 
 // rows draws and encodes the examples [start, end) on all cores.
-func (c Circles) rows(ctx context.Context, start, end int) ([]hfRow, error) {
-	rows := make([]hfRow, end-start)
+func (c Set) rows(ctx context.Context, start, end int) ([]Row, error) {
+	rows := make([]Row, end-start)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for first := 0; first < len(rows); first += 32 {
@@ -158,7 +172,7 @@ func (c Circles) rows(ctx context.Context, start, end int) ([]hfRow, error) {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				row, err := c.Example(start+i).row(start+i, encoder)
+				row, err := c.Example(start+i).Row(start+i, encoder)
 				if err != nil {
 					return err
 				}
@@ -170,20 +184,20 @@ func (c Circles) rows(ctx context.Context, start, end int) ([]hfRow, error) {
 	return rows, group.Wait()
 }
 
-// row draws the circle as row i of a set.
-func (c Circle) row(i int, encoder *imaging.PNGEncoder) (hfRow, error) {
+// Row draws the circle as row i of a set.
+func (c Circle) Row(i int, encoder *imaging.PNGEncoder) (Row, error) {
 	image, err := encoder.Encode(c.Image())
 	if err != nil {
-		return hfRow{}, err
+		return Row{}, err
 	}
 	condition, err := encoder.Encode(c.Condition())
 	if err != nil {
-		return hfRow{}, err
+		return Row{}, err
 	}
 	path := fmt.Sprintf("%06d.png", i)
-	return hfRow{
-		Image:             &hfImage{Bytes: image, Path: path},
-		ConditioningImage: &hfImage{Bytes: condition, Path: path},
+	return Row{
+		Image:             &Image{Bytes: image, Path: path},
+		ConditioningImage: &Image{Bytes: condition, Path: path},
 		Text:              c.Caption(),
 	}, nil
 }

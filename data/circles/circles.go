@@ -1,4 +1,5 @@
-package data
+// Package circles draws a synthetic data set: captioned discs and their outlines.
+package circles
 
 import (
 	"encoding/binary"
@@ -9,9 +10,9 @@ import (
 	"limner/data/imaging"
 )
 
-// Circles describes a synthetic data set in the manner of fill50k: each example is a disc of one
+// Set describes a synthetic data set in the manner of fill50k: each example is a disc of one
 // colour on a background of another, its outline as the condition, and a caption naming both colours.
-type Circles struct {
+type Set struct {
 	Count        int    `json:"count"`          // examples to write
 	Size         int    `json:"size"`           // side of the square pictures, in pixels
 	Seed         uint64 `json:"seed"`           // another seed gives other examples
@@ -19,13 +20,13 @@ type Circles struct {
 	RowsPerShard int    `json:"rows_per_shard"` // rows of one parquet file
 }
 
-// DefaultCircles is a set for the demo: small pictures in colours that can be told apart.
-func DefaultCircles() Circles {
-	return Circles{Count: 4096, Size: 64, Palette: imaging.PaletteBasic, RowsPerShard: 8192}
+// Default is a set for the demo: small pictures in colours that can be told apart.
+func Default() Set {
+	return Set{Count: 4096, Size: 64, Palette: imaging.PaletteBasic, RowsPerShard: 8192}
 }
 
 // Validate reports every unusable field.
-func (c Circles) Validate() error {
+func (c Set) Validate() error {
 	var errs []error
 	if c.Count < 1 {
 		errs = append(errs, fmt.Errorf("count %d: want at least 1 example", c.Count))
@@ -44,7 +45,7 @@ func (c Circles) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (c Circles) shards() int { return (c.Count + c.RowsPerShard - 1) / c.RowsPerShard }
+func (c Set) shards() int { return (c.Count + c.RowsPerShard - 1) / c.RowsPerShard }
 
 // Circle is one example. Positions are in pixels from the top left corner of the picture, so that
 // the first pixel's centre is at 0.5, and are multiples of 1/16.
@@ -64,7 +65,7 @@ func (c Circle) Caption() string {
 // Example is example i, a function of (Size, Palette, Seed, i) alone; i may lie beyond Count, which
 // gives examples that the written set does not hold. The radius is 12 to 35 % of the side, and at
 // least seven eighths of the diameter lie inside the picture. c must be valid.
-func (c Circles) Example(i int) Circle {
+func (c Set) Example(i int) Circle {
 	palette, err := imaging.Palette(c.Palette)
 	if err != nil || c.Size < 1 {
 		return Circle{}
