@@ -23,8 +23,8 @@ const runName = "run.json"
 const textName = "recipe.yaml"
 
 // temporary are the names that files have while they are being written outside checkpoints: renameio's, with every ending that a
-// run's files have. A process that is killed leaves them behind.
-var temporary = regexp.MustCompile(`^\.[A-Za-z0-9_.-]+\.(html|json|jsonl|png|safetensors|txt|yaml)[0-9]+$`)
+// run's files have, and those with which a folder is tried. A process that is killed leaves them behind.
+var temporary = regexp.MustCompile(`^\.([A-Za-z0-9_.-]+\.(html|json|jsonl|png|safetensors|txt|yaml)|limner-try-)[0-9]+$`)
 
 // checkOutput refuses an output folder that is another process's, or not empty and not this run's to go on with. It
 // touches nothing.

@@ -344,7 +344,7 @@ func TestClearOutput(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{".run.json123", ".metrics.jsonl77", "unet/.config.json5", ".diary.html5577006791947779410", ".recipe.yaml8", "unet/.diffusion_pytorch_model.safetensors9"} {
+	for _, name := range []string{".limner-try-2490575791", ".run.json123", ".metrics.jsonl77", "unet/.config.json5", ".diary.html5577006791947779410", ".recipe.yaml8", "unet/.diffusion_pytorch_model.safetensors9"} {
 		if err := os.WriteFile(at(name), nil, 0o644); err != nil {
 			t.Fatal(err)
 		}

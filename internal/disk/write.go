@@ -38,7 +38,7 @@ func Writable(dir string) (err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".limner-try-")
+	f, err := nameless(dir)
 	if err != nil {
 		return err
 	}
@@ -49,5 +49,17 @@ func Writable(dir string) (err error) {
 	if err != nil {
 		err = fmt.Errorf("write into %s: %w", dir, err)
 	}
-	return errors.Join(err, f.Close(), os.Remove(f.Name()))
+	return errors.Join(err, f.Close())
+}
+
+// removed creates a file in a folder and takes its name away again, so that a process that is killed leaves nothing behind.
+func removed(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, ".limner-try-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }

@@ -39,3 +39,21 @@ func TestExisting(t *testing.T) {
 		}
 	}
 }
+
+// While a folder is tried nothing has a name in it, or the next start of a process that was killed would find it not empty.
+func TestTryingLeavesNoName(t *testing.T) {
+	for name, create := range map[string]func(string) (*os.File, error){"nameless": nameless, "removed": removed} {
+		dir := t.TempDir()
+		f, err := create(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.Write([]byte("some")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+			t.Errorf("%s: the folder holds %v, %v", name, entries, err)
+		}
+	}
+}
