@@ -4,7 +4,8 @@ import (
 	"limner/sample/schedule"
 )
 
-// stepKey is the key of a request's call of a schedule. As in diffusers, a first ControlNet with global_pool_conditions has guess mode on.
+// stepKey is the key of a request's call of a schedule. As in diffusers, a first ControlNet with global_pool_conditions
+// has guess mode on.
 func (p *Pipeline) stepKey(r Request, sched schedule.Schedule, call, chunks int) stepKey {
 	key := stepKey{
 		guidance: guided(r.GuidanceScale), chunks: chunks, controls: p.atWork(r, call, len(sched.Calls)), masked: r.Masks != nil || p.model.inpaints(),
@@ -21,8 +22,8 @@ func (p *Pipeline) guesses(r Request) bool {
 	return len(nets) > 0 && (r.GuessMode || nets[0].GlobalPoolConditions)
 }
 
-// atWork says which ControlNets have a say in a call: bit i is set for ControlNet i. One whose scale is 0 is computed like any other, so
-// that a scale never changes the program.
+// atWork says which ControlNets have a say in a call: bit i is set for ControlNet i. One whose scale is 0 is computed
+// like any other, so that a scale never changes the program.
 func (p *Pipeline) atWork(r Request, call, calls int) uint64 {
 	var at uint64
 	for i := range p.model.ControlNets {

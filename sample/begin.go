@@ -17,7 +17,8 @@ type beginning struct {
 	knownNoise []float32 // nil with 9 channels
 }
 
-// begin makes noise of the latents, or the images noised to the first call. What diffusers draws of an image's latents is drawn here.
+// begin makes noise of the latents, or the images noised to the first call. What diffusers draws of an image's latents
+// is drawn here.
 func (r *round) begin(ctx context.Context) (beginning, error) {
 	noise := r.normals(purposeLatents)
 	b := beginning{latents: combine(r.schedule.InitNoiseSigma, noise, 0, noise)}

@@ -12,7 +12,7 @@ import (
 	"limner/data/imaging"
 )
 
-// Folder is a folder of images drawn of one prompt: image i has its own seed and file, whatever others are there.
+// Folder is a folder of images sampled of one prompt: image i has its own seed and file, whatever others are there.
 type Folder struct {
 	Dir    string
 	Count  int // images that the folder should have
@@ -23,7 +23,8 @@ type Folder struct {
 // file is where image i lies.
 func (f Folder) file(i int) string { return filepath.Join(f.Dir, fmt.Sprintf("image-%05d.png", i)) }
 
-// Missing lists the images that are still to be drawn. Other images in the folder count: where they are enough, none is.
+// Missing lists the images that are still to be sampled. Other images in the folder count: where they are enough, none
+// is.
 func (f Folder) Missing() ([]int, error) {
 	have, err := data.CountImages(f.Dir)
 	if err != nil {
@@ -49,7 +50,7 @@ func (f Folder) Request(images []int) Request {
 	return r
 }
 
-// Fill draws images and writes each when it is decoded. What is written stays when ctx is cancelled.
+// Fill samples images and writes each when it is decoded. What is written stays when ctx is cancelled.
 func (f Folder) Fill(ctx context.Context, p *Pipeline, missing []int, progress func(done, total int)) error {
 	if err := os.MkdirAll(f.Dir, 0o755); err != nil {
 		return fmt.Errorf("class images: %w", err)

@@ -122,8 +122,8 @@ func (p *Pipeline) unpack(key stepKey, nodes []*Node) stepInputs {
 	return in
 }
 
-// stepFunction is one call of a schedule. It replaces latents float32 [batch, height/8, width/8, channels], and what the scheduler
-// remembers in tensors like it. Its inputs are the parameters and stepValues.
+// stepFunction is one call of a schedule. It replaces latents float32 [batch, height/8, width/8, channels], and what
+// the scheduler remembers in tensors like it. Its inputs are the parameters and stepValues.
 func (p *Pipeline) stepFunction(key stepKey) xla.Function {
 	tree, compute := p.trees.step, p.model.Compute
 	f := xla.Function{Name: "denoise", Apart: true, State: []xla.Value{p.latents()}, Inputs: append(p.parameters(tree), p.stepValues(key)...)}
@@ -197,8 +197,9 @@ func (p *Pipeline) contextValues(key stepKey) []xla.Value {
 	return []xla.Value{batch("pooled", dtypes.Float32, rows, m.UNet.PooledDim()), batch("time_ids", dtypes.Float32, rows, unet.TimeIDs)}
 }
 
-// conditionFunction maps the conditioning images of a ControlNet float32 [batch, height, width, channels] in [0, 1] to their
-// embedding [batch, height/8, width/8, block_out_channels[0]], which all steps and both halves of the guidance share.
+// conditionFunction maps the conditioning images of a ControlNet float32 [batch, height, width, channels] in [0, 1] to
+// their embedding [batch, height/8, width/8, block_out_channels[0]], which all steps and both halves of the guidance
+// share.
 func (p *Pipeline) conditionFunction(net int) xla.Function {
 	tree, c := p.trees.conditions[net], p.model.ControlNets[net]
 	return xla.Function{
@@ -211,8 +212,9 @@ func (p *Pipeline) conditionFunction(net int) xla.Function {
 	}
 }
 
-// encodeFunction maps an image of each device float32 [devices, height, width, 3] in [-1, 1] to the mean and the log variance of their latents
-// float32 [devices, height/8, width/8, channels], unscaled: one of each, for the reasons of decodeFunction.
+// encodeFunction maps an image of each device float32 [devices, height, width, 3] in [-1, 1] to the mean and the log
+// variance of their latents float32 [devices, height/8, width/8, channels], unscaled: one of each, for the reasons of
+// decodeFunction.
 func (p *Pipeline) encodeFunction() xla.Function {
 	tree := p.trees.encode
 	return xla.Function{
@@ -226,8 +228,9 @@ func (p *Pipeline) encodeFunction() xla.Function {
 	}
 }
 
-// decodeFunction maps latents float32 [batch, height/8, width/8, channels] and the number of a row, of those on each device, to an image of each device:
-// float32 [devices, height, width, 3] in [0, 1]. Several images at once take more memory, and compilers choose worse forms of convolutions for them.
+// decodeFunction maps latents float32 [batch, height/8, width/8, channels] and the number of a row, of those on each
+// device, to an image of each device: float32 [devices, height, width, 3] in [0, 1]. Several images at once take more
+// memory, and compilers choose worse forms of convolutions for them.
 func (p *Pipeline) decodeFunction() xla.Function {
 	tree, n := p.trees.decode, len(p.trees.decode)
 	return xla.Function{
@@ -241,7 +244,8 @@ func (p *Pipeline) decodeFunction() xla.Function {
 	}
 }
 
-// decodePieceFunction maps latents float32 [images, height/8, width/8, channels] to images float32 [images, height, width, 3] in [0, 1].
+// decodePieceFunction maps latents float32 [images, height/8, width/8, channels] to images float32 [images, height,
+// width, 3] in [0, 1].
 func (p *Pipeline) decodePieceFunction(k pieceKey) xla.Function {
 	tree := p.trees.decode
 	latents := batch("latents", dtypes.Float32, k.images, k.height, k.width, p.channels())

@@ -11,8 +11,9 @@ import (
 	"limner/data/imaging"
 )
 
-// Grid puts images into rows on white, gap pixels apart and from the edge. Every column is as wide as its widest image and every
-// row as high as its highest. Titles, if any, stand above the columns, cut to what fits; images may be nil, which leaves a place empty.
+// Grid puts images into rows on white, gap pixels apart and from the edge. Every column is as wide as its widest image
+// and every row as high as its highest. Titles, if any, stand above the columns, cut to what fits; images may be nil,
+// which leaves a place empty.
 func Grid(rows [][]*imaging.RGB, gap int, titles ...string) *imaging.RGB {
 	face := basicfont.Face7x13
 	sizes := make([][]image.Point, len(rows))

@@ -140,8 +140,8 @@ func (r *round) embedConditions() ([]*xla.Array, error) {
 	return embeddings, nil
 }
 
-// context puts what the network is told of the prompts on the devices, with guidance that of the negative prompt before that of the
-// prompt, and returns the text embeddings.
+// context puts what the network is told of the prompts on the devices, with guidance that of the negative prompt before
+// that of the prompt, and returns the text embeddings.
 func (r *round) context(u *uploader, in *roundInputs) *xla.Array {
 	var text, pooled, ids []float32
 	rows := 0

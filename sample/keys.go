@@ -8,7 +8,8 @@ import (
 	"limner/sample/schedule"
 )
 
-// trees list what each program reads of the parameters; the matrices of LoRAs stand at the end of text, project and step.
+// trees list what each program reads of the parameters; the matrices of LoRAs stand at the end of text, project and
+// step.
 type trees struct {
 	text, project, step, encode, decode nn.Tree
 	projections                         []projection // of project
@@ -39,8 +40,8 @@ func (k stepKey) String() string {
 	return text.String()
 }
 
-// The keys and values of attention to the text follow from the prompts alone. A round computes them once, in a program of their own, and its
-// steps are given them.
+// The keys and values of attention to the text follow from the prompts alone. A round computes them once, in a program
+// of their own, and its steps are given them.
 
 // projection is a layer that makes keys or values of the text.
 type projection struct {
@@ -65,8 +66,9 @@ func (k projectionKey) conditionalOnly(layer projection) bool {
 	return layer.control >= 0 && k.guidance && k.guess
 }
 
-// An image that does not fit into a device's memory as a whole is decoded one tile at a time (tiling), of one image on each device (slicing) or of all.
-// Tiles overlap by a quarter and are blended there, as by diffusers' AutoencoderKL.tiled_decode.
+// An image that does not fit into a device's memory as a whole is decoded one tile at a time (tiling), of one image on
+// each device (slicing) or of all. Tiles overlap by a quarter and are blended there, as by diffusers'
+// AutoencoderKL.tiled_decode.
 
 // pieceKey is what a piece's program is compiled for: images, and the height and width of latents.
 type pieceKey struct{ images, height, width int }

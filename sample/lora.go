@@ -12,8 +12,8 @@ import (
 	"limner/xla"
 )
 
-// LoRAs are applied at run time: their matrices are parameters beside the networks', their scales an input, so that neither
-// weights nor programs change with a scale.
+// LoRAs are applied at run time: their matrices are parameters beside the networks', their scales an input, so that
+// neither weights nor programs change with a scale.
 
 // loraPrefix begins the names of those matrices.
 const loraPrefix = "lora"
@@ -21,8 +21,8 @@ const loraPrefix = "lora"
 // loraKey is the place of a layer's matrices in a tree.
 func loraKey(lora int, path string) string { return fmt.Sprintf("%s%d.%s", loraPrefix, lora, path) }
 
-// LoRAKeys are the keys of a layer's matrices among the parameters of a Model with several LoRAs. path is the layer's, from the network's
-// name on.
+// LoRAKeys are the keys of a layer's matrices among the parameters of a Model with several LoRAs. path is the layer's,
+// from the network's name on.
 func LoRAKeys(lora int, path string) (down, up string) {
 	key := loraKey(lora, path)
 	return key + ".down", key + ".up"

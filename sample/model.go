@@ -12,7 +12,7 @@ import (
 	"limner/xla"
 )
 
-// Model is what a pipeline draws with.
+// Model is what a pipeline samples with.
 type Model struct {
 	Pipeline    *diffusers.Pipeline
 	ControlNets []controlnet.Config // none: images from text alone
@@ -23,11 +23,11 @@ type Model struct {
 	VAETiling   bool                // decode large images in tiles, likewise; where they overlap, the image is not quite the same
 	Log         io.Writer           // hears of compiling, and of prompts that are long; nil: silence
 
-	// Resident are parameters that are on the devices already, such as those of a network in training. They are read where
-	// they are, and neither copied nor freed.
+	// Resident are parameters that are on the devices already, such as those of a network in training. They are read
+	// where they are, and neither copied nor freed.
 	Resident map[string]*xla.Array
-	// Added are, by the key of a table of token embeddings, the parameters whose rows come behind its own: tokens in training. Like the
-	// table they are resident.
+	// Added are, by the key of a table of token embeddings, the parameters whose rows come behind its own: tokens in
+	// training. Like the table they are resident.
 	Added map[string]nn.Tree
 }
 

@@ -10,8 +10,8 @@ import (
 	"limner/xla"
 )
 
-// BenchmarkHostOverhead says what a denoising step costs beside the work of the devices, at tiny size: launching a program with all the
-// arguments of a step that does nothing, and what the loop takes beyond the step's program itself.
+// BenchmarkHostOverhead says what a denoising step costs beside the work of the devices, at tiny size: launching a
+// program with all the arguments of a step that does nothing, and what the loop takes beyond the step's program itself.
 func BenchmarkHostOverhead(b *testing.B) {
 	ctx, p := context.Background(), goldenPipeline(b, true)
 	r := smallRequest("a red circle", "a blue circle")

@@ -20,12 +20,12 @@ import (
 
 // Shape is what the programs are compiled for.
 type Shape struct {
-	Batch         int // images drawn at once, over all devices
+	Batch         int // images sampled at once, over all devices
 	Height, Width int // of the images, in pixels
 }
 
-// Pipeline holds the compiled programs, and the parameters on the devices, of one model and shape. It may be used from one
-// goroutine at a time.
+// Pipeline holds the compiled programs, and the parameters on the devices, of one model and shape. It may be used from
+// one goroutine at a time.
 type Pipeline struct {
 	backend    *xla.Backend
 	model      Model
@@ -152,7 +152,8 @@ func (p *Pipeline) latentWidth() int { return p.shape.Width / p.model.Pipeline.V
 
 func (p *Pipeline) channels() int { return p.model.Pipeline.VAE.LatentChannels }
 
-// latentSize is the number of values in the latents of one image, conditionSize that of a ControlNet's conditioning image.
+// latentSize is the number of values in the latents of one image, conditionSize that of a ControlNet's conditioning
+// image.
 func (p *Pipeline) latentSize() int { return p.latentHeight() * p.latentWidth() * p.channels() }
 
 func (p *Pipeline) conditionSize(net int) int {

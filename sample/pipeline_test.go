@@ -71,7 +71,8 @@ func TestImagesDoNotDependOnTheBatch(t *testing.T) {
 	one := smallRequest(r.Prompts[n-2])
 	one.Seeds = []uint64{r.Seeds[n-2]}
 	size := p.latentSize()
-	// Not to the last bit: on some processors the convolutions of XLA's CPU backend sum a batch's last pixels in another order. In its row it is.
+	// Not to the last bit: on some processors the convolutions of XLA's CPU backend sum a batch's last pixels in
+	// another order. In its row it is.
 	checkLatents(t, "alone", mustSample(t, p, one).Latents, all.Latents[(n-2)*size:(n-1)*size], 1e-5)
 	one.Row = (n - 2) % p.shape.Batch
 	checkLatents(t, "alone in its row", mustSample(t, p, one).Latents, all.Latents[(n-2)*size:(n-1)*size], 0)
@@ -272,7 +273,8 @@ func TestShapeErrors(t *testing.T) {
 	}
 }
 
-// What is painted anew, what is noised and what a scheduler draws does not depend on the other images of a batch either.
+// What is painted anew, what is noised and what a scheduler draws does not depend on the other images of a batch
+// either.
 func TestImageToImageDoesNotDependOnTheBatch(t *testing.T) {
 	p := goldenPipeline(t, false)
 	r := smallRequest(slices.Repeat([]string{"a cat"}, p.shape.Batch+1)...)
@@ -362,7 +364,8 @@ func TestResidentParameters(t *testing.T) {
 	checkLatents(t, "after closing", mustSample(t, plain, r).Latents, want, 0)
 }
 
-// The denoising step is given the embeddings of the conditioning images and the keys and values of the text, and has no part in computing them.
+// The denoising step is given the embeddings of the conditioning images and the keys and values of the text, and has no
+// part in computing them.
 func TestWhatStepsShareIsComputedOnce(t *testing.T) {
 	p := goldenPipeline(t, true)
 	for _, spec := range p.trees.step {

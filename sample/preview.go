@@ -2,8 +2,8 @@ package sample
 
 import "limner/data/imaging"
 
-// latentColours maps a latent's channels to red, green and blue in [-1, 1], by a linear fit to what the VAE decodes: the factors that
-// ComfyUI's previews use. The last row is added.
+// latentColours maps a latent's channels to red, green and blue in [-1, 1], by a linear fit to what the VAE decodes:
+// the factors that ComfyUI's previews use. The last row is added.
 var latentColours = map[bool][5][3]float32{ // by whether the model is SDXL
 	false: {{0.3512, 0.2297, 0.3227}, {0.3250, 0.4974, 0.2350}, {-0.2829, 0.1762, 0.2721}, {-0.2120, -0.2616, -0.7177}, {}},
 	true: {
@@ -11,8 +11,8 @@ var latentColours = map[bool][5][3]float32{ // by whether the model is SDXL
 	},
 }
 
-// Preview shows roughly what latents [height/8, width/8, channels] look like, without the VAE: a pixel for each latent, enlarged to the
-// size of the image.
+// Preview shows roughly what latents [height/8, width/8, channels] look like, without the VAE: a pixel for each latent,
+// enlarged to the size of the image.
 func (m Model) Preview(latents []float32, height, width int) *imaging.RGB {
 	factors, scale, channels := latentColours[m.Pipeline.XL != nil], m.Pipeline.VAE.Scale(), m.Pipeline.VAE.LatentChannels
 	out := imaging.NewRGB(width, height)

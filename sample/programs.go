@@ -14,8 +14,9 @@ import (
 	"limner/xla"
 )
 
-// New compiles the programs that a request such as r needs and puts the parameters on the devices. Another request may make the
-// pipeline compile more: for guidance where r has none, for images to begin from, for prompts longer than one chunk.
+// New compiles the programs that a request such as r needs and puts the parameters on the devices. Another request may
+// make the pipeline compile more: for guidance where r has none, for images to begin from, for prompts longer than one
+// chunk.
 func New(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (*Pipeline, error) {
 	// The parameters come last: a program that does not compile leaves nothing on the devices.
 	p, err := compile(ctx, b, m, s, r)

@@ -22,7 +22,8 @@ type embeddings struct {
 	prompt, negative []embedding // one for each image; negative is nil without guidance
 }
 
-// sameTexts says whether two requests have the same prompts to encode, in the same way: then their embeddings are the same to the bit.
+// sameTexts says whether two requests have the same prompts to encode, in the same way: then their embeddings are the
+// same to the bit.
 func sameTexts(a, b Request) bool {
 	return slices.Equal(a.Prompts, b.Prompts) && slices.Equal(a.NegativePrompts, b.NegativePrompts) && a.PromptStyle == b.PromptStyle &&
 		a.TruncatePrompts == b.TruncatePrompts && a.ClipSkip == b.ClipSkip &&
@@ -205,8 +206,8 @@ func (w *chunkEncoder) encodeRows(program *xla.Program, rows []chunk) (err error
 	return nil
 }
 
-// assemble joins the chunks of a prompt, with its weights applied and the text encoders side by side. The pooled embedding is
-// that of the first chunk.
+// assemble joins the chunks of a prompt, with its weights applied and the text encoders side by side. The pooled
+// embedding is that of the first chunk.
 func (w *chunkEncoder) assemble(style clip.Style, encoded []clip.Encoded) (embedding, error) {
 	encoders := w.model.encoders()
 	var out embedding

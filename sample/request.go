@@ -25,8 +25,8 @@ type Request struct {
 
 	// Seeds has one seed for each image. Everything random about an image depends on its seed and size only.
 	Seeds []uint64
-	// Row is the row of the batch that the first image is drawn in, for one image alone. The rows before and behind it are copies. An image
-	// is the same in every row, but on CPUs not always to the last bit.
+	// Row is the row of the batch that the first image is sampled in, for one image alone. The rows before and behind
+	// it are copies. An image is the same in every row, but on CPUs not always to the last bit.
 	Row int
 	// Latents replaces the noise drawn from Seeds: unit normals [images, height/8, width/8, channels].
 	Latents []float32
@@ -36,26 +36,31 @@ type Request struct {
 	// Masks [images, height, width], or one for all: 1 where Images are painted anew, 0 where they stay.
 	Masks []float32
 
-	// Conditions are, for each ControlNet, the conditioning images [images, height, width, channels] in [0, 1], or one for all images.
+	// Conditions are, for each ControlNet, the conditioning images [images, height, width, channels] in [0, 1], or one
+	// for all images.
 	Conditions [][]float32
-	// ControlNetConditioningScale is what the residuals are multiplied by: one number for each ControlNet, or none: 1. 0 is no effect.
+	// ControlNetConditioningScale is what the residuals are multiplied by: one number for each ControlNet, or none: 1.
+	// 0 is no effect.
 	ControlNetConditioningScale []float64
-	// ControlGuidanceStart and End are the shares of the calls before and after which a ControlNet rests: one for each, or none: 0 and 1.
+	// ControlGuidanceStart and End are the shares of the calls before and after which a ControlNet rests: one for each,
+	// or none: 0 and 1.
 	ControlGuidanceStart, ControlGuidanceEnd []float64
 	// GuessMode shows the ControlNets to the prompt's half of guidance only, and their residuals grow with depth.
 	GuessMode bool
 
-	// Height and width, or top and left, that SDXL is told: of the picture before it was cropped, of the crop, and of the
-	// result. Where the first and the last are 0, it is the size of the images.
+	// Height and width, or top and left, that SDXL is told: of the picture before it was cropped, of the crop, and of
+	// the result. Where the first and the last are 0, it is the size of the images.
 	OriginalSize, CropsCoordsTopLeft, TargetSize [2]int
 	// What SDXL is told beside the negative prompt; where nothing is set, the same as beside the prompt.
 	NegativeOriginalSize, NegativeCropsCoordsTopLeft, NegativeTargetSize [2]int
 
-	// OnStep, if not nil, is called after each call of the network. step counts from 1 to total, over all rounds. latents copies
-	// the latents of the images of the current round from the devices; it is of no use after OnStep has returned.
+	// OnStep, if not nil, is called after each call of the network. step counts from 1 to total, over all rounds.
+	// latents copies the latents of the images of the current round from the devices; it is of no use after OnStep has
+	// returned.
 	OnStep func(step, total int, latents func() ([]float32, error))
 
-	// OnImage is called with each image as soon as it is decoded, on another goroutine but for one image at a time. An error ends the drawing.
+	// OnImage is called with each image as soon as it is decoded, on another goroutine but for one image at a time. An
+	// error ends the sampling.
 	OnImage func(Image) error
 
 	draws func(image int, purpose uint64, size int) []float32 // replaces what is drawn from Seeds, in tests

@@ -18,7 +18,7 @@ type callProgram struct {
 	key stepKey
 }
 
-// round draws at most a batch of images.
+// round samples at most a batch of images.
 type round struct {
 	*Pipeline
 	request     Request
@@ -79,7 +79,8 @@ func (r *round) fetch(d decoded) error {
 	})
 }
 
-// pixels brings the wanted images to the host, one of each device at a time, and gives them by their number in the round.
+// pixels brings the wanted images to the host, one of each device at a time, and gives them by their number in the
+// round.
 func (r *round) pixels(d decoded, give func(at int, pixels []float32) error) error {
 	size := r.shape.Height * r.shape.Width * 3
 	if d.rows == nil {

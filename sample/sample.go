@@ -1,5 +1,5 @@
-// Package sample samples images: it encodes prompts, runs the denoising loop of a scheduler with classifier-free guidance and
-// ControlNets, from noise or from an image, and decodes the latents.
+// Package sample samples images: it encodes prompts, runs the denoising loop of a scheduler with classifier-free
+// guidance and ControlNets, from noise or from an image, and decodes the latents.
 package sample
 
 import (
@@ -29,10 +29,11 @@ func (p *Pipeline) Sample(ctx context.Context, r Request) (*Result, error) {
 	return all, nil
 }
 
-// Each samples the images of requests, Batch at a time, and calls their OnImage. A request is asked for when the one before
-// is sampled. The last round of each is filled up with copies of its last image, which are dropped. Between steps the
-// latents stay on the devices, and while one round's images are decoded, fetched and given to OnImage, the next round is
-// sampled. When ctx is done, the round that is being sampled is given up, and the one that is being decoded is finished.
+// Each samples the images of requests, Batch at a time, and calls their OnImage. A request is asked for when the one
+// before is sampled. The last round of each is filled up with copies of its last image, which are dropped. Between
+// steps the latents stay on the devices, and while one round's images are decoded, fetched and given to OnImage, the
+// next round is sampled. When ctx is done, the round that is being sampled is given up, and the one that is being
+// decoded is finished.
 func (p *Pipeline) Each(ctx context.Context, requests iter.Seq2[Request, error]) error {
 	finished := make(chan error, 1)
 	finished <- nil

@@ -16,9 +16,9 @@ func networkInput(x, coefficients *Node) (scaled, timesteps *Node) {
 	return Mul(x, coefficient(coefficients, schedule.OffsetInputScale)), timesteps
 }
 
-// schedulerStep is Schedule.Step as a graph: x, the network's output, each memory and the noise are float32 [batch, height,
-// width, channels], and so are the next x and memory. The coefficients are Schedule.Coefficients. Of a schedule, the
-// threshold alone changes the program.
+// schedulerStep is Schedule.Step as a graph: x, the network's output, each memory and the noise are float32 [batch,
+// height, width, channels], and so are the next x and memory. The coefficients are Schedule.Coefficients. Of a
+// schedule, the threshold alone changes the program.
 func schedulerStep(t schedule.Threshold, x, output *Node, memory []*Node, noise, coefficients *Node) (
 	next *Node, nextMemory []*Node) {
 	x.AssertRank(4)
@@ -68,9 +68,9 @@ func thresholdOf(t schedule.Threshold, x0 *Node) *Node {
 	return Reshape(s, batch, 1, 1, 1)
 }
 
-// orderStatistic is the value of index k among the sorted values of each row of x [batch, n], none of which is negative, as
-// [batch, 1]. GoMLX cannot sort. But the bits of such floats are ordered as integers are, so the value is found bit by bit, from the
-// highest on: a bit is set if at most k of the values are smaller with it.
+// orderStatistic is the value of index k among the sorted values of each row of x [batch, n], none of which is
+// negative, as [batch, 1]. GoMLX cannot sort. But the bits of such floats are ordered as integers are, so the value is
+// found bit by bit, from the highest on: a bit is set if at most k of the values are smaller with it.
 func orderStatistic(x *Node, k int) *Node {
 	bits := Bitcast(x, dtypes.Int32)
 	found := Zeros(x.Graph(), bits.Shape())

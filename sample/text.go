@@ -35,7 +35,8 @@ func (m Model) encoderNames() []string {
 	return names
 }
 
-// withoutAdded lists the parameters of a text encoder with those that are added to its table of token embeddings apart, behind it.
+// withoutAdded lists the parameters of a text encoder with those that are added to its table of token embeddings apart,
+// behind it.
 func (m Model) withoutAdded(tree nn.Tree) nn.Tree {
 	var out nn.Tree
 	for _, spec := range tree {
@@ -69,8 +70,9 @@ func (m Model) withAdded(tree nn.Tree, params nn.Params) nn.Params {
 }
 
 // textFunction maps token ids int32 [batch, tokens], one input for each text encoder, to its text embeddings float32
-// [batch, tokens, hidden_size] and, in SDXL, to the second one's pooled embeddings float32 [batch, projection_dim] behind
-// them. clipSkip is the number of last layers to leave out. SDXL leaves out one more than it says, and the final norm.
+// [batch, tokens, hidden_size] and, in SDXL, to the second one's pooled embeddings float32 [batch, projection_dim]
+// behind them. clipSkip is the number of last layers to leave out. SDXL leaves out one more than it says, and the final
+// norm.
 func (p *Pipeline) textFunction(clipSkip int) xla.Function {
 	tree, encoders, xl := p.trees.text, p.model.encoders(), p.model.Pipeline.XL != nil
 	f := xla.Function{Name: "encode_text", Inputs: append(p.parameters(tree), p.model.loraScales())}

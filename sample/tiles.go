@@ -23,7 +23,8 @@ func (p *Pipeline) tileSize() int {
 	return max(1, vae.SampleSize/vae.Scale())
 }
 
-// decodePieces decodes latents [batch, height/8, width/8, channels] in pieces to pixels float32 [batch, height, width, 3] in [0, 1].
+// decodePieces decodes latents [batch, height/8, width/8, channels] in pieces to pixels float32 [batch, height, width,
+// 3] in [0, 1].
 func (p *Pipeline) decodePieces(ctx context.Context, latents []float32) ([]float32, error) {
 	images := p.shape.Batch
 	if p.model.VAESlicing {

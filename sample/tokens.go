@@ -61,8 +61,8 @@ func opening(prompt string) string {
 	return prompt
 }
 
-// Chunks is the number of chunks that the longest text of a request takes. All its images are drawn with that many, which makes them others
-// than with fewer.
+// Chunks is the number of chunks that the longest text of a request takes. All its images are sampled with that many,
+// which makes them others than with fewer.
 func (m Model) Chunks(r Request) (int, error) {
 	if r.TruncatePrompts {
 		return 1, nil

@@ -1,4 +1,4 @@
-// Command limner trains ControlNets and other parts of Stable Diffusion models, and draws with them.
+// Command limner trains ControlNets and other parts of Stable Diffusion models, and samples with them.
 package main
 
 import (
@@ -23,11 +23,11 @@ import (
 
 // cli is the whole command line; each command stands in its own file.
 type cli struct {
-	Demo    demoCmd    `cmd:"" help:"Make a dataset, train a ControlNet on it and draw with it, in minutes."`
+	Demo    demoCmd    `cmd:"" help:"Make a dataset, train a ControlNet on it and sample with it, in minutes."`
 	Data    dataCmd    `cmd:"" help:"Make datasets."`
 	Train   trainCmd   `cmd:"" help:"Train a ControlNet, a UNet, a LoRA, new tokens or a VAE."`
-	Sample  sampleCmd  `cmd:"" help:"Draw images from prompts."`
-	Plan    planCmd    `cmd:"" help:"Compile a training or drawing for a TPU that is not here: does it fit, how long does it take, what would help."`
+	Sample  sampleCmd  `cmd:"" help:"Sample images from prompts."`
+	Plan    planCmd    `cmd:"" help:"Compile training or sampling for a TPU that is not here: does it fit, how long does it take, what would help."`
 	Base    baseCmd    `cmd:"" help:"Train the demo's base model from nothing."`
 	Show    showCmd    `cmd:"" help:"Say what a file of weights is, and what is in it."`
 	Convert convertCmd `cmd:"" help:"Convert models and LoRAs between formats."`
@@ -35,7 +35,7 @@ type cli struct {
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
-const description = `limner trains ControlNets for Stable Diffusion models, and draws with them.
+const description = `limner trains ControlNets for Stable Diffusion models, and samples with them.
 
 New here? "limner demo" shows all of it in some minutes. Flags may be written with dashes or underscores alike.`
 
@@ -63,8 +63,8 @@ func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
-// run does what the arguments ask for and returns the exit code. The first SIGINT or SIGTERM cancels the command, the second
-// ends the process.
+// run does what the arguments ask for and returns the exit code. The first SIGINT or SIGTERM cancels the command, the
+// second ends the process.
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -146,7 +146,8 @@ func report(err error) int {
 // mostErrorLines is how many lines of an error are printed.
 const mostErrorLines = 200
 
-// errorText is an error as it is printed: its lines, in which names and texts of files stand that may be anything, below each other.
+// errorText is an error as it is printed: its lines, in which names and texts of files stand that may be anything,
+// below each other.
 func errorText(err error) string {
 	lines := strings.Split(err.Error(), "\n")
 	if more := len(lines) - mostErrorLines; more > 0 {

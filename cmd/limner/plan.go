@@ -142,7 +142,7 @@ func (c *planCmd) train(ctx context.Context, what trainer, prepare prepareRun) e
 	return c.report(ctx, planner, job, o.MaxTrainSteps, o.NumTrainEpochs)
 }
 
-// sample plans drawing.
+// sample plans sampling.
 func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
 	if err := s.CheckRanges(); err != nil {
 		return usageError{err}
@@ -221,7 +221,8 @@ func (c *planCmd) keep(_ *plan.Report, parts []plan.Part) error {
 	return xla.SaveExecutables(c.Save, programs...)
 }
 
-// checkMemory fails where the compiler would not get the memory that the programs of so many parameters take it: measured for Stable Diffusion 1.5's.
+// checkMemory fails where the compiler would not get the memory that the programs of so many parameters take it:
+// measured for Stable Diffusion 1.5's.
 func (c *planCmd) checkMemory(parameters int, training bool) error {
 	each := 4.7 // bytes
 	switch {

@@ -28,8 +28,8 @@ func (sampleCmd) Help() string {
 
   limner sample --model sd15 --prompt "a red circle" --prompt "two cats" --num_images 2 --output_dir out
 
-The same seed gives the same image, on some CPUs but for rounding, whatever is drawn beside it. A control image, an image or
-a mask of another size is resized. Images carry how they were drawn and the names and SHA-256 of what they were made of: limner show prints it, and limner sample --like
+The same seed gives the same image, on some CPUs but for rounding, whatever is sampled beside it. A control image, an image or
+a mask of another size is resized. Images carry how they were sampled and the names and SHA-256 of what they were made of: limner show prints it, and limner sample --like
 repeats it, with the model and the files being given again, which it compares.
 
 Prompt styles: plain takes a prompt as it stands. With a1111, (x) counts 1.1 times as much, [x] 1/1.1 times, (x:1.3) 1.3 times; nested

@@ -12,8 +12,8 @@ import (
 	"limner/sample/batch"
 )
 
-// BeforeResolve gives the flags that the command line does not set their values in the image's record, and fails where the command line does not
-// name the files that the image was made with.
+// BeforeResolve gives the flags that the command line does not set their values in the image's record, and fails where
+// the command line does not name the files that the image was made with.
 func (sampleCmd) BeforeResolve(command *kong.Context) error {
 	i := slices.IndexFunc(command.Path, func(step *kong.Path) bool { return step.Flag != nil && step.Flag.Name == "like" })
 	if i < 0 {
@@ -96,7 +96,8 @@ func jsonScalar(raw json.RawMessage) (string, error) {
 	return "", errors.New("want a plain value")
 }
 
-// missingFiles fails where the command line lacks files that the image was made with, and prints the command that names them.
+// missingFiles fails where the command line lacks files that the image was made with, and prints the command that names
+// them.
 func missingFiles(command *kong.Context, image string, files []batch.UsedFile) error {
 	given := map[string]bool{}
 	for _, step := range command.Path {
@@ -119,7 +120,8 @@ func missingFiles(command *kong.Context, image string, files []batch.UsedFile) e
 	for i, word := range words {
 		words[i] = shellWord(word)
 	}
-	return fmt.Errorf("like: a picture does not choose what is opened: give the files that %s was made with, PATH being where each lies here:\n%s",
+	return fmt.Errorf("like: a picture does not choose what is opened: give the files that %s was made with, "+
+		"PATH being where each lies here:\n%s\nor leave --like out and give the settings that limner show prints",
 		image, strings.Join(words, " "))
 }
 

@@ -50,7 +50,8 @@ func sampledWith(t *testing.T, d *batch.Settings) map[string]json.RawMessage {
 	return out
 }
 
-// Of a record that has every flag of the command, whatever names files, devices or places is left alone, in this and in older forms.
+// Of a record that has every flag of the command, whatever names files, devices or places is left alone, in this and in
+// older forms.
 func TestRecordSetsNoFiles(t *testing.T) {
 	parser, err := newParser()
 	if err != nil {
@@ -146,7 +147,8 @@ func TestRecordCarriesNoPath(t *testing.T) {
 	}
 }
 
-// Where files are missing, the command that names them is printed, and a picture's names cannot be more than names in it.
+// Where files are missing, the command that names them is printed, and a picture's names cannot be more than names in
+// it.
 func TestLikePrintsTheCommand(t *testing.T) {
 	older := map[string]any{"sample": map[string]any{
 		"prompt": []string{"x"}, "pretrained_model_name_or_path": "org/model@main", "textual_inversion": []string{"a b=/u/it's"},

@@ -62,7 +62,8 @@ func files(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// However limner sample is stopped, what is in its folder are whole images, and with --resume it ends with the same bytes as without a stop.
+// However limner sample is stopped, what is in its folder are whole images, and with --resume it ends with the same
+// bytes as without a stop.
 func TestSampleResume(t *testing.T) {
 	model, dir := golden.Path(t, "sd15-tiny"), t.TempDir()
 	command := func(out string, more ...string) []string {
@@ -127,7 +128,7 @@ func TestSampleResume(t *testing.T) {
 		}
 	}
 	_, stderr, code := limner(t, dir, command("stopped", "--resume")...)
-	if code != 0 || !strings.Contains(stderr, "nothing is left to draw") || !equalFiles(t, files(t, filepath.Join(dir, "stopped")), want) {
+	if code != 0 || !strings.Contains(stderr, "nothing is left to sample") || !equalFiles(t, files(t, filepath.Join(dir, "stopped")), want) {
 		t.Errorf("a finished folder: exit code %d, %q", code, stderr)
 	}
 }

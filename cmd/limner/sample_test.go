@@ -91,7 +91,7 @@ func sampleFromExecutable(t *testing.T, dir, want string) {
 		}
 	}
 	if string(readFile(t, dir, "loaded", "image-00000.png")) != want {
-		t.Error("a loaded step drew another image")
+		t.Error("a loaded step sampled another image")
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package batch samples lists of images: of prompts, prompt files or sheets of settings, into a folder with records that say
-// how each image was sampled, and which a later call goes on with.
+// Package batch samples lists of images: of prompts, prompt files or sheets of settings, into a folder with records
+// that say how each image was sampled, and which a later call goes on with.
 package batch
 
 import (
@@ -63,7 +63,7 @@ func (l *List) run(ctx context.Context) (err error) {
 	if err := l.prepare(); err != nil {
 		return err
 	}
-	err = l.draw(ctx)
+	err = l.sample(ctx)
 	return errors.Join(err, l.latents.Close())
 }
 

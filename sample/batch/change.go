@@ -9,7 +9,7 @@ import (
 	"limner/internal/suggest"
 )
 
-// setting changes one value of a drawing.
+// setting changes one value of an image.
 type setting struct {
 	name    string
 	aliases []string // of A1111, and kohya's switches of prompt files, which have a dash before them here
@@ -90,7 +90,7 @@ func fractionOfAll(field func(*Settings) *[]float64, n int) func(*Settings, stri
 	}
 }
 
-// change sets the value of a name, which may be an alias. The drawing shares nothing with others afterwards.
+// change sets the value of a name, which may be an alias. The settings share nothing with others afterwards.
 func (d *Settings) change(name, value string) error {
 	var names []string
 	for _, s := range settings() {

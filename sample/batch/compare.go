@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// compare fails where the images to draw are not made of the files of the image that they are to be like, and says what is left out of its record.
+// compare fails where the images to sample are not made of the files of the image that they are to be like, and says
+// what is left out of its record.
 func (l *List) compare(model []UsedFile) error {
 	like := l.options.Like
 	if like == "" {
@@ -37,6 +38,6 @@ func (l *List) compareDevices() {
 		return
 	}
 	if was, err := ReadRecord(like); err == nil && was.Devices > 0 && was.Devices != devices {
-		fmt.Fprintf(l.host.Log, "%s was drawn on %d devices, this is on %d: the last bits may differ, --num_devices %d repeats it\n", like, was.Devices, devices, was.Devices)
+		fmt.Fprintf(l.host.Log, "%s was sampled on %d devices, this is on %d: the last bits may differ, --num_devices %d repeats it\n", like, was.Devices, devices, was.Devices)
 	}
 }

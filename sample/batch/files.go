@@ -20,7 +20,8 @@ import (
 type UsedFile struct {
 	Flag string `json:"flag"` // of limner sample, that names it
 	Name string `json:"name"`
-	// SHA256 is that of the file or, of a model and a ControlNet, the fingerprint of its weights, see diffusers.Weights. Empty: it is not known.
+	// SHA256 is that of the file or, of a model and a ControlNet, the fingerprint of its weights, see
+	// diffusers.Weights. Empty: it is not known.
 	SHA256 string `json:"sha256,omitempty"`
 }
 
@@ -62,7 +63,8 @@ func lastPart(path string) string {
 	return path[strings.LastIndexAny(path, `/\`)+1:]
 }
 
-// isHubName says whether a name is org/name, and perhaps a revision or a file, by the Hub's rules, which no path with other signs passes.
+// isHubName says whether a name is org/name, and perhaps a revision or a file, by the Hub's rules, which no path with
+// other signs passes.
 func isHubName(name string) bool {
 	_, err := hub.ParseRef(name)
 	return err == nil

@@ -30,13 +30,13 @@ func (p place) scaled(k int) image.Point {
 	return image.Pt((p.width+k-1)/k, (p.height+k-1)/k)
 }
 
-// result is the place of an image that was drawn, read from its file.
+// result is the place of an image that was sampled, read from its file.
 func (l *List) result(j *job) place {
-	return place{width: j.Width, height: j.Height, read: func() (*imaging.RGB, error) { return l.drawn(j) }}
+	return place{width: j.Width, height: j.Height, read: func() (*imaging.RGB, error) { return l.sampled(j) }}
 }
 
-// drawn reads an image that was drawn.
-func (l *List) drawn(j *job) (*imaging.RGB, error) {
+// sampled reads an image that was sampled.
+func (l *List) sampled(j *job) (*imaging.RGB, error) {
 	path := l.options.path(l.record.Images[j.index].File)
 	raw, err := imaging.ReadFile(path)
 	if err != nil {
@@ -49,7 +49,8 @@ func (l *List) drawn(j *job) (*imaging.RGB, error) {
 	return m, nil
 }
 
-// writeGrid writes a grid of all images: a row for each prompt, beginning with its control images; single images without one fill a square.
+// writeGrid writes a grid of all images: a row for each prompt, beginning with its control images; single images
+// without one fill a square.
 func (l *List) writeGrid() error {
 	m, err := l.overview(gridFile, l.gridRows())
 	if m == nil || err != nil {
@@ -94,7 +95,8 @@ func (l *List) gridRows() [][]place {
 	return rows
 }
 
-// fit finds the k for which pictures of a k-th of their sizes fit into one that memory and viewers can hold, and their sizes then; 0 is none.
+// fit finds the k for which pictures of a k-th of their sizes fit into one that memory and viewers can hold, and their
+// sizes then; 0 is none.
 func fit(rows [][]place, titles []string) (k int, sizes [][]image.Point) {
 	most := 0
 	sizes = make([][]image.Point, len(rows))
@@ -112,8 +114,8 @@ func fit(rows [][]place, titles []string) (k int, sizes [][]image.Point) {
 	return 0, nil
 }
 
-// overview puts pictures into one. Where it would be too large they are made smaller, and where they are too many even then, there is none; both
-// are said.
+// overview puts pictures into one. Where it would be too large they are made smaller, and where they are too many even
+// then, there is none; both are said.
 func (l *List) overview(name string, rows [][]place, titles ...string) (*imaging.RGB, error) {
 	k, sizes := fit(rows, titles)
 	switch {

@@ -2,11 +2,11 @@ package batch
 
 import "encoding/json"
 
-// job is one image to draw.
+// job is one image to sample.
 type job struct {
 	Settings
 	index int
-	files []UsedFile // that it is drawn from, but the model's
+	files []UsedFile // that it is sampled from, but the model's
 
 	done    bool // it is in the folder
 	problem error

@@ -78,8 +78,8 @@ func (g *givenLatents) Close() error {
 	return g.file.Close()
 }
 
-// latentsWriter writes the latents after the last step, as one tensor or, where sizes differ, as one for each image. The file has its whole size from
-// the beginning, and another name until all images are in it. nil writes nothing.
+// latentsWriter writes the latents after the last step, as one tensor or, where sizes differ, as one for each image.
+// The file has its whole size from the beginning, and another name until all images are in it. nil writes nothing.
 type latentsWriter struct {
 	file     *os.File
 	path     string // in the end
@@ -165,7 +165,7 @@ func latentOffsets(f *os.File, work []*job, channels, scale int) ([]int64, error
 		from += size
 	}
 	if info, err := f.Stat(); err != nil || len(header) != 1 && len(header) != len(work) || len(header) == 1 && info.Size() != from {
-		return nil, errors.Join(errors.New("it is not that of these images: remove it, and they are drawn again"), err)
+		return nil, errors.Join(errors.New("it is not that of these images: remove it, and they are sampled again"), err)
 	}
 	return offsets, nil
 }

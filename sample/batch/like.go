@@ -9,8 +9,9 @@ import (
 	"limner/data/imaging"
 )
 
-// RecordedSettings are all that an image's record may set: texts, numbers and choices that say how it was drawn. A picture comes from anywhere, so
-// what is loaded, opened, written or downloaded, and on how many devices, the command line alone says.
+// RecordedSettings are all that an image's record may set: texts, numbers and choices that say how it was sampled. A
+// picture comes from anywhere, so what is loaded, opened, written or downloaded, and on how many devices, the command
+// line alone says.
 var RecordedSettings = []string{
 	"prompt", "negative_prompt", "prompt_style", "truncate_prompts", "clip_skip", "height", "width", "seed", "scheduler", "num_inference_steps",
 	"guidance_scale", "guidance_rescale", "eta", "strength", "preprocess", "lora_scale", "controlnet_conditioning_scale", "control_guidance_start",
@@ -52,7 +53,8 @@ func ReadRecord(path string) (Record, error) {
 	return Record{}, fmt.Errorf("like: %s carries no record of limner sample", path)
 }
 
-// parseRecord takes from a record what may be taken. Of older versions, whose records hold paths and the SHA-256 of some files by path, too.
+// parseRecord takes from a record what may be taken. Of older versions, whose records hold paths and the SHA-256 of
+// some files by path, too.
 func parseRecord(raw []byte) (Record, error) {
 	var whole struct {
 		Files  []UsedFile                 `json:"files"`

@@ -16,7 +16,8 @@ type Host struct {
 	Backend string // the devices' name, for records
 	// Open opens the devices. It is called when all that can be refused without them was.
 	Open func(ctx context.Context) (*xla.Backend, error)
-	// OpenModel reads all of a model but its weights; Locate finds the files of another, by its path or its name on the Hub.
+	// OpenModel reads all of a model but its weights; Locate finds the files of another, by its path or its name on the
+	// Hub.
 	OpenModel func(ctx context.Context, o diffusers.ModelOptions) (*diffusers.Pipeline, error)
 	Locate    func(ctx context.Context, name, variant string) (path string, err error)
 
@@ -24,7 +25,8 @@ type Host struct {
 	Watcher Watcher
 }
 
-// Watcher is told how far a List is. Images are written while the next are sampled, so its methods may be called at once.
+// Watcher is told how far a List is. Images are written while the next are sampled, so its methods may be called at
+// once.
 type Watcher interface {
 	Step(done, total int)                                // after each call of the network
 	Preview(m *imaging.RGB) error                        // what the images of a round look like
@@ -32,7 +34,7 @@ type Watcher interface {
 	File(path string) error                              // so was a file that goes with the images
 }
 
-// List draws the jobs of limner sample.
+// List samples the images that limner sample is asked for.
 type List struct {
 	options  *Options
 	host     Host
@@ -56,7 +58,7 @@ type group struct {
 	jobs   []*job
 }
 
-// round are jobs that are drawn at once.
+// round are jobs that are sampled at once.
 type round struct {
 	shape sample.Shape
 	jobs  []*job

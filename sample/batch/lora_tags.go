@@ -25,8 +25,8 @@ func loraName(path string) string {
 	return strings.TrimSuffix(base, filepath.Ext(base))
 }
 
-// newLoRANames lists the LoRAs that are given, and the files below a folder, if there is one. What a prompt says is looked up in these lists and never
-// part of a path.
+// newLoRANames lists the LoRAs that are given, and the files below a folder, if there is one. What a prompt says is
+// looked up in these lists and never part of a path.
 func newLoRANames(given []string, folder string) (loraNames, error) {
 	names := loraNames{map[string][]int{}, map[string][]string{}}
 	for i, path := range given {
@@ -78,8 +78,8 @@ func (n loraNames) find(name string) (given int, path string, err error) {
 	return 0, "", fmt.Errorf("no LoRA %q%s; known: %s", name, suggest.Near(name, known), text)
 }
 
-// applyLoRATags gives the drawings the LoRAs that their prompts name, with the weights that stand there. A LoRA of the folder is part of the model as
-// soon as one prompt names it, and has the scale 0 where none does.
+// applyLoRATags gives the images the LoRAs that their prompts name, with the weights that stand there. A LoRA of the
+// folder is part of the model as soon as one prompt names it, and has the scale 0 where none does.
 func (c *Options) applyLoRATags(lines []Settings) error {
 	names, err := newLoRANames(c.LoRA, c.LoRADir)
 	if err != nil {
@@ -135,7 +135,7 @@ func (c *Options) applyLoRATags(lines []Settings) error {
 	return nil
 }
 
-// loraTags are what a drawing's prompt names. Only A1111's syntax has them, and not in negative prompts.
+// loraTags are what an image's prompt names. Only A1111's syntax has them, and not in negative prompts.
 func (d *Settings) loraTags() ([]clip.LoRATag, error) {
 	if d.NegativePrompt != nil && clip.HasLoRATag(*d.NegativePrompt) {
 		return nil, errors.New("--negative_prompt names a LoRA by <lora:…>, which has its place in the prompt")

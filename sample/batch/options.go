@@ -14,12 +14,12 @@ type Options struct {
 	Outputs
 
 	OutputDir string `required:"" placeholder:"DIR" help:"Folder for the images. One that holds an earlier result of this command is replaced, one whose command was stopped is kept for --resume; anything else is left alone."`
-	Resume    bool   `help:"Go on where this command was stopped: images that are in the folder are not drawn again. Where there is none, begin."`
+	Resume    bool   `help:"Go on where this command was stopped: images that are in the folder are not sampled again. Where there is none, begin."`
 }
 
-// Outputs say which images are drawn, and what is written of them and beside them.
+// Outputs say which images are sampled, and what is written of them and beside them.
 type Outputs struct {
-	XY           Axes   `json:"xy,omitempty" name:"xy" type:"axes" placeholder:"NAME=A,B,…" help:"Draw the prompt once for each value, or each pair of values if two settings are given, on one labelled sheet."`
+	XY           Axes   `json:"xy,omitempty" name:"xy" type:"axes" placeholder:"NAME=A,B,…" help:"Sample the prompt once for each value, or each pair of values if two settings are given, on one labelled sheet."`
 	NumImages    int    `json:"num_images" default:"1" help:"Images for each prompt."`
 	SaveLatents  bool   `json:"save_latents,omitempty" help:"Write latents.safetensors too: the latents after the last step, as the UNet sees them."`
 	OutputFormat string `json:"output_format" enum:"png,jpeg,webp" default:"png" help:"Of the images: png, jpeg or webp (without loss)."`

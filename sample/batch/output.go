@@ -58,8 +58,8 @@ type output struct {
 	began bool
 }
 
-// openOutput refuses a folder that holds anything else, one that cannot be written, and without resume a result that is not finished. It leaves
-// what is there as it is.
+// openOutput refuses a folder that holds anything else, one that cannot be written, and without resume a result that is
+// not finished. It leaves what is there as it is.
 func openOutput(dir string, resume bool) (*output, error) {
 	o := &output{dir: dir}
 	entries, err := os.ReadDir(dir)
@@ -116,7 +116,7 @@ func readRecord(dir string) (record folderRecord, err error) {
 // What a file of an output folder is.
 const (
 	listed  = "listed"  // the record has it
-	another = "another" // an image that was bad is drawn again
+	another = "another" // an image that was bad is sampled again
 )
 
 // names are those of all files that the command may have written.
@@ -140,7 +140,8 @@ func badName(name string) string {
 	return strings.TrimSuffix(name, extension) + "-bad" + extension
 }
 
-// unfinishedName is the name that a file would have got that was being written under a temporary one, as renameio makes them.
+// unfinishedName is the name that a file would have got that was being written under a temporary one, as renameio makes
+// them.
 func unfinishedName(name string) string {
 	hidden, ok := strings.CutPrefix(name, ".")
 	if !ok {
@@ -209,8 +210,8 @@ func isFolder(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// begin makes the folder that of a record. What is old goes first, so that whatever happens no file is taken for another's, and the record is
-// written before any of its files, so that they are known as the command's own.
+// begin makes the folder that of a record. What is old goes first, so that whatever happens no file is taken for
+// another's, and the record is written before any of its files, so that they are known as the command's own.
 func (o *output) begin(record folderRecord) error {
 	if o.began {
 		return nil
@@ -271,7 +272,8 @@ func (o *output) stream(name string, fill func(io.Writer) error) error {
 // hashed are the flags whose files a record knows by their SHA-256.
 var hashed = []string{modelFlag, "revision", loraFlag, inversionFlag, controlNetFlag, imageFlag, maskFlag, controlFlag, noiseFlag}
 
-// differences says in what a command is not the one that a record is of. Files count by their SHA-256 and not by where they lie.
+// differences says in what a command is not the one that a record is of. Files count by their SHA-256 and not by where
+// they lie.
 func (r folderRecord) differences(now folderRecord) ([]string, error) {
 	var all []string
 	note := func(name string, was, is any) {

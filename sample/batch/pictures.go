@@ -12,8 +12,8 @@ import (
 	"limner/sample"
 )
 
-// pictures are what the jobs begin from. All are looked at before anything else is done, and read again when they are drawn from, so that their
-// number takes no memory.
+// pictures are what the jobs begin from. All are looked at before anything else is done, and read again when they are
+// sampled from, so that their number takes no memory.
 type pictures struct {
 	decoding     imaging.Decoding
 	log          io.Writer
@@ -96,8 +96,8 @@ func lookAt(work []*job, background string, log io.Writer) (*pictures, error) {
 	return p, nil
 }
 
-// fillSizes sets the sizes of images where nothing did: that of the image to begin from, rounded down to what the VAE takes, or what the model was
-// trained for.
+// fillSizes sets the sizes of images where nothing did: that of the image to begin from, rounded down to what the VAE
+// takes, or what the model was trained for.
 func (p *pictures) fillSizes(work []*job, m sample.Model) {
 	scale := m.Pipeline.VAE.Scale()
 	for _, j := range work {
@@ -131,7 +131,7 @@ func (p *pictures) again(flag, path string) (*imaging.RGB, error) {
 			return nil, err
 		}
 		if sum != p.known[path].sum {
-			return nil, fmt.Errorf("%s %s changed while images were drawn from it: put it back, or begin in another --output_dir", strings.ReplaceAll(flag, "_", " "), path)
+			return nil, fmt.Errorf("%s %s changed while images were sampled from it: put it back, or begin in another --output_dir", strings.ReplaceAll(flag, "_", " "), path)
 		}
 	}
 	p.read[path] = m

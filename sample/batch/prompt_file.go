@@ -11,10 +11,10 @@ import (
 // maxPromptFile is the most of a prompt file that is read, in bytes.
 const maxPromptFile = 64 << 20
 
-// promptFile reads a prompt a line, each with kohya's switches behind it, as sample prompts of sd-scripts have: --n negative prompt,
-// --w width, --h height, --d seed, --s steps, --l guidance scale, --ss scheduler, --cn control image. Other names of settings work as
-// well. Empty lines and lines that begin with # say nothing. d has what the lines leave open; each line's seed is seeds
-// behind that of the one before.
+// promptFile reads a prompt a line, each with kohya's switches behind it, as sample prompts of sd-scripts have: --n
+// negative prompt, --w width, --h height, --d seed, --s steps, --l guidance scale, --ss scheduler, --cn control image.
+// Other names of settings work as well. Empty lines and lines that begin with # say nothing. d has what the lines leave
+// open; each line's seed is seeds behind that of the one before.
 func promptFile(path string, d Settings, seeds int) ([]Settings, error) {
 	raw, err := plaintext.ReadFile(path, maxPromptFile)
 	if err != nil {

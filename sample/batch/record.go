@@ -14,7 +14,7 @@ type ImageRecord struct {
 	Sample  SampledSettings `json:"sample"` // flags of limner sample
 }
 
-// SampledSettings are the flags that an image was drawn with. Those that name files do so as the command did.
+// SampledSettings are the flags that an image was sampled with. Those that name files do so as the command did.
 type SampledSettings struct {
 	Settings
 	NumDevices int `json:"num_devices"`

@@ -13,7 +13,8 @@ import (
 	"limner/sample/schedule"
 )
 
-// prepare decides which jobs are drawn together and which are done, and refuses what does not fit the model, the devices or the folder.
+// prepare decides which jobs are sampled together and which are done, and refuses what does not fit the model, the
+// devices or the folder.
 func (l *List) prepare() error {
 	for _, j := range l.jobs {
 		if err := j.checkSize(); err != nil { // sizes that no flag set are known now
@@ -64,7 +65,7 @@ func (l *List) grouped() ([]group, error) {
 		}
 		groups[i].jobs = append(groups[i].jobs, j)
 	}
-	// One pipeline draws all groups of a size, so they share a batch.
+	// One pipeline samples all groups of a size, so they share a batch.
 	most := map[sample.Shape]int{}
 	for _, g := range groups {
 		most[g.shape] = max(most[g.shape], len(g.jobs))
@@ -78,7 +79,7 @@ func (l *List) grouped() ([]group, error) {
 	return groups, nil
 }
 
-// place notes in which row of which batch each job is drawn, as its record has it. A single job may ask for a row.
+// place notes in which row of which batch each job is sampled, as its record has it. A single job may ask for a row.
 func (g group) place() {
 	for i, j := range g.jobs {
 		j.BatchSize = g.shape.Batch
@@ -88,7 +89,8 @@ func (g group) place() {
 	}
 }
 
-// rounds are what is left to draw. A round of which an image is missing is drawn as a whole, so that each image comes out the same.
+// rounds are what is left to sample. A round of which an image is missing is sampled as a whole, so that each image
+// comes out the same.
 func (l *List) rounds() ([]round, error) {
 	var rounds []round
 	for _, g := range l.groups {
@@ -154,26 +156,26 @@ func (l *List) request(r round) (sample.Request, error) {
 	return q, nil
 }
 
-// draw draws what is missing, writes each image when it is decoded, and then what goes with them.
-func (l *List) draw(ctx context.Context) (err error) {
+// sample samples what is missing, writes each image when it is decoded, and then what goes with them.
+func (l *List) sample(ctx context.Context) (err error) {
 	rounds, err := l.rounds()
 	if err != nil {
 		return err
 	}
 	if len(rounds) == 0 && l.complete() {
-		fmt.Fprintf(l.host.Log, "all %d images are in %s: nothing is left to draw\n", len(l.jobs), l.options.OutputDir)
+		fmt.Fprintf(l.host.Log, "all %d images are in %s: nothing is left to sample\n", len(l.jobs), l.options.OutputDir)
 		return l.problems()
 	}
 	start := time.Now()
-	if err := l.drawRounds(ctx, rounds); err != nil {
+	if err := l.sampleRounds(ctx, rounds); err != nil {
 		return err
 	}
-	fmt.Fprintf(l.host.Log, "drawn in %.1f s\n", time.Since(start).Seconds())
+	fmt.Fprintf(l.host.Log, "sampled in %.1f s\n", time.Since(start).Seconds())
 	return l.finish()
 }
 
-// drawRounds draws the rounds of each size by a pipeline of their own.
-func (l *List) drawRounds(ctx context.Context, rounds []round) (err error) {
+// sampleRounds samples the rounds of each size by a pipeline of their own.
+func (l *List) sampleRounds(ctx context.Context, rounds []round) (err error) {
 	done, total := 0, 0
 	for _, r := range rounds {
 		total += r.calls
@@ -188,7 +190,7 @@ func (l *List) drawRounds(ctx context.Context, rounds []round) (err error) {
 		for n < len(rounds) && rounds[n].shape == rounds[0].shape {
 			n++
 		}
-		if err := l.drawSize(ctx, rounds[:n], step); err != nil {
+		if err := l.sampleSize(ctx, rounds[:n], step); err != nil {
 			return err
 		}
 		rounds = rounds[n:]
@@ -196,8 +198,8 @@ func (l *List) drawRounds(ctx context.Context, rounds []round) (err error) {
 	return nil
 }
 
-// drawSize draws rounds of one size. The folder is touched when the first image can be drawn.
-func (l *List) drawSize(ctx context.Context, rounds []round, step func(round, int, func() ([]float32, error))) (err error) {
+// sampleSize samples rounds of one size. The folder is touched when the first image can be sampled.
+func (l *List) sampleSize(ctx context.Context, rounds []round, step func(round, int, func() ([]float32, error))) (err error) {
 	first, err := l.request(rounds[0])
 	if err != nil {
 		return err

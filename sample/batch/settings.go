@@ -15,8 +15,8 @@ import (
 	"limner/sample/schedule"
 )
 
-// drawing is all that makes an image what it is: flags of limner sample, and what it writes into every image under the same names.
-// Of a single image it has one prompt, and one control image for each ControlNet.
+// Settings are all that makes an image what it is: flags of limner sample, and what it writes into every image under
+// the same names. Of a single image it has one prompt, and one control image for each ControlNet.
 type Settings struct {
 	diffusers.ModelOptions
 	ControlNets      []string  `json:"controlnet_model_name_or_path,omitempty" name:"controlnet-model-name-or-path" aliases:"controlnet" sep:"none" placeholder:"MODEL" help:"ControlNet: a folder in diffusers' layout, a single file, or org/name on the Hub; may be given several times. --controlnet is the same."`
@@ -25,7 +25,7 @@ type Settings struct {
 	TextualInversion []string  `json:"textual_inversion,omitempty" sep:"none" placeholder:"[TOKEN=]FILE" help:"Textual inversion; the token is the file's own, or the file's name, unless it is given. May be given several times."`
 	Dtype            string    `json:"dtype" enum:"f32,bf16" default:"f32" help:"Of weights and activations: f32 or bf16."`
 
-	Prompt          []string `json:"prompt" sep:"none" placeholder:"TEXT" help:"What to draw; may be given several times."`
+	Prompt          []string `json:"prompt" sep:"none" placeholder:"TEXT" help:"What to sample; may be given several times."`
 	NegativePrompt  *string  `json:"negative_prompt,omitempty" placeholder:"TEXT" help:"What to keep away from."`
 	PromptStyle     string   `json:"prompt_style" enum:"plain,a1111,comfy" default:"plain" help:"What brackets in prompts mean: plain (nothing), a1111 or comfy; see below."`
 	TruncatePrompts bool     `json:"truncate_prompts,omitempty" help:"Cut prompts after 75 tokens, as diffusers does, instead of encoding them in chunks of 75."`
@@ -60,8 +60,8 @@ type Settings struct {
 	VAESlicing bool   `json:"enable_vae_slicing,omitempty" name:"enable-vae-slicing" help:"Decode tiles of one image at a time on each device, which takes less memory. Whole images always are."`
 	VAETiling  bool   `json:"enable_vae_tiling,omitempty" name:"enable-vae-tiling" help:"Decode images larger than what the VAE was trained for in tiles, likewise. Where they overlap, the image is not quite the same."`
 	Latents    string `json:"latents,omitempty" placeholder:"FILE" help:"Safetensors file whose tensor latents [images, channels, height/8, width/8], unit normals, is what the images begin from in place of --seed."`
-	BatchRow   int    `json:"batch_row,omitempty" hidden:"" help:"Row of the batch that a single image is drawn in: --like sets it, since not all rows are alike to the last bit on CPUs."`
-	BatchSize  int    `json:"batch_size" placeholder:"N" help:"Images drawn at once, over all devices; without it, at most 4 on each."`
+	BatchRow   int    `json:"batch_row,omitempty" hidden:"" help:"Row of the batch that a single image is sampled in: --like sets it, since not all rows are alike to the last bit on CPUs."`
+	BatchSize  int    `json:"batch_size" placeholder:"N" help:"Images sampled at once, over all devices; without it, at most 4 on each."`
 }
 
 // Defaults are the values of the flags' defaults, which package sample holds.
@@ -99,19 +99,20 @@ func (d *Settings) strength() float64 {
 	return 1
 }
 
-// scheduleOptions are the options of the drawing's scheduler.
+// scheduleOptions are the options of the scheduler.
 func (d *Settings) scheduleOptions() schedule.Options {
 	o := schedule.DefaultOptions()
 	o.Strength, o.Eta = d.strength(), d.Eta
 	return o
 }
 
-// What a drawing may ask for at most. Each limit is far above what any model is of use for, and below what takes the machine's memory.
+// What an image may ask for at most. Each limit is far above what any model is of use for, and below what takes the
+// machine's memory.
 const (
 	mostSteps      = 10_000
 	mostScale      = 1000.0    // of guidance, ControlNets and LoRAs
 	MostBatch      = 4096      // images at once, over all devices; also of class images
-	mostPixels     = 1 << 30   // of all images drawn at once
+	mostPixels     = 1 << 30   // of all images sampled at once
 	mostCoordinate = 1_000_000 // in pixels, that SDXL is told
 	mostPrompt     = 20_000    // bytes
 	mostImages     = 100_000   // of one command
@@ -271,7 +272,7 @@ func (d *Settings) checkPictures() error {
 	return errors.Join(errs...)
 }
 
-// of is the drawing of prompt i alone.
+// of are the settings of prompt i alone.
 func (d *Settings) of(i int) Settings {
 	one := *d
 	one.Prompt = d.Prompt[i : i+1]
@@ -287,7 +288,7 @@ func (d *Settings) of(i int) Settings {
 	return one
 }
 
-// Request has all of a drawing but its prompt, seed and pictures.
+// Request has all settings but its prompt, seed and pictures.
 func (d *Settings) Request() sample.Request {
 	r := sample.DefaultRequest()
 	r.PromptStyle, r.TruncatePrompts, r.ClipSkip = clip.Style(d.PromptStyle), d.TruncatePrompts, d.ClipSkip

@@ -96,7 +96,7 @@ func (s *sheet) page(w io.Writer, l *List) error {
 		for k, x := range s.X.Values {
 			j := l.jobs[i*len(s.X.Values)+k]
 			title := strings.TrimSpace(s.X.label(x) + " " + s.Y.label(y))
-			r.Cells = append(r.Cells, sheetCell{title, func() (*imaging.RGB, error) { return l.drawn(j) }})
+			r.Cells = append(r.Cells, sheetCell{title, func() (*imaging.RGB, error) { return l.sampled(j) }})
 		}
 		view.Rows = append(view.Rows, r)
 	}

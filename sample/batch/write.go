@@ -32,7 +32,7 @@ func (l *List) recorded() folderRecord {
 	return record
 }
 
-// resume takes over from the folder's record what is drawn, if it is of the same command.
+// resume takes over from the folder's record what is sampled, if it is of the same command.
 func (l *List) resume() error {
 	was := l.out.goOn
 	if was == nil {
@@ -66,7 +66,7 @@ func (l *List) resume() error {
 		l.record.Images[i] = entry
 	}
 	if other != "" {
-		fmt.Fprintf(l.host.Log, "resume: images in %s are of limner %s, those that are missing are drawn by %s\n", l.options.OutputDir, other, l.host.Version)
+		fmt.Fprintf(l.host.Log, "resume: images in %s are of limner %s, those that are missing are sampled by %s\n", l.options.OutputDir, other, l.host.Version)
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func (l *List) begin() (err error) {
 // keep writes an image when it is decoded, its latents first. One in which something is wrong has a name that says so.
 func (l *List) keep(j *job, image sample.Image) error {
 	if j.done {
-		return nil // of a round that is drawn for others
+		return nil // of a round that is sampled for others
 	}
 	entry := &l.record.Images[j.index]
 	if j.problem = image.Problem; j.problem != nil {

@@ -6,8 +6,8 @@ import (
 	"limner/models/noise"
 )
 
-// newDDIM computes the schedule of the sampler of Song, Meng and Ermon 2020 (arXiv:2010.02502): diffusers' DDIMScheduler. η = 0 adds no noise, η = 1 as
-// much as DDPM.
+// newDDIM computes the schedule of the sampler of Song, Meng and Ermon 2020 (arXiv:2010.02502): diffusers'
+// DDIMScheduler. η = 0 adds no noise, η = 1 as much as DDPM.
 func newDDIM(c noise.Config, steps, begin int, o Options) (Schedule, error) {
 	timesteps, err := c.Timesteps(steps)
 	if err != nil {

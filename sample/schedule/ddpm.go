@@ -7,8 +7,8 @@ import (
 	"limner/models/noise"
 )
 
-// newDDPM computes the schedule of the ancestral sampler of Ho, Jain and Abbeel 2020 (arXiv:2006.11239): diffusers' DDPMScheduler. Each step draws
-// from the posterior of the next timestep given x̂₀ and x_t.
+// newDDPM computes the schedule of the ancestral sampler of Ho, Jain and Abbeel 2020 (arXiv:2006.11239): diffusers'
+// DDPMScheduler. Each step draws from the posterior of the next timestep given x̂₀ and x_t.
 func newDDPM(c noise.Config, steps, begin int, _ Options) (Schedule, error) {
 	timesteps, err := c.Timesteps(steps)
 	if err != nil {

@@ -8,8 +8,9 @@ import (
 	"limner/models/noise"
 )
 
-// newDPMSolver computes the schedule of the multistep solvers DPM-Solver (Lu et al. 2022, arXiv:2206.00927) and DPM-Solver++ (Lu et al. 2022,
-// arXiv:2211.01095), of orders 1 to 3, for the ODE or for the SDE: diffusers' DPMSolverMultistepScheduler.
+// newDPMSolver computes the schedule of the multistep solvers DPM-Solver (Lu et al. 2022, arXiv:2206.00927) and
+// DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095), of orders 1 to 3, for the ODE or for the SDE: diffusers'
+// DPMSolverMultistepScheduler.
 func newDPMSolver(c noise.Config, steps, begin int, o Options) (Schedule, error) {
 	s, err := newDPM(c)
 	if err != nil {
@@ -45,7 +46,8 @@ type point struct {
 	alpha, sigma, lambda float64
 }
 
-// pointAt is the point of a noise level, in float32 as the reference computes it: the third order divides by differences of λ.
+// pointAt is the point of a noise level, in float32 as the reference computes it: the third order divides by
+// differences of λ.
 func pointAt(c noise.Config, sigma float64) point {
 	single := func(x float64) float64 { return float64(float32(x)) }
 	alpha := single(1 / single(math.Sqrt(single(single(sigma*sigma)+1))))

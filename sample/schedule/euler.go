@@ -6,8 +6,8 @@ import (
 	"limner/models/noise"
 )
 
-// newEuler computes the schedule of algorithm 2 of Karras et al. 2022 (arXiv:2206.00364) without its correction: diffusers' EulerDiscreteScheduler.
-// Churn raises the noise level from σ to σ̂ before a step.
+// newEuler computes the schedule of algorithm 2 of Karras et al. 2022 (arXiv:2206.00364) without its correction:
+// diffusers' EulerDiscreteScheduler. Churn raises the noise level from σ to σ̂ before a step.
 func newEuler(c noise.Config, steps, begin int, o Options) (Schedule, error) {
 	levels, err := c.Levels(steps)
 	if err != nil {

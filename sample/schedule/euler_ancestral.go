@@ -6,8 +6,8 @@ import (
 	"limner/models/noise"
 )
 
-// newEulerAncestral computes the schedule of Euler steps to below the next noise level, and noise up to it: k-diffusion's sample_euler_ancestral,
-// diffusers' EulerAncestralDiscreteScheduler.
+// newEulerAncestral computes the schedule of Euler steps to below the next noise level, and noise up to it:
+// k-diffusion's sample_euler_ancestral, diffusers' EulerAncestralDiscreteScheduler.
 func newEulerAncestral(c noise.Config, steps, begin int, _ Options) (Schedule, error) {
 	levels, err := c.Levels(steps)
 	if err != nil {

@@ -2,8 +2,9 @@ package schedule
 
 import "limner/models/noise"
 
-// newFlowMatch computes the schedule of Euler steps along the straight paths of rectified flows (Liu et al. 2022, arXiv:2209.03003; Esser et al. 2024,
-// arXiv:2403.03206): diffusers' FlowMatchEulerDiscreteScheduler. The network predicts ε - x₀ at x = (1-σ)·x₀ + σ·ε.
+// newFlowMatch computes the schedule of Euler steps along the straight paths of rectified flows (Liu et al. 2022,
+// arXiv:2209.03003; Esser et al. 2024, arXiv:2403.03206): diffusers' FlowMatchEulerDiscreteScheduler. The network
+// predicts ε - x₀ at x = (1-σ)·x₀ + σ·ε.
 func newFlowMatch(c noise.Config, steps, begin int, o Options) (Schedule, error) {
 	levels, err := c.FlowLevels(steps, o.Mu)
 	if err != nil {

@@ -107,7 +107,8 @@ func TestParity(t *testing.T) {
 					for i := range x {
 						x[i] *= s.InitNoiseSigma
 					}
-					// The reference's float32 rounds as the largest latents so far have it: with a σ of 4096 that is most of the error.
+					// The reference's float32 rounds as the largest latents so far have it: with a σ of 4096 that is
+					// most of the error.
 					worst, largest := 0.0, 0.0
 					for _, v := range x {
 						largest = max(largest, math.Abs(v))

@@ -2,8 +2,8 @@ package schedule
 
 import "limner/models/noise"
 
-// newHeun computes the schedule of algorithm 1 of Karras et al. 2022 (arXiv:2206.00364): diffusers' HeunDiscreteScheduler. Each step calls the network
-// at both of its ends, save the last, which ends at σ = 0.
+// newHeun computes the schedule of algorithm 1 of Karras et al. 2022 (arXiv:2206.00364): diffusers'
+// HeunDiscreteScheduler. Each step calls the network at both of its ends, save the last, which ends at σ = 0.
 func newHeun(c noise.Config, steps, begin int, _ Options) (Schedule, error) {
 	levels, err := c.Levels(steps)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"limner/models/noise"
 )
 
-// newLCM computes the schedule of the multistep consistency sampling of Luo et al. 2023 (arXiv:2310.04378, algorithm 3): diffusers' LCMScheduler. Each
-// call predicts the image; all but the last noise it again.
+// newLCM computes the schedule of the multistep consistency sampling of Luo et al. 2023 (arXiv:2310.04378, algorithm
+// 3): diffusers' LCMScheduler. Each call predicts the image; all but the last noise it again.
 func newLCM(c noise.Config, steps, begin int, _ Options) (Schedule, error) {
 	timesteps, err := lcmTimesteps(c, steps)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"limner/models/noise"
 )
 
-// newLMS computes the schedule of linear multistep integration of Karras et al.'s ODE (k-diffusion's sample_lms): diffusers' LMSDiscreteScheduler of
-// order 4. The derivatives of the last steps are continued as a polynomial in σ.
+// newLMS computes the schedule of linear multistep integration of Karras et al.'s ODE (k-diffusion's sample_lms):
+// diffusers' LMSDiscreteScheduler of order 4. The derivatives of the last steps are continued as a polynomial in σ.
 func newLMS(c noise.Config, steps, begin int, _ Options) (Schedule, error) {
 	const order = 4
 	levels, err := c.Levels(steps)
@@ -20,7 +20,8 @@ func newLMS(c noise.Config, steps, begin int, _ Options) (Schedule, error) {
 		call := levelCall(c, levels.Timesteps[i], sigma)
 		d := ofX(1).minus(ofX0(1)).times(1 / sigma)
 		call.Next = ofX(1)
-		// The reference chooses the order by i even where it begins late: derivatives that are not there yet are left out.
+		// The reference chooses the order by i even where it begins late: derivatives that are not there yet are left
+		// out.
 		nodes := min(i+1, order)
 		for k := range min(nodes, i-begin+1) {
 			derivative := d
@@ -35,8 +36,8 @@ func newLMS(c noise.Config, steps, begin int, _ Options) (Schedule, error) {
 	return schedule.finish(c)
 }
 
-// lagrangeIntegral integrates, between the last two sigmas, the polynomial that is 1 at node k and 0 at the others, counted back from
-// the last but one. Gauss's rule of two points is exact for the cubic.
+// lagrangeIntegral integrates, between the last two sigmas, the polynomial that is 1 at node k and 0 at the others,
+// counted back from the last but one. Gauss's rule of two points is exact for the cubic.
 func lagrangeIntegral(sigmas []float64, nodes, k int) float64 {
 	from, to := sigmas[len(sigmas)-2], sigmas[len(sigmas)-1]
 	node := func(j int) float64 { return sigmas[len(sigmas)-2-j] }

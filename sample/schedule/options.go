@@ -5,7 +5,8 @@ import (
 	"math"
 )
 
-// Options are what the schedulers can be asked for beyond their config, under the names of diffusers' step and set_timesteps.
+// Options are what the schedulers can be asked for beyond their config, under the names of diffusers' step and
+// set_timesteps.
 type Options struct {
 	Strength              float64  `json:"strength"`                 // of image to image: the share of the steps that is made
 	Eta                   float64  `json:"eta"`                      // DDIM: 0 adds no noise, 1 as much as DDPM

@@ -8,9 +8,9 @@ import (
 	"limner/models/noise"
 )
 
-// newPNDM computes the schedule of the pseudo numerical methods of Liu et al. 2022 (arXiv:2202.09778): diffusers' PNDMScheduler. Three Runge-Kutta steps
-// of four calls each begin, and linear multistep ones (Adams-Bashforth of order 4) follow; with skip_prk_steps a step of two calls
-// and multistep ones of growing order begin instead.
+// newPNDM computes the schedule of the pseudo numerical methods of Liu et al. 2022 (arXiv:2202.09778): diffusers'
+// PNDMScheduler. Three Runge-Kutta steps of four calls each begin, and linear multistep ones (Adams-Bashforth of order
+// 4) follow; with skip_prk_steps a step of two calls and multistep ones of growing order begin instead.
 func newPNDM(c noise.Config, steps, begin int, _ Options) (Schedule, error) {
 	timesteps, err := pndmTimesteps(c, steps)
 	if err != nil {
@@ -39,7 +39,8 @@ func newPNDM(c noise.Config, steps, begin int, _ Options) (Schedule, error) {
 // prkCalls are the calls of three Runge-Kutta steps.
 const prkCalls = 12
 
-// The memory of PNDM: outputs from 0 on, the newest first, the x that a step began at, and the sum of a Runge-Kutta step.
+// The memory of PNDM: outputs from 0 on, the newest first, the x that a step began at, and the sum of a Runge-Kutta
+// step.
 const (
 	pndmX   = 3
 	pndmSum = 4
@@ -52,8 +53,8 @@ type pndm struct {
 	stride int
 }
 
-// multistep is the plms step of Adams-Bashforth with the outputs of order calls; the one of order 1 repeats the one of order 0 with the
-// mean of the outputs at both of its ends.
+// multistep is the plms step of Adams-Bashforth with the outputs of order calls; the one of order 1 repeats the one of
+// order 0 with the mean of the outputs at both of its ends.
 func (s pndm) multistep(call *Call, t, order int) {
 	e := [...]Form{ofOutput(1), ofMemory(0, 1), ofMemory(1, 1), ofMemory(2, 1)}
 	switch order {

@@ -1,4 +1,5 @@
-// Package schedule computes what the schedulers of diffusers do, as numbers: a Schedule has the coefficients of every step.
+// Package schedule computes what the schedulers of diffusers do, as numbers: a Schedule has the coefficients of every
+// step.
 package schedule
 
 import (
@@ -9,9 +10,9 @@ import (
 	"limner/models/noise"
 )
 
-// Schedule is what a scheduler does, computed ahead for a number of steps. Between two calls of the network every scheduler is linear
-// in the latents x, the network's output, the predicted x̂₀, a few remembered tensors and fresh noise; only x̂₀ may be clipped. So a
-// Schedule is numbers, and one compiled program follows them all.
+// Schedule is what a scheduler does, computed ahead for a number of steps. Between two calls of the network every
+// scheduler is linear in the latents x, the network's output, the predicted x̂₀, a few remembered tensors and fresh
+// noise; only x̂₀ may be clipped. So a Schedule is numbers, and one compiled program follows them all.
 type Schedule struct {
 	Scheduler      string    // the class of diffusers
 	InitNoiseSigma float64   // the first latents are unit noise times this
@@ -33,8 +34,8 @@ type Call struct {
 	Noise         bool           // whether fresh noise is drawn
 }
 
-// Memories is how many tensors the schedulers remember from call to call: PNDM's Runge-Kutta steps need three outputs, the x they
-// began at and a sum.
+// Memories is how many tensors the schedulers remember from call to call: PNDM's Runge-Kutta steps need three outputs,
+// the x they began at and a sum.
 const Memories = 5
 
 // Form is a linear combination of x, the output, x̂₀, the memory and the noise, in this order.
@@ -210,13 +211,15 @@ func (s Schedule) Coefficients(i int) []float32 {
 	return out
 }
 
-// Threshold is the dynamic thresholding of Saharia et al. 2022 (arXiv:2205.11487): x̂₀ is clipped to ±s and divided by s, where s is
-// the quantile Ratio of an image's |x̂₀|, but at least 1 and at most Max. The zero Threshold does nothing.
+// Threshold is the dynamic thresholding of Saharia et al. 2022 (arXiv:2205.11487): x̂₀ is clipped to ±s and divided by
+// s, where s is the quantile Ratio of an image's |x̂₀|, but at least 1 and at most Max. The zero Threshold does
+// nothing.
 type Threshold struct {
 	Ratio, Max float64
 }
 
-// Quantile says between which of n sorted values the quantile lies: that of an index and the next, which has the weight.
+// Quantile says between which of n sorted values the quantile lies: that of an index and the next, which has the
+// weight.
 func (t Threshold) Quantile(n int) (below int, weight float64) {
 	at := t.Ratio * float64(n-1)
 	below = min(int(at), n-1)

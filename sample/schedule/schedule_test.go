@@ -42,8 +42,8 @@ func timesteps(p Schedule) []float64 {
 	return out
 }
 
-// Fields that a file does not hold have the defaults of the class that reads it: from one file, some classes run "leading" and
-// others "linspace".
+// Fields that a file does not hold have the defaults of the class that reads it: from one file, some classes run
+// "leading" and others "linspace".
 func TestFromAFileOfAnotherClass(t *testing.T) {
 	leading := []float64{801, 601, 401, 201, 1}
 	for name, want := range map[string][]float64{

@@ -67,8 +67,9 @@ func Names() []string {
 	return names
 }
 
-// New plans steps of a scheduler, which diffusers would build from the config by from_config: fields that were not given have the
-// defaults of the scheduler's class. The name is a short one of Names, a class of diffusers, or "" for the config's own class.
+// New computes the schedule of a scheduler, which diffusers would build from the config by from_config: fields that were not
+// given have the defaults of the scheduler's class. The name is a short one of Names, a class of diffusers, or "" for
+// the config's own class.
 func New(name string, c noise.Config, steps int, o Options) (Schedule, error) {
 	if name == "" {
 		name = c.ClassName
@@ -129,8 +130,8 @@ func schedulerNamed(name string) (scheduler, error) {
 	return scheduler{}, fmt.Errorf("scheduler %q: unknown; the nearest are %s", name, strings.Join(names[:5], ", "))
 }
 
-// Name is the short name of a scheduler that a short name, a class of diffusers or, where name is "", a config asks for; what is
-// unknown stays as it is.
+// Name is the short name of a scheduler that a short name, a class of diffusers or, where name is "", a config asks
+// for; what is unknown stays as it is.
 func Name(name string, c noise.Config) string {
 	if name == "" {
 		name = c.ClassName

@@ -7,8 +7,9 @@ import (
 	"limner/models/noise"
 )
 
-// newUniPC computes the schedule of the predictor-corrector of Zhao et al. 2023 (arXiv:2302.04867) of orders 1 to 3: diffusers' UniPCMultistepScheduler.
-// Each call first corrects the x it was given by its own output, then predicts the next.
+// newUniPC computes the schedule of the predictor-corrector of Zhao et al. 2023 (arXiv:2302.04867) of orders 1 to 3:
+// diffusers' UniPCMultistepScheduler. Each call first corrects the x it was given by its own output, then predicts the
+// next.
 func newUniPC(c noise.Config, steps, begin int, o Options) (Schedule, error) {
 	levels, err := c.UniPCLevels(steps, o.Mu)
 	if err != nil {
@@ -45,8 +46,8 @@ func newUniPC(c noise.Config, steps, begin int, o Options) (Schedule, error) {
 	return schedule.finish(c)
 }
 
-// uniPCStep takes x from the last but one of the noise levels to the last, by the outputs from there back, and in the corrector by
-// the output at the end as well (equations 3 and 9 with B(h) of section 3.4).
+// uniPCStep takes x from the last but one of the noise levels to the last, by the outputs from there back, and in the
+// corrector by the output at the end as well (equations 3 and 9 with B(h) of section 3.4).
 func uniPCStep(c noise.Config, sigmas []float64, x Form, outputs []Form, end *Form) Form {
 	at := func(back int) point { return pointAt(c, sigmas[len(sigmas)-1-back]) }
 	t, s0 := at(0), at(1)
@@ -79,7 +80,8 @@ func uniPCStep(c noise.Config, sigmas []float64, x Form, outputs []Form, end *Fo
 	return next
 }
 
-// uniPCWeights solves Σ r_k^(i-1)·ρ_k = i!·h·φ_{i+1}(h)/B(h) for i from 1 on. For one unknown it is 1/2, as in the reference.
+// uniPCWeights solves Σ r_k^(i-1)·ρ_k = i!·h·φ_{i+1}(h)/B(h) for i from 1 on. For one unknown it is 1/2, as in the
+// reference.
 func uniPCWeights(r []float64, h, b float64) []float64 {
 	switch len(r) {
 	case 0:
