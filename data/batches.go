@@ -52,7 +52,8 @@ type slot struct {
 }
 
 // Batches starts the run at batch start. Batch k depends only on k, the files, Seed, BatchSize, Part and Parts,
-// Resolution, BufferBytes and how rows are cropped and flipped, so a run resumed at k sees what it would have seen without a stop.
+// Resolution, BufferBytes and how rows are cropped and flipped, so a run resumed at k sees what it would have seen
+// without a stop.
 func (d *Dataset) Batches(ctx context.Context, start int) (*Batches, error) {
 	if err := d.CheckBatches(); err != nil {
 		return nil, err
@@ -89,7 +90,8 @@ func (b *Batches) dispatch(start int, slots chan<- slot) {
 		epoch := k / steps
 		order := b.d.epochOrder(epoch)
 		p := &pending{ready: make(chan struct{}), batch: Batch{
-			Index: k, Epoch: epoch, Rows: make([]int64, rows), Captions: make([]string, rows), Views: make([]View, rows),
+			Index: k, Epoch: epoch,
+			Rows: make([]int64, rows), Captions: make([]string, rows), Views: make([]View, rows),
 			Pixels: make([]float32, rows*o.Resolution*o.Resolution*3),
 		}}
 		if o.NeedConditioning {

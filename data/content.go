@@ -16,8 +16,9 @@ import (
 	"limner/internal/parquetfile"
 )
 
-// A data set of at most wholeContent bytes is read whole when its content is compared. Of a larger one sampleBytes are read at the beginning of
-// every sampleEvery, and at the end: two blocks of an image file of ordinary size, some hundred megabytes of the parquet files of a hundred gigabytes.
+// A data set of at most wholeContent bytes is read whole when its content is compared. Of a larger one sampleBytes are
+// read at the beginning of every sampleEvery, and at the end: two blocks of an image file of ordinary size, some
+// hundred megabytes of the parquet files of a hundred gigabytes.
 const (
 	wholeContent = 1 << 30
 	sampleEvery  = 1 << 20
@@ -30,12 +31,12 @@ type extent struct {
 	offset, size int64
 }
 
-// Content tells what the rows hold: a hash over the bytes of the image files, and of the columns that are read of parquet files. Other than
-// Fingerprint it sees pictures that were replaced by others of equal size.
+// Content tells what the rows hold: a hash over the bytes of the image files, and of the columns that are read of
+// parquet files. Other than Fingerprint it sees pictures that were replaced by others of equal size.
 type Content struct {
 	Sum string `json:"dataset_content"`
-	// Stamps is a hash over the times and places of the files where Sum is over samples of them; it tells of changes that Sum may have missed, and of
-	// copies. "" where Sum is over all bytes.
+	// Stamps is a hash over the times and places of the files where Sum is over samples of them; it tells of changes
+	// that Sum may have missed, and of copies. "" where Sum is over all bytes.
 	Stamps string `json:"dataset_files"`
 }
 
@@ -80,7 +81,8 @@ func contentOf(all []extent, whole bool, workers int) (Content, error) {
 	return c, nil
 }
 
-// hash hashes an extent and says when and as what its file was written. What cannot be read is a row gone bad, which reading will name.
+// hash hashes an extent and says when and as what its file was written. What cannot be read is a row gone bad, which
+// reading will name.
 func (e extent) hash(h hash.Hash, whole bool) (stamp string) {
 	f, err := disk.Open(e.path)
 	if err != nil {
@@ -138,7 +140,9 @@ func (t *parquetTable) extents() []extent {
 	for _, group := range t.file.Metadata().RowGroups {
 		for _, column := range t.columns.needed() {
 			meta := &group.Columns[column].MetaData
-			all = append(all, extent{path: t.shard.path, offset: parquetfile.ChunkStart(meta), size: meta.TotalCompressedSize})
+			all = append(all, extent{
+				path: t.shard.path, offset: parquetfile.ChunkStart(meta), size: meta.TotalCompressedSize,
+			})
 		}
 	}
 	return all

@@ -19,7 +19,8 @@ func contentIn(t *testing.T, dir string) Content {
 	return c
 }
 
-// A picture that was replaced by another one of equal size is seen; where the folder lies and when its files were written makes no difference.
+// A picture that was replaced by another one of equal size is seen; where the folder lies and when its files were
+// written makes no difference.
 func TestContent(t *testing.T) {
 	dir := slopes(t, 3, 16, 16)
 	was := contentIn(t, dir)

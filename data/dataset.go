@@ -1,5 +1,5 @@
-// Package data turns data sets into batches: it reads images and captions of parquet files and folders in a shuffled order that a seed
-// fixes, and brings the images to one resolution.
+// Package data turns data sets into batches: it reads images and captions of parquet files and folders in a shuffled
+// order that a seed fixes, and brings the images to one resolution.
 package data
 
 import (
@@ -27,7 +27,7 @@ type Options struct {
 	MaskColumn              string // column of masks; "" reads none
 	NeedConditioning        bool   // false: the conditioning column is not read and may be absent
 	NoCaptions              bool   // the caption column is not read and may be absent
-	HeldOut                 bool   // the rows are those that training does not see: of a folder with splits, not those of train
+	HeldOut                 bool   // the rows that training does not see: of a folder with splits, not those of train
 	Background              string // colour behind pictures that are not opaque, see ParseColour; "" drops their alpha
 
 	Resolution  int    // side in pixels of the batches' pictures; see Fit. Row does not need it
@@ -35,7 +35,7 @@ type Options struct {
 	Part, Parts int    // of each batch, that many equal parts, only the rows of one are read; 0 parts are one
 	Seed        uint64 // of the order
 	Workers     int    // goroutines that decode
-	BufferBytes int64  // of encoded rows held at once; a data set of more is shuffled piecewise, so this is part of what fixes the order
+	BufferBytes int64  // of encoded rows held at once; more are shuffled piecewise: it is part of the order
 	Prefetch    int    // batches decoded ahead of the consumer
 	RandomCrop  bool   // crop anywhere along the long side, instead of at the centre
 	RandomFlip  bool   // turn every other image around
@@ -61,7 +61,9 @@ func (o Options) Validate() error {
 		{"image_column", o.ImageColumn}, {"caption_column", o.CaptionColumn},
 		{"conditioning_image_column", o.ConditioningImageColumn},
 	} {
-		if c.value == "" && (c.field != "conditioning_image_column" || o.NeedConditioning) && (c.field != "caption_column" || !o.NoCaptions) {
+		unused := c.field == "conditioning_image_column" && !o.NeedConditioning ||
+			c.field == "caption_column" && o.NoCaptions
+		if c.value == "" && !unused {
 			errs = append(errs, fmt.Errorf("%s is empty: name a column", c.field))
 		}
 	}
@@ -75,7 +77,8 @@ func (o Options) Validate() error {
 		errs = append(errs, fmt.Errorf("batch size %d: want at least 1", o.BatchSize))
 	}
 	if o.Parts < 0 || o.Part < 0 || o.Part >= max(1, o.Parts) || o.BatchSize%max(1, o.Parts) != 0 {
-		errs = append(errs, fmt.Errorf("part %d of %d of a batch of %d: want one of equal parts", o.Part, o.Parts, o.BatchSize))
+		errs = append(errs, fmt.Errorf("part %d of %d of a batch of %d: want one of equal parts",
+			o.Part, o.Parts, o.BatchSize))
 	}
 	const mostWorkers = 1024
 	if o.Workers < 1 || o.Workers > mostWorkers {
@@ -90,8 +93,8 @@ func (o Options) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Dataset is a set of open parquet files and folders of images read as one table. Its methods may be called from several
-// goroutines at once.
+// Dataset is a set of open parquet files and folders of images read as one table. Its methods may be called from
+// several goroutines at once.
 type Dataset struct {
 	options  Options
 	decoding imaging.Decoding
@@ -122,11 +125,11 @@ type table interface {
 // group is what a table can read by itself.
 type group struct{ rows, bytes int64 }
 
-// Open opens parquet files and folders. A folder stands for its *.parquet files, or those of its subfolder data, in the order
-// of their names: where they name splits, for those of train or, with HeldOut, of validation, else of test. A folder without
-// any is one of image files, see openFolder. Footers and the first rows are read; it fails if a file lacks a needed column,
-// naming those it has, and if its images and what is cropped with them are of different shapes from the first row on.
-// The log hears what is read, and what of a folder is passed over.
+// Open opens parquet files and folders. A folder stands for its *.parquet files, or those of its subfolder data, in the
+// order of their names: where they name splits, for those of train or, with HeldOut, of validation, else of test. A
+// folder without any is one of image files, see openFolder. Footers and the first rows are read; it fails if a file
+// lacks a needed column, naming those it has, and if its images and what is cropped with them are of different shapes
+// from the first row on. The log hears what is read, and what of a folder is passed over.
 func Open(paths []string, o Options) (*Dataset, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("data options: %w", err)
@@ -233,7 +236,8 @@ func (d *Dataset) add(t table) {
 	d.tables = append(d.tables, t)
 	for i, g := range t.groups() {
 		if g.rows > 0 {
-			d.pieces = append(d.pieces, piece{table: len(d.tables) - 1, group: i, rows: g.rows, start: d.rows, bytes: g.bytes})
+			p := piece{table: len(d.tables) - 1, group: i, rows: g.rows, start: d.rows, bytes: g.bytes}
+			d.pieces = append(d.pieces, p)
 			d.rows += g.rows
 		}
 	}

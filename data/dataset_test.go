@@ -293,7 +293,8 @@ func TestBadRowsAreReplacedAndNamed(t *testing.T) {
 	}
 }
 
-// Map keeps the rows' order, gives each of them once, has several of them made at once, and leaves nothing running when the loop ends early.
+// Map keeps the rows' order, gives each of them once, has several of them made at once, and leaves nothing running when
+// the loop ends early.
 func TestMap(t *testing.T) {
 	good := []int{0, 4, 5, 11, 12, 13, 19}
 	path := writeRows(t, badRows(t, 20, good...), parquet.MaxRowsPerRowGroup(6))

@@ -9,9 +9,10 @@ import (
 	"slices"
 )
 
-// Fingerprint tells a dataset from others: a hash over the size and the footer of each parquet file, and over the names and
-// sizes of the files and the captions of each folder, in order. A footer says where every chunk of every column lies and
-// how long it is; the rows themselves are not read. Where the files lie and what parquet files are called makes no difference.
+// Fingerprint tells a dataset from others: a hash over the size and the footer of each parquet file, and over the names
+// and sizes of the files and the captions of each folder, in order. A footer says where every chunk of every column
+// lies and how long it is; the rows themselves are not read. Where the files lie and what parquet files are called
+// makes no difference.
 func (d *Dataset) Fingerprint() (string, error) {
 	h := sha256.New()
 	for _, t := range d.allTables() {

@@ -17,7 +17,8 @@ import (
 	"limner/internal/plaintext"
 )
 
-// metadataName is the file that says what goes with the images of a folder, as the datasets library's imagefolder has it.
+// metadataName is the file that says what goes with the images of a folder, as the datasets library's imagefolder has
+// it.
 const metadataName = "metadata.jsonl"
 
 // imageExtensions are those of the files that are taken for images.
@@ -46,9 +47,10 @@ const (
 	maxMetadata = 1 << 30
 )
 
-// openFolder opens a folder of images. If it has a metadata.jsonl, each line of that names an image by file_name and, under the
-// names of the other columns, its caption, conditioning image and mask. Without one, every image in the folder is a row, and
-// its caption is in the file of its name with .txt behind instead. It fails for an image that lacks what is needed.
+// openFolder opens a folder of images. If it has a metadata.jsonl, each line of that names an image by file_name and,
+// under the names of the other columns, its caption, conditioning image and mask. Without one, every image in the
+// folder is a row, and its caption is in the file of its name with .txt behind instead. It fails for an image that
+// lacks what is needed.
 func openFolder(dir string, o Options) (table, error) {
 	f := &folder{dir: dir, options: o}
 	text, err := plaintext.ReadFile(filepath.Join(dir, metadataName), maxMetadata)
@@ -63,7 +65,8 @@ func openFolder(dir string, o Options) (table, error) {
 		return nil, err
 	}
 	if len(f.rows) == 0 {
-		text := fmt.Sprintf("%s holds neither *.parquet files nor images (%s)", dir, strings.Join(imageExtensions, ", "))
+		text := fmt.Sprintf("%s holds neither *.parquet files nor images (%s)",
+			dir, strings.Join(imageExtensions, ", "))
 		others, err := passedOver(dir, f.used())
 		if len(others) > 0 {
 			text += "; passed over: " + strings.Join(others, ", ")
@@ -92,7 +95,8 @@ func captionFile(image string) string { return strings.TrimSuffix(image, filepat
 
 // isImage says whether a folder's entry is taken for an image.
 func isImage(e fs.DirEntry) bool {
-	return !e.IsDir() && !strings.HasPrefix(e.Name(), ".") && slices.Contains(imageExtensions, strings.ToLower(filepath.Ext(e.Name())))
+	extension := strings.ToLower(filepath.Ext(e.Name()))
+	return !e.IsDir() && !strings.HasPrefix(e.Name(), ".") && slices.Contains(imageExtensions, extension)
 }
 
 // CountImages counts the images in a folder; one that is not there has none.
@@ -123,7 +127,8 @@ func (f *folder) list() error {
 		}
 		row := folderRow{image: name}
 		if f.options.NeedConditioning || f.options.MaskColumn != "" {
-			return fmt.Errorf("%s: conditioning images and masks of a folder are named in its %s, which it does not have", f.dir, metadataName)
+			return fmt.Errorf("%s: conditioning images and masks of a folder are named in its %s, "+
+				"which it does not have", f.dir, metadataName)
 		}
 		if !f.options.NoCaptions {
 			text := captionFile(name)
@@ -220,7 +225,8 @@ func (f *folder) add(row folderRow) error {
 		case !info.Mode().IsRegular():
 			return fmt.Errorf("%s: %w", f.file(name), disk.ErrNotRegular)
 		case info.Size() > imaging.MaxFileBytes:
-			return fmt.Errorf("%s: %d bytes, at most %d are read of an image", f.file(name), info.Size(), imaging.MaxFileBytes)
+			return fmt.Errorf("%s: %d bytes, at most %d are read of an image",
+				f.file(name), info.Size(), imaging.MaxFileBytes)
 		}
 		row.sizes = append(row.sizes, info.Size())
 	}

@@ -148,7 +148,8 @@ func checkJPEG(t *testing.T, d *Dataset, name string) {
 		}
 		mean, share := float64(sum)/float64(len(want.Data)), float64(within)/float64(len(want.Data))
 		if mean > 1 || share < 0.99 {
-			t.Errorf("%s: mean difference %.2f levels (want at most 1), %.2f %% within 6 (want 99), largest %d", key, mean, share*100, most)
+			t.Errorf("%s: mean difference %.2f levels (want at most 1), %.2f %% within 6 (want 99), largest %d",
+				key, mean, share*100, most)
 		}
 		t.Logf("%s: mean difference %.3f levels, largest %d", key, mean, most)
 	}

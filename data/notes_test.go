@@ -65,7 +65,8 @@ func TestBackgroundStandsBehindRows(t *testing.T) {
 	}
 }
 
-// Rows without weight would train nothing; a random crop may miss what a mask shows, which is no reason to refuse the row.
+// Rows without weight would train nothing; a random crop may miss what a mask shows, which is no reason to refuse the
+// row.
 func TestBlackMasksAreRefusedByRow(t *testing.T) {
 	black, nearly := color.Gray{}, color.NRGBA{R: 1, A: 255}
 	for _, random := range []bool{false, true} {

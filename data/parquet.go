@@ -57,7 +57,8 @@ func (s *shard) imageLeaf(name string) (leaf, error) {
 	at := column
 	if !column.Leaf() {
 		if at = column.Column("bytes"); at == nil {
-			return leaf{}, fmt.Errorf("%s: column %s is no image: want struct<bytes: binary, path: string> or binary, got %s", s.path, name, describe(column))
+			return leaf{}, fmt.Errorf("%s: column %s is no image: want struct<bytes: binary, path: string> or binary, "+
+				"got %s", s.path, name, describe(column))
 		}
 	}
 	return s.binaryLeaf(name, at, imaging.MaxFileBytes, "an image (struct<bytes: binary, path: string> or binary)")
@@ -84,7 +85,8 @@ func (s *shard) missing(name string) error {
 	for _, c := range s.file.Root().Columns() {
 		have = append(have, fmt.Sprintf("%s (%s)", c.Name(), describe(c)))
 	}
-	return fmt.Errorf("%s has no column %q; it has %s: name the right one with image_column, conditioning_image_column or caption_column",
+	return fmt.Errorf("%s has no column %q; it has %s: "+
+		"name the right one with image_column, conditioning_image_column or caption_column",
 		filepath.Base(s.path), name, strings.Join(have, ", "))
 }
 

@@ -82,11 +82,13 @@ func (s *shard) sizes(c columns) ([]group, error) {
 		size := group{rows: groups[g].NumRows}
 		for _, column := range needed {
 			if column >= len(groups[g].Columns) {
-				return nil, fmt.Errorf("%s: row group %d has %d columns, the schema more: damaged", s.path, g, len(groups[g].Columns))
+				return nil, fmt.Errorf("%s: row group %d has %d columns, the schema more: damaged",
+					s.path, g, len(groups[g].Columns))
 			}
 			meta := &groups[g].Columns[column].MetaData
 			if meta.NumValues != size.rows {
-				return nil, fmt.Errorf("%s: row group %d has %d rows, its column %s %d values: damaged", s.path, g, size.rows, strings.Join(meta.PathInSchema, "."), meta.NumValues)
+				return nil, fmt.Errorf("%s: row group %d has %d rows, its column %s %d values: damaged",
+					s.path, g, size.rows, strings.Join(meta.PathInSchema, "."), meta.NumValues)
 			}
 			size.bytes += meta.TotalUncompressedSize
 		}

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// The parts of a batch are together what the whole is, over the end of an epoch and wherever the run begins: beside rows of a class, with masks,
-// and with rows turned around and cropped anywhere.
+// The parts of a batch are together what the whole is, over the end of an epoch and wherever the run begins: beside
+// rows of a class, with masks, and with rows turned around and cropped anywhere.
 func TestParts(t *testing.T) {
 	dir, class := writeCircles(t, smallCircles()), writeCircles(t, smallCircles())
 	o := testOptions()

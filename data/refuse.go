@@ -15,13 +15,15 @@ func (d *Dataset) CheckBatches() error {
 	case d.class != nil && o.BatchSize%2 != 0:
 		return fmt.Errorf("batch size %d: want an even number, half of it for the class", o.BatchSize)
 	case d.StepsPerEpoch() < 1:
-		return fmt.Errorf("batch size %d is more than the %d rows of the data set: use a smaller one", d.perBatch(), d.rows)
+		return fmt.Errorf("batch size %d is more than the %d rows of the data set: use a smaller one",
+			d.perBatch(), d.rows)
 	}
 	return nil
 }
 
-// CheckRows fails where none of the first rows can be decoded and brought to the resolution: a data set whose beginning is useless is the
-// wrong one, or was made in the wrong way. It reads until the first row that can be used; of a class, too.
+// CheckRows fails where none of the first rows can be decoded and brought to the resolution: a data set whose beginning
+// is useless is the wrong one, or was made in the wrong way. It reads until the first row that can be used; of a class,
+// too.
 func (d *Dataset) CheckRows() error {
 	if d.class != nil {
 		if err := d.class.CheckRows(); err != nil {

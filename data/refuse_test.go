@@ -10,7 +10,8 @@ import (
 	"limner/data/imaging"
 )
 
-// A data set without a usable row at its beginning, or with fewer rows than a batch, is refused before a batch is asked for.
+// A data set without a usable row at its beginning, or with fewer rows than a batch, is refused before a batch is asked
+// for.
 func TestRefusedDatasets(t *testing.T) {
 	good, err := imaging.EncodePNG(imaging.NewRGB(16, 16))
 	if err != nil {

@@ -86,8 +86,8 @@ func (d *Dataset) Row(i int) (Row, error) {
 	return r, nil
 }
 
-// Map yields what f makes of each row, in the order of the files, with the row's index. f is given what [Dataset.Row] returns; Workers
-// goroutines call it, Prefetch batches ahead of the loop.
+// Map yields what f makes of each row, in the order of the files, with the row's index. f is given what [Dataset.Row]
+// returns; Workers goroutines call it, Prefetch batches ahead of the loop.
 func Map[T any](d *Dataset, f func(r Row, err error) T) iter.Seq2[int, T] {
 	return func(yield func(int, T) bool) {
 		workers := d.options.Workers

@@ -10,8 +10,9 @@ import (
 // shapeRows are the rows of a file that are looked at when it is opened.
 const shapeRows = 8
 
-// checkShapes fails where no image among the first rows of a file has the shape of what is cropped with it: that is no row gone bad, which
-// is passed over, but the wrong column or the wrong way of making it. Only headers of images are read.
+// checkShapes fails where no image among the first rows of a file has the shape of what is cropped with it: that is no
+// row gone bad, which is passed over, but the wrong column or the wrong way of making it. Only headers of images are
+// read.
 func (d *Dataset) checkShapes() error {
 	if d.options.Resolution == 0 || !d.options.NeedConditioning && d.options.MaskColumn == "" {
 		return nil
@@ -29,7 +30,8 @@ func (d *Dataset) checkShapes() error {
 	return nil
 }
 
-// checkTable looks at the first rows of a table, whose first is row start of the data set. Rows that cannot be read tell nothing.
+// checkTable looks at the first rows of a table, whose first is row start of the data set. Rows that cannot be read
+// tell nothing.
 func (d *Dataset) checkTable(t table, groups []group, start int64) error {
 	seen, wrong, first := int64(0), 0, ""
 	for g := 0; g < len(groups) && seen < shapeRows; g++ {
@@ -65,7 +67,11 @@ func (d *Dataset) pairs(row rawRow) (problem string, ok bool) {
 	for _, part := range []struct {
 		column string
 		raw    []byte
-	}{{d.options.ImageColumn, row.image}, {d.options.ConditioningImageColumn, row.condition}, {d.options.MaskColumn, row.mask}} {
+	}{
+		{d.options.ImageColumn, row.image},
+		{d.options.ConditioningImageColumn, row.condition},
+		{d.options.MaskColumn, row.mask},
+	} {
 		if part.raw == nil {
 			continue
 		}

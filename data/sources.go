@@ -20,8 +20,9 @@ type source struct {
 	rows   int64
 }
 
-// findSource tells what a path stands for. A parquet file stands for itself. A folder stands for its *.parquet files or those
-// of its subfolder data, of one split if they name any, in the order of their names; one without any is of images.
+// findSource tells what a path stands for. A parquet file stands for itself. A folder stands for its *.parquet files or
+// those of its subfolder data, of one split if they name any, in the order of their names; one without any is of
+// images.
 func findSource(path string, heldOut bool) (source, error) {
 	s := source{path: path}
 	info, err := os.Stat(path)
@@ -143,7 +144,8 @@ func topOf(name string) string {
 	return top
 }
 
-// passedOver counts and names what a folder holds beside what is read of it, by kinds. Hidden files and README.md are no part of a data set.
+// passedOver counts and names what a folder holds beside what is read of it, by kinds. Hidden files and README.md are
+// no part of a data set.
 func passedOver(dir string, used map[string]bool) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

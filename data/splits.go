@@ -25,13 +25,14 @@ var splitWords = map[string]Split{
 	"test": SplitTest, "testing": SplitTest, "eval": SplitTest, "evaluation": SplitTest,
 }
 
-// splitOf is the split that a path within a data set names, by the datasets library's rule: one of its words stands alone
-// between the path's separators, hyphens, underscores, dots, spaces and digits. The file's own name comes before the
-// folders', inner ones before outer ones. "" is no split.
+// splitOf is the split that a path within a data set names, by the datasets library's rule: one of its words stands
+// alone between the path's separators, hyphens, underscores, dots, spaces and digits. The file's own name comes before
+// the folders', inner ones before outer ones. "" is no split.
 func splitOf(path string) Split {
 	parts := strings.Split(strings.ToLower(filepath.ToSlash(path)), "/")
 	for _, part := range slices.Backward(parts) {
-		for _, word := range strings.FieldsFunc(part, func(r rune) bool { return strings.ContainsRune("-._ 0123456789", r) }) {
+		words := strings.FieldsFunc(part, func(r rune) bool { return strings.ContainsRune("-._ 0123456789", r) })
+		for _, word := range words {
 			if split, ok := splitWords[word]; ok {
 				return split
 			}
@@ -40,8 +41,9 @@ func splitOf(path string) Split {
 	return ""
 }
 
-// pickSplit chooses among a folder's files, which are given relative to it, those of one split: train or, for held-out rows,
-// validation, else test. Where no file names a split all are taken. It fails where names do not say which files are meant.
+// pickSplit chooses among a folder's files, which are given relative to it, those of one split: train or, for held-out
+// rows, validation, else test. Where no file names a split all are taken. It fails where names do not say which files
+// are meant.
 func pickSplit(dir string, files []string, heldOut bool) (chosen []string, split Split, err error) {
 	by := map[Split][]string{}
 	for _, file := range files {
@@ -62,9 +64,11 @@ func pickSplit(dir string, files []string, heldOut bool) (chosen []string, split
 	case len(rest) == 1 && (rest[0] == "" || heldOut):
 		return by[rest[0]], rest[0], nil // whether training reads the same rows is seen by their files
 	case len(rest) == 1:
-		return nil, "", fmt.Errorf("%s holds the split %s alone (%s): to train on it, name its files", dir, rest[0], someNames(files))
+		return nil, "", fmt.Errorf("%s holds the split %s alone (%s): to train on it, name its files",
+			dir, rest[0], someNames(files))
 	}
-	return nil, "", fmt.Errorf("%s does not say which of its files are meant: %s; name the files", dir, describeSplits(by))
+	return nil, "", fmt.Errorf("%s does not say which of its files are meant: %s; name the files",
+		dir, describeSplits(by))
 }
 
 // describeSplits lists files by their splits.

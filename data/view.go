@@ -17,8 +17,8 @@ type View struct {
 // viewStream tells the draws of views from other draws of the same seed.
 const viewStream = 0x76696577
 
-// fit brings the images of a row to the resolution: all of them by the same crop, and turned around together. What is drawn
-// follows from the seed, the row and the epoch.
+// fit brings the images of a row to the resolution: all of them by the same crop, and turned around together. What is
+// drawn follows from the seed, the row and the epoch.
 func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
 	view := View{Height: r.Image.Height, Width: r.Image.Width}
 	side := d.options.Resolution
@@ -27,7 +27,8 @@ func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
 		return view, errBlackMask(d.options.MaskColumn)
 	}
 	var x, y float64 = 0.5, 0.5 // where the crop is on its way from one end to the other
-	if rng := rand.New(rand.NewPCG(d.options.Seed^viewStream, uint64(epoch)<<40^uint64(row))); d.options.RandomCrop || d.options.RandomFlip {
+	if d.options.RandomCrop || d.options.RandomFlip {
+		rng := rand.New(rand.NewPCG(d.options.Seed^viewStream, uint64(epoch)<<40^uint64(row)))
 		u, v, flip := rng.Float64(), rng.Float64(), rng.Float64() < 0.5
 		if d.options.RandomCrop {
 			x, y = u, v
@@ -37,7 +38,11 @@ func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
 	for _, part := range []struct {
 		name  string
 		image **imaging.RGB
-	}{{d.options.ImageColumn, &r.Image}, {d.options.ConditioningImageColumn, &r.Conditioning}, {d.options.MaskColumn, &r.Mask}} {
+	}{
+		{d.options.ImageColumn, &r.Image},
+		{d.options.ConditioningImageColumn, &r.Conditioning},
+		{d.options.MaskColumn, &r.Mask},
+	} {
 		m := *part.image
 		if m == nil {
 			continue
@@ -71,12 +76,14 @@ func errBlackMask(column string) error {
 	return fmt.Errorf("%s: all black, so nothing of the image would count in the loss: white is what counts", column)
 }
 
-// sameShape fails if an image of width×height does not have the shape of the row's first one, but for a pixel of rounding.
+// sameShape fails if an image of width×height does not have the shape of the row's first one, but for a pixel of
+// rounding.
 func sameShape(of View, width, height, side int) error {
 	wantWidth, wantHeight := imaging.FitSize(of.Width, of.Height, side)
 	gotWidth, gotHeight := imaging.FitSize(width, height, side)
 	if max(wantWidth-gotWidth, gotWidth-wantWidth, wantHeight-gotHeight, gotHeight-wantHeight) > 1 {
-		return fmt.Errorf("it is %d×%d, the image %d×%d: want the same shape, since both are cropped alike", width, height, of.Width,
+		return fmt.Errorf("it is %d×%d, the image %d×%d: want the same shape, since both are cropped alike",
+			width, height, of.Width,
 			of.Height)
 	}
 	return nil

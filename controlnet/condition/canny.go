@@ -1,5 +1,5 @@
-// Package condition makes condition images of images, and measures how well images follow them. It maps pictures to pictures: it builds no
-// graph and reads no file.
+// Package condition makes condition images of images, and measures how well images follow them. It maps pictures to
+// pictures: it builds no graph and reads no file.
 package condition
 
 import "limner/data/imaging"
@@ -10,9 +10,9 @@ const (
 	CannyHigh = 200
 )
 
-// Canny marks the edges of an image in white: OpenCV's Canny with an aperture of 3, to the bit. Each pixel's gradient is that of the
-// channel in which it is largest. Gradients above high begin an edge, those above low go on with one. l2 measures a gradient by the
-// root of the sum of squares, in place of the sum of absolute values.
+// Canny marks the edges of an image in white: OpenCV's Canny with an aperture of 3, to the bit. Each pixel's gradient
+// is that of the channel in which it is largest. Gradients above high begin an edge, those above low go on with one. l2
+// measures a gradient by the root of the sum of squares, in place of the sum of absolute values.
 func Canny(m *imaging.RGB, low, high float64, l2 bool) *imaging.RGB {
 	w, h := m.Width, m.Height
 	dx, dy, magnitude := cannyGradients(m, l2)
@@ -69,7 +69,8 @@ func cannyThreshold(t float64, l2 bool) int32 {
 	return int32(t) // rounded down, since it is not negative
 }
 
-// cannyGradients are Sobel's derivatives and their magnitude, of the channel in which that is largest. The border is repeated.
+// cannyGradients are Sobel's derivatives and their magnitude, of the channel in which that is largest. The border is
+// repeated.
 func cannyGradients(m *imaging.RGB, l2 bool) (dx, dy []int16, magnitude []int32) {
 	w, h := m.Width, m.Height
 	dx, dy, magnitude = make([]int16, w*h), make([]int16, w*h), make([]int32, w*h)
@@ -98,8 +99,8 @@ func cannyGradients(m *imaging.RGB, l2 bool) (dx, dy []int16, magnitude []int32)
 	return dx, dy, magnitude
 }
 
-// cannyPeak says whether the gradient (dx, dy) of a pixel is the largest across its edge. The direction is one of four, told apart at
-// 22.5° and 67.5°. Of two equal neighbours along a row or a column the first is the peak.
+// cannyPeak says whether the gradient (dx, dy) of a pixel is the largest across its edge. The direction is one of four,
+// told apart at 22.5° and 67.5°. Of two equal neighbours along a row or a column the first is the peak.
 func cannyPeak(at func(x, y int) int32, x, y int, dx, dy int32) bool {
 	const (
 		shift = 15

@@ -43,7 +43,8 @@ func TestGoldenCanny(t *testing.T) {
 		}
 		got, want := Canny(read(source), low, high, parts[4] == "L2"), read(file)
 		if got.Width != want.Width || got.Height != want.Height {
-			t.Errorf("%s: %d×%d pixels, want %d×%d", filepath.Base(file), got.Width, got.Height, want.Width, want.Height)
+			t.Errorf("%s: %d×%d pixels, want %d×%d",
+				filepath.Base(file), got.Width, got.Height, want.Width, want.Height)
 		} else if !bytes.Equal(got.Pix, want.Pix) {
 			wrong := 0
 			for i := range got.Pix {

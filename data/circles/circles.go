@@ -37,7 +37,8 @@ func (c Set) Validate() error {
 	if c.RowsPerShard < 1 {
 		errs = append(errs, fmt.Errorf("rows per shard %d: want at least 1", c.RowsPerShard))
 	} else if shards := c.shards(); shards > 99_999 {
-		errs = append(errs, fmt.Errorf("rows per shard %d: %d examples would take %d files, want at most 99999", c.RowsPerShard, c.Count, shards))
+		errs = append(errs, fmt.Errorf("rows per shard %d: %d examples would take %d files, want at most 99999",
+			c.RowsPerShard, c.Count, shards))
 	}
 	if _, err := imaging.Palette(c.Palette); err != nil {
 		errs = append(errs, err)

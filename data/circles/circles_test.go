@@ -112,7 +112,10 @@ func TestWriteReadsBack(t *testing.T) {
 	c := testSet()
 	dir := filepath.Join(t.TempDir(), "deep", "circles")
 	var calls []string
-	err := Write(context.Background(), c, dir, func(done, total int) { calls = append(calls, fmt.Sprintf("%d/%d", done, total)) })
+	err := Write(context.Background(), c, dir, func(done, total int) {
+		calls = append(calls, fmt.Sprintf("%d/%d",
+			done, total))
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,8 @@ import (
 
 const (
 	// huggingfaceFeatures is the schema metadata by which the datasets library knows image columns.
-	huggingfaceFeatures = `{"info": {"features": {"image": {"_type": "Image"}, "conditioning_image": {"_type": "Image"}, "text": {"dtype": "string", "_type": "Value"}}}}`
+	huggingfaceFeatures = `{"info": {"features": {"image": {"_type": "Image"}, ` +
+		`"conditioning_image": {"_type": "Image"}, "text": {"dtype": "string", "_type": "Value"}}}}`
 	// circlesKey is the metadata key that holds the Set that a file was made from.
 	circlesKey = "limner.circles"
 
@@ -87,7 +88,8 @@ func Has(c Set, dir string) (bool, error) {
 	}
 	for i, e := range entries {
 		if i >= c.shards() || e.Name() != c.shardName(i) {
-			return false, fmt.Errorf("output folder %s holds something else (%s, %d entries in all): name another, or empty it", dir, e.Name(), len(entries))
+			return false, fmt.Errorf("output folder %s holds something else (%s, %d entries in all): "+
+				"name another, or empty it", dir, e.Name(), len(entries))
 		}
 		have, err := lookup(filepath.Join(dir, e.Name()), circlesKey)
 		if err != nil {
@@ -98,7 +100,8 @@ func Has(c Set, dir string) (bool, error) {
 			return false, err
 		}
 		if have != want {
-			return false, fmt.Errorf("output folder %s holds another set (%s: %s, want %s): name another folder, or empty it", dir, e.Name(), have, want)
+			return false, fmt.Errorf("output folder %s holds another set (%s: %s, want %s): "+
+				"name another folder, or empty it", dir, e.Name(), have, want)
 		}
 	}
 	if len(entries) != c.shards() {

@@ -23,8 +23,8 @@ func Fit(m *RGB, side int) (*RGB, error) {
 	return fitted, err
 }
 
-// FitAt is Fit with the crop at the shares x and y, from 0 to 1, of the way from the left and the top. It also returns where the crop
-// begins, in pixels of the resized image.
+// FitAt is Fit with the crop at the shares x and y, from 0 to 1, of the way from the left and the top. It also returns
+// where the crop begins, in pixels of the resized image.
 func FitAt(m *RGB, side int, x, y float64) (fitted *RGB, top, left int, err error) {
 	if m.Width == side && m.Height == side {
 		return m, 0, 0, nil
@@ -34,7 +34,8 @@ func FitAt(m *RGB, side int, x, y float64) (fitted *RGB, top, left int, err erro
 	}
 	width, height := FitSize(m.Width, m.Height, side)
 	if int64(width)*int64(height) > MaxPixels {
-		return nil, 0, 0, fmt.Errorf("fit %d×%d to %d: the picture is too oblong, it would be %d×%d before the crop", m.Width, m.Height, side, width, height)
+		return nil, 0, 0, fmt.Errorf("fit %d×%d to %d: the picture is too oblong, it would be %d×%d before the crop",
+			m.Width, m.Height, side, width, height)
 	}
 	if m, err = Resize(m, width, height, Bilinear); err != nil {
 		return nil, 0, 0, err

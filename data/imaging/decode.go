@@ -30,7 +30,8 @@ var errNoImage = errors.New("not an image: want PNG, JPEG, GIF or WebP bytes")
 
 // Decoding says what becomes of what RGB has no place for.
 type Decoding struct {
-	Background *[3]uint8 // shows through where a picture is not opaque; nil: alpha is dropped, the colours below it stay
+	// Background shows through where a picture is not opaque; nil: alpha is dropped, the colours below it stay.
+	Background *[3]uint8
 }
 
 // NewDecoding is what a background's name, see [ParseColour], stands for; "" drops alpha.
@@ -50,7 +51,8 @@ type Note string
 
 // The notes of Decoding.Decode.
 const (
-	NoteAlpha  Note = "the picture is not opaque: its alpha is dropped, as Pillow does; background puts a colour behind it"
+	NoteAlpha Note = "the picture is not opaque: its alpha is dropped, as Pillow does; " +
+		"background puts a colour behind it"
 	NoteGray16 Note = "of 16-bit gray the high byte is taken, where Pillow makes nearly all of it white"
 )
 
@@ -72,7 +74,8 @@ func (d Decoding) Decode(raw []byte) (*RGB, []Note, error) {
 		return nil, nil, fmt.Errorf("%s of %d×%d pixels", format, config.Width, config.Height)
 	}
 	if int64(config.Width)*int64(config.Height) > MaxPixels {
-		return nil, nil, fmt.Errorf("%s of %d×%d pixels: more than the limit of %d", format, config.Width, config.Height, MaxPixels)
+		return nil, nil, fmt.Errorf("%s of %d×%d pixels: more than the limit of %d",
+			format, config.Width, config.Height, MaxPixels)
 	}
 	m, err := decode(bytes.NewReader(raw))
 	if err != nil {
@@ -132,7 +135,9 @@ func isWebP(raw []byte) bool {
 }
 
 // probe tells the format by its first bytes and reads the header.
-func probe(raw []byte) (format string, config image.Config, decode func(*bytes.Reader) (image.Image, error), err error) {
+func probe(raw []byte) (
+	format string, config image.Config, decode func(*bytes.Reader) (image.Image, error), err error,
+) {
 	r := bytes.NewReader(raw)
 	switch {
 	case len(raw) == 0:

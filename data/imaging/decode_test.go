@@ -13,7 +13,8 @@ import (
 	"limner/internal/golden"
 )
 
-// TestDecodeAsPIL compares with what PIL made of the same bytes; testdata/decode.py wrote both. Grays of 16 bits are no case, since PIL clips them.
+// TestDecodeAsPIL compares with what PIL made of the same bytes; testdata/decode.py wrote both. Grays of 16 bits are no
+// case, since PIL clips them.
 func TestDecodeAsPIL(t *testing.T) {
 	refs, err := filepath.Glob("testdata/decode/*.ref.png")
 	if err != nil || len(refs) == 0 {
@@ -32,7 +33,8 @@ func TestDecodeAsPIL(t *testing.T) {
 			}
 			for i, v := range want.Pix {
 				if d := int(v) - int(got.Pix[i]); d > tolerance || d < -tolerance {
-					t.Fatalf("x %d, y %d, channel %d: got %d, want %d", i/3%want.Width, i/3/want.Width, i%3, got.Pix[i], v)
+					t.Fatalf("x %d, y %d, channel %d: got %d, want %d",
+						i/3%want.Width, i/3/want.Width, i%3, got.Pix[i], v)
 				}
 			}
 		})

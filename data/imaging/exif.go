@@ -171,7 +171,8 @@ func jpegWithEXIF(raw, tiff []byte) ([]byte, error) {
 	}
 	n := 2 + len(exifHead) + len(tiff)
 	if n > 0xffff {
-		return nil, fmt.Errorf("JPEG holds at most %d bytes of EXIF, what the image is made of takes %d: use png or webp", 0xffff, n)
+		return nil, fmt.Errorf("JPEG holds at most %d bytes of EXIF, what the image is made of takes %d: "+
+			"use png or webp", 0xffff, n)
 	}
 	out := append(bytes.Clone(raw[:2]), 0xff, 0xe1, byte(n>>8), byte(n))
 	return append(append(append(out, exifHead...), tiff...), raw[2:]...), nil

@@ -17,7 +17,8 @@ func AppendCondition(dst []float32, m *RGB) []float32 {
 	return dst
 }
 
-// AppendGray appends the image to dst as one float a pixel in [0, 1], of the gray that PIL's convert("L") gives: the range of masks.
+// AppendGray appends the image to dst as one float a pixel in [0, 1], of the gray that PIL's convert("L") gives: the
+// range of masks.
 func AppendGray(dst []float32, m *RGB) []float32 {
 	for i := 0; i < len(m.Pix); i += 3 {
 		dst = append(dst, float32(gray(m.Pix[i:]))/255)

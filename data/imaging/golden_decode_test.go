@@ -79,7 +79,8 @@ func TestGoldenDecode(t *testing.T) {
 
 var withinLevels = regexp.MustCompile(`mean abs (\d+), (\d+) % within (\d+) levels`)
 
-// compareWithin compares at the tolerance in words that images2/index.json gives; on_white is held to it exactly where the decoded pixels are.
+// compareWithin compares at the tolerance in words that images2/index.json gives; on_white is held to it exactly where
+// the decoded pixels are.
 func compareWithin(t *testing.T, what, tolerance string, want golden.Tensor, m *RGB) {
 	t.Helper()
 	mean, share, levels := 0, 100, 0
@@ -101,7 +102,8 @@ func compareWithin(t *testing.T, what, tolerance string, want golden.Tensor, m *
 		}
 	}
 	if n := len(want.Data); sum > mean*n || within*100 < share*n {
-		t.Errorf("%s: %d of %d values within %d levels, differences of %d in all; want %s", what, within, n, levels, sum, tolerance)
+		t.Errorf("%s: %d of %d values within %d levels, differences of %d in all; want %s",
+			what, within, n, levels, sum, tolerance)
 	}
 }
 

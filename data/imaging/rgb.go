@@ -1,5 +1,5 @@
-// Package imaging decodes image files to RGB, turns and resizes them, and writes them with the texts that they carry: exactly as the
-// libraries do that diffusers uses (Pillow, libjpeg-turbo, libwebp, torchvision).
+// Package imaging decodes image files to RGB, turns and resizes them, and writes them with the texts that they carry:
+// exactly as the libraries do that diffusers uses (Pillow, libjpeg-turbo, libwebp, torchvision).
 package imaging
 
 import (
@@ -54,8 +54,8 @@ func (m *RGB) NRGBA() *image.NRGBA {
 // EncodePNG returns the image as a PNG file, whose bytes depend on the pixels alone.
 func EncodePNG(m image.Image) ([]byte, error) { return new(PNGEncoder).Encode(m) }
 
-// PNGEncoder encodes images as PNG files, one at a time, and uses its memory again: setting that up takes longer than compressing a
-// small picture.
+// PNGEncoder encodes images as PNG files, one at a time, and uses its memory again: setting that up takes longer than
+// compressing a small picture.
 type PNGEncoder struct{ pool pngBuffer }
 
 // Encode returns the image as a PNG file.

@@ -25,8 +25,8 @@ const (
 	TextLimner     = "limner"     // JSON, in EXIF the image description
 )
 
-// Encode returns the image in a format, "png", "jpeg" (quality 95) or "webp" (without loss), with texts. PNG has them as text chunks,
-// the others as EXIF.
+// Encode returns the image in a format, "png", "jpeg" (quality 95) or "webp" (without loss), with texts. PNG has them
+// as text chunks, the others as EXIF.
 func Encode(m *RGB, format string, texts []Text) ([]byte, error) {
 	switch format {
 	case "png":

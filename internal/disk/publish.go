@@ -13,8 +13,8 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// WriteFile writes a file that appears under its name when it is whole and on the disk, or not at all. One of that name stays until then,
-// and gives the new one its permissions.
+// WriteFile writes a file that appears under its name when it is whole and on the disk, or not at all. One of that name
+// stays until then, and gives the new one its permissions.
 func WriteFile(path string, content []byte, perm fs.FileMode) error {
 	return replace(path, func(w io.Writer) error {
 		_, err := w.Write(content)
@@ -22,8 +22,8 @@ func WriteFile(path string, content []byte, perm fs.FileMode) error {
 	}, renameio.WithPermissions(perm), renameio.WithExistingPermissions())
 }
 
-// Replace has fill write a file that appears under its name when it is whole and on the disk, or not at all. One of that name stays until
-// then. An error of fill is returned as it is.
+// Replace has fill write a file that appears under its name when it is whole and on the disk, or not at all. One of
+// that name stays until then. An error of fill is returned as it is.
 func Replace(path string, perm fs.FileMode, fill func(io.Writer) error) error {
 	return replace(path, fill, renameio.WithPermissions(perm))
 }
@@ -47,8 +47,9 @@ func replace(path string, fill func(io.Writer) error, options ...renameio.Option
 // ReplaceLink makes path a symbolic link to target, in place of what has that name.
 func ReplaceLink(target, path string) error { return renameio.Symlink(target, path) }
 
-// PublishFolder has fill write a new folder beside path and gives it path's name when all that is in it is on the disk. So path appears
-// whole or not at all. It must be free, or the name of an empty folder. An error of fill is returned as it is.
+// PublishFolder has fill write a new folder beside path and gives it path's name when all that is in it is on the disk.
+// So path appears whole or not at all. It must be free, or the name of an empty folder. An error of fill is returned as
+// it is.
 func PublishFolder(path string, fill func(aside string) error) error {
 	return publishFolder(path, fill, (*os.File).Sync)
 }

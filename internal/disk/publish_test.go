@@ -20,7 +20,8 @@ func fillTwo(dir string) error {
 		os.WriteFile(filepath.Join(dir, "below", "b"), []byte("b"), 0o644))
 }
 
-// Everything in a folder is synced before it has its name, and its name after that; whichever sync fails, no part of it has the name.
+// Everything in a folder is synced before it has its name, and its name after that; whichever sync fails, no part of it
+// has the name.
 func TestPublishFolderSyncsFirst(t *testing.T) {
 	var synced []string
 	path := filepath.Join(t.TempDir(), "out")

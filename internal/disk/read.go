@@ -1,5 +1,5 @@
-// Package disk reads files that a stranger or a typing error may have named, publishes files and folders whole or not at all, and knows what
-// is free on a disk.
+// Package disk reads files that a stranger or a typing error may have named, publishes files and folders whole or not
+// at all, and knows what is free on a disk.
 package disk
 
 import (
@@ -13,8 +13,8 @@ import (
 // ErrNotRegular says that a path names no regular file. A link to one is taken as the file.
 var ErrNotRegular = errors.New("not a regular file")
 
-// Open opens a regular file for reading. A folder, pipe, device or socket is refused with an *fs.PathError that wraps ErrNotRegular, and
-// nothing is waited for: opening a pipe in the ordinary way lasts until somebody writes into it.
+// Open opens a regular file for reading. A folder, pipe, device or socket is refused with an *fs.PathError that wraps
+// ErrNotRegular, and nothing is waited for: opening a pipe in the ordinary way lasts until somebody writes into it.
 func Open(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|noWait, 0)
 	if err != nil {
@@ -57,8 +57,8 @@ func kind(mode fs.FileMode) string {
 	return "something else"
 }
 
-// ReadFile reads a regular file of at most limit bytes. A larger one is refused before memory is taken, and one that grows while it is
-// read is not read past the limit.
+// ReadFile reads a regular file of at most limit bytes. A larger one is refused before memory is taken, and one that
+// grows while it is read is not read past the limit.
 func ReadFile(path string, limit int64) (content []byte, err error) {
 	f, err := Open(path)
 	if err != nil {
@@ -91,5 +91,6 @@ func ReadFile(path string, limit int64) (content []byte, err error) {
 }
 
 func tooLarge(path string, size, limit int64) error {
-	return &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("%d bytes, at most %d are read of such a file", size, limit)}
+	return &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("%d bytes, at most %d are read of such a file",
+		size, limit)}
 }

@@ -22,8 +22,8 @@ func Existing(dir string) string {
 	}
 }
 
-// Writable fails where a folder cannot be made or files cannot be written into it. It tries: permissions alone do not tell of disks that
-// are full or can only be read. What it makes for that it removes again.
+// Writable fails where a folder cannot be made or files cannot be written into it. It tries: permissions alone do not
+// tell of disks that are full or can only be read. What it makes for that it removes again.
 func Writable(dir string) (err error) {
 	dir, err = filepath.Abs(dir)
 	if err != nil {

@@ -32,7 +32,8 @@ func Open(r io.ReaderAt, size int64) (file *parquet.File, err error) {
 	}
 	err = Recovered(func() error {
 		var err error
-		file, err = parquet.OpenFile(r, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(256<<10))
+		file, err = parquet.OpenFile(r, size,
+			parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(256<<10))
 		return err
 	})
 	if err != nil {
@@ -41,8 +42,8 @@ func Open(r io.ReaderAt, size int64) (file *parquet.File, err error) {
 	return file, checkFooter(file, size)
 }
 
-// Recovered runs f and turns a panic into an error. It stands at the boundary of parquet-go: its decoder indexes by numbers that it
-// takes from the file, so a damaged file makes it panic where it should return an error.
+// Recovered runs f and turns a panic into an error. It stands at the boundary of parquet-go: its decoder indexes by
+// numbers that it takes from the file, so a damaged file makes it panic where it should return an error.
 func Recovered(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -60,14 +61,17 @@ func checkFooter(file *parquet.File, size int64) error {
 	for g := range m.RowGroups {
 		group := &m.RowGroups[g]
 		if group.NumRows < 0 || group.NumRows > maxGroupRows {
-			return fmt.Errorf("row group %d claims %d rows, more than the limit of %d: damaged", g, group.NumRows, maxGroupRows)
+			return fmt.Errorf("row group %d claims %d rows, more than the limit of %d: damaged",
+				g, group.NumRows, maxGroupRows)
 		}
 		rows += group.NumRows
 		for c := range group.Columns {
 			meta := &group.Columns[c].MetaData
 			start := ChunkStart(meta)
-			if start < 0 || meta.TotalCompressedSize < 0 || meta.TotalUncompressedSize < 0 || start > size || meta.TotalCompressedSize > size-start {
-				return fmt.Errorf("row group %d, column %s: %d bytes at %d lie outside the file of %d: damaged or cut off",
+			if start < 0 || meta.TotalCompressedSize < 0 || meta.TotalUncompressedSize < 0 ||
+				start > size || meta.TotalCompressedSize > size-start {
+				return fmt.Errorf("row group %d, column %s: %d bytes at %d lie outside the file of %d: "+
+					"damaged or cut off",
 					g, strings.Join(meta.PathInSchema, "."), meta.TotalCompressedSize, start, size)
 			}
 		}

@@ -47,7 +47,8 @@ func distance(a, b string) (float64, bool) {
 		return 0, false
 	}
 	c := float64(Edits(p, q)) / float64(max(len(p), len(q)))
-	if len(x) <= strings.Count(a, ".") && (strings.Contains(p, q) || strings.Contains(q, p)) { // something was added to one part
+	// something was added to one part
+	if len(x) <= strings.Count(a, ".") && (strings.Contains(p, q) || strings.Contains(q, p)) {
 		c = min(c, near)
 	}
 	return c, c <= near

@@ -157,7 +157,8 @@ func parseInfo(dec *json.Decoder) (info, error) {
 	return t, nil
 }
 
-// parseNumbers decodes an array of at most MaxRank whole numbers from 0 up, written without point or exponent. It reads no more of a longer one.
+// parseNumbers decodes an array of at most MaxRank whole numbers from 0 up, written without point or exponent. It reads
+// no more of a longer one.
 func parseNumbers(dec *json.Decoder) ([]uint64, error) {
 	switch token, err := dec.Token(); {
 	case err != nil:
@@ -272,7 +273,8 @@ func (h *header) validate() (uint64, error) {
 			return 0, fmt.Errorf("tensor %q: ends at byte %d, before its start at %d", key, t.end, t.begin)
 		}
 		if t.begin < at {
-			return 0, fmt.Errorf("tensor %q: starts at byte %d, inside the one before it, which ends at %d", key, t.begin, at)
+			return 0, fmt.Errorf("tensor %q: starts at byte %d, inside the one before it, which ends at %d",
+				key, t.begin, at)
 		}
 		if t.begin > at {
 			return 0, fmt.Errorf("tensor %q: starts at byte %d and leaves a hole from %d", key, t.begin, at)

@@ -128,7 +128,8 @@ func TestSameVerdictAsRust(t *testing.T) {
 	compare := func(kind, name string, data []byte) {
 		want, got := ref.read(t, data), ours(data)
 		if got.Accept != want.Accept || got.Hash != want.Hash {
-			t.Errorf("%s: got accept %v (%s), the reference %v (%s)\n%.300q", name, got.Accept, got.Error, want.Accept, want.Error, data)
+			t.Errorf("%s: got accept %v (%s), the reference %v (%s)\n%.300q",
+				name, got.Accept, got.Error, want.Accept, want.Error, data)
 		}
 		if want.Accept {
 			kind += " accepted"

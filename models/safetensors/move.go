@@ -34,8 +34,9 @@ func SameOrder(shape []int) bool {
 // moved are the dtypes whose elements can be changed.
 var moved = map[string]C.int{"F32": C.f32, "F16": C.f16, "BF16": C.bf16, "F64": C.f64, "U8": C.u8}
 
-// MoveTo writes the tensor's elements into to, which must have their size, in a dtype and an order. They pass through float32, rounded to nearest
-// even. A finite value that F16 cannot hold is an error, and so is what is no whole number of U8.
+// MoveTo writes the tensor's elements into to, which must have their size, in a dtype and an order. They pass through
+// float32, rounded to nearest even. A finite value that F16 cannot hold is an error, and so is what is no whole number
+// of U8.
 func (t Tensor) MoveTo(to []byte, dtype string, order Order) error {
 	if err := t.CheckSize(); err != nil {
 		return err
@@ -95,7 +96,8 @@ func (t Tensor) MoveTo(to []byte, dtype string, order Order) error {
 func (t Tensor) at(i int) (value float32, err error) {
 	width := int64(dtypes[t.DType].bits / 8)
 	err = t.withBytes(int64(i)*width, width, func(data []byte) error {
-		C.limner_move(unsafe.Pointer(&value), C.f32, unsafe.Pointer(&data[0]), moved[t.DType], 1, 1, 1, C.same_order, 0, 1, 0)
+		C.limner_move(unsafe.Pointer(&value), C.f32, unsafe.Pointer(&data[0]), moved[t.DType],
+			1, 1, 1, C.same_order, 0, 1, 0)
 		return nil
 	})
 	return value, err
@@ -106,7 +108,8 @@ func overflow(place []int, dtype string, value float32) error {
 	if dtype == "U8" {
 		return fmt.Errorf("element %v is %g, which U8 cannot hold: want a whole number from 0 to 255", place, value)
 	}
-	return fmt.Errorf("element %v is %g, which F16 cannot hold: its largest value is 65504; use BF16 or F32", place, value)
+	return fmt.Errorf("element %v is %g, which F16 cannot hold: its largest value is 65504; use BF16 or F32",
+		place, value)
 }
 
 // Floats is a tensor of F32 that shares the values' memory.

@@ -1,4 +1,5 @@
-// Package safetensors reads and writes safetensors files: headers, tensors as a stream, and their elements in another dtype or order.
+// Package safetensors reads and writes safetensors files: headers, tensors as a stream, and their elements in another
+// dtype or order.
 package safetensors
 
 import (
@@ -108,7 +109,8 @@ func parse(file io.ReaderAt, size int64) (*File, error) {
 	}
 	n := binary.LittleEndian.Uint64(length[:])
 	if n > maxHeader {
-		return nil, fmt.Errorf("header of %d bytes exceeds the format's limit of %d: not a safetensors file, or damaged", n, maxHeader)
+		return nil, fmt.Errorf("header of %d bytes exceeds the format's limit of %d: "+
+			"not a safetensors file, or damaged", n, maxHeader)
 	}
 	start := lengthSize + int64(n)
 	if size < start {
@@ -130,7 +132,8 @@ func parse(file io.ReaderAt, size int64) (*File, error) {
 	case have < want:
 		return nil, fmt.Errorf("truncated: got %d bytes, want %d", size, uint64(start)+want)
 	case have > want:
-		return nil, fmt.Errorf("%d bytes after the last tensor: got %d bytes, want %d", have-want, size, uint64(start)+want)
+		return nil, fmt.Errorf("%d bytes after the last tensor: got %d bytes, want %d",
+			have-want, size, uint64(start)+want)
 	}
 
 	f := &File{metadata: h.metadata, tensors: make(map[string]Tensor, len(h.infos))}

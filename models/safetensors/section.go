@@ -7,8 +7,9 @@ import (
 	"sync"
 )
 
-// Files of weights are read where a tensor lies when it is wanted, and are not mapped: of a mapped file that is cut short while it is in use, the
-// missing part cannot be touched without a signal that ends the process, in the middle of C code too.
+// Files of weights are read where a tensor lies when it is wanted, and are not mapped: of a mapped file that is cut
+// short while it is in use, the missing part cannot be touched without a signal that ends the process, in the middle of
+// C code too.
 
 // section is where a tensor's elements lie in a file: in one piece, or in several that Flax made of a large array.
 type section struct {
@@ -45,8 +46,8 @@ func (s section) read(to []byte, at int64) error {
 // ChangedError says of a file that ends where bytes were up to end that it has changed since it was opened.
 func ChangedError(err error, end int64) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("the file changed while it was in use: it had at least %d bytes when it was opened, and now ends before: "+
-			"run again when nothing writes to it", end)
+		return fmt.Errorf("the file changed while it was in use: it had at least %d bytes when it was opened, "+
+			"and now ends before: run again when nothing writes to it", end)
 	}
 	return err
 }
@@ -66,12 +67,14 @@ func (s section) part(i, n int64) section {
 	return out
 }
 
-// InFile is a tensor of FileOrder whose elements are the size bytes at an offset of a file, which is read until it is closed.
+// InFile is a tensor of FileOrder whose elements are the size bytes at an offset of a file, which is read until it is
+// closed.
 func InFile(dtype string, shape []int, file io.ReaderAt, offset, size int64) Tensor {
 	return Tensor{DType: dtype, Shape: shape, from: section{file, []piece{{offset, size}}}}
 }
 
-// Join is a tensor of that shape whose elements are those of parts, one after another: tensors in one file, of one dtype.
+// Join is a tensor of that shape whose elements are those of parts, one after another: tensors in one file, of one
+// dtype.
 func Join(shape []int, parts []Tensor) Tensor {
 	out := Tensor{Shape: shape}
 	for _, p := range parts {

@@ -94,9 +94,11 @@ func formatHeader(entries []Entry, metadata map[string]string) ([]byte, error) {
 		case e.Data == nil && e.Float32s == nil && size > 0:
 			return nil, fmt.Errorf("tensor %q: has no data", e.Key)
 		case e.Data == nil && e.Float32s != nil && !IsFloat(e.DType) && e.DType != "U8":
-			return nil, fmt.Errorf("tensor %q: float32 values cannot be written as %s: use F64, F32, F16, BF16 or U8", e.Key, e.DType)
+			return nil, fmt.Errorf("tensor %q: float32 values cannot be written as %s: use F64, F32, F16, BF16 or U8",
+				e.Key, e.DType)
 		case e.Data != nil && uint64(len(e.Data)) != size:
-			return nil, fmt.Errorf("tensor %q: got %d bytes, want %d for %s %v", e.Key, len(e.Data), size, e.DType, e.Shape)
+			return nil, fmt.Errorf("tensor %q: got %d bytes, want %d for %s %v",
+				e.Key, len(e.Data), size, e.DType, e.Shape)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("tensor %q: %w", e.Key, err)
