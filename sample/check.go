@@ -72,9 +72,6 @@ func (p *Pipeline) check(r Request, sched schedule.Schedule) error {
 	if k := len(p.model.LoRAs); r.LoRAScales != nil && len(r.LoRAScales) != k {
 		bad("%d LoRA scales for %d LoRAs: give one for each", len(r.LoRAScales), k)
 	}
-	if most := p.model.maxClipSkip(); r.ClipSkip < 0 || r.ClipSkip > most {
-		bad("clip_skip %d: want 0 to %d, the layers that the text encoder can do without", r.ClipSkip, most)
-	}
 	if want := n * p.latentSize(); r.Latents != nil && len(r.Latents) != want {
 		bad("%d values of latents, want %d: %d images of %d×%d×%d", len(r.Latents), want, n, p.latentHeight(), p.latentWidth(), p.channels())
 	}
@@ -83,7 +80,7 @@ func (p *Pipeline) check(r Request, sched schedule.Schedule) error {
 	if len(r.Seeds) != n && random && r.draws == nil {
 		bad("%d seeds for %d images: give one for each", len(r.Seeds), n)
 	}
-	return errors.Join(append(errs, p.checkImages(r), p.checkControl(r))...)
+	return errors.Join(append(errs, p.model.CheckClipSkip(r.ClipSkip), p.checkImages(r), p.checkControl(r))...)
 }
 
 // checkImages reports what does not fit of the images to begin from.

@@ -1,6 +1,8 @@
 package sample
 
 import (
+	"fmt"
+
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
@@ -108,11 +110,16 @@ func (p *Pipeline) textFunction(clipSkip int) xla.Function {
 	return f
 }
 
-// maxClipSkip is how many layers every text encoder can leave out.
-func (m Model) maxClipSkip() int {
-	most := m.Pipeline.Text.NumHiddenLayers
-	if xl := m.Pipeline.XL; xl != nil {
-		most = min(most, xl.Text.NumHiddenLayers) - 1
+// CheckClipSkip reports how many layers the text encoders cannot leave out.
+func (m Model) CheckClipSkip(n int) error {
+	for _, e := range m.encoders() {
+		most, besides := e.config.NumHiddenLayers, ""
+		if m.Pipeline.XL != nil {
+			most, besides = most-1, ", of which SDXL leaves out one more"
+		}
+		if n < 0 || n > most {
+			return fmt.Errorf("clip_skip %d: want 0 to %d, %s has %d layers%s", n, most, e.component, e.config.NumHiddenLayers, besides)
+		}
 	}
-	return most
+	return nil
 }

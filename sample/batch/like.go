@@ -1,8 +1,11 @@
 package batch
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 
@@ -19,8 +22,12 @@ var RecordedSettings = []string{
 	"enable_vae_slicing", "enable_vae_tiling", "batch_row", "batch_size",
 }
 
-// mostFiles is how many files a record may name.
-const mostFiles = 100
+// What a record may hold at most. The limner sample of any version writes far less, and a picture comes from anywhere.
+const (
+	mostRecordText = 1 << 20 // bytes
+	mostEntries    = 1000    // of each list and object
+	mostFiles      = 100     // that it names
+)
 
 // Record is what is taken from an image's record.
 type Record struct {
@@ -56,6 +63,9 @@ func ReadRecord(path string) (Record, error) {
 // parseRecord takes from a record what may be taken. Of older versions, whose records hold paths and the SHA-256 of
 // some files by path, too.
 func parseRecord(raw []byte) (Record, error) {
+	if err := checkRecordSize(raw); err != nil {
+		return Record{}, err
+	}
 	var whole struct {
 		Files  []UsedFile                 `json:"files"`
 		Inputs map[string]string          `json:"inputs"` // of older versions
@@ -89,6 +99,38 @@ func parseRecord(raw []byte) (Record, error) {
 	}
 	r.Files = slices.DeleteFunc(r.Files, func(u UsedFile) bool { return !slices.Contains(fileFlags, u.Flag) })
 	return r, nil
+}
+
+// checkRecordSize reads a record token by token, and fails at the first list or object that is too long, before any value is kept.
+func checkRecordSize(raw []byte) error {
+	if n := len(raw); n > mostRecordText {
+		return fmt.Errorf("it has %d bytes, more than the limit of %d", n, mostRecordText)
+	}
+	tokens := json.NewDecoder(bytes.NewReader(raw))
+	left := []int{mostEntries} // tokens that may follow in each list and object that is open
+	for {
+		token, err := tokens.Token()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		last := len(left) - 1
+		if token == json.Delim(']') || token == json.Delim('}') {
+			left = left[:last]
+			continue
+		}
+		if left[last]--; left[last] < 0 {
+			return fmt.Errorf("a list or object has more than the limit of %d entries at byte %d", mostEntries, tokens.InputOffset())
+		}
+		switch token {
+		case json.Delim('['):
+			left = append(left, mostEntries)
+		case json.Delim('{'):
+			left = append(left, 2*mostEntries) // names and values
+		}
+	}
 }
 
 // olderFiles are the files of a record that has them as flags.

@@ -49,6 +49,30 @@ func TestCompareFiles(t *testing.T) {
 	}
 }
 
+// A record's size is checked before it is decoded.
+func TestParseRecordLimits(t *testing.T) {
+	list := func(open, entry, end string, n int) string {
+		return open + strings.Repeat(entry+",", n-1) + entry + end
+	}
+	for name, c := range map[string]struct{ record, want string }{
+		"as many prompts":    {list(`{"sample":{"prompt":[`, `""`, `]}}`, 1000), ""},
+		"more prompts":       {list(`{"sample":{"prompt":[`, `""`, `]}}`, 1001), "more than the limit of 1000 entries at byte 3023"},
+		"more files":         {list(`{"files":[`, `{}`, `]}`, 1001), "more than the limit of 1000 entries"},
+		"more settings":      {list(`{"sample":{`, `"a":1`, `}}`, 1001), "more than the limit of 1000 entries"},
+		"more lists":         {list(`{"files":[],"sample":{"seed":[`, `[]`, `]}}`, 1001), "more than the limit of 1000 entries"},
+		"more bytes":         {`{"version":"` + strings.Repeat("x", 1<<20) + `"}`, "it has 1048590 bytes, more than the limit of 1048576"},
+		"an end too many":    {`{}]`, "invalid character ']'"},
+		"no end":             {`{"files":[`, "unexpected end of JSON input"},
+		"two values":         {`{}{}`, "invalid character '{'"},
+		"nested without end": {strings.Repeat("[", 100_000), "max depth"},
+	} {
+		_, err := parseRecord([]byte(c.record))
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
+		}
+	}
+}
+
 func FuzzParseRecord(f *testing.F) {
 	f.Add([]byte(`{"version":"v","files":[{"flag":"lora","name":"l","sha256":"0"}],"sample":{"prompt":["a"],"num_devices":2}}`))
 	f.Add([]byte(`{"inputs":{"a":"b"},"sample":{"image":["a"],"backend":"c","seed":null}}`))

@@ -33,6 +33,9 @@ func (l *List) load(ctx context.Context) (loadedModel, error) {
 		if _, err := schedule.New(j.Scheduler, pipeline.Noise, j.NumInferenceSteps, j.scheduleOptions()); err != nil {
 			return m, UsageError{err}
 		}
+		if err := m.CheckClipSkip(j.ClipSkip); err != nil {
+			return m, UsageError{fmt.Errorf("--%w", err)}
+		}
 	}
 	if err := l.loadAdditions(ctx, &m); err != nil {
 		return m, err
