@@ -41,7 +41,7 @@ torture: build ## lose nothing to KILLS (200) kills, STOPS (100) signals, flippe
 interop: ## compare with Python's safetensors and huggingface_hub, installed into bench/venv-interop
 	python3 -m venv bench/venv-interop
 	bench/venv-interop/bin/python -m pip install --quiet safetensors==0.8.0 numpy==2.4.6 huggingface_hub==2.4.0
-	LIMNER_PYTHON=$(CURDIR)/bench/venv-interop/bin/python go test -count=1 -tags interop -run 'SameVerdict|Python' -v ./models/checkpoint ./models/hub
+	LIMNER_PYTHON=$(CURDIR)/bench/venv-interop/bin/python go test -count=1 -tags interop -run 'SameVerdict|Python' -v ./models/safetensors ./models/hub
 
 bench: ## measure against the peers, into bench/results.json (after make bench-peers)
 	go run ./bench
