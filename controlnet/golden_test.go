@@ -31,6 +31,12 @@ func load(t *testing.T, family string) (controlnet.Config, unet.Config, parity.M
 	return c, u, both
 }
 
+// firstCase is a golden of a family's UNet and ControlNet.
+func firstCase(t *testing.T, family string) parity.File {
+	t.Helper()
+	return parity.Open(t, "components", family, filepath.Base(golden.Glob(t, "components", family, "unet_case*.safetensors")[0]))
+}
+
 // inputs are those of the UNet, then the conditioning image.
 func inputs(g parity.File) []parity.Tensor {
 	return append(g.UNetInputs(""), g.Image("controlnet_cond_u8").Map(parity.FromCondition))
@@ -136,7 +142,7 @@ func TestFreshControlNetChangesNothing(t *testing.T) {
 		drawn[spec.Key] = model.Values["unet."+spec.Key]
 	}
 	model.Values = nn.Merge(model.Values, drawn.Under("controlnet"))
-	g := parity.Open(t, "components", "sd15", "unet_case0.safetensors")
+	g := firstCase(t, "sd15")
 	got := parity.Run(t, model, inputs(g), func(p nn.Params, in []*Node, out map[string]*Node) {
 		sample, timesteps, context, cond := nodes(in)
 		r := c.Forward(p.In("controlnet"), sample, timesteps, context, cond)
@@ -155,7 +161,7 @@ func TestVariants(t *testing.T) {
 	if !reflect.DeepEqual(bgr.Tree(), c.Tree()) {
 		t.Error("the order of the conditioning image's channels changes the parameters")
 	}
-	g := parity.Open(t, "components", "sd21", "unet_case0.safetensors")
+	g := firstCase(t, "sd21")
 	got := parity.Run(t, model, inputs(g), func(p nn.Params, in []*Node, out map[string]*Node) {
 		sample, timesteps, context, cond := nodes(in)
 		embedding := p.In("controlnet.controlnet_cond_embedding")

@@ -71,7 +71,13 @@ func TestSeveralDevices(t *testing.T) {
 // devices opens CPU devices for a test.
 func devices(t *testing.T, n int) *xla.Backend {
 	t.Helper()
-	b, err := xla.Open(context.Background(), parity.Options(n))
+	return openFor(t, parity.Options(n))
+}
+
+// openFor opens a backend for a test.
+func openFor(t *testing.T, o xla.Options) *xla.Backend {
+	t.Helper()
+	b, err := xla.Open(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

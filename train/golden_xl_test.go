@@ -2,7 +2,6 @@ package train
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +13,6 @@ import (
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/train/loss"
-	"limner/train/optim"
 )
 
 // xlNumbers are those of SDXL's goldens.
@@ -99,61 +97,69 @@ func TestGoldenLoRAStepsXL(t *testing.T) {
 	})
 }
 
-// Prior preservation without and with min-SNR, which weighs each image of the instance by its own timestep and leaves the class's alone. One
-// program serves all: half batches of one image are each image twice, and the losses are chosen by their factors. The cases snr_script are what
-// diffusers' script makes of one image, by the timesteps of both halves.
+// Prior preservation without and with min-SNR, which weighs each image of the instance by its own timestep and leaves the class's alone. Half
+// batches of one image are each image twice. The cases snr_script are what diffusers' script makes of one image, by the timesteps of both halves.
 func TestGoldenPriorPreservation(t *testing.T) {
-	d, model := tinyDiffusion(t, false)
 	numbers := readXL(t).Prior
 	g := parity.Open(t, "train_xl", "dreambooth_prior.safetensors")
-	batch := func(name string, rows int) []parity.Tensor {
-		inputs := []parity.Tensor{g.Image(name + ".latents"), g.Image(name + ".noise"), g.Get(name + ".timesteps"), g.Get(name + ".encoder_hidden_states")}
-		for i, x := range inputs {
-			inputs[i] = repeatRows(x, rows/x.Shape[0])
-		}
-		return inputs
-	}
-	largest := 0
-	for name := range numbers.Cases {
-		at, _, _ := strings.Cut(name, "_")
-		largest = max(largest, g.Image(at + ".latents").Shape[0])
-	}
-	d.Batch, d.PriorRows, d.PriorWeight = largest, largest/2, numbers.Weight
-	weighted := d
-	weighted.Loss.SNRGamma = numbers.SNRGamma
-	factors := map[string]parity.Tensor{"plain": {Data: []float32{1, 0}, Shape: []int{2}}, "snr": {Data: []float32{0, 1}, Shape: []int{2}}}
-
-	specs, _ := split(model.Tree, "unet")
-	first, _, _ := strings.Cut(slices.Sorted(maps.Keys(numbers.Cases))[0], "_")
-	program := parity.Compile(t, parity.Backend(t), model.Tree, append(batch(first, largest), factors["plain"]), func(p nn.Params, in []*Node, out map[string]*Node) {
-		s, factors := sampleOf(in[:4]), in[4]
-		prediction := d.Predict(p, s)
-		losses := Stack([]*Node{d.LossBy(prediction, s), weighted.LossBy(prediction, s)}, 0)
-		out["loss"] = ReduceAllSum(Mul(losses, factors))
-		var params []*Node
-		for _, spec := range specs {
-			params = append(params, p.Param(spec.Key, spec.Kind, spec.Init, spec.FanIn, spec.Shape...))
-		}
-		grads := Gradient(out["loss"], params...)
-		_, out["norm"] = optim.DefaultOptimizer().Clip(grads)
-		for i, grad := range grads {
-			out["grad."+specs[i].Key] = grad
-		}
-	})
+	model, program := finetuning(t)
 	for name, want := range numbers.Cases {
 		at, kind, _ := strings.Cut(name, "_")
-		factor, ok := factors[kind]
-		if !ok {
+		if !slices.Contains(finetuningLosses, kind) {
 			continue
 		}
-		got := program.Run(model.Values, append(batch(at, largest), factor)...)
+		got := program([]parity.Tensor{g.Image(at + ".latents"), g.Image(at + ".noise"), g.Get(at + ".timesteps"), g.Get(at + ".encoder_hidden_states")}, kind)
 		parity.CheckNumber(t, name+": loss", float64(got["loss"].Data[0]), want.Loss, 1e-5)
 		parity.CheckNumber(t, name+": gradient norm", float64(got["norm"].Data[0]), want.Norm, 2e-5)
-		for _, spec := range specs {
+		for _, spec := range model.Tree {
 			if x := named(g, "unet.", name+".grad.")(spec); x != nil {
 				parity.Check(t, name+": "+spec.Key, parity.FileOrder(spec, got["grad."+spec.Key].Data), *x, 2e-4)
 			}
 		}
+	}
+}
+
+// finetuningLosses are the mean of a batch's losses, and those of prior preservation.
+var finetuningLosses = []string{"mean", "plain", "snr"}
+
+// finetuning computes one of finetuningLosses by the goldens' UNet, its gradients and their norm. One program serves all of them, and all goldens of
+// one shape: it chooses the loss by factors, and each row of a smaller batch stands in it several times, which changes neither half's mean.
+func finetuning(t *testing.T) (parity.Model, func(inputs []parity.Tensor, loss string) parity.Results) {
+	t.Helper()
+	mean, model := tinyDiffusion(t, false)
+	numbers := readXL(t).Prior
+	g := parity.Open(t, "train_xl", "dreambooth_prior.safetensors")
+	rows := 0
+	for name := range numbers.Cases {
+		at, _, _ := strings.Cut(name, "_")
+		rows = max(rows, g.Get(at + ".timesteps").Shape[0])
+	}
+	prior := mean
+	prior.Batch, prior.PriorRows, prior.PriorWeight = rows, rows/2, numbers.Weight
+	weighted := prior
+	weighted.Loss.SNRGamma = numbers.SNRGamma
+	specs, _ := split(model.Tree, "unet")
+	build := func(p nn.Params, in []*Node, out map[string]*Node) {
+		s, factors := sampleOf(in[:4]), in[4]
+		prediction := mean.Predict(p, s)
+		losses := Stack([]*Node{mean.LossBy(prediction, s), prior.LossBy(prediction, s), weighted.LossBy(prediction, s)}, 0)
+		putGradients(p, specs, ReduceAllSum(Mul(losses, factors)), out)
+	}
+	programs := map[string]*parity.Program{}
+	return model, func(inputs []parity.Tensor, loss string) parity.Results {
+		t.Helper()
+		factors := parity.Tensor{Data: make([]float32, len(finetuningLosses)), Shape: []int{len(finetuningLosses)}}
+		factors.Data[slices.Index(finetuningLosses, loss)] = 1
+		var shape string
+		for i, x := range inputs {
+			inputs[i] = repeatRows(x, rows/x.Shape[0])
+			shape += fmt.Sprint(inputs[i].Shape)
+		}
+		inputs = append(inputs, factors)
+		if programs[shape] == nil {
+			programs[shape] = parity.Compile(t, parity.Backend(t), model.Tree, inputs, build)
+		}
+		return programs[shape].Run(model.Values, inputs...)
 	}
 }
 

@@ -181,7 +181,9 @@ func TestResumeToTheSameBits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := b
 			if name == "decoder" {
-				b = parity.Optimized(t)
+				o := parity.Options(1)
+				o.Cache = ""
+				b = openFor(t, o)
 			}
 			o, r, _ := smallRun(t, c.model, dataset)
 			first, err := c.prepare(context.Background(), b, o, r)

@@ -66,7 +66,7 @@ func TestTrainingOnProcesses(t *testing.T) {
 	if err := circles.Write(t.Context(), c, dataset, nil); err != nil {
 		t.Fatal(err)
 	}
-	whole, err := xla.Open(t.Context(), xla.Options{Devices: 4, Cache: t.TempDir()}) // so that the step is compiled once
+	whole, err := xla.Open(t.Context(), xla.Options{Devices: 4, Effort: xla.EffortQuick, Cache: t.TempDir()}) // so that the step is compiled once
 	if err != nil {
 		t.Fatal(err)
 	}
