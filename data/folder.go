@@ -2,7 +2,6 @@ package data
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -184,7 +183,7 @@ func (f *folder) metadataRow(line []byte) (folderRow, error) {
 		return folderRow{}, fmt.Errorf("%d bytes: at most %d are read of a line", len(line), maxLine)
 	}
 	var fields map[string]any
-	if err := json.Unmarshal(line, &fields); err != nil {
+	if err := plaintext.JSON(line, &fields); err != nil {
 		return folderRow{}, err
 	}
 	var row folderRow

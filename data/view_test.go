@@ -134,7 +134,7 @@ func TestFolders(t *testing.T) {
 		"one image and no pair":  {dir: named, metadata: `{"file_name": "a.png", "text": "one"}`, change: func(o *Options) { o.NeedConditioning = true }, want: "metadata.jsonl line 1: no conditioning_image"},
 		"no such file":           {dir: named, metadata: `{"file_name": "z.png", "text": "one"}`, want: "line 1: stat"},
 		"outside":                {dir: named, metadata: `{"file_name": "../a.png", "text": "one"}`, want: "../a.png: want a file within the folder"},
-		"no JSON":                {dir: named, metadata: "\n{", want: "metadata.jsonl line 2: unexpected end"},
+		"no JSON":                {dir: named, metadata: "\n{", want: "metadata.jsonl line 2: not JSON: unexpected end"},
 		"another caption column": {dir: named, metadata: `{"file_name": "a.png", "prompt": "one"}`, want: "line 1: no text"},
 	} {
 		if c.metadata != "" {

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 
+	"limner/internal/plaintext"
 	"limner/models/checkpoint"
 	"limner/models/nn"
 )
@@ -101,7 +101,7 @@ func VerifyCheckpoint(dir string) error {
 		return err
 	}
 	var m manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
+	if err := plaintext.JSON(raw, &m); err != nil {
 		return fmt.Errorf("%s: %w", manifestName, err)
 	}
 	// JSON is lenient, with the case of names for one, and nothing else vouches for the manifest.

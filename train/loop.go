@@ -4,7 +4,6 @@ package train
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"limner/data"
+	"limner/internal/plaintext"
 	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/sample"
@@ -264,7 +264,7 @@ func (r *Run) restore(dir string, o Options, made record) (State, *saved, error)
 		r.logf("%s", note)
 	}
 	var was record
-	if err := json.Unmarshal(raw, &was); err != nil {
+	if err := plaintext.JSON(raw, &was); err != nil {
 		return State{}, nil, fmt.Errorf("%s: %w", recipeName, err)
 	}
 	r.byNeed = was.ByNeed

@@ -12,6 +12,7 @@ import (
 	"os"
 
 	"limner/internal/disk"
+	"limner/internal/plaintext"
 )
 
 // A file of executables holds compiled programs, of the cache one, of others any number:
@@ -77,7 +78,7 @@ func readExecutables(r io.Reader, size int64) (list []executable, offsets []int6
 	if _, err := io.ReadFull(r, header); err != nil {
 		return nil, nil, fmt.Errorf("read its header: %w", err)
 	}
-	if err := json.Unmarshal(header, &list); err != nil {
+	if err := plaintext.JSON(header, &list); err != nil {
 		return nil, nil, fmt.Errorf("is damaged: its header: %w", err)
 	}
 	at := int64(len(front)) + n

@@ -85,6 +85,7 @@ var arrows = map[string][]string{
 		"data",
 		"data/imaging",
 		"internal/disk",
+		"internal/plaintext",
 		"models/checkpoint",
 		"models/clip",
 		"models/diffusers",
@@ -162,9 +163,12 @@ var arrows = map[string][]string{
 		"models/nn",
 	},
 	"models/noise": {
+		"internal/plaintext",
 		"models/nn",
 	},
-	"models/nn": {},
+	"models/nn": {
+		"internal/plaintext",
+	},
 	"models/checkpoint": {
 		"internal/disk",
 		"internal/plaintext",
@@ -207,6 +211,7 @@ var arrows = map[string][]string{
 	},
 	"xla": {
 		"internal/disk",
+		"internal/plaintext",
 		"xla/cpu",
 		"xla/hlo",
 		"xla/mosaic",
@@ -216,6 +221,7 @@ var arrows = map[string][]string{
 	},
 	"xla/plugin": {
 		"internal/disk",
+		"internal/plaintext",
 		"xla/cpu",
 		"xla/pjrt",
 	},

@@ -25,26 +25,10 @@ func ReadConfig(path string, v any) error {
 	if err != nil {
 		return fmt.Errorf("load config: %w", err)
 	}
-	err = json.Unmarshal(raw, v)
-	var syntax *json.SyntaxError
-	var mismatch *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &syntax):
-		return fmt.Errorf("load %s: line %d: not JSON: %w", path, line(raw, syntax.Offset), err)
-	case errors.As(err, &mismatch) && mismatch.Field == "":
-		return fmt.Errorf("load %s: line %d: got %s, want an object", path, line(raw, mismatch.Offset), mismatch.Value)
-	case errors.As(err, &mismatch):
-		return fmt.Errorf("load %s: line %d: field %q: got %s, want %s",
-			path, line(raw, mismatch.Offset), mismatch.Field, mismatch.Value, mismatch.Type)
-	case err != nil:
+	if err := plaintext.JSON(raw, v); err != nil {
 		return fmt.Errorf("load %s: %w", path, err)
 	}
 	return nil
-}
-
-// line is the number, from 1, of the line that byte offset is in.
-func line(raw []byte, offset int64) int {
-	return 1 + bytes.Count(raw[:min(max(offset-1, 0), int64(len(raw)))], []byte("\n"))
 }
 
 // WriteJSON writes v as indented JSON with a newline at the end. The file appears when it is whole

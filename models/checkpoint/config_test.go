@@ -14,7 +14,7 @@ func TestReadConfigOfAnyEditor(t *testing.T) {
 		"\xef\xbb\xbf{\r\n\"n\": 3}\r\n":                "",
 		"\xff\xfe{\x00\"\x00n\x00\"\x00:\x003\x00}\x00": "",
 		"{\n\"n\": 3, \"name\": \"caf\xe9\"}":           "config.json: line 2, byte 21: byte 0xe9 is not UTF-8",
-		"{\"n\": \"three\"}":                            `line 1: field "N": got string`,
+		"{\"n\": \"three\"}":                            `field N: got a text`,
 	} {
 		if err := os.WriteFile(path, []byte(raw), 0o644); err != nil {
 			t.Fatal(err)

@@ -1,7 +1,6 @@
 package checkpoint
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -297,7 +296,7 @@ func copyConfigs(from, to string, networks map[string]*Model) error {
 		return fmt.Errorf("convert: %s is no model folder: %w", from, err)
 	}
 	index := map[string]any{}
-	if err := json.Unmarshal(raw, &index); err != nil {
+	if err := plaintext.JSON(raw, &index); err != nil {
 		return fmt.Errorf("load %s: %w", filepath.Join(from, "model_index.json"), err)
 	}
 	for name, value := range index {

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"limner/internal/plaintext"
 )
 
 // LoRAMetadata is the key under which diffusers keeps what PEFT's config said.
@@ -23,7 +25,7 @@ type peftFields map[string]json.RawMessage
 func readPEFTFields(metadata map[string]string, path string) (peftFields, error) {
 	fields := peftFields{}
 	if text, ok := metadata[LoRAMetadata]; ok {
-		if err := json.Unmarshal([]byte(text), &fields); err != nil {
+		if err := plaintext.JSON([]byte(text), &fields); err != nil {
 			return nil, fmt.Errorf("metadata %s: %w", LoRAMetadata, err)
 		}
 		return fields, nil
@@ -47,7 +49,7 @@ func (f peftFields) decode(component, name string, v any) error {
 	if !ok {
 		return nil
 	}
-	if err := json.Unmarshal(raw, v); err != nil {
+	if err := plaintext.JSON(raw, v); err != nil {
 		return fmt.Errorf("PEFT's config: %s: %w", name, err)
 	}
 	return nil
@@ -134,7 +136,11 @@ func (p *peftPattern) UnmarshalJSON(raw []byte) error {
 		}
 		key := token.(string) // of an object, json.Unmarshal having found the syntax to be right
 		var value float64
-		if err := decoder.Decode(&value); err != nil {
+		var raw json.RawMessage
+		if err := decoder.Decode(&raw); err != nil {
+			return err
+		}
+		if err := plaintext.JSON(raw, &value); err != nil {
 			return fmt.Errorf("%.200q: %w", key, err)
 		}
 		if i, ok := places[key]; ok {

@@ -251,11 +251,11 @@ func TestConfig(t *testing.T) {
 		t.Errorf("got %v, %v", got, err)
 	}
 	for text, want := range map[string]string{
-		"{\n\"act_fn\": 3}":                     `line 2: field "act_fn": got number, want string`,
-		"{\n\n\"block_out_channels\": [1, {}]}": `line 3: field "block_out_channels": got object, want int`,
+		"{\n\"act_fn\": 3}":                     `line 2: field act_fn: got a number, want a text`,
+		"{\n\n\"block_out_channels\": [1, {}]}": `line 3: field block_out_channels: got an object, want a whole number`,
 		"{\n\"act_fn\": \"a\",\n}":              "line 3: not JSON",
 		"":                                      "not JSON",
-		"[]":                                    "line 1: got array, want an object",
+		"[]":                                    "got a list, want an object",
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+
+	"limner/internal/plaintext"
 )
 
 // wholeFile is what transformers 5 writes in place of vocab.json and merges.txt.
@@ -27,7 +29,7 @@ func splitWhole(files map[string][]byte) (map[string][]byte, error) {
 			Merges []json.RawMessage `json:"merges"`
 		} `json:"model"`
 	}
-	if err := json.Unmarshal(files[wholeFile], &whole); err != nil {
+	if err := plaintext.JSON(files[wholeFile], &whole); err != nil {
 		return nil, fmt.Errorf("%s: %w", wholeFile, err)
 	}
 	if whole.Model.Type != "BPE" || whole.Model.Suffix != wordEnd {
@@ -42,8 +44,11 @@ func splitWhole(files map[string][]byte) (map[string][]byte, error) {
 		merges.WriteString(line + "\n")
 	}
 	var config map[string]json.RawMessage
-	if err := json.Unmarshal(files[configFile], &config); err != nil || config == nil {
-		return nil, fmt.Errorf("%s: want an object (%v)", configFile, err)
+	if err := plaintext.JSON(files[configFile], &config); err != nil {
+		return nil, fmt.Errorf("%s: %w", configFile, err)
+	}
+	if config == nil {
+		return nil, fmt.Errorf("%s: got null, want an object", configFile)
 	}
 	decoder := map[string]tokenField{}
 	for _, a := range whole.Added {
@@ -66,12 +71,12 @@ func splitWhole(files map[string][]byte) (map[string][]byte, error) {
 func mergeLine(raw json.RawMessage) (string, error) {
 	if bytes.HasPrefix(raw, []byte("[")) {
 		var pieces []string
-		if err := json.Unmarshal(raw, &pieces); err != nil {
+		if err := plaintext.JSON(raw, &pieces); err != nil {
 			return "", err
 		}
 		return strings.Join(pieces, " "), nil
 	}
 	var line string
-	err := json.Unmarshal(raw, &line)
+	err := plaintext.JSON(raw, &line)
 	return line, err
 }

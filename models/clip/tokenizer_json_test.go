@@ -61,16 +61,16 @@ func TestLoadWholeTokenizer(t *testing.T) {
 func TestLoadWholeTokenizerRejects(t *testing.T) {
 	const model = `"type":"BPE","end_of_word_suffix":"</w>","vocab":{"a":0,"a</w>":1,"<|startoftext|>":2,"<|endoftext|>":3}`
 	for want, files := range map[string]map[string]string{
-		"tokenizer_config.json is missing": {wholeFile: `{}`},
-		"tokenizer.json: unexpected end":   {wholeFile: `{`, configFile: `{}`},
-		`a "WordPiece" model`:              {wholeFile: `{"model":{"type":"WordPiece"}}`, configFile: `{}`},
-		"merge 7":                          {wholeFile: `{"model":{` + model + `,"merges":[7]}}`, configFile: `{}`},
-		"merge [7]":                        {wholeFile: `{"model":{` + model + `,"merges":[[7]]}}`, configFile: `{}`},
-		`line 1: got "a"`:                  {wholeFile: `{"model":{` + model + `,"merges":[["a"]]}}`, configFile: `{}`},
-		"want an object":                   {wholeFile: `{"model":{` + model + `}}`, configFile: `null`},
-		`has "b" as id 0`:                  {wholeFile: `{"added_tokens":[{"id":0,"content":"b"}],"model":{` + model + `}}`, configFile: `{}`},
-		"vocab.json is missing":            {mergesFile: "", configFile: `{}`},
-		"merges.txt is missing":            {vocabFile: `{"a":0}`, wholeFile: `{"model":{` + model + `}}`, configFile: `{}`},
+		"tokenizer_config.json is missing":         {wholeFile: `{}`},
+		"tokenizer.json: not JSON: unexpected end": {wholeFile: `{`, configFile: `{}`},
+		`a "WordPiece" model`:                      {wholeFile: `{"model":{"type":"WordPiece"}}`, configFile: `{}`},
+		"merge 7":                                  {wholeFile: `{"model":{` + model + `,"merges":[7]}}`, configFile: `{}`},
+		"merge [7]":                                {wholeFile: `{"model":{` + model + `,"merges":[[7]]}}`, configFile: `{}`},
+		`line 1: got "a"`:                          {wholeFile: `{"model":{` + model + `,"merges":[["a"]]}}`, configFile: `{}`},
+		"want an object":                           {wholeFile: `{"model":{` + model + `}}`, configFile: `null`},
+		`has "b" as id 0`:                          {wholeFile: `{"added_tokens":[{"id":0,"content":"b"}],"model":{` + model + `}}`, configFile: `{}`},
+		"vocab.json is missing":                    {mergesFile: "", configFile: `{}`},
+		"merges.txt is missing":                    {vocabFile: `{"a":0}`, wholeFile: `{"model":{` + model + `}}`, configFile: `{}`},
 	} {
 		dir := writeFiles(t, files)
 		if _, err := LoadTokenizer(dir); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), dir) {

@@ -90,7 +90,7 @@ func parseTokenizer(files map[string][]byte) (*Tokenizer, error) {
 }
 
 func (t *Tokenizer) parseVocab(raw []byte) error {
-	if err := json.Unmarshal(raw, &t.ids); err != nil {
+	if err := plaintext.JSON(raw, &t.ids); err != nil {
 		return err
 	}
 	if len(t.ids) == 0 {
@@ -175,7 +175,7 @@ func (t *Tokenizer) parseConfig(config, special []byte) error {
 		DoLowerCase *bool                 `json:"do_lower_case"`
 		AddedTokens map[string]tokenField `json:"added_tokens_decoder"`
 	}
-	if err := json.Unmarshal(config, &c); err != nil {
+	if err := plaintext.JSON(config, &c); err != nil {
 		return fmt.Errorf("%s: %w", configFile, err)
 	}
 	if c.DoLowerCase != nil && !*c.DoLowerCase {
@@ -204,7 +204,7 @@ func (t *Tokenizer) parseConfig(config, special []byte) error {
 // readRoles puts the special tokens that a file names into fields.
 func readRoles(raw []byte, fields map[string]tokenField) error {
 	var all map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &all); err != nil {
+	if err := plaintext.JSON(raw, &all); err != nil {
 		return err
 	}
 	for _, role := range roles {
@@ -213,7 +213,7 @@ func readRoles(raw []byte, fields map[string]tokenField) error {
 			continue
 		}
 		var f tokenField
-		if err := json.Unmarshal(value, &f); err != nil {
+		if err := plaintext.JSON(value, &f); err != nil {
 			return fmt.Errorf("%s: %w", role, err)
 		}
 		fields[role] = f

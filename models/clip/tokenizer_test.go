@@ -209,7 +209,7 @@ func TestLoadTokenizerRejects(t *testing.T) {
 		"no vocabulary":    {vocabFile, "", "vocab.json is missing"},
 		"no merges":        {mergesFile, "", "merges.txt is missing"},
 		"no config":        {configFile, "", "tokenizer_config.json is missing"},
-		"not JSON":         {vocabFile, `{"a":`, "vocab.json: unexpected end"},
+		"not JSON":         {vocabFile, `{"a":`, "vocab.json: not JSON: unexpected end"},
 		"empty":            {vocabFile, `{}`, "has no tokens"},
 		"text as id":       {vocabFile, `{"a":"0"}`, "vocab.json"},
 		"negative id":      {vocabFile, `{"a":-1}`, "has the id -1, want 0 to"},

@@ -95,7 +95,7 @@ func TestAbsurdNumbersAreRefused(t *testing.T) {
 	levels := "[" + strings.TrimSuffix(strings.Repeat("32,", 100_000), ",") + "]"
 	for _, c := range []struct{ network, config, want string }{
 		{"unet", `{"layers_per_block": 1000000000}`, "layers_per_block: got 1000000000, want 1 to 4096"},
-		{"unet", `{"layers_per_block": 1e9}`, "field layers_per_block: got number 1e9, want a whole number"},
+		{"unet", `{"layers_per_block": 1e9}`, "field layers_per_block: got the number 1e9, want a whole number"},
 		{"unet", `{"transformer_layers_per_block": 1000000000}`, "transformer_layers_per_block: got 1000000000, want 1 to 4096"},
 		{"unet", `{"transformer_layers_per_block": 512, "layers_per_block": 3}`, "layers_per_block, transformer_layers_per_block: got 6156 layers in all levels, want at most 4096"},
 		{"unet", `{"block_out_channels": ` + levels + `}`, "block_out_channels: 100000 entries, want 1 to 12"},
@@ -132,7 +132,7 @@ func TestAbsurdNumbersAreRefused(t *testing.T) {
 		{"text_encoder", `{"projection_dim": 1000000000}`, "projection_dim: got 1000000000, want 1 to 65536"},
 		{"text_encoder", `{"eos_token_id": 1000000000}`, "eos_token_id: got 1000000000, want -1 to 4194303"},
 		{"text_encoder", `{"layer_norm_eps": 2}`, "layer_norm_eps: got 2, want 0 to 1"},
-		{"text_encoder", `{"hidden_size": "wide"}`, "field hidden_size: got string, want a whole number"},
+		{"text_encoder", `{"hidden_size": "wide"}`, "field hidden_size: got a text, want a whole number"},
 	} {
 		tree, err := trees[c.network]([]byte(c.config))
 		if err == nil || !strings.Contains(err.Error(), c.want) || len(err.Error()) > 1000 {

@@ -2,7 +2,6 @@
 package diffusers
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -131,7 +130,7 @@ func readIndex(dir string) (index, error) {
 	} else if err != nil {
 		return i, fmt.Errorf("load model: %w", err)
 	}
-	if err := json.Unmarshal(raw, &i); err != nil {
+	if err := plaintext.JSON(raw, &i); err != nil {
 		return i, fmt.Errorf("load %s: %w", path, err)
 	}
 	name := i.ClassName

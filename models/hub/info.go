@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,6 +9,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"limner/internal/plaintext"
 )
 
 const (
@@ -70,7 +71,7 @@ func parseInfo(data []byte) (repoInfo, error) {
 			} `json:"lfs"`
 		} `json:"siblings"`
 	}
-	if err := json.Unmarshal(data, &answer); err != nil {
+	if err := plaintext.JSON(data, &answer); err != nil {
 		return repoInfo{}, fmt.Errorf("read the repo's files: %w", err)
 	}
 	if !commitPattern.MatchString(answer.SHA) {

@@ -128,7 +128,7 @@ func (l *layout) pipeline(index []byte) error {
 	var entries map[string]json.RawMessage
 	index, err := plaintext.Decode(index)
 	if err == nil {
-		err = json.Unmarshal(index, &entries)
+		err = plaintext.JSON(index, &entries)
 	}
 	if err != nil {
 		return fmt.Errorf("model_index.json: %w", err)

@@ -2,7 +2,6 @@ package nn
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"limner/internal/plaintext"
 )
 
 // Fixed names the config fields of which only some values are supported, as JSON texts.
@@ -25,8 +26,8 @@ func DecodeConfig(raw []byte, v any, fixed Fixed, ignored ...string) error {
 		known = append(known, name)
 	}
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return fmt.Errorf("not a JSON object: %w", err)
+	if err := plaintext.JSON(raw, &fields); err != nil {
+		return err
 	}
 	var bad []error
 	for name, value := range fields {
@@ -49,20 +50,7 @@ func DecodeConfig(raw []byte, v any, fixed Fixed, ignored ...string) error {
 		sort.Slice(bad, func(i, j int) bool { return bad[i].Error() < bad[j].Error() })
 		return errors.Join(bad...)
 	}
-	return inWords(json.Unmarshal(raw, v))
-}
-
-// inWords names the field of a value of the wrong kind, without Go's names of types.
-func inWords(err error) error {
-	var mismatch *json.UnmarshalTypeError
-	if !errors.As(err, &mismatch) {
-		return err
-	}
-	want := map[reflect.Kind]string{
-		reflect.Int: "a whole number", reflect.Float64: "a number", reflect.Bool: "true or false", reflect.String: "a text", reflect.Slice: "a list",
-	}[mismatch.Type.Kind()]
-	field := mismatch.Field[strings.LastIndexByte(mismatch.Field, '.')+1:]
-	return fmt.Errorf("field %s: got %s, want %s", field, mismatch.Value, cmp.Or(want, "another kind of value"))
+	return plaintext.JSON(raw, v)
 }
 
 // The most that a config may ask for: above every published model, and so little that a network of such numbers is described, compared with

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"limner/internal/plaintext"
 	"limner/models/nn"
 )
 
@@ -112,12 +113,12 @@ var infinity = regexp.MustCompile(`("lambda_min_clipped"\s*:\s*)-Infinity`)
 func ParseConfig(raw []byte) (Config, error) {
 	raw = infinity.ReplaceAll(raw, []byte("${1}null"))
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return Config{}, fmt.Errorf("not a JSON object: %w", err)
+	if err := plaintext.JSON(raw, &fields); err != nil {
+		return Config{}, err
 	}
 	var class string
 	if name, ok := fields["_class_name"]; ok {
-		if err := json.Unmarshal(name, &class); err != nil {
+		if err := plaintext.JSON(name, &class); err != nil {
 			return Config{}, fmt.Errorf("field _class_name: %w", err)
 		}
 	}

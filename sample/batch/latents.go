@@ -2,7 +2,6 @@ package batch
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"limner/internal/plaintext"
 	"limner/models/safetensors"
 	"limner/sample"
 )
@@ -151,7 +151,7 @@ func latentOffsets(f *os.File, work []*job, channels, scale int) ([]int64, error
 	var header map[string]struct {
 		DataOffsets [2]int64 `json:"data_offsets"`
 	}
-	if err := json.Unmarshal(raw, &header); err != nil {
+	if err := plaintext.JSON(raw, &header); err != nil {
 		return nil, err
 	}
 	offsets := make([]int64, len(work))

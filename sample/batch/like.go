@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"limner/data/imaging"
+	"limner/internal/plaintext"
 )
 
 // RecordedSettings are all that an image's record may set: texts, numbers and choices that say how it was sampled. A
@@ -71,7 +72,7 @@ func parseRecord(raw []byte) (Record, error) {
 		Inputs map[string]string          `json:"inputs"` // of older versions
 		Sample map[string]json.RawMessage `json:"sample"`
 	}
-	if err := json.Unmarshal(raw, &whole); err != nil {
+	if err := plaintext.JSON(raw, &whole); err != nil {
 		return Record{}, err
 	}
 	r := Record{Settings: map[string]json.RawMessage{}}
@@ -82,8 +83,8 @@ func parseRecord(raw []byte) (Record, error) {
 		case slices.Contains(RecordedSettings, name):
 			r.Settings[name] = value
 		case name == "num_devices":
-			if err := json.Unmarshal(value, &r.Devices); err != nil {
-				return r, err
+			if err := plaintext.JSON(value, &r.Devices); err != nil {
+				return r, fmt.Errorf("%s: %w", name, err)
 			}
 		case slices.Contains(fileFlags, name), name == "revision":
 		default:

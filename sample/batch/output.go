@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"limner/internal/disk"
+	"limner/internal/plaintext"
 	"limner/models/checkpoint"
 )
 
@@ -105,7 +106,7 @@ func readRecord(dir string) (record folderRecord, err error) {
 		return record, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(raw, &record)
+		err = plaintext.JSON(raw, &record)
 	}
 	if err != nil {
 		return record, fmt.Errorf("output folder: %s: %w", path, err)

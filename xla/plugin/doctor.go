@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"limner/internal/disk"
+	"limner/internal/plaintext"
 	"limner/xla/cpu"
 )
 
@@ -134,6 +134,7 @@ func (r *Report) plugin(ctx context.Context, o DoctorOptions) {
 		return
 	}
 	r.Plugin.Path = path
+	r.shared(path)
 	if m, err := markBeside(path); err == nil && m.File == filepath.Base(path) {
 		r.Plugin.Package, r.Plugin.Version, r.Plugin.SHA256 = m.Package, m.Version, installedHash(path)
 		got, err := fileSHA256(ctx, path)
@@ -237,7 +238,7 @@ func markBeside(path string) (installMark, error) {
 	if err != nil {
 		return m, err
 	}
-	return m, json.Unmarshal(data, &m)
+	return m, plaintext.JSON(data, &m)
 }
 
 // fileSHA256 reads a file and returns its hash in hexadecimal.

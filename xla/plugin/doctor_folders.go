@@ -49,6 +49,14 @@ func (r *Report) folders(o DoctorOptions) {
 	r.programs(o.Cache)
 }
 
+// shared reports a plugin that others could replace, or change by its folder: it is native code, too.
+func (r *Report) shared(path string) {
+	if err := disk.CheckPrivate(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		r.problem("do what the message says if nobody else works with it, or use a plugin in a folder of your own",
+			"the plugin %s is native code that others could change: %v", path, err)
+	}
+}
+
 // ExecutableExt ends the name of a compiled program's file in the cache.
 const ExecutableExt = ".executable"
 

@@ -84,9 +84,11 @@ func TestDiagnoseProblems(t *testing.T) {
 	}
 	shared, own := filepath.Join(dir, "shared"), filepath.Join(dir, "own")
 	open, closed := filepath.Join(own, "open"+ExecutableExt), filepath.Join(own, "closed"+ExecutableExt)
+	inShared, writable := filepath.Join(shared, "x.so"), filepath.Join(own, "x.so")
 	for _, err := range []error{
 		os.Mkdir(shared, 0o700), os.Mkdir(own, 0o700), os.WriteFile(open, nil, 0o600), os.WriteFile(closed, nil, 0o600),
 		os.Chmod(shared, 0o777), os.Chmod(open, 0o666),
+		os.WriteFile(inShared, nil, 0o644), os.WriteFile(writable, nil, 0o644), os.Chmod(writable, 0o666),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -104,6 +106,8 @@ func TestDiagnoseProblems(t *testing.T) {
 		"unwritable cache":  {DoctorOptions{Backend: broken, Install: InstallOptions{CacheDir: file}}, "cache " + file + " cannot be written", "set LIMNER_CACHE"},
 		"a folder of programs that others can write": {DoctorOptions{Backend: broken, Cache: shared}, shared + " can be written by other users (its mode is 0777): chmod go-w " + shared, "nobody else works with it"},
 		"a program that others can write":            {DoctorOptions{Backend: broken, Cache: own}, "1 of 2 compiled programs in " + own + " are not loaded, the first: " + open, "set LIMNER_COMPILATION_CACHE_DIR"},
+		"a plugin that others can write":             {DoctorOptions{Backend: writable}, "plugin " + writable + " is native code", "do what the message says"},
+		"a plugin's folder that others can write":    {DoctorOptions{Backend: inShared}, shared + " can be written by other users", "a folder of your own"},
 		"takes too long":                             {DoctorOptions{Timeout: time.Nanosecond}, "did not answer within 1ns", "no other program holds the devices"},
 		"no place to unpack":                         {DoctorOptions{Backend: "cpu", Install: InstallOptions{CacheDir: file, Getenv: func(string) string { return "" }}}, "install the cpu plugin", "run limner doctor again"},
 	} {

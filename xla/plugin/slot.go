@@ -14,6 +14,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"limner/internal/disk"
+	"limner/internal/plaintext"
 )
 
 // markFile is the file beside an unpacked plugin that says the install is whole.
@@ -57,7 +58,7 @@ func (s pluginSlot) readMark() (installMark, string, error) {
 	if err != nil {
 		return m, "", err
 	}
-	if err := json.Unmarshal(data, &m); err != nil {
+	if err := plaintext.JSON(data, &m); err != nil {
 		return m, "", fmt.Errorf("read %s: %w", filepath.Join(s.dir(), markFile), err)
 	}
 	path := filepath.Join(s.dir(), filepath.Base(m.File))
