@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/alecthomas/kong"
+
 	"limner/xla"
 	"limner/xla/plugin"
 )
@@ -14,6 +16,16 @@ import (
 type backendFlags struct {
 	Backend    string `default:"cpu" help:"Devices to compute on: cpu, tpu, cuda, or the path of a PJRT plugin."`
 	NumDevices int    `placeholder:"N" help:"How many of them; without it, one CPU device or all others."`
+}
+
+// AfterApply refuses a number of devices that was given and is none; where it was not given, it is 0.
+func (f *backendFlags) AfterApply(command *kong.Context) error {
+	for _, step := range command.Path {
+		if step.Flag != nil && step.Flag.Name == "num-devices" && f.NumDevices < 1 {
+			return fmt.Errorf("--num_devices %d: want at least 1", f.NumDevices)
+		}
+	}
+	return nil
 }
 
 // runFlags choose the devices of a command that runs programs, and where these are kept.

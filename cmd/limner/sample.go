@@ -51,9 +51,6 @@ func (c sampleCmd) Run(ctx context.Context, command *kong.Context) (err error) {
 	if p := planOf(command); p != nil {
 		return p.sample(ctx, &c)
 	}
-	if c.NumDevices < 0 { // 0 was not given
-		return usageError{fmt.Errorf("--num_devices %d: want at least 1", c.NumDevices)}
-	}
 	w := &sampleWatcher{bar: newProgress(os.Stderr, "sampling")}
 	list, err := batch.New(c.Options, batch.Host{
 		Version: version, Backend: c.Backend, OpenModel: openModel, Locate: locate, Watcher: w,

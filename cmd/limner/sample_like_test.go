@@ -167,6 +167,23 @@ func TestLikePrintsTheCommand(t *testing.T) {
 	}
 }
 
+// A record that lists some of its files and has others as flags only is asked for all of them.
+func TestLikeNamesEveryFile(t *testing.T) {
+	path := writeLike(t, map[string]any{
+		"files":  []batch.UsedFile{{Flag: "image", Name: "i.png"}},
+		"sample": map[string]any{"image": []string{"/a/other.png"}, "control_image": []string{"/a/c.png"}, "latents": "/a/l.safetensors"},
+	})
+	parser, err := newParser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = parser.Parse([]string{"sample", "--output-dir", "out", "--like", path, "--model", "m"})
+	want := " --image PATH/i.png --latents PATH/l.safetensors --control_image PATH/c.png\n"
+	if err == nil || !strings.Contains(err.Error()+"\n", want) {
+		t.Errorf("got %q, want %q", err, want)
+	}
+}
+
 func TestBadRecords(t *testing.T) {
 	for name, c := range map[string]struct {
 		record any

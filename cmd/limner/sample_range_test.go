@@ -44,6 +44,8 @@ func TestOutOfRange(t *testing.T) {
 		"--clip_skip 1000000000: want 0 to 100":                                          "--clip_skip 1000000000",
 		"--target_size 2000000000: want -1000000 to 1000000":                             "--target_size 2000000000,1",
 		"--target_size: 1 numbers, want 2":                                               "--target_size 64",
+		"--seed 18446744073709551615: its images would have seeds above":                 "--seed 18446744073709551615 --num_images 2",
+		"--lora_dir needs --prompt_style a1111":                                          "--lora_dir .",
 		"--preview_steps -1: want at least 1":                                            "--preview_steps=-1",
 	} {
 		c := parseSample(t, append(strings.Fields(args), "--prompt", "x")...)
@@ -70,5 +72,18 @@ func TestOutOfRange(t *testing.T) {
 	large.OutputDir = t.TempDir()
 	if _, err := batch.New(large.Options, batch.Host{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// No devices are refused if they were asked for; 0 is what stands where the flag was not given.
+func TestNoDevices(t *testing.T) {
+	for _, args := range []string{"sample --model m --output_dir o --num_devices 0", "doctor --num_devices 0", "doctor --num_devices=-1"} {
+		parser, err := newParser()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parser.Parse(withDashes(strings.Fields(args))); err == nil || !strings.Contains(err.Error(), ": want at least 1") {
+			t.Errorf("%s: got %v", args, err)
+		}
 	}
 }

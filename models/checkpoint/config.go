@@ -25,6 +25,9 @@ func ReadConfig(path string, v any) error {
 	if err != nil {
 		return fmt.Errorf("load config: %w", err)
 	}
+	if string(bytes.TrimSpace(raw)) == "null" {
+		return fmt.Errorf("load %s: got null, want an object", path)
+	}
 	if err := plaintext.JSON(raw, v); err != nil {
 		return fmt.Errorf("load %s: %w", path, err)
 	}

@@ -7,6 +7,16 @@ import (
 	"testing"
 )
 
+func TestReadConfigOfNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(path, []byte("null\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := ReadConfig(path, &struct{}{}); err == nil || !strings.Contains(err.Error(), "got null, want an object") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestReadConfigOfAnyEditor(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.json")
 	for raw, want := range map[string]string{

@@ -207,6 +207,9 @@ func readRoles(raw []byte, fields map[string]tokenField) error {
 	if err := plaintext.JSON(raw, &all); err != nil {
 		return err
 	}
+	if all == nil {
+		return errors.New("got null, want an object")
+	}
 	for _, role := range roles {
 		value, ok := all[role]
 		if !ok || string(value) == "null" {

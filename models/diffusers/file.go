@@ -31,7 +31,12 @@ type Options struct {
 // original code, as A1111 uses them.
 func OpenWith(path string, o Options) (*Pipeline, error) {
 	open := openFolder
-	if isFile(path) {
+	switch single := isFile(path); {
+	case single && o.Variant != "":
+		return nil, fmt.Errorf("variant %q: %s is a single file, which has none: leave it out", o.Variant, path)
+	case !single && o.Config != "":
+		return nil, fmt.Errorf("original_config %s: it goes with a single file, and %s is none: leave it out", o.Config, path)
+	case single:
 		open = func(path string) (*Pipeline, error) { return openFile(path, o.Config) }
 	}
 	p, err := open(path)

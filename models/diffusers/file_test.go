@@ -308,4 +308,19 @@ func TestNoWholeModel(t *testing.T) {
 	if _, err := diffusers.OpenWith(golden.Path(t, "sd15-tiny"), diffusers.Options{PredictionType: "noise"}); err == nil || !strings.Contains(err.Error(), `prediction type "noise": want epsilon, v_prediction or sample`) {
 		t.Errorf("an unknown prediction type: got %v", err)
 	}
+	folder := golden.Path(t, "sd15-tiny")
+	for want, o := range map[string]diffusers.Options{
+		"original_config c: it goes with a single file": {Config: "c"}, `variant "fp17": ` + folder + " has no such weights": {Variant: "fp17"},
+	} {
+		p, err := diffusers.OpenWith(folder, o)
+		if err == nil {
+			_, err = p.Weights(diffusers.VAE)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	if _, err := diffusers.OpenWith(unetFile, diffusers.Options{Variant: "fp16"}); err == nil || !strings.Contains(err.Error(), "is a single file, which has none") {
+		t.Errorf("a variant of a single file: got %v", err)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -42,6 +43,9 @@ func (p *Pipeline) Weights(components ...string) (*Weights, error) {
 		}
 		return p.withAdded(w), nil
 	}
+	if err := p.checkVariant(); err != nil {
+		return nil, err
+	}
 	for _, component := range components {
 		m, err := checkpoint.OpenVariant(filepath.Join(p.Dir, component), p.variant)
 		if err != nil {
@@ -50,6 +54,25 @@ func (p *Pipeline) Weights(components ...string) (*Weights, error) {
 		w.parts[component] = part{model: m, tree: p.fileTree(component)}
 	}
 	return p.withAdded(w), nil
+}
+
+// checkVariant fails where no component has weights of the variant. Where some have, the others' own are taken.
+func (p *Pipeline) checkVariant() error {
+	if p.variant == "" {
+		return nil
+	}
+	for _, component := range p.Components() {
+		entries, err := os.ReadDir(filepath.Join(p.Dir, component))
+		if err != nil {
+			continue // whoever opens it says what is wrong
+		}
+		for _, e := range entries {
+			if strings.Contains(e.Name(), "."+p.variant+".") || strings.Contains(e.Name(), "."+p.variant+"-") {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("variant %q: %s has no such weights: leave it out to take what there is", p.variant, p.Dir)
 }
 
 // withAdded puts the rows of textual inversions behind the token embeddings.

@@ -29,6 +29,9 @@ func DecodeConfig(raw []byte, v any, fixed Fixed, ignored ...string) error {
 	if err := plaintext.JSON(raw, &fields); err != nil {
 		return err
 	}
+	if fields == nil {
+		return errors.New("got null, want an object")
+	}
 	var bad []error
 	for name, value := range fields {
 		if strings.HasPrefix(name, "_") || slices.Contains(known, name) {

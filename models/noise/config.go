@@ -116,6 +116,9 @@ func ParseConfig(raw []byte) (Config, error) {
 	if err := plaintext.JSON(raw, &fields); err != nil {
 		return Config{}, err
 	}
+	if fields == nil {
+		return Config{}, errors.New("got null, want an object")
+	}
 	var class string
 	if name, ok := fields["_class_name"]; ok {
 		if err := plaintext.JSON(name, &class); err != nil {

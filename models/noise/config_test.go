@@ -110,6 +110,7 @@ func TestConfigWrittenAndReadAgain(t *testing.T) {
 func TestParseConfigErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		`[]`:                                "got a list, want an object",
+		`null`:                              "got null, want an object",
 		`{"_class_name": 3}`:                "field _class_name",
 		`{"bta_start": 3}`:                  "field bta_start: unknown",
 		`{"solver_p": "x"}`:                 `field solver_p: got "x", supported: null`,

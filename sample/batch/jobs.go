@@ -31,7 +31,7 @@ func (c *Options) list() ([]*job, error) {
 	for _, d := range lines {
 		for i := range c.NumImages {
 			j := &job{Settings: d, index: len(work)}
-			j.Seed += uint64(i)
+			errs = append(errs, j.advanceSeed(i))
 			work = append(work, j)
 		}
 	}
@@ -59,7 +59,9 @@ func (c *Options) lines() ([]Settings, error) {
 	var lines []Settings
 	for i := range c.Prompt {
 		d := c.of(i)
-		d.Seed += uint64(i * c.NumImages)
+		if err := d.advanceSeed(i * c.NumImages); err != nil {
+			return nil, err
+		}
 		lines = append(lines, d)
 	}
 	return lines, nil

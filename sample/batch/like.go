@@ -92,8 +92,10 @@ func parseRecord(raw []byte) (Record, error) {
 		}
 	}
 	r.Files = whole.Files
-	if r.Files == nil {
-		r.Files = olderFiles(whole.Sample, whole.Inputs)
+	for _, file := range olderFiles(whole.Sample, whole.Inputs) {
+		if len(withFlag(whole.Files, file.Flag)) == 0 {
+			r.Files = append(r.Files, file)
+		}
 	}
 	if n := len(r.Files); n > mostFiles {
 		return r, fmt.Errorf("it names %d files, more than the limit of %d", n, mostFiles)

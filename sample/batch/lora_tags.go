@@ -119,6 +119,11 @@ func (c *Options) applyLoRATags(lines []Settings) error {
 	if err := joinDistinct(errs); err != nil {
 		return err
 	}
+	a1111 := func(d Settings) bool { return clip.Style(d.PromptStyle) == clip.A1111 }
+	if c.LoRADir != "" && !slices.ContainsFunc(lines, a1111) {
+		return errors.New("--lora_dir needs --prompt_style a1111, whose prompts name its files by <lora:NAME:WEIGHT>: " +
+			"leave it out, or give a file by --lora")
+	}
 	if len(used) == 0 {
 		return nil
 	}

@@ -30,8 +30,12 @@ func promptFile(path string, d Settings, seeds int) ([]Settings, error) {
 		if len(all) == mostImages {
 			return nil, fmt.Errorf("prompt file %s has more than %d prompts", path, mostImages)
 		}
+		if len(all) > 0 {
+			if err := d.advanceSeed(seeds); err != nil {
+				return nil, fmt.Errorf("%s:%d: %w", path, i+1, err)
+			}
+		}
 		one, err := promptLine(line, d)
-		d.Seed += uint64(seeds)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s:%d: %w", path, i+1, err))
 		}

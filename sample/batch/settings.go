@@ -3,6 +3,7 @@ package batch
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -270,6 +271,15 @@ func (d *Settings) checkPictures() error {
 		bad("--strength needs --image")
 	}
 	return errors.Join(errs...)
+}
+
+// advanceSeed moves the seed to that of the image n places further on, and fails where there is none.
+func (d *Settings) advanceSeed(n int) error {
+	if most := uint64(math.MaxUint64); uint64(n) > most-d.Seed {
+		return fmt.Errorf("--seed %d: its images would have seeds above %d: give a smaller one", d.Seed, most)
+	}
+	d.Seed += uint64(n)
+	return nil
 }
 
 // of are the settings of prompt i alone.
