@@ -30,13 +30,17 @@ type Outputs struct {
 // imagesPerDevice is the largest batch that is chosen where no flag says how large.
 const imagesPerDevice = 4
 
-// batch is the number of images to sample at once, of n.
+// batch is the number of images to sample at once, of n. A batch of more is filled up with copies, which only repeating an image of such a
+// batch is of use for.
 func (c *Options) batch(n, devices int) int {
-	if c.BatchSize > 0 {
-		return c.BatchSize
+	full := (n + devices - 1) / devices * devices
+	switch {
+	case c.BatchSize == 0:
+		return min(full, imagesPerDevice*devices)
+	case c.Like == "" && c.BatchRow == 0 && c.BatchSize%devices == 0:
+		return min(full, c.BatchSize)
 	}
-	n = min(n, imagesPerDevice*devices)
-	return (n + devices - 1) / devices * devices
+	return c.BatchSize
 }
 
 // imageName is the file of image i.

@@ -70,8 +70,13 @@ func (l *List) grouped() ([]group, error) {
 	for _, g := range groups {
 		most[g.shape] = max(most[g.shape], len(g.jobs))
 	}
+	capped := 0
 	for i, g := range groups {
 		groups[i].shape.Batch = l.options.batch(most[g.shape], l.backend.Devices())
+		capped = max(capped, groups[i].shape.Batch)
+	}
+	if n := l.options.BatchSize; capped < n {
+		fmt.Fprintf(l.host.Log, "--batch_size %d is more than there are images of one size: %d at once\n", n, capped)
 	}
 	slices.SortStableFunc(groups, func(x, y group) int {
 		return cmp.Or(cmp.Compare(x.shape.Height, y.shape.Height), cmp.Compare(x.shape.Width, y.shape.Width))

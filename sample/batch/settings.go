@@ -113,6 +113,7 @@ const (
 	mostSteps      = 10_000
 	mostScale      = 1000.0    // of guidance, ControlNets and LoRAs
 	MostBatch      = 4096      // images at once, over all devices; also of class images
+	mostSide       = 8192      // in pixels: 8 times SDXL's, where attention at the latents alone is split into 16384 parts
 	mostPixels     = 1 << 30   // of all images sampled at once
 	mostCoordinate = 1_000_000 // in pixels, that SDXL is told
 	mostPrompt     = 20_000    // bytes
@@ -193,7 +194,7 @@ func (d *Settings) checkSize() error {
 		name  string
 		value int
 		most  int
-	}{{"--height", d.Height, imaging.MaxPixels}, {"--width", d.Width, imaging.MaxPixels}, {"--batch_size", d.BatchSize, MostBatch}} {
+	}{{"--height", d.Height, mostSide}, {"--width", d.Width, mostSide}, {"--batch_size", d.BatchSize, MostBatch}} {
 		if n.value < 0 || n.value > n.most {
 			bad("%s %d: want 1 to %d", n.name, n.value, n.most)
 		}
@@ -201,9 +202,6 @@ func (d *Settings) checkSize() error {
 	pixels := max(1, d.Height) * max(1, d.Width)
 	if len(errs) > 0 {
 		return errors.Join(errs...)
-	}
-	if pixels > imaging.MaxPixels {
-		return fmt.Errorf("--height %d --width %d: %d pixels are more than the limit of %d", d.Height, d.Width, pixels, imaging.MaxPixels)
 	}
 	if n := max(1, d.BatchSize); n*pixels > mostPixels {
 		return fmt.Errorf("--batch_size %d of %d×%d pixels: more than the limit of %d pixels at once, which is a batch of %d",
