@@ -49,6 +49,17 @@ func (m Model) Check(s Shape, devices int) error {
 	return errors.Join(errs...)
 }
 
+// LeastMemory is the least that sampling a shape takes of each device, in bytes: a convolution's input and output at the full size of the latents
+// in the UNet or, of whole images, at that of the image in the VAE's decoder. What is needed is several times as much.
+func (m Model) LeastMemory(s Shape, devices int) int64 {
+	scale := m.Pipeline.VAE.Scale()
+	most := s.Batch / devices * (s.Height / scale) * (s.Width / scale) * m.Pipeline.UNet.BlockOutChannels[0]
+	if !m.VAETiling {
+		most = max(most, s.Height*s.Width*m.Pipeline.VAE.BlockOutChannels[0])
+	}
+	return 2 * int64(most) * int64(m.Compute.Size())
+}
+
 // check reports every field of a request that does not fit the pipeline. The schedule is the request's.
 func (p *Pipeline) check(r Request, sched schedule.Schedule) error {
 	var errs []error

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+
 	"limner/controlnet"
 	"limner/data/imaging"
 	"limner/internal/golden"
@@ -260,6 +262,11 @@ func TestShapeErrors(t *testing.T) {
 		if err := m.Check(c.shape, c.devices); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)
 		}
+	}
+	m.Compute = dtypes.Float32
+	channels := m.Pipeline.VAE.BlockOutChannels[0]
+	if got, want := m.LeastMemory(Shape{Batch: 2, Height: 64, Width: 128}, 2), int64(2*4*64*128*channels); got != want {
+		t.Errorf("least memory: got %d, want %d", got, want)
 	}
 	control := m.ControlNets[0]
 	control.ConditioningEmbeddingOutChannels = control.ConditioningEmbeddingOutChannels[1:]

@@ -11,6 +11,7 @@ import (
 	"limner/data/imaging"
 	"limner/sample"
 	"limner/sample/schedule"
+	"limner/xla"
 )
 
 // prepare decides which jobs are sampled together and which are done, and refuses what does not fit the model, the
@@ -27,7 +28,7 @@ func (l *List) prepare() error {
 	}
 	var errs []error
 	for _, g := range l.groups {
-		errs = append(errs, l.model.Check(g.shape, l.backend.Devices()))
+		errs = append(errs, l.model.Check(g.shape, l.backend.Devices()), l.checkMemory(g.shape))
 	}
 	if err := joinDistinct(errs); err != nil {
 		return UsageError{err}
@@ -40,6 +41,17 @@ func (l *List) prepare() error {
 		return err
 	}
 	return l.checkSpace()
+}
+
+// checkMemory fails where the machine has too little memory for a shape on CPU devices, whose programs would take all of it first.
+func (l *List) checkMemory(s sample.Shape) error {
+	free, devices := xla.FreeMemory(), l.backend.Devices()
+	need := l.model.LeastMemory(s, devices) * int64(devices)
+	if !l.backend.CPU() || free == 0 || need <= free {
+		return nil
+	}
+	return fmt.Errorf("%d images of %d×%d pixels at once take more than %.1f GB of memory, %.1f GB are free: "+
+		"choose a smaller --height, --width or --batch_size, or --enable_vae_tiling", s.Batch, s.Width, s.Height, float64(need)/1e9, float64(free)/1e9)
 }
 
 // grouped sorts the jobs by size, then by whatever else a request has once for all images.
