@@ -83,3 +83,20 @@ func TestContents(t *testing.T) {
 		}
 	}
 }
+
+// A checkpoint to go on from is one of the output folder's, by its name or its path.
+func TestResumedCheckpoint(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, checkpointName(4)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for given, ok := range map[string]bool{
+		"": true, "latest": true, "checkpoint-4": true, dir + "/checkpoint-4": true, dir + "/checkpoint-4/": true,
+		"../../checkpoint-4": false, "checkpoint-5": false, "../x": false, "/": false, "..": false, "checkpoint-4/..": false,
+	} {
+		err := Options{OutputDir: dir, ResumeFromCheckpoint: given}.checkResumed()
+		if ok != (err == nil) || !ok && !strings.Contains(err.Error(), "there are checkpoint-4") {
+			t.Errorf("%q: got %v", given, err)
+		}
+	}
+}

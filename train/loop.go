@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"limner/data"
@@ -220,7 +222,7 @@ func (r *Run) resume(o Options, made record) (State, *saved, error) {
 	if o.ResumeFromCheckpoint == "" {
 		return state, nil, nil
 	}
-	names := []string{filepath.Base(o.ResumeFromCheckpoint)}
+	names := []string{o.resumed()}
 	latest := o.ResumeFromCheckpoint == "latest"
 	if latest {
 		var err error
@@ -248,6 +250,32 @@ func (r *Run) resume(o Options, made record) (State, *saved, error) {
 	}
 	r.logf("no checkpoint to go on from: starting at step 0")
 	return state, nil, nil
+}
+
+// resumed is the name of the checkpoint to go on from, which may be given as its path.
+func (o Options) resumed() string {
+	given := filepath.Clean(o.ResumeFromCheckpoint)
+	if name := filepath.Base(given); given == filepath.Join(o.OutputDir, name) {
+		return name
+	}
+	return o.ResumeFromCheckpoint
+}
+
+// checkResumed refuses a checkpoint that is not one of the output folder's.
+func (o Options) checkResumed() error {
+	given := o.resumed()
+	if given == "" || given == "latest" {
+		return nil
+	}
+	names, err := Checkpoints(o.OutputDir)
+	if err != nil || slices.Contains(names, given) {
+		return err
+	}
+	there := "it has none"
+	if len(names) > 0 {
+		there = "there are " + strings.Join(names, ", ")
+	}
+	return ConfigError{fmt.Errorf("resume_from_checkpoint: %q is no checkpoint in %s: give latest or the name of one; %s", given, o.OutputDir, there)}
 }
 
 // restore opens a verified checkpoint, after comparing what it and the run are made of.

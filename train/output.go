@@ -53,7 +53,7 @@ func checkContents(o Options) error {
 	case !ours && len(others) > 0:
 		return fmt.Errorf("output folder %s holds something else (%s): give another --output_dir", o.OutputDir, others[0])
 	}
-	return nil
+	return o.checkResumed()
 }
 
 func isAside(name string) bool {

@@ -16,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 	"k8s.io/klog/v2"
 
+	"limner/internal/disk"
 	"limner/internal/printable"
 	"limner/sample/batch"
 	"limner/train"
@@ -167,6 +168,8 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return 0
+	case errors.Is(err, disk.ErrNotRegular): // whichever flag names it, or a folder that a flag names holds it
+		return exitConfig
 	case errors.As(err, &usage), errors.As(err, &badOption):
 		return exitUsage
 	case errors.Is(err, train.ErrInterrupted), errors.Is(err, batch.ErrInterrupted):

@@ -163,7 +163,7 @@ func TestBadInput(t *testing.T) {
 		{2, "--num_images 0: want 1 to 100000", sample("--num_images", "0")},
 		{2, "--control_image needs --controlnet_model_name_or_path", sample("--control_image", "x.png")},
 		{1, "x.png: no such file", sample("--controlnet", filepath.Join(model, "controlnet"), "--control_image", "x.png")},
-		{2, "height 65: want a multiple of 8 pixels: the nearest are 64 and 72", sample("--height", "65")},
+		{78, "height 65: want a multiple of 8 pixels: the nearest are 64 and 72", sample("--height", "65")},
 		{2, `scheduler "unipcc": unknown; the nearest are unipc`, sample("--scheduler", "unipcc")},
 		{2, "--mask needs --image", sample("--mask", "x.png")},
 		{2, "2 control images for 1 ControlNets and 1 prompts", sample("--controlnet", "c", "--control_image", "x.png", "--control_image", "y.png")},
@@ -171,7 +171,7 @@ func TestBadInput(t *testing.T) {
 		{2, `num_inference_steps: got "x", want a whole number`, sample("--xy", "steps=4,x")},
 		{2, "--xy is given 3 settings: a sheet has two sides", sample("--xy", "steps=1", "seed=1", "--xy", "eta=0")},
 		{2, "x.png: no such file", sample("--like", "x.png")},
-		{2, "batch 3 does not divide over 2 devices: use 4", sample("--num_devices", "2", "--batch_size", "3")},
+		{78, "batch 3 does not divide over 2 devices: use 4", sample("--num_devices", "2", "--batch_size", "3")},
 		{1, "1000000000 devices: want at most 1024 on a CPU", sample("--num_devices", "1000000000")},
 		{1, `unknown backend "gpu"`, sample("--backend", "gpu")},
 	} {

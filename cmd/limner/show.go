@@ -20,7 +20,7 @@ import (
 type showCmd struct {
 	Path string `arg:"" placeholder:"FILE|DIR" help:"Weights of any kind, a folder in diffusers' layout, or an image."`
 	All  bool   `help:"List every tensor; without it, tensors that differ only in numbers share a line."`
-	JSON bool   `name:"json" help:"Print all of it as JSON."`
+	JSON bool   `name:"json" help:"Print all of it as JSON, but of an image as much as without it."`
 }
 
 // Help shows one working example.
@@ -33,11 +33,15 @@ Files are told by their content, not by their names: whole models and networks i
 Flax weights, LoRAs and textual inversions. Of an image it prints what it says of itself, as limner sample and A1111's web UI write it.`
 }
 
-// What is printed of a file at most, unless all of it is asked for as JSON.
+// What is printed of a file at most. All of a file of weights is printed where it is asked for as JSON, an image's texts never are.
 const (
-	mostShownText  = 1 << 16 // bytes of a text of an image
-	mostShownValue = 1000    // of metadata
-	mostShownName  = 200
+	mostShownText   = 1 << 15 // bytes of a text of an image
+	mostShownString = 4000    // of each string in it
+	mostShownValue  = 1000    // of metadata
+	mostShownName   = 200
+
+	mostShownEntries = 20   // of each list and object of an image's record
+	mostShownValues  = 1000 // of all of them
 )
 
 func (c showCmd) Run() error {
@@ -83,26 +87,27 @@ func showTexts(path string, texts []imaging.Text, asJSON bool, err error) error 
 		return configError{fmt.Errorf("%s says nothing of itself: its text was never there, or was taken out on its way here", path)}
 	}
 	all := map[string]any{}
-	for _, text := range texts {
-		var value any = text.Value
-		if raw := []byte(text.Value); text.Key == imaging.TextLimner && json.Valid(raw) {
-			value = json.RawMessage(raw)
+	values := &cutter{left: mostShownValues}
+	for i, text := range texts {
+		if i == mostShownEntries {
+			all["…"] = fmt.Sprintf("%d more texts", len(texts)-i)
+			break
 		}
-		all[text.Key] = value
+		all[printable.Line(text.Key, mostShownName)] = values.text(text)
 	}
 	if asJSON {
 		return printJSON(all)
 	}
-	for _, text := range texts {
-		value := text.Value
-		if raw, ok := all[text.Key].(json.RawMessage); ok {
-			var b bytes.Buffer
-			if err := json.Indent(&b, raw, "", "  "); err != nil {
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		value, isText := all[key].(string)
+		if !isText {
+			raw, err := json.MarshalIndent(all[key], "", "  ")
+			if err != nil {
 				return err
 			}
-			value = b.String()
+			value = string(raw)
 		}
-		fmt.Printf("%s\n  %s\n", printable.Line(text.Key, mostShownName), strings.ReplaceAll(printable.Text(value, mostShownText), "\n", "\n  "))
+		fmt.Printf("%s\n  %s\n", key, strings.ReplaceAll(printable.Text(value, mostShownText), "\n", "\n  "))
 	}
 	return nil
 }

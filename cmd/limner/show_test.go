@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -64,11 +65,28 @@ func TestShowImage(t *testing.T) {
 	if stdout, _, code = limner(t, dir, "show", "--json", "x.png"); code != 0 || steers(stdout) || !strings.Contains(stdout, `"a": "\u009b\u202e"`) {
 		t.Errorf("exit code %d: %.3000q", code, stdout)
 	}
+	prompts, err := json.Marshal(map[string]any{"sample": map[string]any{"prompt": make([]string, 5000)}, "version": strings.Repeat("v", 1_000_000)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err = imaging.Encode(imaging.NewRGB(8, 8), "png", []imaging.Text{{Key: imaging.TextLimner, Value: string(prompts)}})
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "many.png"), raw, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"show", "many.png"}, {"show", "--json", "many.png"}} {
+		stdout, _, code := limner(t, dir, args...)
+		if code != 0 || len(stdout) > 3*mostShownString || strings.Count(stdout, "\n") > 50 || !strings.Contains(stdout, "… (4980 more entries)") || !strings.Contains(stdout, "… (996000 more bytes)") {
+			t.Errorf("%q: exit code %d, %d bytes: %.3000q", args, code, len(stdout), stdout)
+		}
+	}
 	if err := unix.Mkfifo(filepath.Join(dir, "pipe"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"show", "pipe"}, {"sample", "--model", "m", "--output_dir", "out", "--like", "pipe"}, {"sample", "--model", "m", "--output_dir", "out", "--prompt_file", "pipe"}} {
-		if _, stderr, code := limner(t, dir, args...); code == 0 || !strings.Contains(stderr, "not a regular file") {
+	for _, args := range [][]string{{"show", "pipe"}, {"sample", "--model", "m", "--output_dir", "out", "--like", "pipe"}, {"sample", "--model", "m", "--output_dir", "out", "--prompt_file", "pipe"}, {"sample", "--model", "m", "--output_dir", "out", "--prompt", "x", "--image", "pipe"}} {
+		if _, stderr, code := limner(t, dir, args...); code != exitConfig || !strings.Contains(stderr, "not a regular file") {
 			t.Errorf("%q: exit code %d, %q", args, code, stderr)
 		}
 	}

@@ -26,7 +26,7 @@ func Text(text string, limit int) string {
 }
 
 func escaped(text string, limit int, keep func(r rune) bool) string {
-	text, more := cut(text, limit)
+	text, more := Cut(text, limit)
 	var b strings.Builder
 	for len(text) > 0 {
 		r, n := utf8.DecodeRuneInString(text)
@@ -54,8 +54,8 @@ func escaped(text string, limit int, keep func(r rune) bool) string {
 	return b.String()
 }
 
-// cut leaves at most limit bytes of text, and no part of a letter, and says how many more there are.
-func cut(text string, limit int) (string, int) {
+// Cut leaves at most limit bytes of text, and no part of a letter, and says how many more there are.
+func Cut(text string, limit int) (string, int) {
 	if len(text) <= limit {
 		return text, 0
 	}

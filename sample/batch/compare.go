@@ -31,13 +31,20 @@ func (l *List) compare(model []UsedFile) error {
 	return joinDistinct(errs)
 }
 
+// mostRecordedDevices is more than limner was ever run on.
+const mostRecordedDevices = 1 << 16
+
 // compareDevices says that the number of devices is another, with which the last bits may be.
 func (l *List) compareDevices() {
 	like, devices := l.options.Like, l.backend.Devices()
 	if like == "" {
 		return
 	}
-	if was, err := ReadRecord(like); err == nil && was.Devices > 0 && was.Devices != devices {
+	if was, err := ReadRecord(like); err == nil && was.Devices != 0 && was.Devices != devices {
+		if was.Devices < 1 || was.Devices > mostRecordedDevices {
+			fmt.Fprintf(l.host.Log, "%s says that it was drawn on %d devices, which cannot be: its record is damaged\n", like, was.Devices)
+			return
+		}
 		fmt.Fprintf(l.host.Log, "%s was sampled on %d devices, this is on %d: the last bits may differ, --num_devices %d repeats it\n", like, was.Devices, devices, was.Devices)
 	}
 }

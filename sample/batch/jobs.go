@@ -14,8 +14,11 @@ func (c *Options) list() ([]*job, error) {
 	if n := c.PreviewSteps; n < 0 { // 0 was not given
 		errs = append(errs, fmt.Errorf("--preview_steps %d: want at least 1", n))
 	}
-	if len(c.Prompt) == 0 == (c.PromptFile == "") {
+	switch {
+	case len(c.Prompt) == 0 && c.PromptFile == "":
 		errs = append(errs, errors.New("give --prompt or --prompt_file"))
+	case len(c.Prompt) > 0 && c.PromptFile != "":
+		errs = append(errs, fmt.Errorf("--prompt and --prompt_file %s are both given: give one of them", c.PromptFile))
 	}
 	lines, err := c.lines()
 	if err := errors.Join(append(errs, err)...); err != nil {

@@ -19,6 +19,12 @@ type loraNames struct {
 	folder map[string][]string // paths below --lora_dir, likewise
 }
 
+// What is looked at below --lora_dir at most: a folder of thousands of LoRAs, sorted into folders, and no disk.
+const (
+	mostLoRAEntries = 100_000
+	mostLoRADepth   = 8
+)
+
 // loraName is what a prompt calls a LoRA.
 func loraName(path string) string {
 	base := baseName(path)
@@ -36,15 +42,25 @@ func newLoRANames(given []string, folder string) (loraNames, error) {
 	if folder == "" {
 		return names, nil
 	}
+	entries, depth := 0, strings.Count(strings.TrimRight(filepath.Clean(folder), string(filepath.Separator)), string(filepath.Separator))
 	err := filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
-		if err == nil && !e.IsDir() && filepath.Ext(path) == ".safetensors" {
+		if err != nil {
+			return err
+		}
+		if entries++; entries > mostLoRAEntries {
+			return fmt.Errorf("%s holds more than %d files and folders: give the folder of the LoRAs themselves", folder, mostLoRAEntries)
+		}
+		if e.IsDir() && strings.Count(filepath.Clean(path), string(filepath.Separator))-depth > mostLoRADepth {
+			return fmt.Errorf("%s: more than %d folders deep: give the folder of the LoRAs themselves", path, mostLoRADepth)
+		}
+		if !e.IsDir() && filepath.Ext(path) == ".safetensors" {
 			name := loraName(path)
 			names.folder[name] = append(names.folder[name], path)
 		}
-		return err
+		return nil
 	})
 	if err != nil {
-		return names, fmt.Errorf("--lora_dir: %w", err)
+		return names, fmt.Errorf("--lora_dir %s: %w", folder, err)
 	}
 	return names, nil
 }

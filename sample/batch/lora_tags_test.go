@@ -19,6 +19,10 @@ func TestLoRATags(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	deep := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(deep, "1/2/3/4/5/6/7/8/9"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	x, y := filepath.Join(dir, "x.safetensors"), filepath.Join(dir, "more", "y.v2.safetensors")
 	for _, c := range []struct {
 		name    string
@@ -43,7 +47,8 @@ func TestLoRATags(t *testing.T) {
 		{name: "negative", prompts: []string{"c"}, change: func(c *Options) { bad := "<lora:x:1>"; c.NegativePrompt = &bad }, err: "--negative_prompt names a LoRA"},
 		{name: "too far", prompts: []string{"c <lora:x:1e9>"}, err: "--lora_scale 1e+09: want"},
 		{name: "none given", prompts: []string{"<lora:x:1>"}, change: func(c *Options) { c.LoRA, c.LoRADir = nil, "" }, err: `no LoRA "x": give it by --lora`},
-		{name: "no folder", prompts: []string{"c"}, change: func(c *Options) { c.LoRADir = "nowhere" }, err: "--lora_dir: "},
+		{name: "too deep", prompts: []string{"c"}, change: func(c *Options) { c.LoRADir = deep }, err: "more than 8 folders deep: give the folder"},
+		{name: "no folder", prompts: []string{"c"}, change: func(c *Options) { c.LoRADir = "nowhere" }, err: "--lora_dir nowhere: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			command := &Options{Settings: Settings{

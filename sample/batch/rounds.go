@@ -31,7 +31,7 @@ func (l *List) prepare() error {
 		errs = append(errs, l.model.Check(g.shape, l.backend.Devices()), l.checkMemory(g.shape))
 	}
 	if err := joinDistinct(errs); err != nil {
-		return UsageError{err}
+		return ConfigError{err} // whether a size can be depends on the model
 	}
 	for _, g := range l.groups {
 		g.place()

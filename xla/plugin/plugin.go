@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"limner/internal/disk"
 )
 
 // Wheel pins one PJRT plugin: a file on PyPI, to the byte. A wheel is a zip archive, so
@@ -180,10 +182,10 @@ func isPath(name string) bool {
 func pluginFile(source, path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return "", fmt.Errorf("PJRT plugin from %s: %w", source, err)
+		return "", fmt.Errorf("PJRT plugin from %s: %w: give cpu, tpu, cuda, or the path of a plugin (a .so file)", source, err)
 	}
 	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("PJRT plugin from %s: %s is not a file: give the path of a plugin (a .so file)", source, path)
+		return "", fmt.Errorf("PJRT plugin from %s: %s: %w: give the path of a plugin (a .so file)", source, path, disk.ErrNotRegular)
 	}
 	return filepath.Abs(path)
 }

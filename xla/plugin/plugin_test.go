@@ -458,7 +458,7 @@ func TestPluginByPath(t *testing.T) {
 		"path":                   {so, none, ""},
 		"path before variable":   {so, variable("/nowhere/y.so"), ""},
 		"path that is not there": {filepath.Join(dir, "y.so"), none, "no such file"},
-		"path of a folder":       {dir, none, "is not a file"},
+		"path of a folder":       {dir, none, "not a regular file"},
 		"file in no folder":      {"nowhere.so", none, "no such file"},
 		"variable":               {"cpu", variable(so), ""},
 		"variable, tpu":          {"tpu", variable(so), ""},
