@@ -29,16 +29,26 @@ func (e Effort) tpu(serialized []byte) []byte {
 	return appendMessage(slices.Clone(serialized), 3, build)
 }
 
-// cpu is what is added to a serialized CompileOptionsProto for XLA's CPU compiler: LLVM's level for the code of fusions. Level 1 takes a tenth less to
-// compile than XLA's own choice, and programs are as fast, since their time goes into matrix products that are not compiled here.
+// cpu is what is added to a serialized CompileOptionsProto for XLA's CPU compiler.
+//
+// LLVM's level for the code of fusions: level 1 takes a tenth less to compile than XLA's own choice, and programs are as fast, since their time
+// goes into matrix products that are not compiled here.
+//
+// Without XNNPACK: for products of some sizes it packs a matrix at the first run and finds it again by its address. A state that is replaced in
+// place keeps its address, so that later steps would go on with the first step's parameters.
 func (e Effort) cpu() []byte {
 	level := uint64(1)
 	if e == EffortQuick {
 		level = 0
 	}
-	// env_option_overrides: {"xla_backend_optimization_level": {int_field: level}}
-	entry := appendMessage(nil, 1, []byte("xla_backend_optimization_level"))
-	entry = appendMessage(entry, 2, appendNumber(nil, 3, level))
+	const boolField, intField = 2, 3 // of OptionOverrideProto
+	return append(override("xla_backend_optimization_level", intField, level), override("xla_cpu_use_xnnpack", boolField, 0)...)
+}
+
+// override is an entry of env_option_overrides: {name: {field: value}}.
+func override(name string, field protowire.Number, value uint64) []byte {
+	entry := appendMessage(nil, 1, []byte(name))
+	entry = appendMessage(entry, 2, appendNumber(nil, field, value))
 	return appendMessage(nil, 7, entry)
 }
 
