@@ -115,7 +115,7 @@ func (t *torture) start(r *recipe, output string) (*process, error) {
 	args = append(args, r.args[1:]...) // the last one of a flag counts
 	p := &process{command: exec.Command(t.limner, args...), done: make(chan error, 1)}
 	p.command.Stderr = p
-	p.command.Env = append(os.Environ(), "XLA_FLAGS=--xla_backend_optimization_level=0",
+	p.command.Env = append(os.Environ(),
 		"LIMNER_COMPILATION_CACHE_DIR="+filepath.Join(t.dir, "executables")) // compiling would be most of a life
 	if err := p.command.Start(); err != nil {
 		return nil, err

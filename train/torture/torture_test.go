@@ -9,19 +9,43 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/gofrs/flock"
 )
+
+// folder is where limner is built for all tests.
+var folder string
+
+func TestMain(m *testing.M) { os.Exit(inFolder(m)) }
+
+func inFolder(m *testing.M) int {
+	var err error
+	if folder, err = os.MkdirTemp("", "limner-torture-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(folder)
+	return m.Run()
+}
+
+var built = sync.OnceValues(func() (string, error) {
+	limner := filepath.Join(folder, "limner")
+	if out, err := exec.Command("go", "build", "-o", limner, "limner/cmd/limner").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return limner, nil
+})
 
 func build(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("half a minute of runs")
 	}
-	limner := filepath.Join(t.TempDir(), "limner")
-	if out, err := exec.Command("go", "build", "-o", limner, "limner/cmd/limner").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	limner, err := built()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return limner
 }
