@@ -9,8 +9,8 @@ import (
 type Options struct {
 	Settings
 	Like       string `placeholder:"IMAGE" help:"Repeat an image of limner sample: prompts, numbers and choices are its own unless flags say otherwise, model and files are given as flags and compared. On the same kind of device it is the same to the bit."`
-	PromptFile string `aliases:"from-file" placeholder:"FILE" help:"Prompts, one a line, with kohya's switches behind them; see below."`
-	LoRADir    string `name:"lora-dir" placeholder:"DIR" help:"Folder of LoRAs, of which those are loaded that a prompt names by <lora:NAME:WEIGHT>; see below."`
+	PromptFile string `aliases:"from-file" placeholder:"FILE" help:"Prompts, one a line, with kohya's switches behind them; see above."`
+	LoRADir    string `name:"lora-dir" placeholder:"DIR" help:"Folder of LoRAs, of which those are loaded that a prompt names by <lora:NAME:WEIGHT>; see above."`
 	Outputs
 
 	OutputDir string `required:"" placeholder:"DIR" help:"Folder for the images. One that holds an earlier result of this command is replaced, one whose command was stopped is kept for --resume; anything else is left alone."`

@@ -28,7 +28,7 @@ type Settings struct {
 
 	Prompt          []string `json:"prompt" sep:"none" placeholder:"TEXT" help:"What to sample; may be given several times."`
 	NegativePrompt  *string  `json:"negative_prompt,omitempty" placeholder:"TEXT" help:"What to keep away from."`
-	PromptStyle     string   `json:"prompt_style" enum:"plain,a1111,comfy" default:"plain" help:"What brackets in prompts mean: plain (nothing), a1111 or comfy; see below."`
+	PromptStyle     string   `json:"prompt_style" enum:"plain,a1111,comfy" default:"plain" help:"What brackets in prompts mean: plain (nothing), a1111 or comfy; see above."`
 	TruncatePrompts bool     `json:"truncate_prompts,omitempty" help:"Cut prompts after 75 tokens, as diffusers does, instead of encoding them in chunks of 75."`
 	ClipSkip        int      `json:"clip_skip,omitempty" default:"0" help:"Last layers of the text encoder to leave out."`
 	Height          int      `json:"height" placeholder:"PX" help:"Height in pixels; without it, that of --image, or what the model was trained for."`
