@@ -127,6 +127,10 @@ func TestSameVerdictAsRust(t *testing.T) {
 	count := map[string]int{}
 	compare := func(kind, name string, data []byte) {
 		want, got := ref.read(t, data), ours(data)
+		if want.Accept && !got.Accept && strings.Contains(got.Error, fmt.Sprintf("has more than %d numbers", MaxRank)) {
+			count[kind+", refused for its dimensions alone"]++ // a limit that only ours has
+			return
+		}
 		if got.Accept != want.Accept || got.Hash != want.Hash {
 			t.Errorf("%s: got accept %v (%s), the reference %v (%s)\n%.300q",
 				name, got.Accept, got.Error, want.Accept, want.Error, data)
