@@ -1,3 +1,5 @@
+//go:build linux || darwin
+
 package disk
 
 import (
@@ -11,7 +13,7 @@ func IdentityOf(info fs.FileInfo) (inode uint64, changed int64) {
 	if !ok {
 		return 0, 0
 	}
-	return stat.Ino, stat.Ctimespec.Nano()
+	return stat.Ino, changedAt(stat)
 }
 
 // ownerOf is the user that a file belongs to.
