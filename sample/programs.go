@@ -115,9 +115,22 @@ func (p *Pipeline) compileAll(ctx context.Context, r Request, sched schedule.Sch
 	return programs.Wait()
 }
 
+// Schedule is what a request's scheduler does for images of a height and width in pixels; 0 stands for what the model was
+// trained for.
+func (m Model) Schedule(r Request, height, width int) (schedule.Schedule, error) {
+	o, scale := r.Options, m.Pipeline.VAE.Scale()
+	o.LatentSize = [2]int{height / scale, width / scale}
+	for i, n := range o.LatentSize {
+		if n == 0 {
+			o.LatentSize[i] = m.Pipeline.UNet.SampleSize
+		}
+	}
+	return schedule.New(r.Scheduler, m.Pipeline.Noise, r.NumInferenceSteps, o)
+}
+
 // schedule is that of the request's scheduler.
 func (p *Pipeline) schedule(r Request) (schedule.Schedule, error) {
-	return schedule.New(r.Scheduler, p.model.Pipeline.Noise, r.NumInferenceSteps, r.Options)
+	return p.model.Schedule(r, p.shape.Height, p.shape.Width)
 }
 
 // textProgram is the program of the text encoders for a clip skip, compiled on first use.

@@ -122,7 +122,9 @@ func checkBatchMemory(o data.Options) error {
 // then has the images of the class drawn.
 func (r Recipe) ready(ctx context.Context, b *xla.Backend, o Options, model *diffusers.Pipeline, trainable nn.Tree) error {
 	if v := r.Watch.Validation; len(v.Prompts) > 0 {
-		if _, err := schedule.New(v.Scheduler, model.Noise, v.NumInferenceSteps, schedule.DefaultOptions()); err != nil {
+		options := schedule.DefaultOptions()
+		options.LatentSize = [2]int{r.Resolution / model.VAE.Scale(), r.Resolution / model.VAE.Scale()}
+		if _, err := schedule.New(v.Scheduler, model.Noise, v.NumInferenceSteps, options); err != nil {
 			return fmt.Errorf("validation_scheduler, validation_inference_steps: %w", err)
 		}
 	}

@@ -63,6 +63,8 @@ func fieldsOf(class string) []string {
 	sigmas := []string{"use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "sigma_min", "sigma_max"}
 	threshold := []string{"thresholding", "dynamic_thresholding_ratio", "sample_max_value"}
 	clip := []string{"clip_sample", "clip_sample_range"}
+	dynamic := []string{"use_dynamic_shifting", "time_shift_type", "base_shift", "max_shift", "base_image_seq_len",
+		"max_image_seq_len"} // pipelines look the last four up in any class's config
 	switch class {
 	case DDPM:
 		return slices.Concat(schedule, clip, threshold, []string{zeroSNR, "variance_type"})
@@ -79,18 +81,18 @@ func fieldsOf(class string) []string {
 	case Heun:
 		return slices.Concat(schedule, sigmas, clip)
 	case DPMSolver:
-		return slices.Concat(schedule, sigmas, threshold, []string{zeroSNR, "solver_order", "algorithm_type", "solver_type",
-			"lower_order_final", "euler_at_final", "use_lu_lambdas", "use_flow_sigmas", "flow_shift", "final_sigmas_type",
-			"lambda_min_clipped", "variance_type", "use_dynamic_shifting", "time_shift_type"})
+		return slices.Concat(schedule, sigmas, threshold, dynamic, []string{zeroSNR, "solver_order", "algorithm_type",
+			"solver_type", "lower_order_final", "euler_at_final", "use_lu_lambdas", "use_flow_sigmas", "flow_shift",
+			"final_sigmas_type", "lambda_min_clipped", "variance_type"})
 	case UniPC:
-		return slices.Concat(schedule, sigmas, threshold, []string{zeroSNR, "solver_order", "predict_x0", "solver_type",
-			"lower_order_final", "disable_corrector", "use_flow_sigmas", "flow_shift", "final_sigmas_type", "use_dynamic_shifting",
-			"time_shift_type", "shift_terminal"})
+		return slices.Concat(schedule, sigmas, threshold, dynamic, []string{zeroSNR, "solver_order", "predict_x0",
+			"solver_type", "lower_order_final", "disable_corrector", "use_flow_sigmas", "flow_shift", "final_sigmas_type",
+			"shift_terminal"})
 	case LCM:
 		return slices.Concat(schedule, clip, threshold, []string{zeroSNR, "set_alpha_to_one", "original_inference_steps", "timestep_scaling"})
 	case FlowMatch:
-		return slices.Concat(sigmas, []string{"num_train_timesteps", "shift", "use_dynamic_shifting", "invert_sigmas", "shift_terminal",
-			"time_shift_type", "stochastic_sampling"})
+		return slices.Concat(sigmas, dynamic, []string{"num_train_timesteps", "shift", "invert_sigmas", "shift_terminal",
+			"stochastic_sampling"})
 	}
 	return nil
 }
@@ -104,6 +106,7 @@ func Defaults(class string) Config {
 		TimestepSpacing: "leading", TimestepType: "discrete", OriginalInferenceSteps: 50, TimestepScaling: 10, SetAlphaToOne: true,
 		FinalSigmasType: "zero", InterpolationType: "linear", LambdaMinClipped: math.Inf(-1),
 		FlowShift: 1, Shift: 1, TimeShiftType: "exponential",
+		BaseShift: 0.5, MaxShift: 1.15, BaseImageSeqLen: 256, MaxImageSeqLen: 4096,
 		VarianceType: "fixed_small", SolverOrder: 2, AlgorithmType: "dpmsolver++", SolverType: "midpoint",
 		LowerOrderFinal: true, PredictX0: true,
 	}

@@ -67,6 +67,10 @@ type Config struct {
 	ShiftTerminal      float64 `json:"shift_terminal"`  // 0: off
 	InvertSigmas       bool    `json:"invert_sigmas"`
 	StochasticSampling bool    `json:"stochastic_sampling"`
+	BaseShift          float64 `json:"base_shift"`         // μ at base_image_seq_len
+	MaxShift           float64 `json:"max_shift"`          // μ at max_image_seq_len
+	BaseImageSeqLen    int     `json:"base_image_seq_len"` // tokens of an image: patches of 2×2 latents
+	MaxImageSeqLen     int     `json:"max_image_seq_len"`
 
 	// Solvers.
 	VarianceType     string `json:"variance_type"` // "fixed_small", "fixed_small_log", "fixed_large" or "fixed_large_log"
@@ -101,7 +105,6 @@ var fixed = nn.Fixed{"solver_p": {"null"}}
 
 // elsewhere are fields of classes that are not supported, and those of pipelines: no class that is supported heeds them.
 var elsewhere = []string{
-	"base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len", // the pipeline finds μ by these
 	"sigma_data", "s_noise", "rho", "clip_denoised", "snr_shift_scale", "sigma_schedule", "s_churn", "s_min", "s_max", "eta",
 	"predictor_order", "corrector_order", "tau_func", "noise_sampler_seed", "set_alpha_to_zero", "tensor_format", "dtype",
 }
@@ -235,6 +238,9 @@ func (c Config) Validate() error {
 	among("variance_type", c.VarianceType, "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log")
 	among("algorithm_type", c.AlgorithmType, "dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver", "deis")
 	among("solver_type", c.SolverType, "midpoint", "heun", "bh1", "bh2", "logrho")
+	if c.UseDynamicShifting && !(0 <= c.BaseImageSeqLen && c.BaseImageSeqLen < c.MaxImageSeqLen) {
+		bad("base_image_seq_len, max_image_seq_len: got %d and %d, want 0 ≤ base < max", c.BaseImageSeqLen, c.MaxImageSeqLen)
+	}
 	if c.SolverOrder < 1 || c.SolverOrder > 3 {
 		bad("solver_order: got %d, want 1 to 3", c.SolverOrder)
 	}

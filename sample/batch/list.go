@@ -7,6 +7,7 @@ import (
 	"limner/data/imaging"
 	"limner/models/diffusers"
 	"limner/sample"
+	"limner/sample/schedule"
 	"limner/xla"
 )
 
@@ -60,7 +61,7 @@ type group struct {
 
 // round are jobs that are sampled at once.
 type round struct {
-	shape sample.Shape
-	jobs  []*job
-	calls int // of the network
+	shape    sample.Shape
+	jobs     []*job
+	schedule schedule.Schedule
 }

@@ -10,7 +10,6 @@ import (
 
 	"limner/models/diffusers"
 	"limner/sample"
-	"limner/sample/schedule"
 )
 
 // loadedModel is a model whose weights are still in their files.
@@ -30,7 +29,7 @@ func (l *List) load(ctx context.Context) (loadedModel, error) {
 	}
 	m.Model = sample.Model{Pipeline: pipeline, Compute: c.Compute(), Log: l.host.Log, VAESlicing: c.VAESlicing, VAETiling: c.VAETiling}
 	for _, j := range l.jobs {
-		if _, err := schedule.New(j.Scheduler, pipeline.Noise, j.NumInferenceSteps, j.scheduleOptions()); err != nil {
+		if _, err := m.Schedule(j.Request(), j.Height, j.Width); err != nil {
 			return m, UsageError{err}
 		}
 		if err := m.CheckClipSkip(j.ClipSkip); err != nil {

@@ -10,7 +10,6 @@ import (
 
 	"limner/data/imaging"
 	"limner/sample"
-	"limner/sample/schedule"
 	"limner/xla"
 )
 
@@ -112,13 +111,13 @@ func (l *List) rounds() ([]round, error) {
 	var rounds []round
 	for _, g := range l.groups {
 		j := g.jobs[0]
-		sched, err := schedule.New(j.Scheduler, l.model.Pipeline.Noise, j.NumInferenceSteps, j.scheduleOptions())
+		sched, err := l.model.Schedule(j.Request(), j.Height, j.Width)
 		if err != nil {
 			return nil, err
 		}
 		for jobs := range slices.Chunk(g.jobs, g.shape.Batch) {
 			if slices.ContainsFunc(jobs, func(j *job) bool { return !j.done }) {
-				rounds = append(rounds, round{g.shape, jobs, len(sched.Calls)})
+				rounds = append(rounds, round{g.shape, jobs, sched})
 			}
 		}
 	}
@@ -195,11 +194,13 @@ func (l *List) sample(ctx context.Context) (err error) {
 func (l *List) sampleRounds(ctx context.Context, rounds []round) (err error) {
 	done, total := 0, 0
 	for _, r := range rounds {
-		total += r.calls
+		total += r.schedule.Steps
 	}
 	step := func(r round, i int, latents func() ([]float32, error)) {
-		done++
-		l.host.Watcher.Step(done, total)
+		if n := r.schedule.StepsDone(i) - r.schedule.StepsDone(i-1); n > 0 {
+			done += n
+			l.host.Watcher.Step(done, total)
+		}
 		l.failed = errors.Join(l.failed, l.preview(r, i, latents))
 	}
 	for len(rounds) > 0 {

@@ -200,7 +200,7 @@ func (l *List) problems() error {
 
 // preview writes what the latents of a round look like after a step, if it is time for it.
 func (l *List) preview(r round, step int, latents func() ([]float32, error)) error {
-	if n := l.options.PreviewSteps; n == 0 || step%n != 0 || step == r.calls {
+	if n := l.options.PreviewSteps; n == 0 || step%n != 0 || step == len(r.schedule.Calls) {
 		return nil
 	}
 	x, err := latents()

@@ -15,7 +15,8 @@ type Options struct {
 	STmin                 float64  `json:"s_tmin"`                   // Euler: the noise level from which on it is
 	STmax                 float64  `json:"s_tmax"`                   // Euler: the noise level up to which it is
 	SNoise                float64  `json:"s_noise"`                  // Euler: the standard deviation of that noise
-	Mu                    *float64 `json:"mu"`                       // flow matching with use_dynamic_shifting
+	Mu                    *float64 `json:"mu"`                       // of use_dynamic_shifting; nil follows from LatentSize
+	LatentSize            [2]int   `json:"-"`                        // height and width
 }
 
 // DefaultOptions are diffusers' defaults.

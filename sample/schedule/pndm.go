@@ -16,9 +16,6 @@ func newPNDM(c noise.Config, steps, begin int, _ Options) (Schedule, error) {
 	if err != nil {
 		return Schedule{}, err
 	}
-	if begin >= len(timesteps) {
-		return Schedule{}, fmt.Errorf("strength leaves none of %d calls", len(timesteps))
-	}
 	s := pndm{noise: c, alphas: newAlphas(c), stride: c.NumTrainTimesteps / steps}
 	schedule := Schedule{InitNoiseSigma: 1}
 	for i, t := range timesteps[begin:] {

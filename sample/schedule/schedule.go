@@ -17,6 +17,7 @@ type Schedule struct {
 	Scheduler      string    // the class of diffusers
 	InitNoiseSigma float64   // the first latents are unit noise times this
 	Sigmas         []float64 // the noise levels from the first to the final one, in the classes that have them
+	Steps          int       // denoising steps, as a progress bar counts them: some schedulers call the network more often
 	Calls          []Call
 	ClipRange      float64   // x̂₀ is clipped to ±ClipRange; 0: it is not
 	Threshold      Threshold // of x̂₀
@@ -160,6 +161,20 @@ func initialSigma(c noise.Config, sigmas []float64) float64 {
 		return math.Sqrt(largest*largest + 1)
 	}
 	return largest
+}
+
+// StepsDone is how many of Steps are done after so many calls, as diffusers' progress bars count: the calls by which PNDM
+// warms up are none, two of Heun's are one.
+func (s Schedule) StepsDone(calls int) int {
+	order := 1
+	if s.Scheduler == noise.Heun {
+		order = 2
+	}
+	if calls >= len(s.Calls) {
+		return s.Steps
+	}
+	warmUp := max(len(s.Calls)-s.Steps*order, 0)
+	return max(calls-warmUp, 0) / order
 }
 
 // finish adds what the config says of x̂₀ and checks that float32 holds the numbers.

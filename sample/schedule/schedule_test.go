@@ -152,6 +152,7 @@ func TestNewErrors(t *testing.T) {
 		want    string
 	}{
 		{"eular", sd15(t), 5, DefaultOptions(), `scheduler "eular": unknown; the nearest are euler,`},
+		{"", func() noise.Config { c := sd15(t); c.ClassName = "TCDScheduler"; return c }(), 5, DefaultOptions(), "name one by --scheduler NAME"},
 		{"ddim", sd15(t), 0, DefaultOptions(), "num_inference_steps 0: want 1 to 1000"},
 		{"ddim", sd15(t), 1001, DefaultOptions(), "want 1 to 1000"},
 		{"ddim", sd15(t), 1000, DefaultOptions(), "use 999"},
@@ -165,7 +166,7 @@ func TestNewErrors(t *testing.T) {
 		{"lcm", zero, 5, DefaultOptions(), both},
 		{"pndm", zero, 5, DefaultOptions(), ""}, {"lms", zero, 5, DefaultOptions(), ""}, // have no such field
 		{"heun", zero, 5, DefaultOptions(), ""},
-		{"ddim", sd15(t), 5, strength, "strength 0.1 leaves none of 5 steps"},
+		{"ddim", sd15(t), 5, strength, "strength 0.1 leaves none of 5 steps: use at least 10"},
 		{"ddim", sd15(t), 5, Options{}, "strength 0: want more than 0"},
 		{"flow_match_euler", func() noise.Config { c := sd15(t); c.UseDynamicShifting = true; return c }(), 5, DefaultOptions(), "needs mu"},
 	} {
@@ -177,6 +178,66 @@ func TestNewErrors(t *testing.T) {
 }
 
 // Every name has a schedule of 1 to 50 steps, and on to the end of the trajectory from anywhere in it.
+// TestStepsDone counts as diffusers' progress bars do, also where the network is called more often than there are steps.
+func TestStepsDone(t *testing.T) {
+	half := DefaultOptions()
+	half.Strength = 0.5
+	for _, c := range []struct {
+		name    string
+		prk     bool
+		options Options
+		calls   int
+		want    []int // after the first calls
+	}{
+		{"pndm", false, DefaultOptions(), 21, []int{0, 0, 1, 2}},
+		{"pndm", true, DefaultOptions(), 29, []int{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}},
+		{"pndm", false, half, 11, []int{0, 0, 1}},
+		{"heun", false, DefaultOptions(), 39, []int{0, 0, 1, 1, 2}},
+		{"euler", false, DefaultOptions(), 20, []int{0, 1, 2}},
+	} {
+		config := sd15(t)
+		config.SkipPRKSteps = !c.prk
+		s, err := New(c.name, config, 20, c.options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps := int(20 * c.options.Strength)
+		if len(s.Calls) != c.calls || s.Steps != steps || s.StepsDone(len(s.Calls)) != steps {
+			t.Errorf("%s: got %d steps by %d calls, %d of them done at the end, want %d by %d",
+				c.name, s.Steps, len(s.Calls), s.StepsDone(len(s.Calls)), steps, c.calls)
+		}
+		for calls, want := range c.want {
+			if got := s.StepsDone(calls); got != want {
+				t.Errorf("%s: %d steps done after %d calls, want %d", c.name, got, calls, want)
+			}
+		}
+	}
+}
+
+// TestDynamicShifting: μ is calculate_shift of diffusers 0.42.1's pipelines for 4096 and 1024 tokens.
+func TestDynamicShifting(t *testing.T) {
+	c := sd15(t)
+	c.UseDynamicShifting = true
+	for latents, want := range map[[2]int]float64{{128, 128}: 1.15, {64, 64}: 0.63} {
+		o := DefaultOptions()
+		o.LatentSize = latents
+		got, err := New("flow_match_euler", c, 4, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Mu = &want
+		by, err := New("flow_match_euler", c, 4, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range got.Sigmas {
+			if math.Abs(got.Sigmas[i]-by.Sigmas[i]) > 1e-6 {
+				t.Errorf("%v: sigma %d is %g, want %g", latents, i, got.Sigmas[i], by.Sigmas[i])
+			}
+		}
+	}
+}
+
 func TestEveryName(t *testing.T) {
 	for _, name := range Names() {
 		for _, steps := range []int{1, 2, 3, 20, 50} {

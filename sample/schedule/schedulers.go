@@ -71,10 +71,14 @@ func Names() []string {
 // given have the defaults of the scheduler's class. The name is a short one of Names, a class of diffusers, or "" for
 // the config's own class.
 func New(name string, c noise.Config, steps int, o Options) (Schedule, error) {
-	if name == "" {
+	own := name == ""
+	if own {
 		name = c.ClassName
 	}
 	s, err := schedulerNamed(name)
+	if err != nil && own {
+		err = fmt.Errorf("the model's own %w; name one by --scheduler NAME", err)
+	}
 	if err != nil {
 		return Schedule{}, err
 	}
@@ -92,18 +96,33 @@ func New(name string, c noise.Config, steps int, o Options) (Schedule, error) {
 	if err := o.Validate(); err != nil {
 		return Schedule{}, fmt.Errorf("scheduler %s: %w", name, err)
 	}
-	begin := max(steps-min(int(float64(steps)*o.Strength), steps), 0)
+	begin := max(steps-made(steps, o.Strength), 0)
 	if steps > 0 && begin == steps {
-		return Schedule{}, fmt.Errorf("scheduler %s: strength %g leaves none of %d steps", name, o.Strength, steps)
+		return Schedule{}, fmt.Errorf("scheduler %s: strength %g leaves none of %d steps: use at least %d",
+			name, o.Strength, steps, leastSteps(o.Strength))
+	}
+	if c.UseDynamicShifting && o.Mu == nil && o.LatentSize[0] > 0 {
+		mu := c.Mu(o.LatentSize)
+		o.Mu = &mu
 	}
 	out, err := s.builds(c, steps, begin, o)
 	if err != nil {
 		return Schedule{}, fmt.Errorf("scheduler %s: %w", name, err)
 	}
-	if len(out.Calls) == 0 {
-		return Schedule{}, fmt.Errorf("scheduler %s: strength %g leaves none of %d steps", name, o.Strength, steps)
-	}
+	out.Steps = steps - begin
 	return out, nil
+}
+
+// made is how many of the steps image to image makes at a strength.
+func made(steps int, strength float64) int { return min(int(float64(steps)*strength), steps) }
+
+// leastSteps is the smallest number of steps of which image to image makes one at a strength.
+func leastSteps(strength float64) int {
+	steps := int(1 / strength)
+	for made(steps, strength) < 1 {
+		steps++
+	}
+	return steps
 }
 
 // schedulerNamed finds a scheduler.
