@@ -31,13 +31,12 @@ const (
 func controlDiffusion(cached bool) loss.Diffusion {
 	u := middlingUNet(controlText)
 	control := controlnet.FromUNet(u, nil)
-	v, text, schedule := vae.Default(), clip.Default(), noise.Default()
+	v, text, schedule := vae.Default(), clip.Default(), noise.StableDiffusion()
 	v.BlockOutChannels = []int{64, 128, 256, 256}
 	v.DownBlockTypes = []string{"DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"}
 	v.UpBlockTypes = []string{"UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"}
 	v.LayersPerBlock = 2
 	text.HiddenSize, text.IntermediateSize, text.NumHiddenLayers, text.NumAttentionHeads = controlText, 4*controlText, 6, 4
-	schedule.BetaStart, schedule.BetaEnd, schedule.BetaSchedule = 0.00085, 0.012, "scaled_linear"
 	return loss.Diffusion{
 		Networks: loss.Networks{UNet: u, ControlNet: &control, VAE: v, Text: text, Noise: schedule, Compute: dtypes.Float32},
 		Sizes:    loss.Sizes{Batch: controlBatch, Resolution: controlSide, Tokens: text.MaxPositionEmbeddings},

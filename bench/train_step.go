@@ -38,9 +38,7 @@ func smallUNet() unet.Config {
 // trainObjective is the ε loss of a UNet on latents and text embeddings; noise and timesteps are drawn on the device.
 // Its batch is latents and text embeddings.
 func trainObjective(c unet.Config) loss.Objective {
-	schedule := noise.Default()
-	schedule.BetaStart, schedule.BetaEnd, schedule.BetaSchedule = 0.00085, 0.012, "scaled_linear"
-	diffusion := loss.Diffusion{Networks: loss.Networks{UNet: c, Noise: schedule, Compute: dtypes.Float32}}
+	diffusion := loss.Diffusion{Networks: loss.Networks{UNet: c, Noise: noise.StableDiffusion(), Compute: dtypes.Float32}}
 	return loss.Objective{
 		Name:      "bench",
 		Trainable: c.Tree().Under("unet"),

@@ -70,7 +70,9 @@ type Record struct {
 
 // tinyModel is the base model's structure: Stable Diffusion 1.x's, small.
 func tinyModel(tokenizer *clip.Tokenizer) *diffusers.Pipeline {
-	p := &diffusers.Pipeline{UNet: unet.Default(), VAE: vae.Default(), Text: clip.Default(), Noise: noise.Default(), Tokenizer: tokenizer}
+	p := &diffusers.Pipeline{
+		UNet: unet.Default(), VAE: vae.Default(), Text: clip.Default(), Noise: noise.StableDiffusion(), Tokenizer: tokenizer,
+	}
 	p.UNet.SampleSize = Size / 8
 	p.UNet.BlockOutChannels = []int{64, 128, 128}
 	p.UNet.DownBlockTypes = []string{"CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"}
@@ -92,7 +94,6 @@ func tinyModel(tokenizer *clip.Tokenizer) *diffusers.Pipeline {
 	p.Text.MaxPositionEmbeddings = tokenizer.MaxLength()
 	p.Text.BOSTokenID, p.Text.EOSTokenID, p.Text.PadTokenID = int(tokenizer.BOS()), int(tokenizer.EOS()), int(tokenizer.Pad())
 
-	p.Noise.BetaStart, p.Noise.BetaEnd, p.Noise.BetaSchedule = 0.00085, 0.012, "scaled_linear"
 	p.Noise.PredictionType = noise.VPrediction
 	p.Noise.ClipSample, p.Noise.SetAlphaToOne, p.Noise.StepsOffset = false, false, 1
 	return p

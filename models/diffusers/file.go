@@ -253,8 +253,7 @@ func guessText(s checkpoint.Structure, openCLIP bool) clip.Config {
 
 // guessNoise is the schedule that all families were trained with.
 func guessNoise(c *checkpoint.Checkpoint) noise.Config {
-	n := noise.Default()
-	n.BetaStart, n.BetaEnd, n.BetaSchedule = 0.00085, 0.012, "scaled_linear"
+	n := noise.StableDiffusion()
 	n.ClipSample, n.SetAlphaToOne, n.StepsOffset, n.SkipPRKSteps = false, false, 1, true
 	n.ClassName = map[checkpoint.Family]string{
 		checkpoint.SD1: "PNDMScheduler", checkpoint.SD2: "DDIMScheduler", checkpoint.SDXL: "EulerDiscreteScheduler",

@@ -16,8 +16,10 @@ var Families = []string{"sd15", "sd21", "sdxl"}
 
 // Family is the structure of Stable Diffusion 1.5, 2.1 or XL, without weights.
 func Family(name string) (*Pipeline, error) {
-	p := &Pipeline{ClassName: "StableDiffusionPipeline", UNet: unet.Default(), VAE: vae.Default(), Text: clip.Default(), Noise: noise.Default()}
-	p.Noise.BetaStart, p.Noise.BetaEnd, p.Noise.BetaSchedule = 0.00085, 0.012, "scaled_linear"
+	p := &Pipeline{
+		ClassName: "StableDiffusionPipeline", UNet: unet.Default(), VAE: vae.Default(), Text: clip.Default(),
+		Noise: noise.StableDiffusion(),
+	}
 	p.VAE.BlockOutChannels, p.VAE.LayersPerBlock = []int{128, 256, 512, 512}, 2
 	p.VAE.DownBlockTypes = slices.Repeat([]string{"DownEncoderBlock2D"}, 4)
 	p.VAE.UpBlockTypes = slices.Repeat([]string{"UpDecoderBlock2D"}, 4)

@@ -118,9 +118,11 @@ func Defaults(class string) Config {
 	case UniPC:
 		c.TimestepSpacing, c.ClipSample, c.SolverType = "linspace", false, "bh2"
 	case Heun, kdpm2, kdpm2Ancestral, dpmSDE:
-		c.BetaStart, c.BetaEnd, c.TimestepSpacing, c.ClipSample = 0.00085, 0.012, "linspace", false
+		c.BetaStart, c.BetaEnd = stableDiffusionBetaStart, stableDiffusionBetaEnd
+		c.TimestepSpacing, c.ClipSample = "linspace", false
 	case LCM, tcd:
-		c.BetaStart, c.BetaEnd, c.BetaSchedule, c.ClipSample = 0.00085, 0.012, "scaled_linear", false
+		c.BetaStart, c.BetaEnd = stableDiffusionBetaStart, stableDiffusionBetaEnd
+		c.BetaSchedule, c.ClipSample = "scaled_linear", false
 	case FlowMatch:
 		c.ClipSample = false
 	}

@@ -100,6 +100,19 @@ const (
 // Default is what diffusers' DDIMScheduler has without a file.
 func Default() Config { return Defaults(DDIM) }
 
+// The betas that Stable Diffusion models are trained with, and that some classes of diffusers have without a file.
+const (
+	stableDiffusionBetaStart = 0.00085
+	stableDiffusionBetaEnd   = 0.012
+)
+
+// StableDiffusion is Default with the noise schedule that Stable Diffusion models are trained with.
+func StableDiffusion() Config {
+	c := Default()
+	c.BetaStart, c.BetaEnd, c.BetaSchedule = stableDiffusionBetaStart, stableDiffusionBetaEnd, "scaled_linear"
+	return c
+}
+
 // fixed are fields of which only these values are supported.
 var fixed = nn.Fixed{"solver_p": {"null"}}
 

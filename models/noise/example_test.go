@@ -8,9 +8,7 @@ import (
 
 // Stable Diffusion 1.x's schedule leaves a little of the image even at the last timestep.
 func ExampleConfig_AlphasCumprod() {
-	c := noise.Default()
-	c.BetaStart, c.BetaEnd, c.BetaSchedule = 0.00085, 0.012, "scaled_linear"
-	alphas := c.AlphasCumprod()
+	alphas := noise.StableDiffusion().AlphasCumprod()
 	fmt.Printf("%.5f %.5f %.5f\n", alphas[0], alphas[500], alphas[999])
 	// Output: 0.99915 0.27633 0.00466
 }

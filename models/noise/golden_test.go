@@ -51,8 +51,8 @@ func TestBetasParity(t *testing.T) {
 // Goldens: diffusers 0.42.1, torch 2.15, CPU, float32.
 func TestTargetsParity(t *testing.T) {
 	g := parity.Open(t, "schedulers", "DDIMScheduler.safetensors")
-	c := noise.Default()
-	c.BetaStart, c.BetaEnd, c.BetaSchedule, c.PredictionType = 0.00085, 0.012, "scaled_linear", noise.VPrediction
+	c := noise.StableDiffusion()
+	c.PredictionType = noise.VPrediction
 	inputs := []parity.Tensor{g.Get("add_noise/x0"), g.Get("add_noise/noise"), g.Get("add_noise/timesteps"), g.Get("velocity/timesteps")}
 	got := parity.Run(t, parity.Model{}, inputs, func(_ nn.Params, in []*Node, out map[string]*Node) {
 		visited, velocity := ConvertDType(in[2], dtypes.Int32), ConvertDType(in[3], dtypes.Int32)

@@ -15,15 +15,8 @@ import (
 	"limner/models/noise"
 )
 
-// stableDiffusion is the schedule of the goldens.
-func stableDiffusion() noise.Config {
-	c := noise.Default()
-	c.BetaStart, c.BetaEnd, c.BetaSchedule = 0.00085, 0.012, "scaled_linear"
-	return c
-}
-
 func predicting(prediction string) noise.Config {
-	c := stableDiffusion()
+	c := noise.StableDiffusion()
 	c.PredictionType = prediction
 	return c
 }
@@ -66,7 +59,7 @@ func TestGoldenMinSNR(t *testing.T) {
 // not be weighted.
 func TestMinSNRWeighsImages(t *testing.T) {
 	l := Loss{SNRGamma: 5}
-	schedule := stableDiffusion()
+	schedule := noise.StableDiffusion()
 	weights := l.snrWeights(schedule)
 	var inputs []parity.Tensor
 	batches := []int{1, 2, 3, 4, 5, 64}
@@ -101,7 +94,7 @@ func TestMinSNRWeighsImages(t *testing.T) {
 
 // Huber's losses against their formulas in float64, with masks of ones, of a half, and of nothing.
 func TestRobustLosses(t *testing.T) {
-	schedule := stableDiffusion()
+	schedule := noise.StableDiffusion()
 	differences := []float32{0, 1e-4, -0.03, 0.5, -2, 7, 0.2, 1}
 	timesteps := []float32{0, 400, 999}
 	n := len(differences)
@@ -158,7 +151,7 @@ func TestLossErrors(t *testing.T) {
 	err := Loss{
 		SNRGamma: -1, NoiseOffset: math.NaN(), InputPerturbation: math.Inf(1), Type: LossHuber, HuberSchedule: "cosine",
 		Timesteps: Timesteps{Min: 5, Max: 5, Bias: BiasRange, Begin: 3, End: 2000},
-	}.Validate(stableDiffusion())
+	}.Validate(noise.StableDiffusion())
 	if err == nil {
 		t.Fatal("nothing was found")
 	}
@@ -170,7 +163,7 @@ func TestLossErrors(t *testing.T) {
 			t.Errorf("%q is missing in:\n%v", want, err)
 		}
 	}
-	if err := (Loss{RescaleBetasZeroSNR: true}).Validate(stableDiffusion()); err == nil || !strings.Contains(err.Error(), "want v_prediction or sample") {
+	if err := (Loss{RescaleBetasZeroSNR: true}).Validate(noise.StableDiffusion()); err == nil || !strings.Contains(err.Error(), "want v_prediction or sample") {
 		t.Errorf("zero SNR with ε: got %v", err)
 	}
 	if err := DefaultLoss().Validate(noise.Defaults(noise.FlowMatch)); err == nil || !strings.Contains(err.Error(), noise.FlowMatch) {
@@ -186,7 +179,7 @@ func TestLossErrors(t *testing.T) {
 // An offset moves all pixels of an image's channel alike; a perturbation is in the input's noise only.
 func TestNoiseOfASample(t *testing.T) {
 	seed := parity.Tensor{Data: []float32{7}, Shape: []int{}}
-	d := Diffusion{Networks: Networks{Noise: stableDiffusion()}}
+	d := Diffusion{Networks: Networks{Noise: noise.StableDiffusion()}}
 	got := parity.Run(t, parity.Model{}, []parity.Tensor{seed}, func(_ nn.Params, in []*Node, out map[string]*Node) {
 		seed := ConvertDType(in[0], dtypes.Uint64)
 		draw, latents := Draws{Seed: seed, Step: seed}, Zeros(seed.Graph(), shapes.Make(dtypes.Float32, 2, 8, 8, 3))
