@@ -181,31 +181,38 @@ func compilePattern(key string) (*regexp.Regexp, error) {
 	return expression, nil
 }
 
+// PEFTModule is the name of a layer in PEFT's config. It goes without the prefix that text encoders lack since
+// transformers 5: diffusers takes that off the keys, but not off the config, and PEFT compares the ends of names.
+func PEFTModule(component, module string) string {
+	if component == UNet {
+		return module
+	}
+	return strings.TrimPrefix(module, textPrefix)
+}
+
 // newPEFTFields are the fields that a PEFT config of the LoRA has, below each component's name: rank and alpha of most
 // layers, and the others by module. diffusers makes PEFT's config of nothing else where it is there.
 func (l *LoRA) newPEFTFields() map[string]any {
 	fields := map[string]any{}
 	for _, component := range l.Components() {
 		ranks, alphas := map[int]int{}, map[float64]int{}
+		var layers []LoRALayer
+		var modules []string
 		for _, layer := range l.Layers {
 			if layer.Component == component {
 				ranks[layer.Rank()]++
 				alphas[layer.Alpha]++
+				layers, modules = append(layers, layer), append(modules, PEFTModule(component, layer.Module))
 			}
 		}
 		rank, alpha := most(ranks), most(alphas)
 		rankPattern, alphaPattern := map[string]int{}, map[string]float64{}
-		var modules []string
-		for _, layer := range l.Layers {
-			if layer.Component != component {
-				continue
-			}
-			modules = append(modules, layer.Module)
+		for i, layer := range layers {
 			if layer.Rank() != rank {
-				rankPattern[patternKey(layer.Module, l.Layers)] = layer.Rank()
+				rankPattern[patternKey(modules[i], modules)] = layer.Rank()
 			}
 			if layer.Alpha != alpha {
-				alphaPattern[patternKey(layer.Module, l.Layers)] = layer.Alpha
+				alphaPattern[patternKey(modules[i], modules)] = layer.Alpha
 			}
 		}
 		fields[component+".r"], fields[component+".rank_pattern"] = rank, rankPattern
@@ -215,10 +222,10 @@ func (l *LoRA) newPEFTFields() map[string]any {
 	return fields
 }
 
-// patternKey is the key of a pattern that matches a module and no other of the layers: its name, or where another's ends
+// patternKey is the key of a pattern that matches a module and no other of them: its name, or where another's ends
 // so too, an expression that begins where the name does. PEFT before version 0.13 takes only names.
-func patternKey(module string, layers []LoRALayer) string {
-	if slices.ContainsFunc(layers, func(l LoRALayer) bool { return strings.HasSuffix(l.Module, "."+module) }) {
+func patternKey(module string, modules []string) string {
+	if slices.ContainsFunc(modules, func(other string) bool { return strings.HasSuffix(other, "."+module) }) {
 		return "^" + regexp.QuoteMeta(module)
 	}
 	return module

@@ -78,6 +78,7 @@ func parseLoRAKey(key string) loraKey {
 		}
 		for _, p := range kohyaPlaces {
 			if rest, ok := strings.CutPrefix(name, p.prefix); ok {
+				rest = underscored(rest) // some tools write attn1.to_q behind it
 				return loraKey{component: p.component, module: splitKohya(rest), named: splitKohya(rest), kohya: rest, role: e.role}
 			}
 		}

@@ -197,7 +197,11 @@ func TestLoRANames(t *testing.T) {
 		"original SD 2":  {"sd21-tiny", UNet, originalName},
 		"text encoder":   {"sd15-tiny", TextEncoder, func(m string, _ nn.Tree) string { return "lora_te_" + underscored(m) }},
 		"second encoder": {"sdxl-tiny", TextEncoder2, func(m string, _ nn.Tree) string { return "lora_te2_" + underscored(m) }},
-		"bare encoder":   {"sdxl-tiny", TextEncoder, func(m string, _ nn.Tree) string { return "lora_te1_text_model_" + underscored(m) }},
+		"mixed": {"sd15-tiny", UNet, func(m string, _ nn.Tree) string {
+			return "lora_unet_" + strings.Replace(m, ".", "_", strings.Count(m, ".")-2)
+		}},
+		"mixed encoder": {"sd15-tiny", TextEncoder, func(m string, _ nn.Tree) string { return "lora_te_" + strings.Replace(m, ".", "_", 4) }},
+		"bare encoder":  {"sdxl-tiny", TextEncoder, func(m string, _ nn.Tree) string { return "lora_te1_text_model_" + underscored(m) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tree := treeOf(t, openModel(t, golden.Path(t, c.model, c.component)))
@@ -471,6 +475,40 @@ func TestSaveLoRAFromMemory(t *testing.T) {
 	got, err := tensor.Float32s()
 	if want := []float32{2, 8, 4, 10, 6, 12}; err != nil || !slices.Equal(got, want) || !slices.Equal(tensor.Shape, []int{3, 2}) {
 		t.Errorf("up: got %v of shape %v, %v; want %v", got, tensor.Shape, err, want)
+	}
+}
+
+// diffusers tells its naming of a text encoder's layers by lora_linear_layer, and compares PEFT's config with names that lack
+// text_model since transformers 5.
+func TestSaveLoRAOfTextEncoders(t *testing.T) {
+	shapes := map[string][]int{}
+	for _, component := range []string{TextEncoder, TextEncoder2} {
+		for i, rank := range []int{4, 4, 2} {
+			key := fmt.Sprintf("%s.text_model.encoder.layers.%d.self_attn.q_proj", component, i)
+			shapes[key+".lora_A.weight"], shapes[key+".lora_B.weight"] = []int{rank, 3}, []int{2, rank}
+		}
+	}
+	metadata := map[string]string{LoRAMetadata: `{"text_encoder.lora_alpha": 8, "text_encoder_2.lora_alpha": 2}`}
+	l := openLoRA(t, loraFile(t, sortedKeys(shapes), shapes, metadata))
+	path := filepath.Join(t.TempDir(), "lora.safetensors")
+	if err := l.Save(path, DialectDiffusers, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keysOf(t, path) {
+		if !strings.HasSuffix(key, ".q_proj.lora_linear_layer.down.weight") && !strings.HasSuffix(key, ".q_proj.lora_linear_layer.up.weight") {
+			t.Errorf("diffusers' naming: got %s", key)
+		}
+	}
+	sameLayers(t, openLoRA(t, path), scaled(t, l))
+	if err := l.Save(path, DialectPEFT, ""); err != nil {
+		t.Fatal(err)
+	}
+	again := openLoRA(t, path)
+	sameLayers(t, again, l)
+	want := `"text_encoder.rank_pattern":{"encoder.layers.2.self_attn.q_proj":2},` +
+		`"text_encoder.target_modules":["encoder.layers.0.self_attn.q_proj","encoder.layers.1.self_attn.q_proj","encoder.layers.2.self_attn.q_proj"]`
+	if got := again.Metadata[LoRAMetadata]; !strings.Contains(got, want) {
+		t.Errorf("got %s, want %s in it", got, want)
 	}
 }
 

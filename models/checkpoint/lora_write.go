@@ -52,8 +52,11 @@ func (l *LoRA) Save(path string, dialect Dialect, dtype string) error {
 }
 
 func (l LoRALayer) diffusersEntries(dtype string) ([]safetensors.Entry, error) {
-	name := l.Component + "." + l.Module
-	up := entryOf(name+".lora.up.weight", l.Up, dtype)
+	name := l.Component + "." + l.Module + ".lora"
+	if l.Component != UNet {
+		name += "_linear_layer" // by which alone diffusers knows the naming of a text encoder's layers
+	}
+	up := entryOf(name+".up.weight", l.Up, dtype)
 	if scale := l.Scale(); scale != 1 {
 		values, err := l.Up.Float32s()
 		if err != nil {
@@ -64,7 +67,7 @@ func (l LoRALayer) diffusersEntries(dtype string) ([]safetensors.Entry, error) {
 		}
 		up.Parts = []safetensors.Tensor{safetensors.Floats(l.Up.Shape, values, l.Up.Order)}
 	}
-	return []safetensors.Entry{entryOf(name+".lora.down.weight", l.Down, dtype), up}, nil
+	return []safetensors.Entry{entryOf(name+".down.weight", l.Down, dtype), up}, nil
 }
 
 func (l *LoRA) kohyaEntries(layer LoRALayer, dtype string) []safetensors.Entry {

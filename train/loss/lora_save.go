@@ -44,7 +44,7 @@ func (l LoRA) Metadata(networks nn.Tree) map[string]string {
 		component, module, _ := strings.Cut(layer.Key, ".")
 		config[component+".r"], config[component+".lora_alpha"] = l.Rank, l.Alpha
 		modules, _ := config[component+".target_modules"].([]string)
-		config[component+".target_modules"] = append(modules, module)
+		config[component+".target_modules"] = append(modules, checkpoint.PEFTModule(component, module))
 	}
 	text, err := json.Marshal(config)
 	if err != nil {
