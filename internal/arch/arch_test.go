@@ -288,7 +288,8 @@ var gomlxDoors = []string{"models/nn", "train", "xla", "xla/cpu", "xla/mosaic", 
 var renamers = []string{"internal/disk", "models/hub", "sample/batch", "train", "xla/plugin"}
 
 var gomlxForAll = []string{
-	"github.com/gomlx/gomlx/pkg/core/graph", "github.com/gomlx/gomlx/pkg/core/shapes", "github.com/gomlx/gomlx/pkg/core/dtypes",
+	"github.com/gomlx/gomlx/pkg/core/graph", "github.com/gomlx/gomlx/pkg/core/shapes",
+	"github.com/gomlx/gomlx/pkg/core/dtypes",
 }
 
 func TestArrows(t *testing.T) {
@@ -323,7 +324,8 @@ func TestArrows(t *testing.T) {
 			if path == "github.com/google/renameio/v2" && name != "internal/disk" {
 				t.Errorf("%s imports %s: write files through internal/disk", name, path)
 			}
-			if strings.HasPrefix(path, "github.com/gomlx/") && !slices.Contains(gomlxForAll, path) && !slices.Contains(gomlxDoors, name) {
+			if strings.HasPrefix(path, "github.com/gomlx/") && !slices.Contains(gomlxForAll, path) &&
+				!slices.Contains(gomlxDoors, name) {
 				t.Errorf("%s imports %s, which only %s may", name, path, strings.Join(gomlxDoors, ", "))
 			}
 		}
@@ -335,7 +337,8 @@ func TestArrows(t *testing.T) {
 
 // What is written beside its name and renamed without being synced can be empty after a crash.
 func TestRenames(t *testing.T) {
-	out, err := exec.Command("go", "list", "-f", `{{range .GoFiles}}{{$.ImportPath}} {{$.Dir}}/{{.}}{{"\n"}}{{end}}`, "limner/...").Output()
+	out, err := exec.Command("go", "list", "-f", `{{range .GoFiles}}{{$.ImportPath}} {{$.Dir}}/{{.}}{{"\n"}}{{end}}`,
+		"limner/...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,8 +348,10 @@ func TestRenames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if name = strings.TrimPrefix(name, "limner/"); bytes.Contains(source, []byte("os.Rename(")) && !slices.Contains(renamers, name) {
-			t.Errorf("%s calls os.Rename, which only %s may: publish through internal/disk", path, strings.Join(renamers, ", "))
+		if name = strings.TrimPrefix(name, "limner/"); bytes.Contains(source, []byte("os.Rename(")) &&
+			!slices.Contains(renamers, name) {
+			t.Errorf("%s calls os.Rename, which only %s may: publish through internal/disk",
+				path, strings.Join(renamers, ", "))
 		}
 	}
 }

@@ -8,9 +8,10 @@ import (
 	"path/filepath"
 )
 
-// CheckPrivate fails where a user other than this one and root can change what lies at path, or put something else there: as ssh asks of its
-// keys, the file or folder and each folder above it, up to the user's home folder, belong to one of the two and can be written by nobody else.
-// A folder above it in which everybody may make files but only move and remove their own, such as /tmp, does no harm.
+// CheckPrivate fails where a user other than this one and root can change what lies at path, or put something else
+// there: as ssh asks of its keys, the file or folder and each folder above it, up to the user's home folder, belong to
+// one of the two and can be written by nobody else. A folder above it in which everybody may make files but only move
+// and remove their own, such as /tmp, does no harm.
 func CheckPrivate(path string) error {
 	real, err := filepath.EvalSymlinks(path)
 	if err == nil {
@@ -40,7 +41,8 @@ func CheckPrivate(path string) error {
 	}
 }
 
-// checkOwned says what is wrong with a file's or folder's owner or permissions. above says that it is a folder above what is asked about.
+// checkOwned says what is wrong with a file's or folder's owner or permissions. above says that it is a folder above
+// what is asked about.
 func checkOwned(path string, info fs.FileInfo, above bool) error {
 	owner, known := ownerOf(info)
 	if !known { // this system has other permissions
@@ -51,7 +53,8 @@ func checkOwned(path string, info fs.FileInfo, above bool) error {
 	}
 	shared := info.Mode().Perm()&0o022 != 0
 	if shared && !(above && info.IsDir() && info.Mode()&fs.ModeSticky != 0) {
-		return fmt.Errorf("%s can be written by other users (its mode is %04o): chmod go-w %s", path, info.Mode().Perm(), path)
+		return fmt.Errorf("%s can be written by other users (its mode is %04o): chmod go-w %s",
+			path, info.Mode().Perm(), path)
 	}
 	return nil
 }

@@ -45,7 +45,8 @@ func TestOpenTakesRegularFilesOnly(t *testing.T) {
 			continue
 		}
 		// The system itself refuses to open a socket.
-		if err == nil || path != socket && !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+		if err == nil || path != socket && !strings.Contains(err.Error(), want) ||
+			!strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %v, want an error that names it and %q", path, err, want)
 		}
 		if strings.HasPrefix(want, "a ") && !errors.Is(err, ErrNotRegular) {

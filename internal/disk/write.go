@@ -52,7 +52,8 @@ func Writable(dir string) (err error) {
 	return errors.Join(err, f.Close())
 }
 
-// removed creates a file in a folder and takes its name away again, so that a process that is killed leaves nothing behind.
+// removed creates a file in a folder and takes its name away again, so that a process that is killed leaves nothing
+// behind.
 func removed(dir string) (*os.File, error) {
 	f, err := os.CreateTemp(dir, ".limner-try-")
 	if err != nil {

@@ -22,7 +22,8 @@ func TestWritable(t *testing.T) {
 		"/proc/limner/run":                  "",
 	} {
 		err := Writable(path)
-		if refused := want != "" || strings.HasPrefix(path, "/proc"); (err != nil) != refused || err != nil && !strings.Contains(err.Error(), want) {
+		if refused := want != "" || strings.HasPrefix(path, "/proc"); (err != nil) != refused ||
+			err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", path, err, want)
 		}
 	}
@@ -33,14 +34,17 @@ func TestWritable(t *testing.T) {
 
 func TestExisting(t *testing.T) {
 	dir := t.TempDir()
-	for path, want := range map[string]string{dir: dir, filepath.Join(dir, "a", "b"): dir, "/": "/", "limner-nowhere/a": "."} {
+	for path, want := range map[string]string{
+		dir: dir, filepath.Join(dir, "a", "b"): dir, "/": "/", "limner-nowhere/a": ".",
+	} {
 		if got := Existing(path); got != want {
 			t.Errorf("%s: got %s, want %s", path, got, want)
 		}
 	}
 }
 
-// While a folder is tried nothing has a name in it, or the next start of a process that was killed would find it not empty.
+// While a folder is tried nothing has a name in it, or the next start of a process that was killed would find it not
+// empty.
 func TestTryingLeavesNoName(t *testing.T) {
 	for name, create := range map[string]func(string) (*os.File, error){"nameless": nameless, "removed": removed} {
 		dir := t.TempDir()

@@ -48,8 +48,8 @@ func ReadJSON(t testing.TB, v any, parts ...string) {
 	}
 }
 
-// Tolerance is limit or, if that is larger, ten times the error that INDEX.md gives for what in the reference's own float32,
-// relative to the largest magnitude. Things that INDEX.md does not list have the limit.
+// Tolerance is limit or, if that is larger, ten times the error that INDEX.md gives for what in the reference's own
+// float32, relative to the largest magnitude. Things that INDEX.md does not list have the limit.
 func Tolerance(t testing.TB, what string, limit float64) float64 {
 	t.Helper()
 	raw, err := os.ReadFile(Path(t, "INDEX.md"))

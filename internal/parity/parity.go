@@ -152,7 +152,9 @@ func FromCondition(v float32) float32 { return v / 255 }
 
 var quick = sync.OnceValues(func() (*xla.Backend, error) { return xla.Open(context.Background(), Options(1)) })
 
-var optimized = sync.OnceValues(func() (*xla.Backend, error) { return xla.Open(context.Background(), xla.Options{Log: os.Stderr}) })
+var optimized = sync.OnceValues(func() (*xla.Backend, error) {
+	return xla.Open(context.Background(), xla.Options{Log: os.Stderr})
+})
 
 // Options are those of a backend for tests, of CPU devices: quick to compile, and with the programs that Main has kept.
 func Options(devices int) xla.Options {
@@ -178,13 +180,15 @@ func keepingPrograms(m *testing.M) int {
 	return m.Run()
 }
 
-// Backend is one CPU device, shared by the tests of a package. Compiling takes half the time that limner itself spends on it.
+// Backend is one CPU device, shared by the tests of a package. Compiling takes half the time that limner itself spends
+// on it.
 func Backend(t testing.TB) *xla.Backend {
 	t.Helper()
 	return backend(t, quick)
 }
 
-// Optimized is Backend with programs as limner compiles them, none of which is kept: for what runs long or has to be exact to the last digits.
+// Optimized is Backend with programs as limner compiles them, none of which is kept: for what runs long or has to be
+// exact to the last digits.
 func Optimized(t testing.TB) *xla.Backend {
 	t.Helper()
 	return backend(t, optimized)
@@ -264,9 +268,10 @@ type Program struct {
 	names   []string // of the outputs
 }
 
-// Compile compiles build for parameters of a tree and inputs of these shapes, all float32. Every node that build puts into the map it is given is an
-// output.
-func Compile(t testing.TB, b *xla.Backend, tree nn.Tree, inputs []Tensor, build func(p nn.Params, in []*Node, out map[string]*Node)) *Program {
+// Compile compiles build for parameters of a tree and inputs of these shapes, all float32. Every node that build puts
+// into the map it is given is an output.
+func Compile(t testing.TB, b *xla.Backend, tree nn.Tree, inputs []Tensor,
+	build func(p nn.Params, in []*Node, out map[string]*Node)) *Program {
 	t.Helper()
 	p := &Program{t: t, backend: b, tree: tree}
 	f := xla.Function{Name: "parity"}
@@ -274,7 +279,9 @@ func Compile(t testing.TB, b *xla.Backend, tree nn.Tree, inputs []Tensor, build 
 		f.Inputs = append(f.Inputs, xla.Value{Name: spec.Key, Shape: shapes.Make(dtypes.Float32, spec.Shape...)})
 	}
 	for i, in := range inputs {
-		f.Inputs = append(f.Inputs, xla.Value{Name: fmt.Sprintf("input%d", i), Shape: shapes.Make(dtypes.Float32, in.Shape...)})
+		f.Inputs = append(f.Inputs, xla.Value{
+			Name: fmt.Sprintf("input%d", i), Shape: shapes.Make(dtypes.Float32, in.Shape...),
+		})
 	}
 	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
 		named := map[string]*Node{}
@@ -346,7 +353,8 @@ func Check(t testing.TB, name string, got, want Tensor, tolerance float64) {
 		}
 	}
 	if !(worst <= tolerance*largest) {
-		t.Errorf("%s: error %.2g, tolerance %.2g; worst at index %d: got %g, want %g", name, worst/largest, tolerance, at, got.Data[at], want.Data[at])
+		t.Errorf("%s: error %.2g, tolerance %.2g; worst at index %d: got %g, want %g",
+			name, worst/largest, tolerance, at, got.Data[at], want.Data[at])
 	}
 }
 

@@ -10,8 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// JSON decodes a file's JSON into what v points to. What is wrong is said in JSON's terms: the line, where there are several, the field,
-// and what stands there and should. Bytes that are not UTF-8 are refused: encoding/json would put other letters in for them.
+// JSON decodes a file's JSON into what v points to. What is wrong is said in JSON's terms: the line, where there are
+// several, the field, and what stands there and should. Bytes that are not UTF-8 are refused: encoding/json would put
+// other letters in for them.
 func JSON(raw []byte, v any) error {
 	if err := check(raw); err != nil {
 		return err
@@ -21,7 +22,8 @@ func JSON(raw []byte, v any) error {
 	var mismatch *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &syntax):
-		if at := syntax.Offset - 1; at >= 0 && at < int64(len(raw)) && raw[at] >= utf8.RuneSelf { // it is named by its first byte
+		// encoding/json names the first byte alone of a character of several.
+		if at := syntax.Offset - 1; at >= 0 && at < int64(len(raw)) && raw[at] >= utf8.RuneSelf {
 			r, _ := utf8.DecodeRune(raw[at:])
 			return fmt.Errorf("%snot JSON: %q stands where no such character may", line(raw, syntax.Offset), r)
 		}
@@ -29,9 +31,11 @@ func JSON(raw []byte, v any) error {
 	case errors.As(err, &mismatch):
 		field := ""
 		if mismatch.Field != "" {
-			field = "field " + mismatch.Field[strings.LastIndexByte(mismatch.Field, '.')+1:] + ": " // before it stand Go's names, too
+			// The path before the last name holds names of Go's fields, too.
+			field = "field " + mismatch.Field[strings.LastIndexByte(mismatch.Field, '.')+1:] + ": "
 		}
-		return fmt.Errorf("%s%sgot %s, want %s", line(raw, mismatch.Offset), field, gotWords(mismatch.Value), wantWords(mismatch.Type))
+		return fmt.Errorf("%s%sgot %s, want %s",
+			line(raw, mismatch.Offset), field, gotWords(mismatch.Value), wantWords(mismatch.Type))
 	}
 	return err
 }

@@ -50,7 +50,8 @@ func FuzzJSON(f *testing.F) {
 	f.Add("\n[1,")
 	f.Fuzz(func(t *testing.T, raw string) {
 		var v map[string]struct{ A, B []float64 }
-		if err := JSON([]byte(raw), &v); err != nil && strings.Contains(err.Error(), "Go ") && !strings.Contains(raw, "Go ") {
+		if err := JSON([]byte(raw), &v); err != nil && strings.Contains(err.Error(), "Go ") &&
+			!strings.Contains(raw, "Go ") {
 			t.Errorf("%q: %v", raw, err)
 		}
 	})

@@ -84,7 +84,8 @@ func check(text []byte) error {
 			return fmt.Errorf("%s: byte 0x%02x is not UTF-8: save it as UTF-8", place(text, i), text[i])
 		}
 		if r == 0 {
-			return fmt.Errorf("%s: a zero byte, which no text has (in UTF-16 without its byte order mark every other one is): save it as UTF-8", place(text, i))
+			return fmt.Errorf("%s: a zero byte, which no text has (in UTF-16 without its byte order mark every other "+
+				"one is): save it as UTF-8", place(text, i))
 		}
 		i += size
 	}

@@ -17,8 +17,8 @@ func TestDecode(t *testing.T) {
 		big = append(big, little[i+1], little[i])
 	}
 	for name, raw := range map[string][]byte{
-		"UTF-8": []byte(text), "with a mark": []byte("\xef\xbb\xbf" + text), "CRLF": []byte("\xef\xbb\xbfcafé\r\n𝄞 two\r\n"),
-		"UTF-16LE": little, "UTF-16BE": big,
+		"UTF-8": []byte(text), "with a mark": []byte("\xef\xbb\xbf" + text),
+		"CRLF": []byte("\xef\xbb\xbfcafé\r\n𝄞 two\r\n"), "UTF-16LE": little, "UTF-16BE": big,
 	} {
 		if got, err := Decode(raw); err != nil || string(got) != text {
 			t.Errorf("%s: %q (%v), want %q", name, got, err, text)
@@ -60,7 +60,9 @@ func TestReadFile(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, seed := range []string{"a\r\nb", "\xef\xbb\xbfa", "\xff\xfea\x00", "\xfe\xff\xd8\x34\xdd\x1e", "\xff\xfe\x34\xd8"} {
+	for _, seed := range []string{
+		"a\r\nb", "\xef\xbb\xbfa", "\xff\xfea\x00", "\xfe\xff\xd8\x34\xdd\x1e", "\xff\xfe\x34\xd8",
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {

@@ -1,5 +1,5 @@
-// Package printable makes text that came from a file or a server fit to be printed: it cannot steer a terminal, forge lines, turn the order of
-// letters around, or fill the screen.
+// Package printable makes text that came from a file or a server fit to be printed: it cannot steer a terminal, forge
+// lines, turn the order of letters around, or fill the screen.
 package printable
 
 import (
@@ -14,8 +14,9 @@ import (
 // LineLimit is how many bytes of a line are printed where nothing says otherwise.
 const LineLimit = 2000
 
-// Line is text on one line of at most limit bytes and a few that say how much was cut off. Control characters, line breaks among them, marks
-// that change the direction of writing and bytes that are no UTF-8 are escaped as in Go and JSON.
+// Line is text on one line of at most limit bytes and a few that say how much was cut off. Control characters, line
+// breaks among them, marks that change the direction of writing and bytes that are no UTF-8 are escaped as in Go and
+// JSON.
 func Line(text string, limit int) string {
 	return escaped(text, limit, func(r rune) bool { return false })
 }
@@ -66,10 +67,11 @@ func Cut(text string, limit int) (string, int) {
 	return text[:n], len(text) - n
 }
 
-// harmful says of a letter that it does something other than to be seen: control characters (C0, DEL and C1), marks of direction, breaks of lines
-// and paragraphs, and the tags that spell hidden text.
+// harmful says of a letter that it does something other than to be seen: control characters (C0, DEL and C1), marks of
+// direction, breaks of lines and paragraphs, and the tags that spell hidden text.
 func harmful(r rune) bool {
-	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' || r == '\ufeff' || r >= 0xe0000 && r <= 0xe007f
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' ||
+		r == '\ufeff' || r >= 0xe0000 && r <= 0xe007f
 }
 
 // JSON escapes in JSON what Line does. It stays the same JSON: such letters stand in strings alone.
@@ -78,7 +80,8 @@ func JSON(raw []byte) []byte {
 	for len(raw) > 0 {
 		r, n := utf8.DecodeRune(raw)
 		switch {
-		case r < ' ' || !harmful(r): // between strings, line breaks and tabs are the JSON's own; within them there are none
+		// Line breaks and tabs stand between strings only: within them JSON escapes them.
+		case r < ' ' || !harmful(r):
 			b.Write(raw[:n])
 		case r > 0xffff:
 			r -= 0x10000

@@ -34,10 +34,12 @@ func TestLine(t *testing.T) {
 
 func TestWriter(t *testing.T) {
 	var b bytes.Buffer
-	if n, err := fmt.Fprintf(Writer{&b}, "caption \x1b[1A%s\nnext\n", strings.Repeat("x", 5000)); n != 5018 || err != nil {
+	if n, err := fmt.Fprintf(Writer{&b}, "caption \x1b[1A%s\nnext\n", strings.Repeat("x", 5000)); n != 5018 ||
+		err != nil {
 		t.Errorf("got %d, %v", n, err)
 	}
-	if got, want := b.String(), `caption \u001b[1A`+strings.Repeat("x", LineLimit-12)+"… (3012 more bytes)\nnext\n"; got != want {
+	if got, want := b.String(), `caption \u001b[1A`+strings.Repeat("x", LineLimit-12)+
+		"… (3012 more bytes)\nnext\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -59,7 +61,8 @@ func FuzzPrintable(f *testing.F) {
 		}
 		out := JSON(raw)
 		var was, is string
-		if bytes.ContainsFunc(out, harmful) || json.Unmarshal(raw, &was) != nil || json.Unmarshal(out, &is) != nil || is != was {
+		if bytes.ContainsFunc(out, harmful) || json.Unmarshal(raw, &was) != nil || json.Unmarshal(out, &is) != nil ||
+			is != was {
 			t.Errorf("%q: got %s", text, out)
 		}
 	})

@@ -3,7 +3,9 @@ package suggest
 import "testing"
 
 func TestNear(t *testing.T) {
-	names := []string{"conv_in.weight", "conv_out.weight", "mid_block.attentions.0.to_q.weight", "mid_block.attentions.1.to_q.weight"}
+	names := []string{
+		"conv_in.weight", "conv_out.weight", "mid_block.attentions.0.to_q.weight", "mid_block.attentions.1.to_q.weight",
+	}
 	for name, want := range map[string]string{
 		"conv_input.weight":                  " (is it conv_in.weight?)",
 		"convin.weight":                      " (is it conv_in.weight?)",

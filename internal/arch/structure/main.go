@@ -1,8 +1,9 @@
-// Command structure measures how the module's packages are built: files, lines, the largest function, and how the files of a package
-// refer to each other.
+// Command structure measures how the module's packages are built: files, lines, the largest function, and how the files
+// of a package refer to each other.
 //
-// A reference is a pair of files of which the first names something that the second declares. The files are put in an order in which as
-// few references as a greedy search can find lead from a file to one above it; those run back up. Tests do not count.
+// A reference is a pair of files of which the first names something that the second declares. The files are put in an
+// order in which as few references as a greedy search can find lead from a file to one above it; those run back up.
+// Tests do not count.
 package main
 
 import (
@@ -38,7 +39,8 @@ func run(patterns []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%-28s %5s %6s %9s  %-32s %10s %7s\n", "package", "files", "lines", "functions", "largest function (lines)", "references", "back up")
+	fmt.Printf("%-28s %5s %6s %9s  %-32s %10s %7s\n",
+		"package", "files", "lines", "functions", "largest function (lines)", "references", "back up")
 	var files, lines int
 	for _, p := range packages {
 		m, err := measure(p, exports)
@@ -61,7 +63,9 @@ type listed struct {
 
 // list returns the packages that match the patterns, and the files of export data of all that they import.
 func list(patterns []string) (packages []listed, exports map[string]string, err error) {
-	command := exec.Command("go", append([]string{"list", "-export", "-deps", "-json=ImportPath,Dir,Export,DepOnly,GoFiles,CgoFiles"}, patterns...)...)
+	command := exec.Command("go",
+		append([]string{"list", "-export", "-deps", "-json=ImportPath,Dir,Export,DepOnly,GoFiles,CgoFiles"},
+			patterns...)...)
 	command.Stderr = os.Stderr
 	out, err := command.Output()
 	if err != nil {
@@ -95,7 +99,8 @@ type measured struct {
 
 func (m measured) String() string {
 	largest := fmt.Sprintf("%s (%d)", m.largest, m.largestLines)
-	return fmt.Sprintf("%-28s %5d %6d %9d  %-32s %10d %7d", m.name, m.files, m.lines, m.functions, largest, m.references, m.back)
+	return fmt.Sprintf("%-28s %5d %6d %9d  %-32s %10d %7d",
+		m.name, m.files, m.lines, m.functions, largest, m.references, m.back)
 }
 
 func measure(p listed, exports map[string]string) (measured, error) {
@@ -174,8 +179,9 @@ func isMember(object types.Object) bool {
 	return false
 }
 
-// feedback are the references that lead upwards in an order of the files that Eades, Lin and Smyth's greedy search finds (1993): sources
-// first, sinks last, and where there are neither, the file that is left for more than it is reached.
+// feedback are the references that lead upwards in an order of the files that Eades, Lin and Smyth's greedy search
+// finds (1993): sources first, sinks last, and where there are neither, the file that is left for more than it is
+// reached.
 func feedback(references []reference) []reference {
 	place := order(references)
 	var back []reference
