@@ -104,7 +104,10 @@ func TestContentInSamples(t *testing.T) {
 		return c
 	}
 	was := sample(sampleBytes) // between samples, as the next
-	for change, seen := range map[int]bool{0: true, sampleBytes - 1: true, sampleBytes + 1: false, sampleEvery: true, sampleEvery + 2*sampleBytes: true, len(raw) - 1: true} {
+	for change, seen := range map[int]bool{
+		0: true, sampleBytes - 1: true, sampleBytes + 1: false, sampleEvery: true,
+		sampleEvery + 2*sampleBytes: true, len(raw) - 1: true,
+	} {
 		got := sample(change)
 		if (got.Sum != was.Sum) != seen {
 			t.Errorf("byte %d: seen %v, want %v", change, !seen, seen)

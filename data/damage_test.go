@@ -32,7 +32,8 @@ func TestOpenRejects(t *testing.T) {
 		if err := os.WriteFile(path, tc.raw, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open([]string{path}, testOptions()); err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), path) {
+		if _, err := Open([]string{path}, testOptions()); err == nil || !strings.Contains(err.Error(), tc.want) ||
+			!strings.Contains(err.Error(), path) {
 			t.Errorf("%s: error %v, want %q", name, err, tc.want)
 		}
 	}
@@ -43,7 +44,9 @@ func TestOpenRejects(t *testing.T) {
 	}
 	o := Options{Resolution: -1, BatchSize: -2, Workers: -3, Prefetch: -4, BufferBytes: -5}
 	_, err = Open([]string{dir}, o)
-	for _, want := range []string{"image_column", "caption_column", "resolution -1", "batch size -2", "workers -3", "prefetch -4", "buffer of -5"} {
+	for _, want := range []string{
+		"image_column", "caption_column", "resolution -1", "batch size -2", "workers -3", "prefetch -4", "buffer of -5",
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not tell of %s", err, want)
 		}

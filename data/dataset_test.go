@@ -56,10 +56,12 @@ func sameBatches(t *testing.T, what string, want, got []*Batch) {
 	t.Helper()
 	for i, w := range want {
 		g := got[i]
-		if g.Index != w.Index || g.Epoch != w.Epoch || !slices.Equal(g.Rows, w.Rows) || !slices.Equal(g.Captions, w.Captions) {
+		if g.Index != w.Index || g.Epoch != w.Epoch || !slices.Equal(g.Rows, w.Rows) ||
+			!slices.Equal(g.Captions, w.Captions) {
 			t.Fatalf("%s: got batch %d with rows %v, want %d with %v", what, g.Index, g.Rows, w.Index, w.Rows)
 		}
-		if !slices.Equal(g.Pixels, w.Pixels) || !slices.Equal(g.Conditioning, w.Conditioning) || !slices.Equal(g.Masks, w.Masks) || !slices.Equal(g.Views, w.Views) {
+		if !slices.Equal(g.Pixels, w.Pixels) || !slices.Equal(g.Conditioning, w.Conditioning) ||
+			!slices.Equal(g.Masks, w.Masks) || !slices.Equal(g.Views, w.Views) {
 			t.Fatalf("%s: batch %d has other pixels", what, w.Index)
 		}
 	}
@@ -96,7 +98,8 @@ func TestBatchesHoldTheRowsTheyName(t *testing.T) {
 		var pixels, conditioning []float32
 		for i, row := range b.Rows {
 			e := c.Example(int(row))
-			pixels, conditioning = imaging.AppendPixels(pixels, e.Image()), imaging.AppendCondition(conditioning, e.Condition())
+			pixels, conditioning = imaging.AppendPixels(pixels, e.Image()),
+				imaging.AppendCondition(conditioning, e.Condition())
 			if b.Captions[i] != e.Caption() {
 				t.Errorf("batch %d, row %d: caption %q, want %q", k, row, b.Captions[i], e.Caption())
 			}
@@ -219,9 +222,16 @@ func TestMissingColumns(t *testing.T) {
 		"image":        {dir, func(o *Options) { o.ImageColumn = "target" }, `train-00000-of-00003.parquet has no column "target"; it has image (struct<bytes, path>), conditioning_image (struct<bytes, path>), text (string): name the right one with image_column`},
 		"conditioning": {dir, func(o *Options) { o.ConditioningImageColumn = "source" }, `no column "source"`},
 		"caption":      {dir, func(o *Options) { o.CaptionColumn = "prompt" }, `no column "prompt"`},
-		"not text":     {dir, func(o *Options) { o.CaptionColumn = "image" }, "column image is not text but struct<bytes, path>"},
-		"list":         {lists, func(o *Options) { o.NeedConditioning = false }, "column text is not text but list of string"},
-		"not image":    {lists, func(o *Options) { o.ImageColumn = "side" }, "column side is not an image (struct<bytes: binary, path: string> or binary) but int"},
+		"not text": {
+			dir, func(o *Options) { o.CaptionColumn = "image" }, "column image is not text but struct<bytes, path>",
+		},
+		"list": {
+			lists, func(o *Options) { o.NeedConditioning = false }, "column text is not text but list of string",
+		},
+		"not image": {
+			lists, func(o *Options) { o.ImageColumn = "side" },
+			"column side is not an image (struct<bytes: binary, path: string> or binary) but int",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := testOptions()
@@ -276,7 +286,8 @@ func TestBadRowsAreReplacedAndNamed(t *testing.T) {
 		batches := take(t, d, 0, 10)
 		for _, b := range batches {
 			for i, row := range b.Rows {
-				if want := smallCircles().Example(int(row)).Caption(); b.Captions[i] != want || !slices.Contains([]int64{0, 4, 5, 11, 12, 13, 19}, row) {
+				if want := smallCircles().Example(int(row)).Caption(); b.Captions[i] != want ||
+					!slices.Contains([]int64{0, 4, 5, 11, 12, 13, 19}, row) {
 					t.Errorf("batch %d has row %d, %q", b.Index, row, b.Captions[i])
 				}
 			}
@@ -285,7 +296,8 @@ func TestBadRowsAreReplacedAndNamed(t *testing.T) {
 		if report.Rows != 20 || len(report.Bad) != 13 {
 			t.Fatalf("%d of %d rows reported, want 13 of 20: %v", len(report.Bad), report.Rows, report.Bad)
 		}
-		if got, want := report.Bad[0].String(), "rows.parquet row 1: image: not an image: want PNG, JPEG, GIF or WebP bytes"; got != want {
+		if got, want := report.Bad[0].String(),
+			"rows.parquet row 1: image: not an image: want PNG, JPEG, GIF or WebP bytes"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 		o.Workers = 5
@@ -298,7 +310,9 @@ func TestBadRowsAreReplacedAndNamed(t *testing.T) {
 func TestMap(t *testing.T) {
 	good := []int{0, 4, 5, 11, 12, 13, 19}
 	path := writeRows(t, badRows(t, 20, good...), parquet.MaxRowsPerRowGroup(6))
-	for _, tc := range []struct{ workers, batch, prefetch, stop int }{{1, 0, 1, 20}, {3, 4, 2, 20}, {3, 4, 2, 7}, {16, 1, 1, 1}} {
+	for _, tc := range []struct{ workers, batch, prefetch, stop int }{
+		{1, 0, 1, 20}, {3, 4, 2, 20}, {3, 4, 2, 7}, {16, 1, 1, 1},
+	} {
 		o := testOptions()
 		o.Workers, o.BatchSize, o.Prefetch = tc.workers, tc.batch, tc.prefetch
 		d := openTest(t, path, o)
@@ -347,7 +361,8 @@ func TestAllRowsBad(t *testing.T) {
 	defer b.Close()
 	for range 2 { // the error stays
 		_, err = b.Next()
-		if want := "all 12 rows are bad, the first: rows.parquet row 0: image: not an image"; err == nil || !strings.Contains(err.Error(), want) {
+		if want := "all 12 rows are bad, the first: rows.parquet row 0: image: not an image"; err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Fatalf("error %v, want %q", err, want)
 		}
 	}
@@ -383,7 +398,8 @@ func TestBatchesReject(t *testing.T) {
 	} {
 		o := testOptions()
 		set(&o)
-		if _, err := openTest(t, dir, o).Batches(context.Background(), 0); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := openTest(t, dir, o).Batches(context.Background(), 0); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 	}

@@ -78,7 +78,8 @@ func TestBlackMasksAreRefusedByRow(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer b.Close()
-		if _, err := b.Next(); err == nil || !strings.Contains(err.Error(), "all 3 rows are bad, the first: ") || !strings.Contains(err.Error(), " row 0: mask: all black") {
+		if _, err := b.Next(); err == nil || !strings.Contains(err.Error(), "all 3 rows are bad, the first: ") ||
+			!strings.Contains(err.Error(), " row 0: mask: all black") {
 			t.Errorf("random crop %v: error %v", random, err)
 		}
 		d := openTest(t, writeMasked(t, images, []color.Color{black, color.White, color.Gray{Y: 1}}), o)

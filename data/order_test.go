@@ -47,7 +47,10 @@ func TestEpochOrderVisitsEveryRowOnce(t *testing.T) {
 		var pieces []piece
 		var rows int64
 		for g := range rapid.IntRange(1, 12).Draw(t, "groups") {
-			p := piece{group: g, rows: rapid.Int64Range(1, 40).Draw(t, "rows"), start: rows, bytes: rapid.Int64Range(1, 3000).Draw(t, "bytes")}
+			p := piece{
+				group: g, rows: rapid.Int64Range(1, 40).Draw(t, "rows"), start: rows,
+				bytes: rapid.Int64Range(1, 3000).Draw(t, "bytes"),
+			}
 			rows += p.rows
 			pieces = append(pieces, splitGroup(p, limit)...)
 		}

@@ -40,8 +40,10 @@ func TestParts(t *testing.T) {
 						j = &Batch{Index: b.Index, Epoch: b.Epoch}
 						joined[i] = j
 					}
-					j.Rows, j.Captions, j.Views = slices.Concat(j.Rows, b.Rows), slices.Concat(j.Captions, b.Captions), slices.Concat(j.Views, b.Views)
-					j.Pixels, j.Conditioning = slices.Concat(j.Pixels, b.Pixels), slices.Concat(j.Conditioning, b.Conditioning)
+					j.Rows, j.Captions, j.Views = slices.Concat(j.Rows, b.Rows), slices.Concat(j.Captions, b.Captions),
+						slices.Concat(j.Views, b.Views)
+					j.Pixels, j.Conditioning = slices.Concat(j.Pixels, b.Pixels),
+						slices.Concat(j.Conditioning, b.Conditioning)
 					j.Masks = slices.Concat(j.Masks, b.Masks)
 				}
 			}

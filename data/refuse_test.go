@@ -50,7 +50,8 @@ func TestRefusedDatasets(t *testing.T) {
 			got  error
 			want string
 		}{{d.CheckRows(), c.want}, {d.CheckBatches(), c.batches}} {
-			if (check.got == nil) != (check.want == "") || check.got != nil && !strings.Contains(check.got.Error(), check.want) {
+			if (check.got == nil) != (check.want == "") ||
+				check.got != nil && !strings.Contains(check.got.Error(), check.want) {
 				t.Errorf("%s: got %v, want %q", name, check.got, check.want)
 			}
 		}

@@ -13,9 +13,11 @@ import (
 
 func TestSplitOf(t *testing.T) {
 	for path, want := range map[string]Split{
-		"train-00000-of-00001.parquet": SplitTrain, "test.parquet": SplitTest, "data/validation-00000-of-00001.parquet": SplitValidation,
-		"my_dataset_dev_2.parquet": SplitValidation, "Train.parquet": SplitTrain, "train3.parquet": SplitTrain, "default/test/0000.parquet": SplitTest,
-		"train/eval.parquet": SplitTest, "evaluation.csv": SplitTest, "trains.parquet": "", "attest.parquet": "", "contest-1.parquet": "", "0000.parquet": "", "": "",
+		"train-00000-of-00001.parquet": SplitTrain, "test.parquet": SplitTest,
+		"data/validation-00000-of-00001.parquet": SplitValidation, "my_dataset_dev_2.parquet": SplitValidation,
+		"Train.parquet": SplitTrain, "train3.parquet": SplitTrain, "default/test/0000.parquet": SplitTest,
+		"train/eval.parquet": SplitTest, "evaluation.csv": SplitTest, "trains.parquet": "", "attest.parquet": "",
+		"contest-1.parquet": "", "0000.parquet": "", "": "",
 	} {
 		if got := splitOf(filepath.FromSlash(path)); got != want {
 			t.Errorf("%s: split %q, want %q", path, got, want)
@@ -45,7 +47,10 @@ func layout(t *testing.T, files map[string]int) string {
 
 // What is read of a folder, what the log says, and where it is refused.
 func TestSplitsAreToldApart(t *testing.T) {
-	snapshot := map[string]int{"README.md": 0, ".gitattributes": 0, "data/train-00000-of-00001.parquet": 4, "data/validation-00000-of-00001.parquet": 2}
+	snapshot := map[string]int{
+		"README.md": 0, ".gitattributes": 0, "data/train-00000-of-00001.parquet": 4,
+		"data/validation-00000-of-00001.parquet": 2,
+	}
 	for name, c := range map[string]struct {
 		files   map[string]int
 		heldOut bool
@@ -53,24 +58,43 @@ func TestSplitsAreToldApart(t *testing.T) {
 		says    string // the log without the folder, or the error
 	}{
 		"train beside test": {map[string]int{"train.parquet": 4, "test.parquet": 2}, false, 4,
-			"training data: DIR: 4 rows in 1 file of the split train (train.parquet); passed over: test.parquet (split test)"},
+			"training data: DIR: 4 rows in 1 file of the split train (train.parquet); passed over: " +
+				"test.parquet (split test)"},
 		"held out of these": {map[string]int{"train.parquet": 4, "test.parquet": 2}, true, 2,
-			"held-out data: DIR: 2 rows in 1 file of the split test (test.parquet); passed over: train.parquet (split train)"},
+			"held-out data: DIR: 2 rows in 1 file of the split test (test.parquet); passed over: " +
+				"train.parquet (split train)"},
 		"a snapshot": {snapshot, false, 4,
-			"training data: DIR: 4 rows in 1 file of the split train (data/train-00000-of-00001.parquet); passed over: data/validation-00000-of-00001.parquet (split validation)"},
+			"training data: DIR: 4 rows in 1 file of the split train (data/train-00000-of-00001.parquet); " +
+				"passed over: data/validation-00000-of-00001.parquet (split validation)"},
 		"held out of a snapshot": {snapshot, true, 2,
-			"held-out data: DIR: 2 rows in 1 file of the split validation (data/validation-00000-of-00001.parquet); passed over: data/train-00000-of-00001.parquet (split train)"},
-		"no splits": {map[string]int{"b.parquet": 1, "a.parquet": 2, "sub/c.parquet": 3, "x.bmp": 0, "y.BMP": 0, "LICENSE": 0}, false, 3,
-			"training data: DIR: 3 rows in 2 files (a.parquet, b.parquet); passed over: 2 × .bmp (x.bmp, y.BMP), 1 × file without extension (LICENSE), 1 × folder (sub)"},
+			"held-out data: DIR: 2 rows in 1 file of the split validation (data/validation-00000-of-00001.parquet); " +
+				"passed over: data/train-00000-of-00001.parquet (split train)"},
+		"no splits": {
+			map[string]int{"b.parquet": 1, "a.parquet": 2, "sub/c.parquet": 3, "x.bmp": 0, "y.BMP": 0, "LICENSE": 0},
+			false, 3, "training data: DIR: 3 rows in 2 files (a.parquet, b.parquet); passed over: " +
+				"2 × .bmp (x.bmp, y.BMP), 1 × file without extension (LICENSE), 1 × folder (sub)",
+		},
 		"validation before test": {map[string]int{"test.parquet": 1, "val.parquet": 2, "train.parquet": 3}, true, 2,
-			"held-out data: DIR: 2 rows in 1 file of the split validation (val.parquet); passed over: test.parquet (split test), train.parquet (split train)"},
-		"a folder held out as a whole": {map[string]int{"train-0.parquet": 3}, true, 3, "held-out data: DIR: 3 rows in 1 file of the split train (train-0.parquet)"},
+			"held-out data: DIR: 2 rows in 1 file of the split validation (val.parquet); passed over: " +
+				"test.parquet (split test), train.parquet (split train)"},
+		"a folder held out as a whole": {
+			map[string]int{"train-0.parquet": 3}, true, 3,
+			"held-out data: DIR: 3 rows in 1 file of the split train (train-0.parquet)",
+		},
 		"no split beside train": {map[string]int{"train.parquet": 3, "more.parquet": 1}, false, 3,
 			"training data: DIR: 3 rows in 1 file of the split train (train.parquet); passed over: more.parquet"},
-		"test alone":           {map[string]int{"test.parquet": 2}, false, -1, "DIR holds the split test alone (test.parquet): to train on it, name its files"},
-		"no split beside test": {map[string]int{"test.parquet": 2, "cats.parquet": 2}, false, -1, "DIR does not say which of its files are meant: cats.parquet of no split, test.parquet of the split test; name the files"},
+		"test alone": {
+			map[string]int{"test.parquet": 2}, false, -1,
+			"DIR holds the split test alone (test.parquet): to train on it, name its files",
+		},
+		"no split beside test": {
+			map[string]int{"test.parquet": 2, "cats.parquet": 2}, false, -1,
+			"DIR does not say which of its files are meant: cats.parquet of no split, " +
+				"test.parquet of the split test; name the files",
+		},
 		"images of no format that is read": {map[string]int{"a.bmp": 0, "b.tif": 0, "c/d.png": 0}, false, -1,
-			"DIR holds neither *.parquet files nor images (.png, .jpg, .jpeg, .gif, .webp); passed over: 1 × .bmp (a.bmp), 1 × .tif (b.tif), 1 × folder (c)"},
+			"DIR holds neither *.parquet files nor images (.png, .jpg, .jpeg, .gif, .webp); passed over: " +
+				"1 × .bmp (a.bmp), 1 × .tif (b.tif), 1 × folder (c)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := layout(t, c.files)
@@ -130,7 +154,8 @@ func TestImageFolderSaysWhatIsPassedOver(t *testing.T) {
 	o := testOptions()
 	o.NeedConditioning, o.Log = false, &log
 	openTest(t, dir, o)
-	want := fmt.Sprintf("training data: %s: 2 rows; passed over: 1 × .bmp (photo.bmp), 1 × .png (extra.png), 1 × .txt (notes.txt), 1 × folder (more)\n", dir)
+	want := fmt.Sprintf("training data: %s: 2 rows; passed over: 1 × .bmp (photo.bmp), 1 × .png (extra.png), "+
+		"1 × .txt (notes.txt), 1 × folder (more)\n", dir)
 	if got := log.String(); got != want {
 		t.Errorf("got  %swant %s", got, want)
 	}
@@ -148,12 +173,29 @@ func TestFoldersOfStrangers(t *testing.T) {
 		want    string // in the error; "" opens
 		caption string
 	}{
-		"a pipe":           {func(t *testing.T, dir string) { fifo(t, filepath.Join(dir, "00.png")) }, "00.png: not a regular file", ""},
-		"a device":         {func(t *testing.T, dir string) { link(t, "/dev/zero", filepath.Join(dir, "00.png")) }, "00.png: not a regular file", ""},
-		"metadata a pipe":  {func(t *testing.T, dir string) { fifo(t, filepath.Join(dir, metadataName)) }, "not a regular file but a pipe", ""},
-		"a long caption":   {metadata(fmt.Sprintf(row, strings.Repeat("x", maxCaption+1))), "line 1: a caption of 65537 bytes: at most 65536 are read", ""},
-		"a long line":      {metadata(`{"file_name": "00.png", "text": "x", "more": "` + strings.Repeat("x", maxLine) + `"}`), "at most 1048576 are read of a line", ""},
-		"Latin-1":          {metadata("\n" + `{"file_name": "00.png", "text": "caf` + "\xe9\"}"), "line 2, byte 37: byte 0xe9 is not UTF-8", ""},
+		"a pipe": {
+			func(t *testing.T, dir string) { fifo(t, filepath.Join(dir, "00.png")) }, "00.png: not a regular file", "",
+		},
+		"a device": {
+			func(t *testing.T, dir string) { link(t, "/dev/zero", filepath.Join(dir, "00.png")) },
+			"00.png: not a regular file", "",
+		},
+		"metadata a pipe": {
+			func(t *testing.T, dir string) { fifo(t, filepath.Join(dir, metadataName)) },
+			"not a regular file but a pipe", "",
+		},
+		"a long caption": {
+			metadata(fmt.Sprintf(row, strings.Repeat("x", maxCaption+1))),
+			"line 1: a caption of 65537 bytes: at most 65536 are read", "",
+		},
+		"a long line": {
+			metadata(`{"file_name": "00.png", "text": "x", "more": "` + strings.Repeat("x", maxLine) + `"}`),
+			"at most 1048576 are read of a line", "",
+		},
+		"Latin-1": {
+			metadata("\n" + `{"file_name": "00.png", "text": "caf` + "\xe9\"}"),
+			"line 2, byte 37: byte 0xe9 is not UTF-8", "",
+		},
 		"a mark and CRLF":  {metadata("\xef\xbb\xbf" + fmt.Sprintf(row, "marked") + "\r\n\r\n"), "", "marked"},
 		"UTF-16":           {metadata(utf16), "", "wide"},
 		"captions, UTF-16": {captionText("\xff\xfea\x00\r\x00\n\x00"), "", "a"},
@@ -185,7 +227,8 @@ func TestFoldersOfStrangers(t *testing.T) {
 	}
 	pipe := filepath.Join(t.TempDir(), "rows.parquet")
 	fifo(t, pipe)
-	if _, err := Open([]string{pipe}, testOptions()); err == nil || !strings.Contains(err.Error(), "not a regular file but a pipe") {
+	if _, err := Open([]string{pipe}, testOptions()); err == nil ||
+		!strings.Contains(err.Error(), "not a regular file but a pipe") {
 		t.Errorf("a pipe of rows: %v", err)
 	}
 }
@@ -199,7 +242,9 @@ func TestCaptionsOfParquet(t *testing.T) {
 	o := testOptions()
 	o.NeedConditioning = false
 	d := openTest(t, writeRows(t, rows), o)
-	for i, want := range []string{"marked", "text: line 1, byte 4: byte 0xe9 is not UTF-8", "text: 65537 bytes: at most 65536 are read", "fine"} {
+	for i, want := range []string{
+		"marked", "text: line 1, byte 4: byte 0xe9 is not UTF-8", "text: 65537 bytes: at most 65536 are read", "fine",
+	} {
 		r, err := d.Row(i)
 		if err != nil {
 			r.Caption = err.Error()

@@ -25,7 +25,8 @@ func slopes(t *testing.T, n, width, height int) string {
 		if err := imaging.WritePNG(filepath.Join(dir, name), m); err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&lines, `{"file_name": %q, "conditioning_image": %q, "mask": %q, "text": "slope %d"}`+"\n", name, name, name, i)
+		fmt.Fprintf(&lines, `{"file_name": %q, "conditioning_image": %q, "mask": %q, "text": "slope %d"}`+"\n",
+			name, name, name, i)
 	}
 	writeFile(t, filepath.Join(dir, metadataName), lines.String())
 	return dir
@@ -42,7 +43,8 @@ func writeFile(t *testing.T, path, text string) {
 func TestViews(t *testing.T) {
 	const width, side = 24, 16
 	o := testOptions()
-	o.Resolution, o.BatchSize, o.NeedConditioning, o.MaskColumn, o.RandomCrop, o.RandomFlip = side, 2, true, "mask", true, true
+	o.Resolution, o.BatchSize, o.NeedConditioning, o.MaskColumn, o.RandomCrop, o.RandomFlip = side, 2,
+		true, "mask", true, true
 	d := openTest(t, slopes(t, 4, width, side), o)
 	batches := take(t, d, 0, 12)
 	sameBatches(t, "from batch 5 on", batches[5:], take(t, openTest(t, slopes(t, 4, width, side), o), 5, 7))
@@ -125,17 +127,33 @@ func TestFolders(t *testing.T) {
 		want          string // in the error; "" opens
 		captions      []string
 	}{
-		"captions in files":      {dir: captioned, captions: []string{"a red circle", "a blue circle"}},
-		"no captions":            {dir: bare, want: "a.png has no caption: write it to a.txt beside it"},
-		"captions not needed":    {dir: bare, change: func(o *Options) { o.NoCaptions = true }, captions: []string{""}},
-		"no images":              {dir: empty, want: "holds neither *.parquet files nor images (.png, "},
-		"no conditioning images": {dir: captioned, change: func(o *Options) { o.NeedConditioning = true }, want: "are named in its metadata.jsonl, which it does not have"},
-		"metadata":               {dir: named, metadata: `{"file_name": "a.png", "text": "one"}`, captions: []string{"one"}},
-		"one image and no pair":  {dir: named, metadata: `{"file_name": "a.png", "text": "one"}`, change: func(o *Options) { o.NeedConditioning = true }, want: "metadata.jsonl line 1: no conditioning_image"},
-		"no such file":           {dir: named, metadata: `{"file_name": "z.png", "text": "one"}`, want: "line 1: stat"},
-		"outside":                {dir: named, metadata: `{"file_name": "../a.png", "text": "one"}`, want: "../a.png: want a file within the folder"},
-		"no JSON":                {dir: named, metadata: "\n{", want: "metadata.jsonl line 2: not JSON: unexpected end"},
-		"another caption column": {dir: named, metadata: `{"file_name": "a.png", "prompt": "one"}`, want: "line 1: no text"},
+		"captions in files":   {dir: captioned, captions: []string{"a red circle", "a blue circle"}},
+		"no captions":         {dir: bare, want: "a.png has no caption: write it to a.txt beside it"},
+		"captions not needed": {dir: bare, change: func(o *Options) { o.NoCaptions = true }, captions: []string{""}},
+		"no images":           {dir: empty, want: "holds neither *.parquet files nor images (.png, "},
+		"no conditioning images": {
+			dir: captioned, change: func(o *Options) { o.NeedConditioning = true },
+			want: "are named in its metadata.jsonl, which it does not have",
+		},
+		"metadata": {
+			dir: named, metadata: `{"file_name": "a.png", "text": "one"}`, captions: []string{"one"},
+		},
+		"one image and no pair": {
+			dir: named, metadata: `{"file_name": "a.png", "text": "one"}`,
+			change: func(o *Options) { o.NeedConditioning = true },
+			want:   "metadata.jsonl line 1: no conditioning_image",
+		},
+		"no such file": {dir: named, metadata: `{"file_name": "z.png", "text": "one"}`, want: "line 1: stat"},
+		"outside": {
+			dir: named, metadata: `{"file_name": "../a.png", "text": "one"}`,
+			want: "../a.png: want a file within the folder",
+		},
+		"no JSON": {
+			dir: named, metadata: "\n{", want: "metadata.jsonl line 2: not JSON: unexpected end",
+		},
+		"another caption column": {
+			dir: named, metadata: `{"file_name": "a.png", "prompt": "one"}`, want: "line 1: no text",
+		},
 	} {
 		if c.metadata != "" {
 			writeFile(t, filepath.Join(c.dir, metadataName), c.metadata)
@@ -204,7 +222,8 @@ func TestNoPairOfTheSameShape(t *testing.T) {
 {"file_name": "01.png", "conditioning_image": "square.png", "text": "b"}`)
 	o := testOptions()
 	o.Resolution, o.BatchSize, o.NeedConditioning = 16, 2, true
-	want := "row 0: conditioning_image: it is 16×16, the image 24×16: want the same shape, since both are cropped alike (and 1 rows after it)"
+	want := "row 0: conditioning_image: it is 16×16, the image 24×16: " +
+		"want the same shape, since both are cropped alike (and 1 rows after it)"
 	if _, err := Open([]string{dir}, o); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %q", err, want)
 	}

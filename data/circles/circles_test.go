@@ -136,11 +136,13 @@ func TestWriteReadsBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		e := c.Example(i)
-		if r.Caption != e.Caption() || !bytes.Equal(r.Image.Pix, e.Image().Pix) || !bytes.Equal(r.Conditioning.Pix, e.Condition().Pix) {
+		if r.Caption != e.Caption() || !bytes.Equal(r.Image.Pix, e.Image().Pix) ||
+			!bytes.Equal(r.Conditioning.Pix, e.Condition().Pix) {
 			t.Fatalf("row %d is not example %d", i, i)
 		}
 	}
-	if features, err := lookup(filepath.Join(dir, c.shardName(0)), "huggingface"); err != nil || features != huggingfaceFeatures {
+	if features, err := lookup(filepath.Join(dir, c.shardName(0)), "huggingface"); err != nil ||
+		features != huggingfaceFeatures {
 		t.Errorf("features %s, %v", features, err)
 	}
 }

@@ -25,7 +25,9 @@ func TestPalettes(t *testing.T) {
 	if _, err := Palette("pastel"); err == nil {
 		t.Error("unknown palette accepted")
 	}
-	if got := NearestColour([3]uint8{250, 10, 5}, []Colour{{"red", [3]uint8{255, 0, 0}}, {"blue", [3]uint8{0, 0, 255}}}); got != "red" {
+	if got := NearestColour([3]uint8{250, 10, 5}, []Colour{
+		{"red", [3]uint8{255, 0, 0}}, {"blue", [3]uint8{0, 0, 255}},
+	}); got != "red" {
 		t.Errorf("nearest is %s, want red", got)
 	}
 }

@@ -148,8 +148,9 @@ func TestGoldenResizePillow12(t *testing.T) {
 
 func TestDecodeNotesWhatIsLost(t *testing.T) {
 	for name, want := range map[string][]Note{
-		"rgba.png": {NoteAlpha}, "la.png": {NoteAlpha}, "palette_trns.png": {NoteAlpha}, "trns_rgb.png": {NoteAlpha}, "alpha.webp": {NoteAlpha},
-		"gray16.png": {NoteGray16}, "rgb16.png": nil, "orient6.webp": nil, "palette.png": nil, "progressive420.jpg": nil,
+		"rgba.png": {NoteAlpha}, "la.png": {NoteAlpha}, "palette_trns.png": {NoteAlpha}, "trns_rgb.png": {NoteAlpha},
+		"alpha.webp": {NoteAlpha}, "gray16.png": {NoteGray16}, "rgb16.png": nil, "orient6.webp": nil,
+		"palette.png": nil, "progressive420.jpg": nil,
 	} {
 		raw, err := os.ReadFile(golden.Path(t, "images2", name))
 		if err != nil {
@@ -166,13 +167,16 @@ func TestDecodeNotesWhatIsLost(t *testing.T) {
 
 func TestParseColour(t *testing.T) {
 	for text, want := range map[string][3]uint8{
-		"white": {255, 255, 255}, "RebeccaPurple": {0x66, 0x33, 0x99}, "grey": {128, 128, 128}, "#0a0B0c": {10, 11, 12}, "#f00": {255, 0, 0},
+		"white": {255, 255, 255}, "RebeccaPurple": {0x66, 0x33, 0x99}, "grey": {128, 128, 128},
+		"#0a0B0c": {10, 11, 12}, "#f00": {255, 0, 0},
 	} {
 		if got, err := ParseColour(text); err != nil || got != want {
 			t.Errorf("%s: %v (%v), want %v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "#", "#12", "#12345", "#1234567", "0a0b0c", "blackish", "#+1+2+3", "255,255,255"} {
+	for _, text := range []string{
+		"", "#", "#12", "#12345", "#1234567", "0a0b0c", "blackish", "#+1+2+3", "255,255,255",
+	} {
 		if got, err := ParseColour(text); err == nil {
 			t.Errorf("%q is taken for %v", text, got)
 		}

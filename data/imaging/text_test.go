@@ -41,7 +41,8 @@ func TestTexts(t *testing.T) {
 			t.Errorf("%s without texts: got %q, %v", format, got, err)
 		}
 	}
-	if _, err := Encode(m, "jpeg", []Text{{TextParameters, strings.Repeat("x", 40_000)}}); err == nil || !strings.Contains(err.Error(), "use png or webp") {
+	if _, err := Encode(m, "jpeg", []Text{{TextParameters, strings.Repeat("x", 40_000)}}); err == nil ||
+		!strings.Contains(err.Error(), "use png or webp") {
 		t.Errorf("a text too long for JPEG: %v", err)
 	}
 	if _, err := Encode(m, "tiff", nil); err == nil {
@@ -79,11 +80,14 @@ func TestTooMuchText(t *testing.T) {
 		"few packed texts":  {file(3, "zTXt", zeros), ""},
 		"many packed texts": {file(400, "zTXt", zeros), "longer than 16777216 bytes"},
 		"many packed international texts": {
-			file(400, "iTXt", append([]byte("key\x00\x01\x00\x00\x00"), packed.Bytes()...)), "longer than 16777216 bytes",
+			file(400, "iTXt", append([]byte("key\x00\x01\x00\x00\x00"), packed.Bytes()...)),
+			"longer than 16777216 bytes",
 		},
-		"one long text": {file(1, "tEXt", append([]byte("key\x00"), make([]byte, maxTextBytes)...)), "longer than 16777216 bytes"},
-		"many texts":    {file(maxTexts+1, "tEXt", []byte("key\x00value")), "more than 1000 texts"},
-		"other chunks":  {file(maxTexts+1, "abCd", []byte("key\x00value")), ""},
+		"one long text": {
+			file(1, "tEXt", append([]byte("key\x00"), make([]byte, maxTextBytes)...)), "longer than 16777216 bytes",
+		},
+		"many texts":   {file(maxTexts+1, "tEXt", []byte("key\x00value")), "more than 1000 texts"},
+		"other chunks": {file(maxTexts+1, "abCd", []byte("key\x00value")), ""},
 	} {
 		texts, err := Texts(c.raw)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
@@ -101,7 +105,8 @@ func FuzzTexts(f *testing.F) {
 		}
 		f.Add(raw)
 	}
-	f.Add([]byte(pngSignature + "\x00\x00\x00\x10zTXtkey\x00\x00\x78\x9c\x01\x00\x00\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00"))
+	f.Add([]byte(pngSignature +
+		"\x00\x00\x00\x10zTXtkey\x00\x00\x78\x9c\x01\x00\x00\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		texts, err := Texts(raw)
 		total := 0
