@@ -16,8 +16,11 @@ type Config struct {
 	InChannels                       int    `json:"in_channels"`
 	ConditioningChannels             int    `json:"conditioning_channels"`
 	ConditioningEmbeddingOutChannels []int  `json:"conditioning_embedding_out_channels"`
-	ConditioningChannelOrder         string `json:"controlnet_conditioning_channel_order"` // "rgb", or "bgr" to turn images around
-	GlobalPoolConditions             bool   `json:"global_pool_conditions"`                // residuals are their own means over height and width
+	ConditioningChannelOrder         string `json:"controlnet_conditioning_channel_order"` // rgb or bgr
+
+	// GlobalPoolConditions replaces each residual by its mean over height and width.
+	GlobalPoolConditions bool `json:"global_pool_conditions"`
+
 	unet.Encoder
 }
 
@@ -28,15 +31,16 @@ func FromUNet(u unet.Config, embedding []int) Config {
 		embedding = []int{16, 32, 96, 256}
 	}
 	return Config{
-		ClassName: "ControlNetModel", InChannels: u.InChannels, ConditioningChannels: 3, ConditioningEmbeddingOutChannels: embedding,
-		ConditioningChannelOrder: "rgb", Encoder: u.Encoder,
+		ClassName: "ControlNetModel", InChannels: u.InChannels, ConditioningChannels: 3,
+		ConditioningEmbeddingOutChannels: embedding, ConditioningChannelOrder: "rgb", Encoder: u.Encoder,
 	}
 }
 
 // ParseConfig decodes and checks a config.json.
 func ParseConfig(raw []byte) (Config, error) {
 	c := FromUNet(unet.Default(), nil)
-	if err := nn.DecodeConfig(raw, &c, unet.Fixed, "sample_size"); err != nil { // Flax's say what latents it begins with
+	// sample_size, of Flax's configs, only sets the latents for initialising the parameters.
+	if err := nn.DecodeConfig(raw, &c, unet.Fixed, "sample_size"); err != nil {
 		return Config{}, err
 	}
 	c.ClassName = nn.PyTorchClass(c.ClassName)
@@ -53,15 +57,17 @@ func (c Config) Validate() error {
 	if order := c.ConditioningChannelOrder; order != "rgb" && order != "bgr" {
 		errs = append(errs, fmt.Errorf("controlnet_conditioning_channel_order: got %q, supported: rgb, bgr", order))
 	}
-	if err := nn.TooManyLevels("conditioning_embedding_out_channels", len(c.ConditioningEmbeddingOutChannels)); err != nil {
+	if err := nn.TooManyLevels("conditioning_embedding_out_channels",
+		len(c.ConditioningEmbeddingOutChannels)); err != nil {
 		errs = append(errs, err)
 	}
-	errs = append(errs, nn.CountsOutOfRange("conditioning_embedding_out_channels", c.ConditioningEmbeddingOutChannels, nn.MostChannels)...)
+	errs = append(errs, nn.CountsOutOfRange("conditioning_embedding_out_channels", c.ConditioningEmbeddingOutChannels,
+		nn.MostChannels)...)
 	return errors.Join(errs...)
 }
 
-// CheckUNet says in which fields the ControlNet does not fit a UNet. A ControlNet of 4 in_channels also serves the 9-channel
-// inpainting UNet, whose latents are the first 4.
+// CheckUNet says in which fields the ControlNet does not fit a UNet. A ControlNet of 4 in_channels also serves the
+// 9-channel inpainting UNet, whose latents are the first 4.
 func (c Config) CheckUNet(u unet.Config) error {
 	want := FromUNet(u, c.ConditioningEmbeddingOutChannels)
 	if c.InChannels == u.OutChannels {

@@ -9,9 +9,9 @@ import (
 	"limner/models/unet"
 )
 
-// Forward computes the residuals for the UNet, unscaled: sample [batch, height, width, in_channels], timesteps [batch] and
-// context as for the UNet, and the conditioning image [batch, 8·height, 8·width, conditioning_channels] in [0, 1], RGB. All in
-// sample's dtype.
+// Forward computes the residuals for the UNet, unscaled: sample [batch, height, width, in_channels], timesteps [batch]
+// and context as for the UNet, and the conditioning image [batch, 8·height, 8·width, conditioning_channels] in [0, 1],
+// RGB. All in sample's dtype.
 func (c Config) Forward(p nn.Params, sample, timesteps *Node, context unet.Context, cond *Node) *unet.Residuals {
 	return c.ForwardEmbedded(p, sample, timesteps, context, c.CondEmbedding(p.In(Embedding), cond))
 }
@@ -19,9 +19,11 @@ func (c Config) Forward(p nn.Params, sample, timesteps *Node, context unet.Conte
 // Embedding is the place of CondEmbedding's parameters among the network's.
 const Embedding = "controlnet_cond_embedding"
 
-// ForwardEmbedded is Forward behind the conditioning image's embedding [batch, height, width, block_out_channels[0]], which is
-// the same at all timesteps. The context may have a multiple of the rows: see unet.Config.Forward. The first residual keeps sample's.
-func (c Config) ForwardEmbedded(p nn.Params, sample, timesteps *Node, context unet.Context, embedding *Node) *unet.Residuals {
+// ForwardEmbedded is Forward behind the conditioning image's embedding [batch, height, width, block_out_channels[0]],
+// which is the same at all timesteps. The context may have a multiple of the rows: see unet.Config.Forward. The first
+// residual keeps sample's.
+func (c Config) ForwardEmbedded(p nn.Params, sample, timesteps *Node, context unet.Context,
+	embedding *Node) *unet.Residuals {
 	temb := c.TimeEmbedding(p, timesteps, context, sample.DType())
 	h := nn.Conv2D(p.In("conv_in"), sample, c.BlockOutChannels[0], 3)
 	h = Add(h, embedding)
@@ -54,9 +56,9 @@ func (c Config) CondEmbedding(p nn.Params, cond *Node) *Node {
 // Stride is the number of pixels of the conditioning image per latent, each way.
 func (c Config) Stride() int { return 1 << (len(c.ConditioningEmbeddingOutChannels) - 1) }
 
-// Scale multiplies the residuals by scale: a scalar for all, or a vector with one number for each, the middle block's last.
-// In guess mode they also grow from a tenth at the first skip connection to the whole at the middle block, evenly in the
-// logarithm; global_pool_conditions rules that out and leaves of each residual its mean over height and width.
+// Scale multiplies the residuals by scale: a scalar for all, or a vector with one number for each, the middle block's
+// last. In guess mode they also grow from a tenth at the first skip connection to the whole at the middle block, evenly
+// in the logarithm; global_pool_conditions rules that out and leaves of each residual its mean over height and width.
 func (c Config) Scale(r *unet.Residuals, scale *Node, guessMode bool) *unet.Residuals {
 	times := func(x *Node, i int) *Node {
 		s := scale

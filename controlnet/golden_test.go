@@ -23,7 +23,8 @@ func load(t *testing.T, family string) (controlnet.Config, unet.Config, parity.M
 	t.Helper()
 	u := parity.Config(t, unet.ParseConfig, family+"-tiny", "unet", "config.json")
 	c := parity.Config(t, controlnet.ParseConfig, family+"-tiny", "controlnet", "config.json")
-	control, base := parity.Load(t, c.Tree(), family+"-tiny", "controlnet"), parity.Load(t, u.Tree(), family+"-tiny", "unet")
+	control, base := parity.Load(t, c.Tree(), family+"-tiny", "controlnet"),
+		parity.Load(t, u.Tree(), family+"-tiny", "unet")
 	both := parity.Model{
 		Tree:   append(control.Tree.Under("controlnet"), base.Tree.Under("unet")...),
 		Values: nn.Merge(control.Values.Under("controlnet"), base.Values.Under("unet")),
@@ -34,7 +35,8 @@ func load(t *testing.T, family string) (controlnet.Config, unet.Config, parity.M
 // firstCase is a golden of a family's UNet and ControlNet.
 func firstCase(t *testing.T, family string) parity.File {
 	t.Helper()
-	return parity.Open(t, "components", family, filepath.Base(golden.Glob(t, "components", family, "unet_case*.safetensors")[0]))
+	return parity.Open(t, "components", family,
+		filepath.Base(golden.Glob(t, "components", family, "unet_case*.safetensors")[0]))
 }
 
 // inputs are those of the UNet, then the conditioning image.
@@ -200,7 +202,8 @@ func TestWrongFamilyIsNamed(t *testing.T) {
 		t.Fatal("an SDXL ControlNet fits an SD 1.5 UNet")
 	}
 	for _, want := range []string{
-		"cross_attention_dim: the ControlNet has 40, the UNet 32", "block_out_channels: the ControlNet has [8 16 24], the UNet [16 16 24 32]",
+		"cross_attention_dim: the ControlNet has 40, the UNet 32",
+		"block_out_channels: the ControlNet has [8 16 24], the UNet [16 16 24 32]",
 		"width of the pooled text: the ControlNet has 20, the UNet 0",
 	} {
 		if !strings.Contains(err.Error(), want) {
