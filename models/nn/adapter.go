@@ -35,7 +35,8 @@ func (p Params) adapt(x, y *Node, apply func(x, w *Node) *Node) *Node {
 			h = a.Dropout(h)
 		}
 		h = apply(h, ConvertDType(a.Down, x.DType()))
-		h = DotGeneral(h, []int{-1}, nil, Reshape(ConvertDType(a.Up, x.DType()), -1, a.Up.Shape().Dim(-1)), []int{0}, nil)
+		h = DotGeneral(h, []int{-1}, nil, Reshape(ConvertDType(a.Up, x.DType()), -1, a.Up.Shape().Dim(-1)),
+			[]int{0}, nil)
 		y = Add(y, Mul(h, ConvertDType(a.Scale, x.DType())))
 	}
 	return y

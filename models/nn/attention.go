@@ -7,8 +7,8 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 )
 
-// maxScores is how many attention scores are computed at once: 256 MB of float32. Where there are more, as among the 4096
-// pixels of a 512-pixel image, the queries are taken in parts, whose scores do not lie in memory together.
+// maxScores is how many attention scores are computed at once: 256 MB of float32. Where there are more, as among the
+// 4096 pixels of a 512-pixel image, the queries are taken in parts, whose scores do not lie in memory together.
 const maxScores = 1 << 26
 
 // ScaledDotProduct is multi-head attention without projections (Vaswani et al. 2017, arXiv:1706.03762):
@@ -43,8 +43,8 @@ func attention(q, k, v *Node, heads int, mask *Node, most int) *Node {
 	return Reshape(Concatenate(parts, 1), batch, queries, channels)
 }
 
-// partSize is how many queries to take at once if each has some scores: all of them, or a part of which no other is smaller
-// where the queries can be divided so.
+// partSize is how many queries to take at once if each has some scores: all of them, or a part of which no other is
+// smaller where the queries can be divided so.
 func partSize(queries, scores, most int) int {
 	parts := (queries*scores + most - 1) / most
 	for n := parts; n < 2*parts && n <= queries; n++ {
@@ -65,8 +65,9 @@ func attend(q, k, v, mask *Node) *Node {
 	// Softmax, with its division after the product with v: there it is channels/keys as much work. The maximum only
 	// guards against overflow, so no gradient flows through it.
 	e := Exp(Sub(scores, StopGradient(ReduceAndKeep(scores, ReduceMax, -1))))
-	sum := ReduceAndKeep(e, ReduceSum, -1)                                                         // [batch, heads, queries, 1]
-	out := DotGeneral(ConvertDType(e, v.DType()), []int{3}, []int{0, 1}, v, []int{1}, []int{0, 2}) // [batch, heads, queries, width]
+	sum := ReduceAndKeep(e, ReduceSum, -1) // [batch, heads, queries, 1]
+	e = ConvertDType(e, v.DType())
+	out := DotGeneral(e, []int{3}, []int{0, 1}, v, []int{1}, []int{0, 2}) // [batch, heads, queries, width]
 	out = Div(out, ConvertDType(sum, v.DType()))
 	return TransposeAllDims(out, 0, 2, 1, 3)
 }

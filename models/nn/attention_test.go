@@ -20,7 +20,8 @@ func TestPartSize(t *testing.T) {
 		{5, 100, 10, 1},                     // not even one query fits
 	} {
 		if got := nn.PartSize(c.queries, c.scores, c.most); got != c.want {
-			t.Errorf("%d queries of %d scores, at most %d: got parts of %d, want %d", c.queries, c.scores, c.most, got, c.want)
+			t.Errorf("%d queries of %d scores, at most %d: got parts of %d, want %d",
+				c.queries, c.scores, c.most, got, c.want)
 		}
 	}
 }

@@ -17,8 +17,8 @@ import (
 type Fixed map[string][]string
 
 // DecodeConfig decodes a config.json into the struct v points to, whose fields carry JSON tags. Every other field of
-// the file must stand in fixed with one of its values, be named in ignored, be null, or begin with an underscore; the error names
-// each field that does not, with its value and what is supported.
+// the file must stand in fixed with one of its values, be named in ignored, be null, or begin with an underscore; the
+// error names each field that does not, with its value and what is supported.
 func DecodeConfig(raw []byte, v any, fixed Fixed, ignored ...string) error {
 	known := slices.Clone(ignored)
 	for _, field := range reflect.VisibleFields(reflect.TypeOf(v).Elem()) {
@@ -46,7 +46,8 @@ func DecodeConfig(raw []byte, v any, fixed Fixed, ignored ...string) error {
 		case !ok:
 			bad = append(bad, fmt.Errorf("field %s: unknown, so it cannot be honoured (it is %s)", name, &compact))
 		case !slices.Contains(allowed, compact.String()):
-			bad = append(bad, fmt.Errorf("field %s: got %s, supported: %s", name, &compact, strings.Join(allowed, ", ")))
+			bad = append(bad, fmt.Errorf("field %s: got %s, supported: %s",
+				name, &compact, strings.Join(allowed, ", ")))
 		}
 	}
 	if len(bad) > 0 {
@@ -56,8 +57,8 @@ func DecodeConfig(raw []byte, v any, fixed Fixed, ignored ...string) error {
 	return plaintext.JSON(raw, v)
 }
 
-// The most that a config may ask for: above every published model, and so little that a network of such numbers is described, compared with
-// its file and refused in seconds. A damaged or hostile file must not ask for all memory.
+// The most that a config may ask for: above every published model, and so little that a network of such numbers is
+// described, compared with its file and refused in seconds. A damaged or hostile file must not ask for all memory.
 const (
 	MostChannels = 1 << 16 // the width of anything
 	MostLayers   = 1 << 12 // of a network, its transformers' included
@@ -96,7 +97,8 @@ func CountsOutOfRange(field string, values []int, most int) []error {
 	return nil
 }
 
-// TooManyLevels says that a list with an entry for each level has none or more than a network may have; nil if it does not.
+// TooManyLevels says that a list with an entry for each level has none or more than a network may have; nil if it does
+// not.
 func TooManyLevels(field string, levels int) error {
 	if levels < 1 || levels > MostLevels {
 		return fmt.Errorf("%s: %d entries, want 1 to %d", field, levels, MostLevels)

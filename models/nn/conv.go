@@ -54,11 +54,12 @@ func convolved(x *Node, size, stride int, padding [2]int) (height, width int) {
 	return (x.Shape().Dim(1)+long)/stride + 1, (x.Shape().Dim(2)+long)/stride + 1
 }
 
-// convolveTaps is a convolution as one product of matrices for each element of the kernel, all in one batch: the pixels that it
-// meets with its weights, summed at the end. It is for results of fewer pixels than the kernel has: XLA leaves those convolutions,
-// or their gradients, to a loop over single numbers on CPUs, at 1 to 8 GFLOP/s.
+// convolveTaps is a convolution as one product of matrices for each element of the kernel, all in one batch: the pixels
+// that it meets with its weights, summed at the end. It is for results of fewer pixels than the kernel has: XLA leaves
+// those convolutions, or their gradients, to a loop over single numbers on CPUs, at 1 to 8 GFLOP/s.
 //
-// The pixels are chosen by a product too, with ones and zeros: as slices and joins they took longer to compile than the convolution.
+// The pixels are chosen by a product too, with ones and zeros: as slices and joins they took longer to compile than the
+// convolution.
 func convolveTaps(x, w *Node, stride int, padding [2]int) *Node {
 	n, rows, columns := x.Shape().Dim(0), x.Shape().Dim(1), x.Shape().Dim(2)
 	size, in, out := w.Shape().Dim(0), w.Shape().Dim(2), w.Shape().Dim(3)
@@ -74,8 +75,9 @@ func convolveTaps(x, w *Node, stride int, padding [2]int) *Node {
 		}
 	}
 	choice := ConvertDType(Reshape(Const(x.Graph(), chosen), taps, pixels, rows*columns), x.DType())
-	met := DotGeneral(choice, []int{2}, nil, Reshape(x, n, rows*columns, in), []int{1}, nil)       // [taps, pixels, n, in]
-	products := DotGeneral(met, []int{3}, []int{0}, Reshape(w, taps, in, out), []int{1}, []int{0}) // [taps, pixels, n, out]
+	// [taps, pixels, n, in], then [taps, pixels, n, out]
+	met := DotGeneral(choice, []int{2}, nil, Reshape(x, n, rows*columns, in), []int{1}, nil)
+	products := DotGeneral(met, []int{3}, []int{0}, Reshape(w, taps, in, out), []int{1}, []int{0})
 	return Reshape(Transpose(ReduceSum(products, 0), 0, 1), n, height, width, out)
 }
 

@@ -11,7 +11,8 @@ import (
 	"limner/models/nn"
 )
 
-// A convolution gives XLA's values and gradients in either form, and takes products of matrices where XLA's own would be slow.
+// A convolution gives XLA's values and gradients in either form, and takes products of matrices where XLA's own would
+// be slow.
 func TestConv(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, c := range []struct {
@@ -37,18 +38,20 @@ func TestConv(t *testing.T) {
 			model := parity.Model{Tree: nn.Tree{kernel, bias}, Values: nn.Values{
 				"weight": normal(rng, 0, kernel.Shape...).Data, "bias": normal(rng, 0, out).Data,
 			}}
-			got := parity.Run(t, model, []parity.Tensor{normal(rng, 0, 2, c.height, c.width, in)}, func(p nn.Params, x []*Node, named map[string]*Node) {
-				w, b := p.Param("weight", nn.Kernel, nn.InitUniform, 1, kernel.Shape...), p.Param("bias", nn.Vector, nn.InitZeros, 1, out)
-				whole := Convolve(x[0], w).Strides(c.stride).PaddingPerDim([][2]int{c.padding, c.padding}).Done()
-				ours := nn.Conv2DStrided(p, x[0], out, c.size, c.stride, c.padding)
-				for name, y := range map[string]*Node{"ours": ours, "xla": Add(whole, ExpandLeftToRank(b, 4))} {
-					grads := Gradient(ReduceAllSum(Square(y)), x[0], w)
-					named[name], named[name+" x"], named[name+" w"] = y, grads[0], grads[1]
-				}
-				if has := convolutions(ours) > 0; has == c.taps {
-					t.Errorf("got a convolution: %v, want %v", has, !c.taps)
-				}
-			})
+			got := parity.Run(t, model, []parity.Tensor{normal(rng, 0, 2, c.height, c.width, in)},
+				func(p nn.Params, x []*Node, named map[string]*Node) {
+					w, b := p.Param("weight", nn.Kernel, nn.InitUniform, 1, kernel.Shape...),
+						p.Param("bias", nn.Vector, nn.InitZeros, 1, out)
+					whole := Convolve(x[0], w).Strides(c.stride).PaddingPerDim([][2]int{c.padding, c.padding}).Done()
+					ours := nn.Conv2DStrided(p, x[0], out, c.size, c.stride, c.padding)
+					for name, y := range map[string]*Node{"ours": ours, "xla": Add(whole, ExpandLeftToRank(b, 4))} {
+						grads := Gradient(ReduceAllSum(Square(y)), x[0], w)
+						named[name], named[name+" x"], named[name+" w"] = y, grads[0], grads[1]
+					}
+					if has := convolutions(ours) > 0; has == c.taps {
+						t.Errorf("got a convolution: %v, want %v", has, !c.taps)
+					}
+				})
 			for _, key := range []string{"", " x", " w"} {
 				parity.Check(t, "ours"+key, got["ours"+key], got["xla"+key], 1e-6)
 			}

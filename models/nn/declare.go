@@ -69,7 +69,8 @@ func (b *shapesBuilder) resized(x backends.Op, dims ...int) (backends.Op, error)
 }
 
 // binary makes an input of the shape that op has of two operands.
-func (b *shapesBuilder) binary(x, y backends.Op, op func(x, y shapes.Shape) (shapes.Shape, error)) (backends.Op, error) {
+func (b *shapesBuilder) binary(x, y backends.Op,
+	op func(x, y shapes.Shape) (shapes.Shape, error)) (backends.Op, error) {
 	xShape, err := b.OpShape(x)
 	if err != nil {
 		return nil, err

@@ -11,7 +11,8 @@ import (
 
 // A network may hold operations that GoMLX's backend in Go cannot compute.
 func TestDeclareTakesAllOperations(t *testing.T) {
-	f32, bits, truth := shapes.Make(dtypes.Float32, 2, 3), shapes.Make(dtypes.Uint8, 2, 4), shapes.Make(dtypes.Bool, 2, 3)
+	f32, bits, truth := shapes.Make(dtypes.Float32, 2, 3), shapes.Make(dtypes.Uint8, 2, 4),
+		shapes.Make(dtypes.Bool, 2, 3)
 	tree := Declare(func(g *Graph, p Params) {
 		x, b := Parameter(g, "x", f32), Parameter(g, "b", bits)
 		zero, start := Scalar(g, dtypes.Float32, 0), Scalar(g, dtypes.Int32, 0)
@@ -22,7 +23,9 @@ func TestDeclareTakesAllOperations(t *testing.T) {
 			"Reverse": {Reverse(x, -1), f32},
 			"Pad": {Pad(x, zero, backends.PadAxis{Start: 1}, backends.PadAxis{End: -1, Interior: 2}),
 				shapes.Make(dtypes.Float32, 3, 6)},
-			"DynamicSlice":       {DynamicSlice(x, []*Node{start, start}, []int{1, 2}), shapes.Make(dtypes.Float32, 1, 2)},
+			"DynamicSlice": {
+				DynamicSlice(x, []*Node{start, start}, []int{1, 2}), shapes.Make(dtypes.Float32, 1, 2),
+			},
 			"DynamicUpdateSlice": {DynamicUpdateSlice(x, x, []*Node{start, start}), f32},
 			"Bitcast, joined":    {Bitcast(b, dtypes.Float32), shapes.Make(dtypes.Float32, 2)},
 			"Bitcast, split":     {Bitcast(x, dtypes.Uint8), shapes.Make(dtypes.Uint8, 2, 3, 4)},

@@ -6,8 +6,8 @@ import (
 	"math/rand/v2"
 )
 
-// InitValues draws the starting value of every parameter. Each depends on the seed and its own key alone, so that adding
-// a parameter changes no other.
+// InitValues draws the starting value of every parameter. Each depends on the seed and its own key alone, so that
+// adding a parameter changes no other.
 func InitValues(tree Tree, seed uint64) Values {
 	values := make(Values, len(tree))
 	for _, spec := range tree {

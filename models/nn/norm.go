@@ -44,8 +44,8 @@ func groupNorm(p Params, x *Node, groups int, eps float64, silu bool) *Node {
 	return y
 }
 
-// groupNormOnce is GroupNorm that reads x once for its statistics, with σ² = E[x²]-μ². In float32 that loses about 2^-24·μ² of σ²; what x was rounded
-// to, in 16 bits, has blurred σ² by more than that.
+// groupNormOnce is GroupNorm that reads x once for its statistics, with σ² = E[x²]-μ². In float32 that loses about
+// 2^-24·μ² of σ²; what x was rounded to, in 16 bits, has blurred σ² by more than that.
 func groupNormOnce(x, scale, shift *Node, groups int, eps float64) *Node {
 	n, c := x.Shape().Dim(0), x.Shape().Dim(3)
 	mean := func(v *Node) *Node { // of each group, [batch, groups, 1]

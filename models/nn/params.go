@@ -49,8 +49,8 @@ func Bind(tree Tree, nodes []*Node) Params {
 	return Params{source: &source{nodes: bound}}
 }
 
-// Join puts the parameters of several bound trees together, at the root, with a probe, kernels and checkpointing if one of them has them.
-// The first that has a key gives its node.
+// Join puts the parameters of several bound trees together, at the root, with a probe, kernels and checkpointing if one
+// of them has them. The first that has a key gives its node.
 func Join(parts ...Params) Params {
 	joined := source{nodes: map[string]*Node{}}
 	for _, part := range parts {
@@ -80,15 +80,16 @@ func (p Params) WithProbe(f func(path string, x *Node)) Params {
 	return Params{prefix: p.prefix, source: &s}
 }
 
-// Kernels are layers in other ways than the graph's operations. Each may be nil, and returns nil for shapes and dtypes that it does not take.
+// Kernels are layers in other ways than the graph's operations. Each may be nil, and returns nil for shapes and dtypes
+// that it does not take.
 type Kernels struct {
 	// Attention is multi-head attention as in ScaledDotProduct, without a mask.
 	Attention func(q, k, v *Node, heads int) *Node
-	// Convolution is that of x [batch, rows, columns, in] by w [size, size, in, out] with zeros around both axes, as many (before, after), plus a
-	// bias [out], which may be nil.
+	// Convolution is that of x [batch, rows, columns, in] by w [size, size, in, out] with zeros around both axes, as
+	// many (before, after), plus a bias [out], which may be nil.
 	Convolution func(x, w, bias *Node, stride int, padding [2]int) *Node
-	// Normalization is that of x [batch, ..., channels] over each group of neighbouring channels, times scale and plus shift [channels], and with
-	// silu SiLU of it.
+	// Normalization is that of x [batch, ..., channels] over each group of neighbouring channels, times scale and plus
+	// shift [channels], and with silu SiLU of it.
 	Normalization func(x, scale, shift *Node, groups int, epsilon float64, silu bool) *Node
 }
 
@@ -103,8 +104,8 @@ func (p Params) WithKernels(kernels Kernels) Params {
 	return Params{prefix: p.prefix, source: &s}
 }
 
-// WithOutputs returns p with the outputs of some layers given, by their paths from the root of the tree on. Only LinearNoBias asks for
-// them: it computes nothing then, and needs no x.
+// WithOutputs returns p with the outputs of some layers given, by their paths from the root of the tree on. Only
+// LinearNoBias asks for them: it computes nothing then, and needs no x.
 func (p Params) WithOutputs(outputs map[string]*Node) Params {
 	s := *p.source
 	s.outputs = outputs

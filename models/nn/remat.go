@@ -4,9 +4,9 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 )
 
-// WithCheckpointing returns p with gradient checkpointing (Chen et al. 2016, arXiv:1604.06174) of the blocks below it: of what a
-// block computes only its output is kept for the gradient, and the rest is computed once more. Gradients are to be asked for with
-// regard to the trained nodes alone, or to what follows from them.
+// WithCheckpointing returns p with gradient checkpointing (Chen et al. 2016, arXiv:1604.06174) of the blocks below it:
+// of what a block computes only its output is kept for the gradient, and the rest is computed once more. Gradients are
+// to be asked for with regard to the trained nodes alone, or to what follows from them.
 func (p Params) WithCheckpointing(trained ...*Node) Params {
 	s := *p.source
 	s.checkpointing = &dependence{follows: map[*Node]bool{}}
@@ -34,8 +34,8 @@ func (d *dependence) of(node *Node) bool {
 	return known
 }
 
-// Block runs a block's forward function on x and what else it is given, which may be nil. With checkpointing its gradient computes
-// it once more; loss and gradients are the same numbers.
+// Block runs a block's forward function on x and what else it is given, which may be nil. With checkpointing its
+// gradient computes it once more; loss and gradients are the same numbers.
 func (p Params) Block(forward func(p Params, x ...*Node) *Node, x ...*Node) *Node {
 	if p.source.checkpointing == nil {
 		return forward(p, x...)
@@ -47,14 +47,14 @@ func (p Params) Block(forward func(p Params, x ...*Node) *Node, x ...*Node) *Nod
 		}
 	}
 	y := forward(p.noting(&b.inputs), x...)
-	// Of frozen parameters, and of what follows from them alone, nobody wants the gradient: building it would cost the compiler as much
-	// as one that is used.
+	// Of frozen parameters, and of what follows from them alone, nobody wants the gradient: building it would cost the
+	// compiler as much as one that is used.
 	b.wanted = make([]bool, len(b.inputs))
 	for i, input := range b.inputs {
 		b.wanted[i] = input.DType().IsFloat() && p.source.checkpointing.of(input)
 	}
-	// The graph's own gradient of the block is cut off. In its place the output's sends back what recomputing finds, by way of one
-	// element of each input, times 0, in the output.
+	// The graph's own gradient of the block is cut off. In its place the output's sends back what recomputing finds, by
+	// way of one element of each input, times 0, in the output.
 	zero := Scalar(y.Graph(), y.DType(), 0)
 	for i, input := range b.inputs {
 		if !b.wanted[i] {
@@ -143,7 +143,10 @@ func (p Params) replacing(copies map[*Node]*Node) Params {
 		}
 		return node
 	}
-	s := source{kernels: p.source.kernels, nodes: make(map[string]*Node, len(p.source.nodes)), adapters: make(map[string][]Adapter, len(p.source.adapters))}
+	s := source{
+		kernels: p.source.kernels, nodes: make(map[string]*Node, len(p.source.nodes)),
+		adapters: make(map[string][]Adapter, len(p.source.adapters)),
+	}
 	for key, node := range p.source.nodes {
 		s.nodes[key] = other(node)
 	}

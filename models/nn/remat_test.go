@@ -12,7 +12,8 @@ import (
 	"limner/models/nn"
 )
 
-// Checkpointing builds the gradients of what is trained alone: those of frozen parameters would be thrown away by the compiler, late.
+// Checkpointing builds the gradients of what is trained alone: those of frozen parameters would be thrown away by the
+// compiler, late.
 func TestCheckpointingOfFrozen(t *testing.T) {
 	const layers = 8
 	tree := nn.Tree{{Key: "x"}}

@@ -12,8 +12,8 @@ type ResnetBlock struct {
 	NormEps     float64 // norm_eps: 1e-5 in the UNet, 1e-6 in the VAE
 }
 
-// Forward maps x [batch, height, width, channels] to [batch, height, width, OutChannels], in x's dtype.
-// temb is [batch, 4×block_out_channels[0]]; nil in the VAE, which has no timesteps. One of the two may have fewer rows: see SameRows.
+// Forward maps x [batch, height, width, channels] to [batch, height, width, OutChannels], in x's dtype. temb is [batch,
+// 4×block_out_channels[0]]; nil in the VAE, which has no timesteps. One of the two may have fewer rows: see SameRows.
 func (b ResnetBlock) Forward(p Params, x, temb *Node) *Node {
 	return p.Block(b.forward, x, temb)
 }

@@ -2,8 +2,8 @@ package nn
 
 import . "github.com/gomlx/gomlx/pkg/core/graph"
 
-// repeatRows maps x [n, ...] to [rows, ...]: the copies of a row stand next to each other, so that they stay on its device when the
-// batch is divided over several. rows is a multiple of n.
+// repeatRows maps x [n, ...] to [rows, ...]: the copies of a row stand next to each other, so that they stay on its
+// device when the batch is divided over several. rows is a multiple of n.
 func repeatRows(x *Node, rows int) *Node {
 	n, rest := x.Shape().Dim(0), x.Shape().Dimensions[1:]
 	if n == rows {
@@ -13,8 +13,8 @@ func repeatRows(x *Node, rows int) *Node {
 	return Reshape(BroadcastToDims(InsertAxes(x, 1), copies...), append([]int{rows}, rest...)...)
 }
 
-// SameRows brings a [n, ...] and b [m, ...] to the larger number of rows. Networks meet it where both halves of a guidance are the same
-// up to here, and so were computed once.
+// SameRows brings a [n, ...] and b [m, ...] to the larger number of rows. Networks meet it where both halves of a
+// guidance are the same up to here, and so were computed once.
 func SameRows(a, b *Node) (*Node, *Node) {
 	rows := max(a.Shape().Dim(0), b.Shape().Dim(0))
 	return repeatRows(a, rows), repeatRows(b, rows)

@@ -91,14 +91,14 @@ type Values map[string][]float32
 
 // Source gives the values of parameters one at a time, so that they need not be in memory together.
 type Source interface {
-	// Stream calls visit once with each parameter of the tree, in any order. What visit writes are its elements in memory's layout,
-	// row-major, little-endian, as dtype: F32, F16 or BF16, rounded to nearest even. Stream fails if a parameter is missing or
-	// misshapen, and with the first error of visit.
+	// Stream calls visit once with each parameter of the tree, in any order. What visit writes are its elements in
+	// memory's layout, row-major, little-endian, as dtype: F32, F16 or BF16, rounded to nearest even. Stream fails if a
+	// parameter is missing or misshapen, and with the first error of visit.
 	Stream(tree Tree, dtype string, visit Visit) error
 }
 
-// Visit sees a parameter. Until it returns, write puts the elements into to, which must have their size: where they are to be in the end, such
-// as a device's memory, so that they are moved only once.
+// Visit sees a parameter. Until it returns, write puts the elements into to, which must have their size: where they are
+// to be in the end, such as a device's memory, so that they are moved only once.
 type Visit func(spec Spec, write func(to []byte) error) error
 
 // Until is source as long as ctx is not done: then it fails with ctx's error before the next parameter.

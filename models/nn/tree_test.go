@@ -90,7 +90,8 @@ func TestBindNamesWhatDoesNotFit(t *testing.T) {
 func TestInitValues(t *testing.T) {
 	tree := nn.Tree{
 		{Key: "ones", Shape: []int{5}, Init: nn.InitOnes}, {Key: "zeros", Shape: []int{5}},
-		{Key: "uniform", Shape: []int{100, 100}, Init: nn.InitUniform, FanIn: 25}, {Key: "normal", Shape: []int{100, 100}, Init: nn.InitNormal},
+		{Key: "uniform", Shape: []int{100, 100}, Init: nn.InitUniform, FanIn: 25},
+		{Key: "normal", Shape: []int{100, 100}, Init: nn.InitNormal},
 	}
 	values := nn.InitValues(tree, 1)
 	for key, want := range map[string]float64{"ones": 1, "zeros": 0, "uniform": 0.2, "normal": 0.02} {
@@ -117,10 +118,11 @@ func TestOddSizes(t *testing.T) {
 		nn.Upsample2D(p.In("up"), nn.Downsample2D(p.In("down"), x, [2]int{1, 1}), 2, 2)
 	})
 	x := parity.Tensor{Data: make([]float32, 5*7*3), Shape: []int{1, 5, 7, 3}}
-	got := parity.Run(t, parity.Model{Tree: tree, Values: nn.InitValues(tree, 1)}, []parity.Tensor{x}, func(p nn.Params, in []*Node, out map[string]*Node) {
-		out["small"] = nn.Downsample2D(p.In("down"), in[0], [2]int{1, 1})
-		out["large"] = nn.Upsample2D(p.In("up"), out["small"], 5, 7)
-	})
+	got := parity.Run(t, parity.Model{Tree: tree, Values: nn.InitValues(tree, 1)}, []parity.Tensor{x},
+		func(p nn.Params, in []*Node, out map[string]*Node) {
+			out["small"] = nn.Downsample2D(p.In("down"), in[0], [2]int{1, 1})
+			out["large"] = nn.Upsample2D(p.In("up"), out["small"], 5, 7)
+		})
 	for name, want := range map[string][]int{"small": {1, 3, 4, 3}, "large": {1, 5, 7, 3}} {
 		if diff := cmp.Diff(want, got[name].Shape); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", name, diff)
@@ -133,10 +135,11 @@ func TestScaledDotProduct(t *testing.T) {
 	q := parity.Tensor{Data: []float32{1000, 0, 0, 1000}, Shape: []int{1, 2, 2}}
 	v := parity.Tensor{Data: []float32{1, 2, 3, 4}, Shape: []int{1, 2, 2}}
 	mask := parity.Tensor{Data: []float32{0, -1e30, -1e30, 0}, Shape: []int{1, 1, 2, 2}}
-	got := parity.Run(t, parity.Model{}, []parity.Tensor{q, v, mask}, func(p nn.Params, in []*Node, out map[string]*Node) {
-		out["sharp"] = nn.ScaledDotProduct(p, in[0], in[0], in[1], 1, nil)
-		out["masked"] = nn.ScaledDotProduct(p, ZerosLike(in[0]), in[0], in[1], 2, in[2])
-	})
+	got := parity.Run(t, parity.Model{}, []parity.Tensor{q, v, mask},
+		func(p nn.Params, in []*Node, out map[string]*Node) {
+			out["sharp"] = nn.ScaledDotProduct(p, in[0], in[0], in[1], 1, nil)
+			out["masked"] = nn.ScaledDotProduct(p, ZerosLike(in[0]), in[0], in[1], 2, in[2])
+		})
 	want := parity.Tensor{Data: []float32{1, 2, 3, 4}, Shape: []int{1, 2, 2}}
 	parity.Check(t, "sharp", got["sharp"], want, 0)
 	parity.Check(t, "masked", got["masked"], want, 0)
