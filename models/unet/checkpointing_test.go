@@ -18,7 +18,8 @@ import (
 	"limner/xla"
 )
 
-// With gradient checkpointing the loss and the gradients are what they are without, and what lies between takes less memory.
+// With gradient checkpointing the loss and the gradients are what they are without, and what lies between takes less
+// memory.
 func TestCheckpointing(t *testing.T) {
 	c := unet.Default()
 	c.BlockOutChannels, c.LayersPerBlock, c.NormNumGroups = []int{8}, 1, 4
@@ -90,7 +91,8 @@ func TestCheckpointing(t *testing.T) {
 		}
 	}
 	if memory[true] > memory[false]*3/4 {
-		t.Errorf("temporaries take %d bytes, without checkpointing %d: want at most three quarters", memory[true], memory[false])
+		t.Errorf("temporaries take %d bytes, without checkpointing %d: want at most three quarters",
+			memory[true], memory[false])
 	}
 	t.Logf("temporaries: %d bytes, without checkpointing %d", memory[true], memory[false])
 	for i, plain := range results[false] {

@@ -1,4 +1,5 @@
-// Package unet builds diffusers' UNet2DConditionModel in the structures of Stable Diffusion 1.x, 2.x and XL, at any width.
+// Package unet builds diffusers' UNet2DConditionModel in the structures of Stable Diffusion 1.x, 2.x and XL, at any
+// width.
 package unet
 
 import (
@@ -30,7 +31,7 @@ type Encoder struct {
 	CrossAttentionDim int      `json:"cross_attention_dim"`
 	AttentionHeadDim  PerLevel `json:"attention_head_dim"`           // the number of heads, in spite of its name
 	TransformerLayers PerLevel `json:"transformer_layers_per_block"` // the depth of each transformer
-	LinearProjection  bool     `json:"use_linear_projection"`        // in and out of a transformer; a 1×1 convolution else
+	LinearProjection  bool     `json:"use_linear_projection"`        // around a transformer; else 1×1 convolutions
 	UpcastAttention   bool     `json:"upcast_attention"`             // queries and keys meet in float32
 	NormNumGroups     int      `json:"norm_num_groups"`
 	NormEps           float64  `json:"norm_eps"`
@@ -39,7 +40,7 @@ type Encoder struct {
 	// the image, and nil elsewhere.
 	AdditionEmbedType    *string `json:"addition_embed_type"`
 	AdditionTimeEmbedDim *int    `json:"addition_time_embed_dim"`               // channels for each of the six numbers
-	AdditionInputDim     *int    `json:"projection_class_embeddings_input_dim"` // width of the pooled text + 6·AdditionTimeEmbedDim
+	AdditionInputDim     *int    `json:"projection_class_embeddings_input_dim"` // pooled text and the six numbers
 }
 
 // textTime is the one supported value of addition_embed_type.
@@ -88,13 +89,14 @@ func (l PerLevel) At(level int) int {
 
 // Fixed holds the fields of UNet2DConditionModel of which one value is supported; a ControlNetModel shares them.
 var Fixed = nn.Fixed{
-	"act_fn": {`"silu"`}, "center_input_sample": {"false"}, "downsample_padding": {"1"}, "mid_block_scale_factor": {"1", "1.0"},
-	"mid_block_type": {`"UNetMidBlock2DCrossAttn"`}, "dual_cross_attention": {"false"}, "only_cross_attention": {"false"},
-	"resnet_time_scale_shift": {`"default"`},
-	"resnet_skip_time_act":    {"false"}, "resnet_out_scale_factor": {"1", "1.0"}, "time_embedding_type": {`"positional"`},
-	"conv_in_kernel": {"3"}, "conv_out_kernel": {"3"}, "class_embeddings_concat": {"false"}, "addition_embed_type_num_heads": {"64"},
-	"attention_type": {`"default"`}, "dropout": {"0.0", "0"},
-	"use_memory_efficient_attention": {"true", "false"}, "split_head_dim": {"true", "false"}, // of Flax: ways to compute the same
+	"act_fn": {`"silu"`}, "center_input_sample": {"false"}, "downsample_padding": {"1"},
+	"mid_block_scale_factor": {"1", "1.0"}, "mid_block_type": {`"UNetMidBlock2DCrossAttn"`},
+	"dual_cross_attention": {"false"}, "only_cross_attention": {"false"}, "resnet_time_scale_shift": {`"default"`},
+	"resnet_skip_time_act": {"false"}, "resnet_out_scale_factor": {"1", "1.0"}, "time_embedding_type": {`"positional"`},
+	"conv_in_kernel": {"3"}, "conv_out_kernel": {"3"}, "class_embeddings_concat": {"false"},
+	"addition_embed_type_num_heads": {"64"}, "attention_type": {`"default"`}, "dropout": {"0.0", "0"},
+	// Flax's two ways to compute the same.
+	"use_memory_efficient_attention": {"true", "false"}, "split_head_dim": {"true", "false"},
 }
 
 // Default holds the values that diffusers gives to fields that a file leaves out.
@@ -102,8 +104,10 @@ func Default() Config {
 	return Config{
 		ClassName: "UNet2DConditionModel", SampleSize: 64, InChannels: 4, OutChannels: 4,
 		Encoder: Encoder{
-			FlipSinToCos:     true,
-			DownBlockTypes:   []string{"CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"},
+			FlipSinToCos: true,
+			DownBlockTypes: []string{
+				"CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D",
+			},
 			BlockOutChannels: []int{320, 640, 1280, 1280}, LayersPerBlock: 2, CrossAttentionDim: 1280,
 			AttentionHeadDim: PerLevel{8}, TransformerLayers: PerLevel{1}, NormNumGroups: 32, NormEps: 1e-5,
 		},
@@ -125,7 +129,8 @@ func ParseConfig(raw []byte) (Config, error) {
 func (c Config) Validate() error {
 	errs := []error{c.Encoder.Validate()}
 	if len(c.UpBlockTypes) != len(c.BlockOutChannels) {
-		errs = append(errs, fmt.Errorf("up_block_types: %d entries for %d block_out_channels", len(c.UpBlockTypes), len(c.BlockOutChannels)))
+		errs = append(errs, fmt.Errorf("up_block_types: %d entries for %d block_out_channels",
+			len(c.UpBlockTypes), len(c.BlockOutChannels)))
 	}
 	for _, t := range c.UpBlockTypes[:min(len(c.UpBlockTypes), nn.MostLevels)] {
 		if t != "UpBlock2D" && t != "CrossAttnUpBlock2D" {
@@ -166,7 +171,10 @@ func (c Encoder) Validate() error {
 		name   string
 		values PerLevel
 		most   int
-	}{{"attention_head_dim", c.AttentionHeadDim, nn.MostChannels}, {"transformer_layers_per_block", c.TransformerLayers, nn.MostLayers}} {
+	}{
+		{"attention_head_dim", c.AttentionHeadDim, nn.MostChannels},
+		{"transformer_layers_per_block", c.TransformerLayers, nn.MostLayers},
+	} {
 		if len(f.values) != 1 && len(f.values) != levels {
 			bad("%s: %d entries for %d block_out_channels", f.name, len(f.values), levels)
 		}
@@ -196,7 +204,8 @@ func (c Encoder) Validate() error {
 		bad("freq_shift: got %g, want 0 to less than %g, half of the first of block_out_channels", c.FreqShift, half)
 	}
 	if layers > nn.MostLayers {
-		bad("layers_per_block, transformer_layers_per_block: got %d layers in all levels, want at most %d", layers, nn.MostLayers)
+		bad("layers_per_block, transformer_layers_per_block: got %d layers in all levels, want at most %d",
+			layers, nn.MostLayers)
 	}
 	return errors.Join(errs...)
 }
@@ -211,12 +220,16 @@ func (c Encoder) validateAddition() []error {
 	}
 	dim, most := c.AdditionTimeEmbedDim, nn.MostChannels
 	if dim == nil || *dim < 2 || *dim > most || *dim%2 != 0 || !(c.FreqShift < float64(*dim/2)) {
-		return []error{fmt.Errorf("addition_time_embed_dim: got %s, want an even number of at least 2 and at most %d, and half of it above freq_shift, "+
-			"with addition_embed_type text_time", orNull(dim), most)}
+		return []error{
+			fmt.Errorf("addition_time_embed_dim: got %s, want an even number of at least 2 and at most %d, "+
+				"and half of it above freq_shift, with addition_embed_type text_time", orNull(dim), most),
+		}
 	}
 	if in, least := c.AdditionInputDim, TimeIDs**dim+1; in == nil || *in < least || *in > TimeIDs**dim+most {
-		return []error{fmt.Errorf("projection_class_embeddings_input_dim: got %s, want at least %d and at most %d with addition_embed_type text_time",
-			orNull(in), least, TimeIDs**dim+most)}
+		return []error{
+			fmt.Errorf("projection_class_embeddings_input_dim: got %s, want at least %d and at most %d with "+
+				"addition_embed_type text_time", orNull(in), least, TimeIDs**dim+most),
+		}
 	}
 	return nil
 }

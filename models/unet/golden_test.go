@@ -64,14 +64,15 @@ func TestGoldenUNetActivations(t *testing.T) {
 			c, model := loadUNet(t, family)
 			g := parity.Open(t, "components", family, "unet_activations.safetensors")
 			inputs := g.UNetInputs("in.")
-			got := parity.Compile(t, parity.Optimized(t), model.Tree, inputs, func(p nn.Params, in []*Node, out map[string]*Node) {
-				p = p.WithProbe(func(path string, x *Node) {
-					if g.Has("act." + path) {
-						out["act."+path] = x
-					}
-				})
-				forward(c)(p, in, out)
-			}).Run(model.Values, inputs...)
+			got := parity.Compile(t, parity.Optimized(t), model.Tree, inputs,
+				func(p nn.Params, in []*Node, out map[string]*Node) {
+					p = p.WithProbe(func(path string, x *Node) {
+						if g.Has("act." + path) {
+							out["act."+path] = x
+						}
+					})
+					forward(c)(p, in, out)
+				}).Run(model.Values, inputs...)
 			for _, key := range g.Keys() {
 				if strings.HasPrefix(key, "act.") || key == "out" {
 					x, ok := got[key]
@@ -97,13 +98,13 @@ func TestGoldenUNetEpsilon(t *testing.T) {
 	}
 }
 
-// The inpainting UNet has a first convolution of 9 channels: latents, mask, latents of the masked image. Where those behind the latents
-// are zero, it is the UNet whose first convolution is cut to the first four.
+// The inpainting UNet has a first convolution of 9 channels: latents, mask, latents of the masked image. Where those
+// behind the latents are zero, it is the UNet whose first convolution is cut to the first four.
 func TestGoldenInpainting(t *testing.T) {
 	c, model := loadUNet(t, "sd15")
-	wide := parity.Open(t, "sd15-tiny-extra", "unet_inpaint9_conv_in.safetensors").Get("conv_in.weight") // [out, in, height, width]
+	wide := parity.Open(t, "sd15-tiny-extra", "unet_inpaint9_conv_in.safetensors").Get("conv_in.weight")
 	inpainting := c
-	inpainting.InChannels = wide.Shape[1]
+	inpainting.InChannels = wide.Shape[1] // of [out, in, height, width]
 	if err := inpainting.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +121,8 @@ func TestGoldenInpainting(t *testing.T) {
 	for k := range size {
 		cut = append(cut, kernel[k*in*out:(k*in+c.InChannels)*out]...)
 	}
-	g := parity.Open(t, "components", "sd15", filepath.Base(golden.Glob(t, "components", "sd15", "unet_case*.safetensors")[0]))
+	g := parity.Open(t, "components", "sd15",
+		filepath.Base(golden.Glob(t, "components", "sd15", "unet_case*.safetensors")[0]))
 	predict := func(c unet.Config, kernel []float32) parity.Tensor {
 		m := parity.Model{Tree: c.Tree(), Values: nn.Merge(model.Values, nn.Values{"conv_in.weight": kernel})}
 		return parity.Run(t, m, g.UNetInputs(""), func(p nn.Params, in []*Node, out map[string]*Node) {
@@ -133,20 +135,22 @@ func TestGoldenInpainting(t *testing.T) {
 			forward(c)(p, in, out)
 		})["out"]
 	}
-	parity.Check(t, fmt.Sprintf("with %d channels", inpainting.InChannels), predict(inpainting, kernel), predict(c, cut), 5e-6)
+	parity.Check(t, fmt.Sprintf("with %d channels", inpainting.InChannels), predict(inpainting, kernel),
+		predict(c, cut), 5e-6)
 }
 
 // A LoRA gives the same whether its changes are applied at run time or added to the weights, in each of its namings.
 func TestGoldenLoRA(t *testing.T) {
 	c, model := loadUNet(t, "sd15")
-	g, loaded := parity.Open(t, "train", "lora", "golden.safetensors"), parity.Open(t, "train", "lora", "out_loaded.safetensors")
+	g, loaded := parity.Open(t, "train", "lora", "golden.safetensors"),
+		parity.Open(t, "train", "lora", "out_loaded.safetensors")
 	inputs := []parity.Tensor{g.Image("batch0.latents"), g.Get("batch0.timesteps"), g.Get("encoder_hidden_states")}
 	plain := parity.Compile(t, parity.Backend(t), model.Tree, inputs, forward(c))
 	parity.Check(t, "out_base", plain.Run(model.Values, inputs...)["out"], g.Image("out_base"), 5e-5)
 	var adapted *parity.Program // of the layers below, the same in all namings
 	var layers []checkpoint.LoRAMatrices
 	for name, want := range map[string]parity.Tensor{
-		"pytorch_lora_weights.safetensors": loaded.Image("out_loaded"), // the format has no alpha: diffusers takes the rank
+		"pytorch_lora_weights.safetensors": loaded.Image("out_loaded"), // without alpha, which is the rank then
 		"kohya.safetensors":                g.Image("out_lora"),
 	} {
 		lora, err := checkpoint.OpenLoRA(golden.Path(t, "train", "lora", name))
@@ -160,7 +164,8 @@ func TestGoldenLoRA(t *testing.T) {
 		}
 		both, scales := adaptedModel(model, found)
 		if adapted == nil {
-			layers, adapted = found, parity.Compile(t, parity.Backend(t), both.Tree, append(inputs, scales), withLoRA(c, found))
+			layers = found
+			adapted = parity.Compile(t, parity.Backend(t), both.Tree, append(inputs, scales), withLoRA(c, found))
 		}
 		if !slices.EqualFunc(found, layers, func(a, b checkpoint.LoRAMatrices) bool { return a.Module == b.Module }) {
 			t.Fatalf("%s has other layers than the other file", name)
@@ -181,7 +186,8 @@ func TestGoldenLoRA(t *testing.T) {
 
 // adaptedModel is the model with a LoRA's matrices beside its parameters, and the scales of the layers.
 func adaptedModel(model parity.Model, layers []checkpoint.LoRAMatrices) (both parity.Model, scales parity.Tensor) {
-	both, scales.Shape = parity.Model{Tree: slices.Clone(model.Tree), Values: nn.Merge(model.Values)}, []int{len(layers)}
+	both = parity.Model{Tree: slices.Clone(model.Tree), Values: nn.Merge(model.Values)}
+	scales.Shape = []int{len(layers)}
 	for _, l := range layers {
 		down, up := "lora."+l.Module+".down", "lora."+l.Module+".up"
 		both.Tree = append(both.Tree, nn.Spec{Key: down, Shape: l.DownShape}, nn.Spec{Key: up, Shape: l.UpShape})
@@ -198,7 +204,8 @@ func withLoRA(c unet.Config, layers []checkpoint.LoRAMatrices) func(p nn.Params,
 		for i, l := range layers {
 			at := p.In("lora." + l.Module)
 			adapters[l.Module] = []nn.Adapter{{
-				Down: at.Param("down", nn.Dense, nn.InitZeros, 0, l.DownShape...), Up: at.Param("up", nn.Dense, nn.InitZeros, 0, l.UpShape...),
+				Down:  at.Param("down", nn.Dense, nn.InitZeros, 0, l.DownShape...),
+				Up:    at.Param("up", nn.Dense, nn.InitZeros, 0, l.UpShape...),
 				Scale: Squeeze(Slice(scales, AxisElem(i))),
 			}}
 		}

@@ -14,12 +14,12 @@ type transformer2D struct {
 	heads      int
 	layers     int // the depth
 	normGroups int
-	linear     bool // projections in and out are linear layers, not 1×1 convolutions: the same, but for the shape of the weights
+	linear     bool // proj_in and proj_out are linear layers, not 1×1 convolutions: only the weights' shapes differ
 	upcast     bool // queries and keys meet in float32
 }
 
-// Forward maps x [batch, height, width, channels] to the same shape; text is [batch, tokens, cross_attention_dim]. With fewer rows than
-// text, x is repeated where the two meet first.
+// Forward maps x [batch, height, width, channels] to the same shape; text is [batch, tokens, cross_attention_dim]. With
+// fewer rows than text, x is repeated where the two meet first.
 func (t transformer2D) Forward(p nn.Params, x, text *Node) *Node {
 	return p.Block(t.forward, x, text)
 }
@@ -72,8 +72,8 @@ func (t transformer2D) attention(p nn.Params, x, source *Node) *Node {
 	return p.Out(nn.Linear(p.In("to_out.0"), h, c))
 }
 
-// ReadsText says whether a parameter, or a matrix beside it, is of a layer that reads the text and nothing else, so that its output is the
-// same at all timesteps: the keys and values of attention to the text.
+// ReadsText says whether a parameter, or a matrix beside it, is of a layer that reads the text and nothing else, so
+// that its output is the same at all timesteps: the keys and values of attention to the text.
 func ReadsText(key string) bool {
 	return strings.Contains(key, ".attn2.to_k.") || strings.Contains(key, ".attn2.to_v.")
 }

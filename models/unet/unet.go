@@ -9,10 +9,12 @@ import (
 
 // Context is what the network is told beside the sample and the timestep.
 type Context struct {
-	Text *Node // text embeddings [batch, tokens, cross_attention_dim]; not read where the layers of ReadsText have their outputs given
-	// Pooled and TimeIDs go into the time embedding where addition_embed_type is text_time, and are nil elsewhere: the pooled
-	// text embeddings [batch, PooledDim] and original height and width, crop top and left, target height and width, all in
-	// pixels: float32 [batch, 6].
+	// Text is the text embeddings [batch, tokens, cross_attention_dim]. They are not read where the outputs of the
+	// layers of ReadsText are given.
+	Text *Node
+	// Pooled and TimeIDs go into the time embedding where addition_embed_type is text_time, and are nil elsewhere: the
+	// pooled text embeddings [batch, PooledDim] and original height and width, crop top and left, target height and
+	// width, all in pixels: float32 [batch, 6].
 	Pooled, TimeIDs *Node
 }
 
@@ -42,8 +44,9 @@ func (r *Residuals) Map(f func(*Node) *Node) *Residuals {
 
 // Forward predicts the noise (or v) in sample [batch, height, width, in_channels] at timesteps [batch], which may be
 // fractional, given the context. residuals may be nil. The result is [batch, height, width, out_channels] in sample's
-// dtype, which is the compute dtype. The context may have a multiple of sample's and timesteps' rows, which is then the result's batch:
-// each sample is predicted for so many contexts, one behind the other, and what does not depend on them is computed once.
+// dtype, which is the compute dtype. The context may have a multiple of sample's and timesteps' rows, which is then the
+// result's batch: each sample is predicted for so many contexts, one behind the other, and what does not depend on them
+// is computed once.
 func (c Config) Forward(p nn.Params, sample, timesteps *Node, context Context, residuals *Residuals) *Node {
 	temb := c.TimeEmbedding(p, timesteps, context, sample.DType())
 	h := nn.Conv2D(p.In("conv_in"), sample, c.BlockOutChannels[0], 3)
@@ -60,8 +63,8 @@ func (c Config) Forward(p nn.Params, sample, timesteps *Node, context Context, r
 	return nn.Conv2D(p.In("conv_out"), h, c.OutChannels, 3)
 }
 
-// TimeEmbedding maps timesteps [batch], and what else of the context goes with them, to [batch, 4×block_out_channels[0]] in
-// the given dtype.
+// TimeEmbedding maps timesteps [batch], and what else of the context goes with them, to [batch,
+// 4×block_out_channels[0]] in the given dtype.
 func (c Encoder) TimeEmbedding(p nn.Params, timesteps *Node, context Context, dtype dtypes.DType) *Node {
 	width := 4 * c.BlockOutChannels[0]
 	features := nn.Timesteps(p.In("time_proj"), timesteps, c.BlockOutChannels[0], c.FlipSinToCos, c.FreqShift)
@@ -82,7 +85,9 @@ func (c Encoder) Encode(p nn.Params, h, temb, text *Node) []*Node {
 	skips := []*Node{h}
 	for level, blockType := range c.DownBlockTypes {
 		block := p.At("down_blocks", level)
-		resnet := nn.ResnetBlock{OutChannels: c.BlockOutChannels[level], NormGroups: c.NormNumGroups, NormEps: c.NormEps}
+		resnet := nn.ResnetBlock{
+			OutChannels: c.BlockOutChannels[level], NormGroups: c.NormNumGroups, NormEps: c.NormEps,
+		}
 		for i := range c.LayersPerBlock {
 			h = resnet.Forward(block.At("resnets", i), h, temb)
 			if blockType == "CrossAttnDownBlock2D" {
@@ -115,7 +120,9 @@ func (c Config) decode(p nn.Params, h *Node, skips []*Node, temb, text *Node) *N
 	for i, blockType := range c.UpBlockTypes {
 		level := last - i
 		block := p.At("up_blocks", i)
-		resnet := nn.ResnetBlock{OutChannels: c.BlockOutChannels[level], NormGroups: c.NormNumGroups, NormEps: c.NormEps}
+		resnet := nn.ResnetBlock{
+			OutChannels: c.BlockOutChannels[level], NormGroups: c.NormNumGroups, NormEps: c.NormEps,
+		}
 		for j := range c.LayersPerBlock + 1 {
 			skip := skips[len(skips)-1]
 			skips = skips[:len(skips)-1]

@@ -35,9 +35,9 @@ const normEps = 1e-6
 // leave out the scaling factor.
 func Default() Config {
 	return Config{
-		ClassName: "AutoencoderKL", SampleSize: 32, InChannels: 3, OutChannels: 3, DownBlockTypes: []string{"DownEncoderBlock2D"},
-		UpBlockTypes: []string{"UpDecoderBlock2D"}, BlockOutChannels: []int{64}, LayersPerBlock: 1, LatentChannels: 4,
-		NormNumGroups: 32, ScalingFactor: 0.18215,
+		ClassName: "AutoencoderKL", SampleSize: 32, InChannels: 3, OutChannels: 3,
+		DownBlockTypes: []string{"DownEncoderBlock2D"}, UpBlockTypes: []string{"UpDecoderBlock2D"},
+		BlockOutChannels: []int{64}, LayersPerBlock: 1, LatentChannels: 4, NormNumGroups: 32, ScalingFactor: 0.18215,
 	}
 }
 
@@ -63,7 +63,8 @@ func (c Config) Validate() error {
 		return err
 	}
 	if len(c.DownBlockTypes) != levels || len(c.UpBlockTypes) != levels {
-		bad("down_block_types, up_block_types: %d and %d entries for %d block_out_channels", len(c.DownBlockTypes), len(c.UpBlockTypes), levels)
+		bad("down_block_types, up_block_types: %d and %d entries for %d block_out_channels",
+			len(c.DownBlockTypes), len(c.UpBlockTypes), levels)
 	}
 	for _, t := range c.DownBlockTypes[:min(len(c.DownBlockTypes), levels)] {
 		if t != "DownEncoderBlock2D" {

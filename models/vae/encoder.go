@@ -43,7 +43,8 @@ func (c Config) middle(p nn.Params, h *Node) *Node {
 	return p.Out(c.resnet(channels).Forward(p.At("resnets", 1), h, nil))
 }
 
-// attention lets the pixels of x [batch, height, width, channels] attend to each other with one head, around a shortcut.
+// attention lets the pixels of x [batch, height, width, channels] attend to each other with one head, around a
+// shortcut.
 func (c Config) attention(p nn.Params, x *Node) *Node {
 	n, height, width, channels := x.Shape().Dim(0), x.Shape().Dim(1), x.Shape().Dim(2), x.Shape().Dim(3)
 	h := nn.GroupNorm(p.In("group_norm"), x, c.NormNumGroups, normEps)

@@ -43,9 +43,10 @@ func checkVAE(t *testing.T, family string) {
 	for i := 0; g.Has(fmt.Sprintf("dec%d.z", i)); i++ {
 		cases++
 		prefix := fmt.Sprintf("dec%d.", i)
-		got := parity.Run(t, model, []parity.Tensor{g.Image(prefix + "z")}, func(p nn.Params, in []*Node, out map[string]*Node) {
-			out["image"] = c.Decode(p, in[0])
-		})
+		got := parity.Run(t, model, []parity.Tensor{g.Image(prefix + "z")},
+			func(p nn.Params, in []*Node, out map[string]*Node) {
+				out["image"] = c.Decode(p, in[0])
+			})
 		parity.Check(t, prefix+"image", got["image"], g.Image(prefix+"image"), 5e-5)
 	}
 	if cases == 0 {
