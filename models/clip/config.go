@@ -24,7 +24,7 @@ type Config struct {
 	BOSTokenID            int      `json:"bos_token_id"`
 	EOSTokenID            int      `json:"eos_token_id"`
 	PadTokenID            int      `json:"pad_token_id"`
-	ProjectionDim         int      `json:"projection_dim"` // of CLIPTextModelWithProjection's output; unused by CLIPTextModel
+	ProjectionDim         int      `json:"projection_dim"` // of CLIPTextModelWithProjection alone
 }
 
 // The most that a config or a tokenizer may ask for; see nn.MostChannels.
@@ -49,9 +49,10 @@ var ignored = []string{"dtype", "torch_dtype", "initializer_factor", "initialize
 // Default holds the values that transformers gives to fields that a file leaves out.
 func Default() Config {
 	return Config{
-		Architectures: []string{"CLIPTextModel"}, ModelType: "clip_text_model", VocabSize: 49408, HiddenSize: 512, IntermediateSize: 2048,
-		NumHiddenLayers: 12, NumAttentionHeads: 8, MaxPositionEmbeddings: 77, HiddenAct: "quick_gelu", LayerNormEps: 1e-5,
-		BOSTokenID: 49406, EOSTokenID: 49407, PadTokenID: 1, ProjectionDim: 512,
+		Architectures: []string{"CLIPTextModel"}, ModelType: "clip_text_model", VocabSize: 49408, HiddenSize: 512,
+		IntermediateSize: 2048, NumHiddenLayers: 12, NumAttentionHeads: 8, MaxPositionEmbeddings: 77,
+		HiddenAct: "quick_gelu", LayerNormEps: 1e-5, BOSTokenID: 49406, EOSTokenID: 49407,
+		PadTokenID: 1, ProjectionDim: 512,
 	}
 }
 
@@ -80,9 +81,13 @@ func (c Config) Validate() error {
 		nn.Count{Field: "projection_dim", Value: c.ProjectionDim, Most: nn.MostChannels},
 	)...)
 	if c.NumAttentionHeads > 0 && c.HiddenSize%c.NumAttentionHeads != 0 {
-		errs = append(errs, fmt.Errorf("num_attention_heads: %d channels do not divide over %d heads", c.HiddenSize, c.NumAttentionHeads))
+		errs = append(errs, fmt.Errorf("num_attention_heads: %d channels do not divide over %d heads",
+			c.HiddenSize, c.NumAttentionHeads))
 	}
-	for _, id := range []nn.Count{{Field: "bos_token_id", Value: c.BOSTokenID}, {Field: "eos_token_id", Value: c.EOSTokenID}, {Field: "pad_token_id", Value: c.PadTokenID}} {
+	for _, id := range []nn.Count{
+		{Field: "bos_token_id", Value: c.BOSTokenID}, {Field: "eos_token_id", Value: c.EOSTokenID},
+		{Field: "pad_token_id", Value: c.PadTokenID},
+	} {
 		if id.Value < -1 || id.Value >= mostTokens {
 			errs = append(errs, fmt.Errorf("%s: got %d, want -1 to %d", id.Field, id.Value, mostTokens-1))
 		}

@@ -22,7 +22,8 @@ func HasLoRATag(prompt string) bool { return loraTag.MatchString(prompt) }
 // WithoutLoRATags is a prompt without the LoRAs that it names, as A1111 reads it then.
 func WithoutLoRATags(prompt string) string { return loraTag.ReplaceAllString(prompt, "") }
 
-// LoRATags are the LoRAs that a prompt names. It fails for a tag that is not understood, and for a LoRA that is named twice.
+// LoRATags are the LoRAs that a prompt names. It fails for a tag that is not understood, and for a LoRA that is named
+// twice.
 func LoRATags(prompt string) (tags []LoRATag, err error) {
 	named := map[string]bool{}
 	for _, match := range loraTag.FindAllStringSubmatch(prompt, -1) {

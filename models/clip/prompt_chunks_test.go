@@ -96,12 +96,15 @@ func TestEncodePrompt(t *testing.T) {
 		if got := chunksText(t, tok, e); !slices.Equal(got, c.want) {
 			t.Errorf("%s %q:\ngot  %q\nwant %q", c.style, c.prompt, got, c.want)
 		}
-		if weighted := slices.ContainsFunc(c.want, func(s string) bool { return strings.ContainsAny(s, "'.") }); e.Weighted() != weighted {
+		if weighted := slices.ContainsFunc(c.want, func(s string) bool {
+			return strings.ContainsAny(s, "'.")
+		}); e.Weighted() != weighted {
 			t.Errorf("%s %q: weighted %v", c.style, c.prompt, e.Weighted())
 		}
 		empty, _ := tok.EncodePadded("")
 		first, truncated := tok.EncodePadded(c.prompt)
-		if !slices.Equal(e.Empty, empty) || c.style == Plain && (!slices.Equal(e.IDs[0], first) || truncated != (len(e.IDs) > 1)) {
+		if !slices.Equal(e.Empty, empty) ||
+			c.style == Plain && (!slices.Equal(e.IDs[0], first) || truncated != (len(e.IDs) > 1)) {
 			t.Errorf("%s %q: got %v, empty %v", c.style, c.prompt, e.IDs, e.Empty)
 		}
 	}
@@ -134,22 +137,26 @@ func TestEncodePromptCommaReach(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := slices.Index(e.IDs[0], tok.EOS()) - 1; got != first || e.Tokens != before+31 {
-			t.Errorf("comma after %d tokens: got %d in the first chunk, want %d; %d tokens", before, got, first, e.Tokens)
+			t.Errorf("comma after %d tokens: got %d in the first chunk, want %d; %d tokens",
+				before, got, first, e.Tokens)
 		}
 	}
 }
 
 func TestEncodeSegmentsRejects(t *testing.T) {
-	if _, err := lettersTokenizer(t, 2).EncodePrompt(Plain, "a"); err == nil || !strings.Contains(err.Error(), "no room for a token") {
+	if _, err := lettersTokenizer(t, 2).EncodePrompt(Plain, "a"); err == nil ||
+		!strings.Contains(err.Error(), "no room for a token") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := lettersTokenizer(t, 5).EncodeSegments(Comfy, []Segment{{Text: "a", Weight: 1e39}}); err == nil || !strings.Contains(err.Error(), "not a float32") {
+	if _, err := lettersTokenizer(t, 5).EncodeSegments(Comfy, []Segment{{Text: "a", Weight: 1e39}}); err == nil ||
+		!strings.Contains(err.Error(), "not a float32") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := lettersTokenizer(t, 5).EncodeSegments("", nil); err == nil || !strings.Contains(err.Error(), `encode prompt: prompt style ""`) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := lettersTokenizer(t, 5).EncodePrompt("x", "a"); err == nil || !strings.Contains(err.Error(), "want plain") {
+	if _, err := lettersTokenizer(t, 5).EncodePrompt("x", "a"); err == nil ||
+		!strings.Contains(err.Error(), "want plain") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -193,7 +200,10 @@ func FuzzEncodePrompt(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, prompt := range []string{"", "a (b:1.3) [c] BREAK d", "a, b <x> c <X>_1", strings.Repeat("ab, ", 60), strings.Repeat("(<x>:2) ", 30), "\xff(\xe2\x82:1)", "<|endoftext|>!"} {
+	for _, prompt := range []string{
+		"", "a (b:1.3) [c] BREAK d", "a, b <x> c <X>_1", strings.Repeat("ab, ", 60), strings.Repeat("(<x>:2) ", 30),
+		"\xff(\xe2\x82:1)", "<|endoftext|>!",
+	} {
 		for _, length := range []int{3, 12, 77} {
 			f.Add(prompt, length)
 		}
@@ -215,7 +225,8 @@ func FuzzEncodePrompt(f *testing.F) {
 				want = append(want, tok.Encode(s.Text)...)
 			}
 			if len(e.IDs) == 0 || len(e.Weights) != len(e.IDs) || e.Tokens != len(want) {
-				t.Fatalf("%s: got %d chunks, %d rows of weights, %d tokens of %d", style, len(e.IDs), len(e.Weights), e.Tokens, len(want))
+				t.Fatalf("%s: got %d chunks, %d rows of weights, %d tokens of %d",
+					style, len(e.IDs), len(e.Weights), e.Tokens, len(want))
 			}
 			typed := slices.Contains(want, tok.EOS()) // then the end of a chunk cannot be told from text
 			for i, row := range e.IDs {

@@ -14,11 +14,13 @@ func TestParseStyle(t *testing.T) {
 			t.Errorf("%q: got %q, %v", name, got, err)
 		}
 	}
-	if _, err := ParseStyle("A1111"); err == nil || !strings.Contains(err.Error(), `"A1111": want plain, a1111 or comfy`) {
+	if _, err := ParseStyle("A1111"); err == nil ||
+		!strings.Contains(err.Error(), `"A1111": want plain, a1111 or comfy`) {
 		t.Errorf("got %v", err)
 	}
 	for _, style := range []Style{"", "invoke"} {
-		if _, err := ParsePrompt(style, "a"); err == nil || !strings.Contains(err.Error(), "want plain, a1111 or comfy") {
+		if _, err := ParsePrompt(style, "a"); err == nil ||
+			!strings.Contains(err.Error(), "want plain, a1111 or comfy") {
 			t.Errorf("style %q: got %v", style, err)
 		}
 	}
@@ -75,7 +77,11 @@ func TestParsePrompt(t *testing.T) {
 		{Comfy, "((a:1.5) b:2)", []segment{{"a", 1.5}, {" b", 2}}},
 		{Comfy, "((a) b:2)", []segment{{"a", 2 * 1.1}, {" b", 2}}},
 		{Comfy, "(a: 1e-1 )(b:-2)", []segment{{"a", .1}, {"b", -2}}},
-		{Comfy, "(a:1.2:x)(b:)(c:nan)(d:inf)", []segment{{"a:1.2:x", 1.1}, {"b:", 1.1}, {"c:nan", 1.1}, {"d:inf", 1.1}}},
+		{
+			Comfy, "(a:1.2:x)(b:)(c:nan)(d:inf)", []segment{
+				{"a:1.2:x", 1.1}, {"b:", 1.1}, {"c:nan", 1.1}, {"d:inf", 1.1},
+			},
+		},
 		{Comfy, "(:1.3)", []segment{{":1.3", 1.1}}},
 		{Comfy, `\(a\) (b\):2) \\ \[`, []segment{{"(a) ", 1}, {"b)", 2}, {` \\ \[`, 1}}},
 		{Comfy, "()", nil},
@@ -96,7 +102,9 @@ func TestParsePrompt(t *testing.T) {
 			}
 			found = append(found, segment{s.Text, s.Weight})
 		}
-		if !slices.EqualFunc(found, c.want, func(a, b segment) bool { return a.text == b.text && math.Abs(a.weight-b.weight) < 1e-12 }) {
+		if !slices.EqualFunc(found, c.want, func(a, b segment) bool {
+			return a.text == b.text && math.Abs(a.weight-b.weight) < 1e-12
+		}) {
 			t.Errorf("%s %q:\ngot  %v\nwant %v", c.style, c.prompt, found, c.want)
 		}
 	}
@@ -124,9 +132,11 @@ func TestParsePromptTime(t *testing.T) {
 	const n = 1 << 17
 	deep := strings.Repeat("(a", maxNesting) + strings.Repeat("b:", n/4) + strings.Repeat("c)", maxNesting)
 	for name, prompt := range map[string]string{
-		"colons": strings.Repeat(":", n), "spaces": strings.Repeat(": ", n/2), "pairs": strings.Repeat("(a)", n/3), "deep": deep,
-		"closing": strings.Repeat(")", n), "breaks": strings.Repeat("BREAK ", n/6), "backslashes": strings.Repeat(`\`, n),
-		"weights": strings.Repeat("(a:1.1)", n/7), "digits": "(a:" + strings.Repeat("1", n), "open": strings.Repeat("(", n),
+		"colons": strings.Repeat(":", n), "spaces": strings.Repeat(": ", n/2),
+		"pairs": strings.Repeat("(a)", n/3), "deep": deep, "closing": strings.Repeat(")", n),
+		"breaks": strings.Repeat("BREAK ", n/6), "backslashes": strings.Repeat(`\`, n),
+		"weights": strings.Repeat("(a:1.1)", n/7), "digits": "(a:" + strings.Repeat("1", n),
+		"open": strings.Repeat("(", n),
 	} {
 		for _, style := range Styles() {
 			start := time.Now()
@@ -141,7 +151,10 @@ func TestParsePromptTime(t *testing.T) {
 // FuzzParsePrompt checks that every prompt is parsed or refused, with finite weights, that a plain one
 // stays as it is, and that no style adds text of its own.
 func FuzzParsePrompt(f *testing.F) {
-	for _, prompt := range []string{"", "a (b:1.3) [c] BREAK d", `\(\)\[\]\\`, "((a:2):3)) (b", "(a [b) c:1.2.3]", "(x:-1e3)(y: .5 )", "a) (b(c)", "\xff(\xe2\x82:1)", "(((((((a:9999999999999)", "BREAK BREAK", "(a BREAK:-1)"} {
+	for _, prompt := range []string{
+		"", "a (b:1.3) [c] BREAK d", `\(\)\[\]\\`, "((a:2):3)) (b", "(a [b) c:1.2.3]", "(x:-1e3)(y: .5 )", "a) (b(c)",
+		"\xff(\xe2\x82:1)", "(((((((a:9999999999999)", "BREAK BREAK", "(a BREAK:-1)",
+	} {
 		f.Add(prompt)
 	}
 	f.Fuzz(func(t *testing.T, prompt string) {

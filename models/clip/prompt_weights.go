@@ -51,7 +51,8 @@ func scaleTokens(z, weights []float32, width int) error {
 	}
 	restore := before / after
 	if math.IsNaN(restore) || math.IsInf(restore, 0) {
-		return fmt.Errorf("apply weights: the mean was %g and is %g with weights: nothing restores it", before/float64(len(z)), after/float64(len(z)))
+		return fmt.Errorf("apply weights: the mean was %g and is %g with weights: nothing restores it",
+			before/float64(len(z)), after/float64(len(z)))
 	}
 	for i, v := range z {
 		z[i] = float32(float64(v) * float64(weights[i/width]) * restore)

@@ -10,21 +10,23 @@ import (
 
 // Output is what the text encoder computes.
 type Output struct {
-	LastHiddenState *Node   // [batch, tokens, hidden_size], after the final norm: Stable Diffusion 1.x's text embeddings
+	LastHiddenState *Node   // [batch, tokens, hidden_size], after the final norm: the text embeddings of SD 1.x
 	Pooled          *Node   // [batch, hidden_size], LastHiddenState at the end-of-text token
 	TextEmbeds      *Node   // [batch, projection_dim], Pooled through text_projection; nil in a network without one
 	HiddenStates    []*Node // the input of each layer, then the last layer's output, before the final norm
 }
 
-// Forward is transformers' CLIPTextModel or CLIPTextModelWithProjection on token ids [batch, tokens], tokens being at most
-// max_position_embeddings (Radford et al. 2021, arXiv:2103.00020). Activations are in the given dtype.
+// Forward is transformers' CLIPTextModel or CLIPTextModelWithProjection on token ids [batch, tokens], tokens being at
+// most max_position_embeddings (Radford et al. 2021, arXiv:2103.00020). Activations are in the given dtype.
 func (c Config) Forward(p nn.Params, ids *Node, dtype dtypes.DType) Output {
 	ids.AssertRank(2)
 	projection := p.In("text_projection")
 	p = p.In("text_model")
 	tokens := ids.Shape().Dim(1)
-	tokenTable := p.In("embeddings.token_embedding").Param("weight", nn.Table, nn.InitNormal, 0, c.VocabSize, c.HiddenSize)
-	positionTable := p.In("embeddings.position_embedding").Param("weight", nn.Table, nn.InitNormal, 0, c.MaxPositionEmbeddings, c.HiddenSize)
+	tokenTable := p.In("embeddings.token_embedding").Param("weight", nn.Table, nn.InitNormal, 0,
+		c.VocabSize, c.HiddenSize)
+	positionTable := p.In("embeddings.position_embedding").Param("weight", nn.Table, nn.InitNormal, 0,
+		c.MaxPositionEmbeddings, c.HiddenSize)
 	positions := Slice(positionTable, AxisRange(0, tokens), AxisRange())
 	h := Add(Gather(tokenTable, InsertAxes(ids, -1)), InsertAxes(positions, 0))
 	h = ConvertDType(h, dtype)
@@ -43,7 +45,8 @@ func (c Config) Forward(p nn.Params, ids *Node, dtype dtypes.DType) Output {
 	return out
 }
 
-// FinalNorm is the norm after the last layer; with clip skip it is applied to an earlier hidden state. p is at text_model.
+// FinalNorm is the norm after the last layer; with clip skip it is applied to an earlier hidden state. p is at
+// text_model.
 func (c Config) FinalNorm(p nn.Params, h *Node) *Node {
 	return nn.LayerNorm(p.In("final_layer_norm"), h, c.LayerNormEps)
 }

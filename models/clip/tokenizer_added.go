@@ -49,7 +49,8 @@ func (t *Tokenizer) AddTokens(placeholders ...Placeholder) (*Tokenizer, [][]int3
 		for k := range p.Vectors {
 			token, id := vectorName(p.Text, k), int32(next)
 			if _, ok := out.ids[token]; ok {
-				return nil, nil, fmt.Errorf("add token %q: the vocabulary already has %q: choose another name", p.Text, token)
+				return nil, nil, fmt.Errorf("add token %q: the vocabulary already has %q: choose another name",
+					p.Text, token)
 			}
 			a := newAddedToken(token, id, true)
 			if other, ok := matches[a.match]; ok {

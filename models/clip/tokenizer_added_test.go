@@ -95,7 +95,8 @@ func TestAddTokensTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := int32(base.VocabSize())
-	if got, want := two.Encode("<B> <a>"), []int32{first + 2, first, first + 1}; !slices.Equal(got, want) || ids[0][0] != first+2 {
+	if got, want := two.Encode("<B> <a>"), []int32{first + 2, first, first + 1}; !slices.Equal(got, want) ||
+		ids[0][0] != first+2 {
 		t.Errorf("got %v and new ids %v, want %v", got, ids, want)
 	}
 	if got := two.Decode([]int32{first, 320}); got != base.Decode([]int32{320}) {
@@ -128,7 +129,8 @@ func TestAddTokensRejects(t *testing.T) {
 		{Placeholder{"<DOG>", 1}, `"<dog>" reads the same`},
 		{Placeholder{"<|EndOfText|>", 1}, `"<|endoftext|>" reads the same`},
 	} {
-		if _, _, err := tok.AddTokens(Placeholder{"<new>", 1}, c.p); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, _, err := tok.AddTokens(Placeholder{"<new>", 1}, c.p); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: got %v, want %q", c.p, err, c.want)
 		}
 	}

@@ -33,7 +33,8 @@ func splitWhole(files map[string][]byte) (map[string][]byte, error) {
 		return nil, fmt.Errorf("%s: %w", wholeFile, err)
 	}
 	if whole.Model.Type != "BPE" || whole.Model.Suffix != wordEnd {
-		return nil, fmt.Errorf("%s: got a %q model whose words end in %q, want BPE and %q", wholeFile, whole.Model.Type, whole.Model.Suffix, wordEnd)
+		return nil, fmt.Errorf("%s: got a %q model whose words end in %q, want BPE and %q",
+			wholeFile, whole.Model.Type, whole.Model.Suffix, wordEnd)
 	}
 	var merges strings.Builder
 	for _, raw := range whole.Model.Merges {

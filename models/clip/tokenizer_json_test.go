@@ -25,11 +25,14 @@ func wholeFolder(t *testing.T, tok *Tokenizer, lines bool) string {
 	}
 	added := []any{}
 	for _, a := range tok.special.added {
-		added = append(added, map[string]any{"id": a.id, "content": tok.tokens[a.id], "single_word": false, "lstrip": false, "rstrip": false,
-			"normalized": a.normalized, "special": tok.special.vectors[a.id] == nil})
+		added = append(added, map[string]any{
+			"id": a.id, "content": tok.tokens[a.id], "single_word": false, "lstrip": false, "rstrip": false,
+			"normalized": a.normalized, "special": tok.special.vectors[a.id] == nil,
+		})
 	}
 	whole, err := json.Marshal(map[string]any{"version": "1.0", "added_tokens": added, "model": map[string]any{
-		"type": "BPE", "unk_token": endToken, "end_of_word_suffix": wordEnd, "vocab": json.RawMessage(files[vocabFile]), "merges": merges}})
+		"type": "BPE", "unk_token": endToken, "end_of_word_suffix": wordEnd, "vocab": json.RawMessage(files[vocabFile]),
+		"merges": merges}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,15 +68,20 @@ func TestLoadWholeTokenizerRejects(t *testing.T) {
 		"tokenizer.json: not JSON: unexpected end": {wholeFile: `{`, configFile: `{}`},
 		`a "WordPiece" model`:                      {wholeFile: `{"model":{"type":"WordPiece"}}`, configFile: `{}`},
 		"merge 7":                                  {wholeFile: `{"model":{` + model + `,"merges":[7]}}`, configFile: `{}`},
-		"merge [7]":                                {wholeFile: `{"model":{` + model + `,"merges":[[7]]}}`, configFile: `{}`},
-		`line 1: got "a"`:                          {wholeFile: `{"model":{` + model + `,"merges":[["a"]]}}`, configFile: `{}`},
-		"want an object":                           {wholeFile: `{"model":{` + model + `}}`, configFile: `null`},
-		`has "b" as id 0`:                          {wholeFile: `{"added_tokens":[{"id":0,"content":"b"}],"model":{` + model + `}}`, configFile: `{}`},
-		"vocab.json is missing":                    {mergesFile: "", configFile: `{}`},
-		"merges.txt is missing":                    {vocabFile: `{"a":0}`, wholeFile: `{"model":{` + model + `}}`, configFile: `{}`},
+		"merge [7]": {
+			wholeFile: `{"model":{` + model + `,"merges":[[7]]}}`, configFile: `{}`,
+		},
+		`line 1: got "a"`: {wholeFile: `{"model":{` + model + `,"merges":[["a"]]}}`, configFile: `{}`},
+		"want an object":  {wholeFile: `{"model":{` + model + `}}`, configFile: `null`},
+		`has "b" as id 0`: {
+			wholeFile: `{"added_tokens":[{"id":0,"content":"b"}],"model":{` + model + `}}`, configFile: `{}`,
+		},
+		"vocab.json is missing": {mergesFile: "", configFile: `{}`},
+		"merges.txt is missing": {vocabFile: `{"a":0}`, wholeFile: `{"model":{` + model + `}}`, configFile: `{}`},
 	} {
 		dir := writeFiles(t, files)
-		if _, err := LoadTokenizer(dir); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), dir) {
+		if _, err := LoadTokenizer(dir); err == nil || !strings.Contains(err.Error(), want) ||
+			!strings.Contains(err.Error(), dir) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}

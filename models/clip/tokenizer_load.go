@@ -67,7 +67,8 @@ func parseTokenizer(files map[string][]byte) (*Tokenizer, error) {
 	}
 	for _, name := range required {
 		if _, ok := files[name]; !ok {
-			return nil, fmt.Errorf("%s is missing: a CLIP tokenizer has %s, %s and %s, or %s for the first two", name, vocabFile, mergesFile, configFile, wholeFile)
+			return nil, fmt.Errorf("%s is missing: a CLIP tokenizer has %s, %s and %s, or %s for the first two",
+				name, vocabFile, mergesFile, configFile, wholeFile)
 		}
 	}
 	if len(required) == 1 {
@@ -184,7 +185,8 @@ func (t *Tokenizer) parseConfig(config, special []byte) error {
 	t.maxLength = defaultMaxLength
 	if c.MaxLength != nil {
 		if n := *c.MaxLength; n < 2 || n > mostPositions || n != math.Trunc(n) {
-			return fmt.Errorf("%s: model_max_length: got %v, want a whole number from 2 to %d", configFile, n, mostPositions)
+			return fmt.Errorf("%s: model_max_length: got %v, want a whole number from 2 to %d",
+				configFile, n, mostPositions)
 		}
 		t.maxLength = int(*c.MaxLength)
 	}
@@ -242,7 +244,8 @@ func (t *Tokenizer) addSpecial(fields map[string]tokenField, decoder map[string]
 			t.ids[f.Content], t.tokens[id] = id, f.Content
 			inversions = append(inversions, f.Content)
 		} else if token != f.Content || f.Content == "" {
-			return fmt.Errorf("%s: added_tokens_decoder has %q as id %s, which %s does not", configFile, f.Content, key, vocabFile)
+			return fmt.Errorf("%s: added_tokens_decoder has %q as id %s, which %s does not",
+				configFile, f.Content, key, vocabFile)
 		}
 		byContent[f.Content] = f
 	}

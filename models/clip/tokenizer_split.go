@@ -45,7 +45,8 @@ func splitAdded(text string, added []addedToken, normalized bool, visit func(par
 		var found *addedToken
 		size := 0
 		for k := range added {
-			if a := &added[k]; a.normalized == normalized && len(a.match) > size && strings.HasPrefix(text[i:], a.match) {
+			if a := &added[k]; a.normalized == normalized && len(a.match) > size &&
+				strings.HasPrefix(text[i:], a.match) {
 				found, size = a, len(a.match)
 			}
 		}

@@ -62,9 +62,10 @@ func TestGoldenTokenizer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if tok.VocabSize() != want.VocabSize || tok.BOS() != want.BOS || tok.EOS() != want.EOS || tok.Pad() != want.Pad {
-				t.Errorf("got %d tokens, start %d, end %d, padding %d; want %d, %d, %d, %d", tok.VocabSize(), tok.BOS(), tok.EOS(), tok.Pad(),
-					want.VocabSize, want.BOS, want.EOS, want.Pad)
+			if tok.VocabSize() != want.VocabSize || tok.BOS() != want.BOS || tok.EOS() != want.EOS ||
+				tok.Pad() != want.Pad {
+				t.Errorf("got %d tokens, start %d, end %d, padding %d; want %d, %d, %d, %d",
+					tok.VocabSize(), tok.BOS(), tok.EOS(), tok.Pad(), want.VocabSize, want.BOS, want.EOS, want.Pad)
 			}
 			if len(want.Rows) == 0 {
 				t.Fatal("no rows")
@@ -188,9 +189,15 @@ func TestSpecialForms(t *testing.T) {
 		{`{"eos_token":` + plain + `,"unk_token":` + object + `,"pad_token":` + object + `}`, `{}`, true},
 		{`{"eos_token":` + object + `,"unk_token":` + plain + `,"pad_token":` + object + `}`, `{}`, false},
 		{`{"eos_token":` + plain + `,"unk_token":` + plain + `,"pad_token":` + object + `}`, `{}`, true},
-		{`{"eos_token":` + object + `,"unk_token":` + object + `,"pad_token":` + object + `}`, `{"pad_token":` + plain + `}`, false},
+		{
+			`{"eos_token":` + object + `,"unk_token":` + object + `,"pad_token":` + object + `}`,
+			`{"pad_token":` + plain + `}`, false,
+		},
 		{`{"eos_token":` + object + `,"unk_token":` + object + `,"pad_token":"a"}`, `{}`, true},
-		{`{"eos_token":` + plain + `,"added_tokens_decoder":{"6":` + object + `}}`, `{"eos_token":` + plain + `}`, true},
+		{
+			`{"eos_token":` + plain + `,"added_tokens_decoder":{"6":` + object + `}}`,
+			`{"eos_token":` + plain + `}`, true,
+		},
 	} {
 		files := tinyFiles()
 		files[configFile], files[specialFile] = c.config, c.special
@@ -239,12 +246,14 @@ func TestLoadTokenizerRejects(t *testing.T) {
 				delete(files, c.file)
 			}
 			dir := writeFiles(t, files)
-			if _, err := LoadTokenizer(dir); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), dir) {
+			if _, err := LoadTokenizer(dir); err == nil || !strings.Contains(err.Error(), c.want) ||
+				!strings.Contains(err.Error(), dir) {
 				t.Errorf("got %v, want the folder and %q", err, c.want)
 			}
 		})
 	}
-	if _, err := LoadTokenizer(filepath.Join(t.TempDir(), "gone")); err == nil || !strings.Contains(err.Error(), "no folder at") {
+	if _, err := LoadTokenizer(filepath.Join(t.TempDir(), "gone")); err == nil ||
+		!strings.Contains(err.Error(), "no folder at") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -256,7 +265,10 @@ func FuzzEncode(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, text := range []string{"", "a photo of a cat", "IT'S <|EndOfText|> x", "<|startoftext|>", "e\u0301 \u2028 😀", "\xff\xfe", strings.Repeat("ab", 300)} {
+	for _, text := range []string{
+		"", "a photo of a cat", "IT'S <|EndOfText|> x", "<|startoftext|>", "e\u0301 \u2028 😀", "\xff\xfe",
+		strings.Repeat("ab", 300),
+	} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -278,11 +290,13 @@ func FuzzEncode(f *testing.F) {
 func FuzzLoad(f *testing.F) {
 	tiny := tinyFiles()
 	f.Add(tiny[vocabFile], tiny[mergesFile], tiny[configFile], tiny[specialFile])
-	f.Add(`{"a":0,"aa":1,"<|startoftext|>":2,"<|endoftext|>":3}`, "a a\naa a", `{"pad_token":"a"}`, `{"bos_token":null}`)
+	f.Add(`{"a":0,"aa":1,"<|startoftext|>":2,"<|endoftext|>":3}`, "a a\naa a",
+		`{"pad_token":"a"}`, `{"bos_token":null}`)
 	f.Add(`{"":0}`, "#version\n", `{"bos_token":"","eos_token":""}`, `[]`)
 	f.Fuzz(func(t *testing.T, vocab, merges, config, special string) {
 		tok, err := parseTokenizer(map[string][]byte{
-			vocabFile: []byte(vocab), mergesFile: []byte(merges), configFile: []byte(config), specialFile: []byte(special),
+			vocabFile: []byte(vocab), mergesFile: []byte(merges), configFile: []byte(config),
+			specialFile: []byte(special),
 		})
 		if err != nil {
 			return
@@ -296,7 +310,10 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-var corpus = []string{"red circle with blue background", "pale golden rod circle with old lace background", "Dark-Red CIRCLE, it's 2 circles: café 😀"}
+var corpus = []string{
+	"red circle with blue background", "pale golden rod circle with old lace background",
+	"Dark-Red CIRCLE, it's 2 circles: café 😀",
+}
 
 func TestTrainTokenizer(t *testing.T) {
 	tok, err := TrainTokenizer(corpus, 40, 12)
@@ -306,7 +323,9 @@ func TestTrainTokenizer(t *testing.T) {
 	if got := tok.VocabSize(); got != 512+40+2 {
 		t.Errorf("got %d tokens, want 256 bytes twice, 40 merges and 2 special tokens", got)
 	}
-	for token, want := range map[string]int32{"!": 0, "ÿ": 187, "Ā": 188, "Ń": 255, "!</w>": 256, "<|startoftext|>": 552, "<|endoftext|>": 553} {
+	for token, want := range map[string]int32{
+		"!": 0, "ÿ": 187, "Ā": 188, "Ń": 255, "!</w>": 256, "<|startoftext|>": 552, "<|endoftext|>": 553,
+	} {
 		if got, ok := tok.ids[token]; !ok || got != want {
 			t.Errorf("%q: got id %d, want %d", token, got, want)
 		}
@@ -324,7 +343,8 @@ func TestTrainTokenizer(t *testing.T) {
 	if !maps.Equal(tok.ids, again.ids) || !slices.Equal(tok.rules, again.rules) {
 		t.Error("the same corpus gave another tokenizer")
 	}
-	if tok, err := TrainTokenizer([]string{"ab ab"}, 100, 12); err != nil || tok.VocabSize() != 512+1+2 || len(tok.Encode("ab")) != 1 {
+	if tok, err := TrainTokenizer([]string{"ab ab"}, 100, 12); err != nil || tok.VocabSize() != 512+1+2 ||
+		len(tok.Encode("ab")) != 1 {
 		t.Errorf("one pair: got %d tokens, %v", tok.VocabSize(), err)
 	}
 	for _, c := range [][2]int{{-1, 77}, {0, 1}} {
@@ -369,7 +389,8 @@ func TestSaveTokenizer(t *testing.T) {
 func same(t *testing.T, got, want *Tokenizer) {
 	t.Helper()
 	if !maps.Equal(got.ids, want.ids) || !slices.Equal(got.rules, want.rules) || got.maxLength != want.maxLength ||
-		!slices.Equal(got.special.added, want.special.added) || len(got.special.vectors) != len(want.special.vectors) || got.Pad() != want.Pad() || got.special.unk != want.special.unk {
+		!slices.Equal(got.special.added, want.special.added) || len(got.special.vectors) != len(want.special.vectors) ||
+		got.Pad() != want.Pad() || got.special.unk != want.special.unk {
 		t.Errorf("got %+v, length %d; want %+v, length %d", got.special, got.maxLength, want.special, want.maxLength)
 	}
 }

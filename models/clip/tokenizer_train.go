@@ -202,7 +202,9 @@ func (t *Tokenizer) formatSpecial(role string, id int32) (inMap, inConfig any) {
 		return content, content
 	}
 	normalized = normalized || id == t.special.pad
-	fields := map[string]any{"content": content, "lstrip": false, "normalized": normalized, "rstrip": false, "single_word": false}
+	fields := map[string]any{
+		"content": content, "lstrip": false, "normalized": normalized, "rstrip": false, "single_word": false,
+	}
 	typed := maps.Clone(fields)
 	typed["__type"] = "AddedToken"
 	return fields, typed

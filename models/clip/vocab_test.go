@@ -11,7 +11,8 @@ import (
 	"limner/internal/golden"
 )
 
-// TestGoldenStandard compares the built-in vocabulary with the goldens' folders: the whole one, and those that are cut after some merges.
+// TestGoldenStandard compares the built-in vocabulary with the goldens' folders: the whole one, and those that are cut
+// after some merges.
 func TestGoldenStandard(t *testing.T) {
 	for file, dir := range goldenTokenizers(t) {
 		t.Run(file, func(t *testing.T) {
@@ -42,7 +43,8 @@ func TestGoldenStandard(t *testing.T) {
 			golden.ReadJSON(t, &rows, "tokenizer", file)
 			for _, row := range rows.Rows {
 				a, b := got.Encode(row.Text), want.Encode(row.Text)
-				if whole := len(want.rules) == len(got.rules); whole && !slices.Equal(a, b) || got.Decode(a) != want.Decode(b) {
+				if whole := len(want.rules) == len(got.rules); whole && !slices.Equal(a, b) ||
+					got.Decode(a) != want.Decode(b) {
 					t.Errorf("%q:\ngot  %v, %q\nwant %v, %q", row.Text, a, got.Decode(a), b, want.Decode(b))
 				}
 			}
@@ -92,7 +94,8 @@ func TestStandard(t *testing.T) {
 			t.Fatal(err)
 		}
 		ids, _ := tok.EncodePadded("A photo of a cat")
-		if want := []int32{49406, 320, 1125, 539, 320, 2368, 49407, id}; len(ids) != 77 || !slices.Equal(ids[:8], want) || ids[76] != id {
+		if want := []int32{49406, 320, 1125, 539, 320, 2368, 49407, id}; len(ids) != 77 ||
+			!slices.Equal(ids[:8], want) || ids[76] != id {
 			t.Errorf("padding %q: got %v, want %v and padding", pad, ids, want)
 		}
 		if tok.VocabSize() != 49408 || tok.Pad() != id {
