@@ -21,8 +21,8 @@ func betaQuantile(p, a, b float64) float64 {
 	}
 }
 
-// betaProbability is the regularized incomplete beta function I_x(a, b), by its continued fraction, which converges quickly on the
-// near side of the mean (Abramowitz and Stegun 1964, 26.5.8 and 26.5.2).
+// betaProbability is the regularized incomplete beta function I_x(a, b), by its continued fraction, which converges
+// quickly on the near side of the mean (Abramowitz and Stegun 1964, 26.5.8 and 26.5.2).
 func betaProbability(x, a, b float64) float64 {
 	if x > (a+1)/(a+b+2) {
 		return 1 - betaProbability(1-x, b, a)

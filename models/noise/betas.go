@@ -23,12 +23,14 @@ func (c Config) Betas() []float32 {
 		// β_t = min(1 - ᾱ((t+1)/T)/ᾱ(t/T), 0.999)
 		alphaBar := func(t float64) float64 { return math.Pow(math.Cos((t+0.008)/1.008*math.Pi/2), 2) }
 		for i := range n {
-			betas = append(betas, float32(min(1-alphaBar(float64(i+1)/float64(n))/alphaBar(float64(i)/float64(n)), 0.999)))
+			betas = append(betas,
+				float32(min(1-alphaBar(float64(i+1)/float64(n))/alphaBar(float64(i)/float64(n)), 0.999)))
 		}
 	case c.BetaSchedule == "sigmoid":
 		betas = linspace32(-6, 6, n)
 		for i, x := range betas {
-			betas[i] = float32(float32(1/(1+math.Exp(-float64(x))))*float32(c.BetaEnd-c.BetaStart)) + float32(c.BetaStart)
+			betas[i] = float32(float32(1/(1+math.Exp(-float64(x))))*float32(c.BetaEnd-c.BetaStart)) +
+				float32(c.BetaStart)
 		}
 	default:
 		betas = linspace32(float32(c.BetaStart), float32(c.BetaEnd), n)
@@ -39,8 +41,8 @@ func (c Config) Betas() []float32 {
 	return betas
 }
 
-// rescaleZeroSNR shifts and scales √ᾱ so that nothing is left of the image at the last timestep, and as much as before at the
-// first (algorithm 1 of Lin et al. 2023, arXiv:2305.08891).
+// rescaleZeroSNR shifts and scales √ᾱ so that nothing is left of the image at the last timestep, and as much as before
+// at the first (algorithm 1 of Lin et al. 2023, arXiv:2305.08891).
 func rescaleZeroSNR(betas []float32) {
 	roots := cumprod(betas)
 	for i, alpha := range roots {

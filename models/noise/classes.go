@@ -52,14 +52,18 @@ func readClass(name string) (string, error) {
 	if len(name) > longest {
 		name = name[:longest] + "…"
 	}
-	return "", fmt.Errorf("_class_name: got %q, whose noise schedule is not supported: want one with betas, such as %s, %s or %s",
+	return "", fmt.Errorf("_class_name: got %q, whose noise schedule is not supported: "+
+		"want one with betas, such as %s, %s or %s",
 		name, DDIM, PNDM, Euler)
 }
 
-// fieldsOf lists the fields that a class heeds: the arguments of its constructor, and sigma_min and sigma_max, which diffusers looks
-// up wherever it spaces noise levels itself.
+// fieldsOf lists the fields that a class heeds: the arguments of its constructor, and sigma_min and sigma_max, which
+// diffusers looks up wherever it spaces noise levels itself.
 func fieldsOf(class string) []string {
-	schedule := []string{"num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type", "timestep_spacing", "steps_offset"}
+	schedule := []string{
+		"num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
+		"timestep_spacing", "steps_offset",
+	}
 	sigmas := []string{"use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "sigma_min", "sigma_max"}
 	threshold := []string{"thresholding", "dynamic_thresholding_ratio", "sample_max_value"}
 	clip := []string{"clip_sample", "clip_sample_range"}
@@ -75,7 +79,8 @@ func fieldsOf(class string) []string {
 	case LMS:
 		return slices.Concat(schedule, sigmas)
 	case Euler:
-		return slices.Concat(schedule, sigmas, []string{zeroSNR, "interpolation_type", "timestep_type", "final_sigmas_type"})
+		return slices.Concat(schedule, sigmas,
+			[]string{zeroSNR, "interpolation_type", "timestep_type", "final_sigmas_type"})
 	case EulerAncestral:
 		return slices.Concat(schedule, []string{zeroSNR})
 	case Heun:
@@ -86,27 +91,31 @@ func fieldsOf(class string) []string {
 			"final_sigmas_type", "lambda_min_clipped", "variance_type"})
 	case UniPC:
 		return slices.Concat(schedule, sigmas, threshold, dynamic, []string{zeroSNR, "solver_order", "predict_x0",
-			"solver_type", "lower_order_final", "disable_corrector", "use_flow_sigmas", "flow_shift", "final_sigmas_type",
-			"shift_terminal"})
+			"solver_type", "lower_order_final", "disable_corrector", "use_flow_sigmas",
+			"flow_shift", "final_sigmas_type", "shift_terminal"})
 	case LCM:
-		return slices.Concat(schedule, clip, threshold, []string{zeroSNR, "set_alpha_to_one", "original_inference_steps", "timestep_scaling"})
+		return slices.Concat(schedule, clip, threshold,
+			[]string{zeroSNR, "set_alpha_to_one", "original_inference_steps", "timestep_scaling"})
 	case FlowMatch:
-		return slices.Concat(sigmas, dynamic, []string{"num_train_timesteps", "shift", "invert_sigmas", "shift_terminal",
-			"stochastic_sampling"})
+		return slices.Concat(sigmas, dynamic, []string{
+			"num_train_timesteps", "shift", "invert_sigmas", "shift_terminal",
+			"stochastic_sampling",
+		})
 	}
 	return nil
 }
 
-// Defaults are the values that a class of diffusers gives to the fields that a file leaves out. A class without clip_sample does not
-// clip; other fields that it lacks, and classes that are not supported, have those of DDIMScheduler.
+// Defaults are the values that a class of diffusers gives to the fields that a file leaves out. A class without
+// clip_sample does not clip; other fields that it lacks, and classes that are not supported, have those of
+// DDIMScheduler.
 func Defaults(class string) Config {
 	c := Config{
-		ClassName: class, NumTrainTimesteps: 1000, BetaStart: 0.0001, BetaEnd: 0.02, BetaSchedule: "linear", PredictionType: Epsilon,
-		ClipSample: true, ClipSampleRange: 1, DynamicThresholdingRatio: 0.995, SampleMaxValue: 1,
-		TimestepSpacing: "leading", TimestepType: "discrete", OriginalInferenceSteps: 50, TimestepScaling: 10, SetAlphaToOne: true,
-		FinalSigmasType: "zero", InterpolationType: "linear", LambdaMinClipped: math.Inf(-1),
-		FlowShift: 1, Shift: 1, TimeShiftType: "exponential",
-		BaseShift: 0.5, MaxShift: 1.15, BaseImageSeqLen: 256, MaxImageSeqLen: 4096,
+		ClassName: class, NumTrainTimesteps: 1000, BetaStart: 0.0001, BetaEnd: 0.02, BetaSchedule: "linear",
+		PredictionType: Epsilon, ClipSample: true, ClipSampleRange: 1,
+		DynamicThresholdingRatio: 0.995, SampleMaxValue: 1, TimestepSpacing: "leading", TimestepType: "discrete",
+		OriginalInferenceSteps: 50, TimestepScaling: 10, SetAlphaToOne: true, FinalSigmasType: "zero",
+		InterpolationType: "linear", LambdaMinClipped: math.Inf(-1), FlowShift: 1, Shift: 1,
+		TimeShiftType: "exponential", BaseShift: 0.5, MaxShift: 1.15, BaseImageSeqLen: 256, MaxImageSeqLen: 4096,
 		VarianceType: "fixed_small", SolverOrder: 2, AlgorithmType: "dpmsolver++", SolverType: "midpoint",
 		LowerOrderFinal: true, PredictX0: true,
 	}

@@ -1,5 +1,5 @@
-// Package noise holds the noise schedule of a diffusion model: how much of an image is left at each timestep, which noise levels a
-// sampler visits, and what the network is asked to predict.
+// Package noise holds the noise schedule of a diffusion model: how much of an image is left at each timestep, which
+// noise levels a sampler visits, and what the network is asked to predict.
 package noise
 
 import (
@@ -17,8 +17,8 @@ import (
 	"limner/models/nn"
 )
 
-// Config is a scheduler_config.json: the schedule a model was trained with, and how samplers walk along it. It holds the fields of
-// every scheduler class that is supported; For says which of them a class heeds.
+// Config is a scheduler_config.json: the schedule a model was trained with, and how samplers walk along it. It holds
+// the fields of every scheduler class that is supported; For says which of them a class heeds.
 type Config struct {
 	ClassName string `json:"_class_name"`
 
@@ -116,10 +116,12 @@ func StableDiffusion() Config {
 // fixed are fields of which only these values are supported.
 var fixed = nn.Fixed{"solver_p": {"null"}}
 
-// elsewhere are fields of classes that are not supported, and those of pipelines: no class that is supported heeds them.
+// elsewhere are fields of classes that are not supported, and those of pipelines: no class that is supported heeds
+// them.
 var elsewhere = []string{
-	"sigma_data", "s_noise", "rho", "clip_denoised", "snr_shift_scale", "sigma_schedule", "s_churn", "s_min", "s_max", "eta",
-	"predictor_order", "corrector_order", "tau_func", "noise_sampler_seed", "set_alpha_to_zero", "tensor_format", "dtype",
+	"sigma_data", "s_noise", "rho", "clip_denoised", "snr_shift_scale", "sigma_schedule", "s_churn",
+	"s_min", "s_max", "eta", "predictor_order", "corrector_order", "tau_func", "noise_sampler_seed",
+	"set_alpha_to_zero", "tensor_format", "dtype",
 }
 
 // infinity is how Python writes the default of lambda_min_clipped, which is no JSON.
@@ -158,8 +160,8 @@ func ParseConfig(raw []byte) (Config, error) {
 	return c, c.Validate()
 }
 
-// MarshalJSON writes the fields that were given, and those that are no defaults of their class: what it leaves out, the class that
-// reads the file chooses.
+// MarshalJSON writes the fields that were given, and those that are no defaults of their class: what it leaves out, the
+// class that reads the file chooses.
 func (c Config) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteString("{")
@@ -191,8 +193,8 @@ func (c Config) has(i int, values, defaults reflect.Value) bool {
 	return c.Given&(1<<i) != 0 || !reflect.DeepEqual(values.Field(i).Interface(), defaults.Field(i).Interface())
 }
 
-// For is the config as diffusers' from_config hands it to a class: of the fields that the class has, those that were given;
-// for all others the class's own defaults.
+// For is the config as diffusers' from_config hands it to a class: of the fields that the class has, those that were
+// given; for all others the class's own defaults.
 func (c Config) For(class string) Config {
 	out := Defaults(class)
 	to, from, defaults := reflect.ValueOf(&out).Elem(), reflect.ValueOf(c), reflect.ValueOf(Defaults(c.ClassName))
@@ -206,8 +208,8 @@ func (c Config) For(class string) Config {
 	return out
 }
 
-// WithZeroSNR is the config with rescale_betas_zero_snr. A class that has no such field, such as PNDM, becomes DDIM; all
-// else stays as it is.
+// WithZeroSNR is the config with rescale_betas_zero_snr. A class that has no such field, such as PNDM, becomes DDIM;
+// all else stays as it is.
 func (c Config) WithZeroSNR() Config {
 	if own := fieldsOf(c.ClassName); own != nil && !slices.Contains(own, zeroSNR) {
 		c.ClassName = DDIM
@@ -252,7 +254,8 @@ func (c Config) Validate() error {
 	among("algorithm_type", c.AlgorithmType, "dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver", "deis")
 	among("solver_type", c.SolverType, "midpoint", "heun", "bh1", "bh2", "logrho")
 	if c.UseDynamicShifting && !(0 <= c.BaseImageSeqLen && c.BaseImageSeqLen < c.MaxImageSeqLen) {
-		bad("base_image_seq_len, max_image_seq_len: got %d and %d, want 0 ≤ base < max", c.BaseImageSeqLen, c.MaxImageSeqLen)
+		bad("base_image_seq_len, max_image_seq_len: got %d and %d, want 0 ≤ base < max",
+			c.BaseImageSeqLen, c.MaxImageSeqLen)
 	}
 	if c.SolverOrder < 1 || c.SolverOrder > 3 {
 		bad("solver_order: got %d, want 1 to 3", c.SolverOrder)
@@ -273,8 +276,10 @@ func (c Config) Validate() error {
 	if !(c.SigmaMin >= 0 && c.SigmaMax >= 0) {
 		bad("sigma_min, sigma_max: got %g and %g, want at least 0", c.SigmaMin, c.SigmaMax)
 	}
-	if c.OriginalInferenceSteps < 1 || c.OriginalInferenceSteps > most || c.ClassName == LCM && c.OriginalInferenceSteps > c.NumTrainTimesteps {
-		bad("original_inference_steps: got %d, want 1 to num_train_timesteps, %d", c.OriginalInferenceSteps, c.NumTrainTimesteps)
+	if c.OriginalInferenceSteps < 1 || c.OriginalInferenceSteps > most ||
+		c.ClassName == LCM && c.OriginalInferenceSteps > c.NumTrainTimesteps {
+		bad("original_inference_steps: got %d, want 1 to num_train_timesteps, %d",
+			c.OriginalInferenceSteps, c.NumTrainTimesteps)
 	}
 	if !(c.FlowShift > 0 && c.Shift > 0) {
 		bad("flow_shift, shift: got %g and %g, want more than 0", c.FlowShift, c.Shift)

@@ -20,7 +20,8 @@ func parse(t *testing.T, text string) noise.Config {
 
 func TestForHandsOnWhatWasGiven(t *testing.T) {
 	file := parse(t, `{"_class_name": "PNDMScheduler", "beta_schedule": "scaled_linear", "steps_offset": 1, "sigma_max": 10}`)
-	if c := file.For(noise.Euler); c.TimestepSpacing != "linspace" || c.StepsOffset != 1 || c.BetaSchedule != "scaled_linear" || c.SigmaMax != 10 {
+	if c := file.For(noise.Euler); c.TimestepSpacing != "linspace" || c.StepsOffset != 1 ||
+		c.BetaSchedule != "scaled_linear" || c.SigmaMax != 10 {
 		t.Errorf("Euler from a file of PNDM: got %+v", c)
 	}
 	if c := file.For(noise.DDIM); c.TimestepSpacing != "leading" || !c.ClipSample || !c.SetAlphaToOne {
@@ -48,7 +49,8 @@ func TestFlaxClasses(t *testing.T) {
 		noise.DDIM, noise.DDPM, noise.PNDM, noise.LMS, noise.Euler, noise.DPMSolver,
 	} {
 		const fields = `"_diffusers_version": "0.2.4", "beta_schedule": "scaled_linear", "trained_betas": null}`
-		want, got := parse(t, `{"_class_name": "`+class+`", `+fields), parse(t, `{"_class_name": "Flax`+class+`", `+fields)
+		want, got := parse(t, `{"_class_name": "`+class+`", `+fields),
+			parse(t, `{"_class_name": "Flax`+class+`", `+fields)
 		if got != want {
 			t.Errorf("Flax%s: got %+v, want %+v", class, got, want)
 		}
@@ -119,24 +121,25 @@ func TestParseConfigErrors(t *testing.T) {
 		`{"trained_betas": [2], "num_train_timesteps": 1}`: "trained_betas: got 2 at 0, want between 0 and 1",
 		`{"beta_start": 0}`:            "beta_start, beta_end: got 0",
 		`{"beta_schedule": "laplace"}`: `beta_schedule: got "laplace", supported: linear,`,
-		`{"prediction_type": "sample", "_class_name": "PNDMScheduler"}`:     `prediction_type: got "sample", supported: epsilon, v_prediction`,
-		`{"timestep_spacing": "x"}`:                                         `timestep_spacing: got "x"`,
-		`{"variance_type": "learned_range"}`:                                `variance_type: got "learned_range"`,
-		`{"algorithm_type": "x", "solver_type": "y"}`:                       `solver_type: got "y"`,
-		`{"solver_order": 4}`:                                               "solver_order: got 4, want 1 to 3",
-		`{"steps_offset": -1}`:                                              "steps_offset: got -1",
-		`{"use_karras_sigmas": true, "use_beta_sigmas": true}`:              "want one of them at most",
-		`{"clip_sample_range": 0}`:                                          "clip_sample_range: got 0",
-		`{"thresholding": true, "sample_max_value": 0}`:                     "sample_max_value, dynamic_thresholding_ratio: got 0",
-		`{"sigma_min": -1}`:                                                 "sigma_min, sigma_max: got -1",
+		`{"prediction_type": "sample", "_class_name": "PNDMScheduler"}`: `prediction_type: got "sample", supported: epsilon, v_prediction`,
+		`{"timestep_spacing": "x"}`:                                     `timestep_spacing: got "x"`,
+		`{"variance_type": "learned_range"}`:                            `variance_type: got "learned_range"`,
+		`{"algorithm_type": "x", "solver_type": "y"}`:                   `solver_type: got "y"`,
+		`{"solver_order": 4}`:                                           "solver_order: got 4, want 1 to 3",
+		`{"steps_offset": -1}`:                                          "steps_offset: got -1",
+		`{"use_karras_sigmas": true, "use_beta_sigmas": true}`:          "want one of them at most",
+		`{"clip_sample_range": 0}`:                                      "clip_sample_range: got 0",
+		`{"thresholding": true, "sample_max_value": 0}`: "sample_max_value, " +
+			"dynamic_thresholding_ratio: got 0",
+		`{"sigma_min": -1}`: "sigma_min, sigma_max: got -1",
 		`{"original_inference_steps": 2000, "_class_name": "LCMScheduler"}`: "original_inference_steps: got 2000",
-		`{"flow_shift": 0}`:                                                 "flow_shift, shift: got 0",
-		`{"final_sigmas_type": "x"}`:                                        `final_sigmas_type: got "x"`,
-		`{"interpolation_type": "x", "timestep_type": "continuous"}`:        `interpolation_type: got "x"`,
-		`{"time_shift_type": "x"}`:                                          `time_shift_type: got "x"`,
-		`{"_class_name": "EDMEulerScheduler", "sigma_max": 80}`:             `_class_name: got "EDMEulerScheduler"`,
-		`{"_class_name": "EDMDPMSolverMultistepScheduler"}`:                 `_class_name: got "EDMDPMSolverMultistepScheduler"`,
-		`{"_class_name": "FlaxKarrasVeScheduler"}`:                          `_class_name: got "FlaxKarrasVeScheduler"`,
+		`{"flow_shift": 0}`:          "flow_shift, shift: got 0",
+		`{"final_sigmas_type": "x"}`: `final_sigmas_type: got "x"`,
+		`{"interpolation_type": "x", "timestep_type": "continuous"}`: `interpolation_type: got "x"`,
+		`{"time_shift_type": "x"}`:                                   `time_shift_type: got "x"`,
+		`{"_class_name": "EDMEulerScheduler", "sigma_max": 80}`:      `_class_name: got "EDMEulerScheduler"`,
+		`{"_class_name": "EDMDPMSolverMultistepScheduler"}`:          `_class_name: got "EDMDPMSolverMultistepScheduler"`,
+		`{"_class_name": "FlaxKarrasVeScheduler"}`:                   `_class_name: got "FlaxKarrasVeScheduler"`,
 	} {
 		if _, err := noise.ParseConfig([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", text, err, want)

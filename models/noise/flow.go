@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// FlowLevels are those of FlowMatch (Lipman et al. 2022, arXiv:2210.02747; Esser et al. 2024, arXiv:2403.03206): σ is the fraction of
-// the way from x₀ to noise. use_dynamic_shifting needs mu.
+// FlowLevels are those of FlowMatch (Lipman et al. 2022, arXiv:2210.02747; Esser et al. 2024, arXiv:2403.03206): σ is
+// the fraction of the way from x₀ to noise. use_dynamic_shifting needs mu.
 func (c Config) FlowLevels(n int, mu *float64) (Levels, error) {
 	if err := c.fits(n, func(int) int { return 0 }); err != nil {
 		return Levels{}, err
@@ -43,16 +43,17 @@ func (c Config) FlowLevels(n int, mu *float64) (Levels, error) {
 	return l, nil
 }
 
-// Mu is how far dynamic shifting moves the noise levels of an image with latents of a height and width: it grows linearly
-// with the number of patches of 2×2 latents (calculate_shift of diffusers' pipelines for Stable Diffusion 3 and Flux).
+// Mu is how far dynamic shifting moves the noise levels of an image with latents of a height and width: it grows
+// linearly with the number of patches of 2×2 latents (calculate_shift of diffusers' pipelines for Stable Diffusion 3
+// and Flux).
 func (c Config) Mu(latents [2]int) float64 {
 	slope := (c.MaxShift - c.BaseShift) / float64(c.MaxImageSeqLen-c.BaseImageSeqLen)
 	tokens := (latents[0] / 2) * (latents[1] / 2)
 	return float64(tokens)*slope + (c.BaseShift - slope*float64(c.BaseImageSeqLen))
 }
 
-// shifted moves fractions towards noise: σ' = s·σ/(1+(s-1)·σ), or with dynamic shifting as mu says. Then shift_terminal stretches
-// them so that the last is that much.
+// shifted moves fractions towards noise: σ' = s·σ/(1+(s-1)·σ), or with dynamic shifting as mu says. Then shift_terminal
+// stretches them so that the last is that much.
 func (c Config) shifted(sigmas []float64, s float64, mu *float64) ([]float64, error) {
 	if c.UseDynamicShifting {
 		if mu == nil {

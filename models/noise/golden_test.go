@@ -53,7 +53,9 @@ func TestTargetsParity(t *testing.T) {
 	g := parity.Open(t, "schedulers", "DDIMScheduler.safetensors")
 	c := noise.StableDiffusion()
 	c.PredictionType = noise.VPrediction
-	inputs := []parity.Tensor{g.Get("add_noise/x0"), g.Get("add_noise/noise"), g.Get("add_noise/timesteps"), g.Get("velocity/timesteps")}
+	inputs := []parity.Tensor{
+		g.Get("add_noise/x0"), g.Get("add_noise/noise"), g.Get("add_noise/timesteps"), g.Get("velocity/timesteps"),
+	}
 	got := parity.Run(t, parity.Model{}, inputs, func(_ nn.Params, in []*Node, out map[string]*Node) {
 		visited, velocity := ConvertDType(in[2], dtypes.Int32), ConvertDType(in[3], dtypes.Int32)
 		out["add_noise/out"] = c.Add(in[0], in[1], visited)

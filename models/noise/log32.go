@@ -2,8 +2,8 @@ package noise
 
 import "math"
 
-// logarithms of positive float32 values, as numpy computes them: by a rational function that is off by up to two units in the last
-// place. The timesteps of spread noise levels, which the network is told, show those.
+// logarithms of positive float32 values, as numpy computes them: by a rational function that is off by up to two units
+// in the last place. The timesteps of spread noise levels, which the network is told, show those.
 func logarithms(x []float32) []float32 {
 	out := make([]float32, len(x))
 	for i, v := range x {
@@ -12,7 +12,8 @@ func logarithms(x []float32) []float32 {
 	return out
 }
 
-// log32 is log(m·2^e) = log m + e·log 2 with m in (√½, √2], and log m = (m-1)·P(m-1)/Q(m-1), with the coefficients of numpy.
+// log32 is log(m·2^e) = log m + e·log 2 with m in (√½, √2], and log m = (m-1)·P(m-1)/Q(m-1), with the coefficients of
+// numpy.
 func log32(x float32) float32 {
 	fraction, exponent := math.Frexp(float64(x)) // in [½, 1)
 	if float32(2*fraction) <= float32(math.Sqrt2) {

@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// Levels are the noise levels that a sampler visits: it starts each step at a timestep, from Sigmas of the same index to the next.
+// Levels are the noise levels that a sampler visits: it starts each step at a timestep, from Sigmas of the same index
+// to the next.
 type Levels struct {
 	Timesteps []float64 // what the network is told; between two of training's in some classes
 	Sigmas    []float64 // at least one more than Timesteps
@@ -166,9 +167,9 @@ func (c Config) fractions(sigmas []float64) []float64 {
 	return mapped(sigmas, func(sigma float64) float64 { return sigma * float64(c.NumTrainTimesteps) })
 }
 
-// spread spaces n noise levels from largest to least, if the config says how: as Karras et al. 2022 (equation 5, ρ = 7), evenly in
-// log σ, or by the quantiles of a beta distribution (Lee et al. 2024, arXiv:2407.12173). sigma_max and sigma_min go before,
-// save in LMS as Karras et al.: there diffusers does not look them up.
+// spread spaces n noise levels from largest to least, if the config says how: as Karras et al. 2022 (equation 5, ρ =
+// 7), evenly in log σ, or by the quantiles of a beta distribution (Lee et al. 2024, arXiv:2407.12173). sigma_max and
+// sigma_min go before, save in LMS as Karras et al.: there diffusers does not look them up.
 func (c Config) spread(least, largest float64, n int) []float64 {
 	heeds := c.ClassName != LMS || !c.UseKarrasSigmas
 	if heeds && c.SigmaMin > 0 {
@@ -185,7 +186,9 @@ func (c Config) spread(least, largest float64, n int) []float64 {
 	case c.UseExponentialSigmas:
 		return mapped(linspace(math.Log(largest), math.Log(least), n), math.Exp)
 	case c.UseBetaSigmas:
-		return mapped(linspace(0, 1, n), func(ramp float64) float64 { return least + betaQuantile(1-ramp, 0.6, 0.6)*(largest-least) })
+		return mapped(linspace(0, 1, n), func(ramp float64) float64 {
+			return least + betaQuantile(1-ramp, 0.6, 0.6)*(largest-least)
+		})
 	}
 	return nil
 }

@@ -6,7 +6,8 @@ import (
 	"slices"
 )
 
-// Timesteps lists n of the training timesteps, the noisiest first, spaced as in table 2 of Lin et al. 2023 (arXiv:2305.08891).
+// Timesteps lists n of the training timesteps, the noisiest first, spaced as in table 2 of Lin et al. 2023
+// (arXiv:2305.08891).
 func (c Config) Timesteps(n int) ([]int, error) {
 	spaced, err := c.spaced(n, math.RoundToEven)
 	out := make([]int, len(spaced))
@@ -16,7 +17,8 @@ func (c Config) Timesteps(n int) ([]int, error) {
 	return out, err
 }
 
-// spaced is Timesteps for classes whose timesteps may lie between two of training's. Those of "linspace" are rounded by round.
+// spaced is Timesteps for classes whose timesteps may lie between two of training's. Those of "linspace" are rounded by
+// round.
 func (c Config) spaced(n int, round func(float64) float64) ([]float64, error) {
 	total := c.NumTrainTimesteps
 	if err := c.fits(n, func(n int) int {
@@ -36,7 +38,8 @@ func (c Config) spaced(n int, round func(float64) float64) ([]float64, error) {
 	return c.leading(n, total/n), nil
 }
 
-// multistep lists n timesteps as the multistep solvers space them: n+1 points of which the last is dropped, below the timestep last.
+// multistep lists n timesteps as the multistep solvers space them: n+1 points of which the last is dropped, below the
+// timestep last.
 func (c Config) multistep(n, last int) ([]float64, error) {
 	if err := c.fits(n, func(n int) int {
 		switch stride := last / (n + 1); {
@@ -58,7 +61,8 @@ func (c Config) multistep(n, last int) ([]float64, error) {
 	return c.leading(n+1, last/(n+1))[:n], nil
 }
 
-// fits checks that n timesteps can be had, where first gives the noisiest of them. It says how many there can be at most.
+// fits checks that n timesteps can be had, where first gives the noisiest of them. It says how many there can be at
+// most.
 func (c Config) fits(n int, first func(n int) int) error {
 	total := c.NumTrainTimesteps
 	if n < 1 || n > total {
@@ -69,7 +73,8 @@ func (c Config) fits(n int, first func(n int) int) error {
 	}
 	for m := n - 1; m >= 1; m-- {
 		if first(m) < total {
-			return fmt.Errorf("num_inference_steps %d with steps_offset %d and timestep_spacing %q reaches beyond the last timestep, %d: use %d",
+			return fmt.Errorf("num_inference_steps %d with steps_offset %d and timestep_spacing %q reaches beyond the "+
+				"last timestep, %d: use %d",
 				n, c.StepsOffset, c.TimestepSpacing, total-1, m)
 		}
 	}

@@ -19,14 +19,15 @@ func TestTargetsInvert(t *testing.T) {
 	epsilon := parity.Tensor{Data: []float32{-0.3, 1.2, 0.1, -2}, Shape: []int{2, 2}}
 	timesteps := []int{20, 981}
 	steps := parity.Tensor{Data: []float32{20, 981}, Shape: []int{2}}
-	got := parity.Run(t, parity.Model{}, []parity.Tensor{x0, epsilon, steps}, func(_ nn.Params, in []*Node, out map[string]*Node) {
-		at := ConvertDType(in[2], dtypes.Int32)
-		out["x"] = c.Add(in[0], in[1], at)
-		out["epsilon"] = c.Target(in[0], in[1], at)
-		v := c
-		v.PredictionType = noise.VPrediction
-		out["v"] = v.Target(in[0], in[1], at)
-	})
+	got := parity.Run(t, parity.Model{}, []parity.Tensor{x0, epsilon, steps},
+		func(_ nn.Params, in []*Node, out map[string]*Node) {
+			at := ConvertDType(in[2], dtypes.Int32)
+			out["x"] = c.Add(in[0], in[1], at)
+			out["epsilon"] = c.Target(in[0], in[1], at)
+			v := c
+			v.PredictionType = noise.VPrediction
+			out["v"] = v.Target(in[0], in[1], at)
+		})
 	parity.Check(t, "ε", got["epsilon"], epsilon, 0)
 	alphas := c.AlphasCumprod()
 	for i := range x0.Data {
