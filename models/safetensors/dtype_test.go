@@ -55,7 +55,8 @@ func TestFloat16(t *testing.T) {
 		if h&0x8000 != 0 {
 			want = -want
 		}
-		if nan := h&0x7fff > 0x7c00; nan != math.IsNaN(float64(got)) || !nan && (float64(got) != want || math.Signbit(float64(got)) != (h&0x8000 != 0)) {
+		if nan := h&0x7fff > 0x7c00; nan != math.IsNaN(float64(got)) ||
+			!nan && (float64(got) != want || math.Signbit(float64(got)) != (h&0x8000 != 0)) {
 			t.Fatalf("%#04x became %v, want %v", h, got, want)
 		}
 	}
@@ -65,9 +66,10 @@ func TestFloat16(t *testing.T) {
 	}{
 		{1, 0x3c00}, {-2, 0xc000}, {65504, 0x7bff}, {65519.996, 0x7bff},
 		{1 + 0x1p-11, 0x3c00}, {1 + 3*0x1p-11, 0x3c02}, {1 + 0x1p-11 + 0x1p-23, 0x3c01}, // ties to even
-		{0x1p-24, 1}, {0x1p-25, 0}, {0x1.8p-24, 2}, {0x1.000002p-25, 1}, {0x1p-14, 0x400}, {0x1p-14 - 0x1p-26, 0x400}, {0x1p-149, 0},
-		{float32(math.Copysign(0, -1)), 0x8000}, {float32(math.Inf(1)), 0x7c00}, {float32(math.Inf(-1)), 0xfc00},
-		{math.Float32frombits(0x7f800001), 0x7e00}, {math.Float32frombits(0xffc12345), 0xfe09}, // NaN
+		{0x1p-24, 1}, {0x1p-25, 0}, {0x1.8p-24, 2}, {0x1.000002p-25, 1}, {0x1p-14, 0x400},
+		{0x1p-14 - 0x1p-26, 0x400}, {0x1p-149, 0}, {float32(math.Copysign(0, -1)), 0x8000},
+		{float32(math.Inf(1)), 0x7c00}, {float32(math.Inf(-1)), 0xfc00}, {math.Float32frombits(0x7f800001), 0x7e00},
+		{math.Float32frombits(0xffc12345), 0xfe09}, // NaN
 	} {
 		if got, err := encodeOne(t, c.in, "F16"); got != c.want || err != nil {
 			t.Errorf("%v: got %#04x, %v, want %#04x", c.in, got, err, c.want)
@@ -91,7 +93,8 @@ func TestFloat16(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := (Tensor{DType: "F16", Shape: []int{len(values)}, data: data}).Float32s(); err != nil || !slices.Equal(got, want) {
+	if got, err := (Tensor{DType: "F16", Shape: []int{len(values)}, data: data}).Float32s(); err != nil ||
+		!slices.Equal(got, want) {
 		t.Errorf("random numbers, %v: not rounded to nearest even", err)
 	}
 }

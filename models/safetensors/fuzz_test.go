@@ -27,7 +27,9 @@ func FuzzSafetensors(f *testing.F) {
 				}
 			}
 			_, _ = tensor.Int64s()
-			entries = append(entries, Entry{Key: key, DType: tensor.DType, Shape: tensor.Shape, Data: contentOf(t, tensor)})
+			entries = append(entries, Entry{
+				Key: key, DType: tensor.DType, Shape: tensor.Shape, Data: contentOf(t, tensor),
+			})
 		}
 		var b bytes.Buffer
 		if err := WriteTo(&b, entries, file.Metadata()); err != nil {

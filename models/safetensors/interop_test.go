@@ -176,7 +176,8 @@ func mutate(rng *rand.Rand, seed []byte) []byte {
 		}
 	}
 	tokens := []string{"0", "1", "-", "9", "e", ".", "[", "]", "{", "}", ",", ":", `"`, " ", "null", "true", `\u0061`, `\ud800`, "\xff", "é",
-		`"dtype"`, `"shape"`, `"data_offsets"`, `"__metadata__"`, `"U8"`, `"F16"`, "18446744073709551616", "00", "\x00", "\t"}
+		`"dtype"`, `"shape"`, `"data_offsets"`, `"__metadata__"`, `"U8"`, `"F16"`,
+		"18446744073709551616", "00", "\x00", "\t"}
 	for range 1 + rng.IntN(3) {
 		if len(data) == 0 {
 			data = append(data, byte(rng.IntN(256)))

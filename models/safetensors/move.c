@@ -1,5 +1,5 @@
-// Elements of tensors change their dtype and their order here rather than in Go, whose compiler does not use vector instructions: each of
-// hundreds of millions of weights passes on the way to a device.
+// Elements of tensors change their dtype and their order here rather than in Go, whose compiler does not use vector
+// instructions: each of hundreds of millions of weights passes on the way to a device.
 #include "move.h"
 #include <stddef.h>
 #include <stdint.h>
@@ -8,7 +8,8 @@
 #include <emmintrin.h>
 #endif
 
-// Each loop is compiled for several sets of instructions, where the C library can choose among them when the program starts.
+// Each loop is compiled for several sets of instructions, where the C library can choose among them when the program
+// starts.
 #if defined __x86_64__ && defined __GLIBC__ && defined __has_attribute
 #if __has_attribute(target_clones)
 #define vectors __attribute__((target_clones("avx512f", "avx2", "default")))
@@ -23,9 +24,10 @@
 typedef uint16_t unaligned any16;
 typedef double unaligned any_double;
 
-// On the way, an element is the bits of a float32, or 16 bits that only move.
+// On the way, an element is the bits of a float32, or 16 bits that only move. An encoder returns the first element that
+// the dtype cannot hold, or n.
 typedef void decoder(uint32_t *restrict to, const void *restrict from, long n);
-typedef long encoder(void *restrict to, const uint32_t *restrict from, long n); // the first element that the dtype cannot hold, or n
+typedef long encoder(void *restrict to, const uint32_t *restrict from, long n);
 
 static uint32_t bits(float f) {
 	uint32_t b;
@@ -51,7 +53,7 @@ static void decode_f32(uint32_t *restrict to, const void *restrict from, long n)
 vectors static void decode_f16(uint32_t *restrict to, const void *restrict from, long n) {
 	for (long i = 0; i < n; i++) {
 		uint32_t h = ((const any16 *)from)[i];
-		uint32_t b = bits(value((h & 0x7fff) << 13) * 0x1p112f); // the exponent is rebiased, that of subnormal numbers too
+		uint32_t b = bits(value((h & 0x7fff) << 13) * 0x1p112f); // rebiases the exponent, of subnormals too
 		b |= choose((h & 0x7c00) == 0x7c00, 0x7f800000, 0);      // infinity and NaN
 		to[i] = b | (h & 0x8000) << 16;
 	}
@@ -129,12 +131,13 @@ static const struct {
 	decoder *decode;
 	encoder *encode;
 } dtypes[] = {
-	[bits16] = {2, decode_bits16, encode_bits16}, [f32] = {4, decode_f32, encode_f32},    [f16] = {2, decode_f16, encode_f16},
-	[bf16] = {2, decode_bf16, encode_bf16},       [f64] = {8, decode_f64, encode_f64},    [u8] = {1, decode_u8, encode_u8},
+	[bits16] = {2, decode_bits16, encode_bits16}, [f32] = {4, decode_f32, encode_f32},
+	[f16] = {2, decode_f16, encode_f16},          [bf16] = {2, decode_bf16, encode_bf16},
+	[f64] = {8, decode_f64, encode_f64},          [u8] = {1, decode_u8, encode_u8},
 };
 
-// A matrix is turned in tiles, which stay in the nearest caches. They are taller than wide: rows of a tile are read and its columns are
-// written, and writing is dearer.
+// A matrix is transposed in tiles, which stay in the nearest caches. They are taller than wide: rows of a tile are read
+// and its columns are written, and writing costs more.
 enum { rows = 128, columns = 64 };
 
 // Eight numbers, and eight of two times eight.
@@ -145,9 +148,10 @@ typedef uint32_t eight __attribute__((vector_size(32)));
 #define pick(a, b, ...) __builtin_shuffle(a, b, (eight){__VA_ARGS__})
 #endif
 
-// turn_eight writes the transpose of eight rows of eight numbers: first pairs of rows are turned by one number, then pairs of pairs by two, then
-// both halves by four.
-static inline __attribute__((always_inline)) void turn_eight(uint32_t *restrict to, long to_step, const uint32_t *restrict from, long from_step) {
+// turn_eight writes the transpose of eight rows of eight numbers: it interleaves pairs of rows number by number, then
+// pairs of the results by two numbers, and joins halves of four.
+static inline __attribute__((always_inline)) void turn_eight(uint32_t *restrict to, long to_step,
+	const uint32_t *restrict from, long from_step) {
 	eight a[8], b[8];
 	for (int i = 0; i < 8; i++) memcpy(&a[i], from + i * from_step, sizeof a[i]);
 	for (int i = 0; i < 8; i += 2) {
@@ -156,7 +160,8 @@ static inline __attribute__((always_inline)) void turn_eight(uint32_t *restrict 
 	}
 	for (int i = 0; i < 8; i++) {
 		int first = i / 4 * 4 + i % 4 / 2;
-		a[i] = i % 2 ? pick(b[first], b[first + 2], 2, 3, 10, 11, 6, 7, 14, 15) : pick(b[first], b[first + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+		a[i] = i % 2 ? pick(b[first], b[first + 2], 2, 3, 10, 11, 6, 7, 14, 15)
+			: pick(b[first], b[first + 2], 0, 1, 8, 9, 4, 5, 12, 13);
 	}
 	for (int i = 0; i < 4; i++) {
 		b[i] = pick(a[i], a[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
@@ -169,12 +174,15 @@ static inline __attribute__((always_inline)) void turn_eight(uint32_t *restrict 
 vectors static void turn(uint32_t *restrict to, const uint32_t *restrict from, long from_rows, long from_columns) {
 	long whole_rows = from_rows & -8, whole_columns = from_columns & -8;
 	for (long r = 0; r < whole_rows; r += 8)
-		for (long c = 0; c < whole_columns; c += 8) turn_eight(to + c * from_rows + r, from_rows, from + r * from_columns + c, from_columns);
+		for (long c = 0; c < whole_columns; c += 8)
+			turn_eight(to + c * from_rows + r, from_rows, from + r * from_columns + c, from_columns);
 	for (long c = 0; c < from_columns; c++)
-		for (long r = c < whole_columns ? whole_rows : 0; r < from_rows; r++) to[c * from_rows + r] = from[r * from_columns + c];
+		for (long r = c < whole_columns ? whole_rows : 0; r < from_rows; r++)
+			to[c * from_rows + r] = from[r * from_columns + c];
 }
 
-// put copies an aligned line past the caches where it can: what is written in all is more than they hold, and need not be read for it.
+// put copies an aligned line past the caches where it can: all that is written is more than they hold, and this way the
+// processor need not read it first.
 static void put(char *to, const char *line, long n) {
 #ifdef __SSE2__
 	if (!((uintptr_t)to & 15 || n & 15)) {
@@ -187,9 +195,11 @@ static void put(char *to, const char *line, long n) {
 
 static long least(long a, long b) { return a < b ? a : b; }
 
-// limner_move changes rows begin to end of a matrix [out, in·area]; of one that keeps its order, its elements begin to end. It returns where in
-// the result an element is that its dtype cannot hold, or -1. from begins with row, or element, first of the source.
-long limner_move(void *to, int to_dtype, const void *from, int from_dtype, long out, long in, long area, int order, long begin, long end, long first) {
+// limner_move converts rows begin to end of a matrix [out, in·area]; if the order stays the same, elements begin to
+// end. It returns the place in the result of an element that its dtype cannot hold, or -1. from begins with the row, or
+// element, first of the source.
+long limner_move(void *to, int to_dtype, const void *from, int from_dtype, long out, long in, long area, int order,
+	long begin, long end, long first) {
 	const char *source = from;
 	char *target = to;
 	long source_width = dtypes[from_dtype].width, target_width = dtypes[to_dtype].width, width = in * area;
@@ -214,13 +224,15 @@ long limner_move(void *to, int to_dtype, const void *from, int from_dtype, long 
 			if (order == to_memory) {
 				for (long r = 0; r < n; r++) {
 					const char *p = source + ((i - first + r) * width + j) * source_width;
-					for (long k = 0; k < columns * source_width; k += 64) __builtin_prefetch(p + 2 * columns * source_width + k); // the next tile's but one
+					for (long k = 0; k < columns * source_width; k += 64) // of the tile after the next
+						__builtin_prefetch(p + 2 * columns * source_width + k);
 					decode(square + r * m, p, m);
 				}
 				turn(turned, square, n, m);
 			}
 			for (long c = 0; c < m; c++) {
-				long at = ((j + c) % area * in + (j + c) / area) * out + i; // in memory's order columns are rows, those of one pixel together
+				// In memory's order columns are rows, those of one pixel together.
+				long at = ((j + c) % area * in + (j + c) / area) * out + i;
 				if (order == to_file) {
 					decode(turned + c * n, source + at * source_width, n);
 					continue;

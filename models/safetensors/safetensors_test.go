@@ -65,13 +65,17 @@ var malformed = []struct {
 	{"too few bytes", raw(`{`+entry("a", "F32", "[2]", 0, 4)+`}`, 4), "got 4 bytes, want 8"},
 	{"end before start", raw(`{`+entry("a", "U8", "[1]", 1, 0)+`}`, 1), "before its start"},
 	{"hole at the start", raw(`{`+entry("a", "U8", "[1]", 1, 2)+`}`, 2), "hole from 0"},
-	{"hole in the middle", raw(`{`+entry("a", "U8", "[1]", 0, 1)+`,`+entry("b", "U8", "[1]", 2, 3)+`}`, 3), "hole from 1"},
-	{"overlap", raw(`{`+entry("a", "U8", "[2]", 0, 2)+`,`+entry("b", "U8", "[2]", 1, 3)+`}`, 3), "inside the one before"},
-	{"same bytes twice", raw(`{`+entry("a", "U8", "[2]", 0, 2)+`,`+entry("b", "U8", "[2]", 0, 2)+`}`, 2), "inside the one before"},
+	{"hole in the middle", raw(`{`+entry("a", "U8", "[1]", 0, 1)+`,`+entry("b", "U8", "[1]", 2, 3)+`}`, 3),
+		"hole from 1"},
+	{"overlap", raw(`{`+entry("a", "U8", "[2]", 0, 2)+`,`+entry("b", "U8", "[2]", 1, 3)+`}`, 3),
+		"inside the one before"},
+	{"same bytes twice", raw(`{`+entry("a", "U8", "[2]", 0, 2)+`,`+entry("b", "U8", "[2]", 0, 2)+`}`, 2),
+		"inside the one before"},
 	{"truncated data", raw(`{`+entry("a", "F32", "[4]", 0, 16)+`}`, 15), "truncated: got "},
 	{"longer data", raw(`{`+entry("a", "U8", "[1]", 0, 1)+`}`, 3), "2 bytes after the last tensor"},
 	{"data without tensors", raw(`{}`, 1), "1 bytes after the last tensor"},
-	{"key twice", raw(`{`+entry("a", "U8", "[1]", 0, 1)+`,`+entry("a", "U8", "[1]", 1, 2)+`}`, 2), `"a": appears twice`},
+	{"key twice", raw(`{`+entry("a", "U8", "[1]", 0, 1)+`,`+entry("a", "U8", "[1]", 1, 2)+`}`, 2),
+		`"a": appears twice`},
 	{"escaped key twice", raw(`{`+entry("a", "U8", "[1]", 0, 1)+`,"\u0061":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}`, 2), `"a": appears twice`},
 	{"field twice", raw(`{"a":{"dtype":"U8","dtype":"U8","shape":[1],"data_offsets":[0,1]}}`, 1), `"dtype": appears twice`},
 	{"metadata twice", raw(`{"__metadata__":{},"__metadata__":{}}`, 0), "appears twice"},
@@ -110,7 +114,8 @@ var unusual = []struct {
 	{"padded", raw("  {}\n\t ", 0), nil},
 	{"null metadata", raw(`{"__metadata__":null}`, 0), nil},
 	{"scalar", raw(`{`+entry("a", "F32", "[]", 0, 4)+`}`, 4), []string{"a"}},
-	{"no elements", raw(`{`+entry("a", "F32", "[0,9]", 0, 0)+`,`+entry("b", "U8", "[1]", 0, 1)+`}`, 1), []string{"a", "b"}},
+	{"no elements", raw(`{`+entry("a", "F32", "[0,9]", 0, 0)+`,`+entry("b", "U8", "[1]", 0, 1)+`}`, 1),
+		[]string{"a", "b"}},
 	{"any order", raw(`{`+entry("b", "U8", "[1]", 1, 2)+`,`+entry("a", "U8", "[1]", 0, 1)+`}`, 2), []string{"a", "b"}},
 	{"further field", raw(`{"a":{"x":{"y":[]},"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`, 1), []string{"a"}},
 	{"surrogate pair", raw(`{"\ud83d\ude00":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`, 1), []string{"😀"}},
@@ -121,7 +126,11 @@ var unusual = []struct {
 	{"metadata key twice", raw(`{"__metadata__":{"a":"1","a":"2"}}`, 0), nil},
 	{"empty metadata", raw(`{"__metadata__":{}}`, 0), nil},
 	{"six bits", raw(`{`+entry("a", "F6_E2M3", "[4]", 0, 3)+`}`, 3), []string{"a"}},
-	{"no elements amid others", raw(`{`+entry("a", "U8", "[1]", 0, 1)+`,`+entry("b", "U8", "[0]", 1, 1)+`,`+entry("c", "U8", "[1]", 1, 2)+`}`, 2), []string{"a", "b", "c"}},
+	{
+		"no elements amid others",
+		raw(`{`+entry("a", "U8", "[1]", 0, 1)+`,`+entry("b", "U8", "[0]", 1, 1)+`,`+entry("c", "U8", "[1]", 1, 2)+`}`,
+			2), []string{"a", "b", "c"},
+	},
 }
 
 // everyDType is a file with a tensor of each dtype.
@@ -205,7 +214,9 @@ func TestWriteRead(t *testing.T) {
 		t.Errorf("header of %d bytes is not aligned to 8", n)
 	}
 	at := -1
-	for _, key := range []string{`"__metadata__"`, `"i64"`, `"a.f32"`, `"none"`, `"é \"<quoted>\""`, `"b.f16"`, `"a.u8"`} {
+	for _, key := range []string{
+		`"__metadata__"`, `"i64"`, `"a.f32"`, `"none"`, `"é \"<quoted>\""`, `"b.f16"`, `"a.u8"`,
+	} {
 		i := strings.Index(string(head), key)
 		if i <= at {
 			t.Errorf("%s stands at %d, want it after %d", key, i, at)
@@ -220,15 +231,33 @@ func TestWriteRejects(t *testing.T) {
 		entries []Entry
 		want    string
 	}{
-		"duplicate":        {[]Entry{{Key: "a", DType: "U8", Shape: []int{1}, Data: []byte{1}}, {Key: "a", DType: "U8", Shape: []int{1}, Data: []byte{1}}}, "appears twice"},
-		"metadata as key":  {[]Entry{{Key: "__metadata__", DType: "U8", Shape: []int{1}, Data: []byte{1}}}, "not a usable key"},
-		"unknown dtype":    {[]Entry{{Key: "a", DType: "F8", Shape: []int{1}, Data: []byte{1}}}, `unknown dtype "F8"`},
-		"wrong size":       {[]Entry{{Key: "a", DType: "F32", Shape: []int{2}, Data: []byte{1}}}, "got 1 bytes, want 8"},
-		"wrong count":      {[]Entry{{Key: "a", DType: "F32", Shape: []int{2}, Float32s: float}}, "got 1 values, want 2"},
-		"floats as ints":   {[]Entry{{Key: "a", DType: "I64", Shape: []int{1}, Float32s: float}}, "use F64, F32, F16, BF16 or U8"},
-		"nothing":          {[]Entry{{Key: "a", DType: "F32", Shape: []int{1}}}, "has no data"},
-		"negative":         {[]Entry{{Key: "a", DType: "F32", Shape: []int{-1}, Float32s: float}}, "negative"},
-		"failing producer": {[]Entry{{Key: "a", DType: "F32", Shape: []int{1}, Float32s: func() ([]float32, error) { return nil, os.ErrClosed }}}, "already closed"},
+		"duplicate": {
+			[]Entry{
+				{Key: "a", DType: "U8", Shape: []int{1}, Data: []byte{1}},
+				{Key: "a", DType: "U8", Shape: []int{1}, Data: []byte{1}},
+			}, "appears twice",
+		},
+		"metadata as key": {
+			[]Entry{{Key: "__metadata__", DType: "U8", Shape: []int{1}, Data: []byte{1}}}, "not a usable key",
+		},
+		"unknown dtype": {[]Entry{{Key: "a", DType: "F8", Shape: []int{1}, Data: []byte{1}}}, `unknown dtype "F8"`},
+		"wrong size": {
+			[]Entry{{Key: "a", DType: "F32", Shape: []int{2}, Data: []byte{1}}}, "got 1 bytes, want 8",
+		},
+		"wrong count": {
+			[]Entry{{Key: "a", DType: "F32", Shape: []int{2}, Float32s: float}}, "got 1 values, want 2",
+		},
+		"floats as ints": {
+			[]Entry{{Key: "a", DType: "I64", Shape: []int{1}, Float32s: float}}, "use F64, F32, F16, BF16 or U8",
+		},
+		"nothing":  {[]Entry{{Key: "a", DType: "F32", Shape: []int{1}}}, "has no data"},
+		"negative": {[]Entry{{Key: "a", DType: "F32", Shape: []int{-1}, Float32s: float}}, "negative"},
+		"failing producer": {
+			[]Entry{{
+				Key: "a", DType: "F32", Shape: []int{1},
+				Float32s: func() ([]float32, error) { return nil, os.ErrClosed },
+			}}, "already closed",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
