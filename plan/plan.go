@@ -1,4 +1,5 @@
-// Package plan says what a job needs of TPU chips that are not there: whether it fits, how long it takes, and what would help.
+// Package plan says what a job needs of TPU chips that are not there: whether it fits, how long it takes, and what
+// would help.
 package plan
 
 import (
@@ -40,8 +41,10 @@ type Job struct {
 // Planner compiles jobs for a topology.
 type Planner struct {
 	Topology xla.Topology
-	Keep     func(*Report, []Part) error      // is given the programs of each report that fits, before they are freed; nil: nothing
-	Log      func(format string, args ...any) // hears what is being compiled
+	Log      func(format string, args ...any) // is called with what is being compiled
+
+	// Keep, if not nil, is called with each report that fits and its programs, before these are freed.
+	Keep func(*Report, []Part) error
 }
 
 // Program is what the compiler says of a part, for one chip.
@@ -86,11 +89,15 @@ type Report struct {
 	CompileSeconds float64          `json:"compile_seconds"`
 }
 
-// Compile plans a job in one variant. Only what is wrong with the job itself is an error; that it does not fit is in the report.
+// Compile plans a job in one variant. Only what is wrong with the job itself is an error; that it does not fit is in
+// the report.
 func (p Planner) Compile(ctx context.Context, job Job, v Variant) (report *Report, err error) {
 	p.Log("compiling %s for %s: %s", job.Name, p.Topology.Name, v)
 	start := time.Now()
-	r := &Report{Job: job.Name, Topology: p.Topology.Name, Chips: p.Topology.Chips(), Variant: v, HBM: int64(p.Topology.Chip.HBM), Classes: map[string]int64{}}
+	r := &Report{
+		Job: job.Name, Topology: p.Topology.Name, Chips: p.Topology.Chips(), Variant: v,
+		HBM: int64(p.Topology.Chip.HBM), Classes: map[string]int64{},
+	}
 	parts, err := job.Compile(ctx, v)
 	r.CompileSeconds = time.Since(start).Seconds()
 	var refused *xla.TooLarge
@@ -127,7 +134,8 @@ func (p Planner) Compile(ctx context.Context, job Job, v Variant) (report *Repor
 	r.Peak += working
 	r.Fits = r.Peak <= r.HBM
 	if !r.Fits {
-		r.Problem = fmt.Sprintf("the programs together need %s on each chip, which has %s", gigabytes(r.Peak), gigabytes(r.HBM))
+		r.Problem = fmt.Sprintf("the programs together need %s on each chip, which has %s",
+			gigabytes(r.Peak), gigabytes(r.HBM))
 	}
 	r.total()
 	if p.Keep != nil && r.Fits {
@@ -162,16 +170,17 @@ func (p Planner) program(part Part) (Program, error) {
 		networks[network(layer)] = share
 	}
 	out := Program{
-		Name: part.Name, Runs: part.Runs, FLOP: cost["flops"], Accessed: cost["bytes accessed"], HBM: traffic.Bytes, Peak: part.Program.Memory().Peak,
-		Collectives: traffic.Collectives, Networks: networks,
+		Name: part.Name, Runs: part.Runs, FLOP: cost["flops"], Accessed: cost["bytes accessed"], HBM: traffic.Bytes,
+		Peak: part.Program.Memory().Peak, Collectives: traffic.Collectives, Networks: networks,
 	}
 	out.Roofline = p.Topology.Chip.Roofline(out.FLOP, out.HBM)
 	out.Seconds = Estimate(cost["optimal_seconds"], out.Roofline)
 	return out, nil
 }
 
-// Estimate makes a time of libtpu's optimal_seconds, 0 if it cannot. Operations whose time the compiler does not know count -1 each, so that whole seconds are
-// missing; they are added while the time is below what the arithmetic and the traffic take in any case.
+// Estimate makes a time of libtpu's optimal_seconds, 0 if it cannot. Operations whose time the compiler does not know
+// count -1 each, so that whole seconds are missing; they are added while the time is below what the arithmetic and the
+// traffic take in any case.
 func Estimate(optimal, roofline float64) float64 {
 	const least = 0.8 // of the roofline, which rounds up what on-chip memory saves
 	t := optimal
@@ -216,7 +225,8 @@ func class(name string) string {
 		return "averages"
 	case group == "sum":
 		return "sums of gradients"
-	case strings.HasPrefix(group, "unet") || strings.HasPrefix(group, "vae") || strings.HasPrefix(group, "text_encoder") || strings.HasPrefix(group, "controlnet"):
+	case strings.HasPrefix(group, "unet") || strings.HasPrefix(group, "vae") ||
+		strings.HasPrefix(group, "text_encoder") || strings.HasPrefix(group, "controlnet"):
 		return "frozen parameters"
 	}
 	return "moments"

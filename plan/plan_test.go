@@ -27,9 +27,10 @@ func TestEstimate(t *testing.T) {
 
 func TestClass(t *testing.T) {
 	for name, want := range map[string]string{
-		"param.controlnet.conv_in.weight": "trained parameters", "ema.unet.conv_in.bias": "averages", "exp_avg.unet.conv_in.bias": "moments",
-		"unet.conv_in.weight": "frozen parameters", "text_encoder_2.x": "frozen parameters", "controlnet_1.x": "frozen parameters",
-		"sum.loss": "sums of gradients", "pixels": "batch", "rates": "batch",
+		"param.controlnet.conv_in.weight": "trained parameters", "ema.unet.conv_in.bias": "averages",
+		"exp_avg.unet.conv_in.bias": "moments", "unet.conv_in.weight": "frozen parameters",
+		"text_encoder_2.x": "frozen parameters", "controlnet_1.x": "frozen parameters", "sum.loss": "sums of gradients",
+		"pixels": "batch", "rates": "batch",
 	} {
 		if got := class(name); got != want {
 			t.Errorf("%s: got %s, want %s", name, got, want)
@@ -39,7 +40,8 @@ func TestClass(t *testing.T) {
 
 func TestNetwork(t *testing.T) {
 	for layer, want := range map[string]string{
-		"param.controlnet.conv_in": "controlnet", "unet.down_blocks.0": "unet", "text_encoder_2.text_model": "text_encoder_2", "exp_avg.unet.conv_in": "optimizer", "": "rest",
+		"param.controlnet.conv_in": "controlnet", "unet.down_blocks.0": "unet",
+		"text_encoder_2.text_model": "text_encoder_2", "exp_avg.unet.conv_in": "optimizer", "": "rest",
 	} {
 		if got := network(layer); got != want {
 			t.Errorf("%q: got %s, want %s", layer, got, want)
@@ -50,7 +52,10 @@ func TestNetwork(t *testing.T) {
 // TestGuess looks for the largest batch of a job that takes 2 bytes and 3 for each image, on a chip of 100.
 func TestGuess(t *testing.T) {
 	report := func(batch int) *Report {
-		r := &Report{Variant: Variant{Batch: batch}, HBM: 100, Peak: int64(2 + 3*batch), Classes: map[string]int64{"temporaries": int64(3 * batch)}}
+		r := &Report{
+			Variant: Variant{Batch: batch}, HBM: 100, Peak: int64(2 + 3*batch),
+			Classes: map[string]int64{"temporaries": int64(3 * batch)},
+		}
 		r.Fits = r.Peak <= r.HBM
 		return r
 	}
@@ -80,27 +85,39 @@ func TestWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &Report{
-		Job: "training", Topology: "v4-8", Chips: 4, Variant: Variant{Batch: 12, Accumulation: 1, FSDP: true}, Fits: true, HBM: 33e9, Peak: 15e9,
+		Job: "training", Topology: "v4-8", Chips: 4, Variant: Variant{Batch: 12, Accumulation: 1, FSDP: true},
+		Fits: true, HBM: 33e9, Peak: 15e9,
 		Classes: map[string]int64{"trained parameters": 361e6, "moments": 723e6, "temporaries": 12e9},
-		Programs: []Program{{Name: "step", Runs: 1, FLOP: 27.5e12, Accessed: 148e9, HBM: 98e9, Seconds: 0.24, Roofline: 0.1, Collectives: map[string]float64{"all-gather": 2e9, "reduce-scatter": 1.5e9, "all-reduce": 2000},
-			Networks: map[string]Share{"unet": {17e12, 60e9}, "controlnet": {10e12, 35e9}, "optimizer": {0, 3e9}, "rest": {1e9, 5e8}}}},
+		Programs: []Program{
+			{Name: "step", Runs: 1, FLOP: 27.5e12, Accessed: 148e9, HBM: 98e9, Seconds: 0.24, Roofline: 0.1,
+				Collectives: map[string]float64{"all-gather": 2e9, "reduce-scatter": 1.5e9, "all-reduce": 2000},
+				Networks: map[string]Share{
+					"unet": {17e12, 60e9}, "controlnet": {10e12, 35e9}, "optimizer": {0, 3e9}, "rest": {1e9, 5e8},
+				}},
+		},
 	}
 	r.total()
 	var w strings.Builder
 	r.Write(&w, topology, "quick", Run{Images: 4800, Epochs: 10, Price: 12})
 	for _, want := range []string{
-		"fits: 15.00 GB of 33.00 GB a chip (45 %)", "trained parameters     0.36 GB", "an image: 2.29 TFLOP, 12.3 GB", "200.0 images/s",
-		"1000 steps of 48 images: 4m0s, for 0.80", "a checkpoint: 4.34 GB", "in collectives: all-gather 2.00 GB, reduce-scatter 1.50 GB\n", "about 2 cores",
-		"  unet                 17.00 TFLOP    60.0 GB\n  controlnet           10.00 TFLOP    35.0 GB\n  optimizer             0.00 TFLOP     3.0 GB\n  in collectives",
+		"fits: 15.00 GB of 33.00 GB a chip (45 %)", "trained parameters     0.36 GB",
+		"an image: 2.29 TFLOP, 12.3 GB", "200.0 images/s", "1000 steps of 48 images: 4m0s, for 0.80",
+		"a checkpoint: 4.34 GB", "in collectives: all-gather 2.00 GB, reduce-scatter 1.50 GB\n", "about 2 cores",
+		"  unet                 17.00 TFLOP    60.0 GB\n  controlnet           10.00 TFLOP    35.0 GB\n" +
+			"  optimizer             0.00 TFLOP     3.0 GB\n  in collectives",
 	} {
 		if !strings.Contains(w.String(), want) {
 			t.Errorf("no %q in\n%s", want, w.String())
 		}
 	}
 	w.Reset()
-	refused := &Report{Problem: "72 GB exceeds available HBM", Largest: []hlo.Tensor{{Layer: "unet.mid_block.attentions.0", Type: "4x8x4096x4096xf32", Bytes: 2.1e9}}}
+	refused := &Report{
+		Problem: "72 GB exceeds available HBM",
+		Largest: []hlo.Tensor{{Layer: "unet.mid_block.attentions.0", Type: "4x8x4096x4096xf32", Bytes: 2.1e9}},
+	}
 	refused.Write(&w, topology, "quick", Run{})
-	if !strings.Contains(w.String(), "does not fit: 72 GB exceeds available HBM\n  among its largest tensors: 2.10 GB 4x8x4096x4096xf32 in unet.mid_block.attentions.0\n") {
+	if !strings.Contains(w.String(), "does not fit: 72 GB exceeds available HBM\n  among its largest tensors: "+
+		"2.10 GB 4x8x4096x4096xf32 in unet.mid_block.attentions.0\n") {
 		t.Errorf("got %s", w.String())
 	}
 }

@@ -2,8 +2,9 @@ package plan
 
 import "context"
 
-// Largest finds the largest batch a chip that fits, by compiling, and returns its report; nil if none did. from is a report of the job, and most the number of
-// compilations that may be spent: if they do not suffice, it is the largest of those that were found to fit.
+// Largest finds the largest batch a chip that fits, by compiling, and returns its report; nil if none did. from is a
+// report of the job, and most the number of compilations that may be spent: if they do not suffice, it is the largest
+// of those that were found to fit.
 func (p Planner) Largest(ctx context.Context, job Job, from *Report, most int) (best *Report, err error) {
 	fits, fails := 0, 0 // the bounds found so far; 0 is none
 	note := func(r *Report) {
@@ -30,7 +31,8 @@ func (p Planner) Largest(ctx context.Context, job Job, from *Report, most int) (
 	return best, nil
 }
 
-// guess is the next batch to try between the largest that fits and the smallest that does not; 0 if nothing lies between.
+// guess is the next batch to try between the largest that fits and the smallest that does not; 0 if nothing lies
+// between.
 func guess(best *Report, fits, fails int) int {
 	if best == nil {
 		return fails / 2

@@ -24,7 +24,8 @@ type Run struct {
 // Write prints a report.
 func (r *Report) Write(w io.Writer, t xla.Topology, effort string, run Run) {
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
-	line("%s on %s: %d chips on %d hosts, %s each; %s; compiled with %s effort in %.0f s", r.Job, r.Topology, r.Chips, t.Hosts(), gigabytes(r.HBM), r.Variant, effort, r.CompileSeconds)
+	line("%s on %s: %d chips on %d hosts, %s each; %s; compiled with %s effort in %.0f s",
+		r.Job, r.Topology, r.Chips, t.Hosts(), gigabytes(r.HBM), r.Variant, effort, r.CompileSeconds)
 	if !r.Fits {
 		line("does not fit: %s", r.Problem)
 		for _, t := range r.Largest {
@@ -39,7 +40,8 @@ func (r *Report) Write(w io.Writer, t xla.Topology, effort string, run Run) {
 		}
 	}
 	for _, p := range r.Programs {
-		line("%s%s: %.2f TFLOP, %.1f GB of traffic, %s; at least %s by arithmetic and traffic", p.Name, times(p.Runs), p.FLOP/1e12, p.Accessed/1e9, seconds(p.Seconds), seconds(p.Roofline))
+		line("%s%s: %.2f TFLOP, %.1f GB of traffic, %s; at least %s by arithmetic and traffic",
+			p.Name, times(p.Runs), p.FLOP/1e12, p.Accessed/1e9, seconds(p.Seconds), seconds(p.Roofline))
 		for _, name := range p.networks() {
 			share := p.Networks[name]
 			line("  %-20s %5.2f TFLOP %7.1f GB", name, share.FLOP/1e12, share.HBM/1e9)
@@ -50,10 +52,12 @@ func (r *Report) Write(w io.Writer, t xla.Topology, effort string, run Run) {
 	}
 	line("an image: %.2f TFLOP, %.1f GB", r.FLOPPerImage/1e12, r.BytesPerImage/1e9)
 	if r.Seconds == 0 {
-		line("time: the compiler gives no sane estimate for these programs; by arithmetic and traffic at least %s", seconds(r.Roofline))
+		line("time: the compiler gives no sane estimate for these programs; by arithmetic and traffic at least %s",
+			seconds(r.Roofline))
 		return
 	}
-	line("estimate: %.1f images/s on all chips, as the compiler estimates the programs; nothing was run", r.ImagesPerSec)
+	line("estimate: %.1f images/s on all chips, as the compiler estimates the programs; nothing was run",
+		r.ImagesPerSec)
 	r.run(line, run)
 }
 
@@ -76,19 +80,22 @@ func (r *Report) run(line func(string, ...any), run Run) {
 		line("a checkpoint: %s", gigabytes(r.checkpoint()))
 	}
 	// A JPEG of 512 pixels takes 10 ms to decode and resize on one core.
-	line("the loader decodes %.1f images/s: about %.0f cores for JPEGs of 512 pixels", r.ImagesPerSec, math.Ceil(r.ImagesPerSec*0.01))
+	line("the loader decodes %.1f images/s: about %.0f cores for JPEGs of 512 pixels",
+		r.ImagesPerSec, math.Ceil(r.ImagesPerSec*0.01))
 }
 
-// networks are the names of those that have at least a hundredth of the arithmetic or of the traffic, by traffic; none where it is one alone.
+// networks are the names of those that have at least a hundredth of the arithmetic or of the traffic, by traffic; none
+// where it is one alone.
 func (p Program) networks() []string {
 	var all Share
 	for _, share := range p.Networks {
 		all.FLOP, all.HBM = all.FLOP+share.FLOP, all.HBM+share.HBM
 	}
-	names := slices.DeleteFunc(largestFirst(p.Networks, func(s Share) float64 { return s.HBM }), func(name string) bool {
-		share := p.Networks[name]
-		return share.FLOP < all.FLOP/100 && share.HBM < all.HBM/100
-	})
+	names := slices.DeleteFunc(largestFirst(p.Networks, func(s Share) float64 { return s.HBM }),
+		func(name string) bool {
+			share := p.Networks[name]
+			return share.FLOP < all.FLOP/100 && share.HBM < all.HBM/100
+		})
 	if len(names) == 1 {
 		return nil
 	}
@@ -108,7 +115,9 @@ func (p Program) collectives() string {
 
 // largestFirst are a map's keys by the sizes of what they stand for, those of one size by name.
 func largestFirst[V any](m map[string]V, size func(V) float64) []string {
-	return slices.SortedFunc(maps.Keys(m), func(a, b string) int { return cmp.Or(cmp.Compare(size(m[b]), size(m[a])), cmp.Compare(a, b)) })
+	return slices.SortedFunc(maps.Keys(m), func(a, b string) int {
+		return cmp.Or(cmp.Compare(size(m[b]), size(m[a])), cmp.Compare(a, b))
+	})
 }
 
 // checkpoint is the size of a checkpoint: what is trained and what is remembered of it, over all chips.
