@@ -68,10 +68,12 @@ func bench(ctx context.Context, names []string, out io.Writer) error {
 		ours := sides[0]
 		for _, p := range sides[1:] {
 			if ours.Parameters != p.Parameters {
-				return fmt.Errorf("%s: our network has %d parameters, that of %s %d: make them the same", c.name, ours.Parameters, p.name, p.Parameters)
+				return fmt.Errorf("%s: our network has %d parameters, that of %s %d: make them the same",
+					c.name, ours.Parameters, p.name, p.Parameters)
 			}
 			if c.goals.alias {
-				fmt.Fprintf(out, "%s: state %d bytes, alias %d bytes (%s: %d, %d)\n", c.name, ours.StateBytes, ours.AliasBytes, p.name, p.StateBytes, p.AliasBytes)
+				fmt.Fprintf(out, "%s: state %d bytes, alias %d bytes (%s: %d, %d)\n",
+					c.name, ours.StateBytes, ours.AliasBytes, p.name, p.StateBytes, p.AliasBytes)
 			}
 			results = append(results, rows(c, ours.figures, p, machine, date)...)
 		}

@@ -28,8 +28,12 @@ func TestRatio(t *testing.T) {
 
 func exampleRows() []result {
 	c := benchCase{name: "case", goals: goals{wall: 1, cpu: 0.8, compile: 2, peak: 1, start: 0.5, alias: true}}
-	ours := figures{setup{CompileWall: 3, CompileCPU: 6, StateBytes: 120, AliasBytes: 100}, cost{Wall: 0.5, CPU: 0.9, Peak: 2e6}, 4}
-	peer := figures{setup{CompileWall: 2, CompileCPU: 2, StateBytes: 80, AliasBytes: 80}, cost{Wall: 1, CPU: 1, Peak: 1e6}, 5}
+	ours := figures{
+		setup{CompileWall: 3, CompileCPU: 6, StateBytes: 120, AliasBytes: 100}, cost{Wall: 0.5, CPU: 0.9, Peak: 2e6}, 4,
+	}
+	peer := figures{
+		setup{CompileWall: 2, CompileCPU: 2, StateBytes: 80, AliasBytes: 80}, cost{Wall: 1, CPU: 1, Peak: 1e6}, 5,
+	}
 	return rows(c, ours, side{name: "flax", figures: peer}, "a machine", "today")
 }
 
@@ -144,7 +148,8 @@ func TestChoose(t *testing.T) {
 	if all, err := choose(nil); err != nil || len(all) != len(cases()) {
 		t.Errorf("without names: got %d cases, %v", len(all), err)
 	}
-	if one, err := choose([]string{"sd15_unet_forward"}); err != nil || len(one) != 1 || one[0].name != "sd15_unet_forward" {
+	if one, err := choose([]string{"sd15_unet_forward"}); err != nil || len(one) != 1 ||
+		one[0].name != "sd15_unet_forward" {
 		t.Errorf("by name: got %v, %v", one, err)
 	}
 	if _, err := choose([]string{"other"}); err == nil || !strings.Contains(err.Error(), "train_step_small_unet") {
@@ -191,7 +196,8 @@ func TestCompareTellsWhyAWorkerFailed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			sides := []side{{name: "ours", command: good}, {name: "flax", command: bad}}
 			err := compare(context.Background(), benchCase{rounds: 1, steps: 1}, sides)
-			if err == nil || !strings.Contains(err.Error(), "flax") || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "why") {
+			if err == nil || !strings.Contains(err.Error(), "flax") ||
+				!strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "why") {
 				t.Errorf("got %v, want the side, the exit status and what it printed", err)
 			}
 		})

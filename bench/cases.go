@@ -16,9 +16,9 @@ type benchCase struct {
 	steps  int // of one side in a round
 	goals  goals
 	peers  []peer
-	family string                                                // of the model that lies in bench/out for all sides; "" is none
-	apart  bool                                                  // the sides run one after the other: they do not fit into memory together
-	start  func(context.Context, *xla.Backend) (workload, error) // ours; the peers' stand in their scripts under the same name
+	family string                                                // of the model in bench/out for all sides; "": none
+	apart  bool                                                  // run the sides in turn: both do not fit into memory
+	start  func(context.Context, *xla.Backend) (workload, error) // our side; peers have the name in their scripts
 }
 
 // goals are the largest ratios that will do.
@@ -47,8 +47,9 @@ func cases() []benchCase {
 			goals: goals{wall: 1, cpu: 1, compile: 2, peak: 1, alias: true},
 		},
 		{
-			name:   "controlnet_step",
-			title:  "A training step of a ControlNet of middling size: 128 to 512 channels, batch 4, pixels, captions and conditions in",
+			name: "controlnet_step",
+			title: "A training step of a ControlNet of middling size: 128 to 512 channels, batch 4, pixels, " +
+				"captions and conditions in",
 			rounds: 3, steps: 2, peers: []peer{flax},
 			start: startControlStep(false),
 			goals: goals{wall: 0.9, cpu: 0.9, compile: 2, peak: 1, start: 0.5},

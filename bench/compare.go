@@ -38,9 +38,9 @@ type figures struct {
 	start float64 // seconds from the start of the process to the end of its first step, nothing else being run
 }
 
-// compare runs the rounds of a case and fills in the figures of its sides. The rounds alternate between the sides, so that
-// whatever else the machine does falls on all of them; a case whose sides do not fit into memory together runs them one after
-// the other.
+// compare runs the rounds of a case and fills in the figures of its sides. The rounds alternate between the sides, so
+// that whatever else the machine does falls on all of them; a case whose sides do not fit into memory together runs
+// them one after the other.
 func compare(ctx context.Context, c benchCase, sides []side) error {
 	if !c.apart {
 		return alternate(ctx, c, sides)
@@ -87,7 +87,8 @@ func alternate(ctx context.Context, c benchCase, sides []side) (err error) {
 				return fmt.Errorf("%s: round %d: %w", sides[i].name, round+1, err)
 			}
 			sides[i].add(costs)
-			fmt.Fprintf(os.Stderr, "%s: round %d of %d, %s %.3g s\n", c.name, round+1, c.rounds, sides[i].name, sides[i].Wall)
+			fmt.Fprintf(os.Stderr, "%s: round %d of %d, %s %.3g s\n",
+				c.name, round+1, c.rounds, sides[i].name, sides[i].Wall)
 		}
 	}
 	var errs []error

@@ -36,22 +36,26 @@ func controlDiffusion(cached bool) loss.Diffusion {
 	v.DownBlockTypes = []string{"DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"}
 	v.UpBlockTypes = []string{"UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"}
 	v.LayersPerBlock = 2
-	text.HiddenSize, text.IntermediateSize, text.NumHiddenLayers, text.NumAttentionHeads = controlText, 4*controlText, 6, 4
+	text.HiddenSize, text.IntermediateSize = controlText, 4*controlText
+	text.NumHiddenLayers, text.NumAttentionHeads = 6, 4
 	return loss.Diffusion{
-		Networks: loss.Networks{UNet: u, ControlNet: &control, VAE: v, Text: text, Noise: schedule, Compute: dtypes.Float32},
-		Sizes:    loss.Sizes{Batch: controlBatch, Resolution: controlSide, Tokens: text.MaxPositionEmbeddings},
-		Name:     "controlnet", Train: []string{diffusers.ControlNet + "."}, CachedLatents: cached,
+		Networks: loss.Networks{
+			UNet: u, ControlNet: &control, VAE: v, Text: text, Noise: schedule, Compute: dtypes.Float32,
+		},
+		Sizes: loss.Sizes{Batch: controlBatch, Resolution: controlSide, Tokens: text.MaxPositionEmbeddings},
+		Name:  "controlnet", Train: []string{diffusers.ControlNet + "."}, CachedLatents: cached,
 	}
 }
 
-// startControlStep compiles the whole step of train controlnet: pixels or, cached, the moments of their latents, captions and conditions
-// in, the ControlNet's parameters and moments replaced.
+// startControlStep compiles the whole step of train controlnet: pixels or, cached, the moments of their latents,
+// captions and conditions in, the ControlNet's parameters and moments replaced.
 func startControlStep(cached bool) func(context.Context, *xla.Backend) (workload, error) {
 	return func(ctx context.Context, b *xla.Backend) (workload, error) {
 		d := controlDiffusion(cached)
 		objective := d.Objective()
 		var step *train.Step
-		compiled, err := measure(func() (err error) { // with making and loading the parameters, which the peer's figure is without
+		// The time includes making and loading the parameters, the peer's does not.
+		compiled, err := measure(func() (err error) {
 			step, err = train.CompileStep(ctx, b, objective, optim.DefaultOptimizer(), 0, func() nn.Source {
 				return checkpoint.InMemory(nn.InitValues(slices.Concat(objective.Trainable, objective.FrozenTree()), 0))
 			})

@@ -21,9 +21,9 @@ import (
 	"limner/xla"
 )
 
-// Loading is measured apart from the cases, since it has no steps: `bench load sd15|sd21|sdxl` writes a model of full size with
-// random weights in f16 once, into bench/out, and then loads all of its networks onto the device in a process of their own
-// for each dtype. The goal is a peak of at most 1.3 times the weights in that dtype.
+// Loading is measured apart from the cases, since it has no steps: `bench load sd15|sd21|sdxl` writes a model of full
+// size with random weights in f16 once, into bench/out, and then loads all of its networks onto the device in a process
+// of their own for each dtype. The goal is a peak of at most 1.3 times the weights in that dtype.
 
 const (
 	loadArg       = "load"
@@ -70,8 +70,9 @@ func load(ctx context.Context, family string, out io.Writer) error {
 		if ratio > loadGoal {
 			verdict = "missed"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%.2f GB\t%.2f s\t%.2f s\t%.2f\t%.2f GB\t%.2f\t≤ %g\t%s\n", family, dtype, float64(l.Bytes)/gb, l.Wall, l.CPU,
-			float64(l.Bytes)/gb/l.Wall, float64(l.Peak)/gb, ratio, loadGoal, verdict)
+		fmt.Fprintf(table, "%s\t%s\t%.2f GB\t%.2f s\t%.2f s\t%.2f\t%.2f GB\t%.2f\t≤ %g\t%s\n",
+			family, dtype, float64(l.Bytes)/gb, l.Wall, l.CPU, float64(l.Bytes)/gb/l.Wall, float64(l.Peak)/gb,
+			ratio, loadGoal, verdict)
 	}
 	return table.Flush()
 }
@@ -99,13 +100,14 @@ func loadWorker(ctx context.Context, dir, dtype string, out io.Writer) (err erro
 			return err
 		}
 		for _, component := range p.Components() {
-			err := w.Stream(p.Tree(component).Under(component), dtype, func(spec nn.Spec, write func(to []byte) error) error {
-				shape := shapes.Make(on, spec.Shape...)
-				l.Bytes += int64(shape.Memory())
-				a, err := xla.Fill(b, shape, xla.Replicated, write)
-				kept = append(kept, a)
-				return err
-			})
+			err := w.Stream(p.Tree(component).Under(component), dtype,
+				func(spec nn.Spec, write func(to []byte) error) error {
+					shape := shapes.Make(on, spec.Shape...)
+					l.Bytes += int64(shape.Memory())
+					a, err := xla.Fill(b, shape, xla.Replicated, write)
+					kept = append(kept, a)
+					return err
+				})
 			if err != nil {
 				return errors.Join(err, w.Close())
 			}

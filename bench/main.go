@@ -1,5 +1,5 @@
-// Command bench measures limner against its peers on this machine's CPU: diffusers' own networks in Flax and in PyTorch, and
-// stable-diffusion.cpp, whose networks have Stable Diffusion's sizes and no others.
+// Command bench measures limner against its peers on this machine's CPU: diffusers' own networks in Flax and in
+// PyTorch, and stable-diffusion.cpp, whose networks have Stable Diffusion's sizes and no others.
 //
 //	make bench-peers                      # once: the peers' environments, in bench/venv*
 //	make bench                            # every case, bench/results.json
@@ -9,10 +9,10 @@
 //	go run ./bench load sd15              # time and memory of loading a model of full size: sd15, sd21 or sdxl
 //
 // Each case runs in a process of ours (this program again, as `bench worker CASE`) and one of each peer (peer.py CASE,
-// peer_torch.py CASE, peer_sdcpp.py CASE), all given the same network, shapes, optimizer and number of threads. Each compiles, makes a step
-// that is not counted, and then waits. Rounds of a few steps alternate between them, so that whatever else the machine
-// does falls on all; only cases that do not fit into memory together run apart. Reported is the least that a step cost on
-// each side over all rounds:
+// peer_torch.py CASE, peer_sdcpp.py CASE), all given the same network, shapes, optimizer and number of threads. Each
+// compiles, makes a step that is not counted, and then waits. Rounds of a few steps alternate between them, so that
+// whatever else the machine does falls on all; only cases that do not fit into memory together run apart. Reported is
+// the least that a step cost on each side over all rounds:
 //
 //   - wall: seconds of a step, from the batch on the host to the loss or the output on the host
 //   - cpu: user and system seconds of the whole process during a step
@@ -22,7 +22,8 @@
 //   - not_aliased: bytes of the training state that a step does not write in place, by the compiler's own statistics
 //     (ours is zero if the state never doubles; the peer's figure is the size of its state)
 //
-// ratio is ours over the peer's, smaller is better; goal is the largest ratio that will do, which stands with each case.
+// ratio is ours over the peer's, smaller is better; goal is the largest ratio that will do, which stands with each
+// case.
 package main
 
 import (

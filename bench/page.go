@@ -44,7 +44,8 @@ func withTables(page string, results []result) (string, error) {
 	before, rest, begun := strings.Cut(page, tablesBegin)
 	_, after, ended := strings.Cut(rest, tablesEnd)
 	if !begun || !ended {
-		return "", fmt.Errorf("the lines %q and %q are not there", strings.TrimSpace(tablesBegin), strings.TrimSpace(tablesEnd))
+		return "", fmt.Errorf("the lines %q and %q are not there",
+			strings.TrimSpace(tablesBegin), strings.TrimSpace(tablesEnd))
 	}
 	return before + tablesBegin + tables(results) + tablesEnd + after, nil
 }
@@ -61,7 +62,8 @@ func tables(results []result) string {
 		for _, c := range cases() {
 			for _, r := range results {
 				if r.Name == c.name+m.end {
-					fmt.Fprintf(&b, "| %s | %s | %s | %s | %.2f |\n", c.title, r.rounded(r.Ours), r.Against, r.rounded(r.Peer), r.Ratio)
+					fmt.Fprintf(&b, "| %s | %s | %s | %s | %.2f |\n",
+						c.title, r.rounded(r.Ours), r.Against, r.rounded(r.Peer), r.Ratio)
 				}
 			}
 		}

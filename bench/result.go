@@ -31,7 +31,8 @@ func rows(c benchCase, ours figures, peer side, machine, date string) []result {
 	var out []result
 	row := func(name, unit string, our, theirs, goal float64) {
 		out = append(out, result{
-			Name: c.name + "_" + name, Against: peer.name, Unit: unit, Ours: our, Peer: theirs, Ratio: ratio(our, theirs), Goal: goal, Machine: machine, Date: date,
+			Name: c.name + "_" + name, Against: peer.name, Unit: unit, Ours: our, Peer: theirs,
+			Ratio: ratio(our, theirs), Goal: goal, Machine: machine, Date: date,
 		})
 	}
 	row("wall", "s", ours.Wall, peer.Wall, c.goals.wall)
@@ -82,7 +83,8 @@ func printTable(out io.Writer, results []result) error {
 		if !r.met() {
 			verdict = "missed"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%.3f\t≤ %g\t%s\n", r.Name, r.figure(r.Ours), r.Against, r.figure(r.Peer), r.Ratio, r.Goal, verdict)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%.3f\t≤ %g\t%s\n",
+			r.Name, r.figure(r.Ours), r.Against, r.figure(r.Peer), r.Ratio, r.Goal, verdict)
 	}
 	return table.Flush()
 }

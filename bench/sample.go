@@ -74,8 +74,8 @@ func fullSampler() (s sampler, err error) {
 	return sampler{sample.Model{Pipeline: p, Weights: weights}, "euler"}, err
 }
 
-// drawn gives random values one parameter at a time, so that this process holds none beside the devices', and the text encoder's
-// from its file.
+// drawn gives random values one parameter at a time, so that this process holds none beside the devices', and the text
+// encoder's from its file.
 type drawn struct {
 	file nn.Source
 }
@@ -100,8 +100,8 @@ func middlingUNet(textWidth int) unet.Config {
 	return c
 }
 
-// startSample compiles the pipeline for one image. A step is the whole of it: prompts, so many denoising steps with guidance and with a
-// ControlNet if the model has one, and the image.
+// startSample compiles the pipeline for one image. A step is the whole of it: prompts, so many denoising steps with
+// guidance and with a ControlNet if the model has one, and the image.
 func startSample(open func() (sampler, error), side, steps int) func(context.Context, *xla.Backend) (workload, error) {
 	return func(ctx context.Context, b *xla.Backend) (workload, error) {
 		m, err := open()
@@ -109,7 +109,8 @@ func startSample(open func() (sampler, error), side, steps int) func(context.Con
 			return workload{}, err
 		}
 		r := sample.DefaultRequest()
-		r.Scheduler, r.NumInferenceSteps, r.Prompts, r.NegativePrompts = m.scheduler, steps, []string{samplePrompt}, []string{"blurry"}
+		r.Scheduler, r.NumInferenceSteps = m.scheduler, steps
+		r.Prompts, r.NegativePrompts = []string{samplePrompt}, []string{"blurry"}
 		r.Seeds = []uint64{1}
 		parameters := m.Pipeline.UNet.Tree().Size()
 		rng := rand.New(rand.NewPCG(1, 1))

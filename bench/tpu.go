@@ -32,8 +32,9 @@ const (
 	peerBatch = 4
 )
 
-// compareTPU prints what limner plan and peer_tpu.py wrote into a folder, beside each other: per image, for one chip. A file that is not there leaves its rows out.
-// Traffic is the compilers' own count; hbm counts the optimised programs of both sides alike, without what stays on the chip.
+// compareTPU prints what limner plan and peer_tpu.py wrote into a folder, beside each other: per image, for one chip. A
+// file that is not there leaves its rows out. Traffic is the compilers' own count; hbm counts the optimised programs of
+// both sides alike, without what stays on the chip.
 func compareTPU(folder string, out io.Writer) error {
 	var peers map[string]*tpuPeer
 	if found, err := readJSON(filepath.Join(folder, "tpu-peer.json"), &peers); err != nil {
@@ -48,7 +49,10 @@ func compareTPU(folder string, out io.Writer) error {
 	var results []result
 	row := func(name, unit string, ours, peer, scale, goal float64) {
 		if ours > 0 && peer > 0 { // 0 is what a compiler does not know
-			results = append(results, result{Name: name, Against: flax.name, Unit: unit, Ours: ours * scale, Peer: peer * scale, Ratio: ratio(ours, peer), Goal: goal})
+			results = append(results, result{
+				Name: name, Against: flax.name, Unit: unit, Ours: ours * scale, Peer: peer * scale,
+				Ratio: ratio(ours, peer), Goal: goal,
+			})
 		}
 	}
 	for name, peer := range peers {

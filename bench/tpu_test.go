@@ -8,10 +8,11 @@ import (
 )
 
 // copies is an optimised program (an HloModuleProto) that writes 4 GB: an iota of 10⁹ float32.
-const copies = "\x12\x04main\x1a\x20\x0a\x04main\x12\x16\x0a\x01x\x12\x04iota\x1a\x08\x10\x0b\x18\x80\x94\xeb\xdc\x03\x98\x02\x01\x28\x02"
+const copies = "\x12\x04main\x1a\x20\x0a\x04main\x12\x16\x0a\x01x\x12\x04iota" +
+	"\x1a\x08\x10\x0b\x18\x80\x94\xeb\xdc\x03\x98\x02\x01\x28\x02"
 
-// Ours and the peer's figures meet per image, and seconds that the compiler took off for what it does not know are added back. A time that is not sane leaves
-// its row out.
+// Ours and the peer's figures meet per image, and seconds that the compiler took off for what it does not know are
+// added back. A time that is not sane leaves its row out.
 func TestCompareTPU(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {

@@ -38,13 +38,17 @@ func smallUNet() unet.Config {
 // trainObjective is the ε loss of a UNet on latents and text embeddings; noise and timesteps are drawn on the device.
 // Its batch is latents and text embeddings.
 func trainObjective(c unet.Config) loss.Objective {
-	diffusion := loss.Diffusion{Networks: loss.Networks{UNet: c, Noise: noise.StableDiffusion(), Compute: dtypes.Float32}}
+	diffusion := loss.Diffusion{
+		Networks: loss.Networks{UNet: c, Noise: noise.StableDiffusion(), Compute: dtypes.Float32},
+	}
 	return loss.Objective{
 		Name:      "bench",
 		Trainable: c.Tree().Under("unet"),
 		Batch: []xla.Value{
-			{Name: "latents", Shape: shapes.Make(dtypes.Float32, trainBatch, trainSide, trainSide, c.InChannels), Sharding: xla.Batch},
-			{Name: "text", Shape: shapes.Make(dtypes.Float32, trainBatch, trainTokens, trainTextWidth), Sharding: xla.Batch},
+			{Name: "latents", Shape: shapes.Make(dtypes.Float32, trainBatch, trainSide, trainSide, c.InChannels),
+				Sharding: xla.Batch},
+			{Name: "text", Shape: shapes.Make(dtypes.Float32, trainBatch, trainTokens, trainTextWidth),
+				Sharding: xla.Batch},
 		},
 		Loss: func(trainable, frozen nn.Params, batch []*Node, draw loss.Draws) *Node {
 			return diffusion.LossOf(trainable, frozen, diffusion.Draw(draw, batch[0], batch[1]))

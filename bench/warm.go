@@ -13,9 +13,9 @@ import (
 // warmArg is the argument for starts with and without compiled programs.
 const warmArg = "warm"
 
-// warm starts our side of each case twice, with one folder of compiled programs: the first process compiles, the second loads. It prints the
-// seconds from the start of the process to the end of its first step, random weights and all, and the wall and CPU seconds of building and
-// compiling or loading alone.
+// warm starts our side of each case twice, with one folder of compiled programs: the first process compiles, the second
+// loads. It prints the seconds from the start of the process to the end of its first step, random weights and all, and
+// the wall and CPU seconds of building and compiling or loading alone.
 func warm(ctx context.Context, names []string, out io.Writer) error {
 	chosen, err := choose(names)
 	if err != nil {
@@ -29,7 +29,9 @@ func warm(ctx context.Context, names []string, out io.Writer) error {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 		fmt.Fprintf(table, "%s", c.name)
-		for _, pair := range [][2]float64{{cold.start, loaded.start}, {cold.CompileWall, loaded.CompileWall}, {cold.CompileCPU, loaded.CompileCPU}} {
+		for _, pair := range [][2]float64{
+			{cold.start, loaded.start}, {cold.CompileWall, loaded.CompileWall}, {cold.CompileCPU, loaded.CompileCPU},
+		} {
 			fmt.Fprintf(table, "\t%.2f s\t%.2f s\t%.2f", pair[0], pair[1], pair[1]/pair[0])
 		}
 		fmt.Fprintln(table, "\t")

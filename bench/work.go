@@ -20,7 +20,8 @@ import (
 // workerArg is the argument that makes this program our side's worker.
 const workerArg = "worker"
 
-// work is our side's worker: see worker for what it reads and prints. It compiles, unless a folder of programs is named that has them.
+// work is our side's worker: see worker for what it reads and prints. It compiles, unless a folder of programs is named
+// that has them.
 func work(ctx context.Context, name, cache string, in io.Reader, out io.Writer) (err error) {
 	chosen, err := choose([]string{name})
 	if err != nil {

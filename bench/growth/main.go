@@ -1,5 +1,5 @@
-// Command growth shows how a training step's figures change with the number of TPU chips: a table, and a plot of the time and the memory of a chip. It
-// reads what limner plan --json printed.
+// Command growth shows how a training step's figures change with the number of TPU chips: a table, and a plot of the
+// time and the memory of a chip. It reads what limner plan --json printed.
 package main
 
 import (
@@ -76,14 +76,16 @@ func sharding(r *plan.Report) string {
 
 // table prints the reports as Markdown. What a step takes more is against the fewest chips of the same sharding.
 func table(w io.Writer, reports []*plan.Report) {
-	fmt.Fprintln(w, "| | chips | ms a step | more | images/s | peak, GB | GB in collectives |\n|---|---|---|---|---|---|---|")
+	fmt.Fprintln(w, "| | chips | ms a step | more | images/s | peak, GB | GB in collectives |\n"+
+		"|---|---|---|---|---|---|---|")
 	var first *plan.Report
 	for _, r := range reports {
 		if first == nil || sharding(first) != sharding(r) {
 			first = r
 		}
 		fmt.Fprintf(w, "| %s | %d | %.1f | %+.1f %% | %.0f | %.2f | %s |\n",
-			sharding(r), r.Chips, 1e3*r.Seconds, 100*(r.Seconds/first.Seconds-1), r.ImagesPerSec, float64(r.Peak)/1e9, collectives(r))
+			sharding(r), r.Chips, 1e3*r.Seconds, 100*(r.Seconds/first.Seconds-1), r.ImagesPerSec,
+			float64(r.Peak)/1e9, collectives(r))
 	}
 }
 
@@ -96,7 +98,9 @@ func collectives(r *plan.Report) string {
 		}
 	}
 	var parts []string
-	for _, kind := range slices.SortedFunc(maps.Keys(total), func(a, b string) int { return cmp.Compare(total[b], total[a]) }) {
+	for _, kind := range slices.SortedFunc(maps.Keys(total), func(a, b string) int {
+		return cmp.Compare(total[b], total[a])
+	}) {
 		if total[kind] >= 1e7 {
 			parts = append(parts, fmt.Sprintf("%s %.2f", kind, total[kind]/1e9))
 		}
@@ -125,14 +129,18 @@ func draws(file string, reports []*plan.Report) error {
 			p.Y.Max = math.Max(p.Y.Max, 1.3*y)
 		}
 		p.X.Tick.Marker = ticks
-		if err := plotutil.AddLinePoints(p, "data parallel", lines["data parallel"], "FSDP", lines["FSDP"]); err != nil {
+		if err := plotutil.AddLinePoints(p, "data parallel", lines["data parallel"], "FSDP",
+			lines["FSDP"]); err != nil {
 			return err
 		}
 		p.Y.Min = 0
 		charts[i] = p
 	}
 	canvas := vgimg.New(9*vg.Inch, 3*vg.Inch)
-	tiles := draw.Tiles{Rows: 1, Cols: 2, PadX: 8 * vg.Millimeter, PadTop: 3 * vg.Millimeter, PadRight: 3 * vg.Millimeter, PadBottom: 2 * vg.Millimeter, PadLeft: 2 * vg.Millimeter}
+	tiles := draw.Tiles{
+		Rows: 1, Cols: 2, PadX: 8 * vg.Millimeter, PadTop: 3 * vg.Millimeter, PadRight: 3 * vg.Millimeter,
+		PadBottom: 2 * vg.Millimeter, PadLeft: 2 * vg.Millimeter,
+	}
 	for i, tile := range plot.Align([][]*plot.Plot{charts}, tiles, draw.New(canvas))[0] {
 		charts[i].Draw(tile)
 	}

@@ -24,7 +24,9 @@ func TestTable(t *testing.T) {
 		}
 		return path
 	}
-	moved := []plan.Program{{Runs: 2, Collectives: map[string]float64{"all-gather": 1e9, "all-reduce": 2e9, "all-to-all": 1e6}}}
+	moved := []plan.Program{
+		{Runs: 2, Collectives: map[string]float64{"all-gather": 1e9, "all-reduce": 2e9, "all-to-all": 1e6}},
+	}
 	files := []string{
 		write("64", plan.Report{Fits: true, Chips: 64, Seconds: 0.11, Peak: 9e9, ImagesPerSec: 2000, Programs: moved}),
 		write("4", plan.Report{Fits: true, Chips: 4, Seconds: 0.1, Peak: 11e9, ImagesPerSec: 140}),
@@ -43,7 +45,8 @@ func TestTable(t *testing.T) {
 	if !strings.HasSuffix(text.String(), want) {
 		t.Errorf("got\n%s\nwant\n%s", &text, want)
 	}
-	if _, err := read([]string{write("not", plan.Report{Problem: "too large"})}); err == nil || !strings.Contains(err.Error(), "no report of a job that fits") {
+	if _, err := read([]string{write("not", plan.Report{Problem: "too large"})}); err == nil ||
+		!strings.Contains(err.Error(), "no report of a job that fits") {
 		t.Errorf("got %v, want that it does not fit", err)
 	}
 }
