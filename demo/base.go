@@ -53,16 +53,19 @@ type BaseOptions struct {
 
 // DefaultBaseOptions made the base model that is shipped.
 func DefaultBaseOptions() BaseOptions {
-	return BaseOptions{Seed: 1, Images: 8000, VAESteps: 1500, VAEBatch: 16, UNetSteps: 2500, UNetBatch: 32, DecoderSteps: 1600}
+	return BaseOptions{
+		Seed: 1, Images: 8000, VAESteps: 1500, VAEBatch: 16, UNetSteps: 2500, UNetBatch: 32, DecoderSteps: 1600,
+	}
 }
 
-// Record is how a base model was trained, as training.json in its folder has it.
+// Record is how a base model was trained, as training.json in its folder has it. Losses are means of the last hundred
+// steps.
 type Record struct {
 	Options     BaseOptions        `json:"options"`
 	Dataset     string             `json:"dataset"`
-	VAELoss     float64            `json:"vae_loss"`     // mean of the last hundred steps: absolute error in [-1, 1], plus the weighted divergence
-	UNetLoss    float64            `json:"unet_loss"`    // mean of the last hundred steps: squared error of v
-	DecoderLoss float64            `json:"decoder_loss"` // mean of the last hundred steps: absolute error in [-1, 1]
+	VAELoss     float64            `json:"vae_loss"`     // absolute error in [-1, 1] plus the weighted KL divergence
+	UNetLoss    float64            `json:"unet_loss"`    // squared error of v
+	DecoderLoss float64            `json:"decoder_loss"` // absolute error in [-1, 1]
 	LatentScale float64            `json:"scaling_factor"`
 	Seconds     map[string]float64 `json:"seconds"`
 	Parameters  map[string]int     `json:"parameters"`
@@ -71,7 +74,8 @@ type Record struct {
 // tinyModel is the base model's structure: Stable Diffusion 1.x's, small.
 func tinyModel(tokenizer *clip.Tokenizer) *diffusers.Pipeline {
 	p := &diffusers.Pipeline{
-		UNet: unet.Default(), VAE: vae.Default(), Text: clip.Default(), Noise: noise.StableDiffusion(), Tokenizer: tokenizer,
+		UNet: unet.Default(), VAE: vae.Default(), Text: clip.Default(), Noise: noise.StableDiffusion(),
+		Tokenizer: tokenizer,
 	}
 	p.UNet.SampleSize = Size / 8
 	p.UNet.BlockOutChannels = []int{64, 128, 128}
@@ -84,7 +88,9 @@ func tinyModel(tokenizer *clip.Tokenizer) *diffusers.Pipeline {
 
 	p.VAE.SampleSize = Size
 	p.VAE.BlockOutChannels = []int{16, 32, 64, 64}
-	p.VAE.DownBlockTypes = []string{"DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"}
+	p.VAE.DownBlockTypes = []string{
+		"DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D",
+	}
 	p.VAE.UpBlockTypes = []string{"UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"}
 	p.VAE.NormNumGroups = 8
 
@@ -92,7 +98,8 @@ func tinyModel(tokenizer *clip.Tokenizer) *diffusers.Pipeline {
 	p.Text.HiddenSize, p.Text.IntermediateSize = 64, 256
 	p.Text.NumHiddenLayers, p.Text.NumAttentionHeads = 2, 4
 	p.Text.MaxPositionEmbeddings = tokenizer.MaxLength()
-	p.Text.BOSTokenID, p.Text.EOSTokenID, p.Text.PadTokenID = int(tokenizer.BOS()), int(tokenizer.EOS()), int(tokenizer.Pad())
+	p.Text.BOSTokenID, p.Text.EOSTokenID = int(tokenizer.BOS()), int(tokenizer.EOS())
+	p.Text.PadTokenID = int(tokenizer.Pad())
 
 	p.Noise.PredictionType = noise.VPrediction
 	p.Noise.ClipSample, p.Noise.SetAlphaToOne, p.Noise.StepsOffset = false, false, 1
@@ -111,13 +118,14 @@ func trainTokenizer(set circles.Set) (*clip.Tokenizer, error) {
 	return clip.TrainTokenizer(captions, 200, maxTokens)
 }
 
-// TrainBase trains the base model from nothing: tokenizer, VAE, UNet with text encoder, then the VAE's decoder again. Each part goes on where an
-// interrupted call with the same options left it.
+// TrainBase trains the base model from nothing: tokenizer, VAE, UNet with text encoder, then the VAE's decoder again.
+// Each part goes on where an interrupted call with the same options left it.
 func TrainBase(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks) error {
 	set := circles.Default()
 	set.Count, set.Size, set.Seed = o.Images, Size, o.Seed
 	record := Record{Options: o, Seconds: map[string]float64{}, Parameters: map[string]int{}}
-	record.Dataset = fmt.Sprintf("limner data synth circles --count %d --size %d --seed %d", set.Count, set.Size, set.Seed)
+	record.Dataset = fmt.Sprintf("limner data synth circles --count %d --size %d --seed %d",
+		set.Count, set.Size, set.Seed)
 	dataset := filepath.Join(o.OutputDir, "data")
 	if _, err := os.Stat(dataset); err != nil {
 		h.Phase("drawing circles")
@@ -199,7 +207,8 @@ func recipe(h Hooks, model, dataset string) train.Recipe {
 	}
 }
 
-func trainVAE(ctx context.Context, b *xla.Backend, options train.Options, h Hooks, model *diffusers.Pipeline, blank, dataset string) (nn.Values, float64, error) {
+func trainVAE(ctx context.Context, b *xla.Backend, options train.Options, h Hooks, model *diffusers.Pipeline,
+	blank, dataset string) (nn.Values, float64, error) {
 	h.Phase("training the VAE")
 	r := recipe(h, blank, dataset)
 	r.KLWeight = 1e-6
@@ -207,7 +216,8 @@ func trainVAE(ctx context.Context, b *xla.Backend, options train.Options, h Hook
 }
 
 // refineDecoder goes on with the VAE's decoder on the finished model.
-func refineDecoder(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks, model *diffusers.Pipeline, dataset string) (nn.Values, float64, error) {
+func refineDecoder(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks, model *diffusers.Pipeline,
+	dataset string) (nn.Values, float64, error) {
 	h.Phase("refining the decoder")
 	r := recipe(h, filepath.Join(o.OutputDir, "unet"), dataset)
 	r.FromScratch, r.DecoderOnly = false, true
@@ -215,7 +225,8 @@ func refineDecoder(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks, 
 }
 
 // runVAE trains what the recipe says and returns the VAE and its final loss.
-func runVAE(ctx context.Context, b *xla.Backend, options train.Options, r train.Recipe, model *diffusers.Pipeline) (nn.Values, float64, error) {
+func runVAE(ctx context.Context, b *xla.Backend, options train.Options, r train.Recipe,
+	model *diffusers.Pipeline) (nn.Values, float64, error) {
 	run, err := train.NewAutoencoder(ctx, b, options, r)
 	if err != nil {
 		return nil, 0, err
@@ -264,7 +275,8 @@ func finalLoss(dir string) (float64, error) {
 
 // latentScale is one over the standard deviation of the latents, so that the UNet sees unit variance
 // (Rombach et al. 2022, arXiv:2112.10752, appendix G).
-func latentScale(ctx context.Context, b *xla.Backend, model *diffusers.Pipeline, values nn.Values, dir string, h Hooks) (float64, error) {
+func latentScale(ctx context.Context, b *xla.Backend, model *diffusers.Pipeline, values nn.Values, dir string,
+	h Hooks) (float64, error) {
 	h.Phase("measuring the latents")
 	columns := data.DefaultOptions()
 	columns.NeedConditioning, columns.Resolution, columns.BatchSize = false, Size, 1
@@ -273,7 +285,10 @@ func latentScale(ctx context.Context, b *xla.Backend, model *diffusers.Pipeline,
 		return 0, err
 	}
 	defer dataset.Close()
-	encoder := train.Encoder{Backend: b, VAE: model.VAE, Weights: checkpoint.InMemory(values), Resolution: Size, Batch: 32, Progress: h.Count}
+	encoder := train.Encoder{
+		Backend: b, VAE: model.VAE, Weights: checkpoint.InMemory(values), Resolution: Size,
+		Batch: 32, Progress: h.Count,
+	}
 	moments, err := encoder.Encode(ctx, dataset)
 	if err != nil {
 		return 0, err
@@ -293,7 +308,8 @@ func latentScale(ctx context.Context, b *xla.Backend, model *diffusers.Pipeline,
 	return 1 / math.Sqrt(squares/n-mean*mean), nil
 }
 
-// publishBase writes the finished model to the folder base, with half-precision weights, and the record of its training.
+// publishBase writes the finished model to the folder base, with half-precision weights, and the record of its
+// training.
 func publishBase(o BaseOptions, record Record, decoder nn.Values) error {
 	trained := filepath.Join(o.OutputDir, "unet")
 	model, err := diffusers.Open(trained)

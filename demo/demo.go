@@ -36,14 +36,18 @@ type Options struct {
 // DefaultOptions take some minutes on two cores.
 func DefaultOptions() Options {
 	return Options{
-		Seed: 7, Images: 3000, Steps: 800, Batch: 16, LearningRate: 2e-3, Cases: 64, NumInferenceSteps: 16, GuidanceScale: 2,
+		Seed: 7, Images: 3000, Steps: 800, Batch: 16, LearningRate: 2e-3, Cases: 64,
+		NumInferenceSteps: 16, GuidanceScale: 2,
 	}
 }
 
 // Validate reports every option out of range.
 func (o Options) Validate() error {
 	var errs []error
-	for name, value := range map[string]int{"images": o.Images, "max_train_steps": o.Steps, "train_batch_size": o.Batch, "cases": o.Cases, "num_inference_steps": o.NumInferenceSteps} {
+	for name, value := range map[string]int{
+		"images": o.Images, "max_train_steps": o.Steps, "train_batch_size": o.Batch, "cases": o.Cases,
+		"num_inference_steps": o.NumInferenceSteps,
+	} {
 		if value < 1 {
 			errs = append(errs, fmt.Errorf("%s: got %d, want at least 1", name, value))
 		}
@@ -63,9 +67,9 @@ func (o Options) circles() circles.Set {
 
 // Report is what the demo measured, as report.json has it.
 type Report struct {
-	IoUWith     float64            `json:"iou_with"`     // mean intersection over union of the drawn disc with the asked one
+	IoUWith     float64            `json:"iou_with"`     // mean intersection over union of the asked and the drawn disc
 	IoUWithout  float64            `json:"iou_without"`  // the same without the ControlNet
-	ColourMatch float64            `json:"colour_match"` // share of images whose disc and background are nearest to the named colours
+	ColourMatch float64            `json:"colour_match"` // share of images with both colours nearest to the named ones
 	Seconds     map[string]float64 `json:"seconds"`
 	Loss        float64            `json:"loss"` // mean of the last hundred steps
 	Options     Options            `json:"options"`
@@ -146,8 +150,8 @@ func Do(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*Report, error
 	return report, checkpoint.WriteJSON(filepath.Join(o.OutputDir, reportName), report)
 }
 
-// prepareFolder makes the folder, or clears a finished demo out of it: all but the latents, and the pictures where the next one
-// has the same. It refuses a folder that holds anything else.
+// prepareFolder makes the folder, or clears a finished demo out of it: all but the latents, and the pictures where the
+// next one has the same. It refuses a folder that holds anything else.
 func prepareFolder(o Options) error {
 	dir := o.OutputDir
 	entries, err := os.ReadDir(dir)
@@ -156,11 +160,15 @@ func prepareFolder(o Options) error {
 	} else if err != nil {
 		return fmt.Errorf("output folder: %w", err)
 	}
-	own := map[string]bool{baseName: true, dataName: true, latentsName: true, controlName: true, gridName: true, lossName: true, reportName: true}
+	own := map[string]bool{
+		baseName: true, dataName: true, latentsName: true, controlName: true, gridName: true,
+		lossName: true, reportName: true,
+	}
 	finished := false
 	for _, entry := range entries {
 		if !own[entry.Name()] {
-			return fmt.Errorf("output folder %s holds something else (%s): give another --output_dir", dir, entry.Name())
+			return fmt.Errorf("output folder %s holds something else (%s): give another --output_dir",
+				dir, entry.Name())
 		}
 		finished = finished || entry.Name() == reportName
 	}
@@ -214,7 +222,8 @@ func unseen(set circles.Set, n int) []circles.Circle {
 }
 
 // drawCases draws every case with the ControlNet, then from the same noise with its residuals scaled to nothing.
-func drawCases(ctx context.Context, b *xla.Backend, o Options, h Hooks, cases []circles.Circle) (with, without []*imaging.RGB, err error) {
+func drawCases(ctx context.Context, b *xla.Backend, o Options, h Hooks,
+	cases []circles.Circle) (with, without []*imaging.RGB, err error) {
 	model, err := diffusers.Open(filepath.Join(o.OutputDir, baseName))
 	if err != nil {
 		return nil, nil, err

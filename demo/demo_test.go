@@ -92,13 +92,16 @@ func TestDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	run.Close()
-	if want := "latents: 8 were in " + filepath.Join(o.OutputDir, latentsName) + ", 0 were encoded"; !strings.Contains(log.String(), want) {
+	if want := "latents: 8 were in " + filepath.Join(o.OutputDir, latentsName) +
+		", 0 were encoded"; !strings.Contains(log.String(), want) {
 		t.Errorf("the log lacks %q:\n%s", want, &log)
 	}
 	// Pictures of other options, or damaged, are drawn anew.
 	for name, change := range map[string]func() error{
 		"another seed": func() error { o.Seed++; return nil },
-		"a lost file":  func() error { return os.Remove(filepath.Join(o.OutputDir, dataName, "train-00000-of-00001.parquet")) },
+		"a lost file": func() error {
+			return os.Remove(filepath.Join(o.OutputDir, dataName, "train-00000-of-00001.parquet"))
+		},
 	} {
 		if err := change(); err != nil {
 			t.Fatal(err)

@@ -22,7 +22,8 @@ func TestScoreOfKnownPictures(t *testing.T) {
 		t.Fatal(err)
 	}
 	if with < 0.97 || colours != 1 {
-		t.Errorf("the very pictures that were asked for: overlap %.3f, want 0.97 or more; colours %.2f, want 1", with, colours)
+		t.Errorf("the very pictures that were asked for: overlap %.3f, want 0.97 or more; colours %.2f, want 1",
+			with, colours)
 	}
 	if without > 0.03 {
 		t.Errorf("discs and backgrounds swapped: overlap %.3f, want almost 0", without)
@@ -33,7 +34,10 @@ func TestScoreOfKnownPictures(t *testing.T) {
 }
 
 func TestIoUOfHalf(t *testing.T) {
-	c := circles.Circle{Size: Size, X: 32, Y: 32, Radius: 20, Disc: imaging.Colour{Name: "red", RGB: [3]uint8{255, 0, 0}}, Background: imaging.Colour{Name: "blue", RGB: [3]uint8{0, 0, 255}}}
+	c := circles.Circle{
+		Size: Size, X: 32, Y: 32, Radius: 20, Disc: imaging.Colour{Name: "red", RGB: [3]uint8{255, 0, 0}},
+		Background: imaging.Colour{Name: "blue", RGB: [3]uint8{0, 0, 255}},
+	}
 	m := c.Image()
 	for y := range Size / 2 { // the upper half is all background
 		for x := range Size {

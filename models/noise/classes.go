@@ -86,13 +86,16 @@ func fieldsOf(class string) []string {
 	case Heun:
 		return slices.Concat(schedule, sigmas, clip)
 	case DPMSolver:
-		return slices.Concat(schedule, sigmas, threshold, dynamic, []string{zeroSNR, "solver_order", "algorithm_type",
-			"solver_type", "lower_order_final", "euler_at_final", "use_lu_lambdas", "use_flow_sigmas", "flow_shift",
-			"final_sigmas_type", "lambda_min_clipped", "variance_type"})
+		return slices.Concat(schedule, sigmas, threshold, dynamic, []string{
+			zeroSNR, "solver_order", "algorithm_type", "solver_type", "lower_order_final", "euler_at_final",
+			"use_lu_lambdas", "use_flow_sigmas", "flow_shift", "final_sigmas_type", "lambda_min_clipped",
+			"variance_type",
+		})
 	case UniPC:
-		return slices.Concat(schedule, sigmas, threshold, dynamic, []string{zeroSNR, "solver_order", "predict_x0",
-			"solver_type", "lower_order_final", "disable_corrector", "use_flow_sigmas",
-			"flow_shift", "final_sigmas_type", "shift_terminal"})
+		return slices.Concat(schedule, sigmas, threshold, dynamic, []string{
+			zeroSNR, "solver_order", "predict_x0", "solver_type", "lower_order_final", "disable_corrector",
+			"use_flow_sigmas", "flow_shift", "final_sigmas_type", "shift_terminal",
+		})
 	case LCM:
 		return slices.Concat(schedule, clip, threshold,
 			[]string{zeroSNR, "set_alpha_to_one", "original_inference_steps", "timestep_scaling"})

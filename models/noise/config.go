@@ -26,10 +26,10 @@ type Config struct {
 	NumTrainTimesteps   int        `json:"num_train_timesteps"`
 	BetaStart           float64    `json:"beta_start"`
 	BetaEnd             float64    `json:"beta_end"`
-	BetaSchedule        string     `json:"beta_schedule"`          // "linear", "scaled_linear", "squaredcos_cap_v2" or "sigmoid"
-	TrainedBetas        *[]float64 `json:"trained_betas"`          // in place of a beta_schedule; a pointer keeps Config comparable
+	BetaSchedule        string     `json:"beta_schedule"`          // linear, scaled_linear, squaredcos_cap_v2, sigmoid
+	TrainedBetas        *[]float64 `json:"trained_betas"`          // instead of beta_schedule; a pointer is comparable
 	RescaleBetasZeroSNR bool       `json:"rescale_betas_zero_snr"` // ᾱ = 0 at the last timestep
-	PredictionType      string     `json:"prediction_type"`        // "epsilon", "v_prediction", "sample" or "flow_prediction"
+	PredictionType      string     `json:"prediction_type"`        // epsilon, v_prediction, sample or flow_prediction
 
 	// What is done to a predicted x₀.
 	ClipSample               bool    `json:"clip_sample"`
@@ -39,17 +39,17 @@ type Config struct {
 	SampleMaxValue           float64 `json:"sample_max_value"`
 
 	// Which timesteps are visited.
-	TimestepSpacing        string  `json:"timestep_spacing"` // "leading", "linspace" or "trailing"
-	StepsOffset            int     `json:"steps_offset"`     // of spacing "leading"
-	TimestepType           string  `json:"timestep_type"`    // "discrete" or "continuous"
+	TimestepSpacing        string  `json:"timestep_spacing"` // leading, linspace or trailing
+	StepsOffset            int     `json:"steps_offset"`     // of spacing leading
+	TimestepType           string  `json:"timestep_type"`    // discrete or continuous
 	OriginalInferenceSteps int     `json:"original_inference_steps"`
 	TimestepScaling        float64 `json:"timestep_scaling"`
 	SkipPRKSteps           bool    `json:"skip_prk_steps"`
 	SetAlphaToOne          bool    `json:"set_alpha_to_one"` // ᾱ after the last step: 1, else that of timestep 0
 
 	// Which noise levels are visited.
-	FinalSigmasType      string  `json:"final_sigmas_type"`  // "zero" or "sigma_min"
-	InterpolationType    string  `json:"interpolation_type"` // "linear" or "log_linear"
+	FinalSigmasType      string  `json:"final_sigmas_type"`  // zero or sigma_min
+	InterpolationType    string  `json:"interpolation_type"` // linear or log_linear
 	UseKarrasSigmas      bool    `json:"use_karras_sigmas"`
 	UseExponentialSigmas bool    `json:"use_exponential_sigmas"`
 	UseBetaSigmas        bool    `json:"use_beta_sigmas"`
@@ -63,7 +63,7 @@ type Config struct {
 	FlowShift          float64 `json:"flow_shift"`
 	Shift              float64 `json:"shift"`
 	UseDynamicShifting bool    `json:"use_dynamic_shifting"`
-	TimeShiftType      string  `json:"time_shift_type"` // "exponential" or "linear"
+	TimeShiftType      string  `json:"time_shift_type"` // exponential or linear
 	ShiftTerminal      float64 `json:"shift_terminal"`  // 0: off
 	InvertSigmas       bool    `json:"invert_sigmas"`
 	StochasticSampling bool    `json:"stochastic_sampling"`
@@ -73,10 +73,10 @@ type Config struct {
 	MaxImageSeqLen     int     `json:"max_image_seq_len"`
 
 	// Solvers.
-	VarianceType     string `json:"variance_type"` // "fixed_small", "fixed_small_log", "fixed_large" or "fixed_large_log"
+	VarianceType     string `json:"variance_type"` // fixed_small, fixed_small_log, fixed_large or fixed_large_log
 	SolverOrder      int    `json:"solver_order"`
-	AlgorithmType    string `json:"algorithm_type"` // "dpmsolver++", "dpmsolver", "sde-dpmsolver++" or "sde-dpmsolver"
-	SolverType       string `json:"solver_type"`    // "midpoint" or "heun", "bh1" or "bh2"
+	AlgorithmType    string `json:"algorithm_type"` // dpmsolver++, dpmsolver, sde-dpmsolver++ or sde-dpmsolver
+	SolverType       string `json:"solver_type"`    // midpoint or heun, bh1 or bh2
 	LowerOrderFinal  bool   `json:"lower_order_final"`
 	EulerAtFinal     bool   `json:"euler_at_final"`
 	PredictX0        bool   `json:"predict_x0"`
