@@ -1,6 +1,7 @@
-// Convolutions of float32 by the matrix unit that some processors have (Intel's AMX). It multiplies bfloat16, sixteen times as many in a cycle as vectors
-// multiply float32. The 24 bits of a float32 are those of three bfloat16, and of the nine products of two such sums six are made: the others are less than
-// what a float32 can hold. So results are as exact as by vectors; only numbers below 2^-110 keep fewer bits, and infinity makes NaN.
+// Convolutions of float32 by the matrix unit that some processors have (Intel's AMX). It multiplies bfloat16, sixteen
+// times as many in a cycle as vectors multiply float32. A float32 of 24 bits is the sum of three bfloat16 of 8. Of the
+// nine products of two such sums six are computed: the others are too small to change a float32. So results are as
+// exact as with vectors, except that numbers below 2^-110 keep fewer bits, and infinity gives NaN.
 #define _GNU_SOURCE
 #include "convolve.h"
 
@@ -14,7 +15,8 @@
 
 #define amx __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw")))
 
-// The unit has eight tiles of 16 rows of 64 bytes. Four are sums of 32 pixels and 32 outputs, two are of pixels and two of weights.
+// The unit has eight tiles of 16 rows of 64 bytes. Four hold the sums of 32 pixels and 32 outputs, two hold pixels and
+// two weights.
 enum {
 	rows = 16,
 	chunk = 32,          // channels of a tile of pixels or weights
@@ -36,7 +38,8 @@ typedef struct {
 	int *failed;                       // there was no memory
 } job;
 
-// A share is what a task has: some pixels and panels, of which it sums some channels and a column of the kernel at a time.
+// A share is what a task computes: some pixels and panels, for which it sums some channels and a column of the kernel
+// at a time.
 typedef struct {
 	const convolution *c;
 	long image, images, row, height, column, width; // pixels
@@ -50,27 +53,39 @@ typedef struct {
 
 int limner_amx(void) {
 	static int answer = -1;
-	const int request = 0x1023, tiles = 18; // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA: the system lends the unit to those that ask
+	// ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA: Linux lets only those processes use the unit that ask for it.
+	const int request = 0x1023, tiles = 18;
 	unsigned a, b, c, d;
 	if (answer < 0)
-		answer = __get_cpuid_count(7, 0, &a, &b, &c, &d) && b >> 16 & 1 && b >> 30 & 1 && d >> 22 & 1 && d >> 24 & 1 && syscall(SYS_arch_prctl, request, tiles) == 0;
+		answer = __get_cpuid_count(7, 0, &a, &b, &c, &d) && b >> 16 & 1 && b >> 30 & 1 && d >> 22 & 1 && d >> 24 & 1 &&
+			syscall(SYS_arch_prctl, request, tiles) == 0;
 	return answer;
 }
 
-// step_of is the distance of pixels of n channels: an odd number of chunks, since otherwise too many lie in the same sets of the cache.
+// step_of is the distance of pixels of n channels: an odd number of chunks, since otherwise too many lie in the same
+// sets of the cache.
 static long step_of(long n) { return (n / chunk * parts | 1) * chunk; }
 
 // tap_at is where a line of an image's pixels begins: the lines that a tap meets lie one after another.
-static long tap_at(const share *s, long line) { return (line % s->c->stride * s->apart + line / s->c->stride) * s->width * s->step; }
+static long tap_at(const share *s, long line) {
+	return (line % s->c->stride * s->apart + line / s->c->stride) * s->width * s->step;
+}
 
-static const bf16 *group_at(const share *s, long group) { return s->pixels + group / s->groups * s->area + group % s->groups * rows * s->step; }
+static const bf16 *group_at(const share *s, long group) {
+	return s->pixels + group / s->groups * s->area + group % s->groups * rows * s->step;
+}
 
-// high is a float32's bits that a bfloat16 can hold.
-amx static inline __m512 high(__m512 x) { return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0xffff0000))); }
+// high is the bits of a float32 that a bfloat16 can hold.
+amx static inline __m512 high(__m512 x) {
+	return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0xffff0000)));
+}
 
-// split_pixel makes n channels of a pixel chunks of three parts.
+// split_pixel writes n channels of a pixel as chunks, each in its three parts.
 amx static void split_pixel(bf16 *to, const float *x, long n) {
-	static const bf16 odd[chunk] = {1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
+	static const bf16 odd[chunk] = {
+		1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
+		33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63,
+	};
 	__m512i upper = _mm512_loadu_si512(odd);
 	for (long k = 0; k < n; k += chunk) {
 		__m512 a = _mm512_loadu_ps(x + k), b = _mm512_loadu_ps(x + k + lanes);
@@ -83,7 +98,8 @@ amx static void split_pixel(bf16 *to, const float *x, long n) {
 	}
 }
 
-// split_weights makes weights [n, panels of outputs] tiles: for each panel, chunk and part two, whose rows are of two channels, pair by pair.
+// split_weights writes weights [n, panels of outputs] as tiles: two for each panel, chunk and part. A row of a tile has
+// two channels, pair by pair.
 amx static void split_weights(bf16 *to, long step, const float *w, long n, long out, long panels) {
 	for (long k = 0; k < n; k += chunk, w += chunk * out, to += 2 * parts * part)
 		for (long p = 0; p < panels; p++)
@@ -95,7 +111,8 @@ amx static void split_weights(bf16 *to, long step, const float *w, long n, long 
 					__m512 a = _mm512_loadu_ps(from), b = _mm512_loadu_ps(from + out);
 #pragma GCC unroll 3
 					for (int i = 0; i < parts; i++, pairs += 2 * part) {
-						_mm512_store_si512(pairs, _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(_mm512_castps_si512(a), 16), _mm512_castps_si512(b)));
+						__m512i low = _mm512_srli_epi32(_mm512_castps_si512(a), 16);
+						_mm512_store_si512(pairs, _mm512_mask_blend_epi16(0xaaaaaaaa, low, _mm512_castps_si512(b)));
 						a -= high(a);
 						b -= high(b);
 					}
@@ -143,7 +160,8 @@ amx static void add(const share *s, long group, long output, const float *sums) 
 	static const float none[panel];
 	const convolution *c = s->c;
 	long pixel = group % s->groups * rows, n = least(rows, s->height * s->width - pixel), at = pixel % s->width;
-	float *y = c->y + (((s->image + group / s->groups) * c->height + s->row + pixel / s->width) * c->width + s->column + at) * c->out + output;
+	long line = (s->image + group / s->groups) * c->height + s->row + pixel / s->width;
+	float *y = c->y + (line * c->width + s->column + at) * c->out + output;
 	for (; n > 0; n--, sums += panel, y += c->out) {
 		const float *before = s->k > 0 || s->tap > 0 ? y : c->bias ? c->bias + output : none;
 		vector a = *(vector *)sums + *(vector *)before, b = *(vector *)(sums + lanes) + *(vector *)(before + lanes);
@@ -155,16 +173,22 @@ amx static void add(const share *s, long group, long output, const float *sums) 
 // add_part adds some channels and a column of the kernel.
 amx static void add_part(const share *s) {
 	const convolution *c = s->c;
-	for (long i = 0; i < c->size; i++)
-		split_weights(s->panel + i * s->n / chunk * 2 * parts * part, s->weights, c->w + ((i * c->size + s->tap) * c->in + s->k) * c->out + s->output, s->n, c->out, s->panels);
+	for (long i = 0; i < c->size; i++) {
+		const float *w = c->w + ((i * c->size + s->tap) * c->in + s->k) * c->out + s->output;
+		split_weights(s->panel + i * s->n / chunk * 2 * parts * part, s->weights, w, s->n, c->out, s->panels);
+	}
 	for (long i = 0; i < s->images * s->lines; i++) {
 		long image = i / s->lines, line = i % s->lines;
 		bf16 *to = s->pixels + image * s->area + tap_at(s, line);
 		long row = s->row * c->stride + line - c->padding;
 		for (long at = 0; at < s->width; at++, to += s->step) {
 			long column = (s->column + at) * c->stride + s->tap - c->padding;
-			if (row < 0 || row >= c->rows || column < 0 || column >= c->columns) memset(to, 0, s->step * sizeof *to);
-			else split_pixel(to, c->x + (((s->image + image) * c->rows + row) * c->columns + column) * c->in + s->k, s->n);
+			if (row < 0 || row >= c->rows || column < 0 || column >= c->columns) {
+				memset(to, 0, s->step * sizeof *to);
+				continue;
+			}
+			long pixel = ((s->image + image) * c->rows + row) * c->columns + column;
+			split_pixel(to, c->x + pixel * c->in + s->k, s->n);
 		}
 	}
 	long groups = s->images * s->groups;
@@ -185,23 +209,35 @@ amx static void convolve_share(const void *data, long task) {
 		uint8_t palette, start, reserved[14];
 		uint16_t bytes[16];
 		uint8_t rows[16];
-	} tiles = {.palette = 1, .bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {rows, rows, rows, rows, rows, rows, rows, rows}};
+	} tiles = {
+		.palette = 1,
+		.bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+		.rows = {rows, rows, rows, rows, rows, rows, rows, rows},
+	};
 	const job *j = data;
 	const convolution *c = j->c;
 	long strip = task % j->strips, range = task / j->strips, all = c->out / panel;
-	share s = {.c = c, .column = strip % j->across * j->width, .row = strip / j->across % j->down * j->height, .image = strip / j->across / j->down * j->images};
-	s.width = least(j->width, c->width - s.column), s.height = least(j->height, c->height - s.row), s.images = least(j->images, c->n - s.image);
+	share s = {
+		.c = c,
+		.column = strip % j->across * j->width,
+		.row = strip / j->across % j->down * j->height,
+		.image = strip / j->across / j->down * j->images,
+	};
+	s.width = least(j->width, c->width - s.column), s.height = least(j->height, c->height - s.row);
+	s.images = least(j->images, c->n - s.image);
 	s.output = range * all / j->ranges * panel, s.panels = (range + 1) * all / j->ranges - range * all / j->ranges;
 	s.lines = (s.height - 1) * c->stride + c->size, s.apart = (s.lines + c->stride - 1) / c->stride;
 	s.groups = (s.height * s.width + rows - 1) / rows;
 	long deep = (c->in + depth - 1) / depth, most = (c->in / chunk + deep - 1) / deep * chunk;
-	size_t pixels = (s.images * c->stride * s.apart * s.width + rows) * step_of(most), weights = s.panels * c->size * most * panel * parts;
+	size_t pixels = (s.images * c->stride * s.apart * s.width + rows) * step_of(most);
+	size_t weights = s.panels * c->size * most * panel * parts;
 	s.pixels = ffi_scratch((pixels + weights) * sizeof *s.pixels), s.panel = s.pixels + pixels;
 	if (!s.pixels) {
 		*j->failed = 1;
 		return;
 	}
-	unsigned control = _mm_getcsr(), zeros = 0x8040; // what is too small for a float32's range is 0, as to the unit: else each costs hundreds of cycles
+	// Subnormal numbers count as 0, as they do in the unit: otherwise each would cost hundreds of cycles.
+	unsigned control = _mm_getcsr(), zeros = 0x8040;
 	_mm_setcsr(control | zeros);
 	_tile_loadconfig(&tiles);
 	for (s.k = 0; s.k < c->in; s.k += most) {
@@ -220,7 +256,8 @@ int amx_convolve(const ffi_call *f, const convolution *c) {
 	long panels = c->out / panel, threads = ffi_threads(f);
 	job j = {.c = c, .failed = &failed, .images = 1, .width = least(c->size > 1 ? narrow : area, c->width)};
 	j.height = least((area + j.width - 1) / j.width, c->height);
-	if (j.width == c->width && j.height == c->height) j.images = least((area + j.width * j.height - 1) / (j.width * j.height), c->n);
+	if (j.width == c->width && j.height == c->height)
+		j.images = least((area + j.width * j.height - 1) / (j.width * j.height), c->n);
 	j.across = (c->width + j.width - 1) / j.width, j.down = (c->height + j.height - 1) / j.height;
 	j.strips = (c->n + j.images - 1) / j.images * j.down * j.across;
 	j.ranges = (panels + abreast - 1) / abreast;

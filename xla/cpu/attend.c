@@ -15,8 +15,8 @@ typedef struct {
 	int *failed; // there was no memory
 } attention;
 
-// softmax makes scores, times scale, e to the power of what they are below their largest, and returns the sum. keys are scores, of which all up to a
-// multiple of wide may be written: those beyond become 0.
+// softmax replaces each score s by exp((s - the largest)·scale) and returns the sum of these. There are keys scores;
+// those from there up to a multiple of wide are set to 0.
 vectors static float softmax(float *scores, long keys, float scale) {
 	long padded = (keys + wide - 1) / wide * wide;
 	for (long i = keys; i < padded; i++) scores[i] = -INFINITY;
@@ -61,7 +61,8 @@ vectors static void pack_values(float *to, const float *v, long keys, long step,
 static void attend_strip(const void *data, long task) {
 	const attention *a = data;
 	long strip = task % a->strips, head = task / a->strips % a->heads, image = task / a->strips / a->heads;
-	long width = a->channels / a->heads, begin = strip * queries_of_task, end = least(begin + queries_of_task, a->queries);
+	long width = a->channels / a->heads;
+	long begin = strip * queries_of_task, end = least(begin + queries_of_task, a->queries);
 	long keys = (a->keys + wide - 1) / wide * wide, columns = (width + lanes - 1) / lanes * lanes;
 	float *k = ffi_scratch((keys * width + a->keys * columns + 3 * quad * (keys + columns)) * sizeof *k);
 	if (!k) {
@@ -76,7 +77,8 @@ static void attend_strip(const void *data, long task) {
 
 	pack_keys(k, a->k + other, a->keys, a->channels, width);
 	for (long c = 0; c < columns; c += wide)
-		pack_values(v + c * a->keys, a->v + other + c, a->keys, a->channels, least(wide, width - c), least(wide, columns - c));
+		pack_values(v + c * a->keys, a->v + other + c, a->keys, a->channels, least(wide, width - c),
+			least(wide, columns - c));
 	for (long i = begin, quads; i < end; i += quads * quad) {
 		quads = least(3, (end - i) / quad);
 		const float *x[3];
@@ -97,15 +99,17 @@ static void attend_strip(const void *data, long task) {
 	}
 }
 
-// limner_attend is what XLA calls: attention of q [batch, queries, channels] to k and v [batch, keys, channels], whose channels are split over heads. It
-// takes queries in multiples of a quad.
+// limner_attend is what XLA calls: attention of q [batch, queries, channels] to k and v [batch, keys, channels], whose
+// channels are split over heads. The number of queries must be a multiple of quad.
 void *limner_attend(ffi_call *f) {
 	if (ffi_begin(f)) return NULL;
 	int64_t heads;
 	if (f->arguments.count != 3 || f->results.count != 1 || !ffi_integer(f, "heads", &heads))
 		return ffi_invalid(f, "limner_attend: want three operands, a result and a number of heads");
-	const ffi_buffer *q = f->arguments.buffers[0], *k = f->arguments.buffers[1], *v = f->arguments.buffers[2], *y = f->results.buffers[0];
-	if (q->rank != 3 || k->rank != 3 || v->rank != 3 || y->rank != 3 || q->dtype != ffi_f32 || k->dtype != ffi_f32 || v->dtype != ffi_f32 || y->dtype != ffi_f32)
+	const ffi_buffer *q = f->arguments.buffers[0], *k = f->arguments.buffers[1], *v = f->arguments.buffers[2];
+	const ffi_buffer *y = f->results.buffers[0];
+	if (q->rank != 3 || k->rank != 3 || v->rank != 3 || y->rank != 3 ||
+		q->dtype != ffi_f32 || k->dtype != ffi_f32 || v->dtype != ffi_f32 || y->dtype != ffi_f32)
 		return ffi_invalid(f, "limner_attend: want float32 of three axes");
 	int failed = 0;
 	attention a = {
@@ -113,7 +117,8 @@ void *limner_attend(ffi_call *f) {
 		.q = q->data, .k = k->data, .v = v->data, .y = y->data, .heads = heads,
 		.batch = q->dims[0], .queries = q->dims[1], .channels = q->dims[2], .keys = k->dims[1],
 	};
-	if (memcmp(q->dims, y->dims, sizeof *q->dims * 3) || memcmp(k->dims, v->dims, sizeof *k->dims * 3) || k->dims[0] != a.batch || k->dims[2] != a.channels ||
+	if (memcmp(q->dims, y->dims, sizeof *q->dims * 3) || memcmp(k->dims, v->dims, sizeof *k->dims * 3) ||
+		k->dims[0] != a.batch || k->dims[2] != a.channels ||
 		a.heads < 1 || a.channels % a.heads || a.queries % quad || a.keys < 1)
 		return ffi_invalid(f, "limner_attend: shapes that do not go together");
 	a.strips = (a.queries + queries_of_task - 1) / queries_of_task;

@@ -1,10 +1,11 @@
-// XLA's CPU client takes the memory of a program's temporaries when the program starts and frees it when it ends, and the C library gives so much
-// back to the system at once: each step then faults all of it in again, at a few hundred MB/s where the system below is a virtual machine. So the
-// plugin's large blocks are taken here, and kept when they are freed: never more than has been in use at once.
+// XLA's CPU client allocates the memory of a program's temporaries when the program starts and frees it when it ends,
+// and the C library gives blocks of that size back to the system at once: each step then faults all of it in again, at
+// a few hundred MB/s on a virtual machine. So the plugin's large blocks are allocated here, and kept when they are
+// freed: never more than has been in use at once.
 //
-// Only the plugin's own calls come here: limner_keep_blocks redirects them in its table of imported functions. The rest of the process, and
-// whatever allocator it has, knows nothing of it. Of what the C library offers, mallopt(M_MMAP_MAX, 0) makes steps as fast, but its heap breaks
-// into pieces: a ControlNet's step held 9.1 instead of 5.5 GB in one of two runs.
+// Only the plugin's own calls come here: limner_keep_blocks redirects them in its table of imported functions. The rest
+// of the process, whatever allocator it uses, is not affected. Of what the C library offers, mallopt(M_MMAP_MAX, 0)
+// makes steps as fast, but fragments its heap: a ControlNet's step held 9.1 instead of 5.5 GB in one of two runs.
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdlib.h>
@@ -21,11 +22,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-// Blocks begin at multiples of unit, by which free tells most other memory from them, and are as long; what is not written of one costs no memory.
-// From least on, memory is taken as a block.
+// Blocks begin at multiples of unit, by which free tells most other memory from them, and their sizes are multiples of
+// it; parts that are never written cost no memory. Allocations of least bytes and more become blocks.
 //
-// They are on small pages. Huge ones were tried: steps took as long, small forward passes of large models a tenth less, but the first step took 7.4
-// instead of 5 s, and loading the 3.4 GB of such a model 8 s more: the system finds small pages among those that were just freed, huge ones are new.
+// They are on small pages. Huge ones were tried: steps took as long, small forward passes of large models a tenth less,
+// but the first step took 7.4 instead of 5 s, and loading the 3.4 GB of such a model 8 s more: the system finds small
+// pages among those that were just freed, huge ones are new.
 static const size_t unit = 2 << 20, least = 4 << 20;
 
 typedef struct {
@@ -106,7 +108,8 @@ static void *take(size_t alignment, size_t want) {
 	}
 	size_t best = count;
 	for (size_t i = 0; i < count; i++)
-		if (!blocks[i].used && blocks[i].size >= size && (best == count || blocks[i].size < blocks[best].size)) best = i;
+		if (!blocks[i].used && blocks[i].size >= size && (best == count || blocks[i].size < blocks[best].size))
+			best = i;
 	if (best == count) {
 		shrink((used + size > most ? used + size : most) - size);
 		best = map(size);
@@ -128,7 +131,8 @@ out:
 
 // join makes one of the blocks i and i+1 if they are kept and lie side by side.
 static void join(size_t i) {
-	if (i + 1 >= count || blocks[i].used || blocks[i + 1].used || blocks[i].at + blocks[i].size != blocks[i + 1].at) return;
+	if (i + 1 >= count || blocks[i].used || blocks[i + 1].used || blocks[i].at + blocks[i].size != blocks[i + 1].at)
+		return;
 	blocks[i].size += blocks[i + 1].size;
 	erase(i + 1);
 }
@@ -183,7 +187,9 @@ static void *resize(void *p, size_t size) {
 static const struct {
 	const char *name;
 	void *ours;
-} replaced[] = {{"posix_memalign", take_aligned}, {"aligned_alloc", take_alone}, {"free", release}, {"realloc", resize}};
+} replaced[] = {
+	{"posix_memalign", take_aligned}, {"aligned_alloc", take_alone}, {"free", release}, {"realloc", resize},
+};
 
 #ifdef __x86_64__
 enum { import_call = R_X86_64_JUMP_SLOT, import_address = R_X86_64_GLOB_DAT };
@@ -200,7 +206,8 @@ typedef struct {
 	size_t sizes[2];
 } library;
 
-// redirect writes the address of ours into the place of an import. Where the loader has closed its page for writing, it is closed again.
+// redirect writes the address of ours into the place of an import. seal closes the page again where the loader had
+// closed it for writing.
 static int redirect(void **place, void *ours) {
 	uintptr_t page = (uintptr_t)place & -(uintptr_t)sysconf(_SC_PAGESIZE);
 	size_t size = (uintptr_t)(place + 1) - page;
@@ -238,8 +245,8 @@ static library imports(const struct link_map *map) {
 	return l;
 }
 
-// limner_keep_blocks redirects the calls of the library in which an address lies, and returns how many places it wrote: 0 where it could not.
-// No program of the library may be running yet.
+// limner_keep_blocks redirects the calls of the library in which an address lies, and returns how many places it wrote:
+// 0 where it could not. No program of the library may be running yet.
 int limner_keep_blocks(uintptr_t inside) {
 	Dl_info info;
 	struct link_map *map = NULL;
@@ -254,7 +261,8 @@ int limner_keep_blocks(uintptr_t inside) {
 			if (type != import_call && type != import_address) continue;
 			const char *name = l.names + l.symbols[ELF64_R_SYM(r[i].r_info)].st_name;
 			for (size_t k = 0; k < sizeof replaced / sizeof *replaced; k++)
-				if (!strcmp(name, replaced[k].name)) written += redirect((void **)(l.base + r[i].r_offset), replaced[k].ours);
+				if (!strcmp(name, replaced[k].name))
+					written += redirect((void **)(l.base + r[i].r_offset), replaced[k].ours);
 		}
 	}
 	dl_iterate_phdr(seal, l.base);

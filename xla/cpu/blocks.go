@@ -26,5 +26,6 @@ func keepBlocks(t pjrt.Table) {
 // kept is how many bytes of large blocks are free and kept.
 func kept() int64 { return int64(C.limner_kept()) }
 
-// Trim gives memory that a plugin freed back to the system: what is kept, and what the C library holds on to, of which a compiler leaves much.
+// Trim gives memory that a plugin freed back to the system: what is kept, and what the C library holds on to, of which
+// a compiler leaves much.
 func Trim() { C.limner_trim() }

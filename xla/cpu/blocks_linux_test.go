@@ -125,7 +125,8 @@ func TestBlocksHoldWhatWasPut(t *testing.T) {
 				}
 				for j := range got {
 					if got[j] != held[i].data[j] {
-						t.Errorf("goroutine %d, round %d: got %v at %d, want %v", worker, round, got[j], j, held[i].data[j])
+						t.Errorf("goroutine %d, round %d: got %v at %d, want %v",
+							worker, round, got[j], j, held[i].data[j])
 						return
 					}
 				}
@@ -152,7 +153,8 @@ func TestUnderAnotherAllocator(t *testing.T) {
 		t.Skip("no C compiler is here to build the other allocator")
 	}
 	library := filepath.Join(t.TempDir(), "allocator.so")
-	if out, err := exec.Command(compiler, "-O1", "-shared", "-fPIC", "-o", library, "testdata/allocator.c").CombinedOutput(); err != nil {
+	if out, err := exec.Command(compiler, "-O1", "-shared", "-fPIC", "-o", library, "testdata/allocator.c").
+		CombinedOutput(); err != nil {
 		t.Fatalf("build the allocator: %v\n%s", err, out)
 	}
 	command := exec.Command(os.Args[0], "-test.run", "^TestBlocks")

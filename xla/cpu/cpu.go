@@ -1,5 +1,5 @@
-// Package cpu is all that is only for XLA on CPUs: layers of float32 in C that programs call in place of XLA's, and the memory of a program's
-// temporaries, which is kept from one run to the next.
+// Package cpu is all that is only for XLA on CPUs: layers of float32 in C that programs call in place of XLA's, and the
+// memory of a program's temporaries, which is kept from one run to the next.
 package cpu
 
 import (
@@ -24,8 +24,8 @@ func Enabled(getenv func(string) string) (bool, error) {
 	}
 }
 
-// Use takes a CPU plugin: the memory that it frees is kept for its next programs. It returns the layers that are faster than XLA's for programs
-// on so many devices; those are for one, on which all that they are given lies.
+// Use takes a CPU plugin: the memory that it frees is kept for its next programs. It returns the layers that are faster
+// than XLA's for programs on so many devices; those are for one, on which all that they are given lies.
 func Use(t pjrt.Table, devices int) Layers {
 	keepBlocks(t)
 	if devices > 1 || register(t) != nil {

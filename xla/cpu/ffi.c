@@ -12,7 +12,8 @@ int limner_wide_vectors(void) {
 #endif
 }
 
-// limner_ffi_accepts says, once a function is registered, that the plugin has the version that this is written for. It drops others without a word.
+// limner_ffi_accepts is 1 once a function is registered if the plugin has the version that this is written for. A
+// plugin of another version drops the function without an error.
 int limner_ffi_accepts;
 
 int ffi_begin(ffi_call *f) {
@@ -144,7 +145,8 @@ void ffi_spread(const ffi_call *f, long tasks, void (*work)(const void *data, lo
 
 // DEFINE_TILE defines a tile of so many quads of rows and vectors of columns.
 #define DEFINE_TILE(name, quads, columns) \
-	vectors static void name(const float *const *x, long x_step, const float *w, long n, float *y, long y_step, int first) { \
+	vectors static void name(const float *const *x, long x_step, const float *w, long n, float *y, long y_step, \
+		int first) { \
 		vector sum[quad * quads][columns]; \
 		const float *at[quads]; \
 		unrolled for (int q = 0; q < quads; q++) at[q] = x[q]; \
@@ -182,6 +184,7 @@ void tile(long quads, const float *const *x, long x_step, const float *w, long n
 	(quads == 3 ? tile3 : quads == 2 ? tile2 : tile1)(x, x_step, w, n, y, y_step, first);
 }
 
-void tile_half(long quads, const float *const *x, long x_step, const float *w, long n, float *y, long y_step, int first) {
+void tile_half(long quads, const float *const *x, long x_step, const float *w, long n, float *y, long y_step,
+	int first) {
 	(quads == 3 ? half3 : quads == 2 ? half2 : half1)(x, x_step, w, n, y, y_step, first);
 }

@@ -1,4 +1,5 @@
-// Functions that XLA's programs call on a CPU (XLA_FFI, version 0.2 of its C API): what XLA passes to them, and what they ask of it.
+// Functions that XLA's programs call on a CPU (XLA_FFI, version 0.2 of its C API): what XLA passes to them, and what
+// they ask of it.
 #ifndef LIMNER_FFI_H
 #define LIMNER_FFI_H
 
@@ -126,13 +127,14 @@ static inline void *call(const char *api, size_t place, void *args) {
 	return function(args);
 }
 
-// ffi_begin sees to a call that only asks which version a function is written for, and says whether it was one.
+// ffi_begin answers a call that only asks which version a function is written for, and returns whether it was one.
 int ffi_begin(ffi_call *f);
 
 // ffi_invalid is the result of a call that cannot be done.
 void *ffi_invalid(const ffi_call *f, const char *message);
 
-// ffi_integer and ffi_number read the attribute of that name and return 1, or 0 where there is none or it is of another type.
+// ffi_integer and ffi_number read the attribute of that name and return 1, or 0 where there is none or it is of another
+// type.
 int ffi_integer(const ffi_call *f, const char *name, int64_t *value);
 int ffi_number(const ffi_call *f, const char *name, float *value);
 
@@ -145,7 +147,8 @@ void *ffi_scratch(size_t bytes);
 // ffi_spread has work called for all numbers below tasks, on this thread and XLA's others.
 void ffi_spread(const ffi_call *f, long tasks, void (*work)(const void *data, long task), const void *data);
 
-// A product of matrices is made in tiles of 12 rows and 32 columns, which stay in registers while a part of the inner axis is summed.
+// A product of matrices is computed in tiles of 12 rows and 32 columns, which stay in registers while a part of the
+// inner axis is summed.
 enum {
 	lanes = 16,
 	wide = 2 * lanes, // columns of a tile
@@ -156,12 +159,13 @@ typedef float vector __attribute__((vector_size(lanes * sizeof(float)), aligned(
 
 typedef int32_t integers __attribute__((vector_size(lanes * sizeof(int32_t)), aligned(sizeof(int32_t)), may_alias));
 
-// tile adds x·w of so many quads of rows to y, or begins y. x are the first rows of the quads, x_step the distance to the next row and y_step that of
-// y's; w is [n, wide]. What it adds is summed by itself, which rounds less.
+// tile adds x·w to y for so many quads of rows, or with first sets y to it. x are the first rows of the quads, x_step
+// is the distance to the next row and y_step that of y's; w is [n, wide]. x·w is summed by itself, which rounds less.
 void tile(long quads, const float *const *x, long x_step, const float *w, long n, float *y, long y_step, int first);
 
 // tile_half is tile for w [n, lanes].
-void tile_half(long quads, const float *const *x, long x_step, const float *w, long n, float *y, long y_step, int first);
+void tile_half(long quads, const float *const *x, long x_step, const float *w, long n, float *y, long y_step,
+	int first);
 
 // exponential makes x e^x, for x from -87 to 0, and of smaller ones what it is for -87. (Cody and Waite 1980.)
 static inline void exponential(vector *at) {

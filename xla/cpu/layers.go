@@ -11,8 +11,8 @@ import (
 	"limner/xla/patch"
 )
 
-// Layers are layers through which no gradient flows, each nil where what XLA makes is as fast. They return nil for shapes and dtypes that they
-// do not take.
+// Layers are layers through which no gradient flows, each nil where what XLA makes is as fast. They return nil for
+// shapes and dtypes that they do not take.
 type Layers struct {
 	Attention     func(q, k, v *Node, heads int) *Node
 	Convolution   func(x, w, bias *Node, stride int, padding [2]int) *Node
@@ -25,7 +25,8 @@ func allFloat32(operands ...*Node) bool {
 
 // attend calls attention.
 func attend(q, k, v *Node, heads int) *Node {
-	const widest = 160 // channels of a head: of wider ones, with as many keys, the packed keys and values are no longer in a cache
+	// The most channels of a head. Keys and values of wider heads, packed, no longer fit a cache.
+	const widest = 160
 	queries, channels := q.Shape().Dim(1), q.Shape().Dim(2)
 	if !allFloat32(q, k, v) || queries%quad != 0 || channels/heads > widest {
 		return nil
@@ -52,7 +53,8 @@ func convolve(x, w, bias *Node, stride int, padding [2]int) *Node {
 		operands[0], before = Pad(x, ScalarZero(x.Graph(), x.DType()), PadAxis{}, edge, edge), 0
 	}
 	attributes := fmt.Sprintf("{padding = %d : i64, stride = %d : i64}", before, stride)
-	return patch.Call(convolution, attributes, operands, shapes.Make(dtypes.Float32, x.Shape().Dim(0), height, width, out))
+	return patch.Call(convolution, attributes, operands,
+		shapes.Make(dtypes.Float32, x.Shape().Dim(0), height, width, out))
 }
 
 // normalize calls normalization for x [batch, ..., channels].
@@ -61,7 +63,9 @@ func normalize(x, scale, shift *Node, groups int, epsilon float64, silu bool) *N
 	if !allFloat32(x, scale, shift) || channels%lanes != 0 {
 		return nil
 	}
-	attributes := fmt.Sprintf("{epsilon = %e : f32, groups = %d : i64, silu = %d : i64}", epsilon, groups, map[bool]int{true: 1}[silu])
+	attributes := fmt.Sprintf("{epsilon = %e : f32, groups = %d : i64, silu = %d : i64}",
+		epsilon, groups, map[bool]int{true: 1}[silu])
 	flat := Reshape(x, batch, -1, channels)
-	return Reshape(patch.Call(normalization, attributes, []*Node{flat, scale, shift}, flat.Shape()), x.Shape().Dimensions...)
+	return Reshape(patch.Call(normalization, attributes, []*Node{flat, scale, shift}, flat.Shape()),
+		x.Shape().Dimensions...)
 }

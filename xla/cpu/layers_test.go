@@ -58,16 +58,22 @@ func TestForwardAttention(t *testing.T) {
 		t.Skip("XLA's own attention is used on this processor")
 	}
 	for _, c := range []struct{ batch, queries, keys, heads, width int }{
-		{1, 4, 1, 1, 1}, {2, 16, 77, 2, 8}, {1, 64, 64, 8, 16}, {2, 36, 36, 3, 40}, {1, 1024, 1024, 2, 40}, {1, 520, 600, 1, 160}, {1, 8, 32, 1, 80},
+		{1, 4, 1, 1, 1}, {2, 16, 77, 2, 8}, {1, 64, 64, 8, 16}, {2, 36, 36, 3, 40}, {1, 1024, 1024, 2, 40},
+		{1, 520, 600, 1, 160}, {1, 8, 32, 1, 80},
 	} {
-		t.Run(fmt.Sprintf("%d×%d by %d, %d heads of %d", c.batch, c.queries, c.keys, c.heads, c.width), func(t *testing.T) {
-			q, k := shapes.Make(dtypes.Float32, c.batch, c.queries, c.heads*c.width), shapes.Make(dtypes.Float32, c.batch, c.keys, c.heads*c.width)
-			out := run(t, func(in []*Node) []*Node {
-				large := MulScalar(in[0], 3) // some scores are far below the largest
-				return []*Node{kernel(large, in[1], in[2], c.heads), nn.ScaledDotProduct(nn.Bind(nil, nil), large, in[1], in[2], c.heads, nil)}
-			}, q, k, k)
-			checkClose(t, out[0], out[1], 1e-5)
-		})
+		t.Run(fmt.Sprintf("%d×%d by %d, %d heads of %d", c.batch, c.queries, c.keys, c.heads, c.width),
+			func(t *testing.T) {
+				q, k := shapes.Make(dtypes.Float32, c.batch, c.queries, c.heads*c.width),
+					shapes.Make(dtypes.Float32, c.batch, c.keys, c.heads*c.width)
+				out := run(t, func(in []*Node) []*Node {
+					large := MulScalar(in[0], 3) // some scores are far below the largest
+					return []*Node{
+						kernel(large, in[1], in[2], c.heads),
+						nn.ScaledDotProduct(nn.Bind(nil, nil), large, in[1], in[2], c.heads, nil),
+					}
+				}, q, k, k)
+				checkClose(t, out[0], out[1], 1e-5)
+			})
 	}
 	for name, c := range map[string]struct {
 		queries, heads int
@@ -108,15 +114,20 @@ func TestForwardConvolution(t *testing.T) {
 		{3, 8, 8, 64, 3, 32, 2, [2]int{0, 1}},
 		{2, 1, 77, 160, 1, 640, 1, [2]int{}},
 	} {
-		t.Run(fmt.Sprintf("%d×%d×%d×%d by %d to %d, stride %d", c.batch, c.rows, c.columns, c.in, c.size, c.out, c.stride), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%d×%d×%d×%d by %d to %d, stride %d",
+			c.batch, c.rows, c.columns, c.in, c.size, c.out, c.stride), func(t *testing.T) {
 			if lines := c.columns / c.stride; lines%cpu.Quad != 0 && !cpu.MatrixUnit() {
 				t.Skip("lines that only a matrix unit takes")
 			}
 			out := run(t, func(in []*Node) []*Node {
 				want := Convolve(in[0], in[1]).Strides(c.stride).PaddingPerDim([][2]int{c.padding, c.padding}).Done()
 				biased := Add(want, ExpandLeftToRank(in[2], 4))
-				return []*Node{kernel(in[0], in[1], nil, c.stride, c.padding), kernel(in[0], in[1], in[2], c.stride, c.padding), want, biased}
-			}, shapes.Make(dtypes.Float32, c.batch, c.rows, c.columns, c.in), shapes.Make(dtypes.Float32, c.size, c.size, c.in, c.out), shapes.Make(dtypes.Float32, c.out))
+				return []*Node{
+					kernel(in[0], in[1], nil, c.stride, c.padding), kernel(in[0], in[1], in[2], c.stride, c.padding),
+					want, biased,
+				}
+			}, shapes.Make(dtypes.Float32, c.batch, c.rows, c.columns, c.in),
+				shapes.Make(dtypes.Float32, c.size, c.size, c.in, c.out), shapes.Make(dtypes.Float32, c.out))
 			for i := range 2 {
 				checkClose(t, out[i], out[i+2], 4e-6*math.Sqrt(float64(c.size*c.size*c.in)))
 			}
@@ -131,7 +142,9 @@ func TestForwardConvolution(t *testing.T) {
 	} {
 		run(t, func(in []*Node) []*Node {
 			g := in[0].Graph()
-			if kernel(Zeros(g, shapes.Make(c.dtype, 1, 4, c.columns, 3)), Zeros(g, shapes.Make(c.dtype, 3, 3, 3, c.out)), Zeros(g, shapes.Make(c.bias, c.out)), 1, [2]int{1, 1}) != nil {
+			if kernel(Zeros(g, shapes.Make(c.dtype, 1, 4, c.columns, 3)),
+				Zeros(g, shapes.Make(c.dtype, 3, 3, 3, c.out)), Zeros(g, shapes.Make(c.bias, c.out)),
+				1, [2]int{1, 1}) != nil {
 				t.Errorf("%s: taken", name)
 			}
 			return in
@@ -170,13 +183,15 @@ func TestForwardNormalization(t *testing.T) {
 					want = nn.SiLU(want)
 				}
 				return []*Node{kernel(x, in[1], in[2], c.groups, 1e-5, c.silu), want}
-			}, shapes.Make(dtypes.Float32, c.dims...), shapes.Make(dtypes.Float32, channels), shapes.Make(dtypes.Float32, channels))
+			}, shapes.Make(dtypes.Float32, c.dims...), shapes.Make(dtypes.Float32, channels),
+				shapes.Make(dtypes.Float32, channels))
 			checkClose(t, out[0], out[1], 2e-5)
 		})
 	}
 	run(t, func(in []*Node) []*Node {
 		g := in[0].Graph()
-		if v := Zeros(g, shapes.Make(dtypes.Float32, 40)); kernel(Zeros(g, shapes.Make(dtypes.Float32, 2, 40)), v, v, 1, 1e-5, false) != nil {
+		if v := Zeros(g, shapes.Make(dtypes.Float32, 40)); kernel(Zeros(g, shapes.Make(dtypes.Float32, 2, 40)), v, v,
+			1, 1e-5, false) != nil {
 			t.Error("40 channels: taken")
 		}
 		return in
@@ -190,7 +205,9 @@ func TestForwardLayers(t *testing.T) {
 	if kernels.Convolution == nil {
 		t.Skip("XLA's own layers are used on this processor")
 	}
-	tree := nn.Declare(func(g *Graph, p nn.Params) { forwardLayers(p, Zeros(g, shapes.Make(dtypes.Float32, 2, 4, 8, 16))) })
+	tree := nn.Declare(func(g *Graph, p nn.Params) {
+		forwardLayers(p, Zeros(g, shapes.Make(dtypes.Float32, 2, 4, 8, 16)))
+	})
 	in := []shapes.Shape{shapes.Make(dtypes.Float32, 2, 4, 8, 16)}
 	for _, spec := range tree {
 		in = append(in, shapes.Make(dtypes.Float32, spec.Shape...))
@@ -211,7 +228,10 @@ func TestForwardLayers(t *testing.T) {
 		return []*Node{forwardLayers(p, in[0]), forwardLayers(p.WithKernels(counted), in[0])}
 	}, in...)
 	checkClose(t, out[1], out[0], 1e-3) // numbers of hundreds, which the kernels and XLA sum in other orders
-	want := []string{"normalization of 4 groups, silu true", "convolution, bias true", "normalization of 1 groups, silu false", "convolution, bias true", "convolution, bias false"}
+	want := []string{
+		"normalization of 4 groups, silu true", "convolution, bias true", "normalization of 1 groups, silu false",
+		"convolution, bias true", "convolution, bias false",
+	}
 	if !slices.Equal(calls, want) {
 		t.Errorf("calls %q, want %q", calls, want)
 	}

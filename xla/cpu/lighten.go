@@ -20,10 +20,10 @@ const (
 	fieldCalled         protowire.Number = 38
 )
 
-// Lighten leaves out of a serialized program of XLA's CPU compiler what is inside of fusions: it was compiled, and running the program needs no more
-// of it than the shapes of what goes in and comes out. Four fifths of a training step's instructions are there, and half of the time that loading
-// takes is theirs. Each fusion becomes the call of a function that is not in the program. The result is undefined for
-// any other format.
+// Lighten leaves out of a serialized program of XLA's CPU compiler what is inside of fusions: it was compiled, and
+// running the program needs no more of it than the shapes of what goes in and comes out. Four fifths of a training
+// step's instructions are there, and half of the time that loading takes is theirs. Each fusion becomes the call of a
+// function that is not in the program. The result is undefined for any other format.
 func Lighten(program []byte) []byte {
 	return hlo.Within(program, fieldProgram, func(b []byte) []byte {
 		return hlo.Within(b, fieldModuleAndMore, func(b []byte) []byte {

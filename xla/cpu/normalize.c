@@ -1,4 +1,5 @@
-// Group and layer normalisation of float32 on a CPU: XLA makes seven to nine programs of one, which take long to compile.
+// Group and layer normalisation of float32 on a CPU: XLA turns each into seven to nine programs, which take long to
+// compile.
 #include "ffi.h"
 #include <math.h>
 #include <string.h>
@@ -16,7 +17,8 @@ typedef struct {
 } normalization;
 
 // write makes y of a vector of x.
-static inline void write(vector *y, const vector *x, const float *mean, const float *factor, const float *shift, int silu) {
+static inline void write(vector *y, const vector *x, const float *mean, const float *factor, const float *shift,
+	int silu) {
 	vector h = (*x - *(const vector *)mean) * *(const vector *)factor + *(const vector *)shift;
 	if (silu) {
 		integers negative = h < 0;
@@ -77,11 +79,14 @@ static void combine(const normalization *a, long image) {
 // apply_strip does a task: a strip of y.
 vectors static void apply_strip(const void *data, long task) {
 	const normalization *a = data;
-	long begin = task % a->strips * a->rows, rows = least(a->rows, a->positions - begin), c = a->channels, image = task / a->strips;
+	long begin = task % a->strips * a->rows, rows = least(a->rows, a->positions - begin);
+	long c = a->channels, image = task / a->strips;
 	const float *mean = a->moments + image * 2 * c, *factor = mean + c;
 	long at = (image * a->positions + begin) * c;
 	for (long i = 0; i < rows; i++, at += c)
-		for (long j = 0; j < c; j += lanes) write((vector *)(a->y + at + j), (const vector *)(a->x + at + j), mean + j, factor + j, a->shift + j, a->silu);
+		for (long j = 0; j < c; j += lanes)
+			write((vector *)(a->y + at + j), (const vector *)(a->x + at + j), mean + j, factor + j, a->shift + j,
+				a->silu);
 }
 
 // sum_of adds the elements of a vector.
@@ -107,29 +112,34 @@ vectors static void normalize_rows(const void *data, long task) {
 		float factor = 1 / sqrtf(sum_of(&square) / c + a->epsilon);
 		for (long j = 0; j < c; j += lanes) {
 			vector scale = *(const vector *)(a->scale + j) * factor;
-			write((vector *)(a->y + i * c + j), (const vector *)(x + j), (float *)&mean, (float *)&scale, a->shift + j, a->silu);
+			write((vector *)(a->y + i * c + j), (const vector *)(x + j), (float *)&mean, (float *)&scale, a->shift + j,
+				a->silu);
 		}
 	}
 }
 
-// limner_normalize is what XLA calls: x [n, positions, channels] with mean 0 and variance 1 over positions and each group of channels, times scale and plus
-// shift, of each channel, and with silu not 0 times its own logistic function. It takes channels in multiples of a vector's.
+// limner_normalize is what XLA calls: x [n, positions, channels] brought to mean 0 and variance 1 over the positions
+// and each group of channels, times scale and plus shift, one of each per channel; with silu not 0, SiLU of that. The
+// number of channels must be a multiple of lanes.
 void *limner_normalize(ffi_call *f) {
 	if (ffi_begin(f)) return NULL;
 	float epsilon;
 	int64_t groups, silu;
-	if (f->arguments.count != 3 || f->results.count != 1 || !ffi_number(f, "epsilon", &epsilon) || !ffi_integer(f, "groups", &groups) ||
-		!ffi_integer(f, "silu", &silu))
+	if (f->arguments.count != 3 || f->results.count != 1 || !ffi_number(f, "epsilon", &epsilon) ||
+		!ffi_integer(f, "groups", &groups) || !ffi_integer(f, "silu", &silu))
 		return ffi_invalid(f, "limner_normalize: want three operands, a result, epsilon, groups and silu");
-	const ffi_buffer *x = f->arguments.buffers[0], *scale = f->arguments.buffers[1], *shift = f->arguments.buffers[2], *y = f->results.buffers[0];
-	if (x->rank != 3 || scale->rank != 1 || shift->rank != 1 || y->rank != 3 || x->dtype != ffi_f32 || scale->dtype != ffi_f32 || shift->dtype != ffi_f32 || y->dtype != ffi_f32)
+	const ffi_buffer *x = f->arguments.buffers[0], *scale = f->arguments.buffers[1], *shift = f->arguments.buffers[2];
+	const ffi_buffer *y = f->results.buffers[0];
+	if (x->rank != 3 || scale->rank != 1 || shift->rank != 1 || y->rank != 3 ||
+		x->dtype != ffi_f32 || scale->dtype != ffi_f32 || shift->dtype != ffi_f32 || y->dtype != ffi_f32)
 		return ffi_invalid(f, "limner_normalize: want float32 of three axes, and of one");
 	normalization a = {
 		.x = x->data, .scale = scale->data, .shift = shift->data, .y = y->data,
 		.n = x->dims[0], .positions = x->dims[1], .channels = x->dims[2],
 		.epsilon = epsilon, .groups = groups, .silu = silu != 0,
 	};
-	if (memcmp(x->dims, y->dims, sizeof *x->dims * 3) || scale->dims[0] != a.channels || shift->dims[0] != a.channels || a.groups < 1 || a.channels % a.groups ||
+	if (memcmp(x->dims, y->dims, sizeof *x->dims * 3) || scale->dims[0] != a.channels ||
+		shift->dims[0] != a.channels || a.groups < 1 || a.channels % a.groups ||
 		a.channels % lanes || a.channels < 1 || a.positions < 1)
 		return ffi_invalid(f, "limner_normalize: shapes that do not go together");
 	a.rows = floats_of_task / a.channels + 1;

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// The kernels, compiled with the address and undefined-behaviour sanitizers, take and refuse what they must and give what plain loops give.
+// The kernels, compiled with the address and undefined-behaviour sanitizers, take and refuse what they must and give
+// what plain loops give.
 func TestKernelsUnderSanitizers(t *testing.T) {
 	compiler, err := exec.LookPath("cc")
 	if err != nil {
@@ -19,12 +20,13 @@ func TestKernelsUnderSanitizers(t *testing.T) {
 		t.Fatal(err)
 	}
 	sanitizers := []string{"-std=gnu11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"}
-	if out, err := exec.Command(compiler, append(sanitizers, "-o", filepath.Join(dir, "empty"), empty)...).CombinedOutput(); err != nil {
+	if out, err := exec.Command(compiler, append(sanitizers, "-o", filepath.Join(dir, "empty"), empty)...).
+		CombinedOutput(); err != nil {
 		t.Skipf("the C compiler has no sanitizers: %s", out)
 	}
 	program := filepath.Join(dir, "sanitize")
-	args := append(sanitizers, "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-o", program, "testdata/sanitize.c", "amx.c", "attend.c", "convolve.c",
-		"normalize.c", "ffi.c", "-lm", "-lpthread")
+	args := append(sanitizers, "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-o", program,
+		"testdata/sanitize.c", "amx.c", "attend.c", "convolve.c", "normalize.c", "ffi.c", "-lm", "-lpthread")
 	if out, err := exec.Command(compiler, args...).CombinedOutput(); err != nil {
 		t.Fatalf("compile: %v\n%s", err, out)
 	}

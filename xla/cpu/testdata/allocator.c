@@ -1,5 +1,5 @@
-// An allocator of its own for the test of blocks under another one: it gives each piece of memory a mark in front, and ends the process where
-// memory is freed that has none, as other allocators do in worse ways.
+// An allocator for the test that blocks work beside another one: it puts a mark in front of each piece of memory, and
+// ends the process if memory without one is freed, as other allocators do in worse ways.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stddef.h>

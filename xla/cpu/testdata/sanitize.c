@@ -1,5 +1,5 @@
-// Calls the kernels as XLA does, with shapes at the borders of what they take, and compares their results with plain loops. It is compiled with
-// the address and undefined-behaviour sanitizers: each array ends where its memory ends.
+// Calls the kernels as XLA does, with shapes at the borders of what they take, and compares their results with plain
+// loops. It is compiled with the address and undefined-behaviour sanitizers: each array ends where its memory ends.
 #include "../ffi.h"
 #include <math.h>
 #include <pthread.h>
@@ -80,7 +80,8 @@ typedef struct {
 } attribute;
 
 // run calls a kernel and says whether it took the call.
-static int run(void *(*kernel)(ffi_call *), array *in, int operands, array *out, const attribute *attributes, int count) {
+static int run(void *(*kernel)(ffi_call *), array *in, int operands, array *out, const attribute *attributes,
+	int count) {
 	ffi_buffer *buffers[3], *results[1] = {&out->buffer};
 	ffi_name names[3], *name_at[3];
 	ffi_scalar scalars[3];
@@ -93,12 +94,18 @@ static int run(void *(*kernel)(ffi_call *), array *in, int operands, array *out,
 	out->buffer.dims = out->dims;
 	for (int i = 0; i < count; i++) {
 		names[i] = (ffi_name){attributes[i].name, strlen(attributes[i].name)};
-		scalars[i] = (ffi_scalar){attributes[i].dtype, attributes[i].dtype == ffi_f32 ? (const void *)&attributes[i].number : &attributes[i].integer};
+		const attribute *a = &attributes[i];
+		scalars[i] = (ffi_scalar){a->dtype, a->dtype == ffi_f32 ? (const void *)&a->number : &a->integer};
 		name_at[i] = &names[i];
 		value_at[i] = &scalars[i];
 		types[i] = ffi_scalar_attribute;
 	}
-	ffi_call f = {.size = sizeof f, .api = table, .arguments = {.count = operands, .buffers = buffers}, .results = {.count = 1, .buffers = results}};
+	ffi_call f = {
+		.size = sizeof f,
+		.api = table,
+		.arguments = {.count = operands, .buffers = buffers},
+		.results = {.count = 1, .buffers = results},
+	};
 	f.attributes.count = count;
 	f.attributes.types = types;
 	f.attributes.names = name_at;
@@ -128,7 +135,8 @@ static void drop(array *arrays, int n) {
 	for (int i = 0; i < n; i++) free(arrays[i].buffer.data);
 }
 
-static void convolutions(int n, int rows, int columns, int in, int size, int out, int stride, int padding, int height, int width) {
+static void convolutions(int n, int rows, int columns, int in, int size, int out, int stride, int padding, int height,
+	int width) {
 	array a[4] = {shape(n, rows, columns, in), shape(size, size, in, out), shape(out), shape(n, height, width, out)};
 	const attribute attributes[] = {{"padding", padding, 0, ffi_s64}, {"stride", stride, 0, ffi_s64}};
 	size_t total = (size_t)n * height * width * out;
@@ -142,9 +150,9 @@ static void convolutions(int n, int rows, int columns, int in, int size, int out
 						for (int v = 0; v < size; v++) {
 							int row = y * stride + u - padding, column = x * stride + v - padding;
 							if (row < 0 || row >= rows || column < 0 || column >= columns) continue;
-							for (int c = 0; c < in; c++)
-								*at += (double)a[0].buffer.data[(((size_t)i * rows + row) * columns + column) * in + c] *
-									a[1].buffer.data[(((size_t)u * size + v) * in + c) * out + o];
+							const float *pixel = a[0].buffer.data + (((size_t)i * rows + row) * columns + column) * in;
+							const float *weights = a[1].buffer.data + ((size_t)u * size + v) * in * out;
+							for (int c = 0; c < in; c++) *at += (double)pixel[c] * weights[c * out + o];
 						}
 				}
 	expect("convolution", run(limner_convolve, a, 3, &a[3], attributes, 2), 1);
@@ -155,7 +163,10 @@ static void convolutions(int n, int rows, int columns, int in, int size, int out
 
 static void attention(int batch, int queries, int keys, int heads, int width) {
 	int channels = heads * width;
-	array a[4] = {shape(batch, queries, channels), shape(batch, keys, channels), shape(batch, keys, channels), shape(batch, queries, channels)};
+	array a[4] = {
+		shape(batch, queries, channels), shape(batch, keys, channels), shape(batch, keys, channels),
+		shape(batch, queries, channels),
+	};
 	const attribute attributes[] = {{"heads", heads, 0, ffi_s64}};
 	size_t total = (size_t)batch * queries * channels;
 	double *want = calloc(total, sizeof *want), *scores = calloc(keys, sizeof *scores);
@@ -185,7 +196,9 @@ static void attention(int batch, int queries, int keys, int heads, int width) {
 static void normalization(int n, int positions, int channels, int groups, int silu) {
 	const float epsilon = 1e-5f;
 	array a[4] = {shape(n, positions, channels), shape(channels), shape(channels), shape(n, positions, channels)};
-	const attribute attributes[] = {{"epsilon", 0, epsilon, ffi_f32}, {"groups", groups, 0, ffi_s64}, {"silu", silu, 0, ffi_s64}};
+	const attribute attributes[] = {
+		{"epsilon", 0, epsilon, ffi_f32}, {"groups", groups, 0, ffi_s64}, {"silu", silu, 0, ffi_s64},
+	};
 	size_t total = (size_t)n * positions * channels;
 	int group = channels / groups;
 	double *want = calloc(total, sizeof *want);
@@ -201,7 +214,8 @@ static void normalization(int n, int positions, int channels, int groups, int si
 			variance /= (double)positions * group;
 			for (int p = 0; p < positions; p++)
 				for (int c = 0; c < group; c++) {
-					double y = (x[p * channels + c] - mean) / sqrt(variance + epsilon) * a[1].buffer.data[g * group + c] + a[2].buffer.data[g * group + c];
+					double y = (x[p * channels + c] - mean) / sqrt(variance + epsilon);
+					y = y * a[1].buffer.data[g * group + c] + a[2].buffer.data[g * group + c];
 					want[((size_t)i * positions + p) * channels + g * group + c] = silu ? y / (1 + exp(-y)) : y;
 				}
 		}
@@ -214,7 +228,8 @@ static void normalization(int n, int positions, int channels, int groups, int si
 // refusals are calls that a kernel must not take.
 static void refusals(void) {
 	array a[4] = {shape(1, 4, 32), shape(1, 4, 32), shape(1, 4, 32), shape(1, 4, 32)};
-	const attribute none[] = {{"head", 2, 0, ffi_s64}}, kind[] = {{"heads", 0, 2, ffi_f32}}, odd[] = {{"heads", 5, 0, ffi_s64}}, zero[] = {{"heads", 0, 0, ffi_s64}};
+	const attribute none[] = {{"head", 2, 0, ffi_s64}}, kind[] = {{"heads", 0, 2, ffi_f32}};
+	const attribute odd[] = {{"heads", 5, 0, ffi_s64}}, zero[] = {{"heads", 0, 0, ffi_s64}};
 	expect("attention without heads", run(limner_attend, a, 3, &a[3], none, 1), 0);
 	expect("attention with heads of another type", run(limner_attend, a, 3, &a[3], kind, 1), 0);
 	expect("attention with heads that do not divide", run(limner_attend, a, 3, &a[3], odd, 1), 0);
