@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// collect adds the collectives of a computation and of those that it calls. Computations of fusions and of operations that run beside others hold collectives too.
+// collect adds the collectives of a computation and of those that it calls. Computations of fusions and of operations
+// that run beside others hold collectives too.
 func (m *hloModule) collect(id int64, times float64, byKind map[string]float64) {
 	c := m.computations[id]
 	if c == nil {
@@ -31,11 +32,12 @@ func (m *hloModule) collect(id int64, times float64, byKind map[string]float64) 
 
 // collectives are XLA's names of them.
 var collectives = map[string]bool{
-	"all-reduce": true, "all-gather": true, "reduce-scatter": true, "all-to-all": true, "ragged-all-to-all": true, "collective-permute": true,
-	"collective-broadcast": true,
+	"all-reduce": true, "all-gather": true, "reduce-scatter": true, "all-to-all": true, "ragged-all-to-all": true,
+	"collective-permute": true, "collective-broadcast": true,
 }
 
-// whole is the larger of what goes into a collective and what comes out. A start's result also names its operands, so that only the largest part counts.
+// whole is the larger of what goes into a collective and what comes out. A start's result also names its operands, so
+// that only the largest part counts.
 func (c *hloComputation) whole(in *hloInstruction) float64 {
 	var operands float64
 	for _, id := range in.operands {

@@ -17,7 +17,8 @@ var (
 	hloKernelFLOPs = regexp.MustCompile(`\\"flops\\": (\d+)`) // as mosaic.Kernel.Config has them
 )
 
-// FLOPs counts the operations of a program by their layers. What counts is one device's share, of so many; a kernel's configuration is that of one device.
+// FLOPs counts the operations of a program by their layers. What counts is one device's share, of so many; a kernel's
+// configuration is that of one device.
 func FLOPs(program []Statement, devices float64) (map[string]float64, error) {
 	layers := map[string]float64{}
 	for _, s := range live(program) {

@@ -1,4 +1,5 @@
-// Package hlo reads programs: what they compute, move and hold, from StableHLO's text before compiling and from XLA's messages after it.
+// Package hlo reads programs: what they compute, move and hold, from StableHLO's text before compiling and from XLA's
+// messages after it.
 package hlo
 
 import (
@@ -22,9 +23,11 @@ var (
 	begins   = regexp.MustCompile(`^    (?:(%\S+(?:, %\S+)*) = )?"([\w.]+)"\(([^)]*)\)`)
 )
 
-// Parse reads a program's text. names are those of main's arguments, in order, which give the operations their layers; nil gives none.
+// Parse reads a program's text. names are those of main's arguments, in order, which give the operations their layers;
+// nil gives none.
 //
-// A layer's operations follow the use of its parameters. Those of its gradient do nearly, so that a few are taken for a neighbour's.
+// A layer's operations follow the use of its parameters. Those of its gradient do nearly, so that a few are taken for a
+// neighbour's.
 func Parse(program []byte, names []string) []Statement {
 	var all []Statement
 	layers := map[string]string{} // of the arguments, and of what is made of one of them alone
@@ -101,7 +104,8 @@ func live(all []Statement) []Statement {
 	needed := map[string]bool{}
 	var kept []Statement
 	for _, s := range slices.Backward(all) {
-		if s.operation == "" || len(s.results) > 0 && !slices.ContainsFunc(s.results, func(name string) bool { return needed[name] }) {
+		if s.operation == "" ||
+			len(s.results) > 0 && !slices.ContainsFunc(s.results, func(name string) bool { return needed[name] }) {
 			continue
 		}
 		for _, operand := range s.operands {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A program of two layers with what operations look like: in one line, in several, and with a region. %7 takes a parameter as it was cast before, and
-// nothing needs it.
+// A program of two layers with what operations look like: in one line, in several, and with a region. %7 takes a
+// parameter as it was cast before, and nothing needs it.
 const layers = `module @m {
   func.func @main(%param_unet_conv_weight: tensor<3x4xf32> {
     sdy.sharding = #sdy.sharding<@mesh, [{}, {}]>
@@ -47,8 +47,10 @@ func TestNamed(t *testing.T) {
 	want := layers
 	for ending, layer := range map[string]string{
 		"tensor<3x4xf32>) -> tensor<2x4xf32>\n": "param.unet.conv", "(tensor<4xf32>) -> tensor<2x4xf32>\n": "unet.norm",
-		"(tensor<2x4xf32>, tensor<f32>) -> tensor<2xf32>\n": "unet.norm", "(tensor<2xf32>) -> tensor<2xf32>\n": "unet.norm",
-		"(tensor<3x4xf32>) -> tensor<3x4xbf16>\n": "param.unet.conv", "tensor<2x3xf32>) -> tensor<4x2xf32>\n": "param.unet.conv",
+		"(tensor<2x4xf32>, tensor<f32>) -> tensor<2xf32>\n": "unet.norm",
+		"(tensor<2xf32>) -> tensor<2xf32>\n":                "unet.norm",
+		"(tensor<3x4xf32>) -> tensor<3x4xbf16>\n":           "param.unet.conv",
+		"tensor<2x3xf32>) -> tensor<4x2xf32>\n":             "param.unet.conv",
 	} {
 		want = strings.Replace(want, ending, strings.TrimSuffix(ending, "\n")+` loc("`+layer+"\")\n", 1)
 	}

@@ -56,9 +56,13 @@ func Largest(program []Statement, devices int) []Tensor {
 	for _, t := range byLayer {
 		all = append(all, t)
 	}
-	slices.SortFunc(all, func(a, b Tensor) int { return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), strings.Compare(a.Layer, b.Layer)) })
+	slices.SortFunc(all, func(a, b Tensor) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), strings.Compare(a.Layer, b.Layer))
+	})
 	return all[:min(len(all), largestShown)]
 }
 
 // elementBytes are the sizes of StableHLO's element types, without the sign of integers.
-var elementBytes = map[string]float64{"1": 1, "8": 1, "16": 2, "32": 4, "64": 8, "f16": 2, "bf16": 2, "f32": 4, "f64": 8}
+var elementBytes = map[string]float64{
+	"1": 1, "8": 1, "16": 2, "32": 4, "64": 8, "f16": 2, "bf16": 2, "f32": 4, "f64": 8,
+}

@@ -6,17 +6,21 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Traffic is what a compiled program moves between a device's main memory and its units in one run, counted from the optimised program: the
-// operands and results of each operation that are not kept in on-chip memory, and of a slice's operand what is kept of it. A compiler's cost analysis counts
-// on-chip memory too.
+// Traffic is what a compiled program moves between a device's main memory and its units in one run, counted from the
+// optimised program: the operands and results of each operation that are not kept in on-chip memory, and of a slice's
+// operand what is kept of it. A compiler's cost analysis counts on-chip memory too.
 type Traffic struct {
-	Bytes   float64
-	OnChip  float64            // that would be main memory's without the on-chip one
-	ByKind  map[string]float64 // of Bytes, by the operation
-	ByLayer map[string]float64 // of Bytes, by the layer of a network: the path of the parameters that were used last before an operation; "" of others
+	Bytes  float64
+	OnChip float64            // what would be main memory's traffic, too, if no memory were on the chip
+	ByKind map[string]float64 // of Bytes, by the operation
 
-	// Collectives are what moves between devices: the bytes of the wholes that are summed, gathered or exchanged, by the kind of operation, as one device
-	// sees them. A whole is what a device holds before a sum is divided, or after parts are gathered.
+	// ByLayer is Bytes by the layer of a network: the path of the parameters that were used last before an operation;
+	// "" for operations before the first.
+	ByLayer map[string]float64
+
+	// Collectives are what moves between devices: the bytes of the wholes that are summed, gathered or exchanged, by
+	// the kind of operation, as one device sees them. A whole is what a device holds before a sum is divided, or after
+	// parts are gathered.
 	Collectives map[string]float64
 }
 
@@ -77,9 +81,9 @@ func (s hloShape) places() (main, onChip float64) {
 
 // free are the operations that move nothing themselves.
 var free = map[string]bool{
-	"parameter": true, "constant": true, "tuple": true, "get-tuple-element": true, "bitcast": true, "after-all": true, "partition-id": true,
-	"copy-done": true, "all-reduce-done": true, "all-gather-done": true, "async-done": true, "async-update": true, "slice-done": true,
-	"collective-permute-done": true, "opt-barrier": true,
+	"parameter": true, "constant": true, "tuple": true, "get-tuple-element": true, "bitcast": true,
+	"after-all": true, "partition-id": true, "copy-done": true, "all-reduce-done": true, "all-gather-done": true,
+	"async-done": true, "async-update": true, "slice-done": true, "collective-permute-done": true, "opt-barrier": true,
 }
 
 // count adds what a computation moves.
@@ -132,7 +136,8 @@ func (m *hloModule) count(id int64, times float64, t *Traffic) {
 	}
 }
 
-// layer is an operation's, or that of what its result goes to: what the compiler adds to bring parameters to the chip has none.
+// layer is an operation's, or that of what its result goes to: what the compiler adds to bring parameters to the chip
+// has none.
 func (c *hloComputation) layer(in *hloInstruction) string {
 	for in != nil && in.layer == "" {
 		in = c.user[in.id]
@@ -235,7 +240,9 @@ func parseInstruction(message []byte) *hloInstruction {
 }
 
 // widths are the bytes of an element, by XLA's PrimitiveType.
-var widths = map[uint64]float64{1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 2, 8: 4, 9: 8, 10: 2, 11: 4, 12: 8, 15: 8, 16: 2, 18: 16}
+var widths = map[uint64]float64{
+	1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 2, 8: 4, 9: 8, 10: 2, 11: 4, 12: 8, 15: 8, 16: 2, 18: 16,
+}
 
 func parseShape(message []byte) (s hloShape) {
 	elements, width := 1.0, 0.0

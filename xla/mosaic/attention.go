@@ -1,8 +1,9 @@
 package mosaic
 
-// Softmax attention without its matrix of scores in main memory (Dao et al. 2022, arXiv:2205.14135). Each place of the grid has all keys and a part of the
-// queries of one head. Arrays are [heads of all images, width of a head, tokens]: tokens along the lanes, so that nothing is padded where a head is
-// narrower than 128; scores are [keys, queries], so that sums over keys run over rows.
+// Softmax attention without its matrix of scores in main memory (Dao et al. 2022, arXiv:2205.14135). Each place of the
+// grid has all keys and a part of the queries of one head. Arrays are [heads of all images, width of a head, tokens]:
+// tokens along the lanes, so that nothing is padded where a head is narrower than 128; scores are [keys, queries], so
+// that sums over keys run over rows.
 
 // vectorMemory is what a kernel's blocks and matrices may take of a core's 16 MB, in bytes.
 const vectorMemory = 14 << 20
@@ -12,8 +13,8 @@ type Attention struct {
 	Heads, Width, Queries, Keys int // Heads of all images
 }
 
-// part is how many queries a place of the grid takes with so many keys, 0 if not even 128 fit. keys, scores and queries are the bytes that are held for each
-// element of the keys', the scores' and the queries' shape.
+// part is how many queries a place of the grid takes with so many keys, 0 if not even 128 fit. keys, scores and queries
+// are the bytes that are held for each element of the keys', the scores' and the queries' shape.
 func (a Attention) part(keys, scores, queries int) int {
 	for _, part := range []int{512, 256, 128} {
 		if a.Queries%part == 0 && a.Keys*(a.Width*keys+part*scores)+a.Width*part*queries <= vectorMemory {
@@ -23,13 +24,16 @@ func (a Attention) part(keys, scores, queries int) int {
 	return 0
 }
 
-// Blocks are held twice, since the next is fetched while one is used. Forward: keys and values; scores in float32 twice and in bfloat16; queries and results.
+// Blocks are held twice, since the next is fetched while one is used. Forward: keys and values; scores in float32 twice
+// and in bfloat16; queries and results.
 func (a Attention) forwardPart() int { return a.part(2*(2+2), 4+4+2, 2*(2+2)) }
 
-// Backward: also the float32 gradients of keys and values; one more matrix in bfloat16; and of the queries' shape four arrays.
+// Backward: also the float32 gradients of keys and values; one more matrix in bfloat16; and of the queries' shape four
+// arrays.
 func (a Attention) backwardPart() int { return a.part(2*(2+2+4+4), 4+4+2+2, 2*(2+2+2+2)) }
 
-// pieces is in how many pieces of at least 128 the keys are taken, each by a kernel of its own, so that a part of the queries fits; 0 if none do.
+// pieces is in how many pieces of at least 128 the keys are taken, each by a kernel of its own, so that a part of the
+// queries fits; 0 if none do.
 func (a Attention) pieces(part func(Attention) int) int {
 	for n := 1; n <= 64; n++ {
 		piece := a
@@ -49,8 +53,9 @@ func (a Attention) Fits() bool {
 	return a.Width%8 == 0 && a.forwardPieces() > 0 && a.backwardPieces() > 0
 }
 
-// Forward maps scaled queries [heads, width, queries] and keys and values [heads, width, keys], bfloat16, to the attention [heads, width, queries],
-// bfloat16, and the logarithms of the softmaxes' divisors [heads, 1, queries], float32.
+// Forward maps scaled queries [heads, width, queries] and keys and values [heads, width, keys], bfloat16, to the
+// attention [heads, width, queries], bfloat16, and the logarithms of the softmaxes' divisors [heads, 1, queries],
+// float32.
 func (a Attention) Forward() *Kernel {
 	n := a.forwardPart()
 	query, key, row := Block{BF16, a.Width, n, true}, Block{BF16, a.Width, a.Keys, false}, Block{F32, 1, n, true}
@@ -64,13 +69,14 @@ func (a Attention) Forward() *Kernel {
 	return k
 }
 
-// Backward maps scaled queries, keys, values, the gradient of the attention, the attention and the logarithms to the gradients of the queries, bfloat16, and of
-// keys and values, float32. The scores are computed once more.
+// Backward maps scaled queries, keys, values, the gradient of the attention, the attention and the logarithms to the
+// gradients of the queries, bfloat16, and of keys and values, float32. The scores are computed once more.
 func (a Attention) Backward() *Kernel {
 	n := a.backwardPart()
 	query, key, row := Block{BF16, a.Width, n, true}, Block{BF16, a.Width, a.Keys, false}, Block{F32, 1, n, true}
 	sum := Block{F32, a.Width, a.Keys, false}
-	k := New("attention_gradient", a.Heads, a.Queries/n, []Block{query, key, key, query, query, row}, []Block{query, sum, sum})
+	k := New("attention_gradient", a.Heads, a.Queries/n, []Block{query, key, key, query, query, row},
+		[]Block{query, sum, sum})
 	q, keys, values, dy := k.Load(0), k.Load(1), k.Load(2), k.Load(3)
 	k.Zero(7)
 	k.Zero(8)

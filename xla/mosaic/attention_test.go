@@ -10,7 +10,8 @@ import (
 
 // attend is attention of [heads, width, tokens] by its definition, and its gradients.
 func attend(q, k, v, dy array) (y, logs, dq, dk, dv array) {
-	y, dq, dk, dv = newArray(q.batch, q.rows, q.columns), newArray(q.batch, q.rows, q.columns), newArray(k.batch, k.rows, k.columns), newArray(k.batch, k.rows, k.columns)
+	y, dq, dk, dv = newArray(q.batch, q.rows, q.columns), newArray(q.batch, q.rows, q.columns),
+		newArray(k.batch, k.rows, k.columns), newArray(k.batch, k.rows, k.columns)
 	logs = newArray(q.batch, 1, q.columns)
 	for b := range q.batch {
 		for i := range q.columns {
@@ -47,7 +48,8 @@ func attend(q, k, v, dy array) (y, logs, dq, dk, dv array) {
 	return y, logs, dq, dk, dv
 }
 
-// TestAttentionKernels runs the kernels' operations and compares with attention's definition. They round to bfloat16, to 8 bits, between their products.
+// TestAttentionKernels runs the kernels' operations and compares with attention's definition. They round to bfloat16,
+// to 8 bits, between their products.
 func TestAttentionKernels(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	draw := func(a array) array {
@@ -57,7 +59,8 @@ func TestAttentionKernels(t *testing.T) {
 		return a
 	}
 	a := Attention{Heads: 2, Width: 8, Queries: 1024, Keys: 256}
-	q, k, v, dy := draw(newArray(2, 8, 1024)), draw(newArray(2, 8, 256)), draw(newArray(2, 8, 256)), draw(newArray(2, 8, 1024))
+	q, k, v, dy := draw(newArray(2, 8, 1024)), draw(newArray(2, 8, 256)), draw(newArray(2, 8, 256)),
+		draw(newArray(2, 8, 1024))
 	y, logs, dq, dk, dv := attend(q, k, v, dy)
 	forward := interpret(a.Forward(), []array{q, k, v})
 	compare(t, "y", forward[0], y)
@@ -109,7 +112,9 @@ func TestFits(t *testing.T) {
 // TestText shows that each operation of the kernels has its line.
 func TestText(t *testing.T) {
 	text := Attention{2, 8, 256, 256}.Backward().Text()
-	for name, want := range map[string]int{"tpu.matmul": 5, "math.exp": 1, "tpu.vector_store": 5, "scf.if": 2, "func.func": 10} {
+	for name, want := range map[string]int{
+		"tpu.matmul": 5, "math.exp": 1, "tpu.vector_store": 5, "scf.if": 2, "func.func": 10,
+	} {
 		if got := strings.Count(text, fmt.Sprintf(`"stable_mosaic.%s"(`, name)); got != want {
 			t.Errorf("%s: got %d, want %d", name, got, want)
 		}

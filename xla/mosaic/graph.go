@@ -10,8 +10,9 @@ import (
 	"limner/xla/patch"
 )
 
-// Attend is multi-head attention: q [batch, queries, channels], k and v [batch, keys, channels], bfloat16, the channels split over heads; the result is like q.
-// It is nil where there is no kernel for the shapes or the dtype. The batch may be divided over the devices.
+// Attend is multi-head attention: q [batch, queries, channels], k and v [batch, keys, channels], bfloat16, the channels
+// split over heads; the result is like q. It is nil where there is no kernel for the shapes or the dtype. The batch may
+// be divided over the devices.
 func Attend(q, k, v *Node, heads int) *Node {
 	batch, queries, channels := q.Shape().Dim(0), q.Shape().Dim(1), q.Shape().Dim(2)
 	a := Attention{Heads: batch * heads, Width: channels / heads, Queries: queries, Keys: k.Shape().Dim(1)}
@@ -74,7 +75,8 @@ func split(x *Node, pieces int) []*Node {
 	return parts
 }
 
-// forward calls the kernel of that name on [queries, keys, values], and puts the attentions to the pieces of the keys together.
+// forward calls the kernel of that name on [queries, keys, values], and puts the attentions to the pieces of the keys
+// together.
 func (a Attention) forward(in []*Node) (y, logs *Node) {
 	pieces := a.forwardPieces()
 	piece := a
@@ -82,15 +84,16 @@ func (a Attention) forward(in []*Node) (y, logs *Node) {
 	keys, values := split(in[1], pieces), split(in[2], pieces)
 	var ys, ls []*Node
 	for i := range pieces {
-		out := patch.Kernel("attention", func(devices int) string { return piece.on(devices).Forward().Config() }, []*Node{in[0], keys[i], values[i]},
+		out := patch.Kernel("attention", func(devices int) string { return piece.on(devices).Forward().Config() },
+			[]*Node{in[0], keys[i], values[i]},
 			[]shapes.Shape{a.shape(dtypes.BFloat16, a.Width, a.Queries), a.shape(dtypes.Float32, 1, a.Queries)})
 		ys, ls = append(ys, out[0]), append(ls, out[1])
 	}
 	return merge(ys, ls)
 }
 
-// merge puts the attentions to pieces of the keys together: the softmax over all keys weighs each piece by its share of the divisor,
-// exp(logs_i) / Σ exp(logs_j).
+// merge puts the attentions to pieces of the keys together: the softmax over all keys weighs each piece by its share of
+// the divisor, exp(logs_i) / Σ exp(logs_j).
 func merge(ys, ls []*Node) (y, logs *Node) {
 	if len(ys) == 1 {
 		return ys[0], ls[0]
@@ -116,14 +119,17 @@ func (a Attention) backward(in []*Node, dy, y, logs *Node) (dq, dk, dv *Node) {
 	sum := a.shape(dtypes.Float32, a.Width, piece.Keys)
 	var dks, dvs []*Node
 	for i := range pieces {
-		out := patch.Kernel("attention_gradient", func(devices int) string { return piece.on(devices).Backward().Config() },
-			[]*Node{in[0], keys[i], values[i], dy, y, logs}, []shapes.Shape{a.shape(dtypes.BFloat16, a.Width, a.Queries), sum, sum})
+		out := patch.Kernel("attention_gradient",
+			func(devices int) string { return piece.on(devices).Backward().Config() },
+			[]*Node{in[0], keys[i], values[i], dy, y, logs},
+			[]shapes.Shape{a.shape(dtypes.BFloat16, a.Width, a.Queries), sum, sum})
 		if dq == nil {
 			dq = out[0]
 		} else {
 			dq = Add(dq, out[0])
 		}
-		dks, dvs = append(dks, ConvertDType(out[1], dtypes.BFloat16)), append(dvs, ConvertDType(out[2], dtypes.BFloat16))
+		dks, dvs = append(dks, ConvertDType(out[1], dtypes.BFloat16)),
+			append(dvs, ConvertDType(out[2], dtypes.BFloat16))
 	}
 	if pieces == 1 {
 		return dq, dks[0], dvs[0]

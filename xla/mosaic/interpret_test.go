@@ -17,7 +17,8 @@ func newArray(batch, rows, columns int) array {
 
 func (a array) at(b, r, c int) *float64 { return &a.data[(b*a.rows+r)*a.columns+c] }
 
-// interpret runs a kernel's operations at each place of its grid, in order, as a core would. Results begin as NaN: what a kernel does not set shows.
+// interpret runs a kernel's operations at each place of its grid, in order, as a core would. Results begin as NaN: what
+// a kernel does not set shows.
 func interpret(k *Kernel, operands []array) (results []array) {
 	for _, b := range k.results {
 		columns := b.Columns

@@ -1,5 +1,5 @@
-// Package mosaic writes kernels for the cores of a TPU, in the text of Mosaic, the compiler beneath Pallas: what such a kernel keeps to itself never
-// lies in a chip's main memory.
+// Package mosaic writes kernels for the cores of a TPU, in the text of Mosaic, the compiler beneath Pallas: what such a
+// kernel keeps to itself never lies in a chip's main memory.
 package mosaic
 
 import (
@@ -24,8 +24,8 @@ func (t Type) bytes() int {
 	return 2
 }
 
-// Block is how a kernel sees an operand or a result [batch, rows, columns]: at each place of its grid (row of the batch, part of the columns) it has
-// all rows, and all columns or the part's.
+// Block is how a kernel sees an operand or a result [batch, rows, columns]: at each place of its grid (row of the
+// batch, part of the columns) it has all rows, and all columns or the part's.
 type Block struct {
 	Type          Type
 	Rows, Columns int  // of what is seen
@@ -223,7 +223,8 @@ func (w *writer) apply(out, name string, in []string, attributes string, kinds [
 	if attributes != "" {
 		attributes = " {" + attributes + "}"
 	}
-	w.line(`%s = "stable_mosaic.%s"(%s)%s : (%s) -> %s`, out, name, strings.Join(in, ", "), attributes, strings.Join(kinds, ", "), kind)
+	w.line(`%s = "stable_mosaic.%s"(%s)%s : (%s) -> %s`,
+		out, name, strings.Join(in, ", "), attributes, strings.Join(kinds, ", "), kind)
 }
 
 func (w *writer) function(k *Kernel) {
@@ -232,7 +233,9 @@ func (w *writer) function(k *Kernel) {
 	for i, b := range k.blocks() {
 		args = append(args, fmt.Sprintf("%%b%d: %s", i, b.memref()))
 		kinds = append(kinds, b.memref())
-		windows = append(windows, fmt.Sprintf("{transform_indices = @transform_%d, window_bounds = array<i64: 1, %d, %d>}", i, b.Rows, b.Columns))
+		windows = append(windows,
+			fmt.Sprintf("{transform_indices = @transform_%d, window_bounds = array<i64: 1, %d, %d>}",
+				i, b.Rows, b.Columns))
 	}
 	w.line(`"stable_mosaic.func.func"() ({`)
 	w.line(`^bb0(%s):`, strings.Join(args, ", "))
@@ -264,13 +267,15 @@ func (w *writer) op(k *Kernel, o op) {
 		b := k.blocks()[o.block]
 		whole, at := w.fresh(), w.constant("0", "index")
 		full := fmt.Sprintf("vector<1x%dx%dx%s>", b.Rows, b.Columns, b.Type)
-		w.apply(whole, "vector.load", []string{fmt.Sprintf("%%b%d", o.block), at, at, at}, "", []string{b.memref(), "index", "index", "index"}, full)
+		w.apply(whole, "vector.load", []string{fmt.Sprintf("%%b%d", o.block), at, at, at}, "",
+			[]string{b.memref(), "index", "index", "index"}, full)
 		w.apply(o.out.String(), "vector.shape_cast", []string{whole}, "", []string{full}, vector(o.out))
 	case "store":
 		w.store(k, o.block, o.in[0].String(), vector(o.in[0]))
 	case "zero":
 		first := w.fresh()
-		w.apply(first, "arith.cmpi", []string{"%g1", w.constant("0", "i32")}, "predicate = 0 : i64", []string{"i32", "i32"}, "i1")
+		w.apply(first, "arith.cmpi", []string{"%g1", w.constant("0", "i32")}, "predicate = 0 : i64",
+			[]string{"i32", "i32"}, "i1")
 		w.line(`"stable_mosaic.scf.if"(%s) ({`, first)
 		w.store(k, o.block, w.constant("dense<0.000000e+00>", vector(o.out)), vector(o.out))
 		w.line(`"stable_mosaic.scf.yield"() : () -> ()`)
@@ -280,9 +285,11 @@ func (w *writer) op(k *Kernel, o op) {
 	case "dot":
 		i, j := o.axes[0], o.axes[1]
 		sums := w.constant("dense<0.000000e+00>", vector(o.out))
-		attributes := fmt.Sprintf("dimension_numbers = #tpu.dot_dimension_numbers<[%d], [%d], [%d], [%d], [0, %d, 1, %d], [], []>, transpose_lhs = false, transpose_lhs_hint = false, transpose_rhs = false",
+		attributes := fmt.Sprintf("dimension_numbers = #tpu.dot_dimension_numbers<[%d], [%d], [%d], [%d], "+
+			"[0, %d, 1, %d], [], []>, transpose_lhs = false, transpose_lhs_hint = false, transpose_rhs = false",
 			i, j, 1-i, 1-j, 1-i, 1-j)
-		w.apply(o.out.String(), "tpu.matmul", []string{o.in[0].String(), o.in[1].String(), sums}, attributes, []string{vector(o.in[0]), vector(o.in[1]), vector(o.out)}, vector(o.out))
+		w.apply(o.out.String(), "tpu.matmul", []string{o.in[0].String(), o.in[1].String(), sums}, attributes,
+			[]string{vector(o.in[0]), vector(o.in[1]), vector(o.out)}, vector(o.out))
 	case "reduce":
 		flat, row := fmt.Sprintf("vector<%dx%s>", o.out.columns, o.out.kind), w.fresh()
 		start := "dense<0.000000e+00>"
@@ -290,7 +297,8 @@ func (w *writer) op(k *Kernel, o op) {
 			start = "dense<0xFF800000>"
 		}
 		attributes := fmt.Sprintf("kind = #vector.kind<%s>, reduction_dims = array<i64: 0>", o.attributes)
-		w.apply(row, "vector.multi_reduction", []string{o.in[0].String(), w.constant(start, flat)}, attributes, []string{vector(o.in[0]), flat}, flat)
+		w.apply(row, "vector.multi_reduction", []string{o.in[0].String(), w.constant(start, flat)}, attributes,
+			[]string{vector(o.in[0]), flat}, flat)
 		w.apply(o.out.String(), "vector.shape_cast", []string{row}, "", []string{flat}, vector(o.out))
 	default:
 		var in, kinds []string

@@ -98,7 +98,8 @@ func (b *builder) alias(outputs []backends.Op, specs []*backends.ShardingSpec) e
 			return err
 		}
 		if other, ok := taken[output]; ok {
-			return fmt.Errorf("parameters %d and %d are both aliased to output %d", min(other, input), max(other, input), output)
+			return fmt.Errorf("parameters %d and %d are both aliased to output %d",
+				min(other, input), max(other, input), output)
 		}
 		taken[output] = input
 		value := main.Inputs[input]

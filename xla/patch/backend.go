@@ -74,8 +74,9 @@ func (b *Backend) Memory(program string) (pjrt.Memory, error) {
 	return p.memory, err
 }
 
-// Execute runs the program last compiled under that name on the devices of this process: buffers are those of the first device in the order of the
-// parameters, then the next one's, and so are the results. Buffers that are donated are of no use afterwards.
+// Execute runs the program last compiled under that name on the devices of this process: buffers are those of the first
+// device in the order of the parameters, then the next one's, and so are the results. Buffers that are donated are of
+// no use afterwards.
 func (b *Backend) Execute(program string, buffers []backends.Buffer, donate []bool) ([]backends.Buffer, error) {
 	p, err := b.compiled(program)
 	if err != nil {

@@ -19,7 +19,9 @@ func RegisterGradients() {
 		graph.VJPRegistration[graph.NodeTypePad] = padVJP
 		graph.VJPRegistration[graph.NodeTypeReverse] = reverseVJP
 		graph.VJPRegistration[graph.NodeTypeIdentity] = identityVJP
-		for _, step := range []graph.NodeType{graph.NodeTypeFloor, graph.NodeTypeCeil, graph.NodeTypeRound, graph.NodeTypeSign} {
+		for _, step := range []graph.NodeType{
+			graph.NodeTypeFloor, graph.NodeTypeCeil, graph.NodeTypeRound, graph.NodeTypeSign,
+		} {
 			graph.VJPRegistration[step] = zeroVJP
 		}
 	})

@@ -123,7 +123,8 @@ func TestDotGeneralStableHLO(t *testing.T) {
 	patch.RegisterGradients()
 	b := testBackend(t, 1)
 	dense := func(x []*Node) *Node {
-		return DotGeneral(Tanh(DotGeneral(x[0], []int{1}, nil, x[1], []int{0}, nil)), []int{1}, nil, x[2], []int{0}, nil)
+		return DotGeneral(Tanh(DotGeneral(x[0], []int{1}, nil, x[1], []int{0}, nil)), []int{1},
+			nil, x[2], []int{0}, nil)
 	}
 	attention := func(x []*Node) *Node {
 		scores := Softmax(DotGeneral(x[0], []int{3}, []int{0, 1}, x[1], []int{3}, []int{0, 1}), -1)
@@ -213,7 +214,10 @@ func TestMissingGradients(t *testing.T) {
 		{"pad", -1, 1, func(x []*Node) *Node {
 			return pad(x[0], x[1], PadAxis{Start: 1, End: 2}, PadAxis{Start: 0, End: 1})
 		}, [][]int{two, {}}},
-		{"pad fewer axes", -1, 1, func(x []*Node) *Node { return pad(x[0], x[1], PadAxis{Start: 1}) }, [][]int{two, {}}},
+		{
+			"pad fewer axes", -1, 1, func(x []*Node) *Node { return pad(x[0], x[1], PadAxis{Start: 1}) },
+			[][]int{two, {}},
+		},
 		{"pad between", -1, 1, func(x []*Node) *Node {
 			return pad(x[0], x[1], PadAxis{Start: 1, End: 1, Interior: 2}, PadAxis{Interior: 1})
 		}, [][]int{two, {}}},

@@ -14,22 +14,30 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 )
 
-// Kernel calls a kernel for a TPU's cores, which GoMLX has no operation for. config gives the kernel's configuration for one of so many devices, over which
-// the first axes of operands and results are divided. All have three axes. No gradient flows through the results. It panics as building a graph does.
-func Kernel(name string, config func(devices int) string, operands []*graph.Node, results []shapes.Shape) []*graph.Node {
+// Kernel calls a kernel for a TPU's cores, which GoMLX has no operation for. config gives the kernel's configuration
+// for one of so many devices, over which the first axes of operands and results are divided. All have three axes. No
+// gradient flows through the results. It panics as building a graph does.
+func Kernel(name string, config func(devices int) string, operands []*graph.Node,
+	results []shapes.Shape) []*graph.Node {
 	return add("CustomCall", operands, results, func(devices int) map[string]any {
 		// One attribute whose text goes on with the others keeps the statement in one line, which ManualKernels reads.
-		return map[string]any{"api_version": literal(fmt.Sprintf("1 : i32, call_target_name = \"tpu_custom_call\", backend_config = %s, kernel_name = %q, %s",
-			strconv.Quote(config(devices)), name, layouts(shapesOf(operands), results)))}
+		return map[string]any{
+			"api_version": literal(fmt.Sprintf("1 : i32, call_target_name = \"tpu_custom_call\", "+
+				"backend_config = %s, kernel_name = %q, %s",
+				strconv.Quote(config(devices)), name, layouts(shapesOf(operands), results))),
+		}
 	})
 }
 
-// Call calls a function that is registered with the plugin, which GoMLX has no operation for, for the result of one program on one device. attributes are
-// the text of a dictionary in StableHLO. No gradient flows through the result. It panics as building a graph does.
+// Call calls a function that is registered with the plugin, which GoMLX has no operation for, for the result of one
+// program on one device. attributes are the text of a dictionary in StableHLO. No gradient flows through the result. It
+// panics as building a graph does.
 func Call(function, attributes string, operands []*graph.Node, result shapes.Shape) *graph.Node {
 	return add("CustomCall", operands, []shapes.Shape{result}, func(int) map[string]any {
-		return map[string]any{"api_version": literal(fmt.Sprintf("4 : i32, call_target_name = %q, backend_config = %s, %s",
-			function, attributes, layouts(shapesOf(operands), []shapes.Shape{result})))}
+		return map[string]any{
+			"api_version": literal(fmt.Sprintf("4 : i32, call_target_name = %q, backend_config = %s, %s",
+				function, attributes, layouts(shapesOf(operands), []shapes.Shape{result}))),
+		}
 	})[0]
 }
 
@@ -57,14 +65,15 @@ func shapesOf(nodes []*graph.Node) []shapes.Shape {
 	return all
 }
 
-// Barrier returns its operands in such a way that the compiler computes each once for all its uses: otherwise it computes a cheap value anew in each.
-// No gradient flows through it. It panics as building a graph does.
+// Barrier returns its operands in such a way that the compiler computes each once for all its uses: otherwise it
+// computes a cheap value anew in each. No gradient flows through it. It panics as building a graph does.
 func Barrier(operands ...*graph.Node) []*graph.Node {
 	return add("OptimizationBarrier", operands, shapesOf(operands), func(int) map[string]any { return nil })
 }
 
 // add adds an operation that GoMLX lacks, by go-xla's name. attributes are those for so many devices.
-func add(operation string, operands []*graph.Node, results []shapes.Shape, attributes func(devices int) map[string]any) []*graph.Node {
+func add(operation string, operands []*graph.Node, results []shapes.Shape,
+	attributes func(devices int) map[string]any) []*graph.Node {
 	b, err := builderOf(operands[0].Graph())
 	if err != nil {
 		panic(err)
@@ -110,7 +119,8 @@ type literal string
 func (l literal) ToStableHLO() string { return string(l) }
 
 // add adds the operation and returns its results.
-func (b *builder) add(operation string, operands []*graph.Node, results []shapes.Shape, attributes func(devices int) map[string]any) ([]backends.Op, error) {
+func (b *builder) add(operation string, operands []*graph.Node, results []shapes.Shape,
+	attributes func(devices int) map[string]any) ([]backends.Op, error) {
 	main, err := mainFunction(b.Builder)
 	if err != nil {
 		return nil, err
@@ -179,8 +189,8 @@ var (
 	tensorTypes = regexp.MustCompile(`tensor<(\d+)x([^>]*)>`)
 )
 
-// ManualKernels divides the calls to kernels in a program's text over the devices of its mesh: XLA's partitioner would give the whole to each. Programs
-// without a mesh or kernels stay as they are.
+// ManualKernels divides the calls to kernels in a program's text over the devices of its mesh: XLA's partitioner would
+// give the whole to each. Programs without a mesh or kernels stay as they are.
 func ManualKernels(program []byte) []byte {
 	mesh := meshes.FindSubmatch(program)
 	if mesh == nil {
@@ -194,7 +204,8 @@ func ManualKernels(program []byte) []byte {
 	return kernelCall.ReplaceAllFunc(program, func(line []byte) []byte {
 		m := kernelCall.FindSubmatch(line)
 		indent, outs, ins, attributes := string(m[1]), string(m[2]), strings.Split(string(m[3]), ", "), string(m[4])
-		inTypes, outTypes := tensorTypes.FindAllStringSubmatch(string(m[5]), -1), tensorTypes.FindAllStringSubmatch(string(m[6]), -1)
+		inTypes, outTypes := tensorTypes.FindAllStringSubmatch(string(m[5]), -1),
+			tensorTypes.FindAllStringSubmatch(string(m[6]), -1)
 		shard := func(types [][]string) (local []string, shardings string) {
 			var list []string
 			for _, t := range types {
@@ -221,6 +232,7 @@ func ManualKernels(program []byte) []byte {
 %[1]s  %[8]s = "stablehlo.custom_call"(%[9]s) %[10]s : (%[11]s) -> (%[12]s)
 %[1]s  "sdy.return"(%[8]s) : (%[12]s) -> ()
 %[1]s}) : (%[13]s) -> (%[14]s)`, indent, outs, list(ins), inShardings, mesh[2], outShardings,
-			list(args), list(results), list(names), attributes, list(inLocal), list(outLocal), m[5], strings.Trim(string(m[6]), "()"))
+			list(args), list(results), list(names), attributes, list(inLocal), list(outLocal), m[5],
+			strings.Trim(string(m[6]), "()"))
 	})
 }

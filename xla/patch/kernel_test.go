@@ -11,7 +11,8 @@ import (
 func TestManualKernels(t *testing.T) {
 	const call = `  %4, %5 = "stablehlo.custom_call"(%1, %2) { api_version = 1 : i32, call_target_name = "tpu_custom_call", backend_config = "{}" } : (tensor<8x40x64xbf16>, tensor<8x40x64xbf16>) -> (tensor<8x40x64xbf16>, tensor<8x1x64xf32>)`
 	const mesh = "  sdy.mesh @mesh = <[\"data\"=4]>\n"
-	const other = "\n  %6 = \"stablehlo.add\"(%4, %4) : (tensor<8x40x64xbf16>, tensor<8x40x64xbf16>) -> tensor<8x40x64xbf16>\n"
+	const other = "\n  %6 = \"stablehlo.add\"(%4, %4) : (tensor<8x40x64xbf16>, " +
+		"tensor<8x40x64xbf16>) -> tensor<8x40x64xbf16>\n"
 	if got := string(patch.ManualKernels([]byte(call + other))); got != call+other {
 		t.Errorf("one device: got %s", got)
 	}

@@ -20,11 +20,13 @@ func field(v reflect.Value, name string, kind reflect.Kind) (reflect.Value, erro
 		v = v.Elem()
 	}
 	if v.Kind() != reflect.Struct {
-		return reflect.Value{}, fmt.Errorf("read field %s of %s: not a struct: use the pinned version of GoMLX", name, v.Type())
+		return reflect.Value{}, fmt.Errorf("read field %s of %s: not a struct: use the pinned version of GoMLX",
+			name, v.Type())
 	}
 	f := v.FieldByName(name)
 	if !f.IsValid() || f.Kind() != kind {
-		return reflect.Value{}, fmt.Errorf("%s has no field %s of kind %s: use the pinned version of GoMLX", v.Type(), name, kind)
+		return reflect.Value{}, fmt.Errorf("%s has no field %s of kind %s: use the pinned version of GoMLX",
+			v.Type(), name, kind)
 	}
 	return f, nil
 }

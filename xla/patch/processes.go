@@ -7,8 +7,9 @@ import (
 	"github.com/gomlx/gomlx/backends"
 )
 
-// Spread says that programs run on more devices than this process has: n of all processes, of which local are its own. GoMLX and go-xla take a
-// process to have all devices of a program: the one refuses a mesh of more than its own, the other tells PJRT that it brings the buffers of all.
+// Spread says that programs run on more devices than this process has: n of all processes, of which local are its own.
+// GoMLX and go-xla take a process to have all devices of a program: the one refuses a mesh of more than its own, the
+// other tells PJRT that it brings the buffers of all.
 func (b *Backend) Spread(n, local int) error {
 	b.local = local
 	return setInt(reflect.ValueOf(b.Backend), "numDevices", n)

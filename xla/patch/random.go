@@ -23,8 +23,9 @@ func Key(seed, step *graph.Node, purpose uint32) *graph.Node {
 	return graph.Stack([]*graph.Node{key0, key1}, 0)
 }
 
-// Rows returns a key for the numbers of rows of a larger array: those of an array drawn with it are the numbers that the
-// larger one's rows from first on, an integer scalar, have under key. A row is all that has one index of the first axis.
+// Rows returns a key for the numbers of rows of a larger array: those of an array drawn with it are the numbers that
+// the larger one's rows from first on, an integer scalar, have under key. A row is all that has one index of the first
+// axis.
 func Rows(key, first *graph.Node) *graph.Node {
 	first.AssertScalar()
 	return graph.Concatenate([]*graph.Node{key, graph.Reshape(graph.ConvertDType(first, dtypes.Uint32), 1)}, 0)

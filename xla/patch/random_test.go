@@ -192,7 +192,8 @@ func TestKeys(t *testing.T) {
 		purpose uint32
 	}{
 		{"first", 1, 2, 3}, {"seed", 2, 2, 3}, {"high seed", 1 | 1<<32, 2, 3}, {"step", 1, 3, 3},
-		{"high step", 1, 2 | 1<<32, 3}, {"purpose", 1, 2, 4}, {"swapped", 2, 1, 3}, {"all swapped", 3, 2, 1}, {"zero", 0, 0, 0},
+		{"high step", 1, 2 | 1<<32, 3}, {"purpose", 1, 2, 4}, {"swapped", 2, 1, 3},
+		{"all swapped", 3, 2, 1}, {"zero", 0, 0, 0},
 	} {
 		// Eight thousand of 2^32 numbers share 8 on average, with any of 9 keys; a key taken twice shares 1,000.
 		shared := 0
@@ -282,7 +283,8 @@ func TestRows(t *testing.T) {
 	shape := shapes.Make(dtypes.Float32, rows, width)
 	whole := draw[float32](t, 1, 2, 3, func(key *Node) *Node { return patch.RandomNormal(key, shape) })
 	part := draw[float32](t, 1, 2, 3, func(key *Node) *Node {
-		return patch.RandomNormal(patch.Rows(key, Const(key.Graph(), uint32(first))), shapes.Make(dtypes.Float32, rows-first, width))
+		return patch.RandomNormal(patch.Rows(key, Const(key.Graph(), uint32(first))),
+			shapes.Make(dtypes.Float32, rows-first, width))
 	})
 	if !slices.Equal(part, whole[first*width:]) {
 		t.Errorf("got %v, want the end of %v", part, whole)

@@ -14,7 +14,8 @@ import (
 )
 
 // shardedUpdate compiles the update of state [16, 8] by rows x [16, 8] over 4 devices.
-func shardedUpdate(t testing.TB, b *patch.Backend, mesh *distributed.DeviceMesh, name string, state, out *distributed.ShardingSpec) *Graph {
+func shardedUpdate(t testing.TB, b *patch.Backend, mesh *distributed.DeviceMesh, name string,
+	state, out *distributed.ShardingSpec) *Graph {
 	t.Helper()
 	rows, err := distributed.BuildSpec(mesh).S("data").R().Done()
 	check(t, err)

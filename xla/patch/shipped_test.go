@@ -42,9 +42,15 @@ func TestShippedGradients(t *testing.T) {
 		{"div broadcast", 0.5, 2, func(x []*Node) *Node { return Div(x[0], x[1]) }, [][]int{two, {3, 1}}},
 		{"div scalar", 0.5, 2, func(x []*Node) *Node { return Div(x[1], x[0]) }, [][]int{two, {}}},
 		{"pow", 0.5, 2, func(x []*Node) *Node { return Pow(x[0], x[1]) }, [][]int{two, two}},
-		{"concatenate", -1, 1, func(x []*Node) *Node { return Concatenate([]*Node{x[0], x[1]}, -1) }, [][]int{two, {3, 2}}},
+		{
+			"concatenate", -1, 1, func(x []*Node) *Node { return Concatenate([]*Node{x[0], x[1]}, -1) },
+			[][]int{two, {3, 2}},
+		},
 		{"slice", -1, 1, func(x []*Node) *Node { return Slice(x[0], AxisRange(1), AxisRange(0, 3)) }, [][]int{two}},
-		{"slice strided", -1, 1, func(x []*Node) *Node { return Slice(x[0], AxisRange(), AxisRange(1).Stride(2)) }, [][]int{two}},
+		{
+			"slice strided", -1, 1, func(x []*Node) *Node { return Slice(x[0], AxisRange(), AxisRange(1).Stride(2)) },
+			[][]int{two},
+		},
 		{"transpose", -1, 1, func(x []*Node) *Node { return TransposeAllAxes(x[0], 2, 0, 3, 1) }, [][]int{image}},
 		{"where", -1, 1, func(x []*Node) *Node {
 			return Where(GreaterThan(x[0], ScalarZero(x[0].Graph(), dtypes.Float64)), x[0], Square(x[1]))

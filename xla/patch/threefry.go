@@ -10,7 +10,9 @@ var threefryRotations = [8]uint32{13, 15, 26, 6, 17, 29, 16, 24}
 // generator; this one is plain arithmetic, so the same on every plugin and for every sharding.
 func threefry(key0, key1, x0, x1 *graph.Node) (*graph.Node, *graph.Node) {
 	g := key0.Graph()
-	keys := [3]*graph.Node{key0, key1, graph.BitwiseXor(graph.BitwiseXor(key0, key1), graph.Const(g, uint32(0x1BD11BDA)))}
+	keys := [3]*graph.Node{
+		key0, key1, graph.BitwiseXor(graph.BitwiseXor(key0, key1), graph.Const(g, uint32(0x1BD11BDA))),
+	}
 	x0, x1 = graph.Add(x0, keys[0]), graph.Add(x1, keys[1])
 	for round := range 20 {
 		x0 = graph.Add(x0, x1)
