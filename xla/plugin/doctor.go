@@ -96,7 +96,10 @@ func Diagnose(ctx context.Context, o DoctorOptions) Report {
 	if o.Timeout == 0 {
 		o.Timeout = time.Minute
 	}
-	r := Report{Backend: o.Backend, Devices: []DeviceReport{}, Problems: []Problem{}, Plugin: PluginReport{HeaderAPI: headerAPI}}
+	r := Report{
+		Backend: o.Backend, Devices: []DeviceReport{}, Problems: []Problem{},
+		Plugin: PluginReport{HeaderAPI: headerAPI},
+	}
 	r.machine()
 	r.folders(o)
 	r.plugin(ctx, o)
@@ -140,7 +143,8 @@ func (r *Report) plugin(ctx context.Context, o DoctorOptions) {
 		got, err := fileSHA256(ctx, path)
 		switch {
 		case err != nil:
-			r.problem("check that you may read the file, then run limner doctor again", "the plugin %s cannot be checked: %v", path, err)
+			r.problem("check that you may read the file, then run limner doctor again",
+				"the plugin %s cannot be checked: %v", path, err)
 			return
 		case got != r.Plugin.SHA256:
 			r.problem("remove the folder "+filepath.Dir(path)+": the next run installs the plugin again",
@@ -157,7 +161,8 @@ func (r *Report) plugin(ctx context.Context, o DoctorOptions) {
 	case found := <-done:
 		r.opened(found, path)
 	case <-ctx.Done():
-		r.problem("check that no other program holds the devices, and that the network that the plugin asks is reachable",
+		r.problem("check that no other program holds the devices, and that the network that "+
+			"the plugin asks is reachable",
 			"the plugin %s did not answer within %s: %v", path, o.Timeout, ctx.Err())
 	}
 }
@@ -198,12 +203,14 @@ func (r *Report) opened(found opened, path string) {
 		return
 	}
 	if found.loadErr != nil {
-		r.problem("give a PJRT plugin for "+r.Machine.OS+"/"+r.Machine.Arch+"; `ldd "+path+"` lists libraries that it misses",
+		r.problem("give a PJRT plugin for "+r.Machine.OS+"/"+r.Machine.Arch+"; `ldd "+path+
+			"` lists libraries that it misses",
 			"the plugin does not load: %v", found.loadErr)
 		return
 	}
 	if major, _, _ := strings.Cut(found.api, "."); major != "0" {
-		r.problem("use a plugin with PJRT API 0.x", "the plugin has PJRT API %s, limner is built against %s", found.api, headerAPI)
+		r.problem("use a plugin with PJRT API 0.x", "the plugin has PJRT API %s, limner is built against %s",
+			found.api, headerAPI)
 	}
 	r.Plugin.Platform, r.Plugin.PlatformVersion = found.devices.platform, found.devices.version
 	r.Devices = append(r.Devices, found.devices.list...)
@@ -222,7 +229,8 @@ func noDevicesAdvice(path string) string {
 	case strings.Contains(filepath.Base(name), "tpu") && !HasTPU("/dev"):
 		return "this machine has no TPU (no /dev/accel* or /dev/vfio/*): run on a TPU VM, or use --backend cpu"
 	case strings.Contains(filepath.Base(name), "tpu"):
-		return "stop other programs that hold the TPU, and check that you may read and write /dev/accel* or /dev/vfio/*; or use --backend cpu"
+		return "stop other programs that hold the TPU, and check that you may read and write /dev/accel* or " +
+			"/dev/vfio/*; or use --backend cpu"
 	case strings.Contains(name, "cuda"):
 		return "check that nvidia-smi lists a GPU and a driver for CUDA 13, and that NVIDIA's libraries are in " +
 			filepath.Join(filepath.Dir(filepath.Dir(path)), "nvidia") + " or in LD_LIBRARY_PATH; or use --backend cpu"

@@ -31,7 +31,9 @@ func listDevices(table pjrt.Table, cpuDevices int) (found clientDevices, err err
 	}
 	devices, err := client.Devices()
 	for _, d := range devices {
-		found.list = append(found.list, DeviceReport{Name: d.Name, Kind: d.Kind, MemoryBytes: d.MemoryLimit, InUseBytes: d.MemoryInUse})
+		found.list = append(found.list, DeviceReport{
+			Name: d.Name, Kind: d.Kind, MemoryBytes: d.MemoryLimit, InUseBytes: d.MemoryInUse,
+		})
 	}
 	return found, err
 }

@@ -29,7 +29,10 @@ func (r *Report) folders(o DoctorOptions) {
 	}
 	for _, f := range []struct{ name, path, do string }{
 		{"cache", cache, "set LIMNER_CACHE to a folder on a disk with more space that you can write"},
-		{"compiled programs", o.Cache, "set LIMNER_COMPILATION_CACHE_DIR to a folder on a disk with more space that you can write"},
+		{
+			"compiled programs", o.Cache,
+			"set LIMNER_COMPILATION_CACHE_DIR to a folder on a disk with more space that you can write",
+		},
 		{"Hugging Face cache", hubCache(o.Install.getenv), ""}, // read, and written only by downloads
 		{"working folder", work, "work in a folder on a disk with more space that you can write"},
 	} {
@@ -84,7 +87,8 @@ func (r *Report) programs(folder string) {
 		}
 	}
 	if refused > 0 {
-		r.problem(do, "%d of %d compiled programs in %s are not loaded, the first: %v", refused, len(files), folder, first)
+		r.problem(do, "%d of %d compiled programs in %s are not loaded, the first: %v",
+			refused, len(files), folder, first)
 	}
 }
 

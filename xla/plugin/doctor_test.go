@@ -29,8 +29,10 @@ func TestDiagnoseCPU(t *testing.T) {
 		}
 		if os.Getenv("LIMNER_PLUGIN") == "" {
 			w := Wheels()[0]
-			want := PluginReport{Path: r.Plugin.Path, Package: w.Package, Version: w.Version, SHA256: w.PluginSHA256, Checked: true,
-				API: w.API, HeaderAPI: headerAPI, Platform: "cpu", PlatformVersion: r.Plugin.PlatformVersion}
+			want := PluginReport{
+				Path: r.Plugin.Path, Package: w.Package, Version: w.Version, SHA256: w.PluginSHA256, Checked: true,
+				API: w.API, HeaderAPI: headerAPI, Platform: "cpu", PlatformVersion: r.Plugin.PlatformVersion,
+			}
 			if diff := cmp.Diff(want, r.Plugin); diff != "" {
 				t.Errorf("plugin (-want +got):\n%s", diff)
 			}
@@ -55,7 +57,10 @@ func TestReportJSONAndText(t *testing.T) {
 		t.Errorf("through JSON (-want +got):\n%s", diff)
 	}
 	text := r.Text()
-	for _, want := range []string{"cpu, 1 device\n", r.Devices[0].Name, r.Plugin.Path, "PJRT API " + r.Plugin.API, "working folder", "nothing is wrong"} {
+	for _, want := range []string{
+		"cpu, 1 device\n", r.Devices[0].Name, r.Plugin.Path, "PJRT API " + r.Plugin.API,
+		"working folder", "nothing is wrong",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the text lacks %q:\n%s", want, text)
 		}
@@ -98,18 +103,46 @@ func TestDiagnoseProblems(t *testing.T) {
 		o        DoctorOptions
 		what, do string
 	}{
-		"unknown backend":   {DoctorOptions{Backend: "gpu"}, `unknown backend "gpu"`, "run limner doctor again"},
-		"missing plugin":    {DoctorOptions{Backend: filepath.Join(dir, "none.so")}, "none.so", "run limner doctor again"},
-		"no library":        {DoctorOptions{Backend: broken}, "does not load", "ldd " + broken},
-		"damaged plugin":    {DoctorOptions{Backend: damaged}, "is damaged", "remove the folder " + filepath.Dir(damaged)},
-		"unwritable folder": {DoctorOptions{WorkDir: filepath.Join(file, "below")}, "working folder " + file + "/below cannot be written", "work in a folder"},
-		"unwritable cache":  {DoctorOptions{Backend: broken, Install: InstallOptions{CacheDir: file}}, "cache " + file + " cannot be written", "set LIMNER_CACHE"},
-		"a folder of programs that others can write": {DoctorOptions{Backend: broken, Cache: shared}, shared + " can be written by other users (its mode is 0777): chmod go-w " + shared, "nobody else works with it"},
-		"a program that others can write":            {DoctorOptions{Backend: broken, Cache: own}, "1 of 2 compiled programs in " + own + " are not loaded, the first: " + open, "set LIMNER_COMPILATION_CACHE_DIR"},
-		"a plugin that others can write":             {DoctorOptions{Backend: writable}, "plugin " + writable + " is native code", "do what the message says"},
-		"a plugin's folder that others can write":    {DoctorOptions{Backend: inShared}, shared + " can be written by other users", "a folder of your own"},
-		"takes too long":                             {DoctorOptions{Timeout: time.Nanosecond}, "did not answer within 1ns", "no other program holds the devices"},
-		"no place to unpack":                         {DoctorOptions{Backend: "cpu", Install: InstallOptions{CacheDir: file, Getenv: func(string) string { return "" }}}, "install the cpu plugin", "run limner doctor again"},
+		"unknown backend": {DoctorOptions{Backend: "gpu"}, `unknown backend "gpu"`, "run limner doctor again"},
+		"missing plugin": {
+			DoctorOptions{Backend: filepath.Join(dir, "none.so")}, "none.so", "run limner doctor again",
+		},
+		"no library": {DoctorOptions{Backend: broken}, "does not load", "ldd " + broken},
+		"damaged plugin": {
+			DoctorOptions{Backend: damaged}, "is damaged", "remove the folder " + filepath.Dir(damaged),
+		},
+		"unwritable folder": {
+			DoctorOptions{WorkDir: filepath.Join(file, "below")}, "working folder " + file + "/below cannot be written",
+			"work in a folder",
+		},
+		"unwritable cache": {
+			DoctorOptions{Backend: broken, Install: InstallOptions{CacheDir: file}},
+			"cache " + file + " cannot be written", "set LIMNER_CACHE",
+		},
+		"a folder of programs that others can write": {
+			DoctorOptions{Backend: broken, Cache: shared},
+			shared + " can be written by other users (its mode is 0777): chmod go-w " + shared,
+			"nobody else works with it",
+		},
+		"a program that others can write": {
+			DoctorOptions{Backend: broken, Cache: own},
+			"1 of 2 compiled programs in " + own + " are not loaded, the first: " + open,
+			"set LIMNER_COMPILATION_CACHE_DIR",
+		},
+		"a plugin that others can write": {
+			DoctorOptions{Backend: writable}, "plugin " + writable + " is native code", "do what the message says",
+		},
+		"a plugin's folder that others can write": {
+			DoctorOptions{Backend: inShared}, shared + " can be written by other users", "a folder of your own",
+		},
+		"takes too long": {
+			DoctorOptions{Timeout: time.Nanosecond}, "did not answer within 1ns", "no other program holds the devices",
+		},
+		"no place to unpack": {
+			DoctorOptions{
+				Backend: "cpu", Install: InstallOptions{CacheDir: file, Getenv: func(string) string { return "" }},
+			}, "install the cpu plugin", "run limner doctor again",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := Diagnose(t.Context(), c.o)

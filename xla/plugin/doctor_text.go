@@ -34,9 +34,11 @@ func (r Report) Text() string {
 	}
 	memory := "memory unknown"
 	if r.Machine.MemoryBytes > 0 {
-		memory = fmt.Sprintf("%s of memory, %s available", gigabytes(r.Machine.MemoryBytes), gigabytes(r.Machine.AvailableMemory))
+		memory = fmt.Sprintf("%s of memory, %s available",
+			gigabytes(r.Machine.MemoryBytes), gigabytes(r.Machine.AvailableMemory))
 	}
-	line("machine", "%s/%s, %d %s, %s, %s", r.Machine.OS, r.Machine.Arch, r.Machine.Cores, plural(r.Machine.Cores, "core"), memory, r.Machine.Go)
+	line("machine", "%s/%s, %d %s, %s, %s", r.Machine.OS, r.Machine.Arch, r.Machine.Cores,
+		plural(r.Machine.Cores, "core"), memory, r.Machine.Go)
 	if r.Machine.Kernels != "" {
 		line("", "limner's own kernels for XLA on CPUs: %s", r.Machine.Kernels)
 	}

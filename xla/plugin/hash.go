@@ -18,12 +18,13 @@ import (
 type damagedError struct{ path, got, want string }
 
 func (e damagedError) Error() string {
-	return fmt.Sprintf("the plugin %s is damaged or was replaced: sha256 %s, want %s: remove the folder %s and the next run installs it again",
+	return fmt.Sprintf("the plugin %s is damaged or was replaced: sha256 %s, want %s: "+
+		"remove the folder %s and the next run installs it again",
 		e.path, e.got, e.want, filepath.Dir(e.path))
 }
 
-// installedHash is the SHA-256 that the plugin at path must have: the pinned one, else the one it had when it was installed. It is empty for a
-// file that limner did not install.
+// installedHash is the SHA-256 that the plugin at path must have: the pinned one, else the one it had when it was
+// installed. It is empty for a file that limner did not install.
 func installedHash(path string) string {
 	mark, err := markBeside(path)
 	if err != nil || mark.File != filepath.Base(path) {
@@ -47,8 +48,8 @@ func IsPinnedCPU(identity string) bool {
 	return false
 }
 
-// stamp is a file whose SHA-256 was taken, and how it looked then. Plugins have hundreds of megabytes: they are read again only when something
-// of that has changed.
+// stamp is a file whose SHA-256 was taken, and how it looked then. Plugins have hundreds of megabytes: they are read
+// again only when something of that has changed.
 type stamp struct {
 	Path     string `json:"path"`
 	Size     int64  `json:"size"`
@@ -71,8 +72,9 @@ func stampOf(path string, info fs.FileInfo) stamp {
 	return stamp{Path: path, Size: info.Size(), Modified: info.ModTime().UnixNano(), Changed: changed, Inode: inode}
 }
 
-// knownHash is the SHA-256 of an open file: what the stamp at path noted says, if the file looks the same and nobody else could have written the
-// stamp. Else the file is read, and the stamp written, which fails in silence: the next process reads the file again. Without noted there is none.
+// knownHash is the SHA-256 of an open file: what the stamp at path noted says, if the file looks the same and nobody
+// else could have written the stamp. Else the file is read, and the stamp written, which fails in silence: the next
+// process reads the file again. Without noted there is none.
 func knownHash(ctx context.Context, f *os.File, noted string) (string, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -91,7 +93,8 @@ func knownHash(ctx context.Context, f *os.File, noted string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if then := stampOf(f.Name(), after); then.Changed != now.Changed || then.Modified != now.Modified || then.Size != now.Size {
+	if then := stampOf(f.Name(), after); then.Changed != now.Changed || then.Modified != now.Modified ||
+		then.Size != now.Size {
 		return "", fmt.Errorf("%s changed while it was read: run again when nothing writes to it", f.Name())
 	}
 	if raw, err := json.Marshal(now); err == nil && noted != "" {

@@ -90,7 +90,8 @@ func TestDescriptorName(t *testing.T) {
 	if got, err := os.ReadFile(name); err != nil || string(got) != "hashed" {
 		t.Errorf("under %s lies %q, %v", name, got, err)
 	}
-	if err := disk.SameFile(f, path); err == nil || !strings.Contains(err.Error(), "another file was put in its place") {
+	if err := disk.SameFile(f, path); err == nil ||
+		!strings.Contains(err.Error(), "another file was put in its place") {
 		t.Errorf("the same file: %v", err)
 	}
 }
@@ -105,7 +106,9 @@ func TestDamagedPluginIsNotLoaded(t *testing.T) {
 		}
 	}
 	_, err := Load(path)
-	if err == nil || !strings.Contains(err.Error(), "the plugin "+path+" is damaged or was replaced: sha256 "+sum([]byte("wrong"))+", want "+sum([]byte("right"))) {
+	if err == nil ||
+		!strings.Contains(err.Error(), "the plugin "+path+" is damaged or was replaced: sha256 "+sum([]byte("wrong"))+
+			", want "+sum([]byte("right"))) {
 		t.Errorf("got %v", err)
 	}
 }

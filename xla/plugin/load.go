@@ -22,18 +22,22 @@ type Library struct {
 	path  string
 	file  *os.File // what was loaded, whatever comes to lie at path
 	Table pjrt.Table
-	hash  func(folder string) (string, error) // its SHA-256; that of a file that limner did not install is noted in folder
+
+	// hash gives its SHA-256. That of a file which limner did not install is noted in folder.
+	hash func(folder string) (string, error)
 }
 
 // libraries are the plugins that were loaded, by their paths.
 var libraries struct {
 	sync.Mutex
 	byPath map[string]*Library
-	held   []*os.File // never closed: the loader knows a library by its descriptor, and would take another with the same number for it
+	// held are never closed: the loader identifies a library by its descriptor, and would take another with the same
+	// number for it.
+	held []*os.File
 }
 
-// Load loads a plugin, once, and gives go-xla a copy of its table through which clients compile as their backends say. One that limner
-// installed is loaded only if it has the SHA-256 that it must have.
+// Load loads a plugin, once, and gives go-xla a copy of its table through which clients compile as their backends say.
+// One that limner installed is loaded only if it has the SHA-256 that it must have.
 func Load(path string) (*Library, error) {
 	libraries.Lock()
 	defer libraries.Unlock()
@@ -108,8 +112,9 @@ func (l *Library) Identity(folder string) (string, error) {
 	return filepath.Base(l.path) + " " + hash, nil
 }
 
-// descriptorName is a name by which the loader opens the very file that is open, where the system has such names. A library that looks for others
-// beside itself, as NVIDIA's does, must be opened in its folder: then that is held open, and the file in it compared.
+// descriptorName is a name by which the loader opens the very file that is open, where the system has such names. A
+// library that looks for others beside itself, as NVIDIA's does, must be opened in its folder: then that is held open,
+// and the file in it compared.
 func descriptorName(f *os.File, path string) (name string, folder *os.File, err error) {
 	if runtime.GOOS != "linux" {
 		return path, nil, disk.SameFile(f, path)

@@ -1,4 +1,5 @@
-// Package plugin finds PJRT plugins, installs them from PyPI, checks and loads them, and says what is wrong with a machine.
+// Package plugin finds PJRT plugins, installs them from PyPI, checks and loads them, and says what is wrong with a
+// machine.
 package plugin
 
 import (
@@ -43,9 +44,11 @@ type Wheel struct {
 //     beside its own: link the site-packages/nvidia of that environment to
 //     <cache>/plugins/nvidia, or name their folders in LD_LIBRARY_PATH.
 func Wheels() []Wheel {
+	const pypi = "https://files.pythonhosted.org/packages/"
 	return []Wheel{{
 		Name: "cpu", Package: "xla-cpu-pjrt", Version: "0.0.1", Platform: "linux/amd64",
-		URL:      "https://files.pythonhosted.org/packages/5d/ca/5487881b30d07396c168749ead36f57dbc4538cafdc535943afc81b3e5a2/xla_cpu_pjrt-0.0.1-py3-none-manylinux_2_27_x86_64.whl",
+		URL: pypi + "5d/ca/5487881b30d07396c168749ead36f57dbc4538cafdc535943afc81b3e5a2/" +
+			"xla_cpu_pjrt-0.0.1-py3-none-manylinux_2_27_x86_64.whl",
 		Size:     63461052,
 		SHA256:   "55837b6b7b47daa717f2d9a5a03563ea0ceaa338d06a81a1e2d3f060d960decc",
 		Member:   "xla_plugins/xla_cpu_pjrt/xla_cpu_pjrt.so",
@@ -55,7 +58,8 @@ func Wheels() []Wheel {
 		PluginSHA256: "88c3f28c5900f48ad4a82cab9e79bba9537809743395e341485f8794268820dc",
 	}, {
 		Name: "tpu", Package: "libtpu", Version: "0.0.52", Platform: "linux/amd64",
-		URL:      "https://files.pythonhosted.org/packages/af/48/dacabd7ec15cfd3e57c2836831359d17c53f4b74eb5c0c091675f8e235bd/libtpu-0.0.52-cp312-cp312-manylinux_2_31_x86_64.whl",
+		URL: pypi + "af/48/dacabd7ec15cfd3e57c2836831359d17c53f4b74eb5c0c091675f8e235bd/" +
+			"libtpu-0.0.52-cp312-cp312-manylinux_2_31_x86_64.whl",
 		Size:     137064515,
 		SHA256:   "f76ab1f4d697c346371c50058796f6baa93317b89be8cf8a1012715a2655120d",
 		Member:   "libtpu/libtpu.so",
@@ -65,7 +69,8 @@ func Wheels() []Wheel {
 		PluginSHA256: "f86de4d04a058e6b5101f73e0824b95f27e2cec996d2b9191d9cffda75c03077",
 	}, {
 		Name: "cuda", Package: "jax-cuda13-pjrt", Version: "0.12.0.1", Platform: "linux/amd64",
-		URL:      "https://files.pythonhosted.org/packages/b9/7d/c2ad642908a4e8620c6c9f6eb8b18914cd66804a3c96fb53dc41c05583ab/jax_cuda13_pjrt-0.12.0.1-py3-none-manylinux_2_27_x86_64.whl",
+		URL: pypi + "b9/7d/c2ad642908a4e8620c6c9f6eb8b18914cd66804a3c96fb53dc41c05583ab/" +
+			"jax_cuda13_pjrt-0.12.0.1-py3-none-manylinux_2_27_x86_64.whl",
 		Size:     134922808,
 		SHA256:   "5899bb6177eda86ea532afb9a26794f2bdd04966f6a01f9028266b16c2b6cf90",
 		Member:   "jax_plugins/xla_cuda13/xla_cuda_plugin.so",
@@ -157,7 +162,8 @@ func Find(ctx context.Context, name string, opts InstallOptions) (string, error)
 	case name == "cpu":
 		return installFromGoXLA(ctx, platform, opts)
 	default:
-		return "", fmt.Errorf("no %s plugin for %s: use --backend cpu, or name a plugin's file with LIMNER_PLUGIN=/path/x.so", name, platform)
+		return "", fmt.Errorf("no %s plugin for %s: use --backend cpu, "+
+			"or name a plugin's file with LIMNER_PLUGIN=/path/x.so", name, platform)
 	}
 }
 
@@ -182,10 +188,12 @@ func isPath(name string) bool {
 func pluginFile(source, path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return "", fmt.Errorf("PJRT plugin from %s: %w: give cpu, tpu, cuda, or the path of a plugin (a .so file)", source, err)
+		return "", fmt.Errorf("PJRT plugin from %s: %w: give cpu, tpu, cuda, or the path of a plugin (a .so file)",
+			source, err)
 	}
 	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("PJRT plugin from %s: %s: %w: give the path of a plugin (a .so file)", source, path, disk.ErrNotRegular)
+		return "", fmt.Errorf("PJRT plugin from %s: %s: %w: give the path of a plugin (a .so file)",
+			source, path, disk.ErrNotRegular)
 	}
 	return filepath.Abs(path)
 }

@@ -135,7 +135,9 @@ func TestInstallRefusesBadDownloads(t *testing.T) {
 		want    string
 	}{
 		"wrong hash": {func(rw http.ResponseWriter, _ *http.Request) { rw.Write(flipped) }, "pinned is " + w.SHA256},
-		"too short":  {func(rw http.ResponseWriter, _ *http.Request) { rw.Write(data[:100]) }, "has 100 bytes, pinned are"},
+		"too short": {
+			func(rw http.ResponseWriter, _ *http.Request) { rw.Write(data[:100]) }, "has 100 bytes, pinned are",
+		},
 		"too short, length not told": {func(rw http.ResponseWriter, _ *http.Request) {
 			rw.(http.Flusher).Flush()
 			rw.Write(data[:len(data)-1])
@@ -159,7 +161,9 @@ func TestInstallRefusesBadDownloads(t *testing.T) {
 			if err == nil {
 				t.Fatal("installed")
 			}
-			for _, want := range []string{c.want, w.URL, w.SHA256, filepath.Join(cache, "plugins"), "LIMNER_PLUGIN=/path/fake.so"} {
+			for _, want := range []string{
+				c.want, w.URL, w.SHA256, filepath.Join(cache, "plugins"), "LIMNER_PLUGIN=/path/fake.so",
+			} {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("the error lacks %q: %v", want, err)
 				}
@@ -186,7 +190,9 @@ func TestInstallOffline(t *testing.T) {
 	if err == nil {
 		t.Fatal("installed without a server")
 	}
-	for _, want := range []string{w.URL, "connection refused", w.SHA256, filepath.Join(cache, "plugins"), "LIMNER_PLUGIN=/path/fake.so"} {
+	for _, want := range []string{
+		w.URL, "connection refused", w.SHA256, filepath.Join(cache, "plugins"), "LIMNER_PLUGIN=/path/fake.so",
+	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error lacks %q: %v", want, err)
 		}
@@ -327,7 +333,8 @@ func TestInstallRepairs(t *testing.T) {
 			other := bytes.Repeat([]byte{'x'}, len(fakePlugin))
 			mark, err := os.ReadFile(filepath.Join(dir, "installed.json"))
 			return errors.Join(err, replaceFile(filepath.Join(dir, "fake.so"), other),
-				os.WriteFile(filepath.Join(dir, "installed.json"), bytes.ReplaceAll(mark, []byte(sum(fakePlugin)), []byte(sum(other))), 0o644))
+				os.WriteFile(filepath.Join(dir, "installed.json"),
+					bytes.ReplaceAll(mark, []byte(sum(fakePlugin)), []byte(sum(other))), 0o644))
 		},
 		"a flipped bit, and a stamp that others can write": func(_, dir string) error {
 			path := filepath.Join(dir, "fake.so")
@@ -336,7 +343,8 @@ func TestInstallRepairs(t *testing.T) {
 			s := stampOf(path, info)
 			s.SHA256 = sum(fakePlugin)
 			raw, _ := json.Marshal(s)
-			return errors.Join(err, statErr, os.WriteFile(stampBeside(path), raw, 0o600), os.Chmod(stampBeside(path), 0o666))
+			return errors.Join(err, statErr, os.WriteFile(stampBeside(path), raw, 0o600),
+				os.Chmod(stampBeside(path), 0o666))
 		},
 		"a killed install": func(cache, dir string) error {
 			if err := os.RemoveAll(dir); err != nil {
@@ -394,7 +402,8 @@ func TestInstallSaysWhatWasDamaged(t *testing.T) {
 	if _, err := installWheel(t.Context(), w, InstallOptions{CacheDir: cache, Progress: &log}); err != nil {
 		t.Fatal(err)
 	}
-	if want := path + " is damaged or was replaced (sha256 "; !strings.Contains(log.String(), want) || !strings.Contains(log.String(), "want "+w.PluginSHA256) {
+	if want := path + " is damaged or was replaced (sha256 "; !strings.Contains(log.String(), want) ||
+		!strings.Contains(log.String(), "want "+w.PluginSHA256) {
 		t.Errorf("said %q, want %q", log.String(), want)
 	}
 }
@@ -404,7 +413,8 @@ func TestInstallRefusesAnotherMember(t *testing.T) {
 	serve(t, &w, func(rw http.ResponseWriter, _ *http.Request) { rw.Write(data) })
 	w.PluginSHA256 = sum(nil)
 	cache := t.TempDir()
-	if _, err := installWheel(t.Context(), w, InstallOptions{CacheDir: cache}); err == nil || !strings.Contains(err.Error(), "pinned is "+w.PluginSHA256) {
+	if _, err := installWheel(t.Context(), w, InstallOptions{CacheDir: cache}); err == nil ||
+		!strings.Contains(err.Error(), "pinned is "+w.PluginSHA256) {
 		t.Errorf("got %v, want an error with the pinned hash", err)
 	}
 	wantNothing(t, cache)
@@ -415,7 +425,8 @@ func TestInstallWithoutTheMember(t *testing.T) {
 	w.Member = "fake/lib/missing.so"
 	serve(t, &w, func(rw http.ResponseWriter, _ *http.Request) { rw.Write(data) })
 	cache := t.TempDir()
-	if _, err := installWheel(t.Context(), w, InstallOptions{CacheDir: cache}); err == nil || !strings.Contains(err.Error(), w.Member) {
+	if _, err := installWheel(t.Context(), w, InstallOptions{CacheDir: cache}); err == nil ||
+		!strings.Contains(err.Error(), w.Member) {
 		t.Errorf("error %v, want it to name %s", err, w.Member)
 	}
 	wantNothing(t, cache)
@@ -429,7 +440,8 @@ func TestInstallNeedsSpace(t *testing.T) {
 	w.Unpacked = 1 << 60
 	cache := t.TempDir()
 	_, err := installWheel(t.Context(), w, InstallOptions{CacheDir: cache})
-	if err == nil || !strings.Contains(err.Error(), "no space left on device") || !strings.Contains(err.Error(), "LIMNER_CACHE") {
+	if err == nil || !strings.Contains(err.Error(), "no space left on device") ||
+		!strings.Contains(err.Error(), "LIMNER_CACHE") {
 		t.Errorf("error %v, want the space and what to do", err)
 	}
 	wantNothing(t, cache)
@@ -486,7 +498,8 @@ func TestCacheDir(t *testing.T) {
 	}
 	t.Setenv("HOME", dir)
 	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "x"))
-	if got, err = CacheDir(func(string) string { return "" }); err != nil || filepath.Base(got) != "limner" || !strings.HasPrefix(got, dir) {
+	if got, err = CacheDir(func(string) string { return "" }); err != nil || filepath.Base(got) != "limner" ||
+		!strings.HasPrefix(got, dir) {
 		t.Errorf("got %q, %v, want …/limner under %s", got, err, dir)
 	}
 }
@@ -505,7 +518,10 @@ func TestHasTPU(t *testing.T) {
 }
 
 func TestSetPluginEnv(t *testing.T) {
-	keys := []string{"TF_CPP_MIN_LOG_LEVEL", "TPU_SKIP_MDS_QUERY", "TPU_ACCELERATOR_TYPE", "TPU_WORKER_HOSTNAMES", "ALLOW_MULTIPLE_LIBTPU_LOAD", "GOPJRT_CUDA_CHECKS"}
+	keys := []string{
+		"TF_CPP_MIN_LOG_LEVEL", "TPU_SKIP_MDS_QUERY", "TPU_ACCELERATOR_TYPE", "TPU_WORKER_HOSTNAMES",
+		"ALLOW_MULTIPLE_LIBTPU_LOAD", "GOPJRT_CUDA_CHECKS",
+	}
 	for plugin, want := range map[string]string{
 		"/a/xla_cpu_pjrt.so":               "[1     ]",
 		"/cuda13-pjrt/xla_cuda_plugin.so":  "[1     0]",

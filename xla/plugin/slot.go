@@ -48,7 +48,10 @@ type pluginSlot struct {
 func (s pluginSlot) dir() string { return filepath.Join(s.plugins, s.name) }
 
 func (w Wheel) slot(cacheDir string) pluginSlot {
-	return pluginSlot{plugins: filepath.Join(cacheDir, "plugins"), name: w.Package + "-" + w.Version, source: w.SHA256, plugin: w.PluginSHA256}
+	return pluginSlot{
+		plugins: filepath.Join(cacheDir, "plugins"), name: w.Package + "-" + w.Version, source: w.SHA256,
+		plugin: w.PluginSHA256,
+	}
 }
 
 // readMark returns the mark and the plugin's path if the install is whole.
@@ -96,7 +99,8 @@ func (s pluginSlot) installed(ctx context.Context) (string, error) {
 // fill runs fetch, which puts the plugin into an empty folder and returns its mark, and
 // moves that folder to its final name. Only one process at a time does so; the others
 // wait and find the plugin there.
-func (s pluginSlot) fill(ctx context.Context, r installReporter, fetch func(stage string) (installMark, error)) (string, error) {
+func (s pluginSlot) fill(ctx context.Context, r installReporter,
+	fetch func(stage string) (installMark, error)) (string, error) {
 	if path, err := s.installed(ctx); err == nil {
 		return path, nil
 	}
@@ -113,7 +117,8 @@ func (s pluginSlot) fill(ctx context.Context, r installReporter, fetch func(stag
 		return path, nil
 	}
 	if damaged := (damagedError{}); errors.As(err, &damaged) {
-		r.say("%s is damaged or was replaced (sha256 %s, want %s): installing it again", damaged.path, damaged.got, damaged.want)
+		r.say("%s is damaged or was replaced (sha256 %s, want %s): installing it again",
+			damaged.path, damaged.got, damaged.want)
 	}
 	if err := ctx.Err(); err != nil {
 		return "", err

@@ -66,7 +66,8 @@ func (w Wheel) obtain(ctx context.Context, plugins, stage string, r installRepor
 		if ctx.Err() != nil || errors.Is(err, syscall.ENOSPC) {
 			return "", hintDiskFull(fmt.Errorf("download %s: %w", w.URL, err), plugins)
 		}
-		return "", fmt.Errorf("download %s: %w: put that file (sha256 %s) into %s, or set LIMNER_PLUGIN=/path/%s to an unpacked plugin",
+		return "", fmt.Errorf("download %s: %w: put that file (sha256 %s) into %s, "+
+			"or set LIMNER_PLUGIN=/path/%s to an unpacked plugin",
 			w.URL, err, w.SHA256, plugins, w.plugin())
 	}
 	return wheel, nil
