@@ -14,8 +14,8 @@ import (
 
 // backendFlags choose the devices.
 type backendFlags struct {
-	Backend    string `default:"cpu" help:"Devices to compute on: cpu, tpu, cuda, or the path of a PJRT plugin."`
-	NumDevices int    `placeholder:"N" help:"How many of them; without it, one CPU device or all others."`
+	Backend    string `group:"devices" default:"cpu" help:"Devices to compute on: cpu, tpu, cuda, or the path of a PJRT plugin."`
+	NumDevices int    `group:"devices" placeholder:"N" help:"How many of them; without it, one CPU device or all others."`
 }
 
 // AfterApply refuses a number of devices that was given and is none; where it was not given, it is 0.
@@ -31,12 +31,12 @@ func (f *backendFlags) AfterApply(command *kong.Context) error {
 // runFlags choose the devices of a command that runs programs, and where these are kept.
 type runFlags struct {
 	backendFlags
-	CompilationCacheDir string `env:"LIMNER_COMPILATION_CACHE_DIR" placeholder:"DIR" help:"Folder of compiled programs, which the next start loads instead of compiling; off for none. Without it, executables in limner's cache folder."`
+	CompilationCacheDir string `group:"devices" env:"LIMNER_COMPILATION_CACHE_DIR" placeholder:"DIR" help:"Folder of compiled programs, which the next start loads instead of compiling; off for none. Without it, executables in limner's cache folder."`
 }
 
 // executableFlags name programs that were compiled elsewhere.
 type executableFlags struct {
-	Executable []string `sep:"none" placeholder:"FILE" help:"Programs that were compiled elsewhere for these devices; may be given several times. Where one does not fit, it is said why, and it is compiled."`
+	Executable []string `group:"devices" sep:"none" placeholder:"FILE" help:"Programs that were compiled elsewhere for these devices; may be given several times. Where one does not fit, it is said why, and it is compiled."`
 }
 
 // devices are those that the flags choose. Programs that the files have are loaded from them.

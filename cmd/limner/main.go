@@ -96,10 +96,11 @@ func run(args []string) int {
 
 func newParser() (*kong.Kong, error) {
 	k, err := kong.New(&cli{}, kong.Name("limner"), kong.Description(description),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}), kong.ExplicitGroups(flagGroups),
 		kong.Vars(demoDefaults()), kong.Vars(dataDefaults()), kong.Vars(batch.Defaults()), kong.NamedMapper("axes", kong.MapperFunc(decodeAxes)), kong.Vars(watchDefaults()), kong.Vars(lossDefaults()))
 	if err == nil {
 		relaxPlan(k)
+		orderFlags(k.Model.Node)
 	}
 	return k, err
 }
