@@ -297,7 +297,7 @@ func TestBadRowsAreReplacedAndNamed(t *testing.T) {
 			t.Fatalf("%d of %d rows reported, want 13 of 20: %v", len(report.Bad), report.Rows, report.Bad)
 		}
 		if got, want := report.Bad[0].String(),
-			"rows.parquet row 1: image: not an image: want PNG, JPEG, GIF or WebP bytes"; got != want {
+			"rows.parquet row 1: image: not an image: want PNG, JPEG, GIF, WebP, BMP or TIFF bytes"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 		o.Workers = 5

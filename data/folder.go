@@ -21,7 +21,7 @@ import (
 const metadataName = "metadata.jsonl"
 
 // imageExtensions are those of the files that are taken for images.
-var imageExtensions = []string{".png", ".jpg", ".jpeg", ".gif", ".webp"}
+var imageExtensions = []string{".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
 
 // folder is a folder of images.
 type folder struct {

@@ -92,9 +92,9 @@ func TestSplitsAreToldApart(t *testing.T) {
 			"DIR does not say which of its files are meant: cats.parquet of no split, " +
 				"test.parquet of the split test; name the files",
 		},
-		"images of no format that is read": {map[string]int{"a.bmp": 0, "b.tif": 0, "c/d.png": 0}, false, -1,
-			"DIR holds neither *.parquet files nor images (.png, .jpg, .jpeg, .gif, .webp); passed over: " +
-				"1 × .bmp (a.bmp), 1 × .tif (b.tif), 1 × folder (c)"},
+		"images of no format that is read": {map[string]int{"a.heic": 0, "b.psd": 0, "c/d.png": 0}, false, -1,
+			"DIR holds neither *.parquet files nor images (.png, .jpg, .jpeg, .gif, .webp, .bmp, .tif, .tiff); " +
+				"passed over: 1 × .heic (a.heic), 1 × .psd (b.psd), 1 × folder (c)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := layout(t, c.files)

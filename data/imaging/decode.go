@@ -10,6 +10,8 @@ import (
 	"image/jpeg"
 	"image/png"
 
+	"golang.org/x/image/bmp"
+	"golang.org/x/image/tiff"
 	"golang.org/x/image/webp"
 
 	"limner/internal/disk"
@@ -26,7 +28,7 @@ const MaxFileBytes = 1 << 30
 func ReadFile(path string) ([]byte, error) { return disk.ReadFile(path, MaxFileBytes) }
 
 // errNoImage says that the bytes are none of the formats that are read.
-var errNoImage = errors.New("not an image: want PNG, JPEG, GIF or WebP bytes")
+var errNoImage = errors.New("not an image: want PNG, JPEG, GIF, WebP, BMP or TIFF bytes")
 
 // Decoding says what becomes of what RGB has no place for.
 type Decoding struct {
@@ -56,7 +58,7 @@ const (
 	NoteGray16 Note = "of 16-bit gray the high byte is taken, where Pillow makes nearly all of it white"
 )
 
-// Decode reads PNG, JPEG, GIF (its first frame) or WebP bytes as PIL's convert("RGB") does: alpha is dropped, not
+// Decode reads PNG, JPEG, BMP, TIFF (its first page), GIF or WebP (their first frame) bytes as PIL's convert("RGB") does: alpha is dropped, not
 // blended; 16-bit colours keep their high byte, and so, other than PIL's, do 16-bit grays; a JPEG's chroma is upsampled
 // by libjpeg's triangle filter. A picture is turned upright by its EXIF orientation, as the datasets library does.
 func Decode(raw []byte) (*RGB, error) {
@@ -96,7 +98,7 @@ func (d Decoding) Decode(raw []byte) (*RGB, []Note, error) {
 	default:
 		notes = append(notes, NoteAlpha)
 	}
-	if format == "GIF" { // the frame may be smaller than the screen
+	if format == "GIF" || format == "WebP" { // the frame may be smaller than the screen
 		out = d.onScreen(out, m.Bounds().Min, config)
 	}
 	return orient(out, exifOrientation(raw)), notes, nil
@@ -130,6 +132,9 @@ func convert(format string, m image.Image) (*RGB, error) {
 
 func isPNG(raw []byte) bool  { return bytes.HasPrefix(raw, []byte(pngSignature)) }
 func isJPEG(raw []byte) bool { return bytes.HasPrefix(raw, []byte("\xff\xd8\xff")) }
+func isTIFF(raw []byte) bool {
+	return bytes.HasPrefix(raw, []byte("II*\x00")) || bytes.HasPrefix(raw, []byte("MM\x00*"))
+}
 func isWebP(raw []byte) bool {
 	return len(raw) >= 12 && string(raw[:4]) == "RIFF" && string(raw[8:12]) == "WEBP"
 }
@@ -151,6 +156,15 @@ func probe(raw []byte) (
 	case bytes.HasPrefix(raw, []byte("GIF8")):
 		format, decode = "GIF", func(r *bytes.Reader) (image.Image, error) { return gif.Decode(r) }
 		config, err = gif.DecodeConfig(r)
+	case bytes.HasPrefix(raw, []byte("BM")):
+		format, decode = "BMP", func(r *bytes.Reader) (image.Image, error) { return bmp.Decode(r) }
+		config, err = bmp.DecodeConfig(r)
+	case isTIFF(raw):
+		format, decode = "TIFF", func(r *bytes.Reader) (image.Image, error) { return tiff.Decode(r) }
+		config, err = tiff.DecodeConfig(r)
+	case animatedWebP(raw):
+		format, decode = "WebP", func(*bytes.Reader) (image.Image, error) { return firstFrame(raw) }
+		config, err = animationConfig(raw)
 	case isWebP(raw):
 		format, decode = "WebP", func(r *bytes.Reader) (image.Image, error) { return webp.Decode(r) }
 		config, err = webp.DecodeConfig(r)
@@ -181,12 +195,16 @@ func toRGB(m image.Image) *RGB {
 	switch m := m.(type) {
 	case *image.NRGBA:
 		return rows(m.Pix, m.Stride, 4, first3)
-	case *image.RGBA: // opaque wherever the decoders give it
-		return rows(m.Pix, m.Stride, 4, first3)
+	case *image.RGBA:
+		if m.Opaque() { // else of TIFF, multiplied by alpha
+			return rows(m.Pix, m.Stride, 4, first3)
+		}
 	case *image.NRGBA64:
 		return rows(m.Pix, m.Stride, 8, high3)
 	case *image.RGBA64:
-		return rows(m.Pix, m.Stride, 8, high3)
+		if m.Opaque() {
+			return rows(m.Pix, m.Stride, 8, high3)
+		}
 	case *image.Gray:
 		return rows(m.Pix, m.Stride, 1, func(to, from []uint8) { to[0], to[1], to[2] = from[0], from[0], from[0] })
 	case *image.Gray16:

@@ -123,7 +123,10 @@ func FuzzDecode(f *testing.F) {
 	if err != nil || len(paths) == 0 {
 		f.Fatalf("no seeds: %v", err)
 	}
-	for _, path := range append(paths, golden.Glob(f, "images2", "*6.*")...) {
+	for _, pattern := range []string{"*6.*", "*.bmp", "*.tif", "animated.*"} {
+		paths = append(paths, golden.Glob(f, "images2", pattern)...)
+	}
+	for _, path := range paths {
 		raw, err := os.ReadFile(path)
 		if err != nil {
 			f.Fatal(err)

@@ -160,6 +160,8 @@ func exifOf(raw []byte) []byte {
 		return pngEXIF(raw)
 	case isWebP(raw):
 		return webpEXIF(raw)
+	case isTIFF(raw): // EXIF is a TIFF file's folders
+		return raw
 	}
 	return nil
 }
@@ -199,42 +201,19 @@ func webpWithEXIF(raw []byte, width, height int, tiff []byte) []byte {
 		return raw
 	}
 	const hasEXIF = 0x08
-	var body []byte
-	chunk := func(name string, data []byte) {
-		body = append(body, name...)
-		body = binary.LittleEndian.AppendUint32(body, uint32(len(data)))
-		body = append(body, data...)
-		if len(data)%2 == 1 {
-			body = append(body, 0)
+	body := webpExtended(hasEXIF, width, height)
+	for _, name := range []string{"VP8L", "VP8 "} {
+		if data, ok := webpChunk(raw[12:], name); ok {
+			body = appendWebPChunk(body, name, data)
 		}
 	}
-	w, h := width-1, height-1
-	chunk("VP8X", []byte{hasEXIF, 0, 0, 0, byte(w), byte(w >> 8), byte(w >> 16), byte(h), byte(h >> 8), byte(h >> 16)})
-	for rest := raw[12:]; len(rest) >= 8; {
-		n := int(binary.LittleEndian.Uint32(rest[4:]))
-		if name := string(rest[:4]); name == "VP8L" || name == "VP8 " {
-			chunk(name, rest[8:8+n])
-		}
-		rest = rest[min(len(rest), 8+n+n%2):]
-	}
-	chunk("EXIF", tiff)
-	out := binary.LittleEndian.AppendUint32([]byte("RIFF"), uint32(4+len(body)))
-	return append(append(out, "WEBP"...), body...)
+	return webpFile(appendWebPChunk(body, "EXIF", tiff))
 }
 
 // webpEXIF is the TIFF structure of a WebP file's EXIF, or nil.
 func webpEXIF(raw []byte) []byte {
-	for rest := raw[12:]; len(rest) >= 8; {
-		n := int64(binary.LittleEndian.Uint32(rest[4:]))
-		if n > int64(len(rest)-8) {
-			return nil
-		}
-		if string(rest[:4]) == "EXIF" {
-			return bytes.TrimPrefix(rest[8:8+n], []byte(exifHead))
-		}
-		rest = rest[min(int64(len(rest)), 8+n+n%2):]
-	}
-	return nil
+	tiff, _ := webpChunk(raw[12:], "EXIF")
+	return bytes.TrimPrefix(tiff, []byte(exifHead))
 }
 
 // pngEXIF is the TIFF structure of a PNG file's EXIF, or nil.
