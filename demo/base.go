@@ -24,13 +24,14 @@ import (
 	"limner/models/vae"
 	"limner/train"
 	"limner/train/optim"
+	"limner/train/watch"
 	"limner/xla"
 )
 
 // Hooks tell the caller how a job goes. All are needed.
 type Hooks struct {
 	Phase func(name string)     // a phase begins
-	Step  func(train.Progress)  // of training
+	Step  func(watch.Progress)  // of training
 	Count func(done, total int) // of anything else
 	Log   io.Writer             // lines worth reading
 }
@@ -261,7 +262,7 @@ func trainUNet(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks, mode
 
 // finalLoss is the mean loss of a run's last hundred steps.
 func finalLoss(dir string) (float64, error) {
-	steps, err := train.ReadMetrics(dir)
+	steps, err := watch.ReadMetrics(dir)
 	if err != nil || len(steps) == 0 {
 		return 0, err
 	}

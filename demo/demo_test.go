@@ -14,11 +14,11 @@ import (
 
 	"limner/internal/parity"
 	"limner/models/diffusers"
-	"limner/train"
+	"limner/train/watch"
 )
 
 func quiet() Hooks {
-	return Hooks{Phase: func(string) {}, Step: func(train.Progress) {}, Count: func(int, int) {}, Log: io.Discard}
+	return Hooks{Phase: func(string) {}, Step: func(watch.Progress) {}, Count: func(int, int) {}, Log: io.Discard}
 }
 
 // names are those of a folder's entries.

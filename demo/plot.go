@@ -11,12 +11,12 @@ import (
 	"gonum.org/v1/plot/vg"
 
 	"limner/internal/disk"
-	"limner/train"
+	"limner/train/watch"
 )
 
 // plotLoss draws the loss of every step of the ControlNet's training, and its moving average.
 func plotLoss(dir string) error {
-	steps, err := train.ReadMetrics(filepath.Join(dir, controlName))
+	steps, err := watch.ReadMetrics(filepath.Join(dir, controlName))
 	if err != nil {
 		return err
 	}

@@ -8,16 +8,17 @@ import (
 
 	"limner/internal/parity"
 	"limner/train/optim"
+	"limner/train/watch"
 	"limner/xla"
 )
 
 // runOf trains a small model and returns its metrics.
-func runOf(t *testing.T, prepare prepare, o Options, r Recipe) []Progress {
+func runOf(t *testing.T, prepare prepare, o Options, r Recipe) []watch.Progress {
 	t.Helper()
 	if err := do(t, context.Background(), parity.Backend(t), prepare, o, r); err != nil {
 		t.Fatal(err)
 	}
-	steps, err := ReadMetrics(o.OutputDir)
+	steps, err := watch.ReadMetrics(o.OutputDir)
 	if err != nil {
 		t.Fatal(err)
 	}

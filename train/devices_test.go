@@ -17,6 +17,7 @@ import (
 	"limner/models/vae"
 	"limner/train/loss"
 	"limner/train/optim"
+	"limner/train/watch"
 	"limner/xla"
 )
 
@@ -25,7 +26,7 @@ import (
 // gradients. Six steps of AdamW at 1e-3, which turn a gradient's direction into a step of that size, leave below 1e-4 of a loss.
 func TestSeveralDevices(t *testing.T) {
 	model, dataset := smallModel(t), smallDataset(t)
-	var one []Progress
+	var one []watch.Progress
 	var rows string // of all batches
 	for _, c := range []struct {
 		devices int
@@ -47,7 +48,7 @@ func TestSeveralDevices(t *testing.T) {
 		if err := errors.Join(run.Do(context.Background()), run.Close()); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		steps, err := ReadMetrics(o.OutputDir)
+		steps, err := watch.ReadMetrics(o.OutputDir)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 	"limner/models/nn"
 	"limner/sample"
 	"limner/train/loss"
+	"limner/train/watch"
 	"limner/xla"
 )
 
@@ -60,7 +61,7 @@ func (r Recipe) heldOut() Recipe {
 
 // held measures the validation loss on the rows of a dataset; nil measures none. They are fed as those of training are, without dropout,
 // augmentation or images of the class.
-func (r Recipe) held(ctx context.Context, b *xla.Backend, o Options, feed DiffusionFeed, weights nn.Source, dataset *data.Dataset) (*Held, error) {
+func (r Recipe) held(ctx context.Context, b *xla.Backend, o Options, feed DiffusionFeed, weights nn.Source, dataset *data.Dataset) (*watch.Held, error) {
 	if dataset == nil {
 		return nil, nil
 	}
@@ -79,5 +80,5 @@ func (r Recipe) held(ctx context.Context, b *xla.Backend, o Options, feed Diffus
 		lora.Dropout = 0
 		d.LoRA = &lora
 	}
-	return &Held{Dataset: dataset, Feed: feed.Put, Loss: d.BatchLoss, Timesteps: d.Noise.NumTrainTimesteps}, nil
+	return &watch.Held{Dataset: dataset, Feed: feed.Put, Loss: d.BatchLoss, Timesteps: d.Noise.NumTrainTimesteps}, nil
 }

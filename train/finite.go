@@ -81,7 +81,7 @@ func (s *stepper) diagnose(ctx context.Context, m measured, fed []*xla.Array, n,
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, freeAll(append(out, number))) }()
+	defer func() { err = errors.Join(err, xla.FreeAll(append(out, number))) }()
 	for j, a := range out {
 		flag, err := xla.Get[float32](a)
 		if err != nil {

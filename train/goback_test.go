@@ -10,6 +10,7 @@ import (
 	"limner/data"
 	"limner/internal/parity"
 	"limner/models/nn"
+	"limner/train/watch"
 	"limner/xla"
 )
 
@@ -55,7 +56,7 @@ func checkGoesBack(t *testing.T, model, dataset string) *stepper {
 	if !strings.Contains(log.String(), want) {
 		t.Errorf("the log lacks %q:\n%s", want, log)
 	}
-	steps, err := ReadMetrics(o.OutputDir)
+	steps, err := watch.ReadMetrics(o.OutputDir)
 	if err != nil || len(steps) != 6 {
 		t.Fatalf("%d lines of metrics, want 6 (%v)", len(steps), err)
 	}

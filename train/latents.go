@@ -205,7 +205,7 @@ func (q *encodeQueue) flush(ctx context.Context) (err error) {
 
 // close waits for what is being written and releases the VAE's parameters.
 func (q *encodeQueue) close() error {
-	freed := freeAll(q.args)
+	freed := xla.FreeAll(q.args)
 	if q.cache == nil {
 		return freed
 	}

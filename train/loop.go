@@ -1,5 +1,4 @@
-// Package train fits networks to a dataset: recipes, the loop around the compiled step, checkpoints and what is shown of a
-// run.
+// Package train fits networks to a dataset: recipes, the loop around the compiled step, and checkpoints.
 package train
 
 import (
@@ -19,6 +18,7 @@ import (
 	"limner/models/nn"
 	"limner/sample"
 	"limner/train/loss"
+	"limner/train/watch"
 	"limner/xla"
 )
 
@@ -45,9 +45,9 @@ type Run struct {
 
 	// Drawing is the model that validation draws with, given the parameters on the devices by key; nil: it draws none.
 	Drawing func(resident map[string]*xla.Array) sample.Model
-	Held    *Held // rows for the validation loss; nil: there is none
+	Held    *watch.Held // rows for the validation loss; nil: there is none
 
-	OnStep func(Progress)
+	OnStep func(watch.Progress)
 	Log    io.Writer // hears what a person may want to know; nil: silence
 
 	compiled   *stepper        // by Do, for the next Do
@@ -306,13 +306,12 @@ func (r *Run) restore(dir string, o Options, made record) (State, *saved, error)
 
 // steps runs the loop proper from state to the last step, and saves that.
 func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, made record) (err error) {
-	var m *metrics // the process that leads writes them
-	if r.leads() {
-		m = newMetrics(o.OutputDir, state.Step)
+	shown, err := r.shown(s, o)
+	if err != nil {
+		return err
 	}
-	written := newTelemetry(r.logf)
-	written.try(metricsName, m.begin)
-	defer func() { written.try(metricsName, m.close) }()
+	w := watch.New(shown, state.Step)
+	defer func() { err = errors.Join(err, w.Close()) }()
 	told := ctx
 	ctx = r.Backend.Bound(ctx)
 	batches, err := r.Dataset.Batches(ctx, state.NextBatch)
@@ -320,30 +319,25 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 		return err
 	}
 	defer batches.Close()
-	w, err := r.watch(ctx, s, o, state.Step, written)
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+	if err := w.Begin(ctx, r.networks(s, o), state.Step); errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return fmt.Errorf("%w while preparing validation, at step %d: nothing was lost, %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
 	} else if err != nil {
 		return err
 	}
-	defer func() {
-		w.diary()
-		err = errors.Join(err, w.close())
-	}()
 	saves := r.background(o, made)
 	saves.last, saves.hurry = state.Step, told.Done()
-	saves.before = func() { written.try(metricsName, m.sync) } // a checkpoint comes after the metrics of its steps
+	saves.before = w.Sync // a checkpoint comes after the metrics of its steps
 	defer func() { err = errors.Join(err, saves.wait()) }()
 	start, done, wentBackAt := time.Now(), 0, 0
-	var between Spent // since the last step
+	var between watch.Spent // since the last step
 	for state.Step < o.MaxTrainSteps {
 		if stop, err := r.stopping(told, saves); err != nil {
 			return r.unsaved(saves, *state, err)
 		} else if stop {
 			return r.interrupted(s, saves, *state)
 		}
-		w.profile.before()
-		p, err := r.step(ctx, s, batches, state, o, w.profile)
+		w.BeforeStep()
+		p, err := r.step(ctx, s, batches, state, o, w.Span)
 		var bad *notFinite
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 			return r.interrupted(s, saves, *state)
@@ -351,8 +345,7 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 			if err := r.goBack(s, state, saves, o, made, bad); err != nil {
 				return err
 			}
-			written.try(metricsName, func() error { return m.goBack(state.Step) })
-			w.wentBack(state.Step)
+			w.WentBack(state.Step)
 			wentBackAt = bad.step
 			continue
 		} else if errors.As(err, new(*notFed)) {
@@ -367,9 +360,8 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 		p.ImagesPerSecond = float64(done*o.images()) / elapsed.Seconds()
 		p.Left = elapsed / time.Duration(done) * time.Duration(p.Steps-state.Step)
 		p.Saving, p.Validation = between.Saving, between.Validation
-		between = Spent{}
-		w.step(&p)
-		written.try(metricsName, func() error { return m.write(p) })
+		between = watch.Spent{}
+		w.Step(&p)
 		if r.OnStep != nil {
 			r.OnStep(p)
 		}
@@ -380,9 +372,9 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 			}
 			between.Saving = time.Since(begin).Seconds()
 		}
-		if w.due(state.Step) {
+		if w.Due(state.Step) {
 			begin := time.Now()
-			if err := w.validate(ctx, s, state.Step); errors.Is(err, context.Canceled) && ctx.Err() != nil {
+			if err := w.Validate(ctx, state.Step); errors.Is(err, context.Canceled) && ctx.Err() != nil {
 				return r.interrupted(s, saves, *state)
 			} else if err != nil {
 				return r.ended(s, saves, *state, err)
@@ -391,7 +383,7 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 		}
 	}
 	r.reportRows()
-	w.spent.add(between)
+	w.Spent(between)
 	if err := saves.wait(); err != nil {
 		return r.unsaved(saves, *state, err)
 	}
@@ -446,13 +438,13 @@ func (r *Run) pauses() []time.Duration {
 }
 
 // step makes one optimizer step. When ctx is cancelled it makes none, and where it is not finite state moves on in the dataset only.
-func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state *State, o Options, profile *profiler) (Progress, error) {
+func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state *State, o Options, span func(name string, start time.Time)) (watch.Progress, error) {
 	perEpoch := r.Dataset.StepsPerEpoch()
 	// What is left of an epoch and makes no step is passed over.
 	if left := perEpoch - state.NextBatch%perEpoch; left < o.Accumulation {
 		for range left {
 			if _, err := batches.Next(); err != nil {
-				return Progress{}, &notFed{err}
+				return watch.Progress{}, &notFed{err}
 			}
 			state.NextBatch++
 		}
@@ -462,7 +454,7 @@ func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state
 	if o.EMA != nil {
 		now.emaDecay = o.EMA.At(state.Step + 1)
 	}
-	begin, spent := time.Now(), Spent{}
+	begin, spent := time.Now(), watch.Spent{}
 	epoch, nextBatch := 0, state.NextBatch
 	measured, err := s.run(ctx, state.Step+1, now, func() ([]*xla.Array, error) {
 		if err := ctx.Err(); err != nil {
@@ -474,11 +466,11 @@ func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state
 			return nil, &notFed{err}
 		}
 		spent.DataWait += time.Since(waiting).Seconds()
-		profile.span("wait for data", waiting)
+		span("wait for data", waiting)
 		epoch, nextBatch = batch.Epoch, batch.Index+1
 		putting := time.Now()
 		arrays, err := r.Feed(batch)
-		profile.span("put a batch on the devices", putting)
+		span("put a batch on the devices", putting)
 		return arrays, err
 	})
 	var bad *notFinite
@@ -486,15 +478,15 @@ func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state
 		state.NextBatch = nextBatch
 	}
 	if err != nil {
-		return Progress{}, err
+		return watch.Progress{}, err
 	}
 	spent.Device = time.Since(begin).Seconds() - spent.DataWait
-	profile.span("step", begin)
+	span("step", begin)
 	state.Step++
 	state.Images += o.images()
 	state.NextBatch = nextBatch
 	state.Epoch = (state.NextBatch + o.Accumulation - 1) / perEpoch
-	return Progress{
+	return watch.Progress{
 		Step: state.Step, Epoch: epoch, Images: state.Images, Loss: float64(measured.loss), GradNorm: float64(measured.gradNorm), LearningRate: rate, Spent: spent,
 	}, nil
 }

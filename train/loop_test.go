@@ -25,6 +25,7 @@ import (
 	"limner/models/vae"
 	"limner/train/loss"
 	"limner/train/optim"
+	"limner/train/watch"
 	"limner/xla"
 )
 
@@ -153,7 +154,7 @@ func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || slices.Contains([]string{metricsName, runName, lockName, diaryName}, entry.Name()) {
+		if err != nil || entry.IsDir() || slices.Contains([]string{"metrics.jsonl", runName, lockName, "diary.html"}, entry.Name()) {
 			return err
 		}
 		raw, err := os.ReadFile(path)
@@ -234,7 +235,7 @@ func TestResumeToTheSameBits(t *testing.T) {
 func interrupt(t *testing.T, b *xla.Backend, prepare prepare, o Options, r Recipe) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	r.OnStep = func(p Progress) {
+	r.OnStep = func(p watch.Progress) {
 		if p.Step == 3 {
 			cancel()
 		}
@@ -245,9 +246,9 @@ func interrupt(t *testing.T, b *xla.Backend, prepare prepare, o Options, r Recip
 }
 
 // readSteps are the six steps of a run.
-func readSteps(t *testing.T, dir string) []Progress {
+func readSteps(t *testing.T, dir string) []watch.Progress {
 	t.Helper()
-	steps, err := ReadMetrics(dir)
+	steps, err := watch.ReadMetrics(dir)
 	if err != nil || len(steps) != 6 {
 		t.Fatalf("%d lines of metrics, want 6 (%v)", len(steps), err)
 	}
@@ -312,7 +313,7 @@ func TestCheckpointsTotalLimit(t *testing.T) {
 // In bfloat16 the losses are those of float32 to the precision of its eight bits.
 func TestBFloat16(t *testing.T) {
 	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
-	losses := map[dtypes.DType][]Progress{}
+	losses := map[dtypes.DType][]watch.Progress{}
 	for _, compute := range []dtypes.DType{dtypes.Float32, dtypes.BFloat16} {
 		o, r, _ := smallRun(t, model, dataset)
 		r.Compute, r.CacheLatents, o.MaxTrainSteps = compute, false, 3
@@ -320,7 +321,7 @@ func TestBFloat16(t *testing.T) {
 			t.Fatal(err)
 		}
 		var err error
-		if losses[compute], err = ReadMetrics(o.OutputDir); err != nil {
+		if losses[compute], err = watch.ReadMetrics(o.OutputDir); err != nil {
 			t.Fatal(err)
 		}
 	}

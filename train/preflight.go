@@ -60,7 +60,7 @@ func (r Recipe) checkPictures() error {
 		return err
 	}
 	for _, path := range r.Watch.Validation.Images {
-		if _, _, err := readPicture(path, decoding); err != nil {
+		if _, _, err := decoding.DecodeFile(path); err != nil {
 			return fmt.Errorf("validation_image: %w", err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/train/loss"
+	"limner/train/watch"
 	"limner/xla"
 )
 
@@ -22,34 +23,34 @@ import (
 type Recipe struct {
 	Model             string // pretrained_model_name_or_path: a Stable Diffusion folder or file
 	Opening           diffusers.Options
-	ControlNet        string       // controlnet_model_name_or_path: the ControlNet to go on from; "" copies the UNet's encoder
-	EmbeddingChannels []int        // conditioning_embedding_out_channels of a new ControlNet; nil is diffusers' default
-	Data              []string     // parquet files, or folders of them
-	Columns           data.Options // names of columns, workers, buffers; the rest is set here
-	Resolution        int          // pixels, each way
-	CacheLatents      bool         // encode every image once, before training
-	CacheDir          string       // keeps what was encoded for other runs; "" does not
-	ProportionEmpty   float64      // proportion_empty_prompts: share of captions dropped
-	FromScratch       bool         // start the trained networks from random weights
-	TrainTextEncoder  bool         // with the UNet
-	SDUnlocked        bool         // train the UNet's decoder with its ControlNet
-	OnlyMidControl    bool         // add a ControlNet's residual to the UNet's middle block alone
-	LoRA              *loss.LoRA   // trained instead of the networks; nil trains those
-	LoRAWeights       string       // network_weights: the file of a LoRA to go on from; "" starts a new one
-	LoRAFormat        string       // of the result: "diffusers", "kohya" or "both"
-	Tokens            []loss.Token // learned by textual inversion
-	Property          string       // what Tokens are, see Properties
-	InstancePrompt    string       // every caption, in place of a column; "" reads the column
-	Prior             *Prior       // images of the class of those in Data; nil: no prior preservation
-	KLWeight          float64      // of a VAE's loss
-	DecoderOnly       bool         // train the VAE's decoder and leave the latents as they are
-	Loss              loss.Loss    // of a diffusion model
-	Compute           dtypes.DType // of activations: Float32 or BFloat16
-	Text              []byte       // recipe.yaml of the output folder: what a person gave; nil writes none
-	Watch             Watch        // what is shown of the run
-	Planned           bool         // nothing but Run.Plan will be asked of it: no data and no weights are read, and Model may be one of diffusers.Families
-	Log               io.Writer    // hears what a person may want to know; nil: silence
-	OnStep            func(Progress)
+	ControlNet        string        // controlnet_model_name_or_path: the ControlNet to go on from; "" copies the UNet's encoder
+	EmbeddingChannels []int         // conditioning_embedding_out_channels of a new ControlNet; nil is diffusers' default
+	Data              []string      // parquet files, or folders of them
+	Columns           data.Options  // names of columns, workers, buffers; the rest is set here
+	Resolution        int           // pixels, each way
+	CacheLatents      bool          // encode every image once, before training
+	CacheDir          string        // keeps what was encoded for other runs; "" does not
+	ProportionEmpty   float64       // proportion_empty_prompts: share of captions dropped
+	FromScratch       bool          // start the trained networks from random weights
+	TrainTextEncoder  bool          // with the UNet
+	SDUnlocked        bool          // train the UNet's decoder with its ControlNet
+	OnlyMidControl    bool          // add a ControlNet's residual to the UNet's middle block alone
+	LoRA              *loss.LoRA    // trained instead of the networks; nil trains those
+	LoRAWeights       string        // network_weights: the file of a LoRA to go on from; "" starts a new one
+	LoRAFormat        string        // of the result: "diffusers", "kohya" or "both"
+	Tokens            []loss.Token  // learned by textual inversion
+	Property          string        // what Tokens are, see Properties
+	InstancePrompt    string        // every caption, in place of a column; "" reads the column
+	Prior             *Prior        // images of the class of those in Data; nil: no prior preservation
+	KLWeight          float64       // of a VAE's loss
+	DecoderOnly       bool          // train the VAE's decoder and leave the latents as they are
+	Loss              loss.Loss     // of a diffusion model
+	Compute           dtypes.DType  // of activations: Float32 or BFloat16
+	Text              []byte        // recipe.yaml of the output folder: what a person gave; nil writes none
+	Watch             watch.Options // what is shown of the run
+	Planned           bool          // nothing but Run.Plan will be asked of it: no data and no weights are read, and Model may be one of diffusers.Families
+	Log               io.Writer     // hears what a person may want to know; nil: silence
+	OnStep            func(watch.Progress)
 	OnEncode          func(done, total int) // while latents are cached
 
 	// DrawClass has the images of the class drawn that Prior's folder lacks: after all else was checked, before the rows are read. nil: they are there.

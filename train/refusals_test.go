@@ -11,6 +11,7 @@ import (
 	"limner/internal/golden"
 	"limner/internal/parity"
 	"limner/train/loss"
+	"limner/train/watch"
 )
 
 // What cannot be trained is refused before anything is compiled, with every bad field.
@@ -67,15 +68,15 @@ func TestRefusals(t *testing.T) {
 			r.Tokens = []loss.Token{{Text: "<x>", Vectors: 1_000_000_000, Initializer: "a"}}
 		}, "num_vectors: got 1000000000, want 1 to 10"},
 		"scheduler": {NewTextToImage, func(_ *Options, r *Recipe) {
-			r.Watch.Validation = DefaultValidation()
+			r.Watch.Validation = watch.DefaultValidation()
 			r.Watch.Validation.Prompts, r.Watch.Validation.Scheduler = []string{"a"}, "eulr"
 		}, "validation_scheduler, validation_inference_steps: "},
 		"held-out rows": {NewTextToImage, func(_ *Options, r *Recipe) {
-			r.Watch.Validation = DefaultValidation()
+			r.Watch.Validation = watch.DefaultValidation()
 			r.Watch.Validation.Data = []string{bare}
 		}, "validation_data_dir: "},
 		"held-out rows that are trained on": {NewTextToImage, func(_ *Options, r *Recipe) {
-			r.Watch.Validation = DefaultValidation()
+			r.Watch.Validation = watch.DefaultValidation()
 			r.Watch.Validation.Data = r.Data
 		}, "is trained on: name images that training does not see"},
 		"class":     {NewTextToImage, func(_ *Options, r *Recipe) { r.Prior = &Prior{} }, "class_data_dir: give a folder for the images of the class\nclass_prompt: say what the class is\nprior_loss_weight: got 0"},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"limner/internal/parity"
+	"limner/train/watch"
 	"limner/xla"
 )
 
@@ -19,7 +20,7 @@ func TestFailedSave(t *testing.T) {
 	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
 	o, r, log := smallRun(t, model, dataset)
 	inTheWay := filepath.Join(o.OutputDir, checkpointName(4))
-	r.OnStep = func(p Progress) {
+	r.OnStep = func(p watch.Progress) {
 		if p.Step == 3 {
 			if err := os.WriteFile(inTheWay, nil, 0o644); err != nil {
 				t.Error(err)
@@ -51,10 +52,10 @@ func TestFailedSave(t *testing.T) {
 	if err := os.Remove(inTheWay); err != nil {
 		t.Fatal(err)
 	}
-	r.Watch = Watch{LoggingDir: "logs", ProfileSteps: 1}
+	r.Watch = watch.Options{LoggingDir: "logs", ProfileSteps: 1}
 	free := blockTelemetry(t, o.OutputDir)
 	o.ResumeFromCheckpoint = "latest"
-	r.OnStep = func(p Progress) {
+	r.OnStep = func(p watch.Progress) {
 		if p.Step == 5 {
 			free()
 		}
@@ -102,7 +103,7 @@ func TestFailedSave(t *testing.T) {
 func blockTelemetry(t *testing.T, dir string) (free func()) {
 	t.Helper()
 	var blocked []string
-	for _, name := range []string{metricsName, diaryName, profileDir, "logs"} {
+	for _, name := range []string{"metrics.jsonl", "diary.html", "profile", "logs"} {
 		path := filepath.Join(dir, name)
 		if err := os.RemoveAll(path); err != nil {
 			t.Fatal(err)
@@ -128,7 +129,7 @@ func blockTelemetry(t *testing.T, dir string) (free func()) {
 // checkTelemetry fails unless what was blocked from step 3 to 5 was said once and is there.
 func checkTelemetry(t *testing.T, dir, log string) {
 	t.Helper()
-	for _, what := range []string{metricsName, "TensorBoard's events", "the profile"} {
+	for _, what := range []string{"metrics.jsonl", "TensorBoard's events", "the profile"} {
 		if n := strings.Count(log, what+" cannot be written: "); n != 1 {
 			t.Errorf("it is said %d times that %s cannot be written:\n%s", n, what, log)
 		}
@@ -136,18 +137,18 @@ func checkTelemetry(t *testing.T, dir, log string) {
 			t.Errorf("it is said %d times that %s can be written again:\n%s", n, what, log)
 		}
 	}
-	steps, err := ReadMetrics(dir)
+	steps, err := watch.ReadMetrics(dir)
 	if err != nil || len(steps) != 4 || steps[0].Step != 3 || steps[3].Step != 6 {
 		t.Errorf("metrics: got %+v, %v, want steps 3 to 6", steps, err)
 	}
 	written := files(t, dir)
-	if _, ok := written[filepath.Join(profileDir, "trace.json")]; !ok {
+	if _, ok := written[filepath.Join("profile", "trace.json")]; !ok {
 		t.Error("no profile")
 	}
 	if events, err := filepath.Glob(filepath.Join(dir, "logs", "events.*")); err != nil || len(events) != 1 {
 		t.Errorf("events: %v, %v", events, err)
 	}
-	if info, err := os.Stat(filepath.Join(dir, diaryName)); err != nil || !info.Mode().IsRegular() {
+	if info, err := os.Stat(filepath.Join(dir, "diary.html")); err != nil || !info.Mode().IsRegular() {
 		t.Errorf("diary: %v, %v", info, err)
 	}
 }

@@ -272,7 +272,7 @@ func (s *stepper) begin(ctx context.Context, weights nn.Source, state *saved) er
 	if state != nil {
 		return s.restore(ctx, state)
 	}
-	if err := freeAll(s.state); err != nil {
+	if err := xla.FreeAll(s.state); err != nil {
 		return err
 	}
 	n, values := len(s.objective.Trainable), s.stateValues()
@@ -309,7 +309,7 @@ func (s *stepper) whole() error {
 
 // restore gives the devices a state that was saved.
 func (s *stepper) restore(ctx context.Context, state *saved) error {
-	if err := freeAll(s.state); err != nil {
+	if err := xla.FreeAll(s.state); err != nil {
 		return err
 	}
 	values, places := s.stateValues(), map[string]int{}
@@ -342,10 +342,10 @@ func (s *stepper) keep(i int, a *xla.Array) {
 	}
 }
 
-// resident are the parameters on the devices by their keys, the averages in the place of those that are trained where there are any.
-func (s *stepper) resident() map[string]*xla.Array {
+// Resident are the parameters on the devices by their keys, the averages in the place of those that are trained where there are any.
+func (s *stepper) Resident() map[string]*xla.Array {
 	arrays := map[string]*xla.Array{}
-	for i, a := range s.parameters() {
+	for i, a := range s.Parameters() {
 		if n := len(s.objective.Trainable); i < n {
 			arrays[s.objective.Trainable[i].Key] = a
 		} else {
@@ -355,9 +355,9 @@ func (s *stepper) resident() map[string]*xla.Array {
 	return arrays
 }
 
-// parameters are the trainable ones, or their averages, and then the frozen ones, each in its tree's order. Training replaces what the
+// Parameters are the trainable ones, or their averages, and then the frozen ones, each in its tree's order. Training replaces what the
 // arrays hold.
-func (s *stepper) parameters() []*xla.Array {
+func (s *stepper) Parameters() []*xla.Array {
 	n := len(s.objective.Trainable)
 	trained := s.state[:n]
 	if s.ema {
@@ -369,7 +369,7 @@ func (s *stepper) parameters() []*xla.Array {
 // free releases everything that the step holds on the devices.
 func (s *stepper) free() error {
 	arrays := slices.Concat(s.state, s.sums, s.frozen, s.encoder)
-	return freeAll(append(arrays, s.encoded, s.seed))
+	return xla.FreeAll(append(arrays, s.encoded, s.seed))
 }
 
 // flops are the operations of a step, see xla.Program.
@@ -383,16 +383,6 @@ func (s *stepper) flops() (float64, error) {
 		total += float64(part.Runs) * n
 	}
 	return total, nil
-}
-
-func freeAll(arrays []*xla.Array) error {
-	var errs []error
-	for _, a := range arrays {
-		if a != nil { // which it is where loading has failed
-			errs = append(errs, a.Free())
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // compileTime is that of the program that took longest: they are compiled at the same time. Or it is what loading took.
@@ -471,9 +461,9 @@ func (s *stepper) run(ctx context.Context, n int, r rates, next func() ([]*xla.A
 		if err != nil {
 			return m, err
 		}
-		batch, err := s.encode(fed)
+		batch, err := s.Encode(fed)
 		if err != nil {
-			return m, errors.Join(err, freeAll(fed))
+			return m, errors.Join(err, xla.FreeAll(fed))
 		}
 		inputs := slices.Concat(s.frozen, batch)
 		if s.gradients != nil {
@@ -484,13 +474,13 @@ func (s *stepper) run(ctx context.Context, n int, r rates, next func() ([]*xla.A
 			m, err = s.finish(inputs, n, r, step)
 		}
 		if s.accumulation == 1 {
-			err = errors.Join(err, freeAll(s.sums))
+			err = errors.Join(err, xla.FreeAll(s.sums))
 			s.sums = nil
 		}
 		if err == nil && !m.finite() {
 			err = s.diagnose(ctx, m, fed, n, i, step)
 		}
-		if err := errors.Join(err, freeAll(fed)); err != nil {
+		if err := errors.Join(err, xla.FreeAll(fed)); err != nil {
 			return m, err
 		}
 	}
@@ -502,8 +492,8 @@ func (s *stepper) run(ctx context.Context, n int, r rates, next func() ([]*xla.A
 	return m, err
 }
 
-// encode makes a batch of what the feed gave, which stays. The batch holds until the next one is made.
-func (s *stepper) encode(fed []*xla.Array) (batch []*xla.Array, err error) {
+// Encode makes a batch of what the feed gave, which stays. The batch holds until the next one is made.
+func (s *stepper) Encode(fed []*xla.Array) (batch []*xla.Array, err error) {
 	if s.ahead == nil {
 		return fed, nil
 	}
@@ -570,5 +560,5 @@ func (s *stepper) finish(inputs []*xla.Array, n int, r rates, step *xla.Array) (
 		results[i] = x[0]
 	}
 	m = measured{loss: results[0], gradNorm: results[1]}
-	return m, freeAll(append(out, now))
+	return m, xla.FreeAll(append(out, now))
 }

@@ -75,6 +75,17 @@ func (a *Array) Free() error {
 	return nil
 }
 
+// FreeAll releases arrays, as Free does; of nil there is nothing to release.
+func FreeAll(arrays []*Array) error {
+	var errs []error
+	for _, a := range arrays {
+		if a != nil {
+			errs = append(errs, a.Free())
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Put copies a flat slice, row-major, to the devices. The axis that is divided must divide over them.
 func Put[T dtypes.Supported](b *Backend, data []T, sharding Sharding, dims ...int) (*Array, error) {
 	shape := shapes.Make(dtypes.FromGenericsType[T](), dims...)

@@ -18,6 +18,7 @@ import (
 	"limner/internal/golden"
 	"limner/train"
 	"limner/train/optim"
+	"limner/train/watch"
 	"limner/xla"
 )
 
@@ -49,7 +50,7 @@ func process(ctx context.Context, b *xla.Backend, o train.Options, r train.Recip
 		*rows = append(*rows, batch.Rows)
 		return feed(batch)
 	}
-	run.OnStep = func(p train.Progress) {
+	run.OnStep = func(p watch.Progress) {
 		if p.Step == stop {
 			cancel()
 		}

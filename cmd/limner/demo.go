@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 
 	"limner/demo"
-	"limner/train"
+	"limner/train/watch"
 )
 
 type demoCmd struct {
@@ -111,7 +111,7 @@ func jobHooks() (hooks demo.Hooks, done func() error) {
 			fmt.Fprintf(os.Stderr, "\n%s\n", name)
 			p = newProgress(os.Stderr, name)
 		},
-		Step:  func(s train.Progress) { p.Step(s.Step, s.Steps, stepFields(s)) },
+		Step:  func(s watch.Progress) { p.Step(s.Step, s.Steps, stepFields(s)) },
 		Count: func(n, total int) { p.Step(n, total, "") },
 	}
 	return hooks, done

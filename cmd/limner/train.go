@@ -13,6 +13,7 @@ import (
 	"limner/models/diffusers"
 	"limner/train"
 	"limner/train/optim"
+	"limner/train/watch"
 	"limner/xla"
 )
 
@@ -147,7 +148,7 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 	steps := newProgress(os.Stderr, "training")
 	cached := newProgress(os.Stderr, "encoding images")
 	r.Log = besideBar{func() *progress { return steps }}
-	r.OnStep = func(p train.Progress) { steps.Step(p.Step, p.Steps, stepFields(p)) }
+	r.OnStep = func(p watch.Progress) { steps.Step(p.Step, p.Steps, stepFields(p)) }
 	r.OnEncode = func(done, total int) { cached.Step(done, total, "") }
 	if p := b.Process(); !p.Alone() {
 		from, to := b.Rows(o.Batch)
@@ -176,7 +177,7 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 }
 
 // stepFields is what a step's line says besides its number.
-func stepFields(p train.Progress) string {
+func stepFields(p watch.Progress) string {
 	return fmt.Sprintf("images %d loss %.4f lr %.2g images_per_s %.1f", p.Images, p.Loss, p.LearningRate, p.ImagesPerSecond)
 }
 

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"limner/train"
+	"limner/train/watch"
 )
 
 // watchFlags say what a training shows of itself. None changes its result.
@@ -30,15 +30,15 @@ type watchFlags struct {
 // tpuPeak is the bfloat16 peak of a TPU v4's chip in TFLOP/s.
 const tpuPeak = 275
 
-func (f watchFlags) watch(backend string) train.Watch {
-	w := train.Watch{MetricsAddress: f.MetricsAddress, ProfileSteps: f.ProfileSteps, PeakTFLOPs: f.PeakTFLOPs}
+func (f watchFlags) watch(backend string) watch.Options {
+	w := watch.Options{MetricsAddress: f.MetricsAddress, ProfileSteps: f.ProfileSteps, PeakTFLOPs: f.PeakTFLOPs}
 	if f.ReportTo == "tensorboard" {
 		w.LoggingDir = f.LoggingDir
 	}
 	if w.PeakTFLOPs == 0 && strings.EqualFold(backend, "tpu") {
 		w.PeakTFLOPs = tpuPeak
 	}
-	w.Validation = train.Validation{
+	w.Validation = watch.Validation{
 		Steps: f.ValidationSteps, Prompts: f.ValidationPrompt, Images: f.ValidationImage, NumImages: f.NumValidationImages,
 		NumInferenceSteps: f.ValidationInferenceSteps, GuidanceScale: f.ValidationGuidanceScale, Scheduler: f.ValidationScheduler,
 		Condition: f.ValidationCondition, Data: f.ValidationDataDir, Rows: f.ValidationRows,
@@ -48,7 +48,7 @@ func (f watchFlags) watch(backend string) train.Watch {
 
 // watchDefaults are the values of the flags' defaults, which package train holds.
 func watchDefaults() map[string]string {
-	v := train.DefaultValidation()
+	v := watch.DefaultValidation()
 	return map[string]string{
 		"validation_steps": fmt.Sprint(v.Steps), "validation_images": fmt.Sprint(v.NumImages), "validation_inference_steps": fmt.Sprint(v.NumInferenceSteps),
 		"validation_guidance": fmt.Sprint(v.GuidanceScale), "validation_scheduler": v.Scheduler, "validation_rows": fmt.Sprint(v.Rows),

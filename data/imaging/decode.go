@@ -48,6 +48,17 @@ func NewDecoding(background string) (Decoding, error) {
 	return Decoding{Background: &colour}, nil
 }
 
+// DecodeFile reads an image file and decodes it; raw is what it holds. The notes of [Decoding.Decode] are left out.
+func (d Decoding) DecodeFile(path string) (raw []byte, m *RGB, err error) {
+	if raw, err = ReadFile(path); err != nil {
+		return nil, nil, err
+	}
+	if m, _, err = d.Decode(raw); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return raw, m, nil
+}
+
 // Note says that a picture lost something on the way to RGB.
 type Note string
 

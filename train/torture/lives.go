@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"limner/train"
+	"limner/train/watch"
 )
 
 // The steps of a run, between checkpoints, and the checkpoints that it keeps.
@@ -297,7 +298,7 @@ func (t *torture) saidRight(p *process, before, newest int) error {
 	}
 	switch log := p.log(); {
 	case saidSaved.MatchString(log) || saidNothing.MatchString(log):
-		made, err := train.ReadMetrics(t.run)
+		made, err := watch.ReadMetrics(t.run)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
@@ -439,7 +440,7 @@ func results(dir string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	made, err := train.ReadMetrics(dir)
+	made, err := watch.ReadMetrics(dir)
 	for _, p := range made {
 		files["metrics"] = fmt.Appendf(files["metrics"], "%d %d %x %x\n", p.Step, p.Images, p.Loss, p.GradNorm)
 	}

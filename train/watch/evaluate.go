@@ -1,4 +1,4 @@
-package train
+package watch
 
 import (
 	"context"
@@ -9,19 +9,10 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
-	"limner/data"
 	"limner/models/nn"
 	"limner/train/loss"
 	"limner/xla"
 )
-
-// Held are rows that training does not see.
-type Held struct {
-	Dataset   *data.Dataset
-	Feed      func(*data.Batch) ([]*xla.Array, error) // as Run's
-	Loss      func(trainable, frozen nn.Params, batch []*Node, draw loss.Draws) *Node
-	Timesteps int // num_train_timesteps
-}
 
 // evaluationRanges is how many ranges of timesteps have a loss of their own.
 const evaluationRanges = 4
@@ -32,74 +23,78 @@ const evaluationSeed = 0x76616c6964
 
 // evaluator measures the loss of held-out rows, at timesteps and with noise that never change.
 type evaluator struct {
-	held    *Held
-	batches int
-	batch   int // rows
-	program *xla.Program
-	seed    *xla.Array
+	networks Networks
+	batches  int
+	program  *xla.Program
+	seed     *xla.Array
 }
 
-func newEvaluator(ctx context.Context, r *Run, s *stepper) (*evaluator, error) {
-	o := r.Objective
-	e := &evaluator{held: r.Held, batch: r.Options.Batch}
-	e.batches = max(1, min(r.Recipe.Watch.Validation.Rows/e.batch, r.Held.Dataset.StepsPerEpoch()))
+// newEvaluator measures so many rows, as far as there are whole batches of them.
+func newEvaluator(ctx context.Context, networks Networks, rows int) (*evaluator, error) {
+	o, b, held := networks.Objective, networks.Backend, networks.Held
+	e := &evaluator{networks: networks}
+	e.batches = max(1, min(rows/networks.Batch, held.Dataset.StepsPerEpoch()))
 	f := xla.Function{Name: "evaluate_" + o.Name}
-	for i, a := range s.parameters() {
+	for i, a := range networks.Step.Parameters() {
 		f.Inputs = append(f.Inputs, xla.Value{Name: fmt.Sprintf("parameter_%d", i), Shape: a.Shape(), Sharding: a.Sharding()})
 	}
 	f.Inputs = append(f.Inputs, o.Batch...)
 	f.Inputs = append(f.Inputs,
-		loss.BatchValue("timesteps", dtypes.Int32, e.batch),
+		loss.BatchValue("timesteps", dtypes.Int32, networks.Batch),
 		xla.Value{Name: "seed", Shape: shapes.Make(dtypes.Uint64)},
 		xla.Value{Name: "step", Shape: shapes.Make(dtypes.Uint64)})
+	bind := func(tree nn.Tree, nodes []*Node) nn.Params {
+		return nn.Bind(tree, nodes).WithKernels(nn.Kernels{Attention: b.AttentionKernel()})
+	}
 	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
 		n, frozen := len(o.Trainable), len(o.Frozen)
 		rest := in[n+frozen:]
 		batch, rest := rest[:len(o.Batch)], rest[len(o.Batch):]
 		draw := loss.Draws{Timesteps: rest[0], Seed: rest[1], Step: rest[2]}
-		return nil, []*Node{r.Held.Loss(bind(r.Backend, o.Trainable, in[:n]), bind(r.Backend, o.Frozen, in[n:n+frozen]), batch, draw)}
+		return nil, []*Node{held.Loss(bind(o.Trainable, in[:n]), bind(o.Frozen, in[n:n+frozen]), batch, draw)}
 	}
-	f.Announce = r.announce("the validation loss")
+	f.Announce = networks.Announce("the validation loss")
 	var err error
-	if e.program, err = r.Backend.Compile(ctx, f); err != nil {
+	if e.program, err = b.Compile(ctx, f); err != nil {
 		return nil, err
 	}
-	e.seed, err = xla.Put(r.Backend, []uint64{evaluationSeed}, xla.Replicated)
+	e.seed, err = xla.Put(b, []uint64{evaluationSeed}, xla.Replicated)
 	return e, err
 }
 
 // run measures with the parameters as they are.
-func (e *evaluator) run(ctx context.Context, r *Run, s *stepper) ([]RangeLoss, error) {
-	batches, err := e.held.Dataset.Batches(ctx, 0)
+func (e *evaluator) run(ctx context.Context) ([]RangeLoss, error) {
+	step, held := e.networks.Step, e.networks.Held
+	batches, err := held.Dataset.Batches(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer batches.Close()
 	losses := make([]RangeLoss, evaluationRanges)
 	for i := range losses {
-		losses[i] = RangeLoss{From: i * e.held.Timesteps / evaluationRanges, To: (i + 1) * e.held.Timesteps / evaluationRanges}
+		losses[i] = RangeLoss{From: i * held.Timesteps / evaluationRanges, To: (i + 1) * held.Timesteps / evaluationRanges}
 	}
 	for k := range e.batches {
 		batch, err := batches.Next()
 		if err != nil {
 			return nil, err
 		}
-		fed, err := e.held.Feed(batch)
+		fed, err := held.Feed(batch)
 		if err != nil {
 			return nil, err
 		}
-		arrays, err := s.encode(fed)
+		arrays, err := step.Encode(fed)
 		if err != nil {
 			return nil, err
 		}
 		for i := range losses {
-			loss, err := e.one(r, s, arrays, k*evaluationRanges+i, losses[i])
+			loss, err := e.one(arrays, k*evaluationRanges+i, losses[i])
 			if err != nil {
 				return nil, err
 			}
 			losses[i].Loss += loss / float64(e.batches)
 		}
-		if err := freeAll(fed); err != nil {
+		if err := xla.FreeAll(fed); err != nil {
 			return nil, err
 		}
 	}
@@ -107,21 +102,22 @@ func (e *evaluator) run(ctx context.Context, r *Run, s *stepper) ([]RangeLoss, e
 }
 
 // one is the loss of a batch at timesteps of a range. draw numbers what is drawn for it.
-func (e *evaluator) one(r *Run, s *stepper, batch []*xla.Array, draw int, within RangeLoss) (float64, error) {
+func (e *evaluator) one(batch []*xla.Array, draw int, within RangeLoss) (float64, error) {
+	b := e.networks.Backend
 	rng := rand.New(rand.NewPCG(evaluationSeed, uint64(draw)))
-	timesteps := make([]int32, e.batch)
+	timesteps := make([]int32, e.networks.Batch)
 	for i := range timesteps {
 		timesteps[i] = int32(within.From + rng.IntN(within.To-within.From))
 	}
-	t, err := xla.Put(r.Backend, timesteps, xla.Batch, e.batch)
+	t, err := xla.Put(b, timesteps, xla.Batch, e.networks.Batch)
 	if err != nil {
 		return 0, err
 	}
-	step, err := xla.Put(r.Backend, []uint64{uint64(draw)}, xla.Replicated)
+	step, err := xla.Put(b, []uint64{uint64(draw)}, xla.Replicated)
 	if err != nil {
 		return 0, err
 	}
-	args := append(append(s.parameters(), batch...), t, e.seed, step)
+	args := append(append(e.networks.Step.Parameters(), batch...), t, e.seed, step)
 	out, err := e.program.Run(nil, args...)
 	if err != nil {
 		return 0, err
@@ -130,7 +126,7 @@ func (e *evaluator) one(r *Run, s *stepper, batch []*xla.Array, draw int, within
 	if err != nil {
 		return 0, err
 	}
-	return float64(loss[0]), freeAll(append(out, t, step))
+	return float64(loss[0]), xla.FreeAll(append(out, t, step))
 }
 
 func (e *evaluator) close() error {

@@ -1,4 +1,4 @@
-package train
+package watch
 
 import (
 	"bufio"
@@ -9,29 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"limner/internal/disk"
 )
-
-// Progress is one step of a run, as metrics.jsonl has it.
-type Progress struct {
-	Step            int     `json:"step"` // optimizer steps made
-	Epoch           int     `json:"epoch"`
-	Images          int     `json:"images_seen"`
-	Loss            float64 `json:"loss"`
-	GradNorm        float64 `json:"grad_norm"` // before clipping
-	LearningRate    float64 `json:"lr"`
-	ImagesPerSecond float64 `json:"images_per_s"`
-	WentBackAt      int     `json:"went_back_at,omitempty"` // of the first step after going back: the step that was not finite
-	Spent                   // in this step, or between the last one and this
-	DataStall       float64 `json:"data_stall"` // share of the time since the process began in which no batch was ready
-	TFLOPs          float64 `json:"tflops"`     // TFLOP/s of this step, over all devices
-	PeakShare       float64 `json:"peak_share,omitempty"`
-
-	Steps int           `json:"-"` // of the whole run
-	Left  time.Duration `json:"-"` // at this pace
-}
 
 // metricsName is the file that gets a line of JSON for every step.
 const metricsName = "metrics.jsonl"

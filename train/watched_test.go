@@ -1,6 +1,7 @@
 package train
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,7 @@ import (
 	"limner/models/diffusers"
 	"limner/sample"
 	"limner/train/loss"
+	"limner/train/watch"
 	"limner/xla"
 )
 
@@ -32,11 +34,11 @@ func watched(t *testing.T, r *Recipe) {
 	if err := imaging.WritePNG(condition, c.Example(0).Condition()); err != nil {
 		t.Fatal(err)
 	}
-	v := DefaultValidation()
+	v := watch.DefaultValidation()
 	v.Steps, v.NumImages, v.NumInferenceSteps, v.GuidanceScale = 4, 2, 2, 2
 	v.Prompts, v.Images, v.Condition = []string{"red circle", "blue circle"}, []string{condition}, "outline"
 	v.Data, v.Rows = []string{smallDataset(t)}, 8
-	r.Watch = Watch{LoggingDir: "logs", MetricsAddress: "127.0.0.1:0", ProfileSteps: 2, PeakTFLOPs: 1, Validation: v}
+	r.Watch = watch.Options{LoggingDir: "logs", MetricsAddress: "127.0.0.1:0", ProfileSteps: 2, PeakTFLOPs: 1, Validation: v}
 }
 
 // What is shown of a run changes nothing of it, and goes on where a run was stopped.
@@ -53,7 +55,7 @@ func TestWatchedRun(t *testing.T) {
 	defer cancel()
 	address := regexp.MustCompile(`http://[^ ]+/metrics`)
 	numbers := ""
-	r.OnStep = func(p Progress) {
+	r.OnStep = func(p watch.Progress) {
 		if p.Step == 5 {
 			cancel()
 			response, err := http.Get(address.FindString(log.String()))
@@ -97,14 +99,25 @@ func TestWatchedRun(t *testing.T) {
 
 func checkValidations(t *testing.T, dir string) {
 	t.Helper()
-	validated, err := readValidations(dir, 6)
-	if err != nil || len(validated) != 2 {
-		t.Fatalf("%d validations, %v", len(validated), err)
+	raw, err := os.ReadFile(filepath.Join(dir, "validation.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var validated []watch.Validated
+	for line := range bytes.Lines(raw) {
+		var v watch.Validated
+		if err := json.Unmarshal(line, &v); err != nil {
+			t.Fatal(err)
+		}
+		validated = append(validated, v)
+	}
+	if len(validated) != 2 {
+		t.Fatalf("%d validations", len(validated))
 	}
 	pictures := files(t, dir)
 	for i, step := range []int{4, 6} {
 		v := validated[i]
-		if v.Step != step || v.Loss == nil || len(v.Losses) != evaluationRanges || v.Losses[3] != (RangeLoss{750, 1000, v.Losses[3].Loss}) || v.Fidelity == nil || len(v.Images) != 4 {
+		if v.Step != step || v.Loss == nil || len(v.Losses) != 4 || v.Losses[3] != (watch.RangeLoss{From: 750, To: 1000, Loss: v.Losses[3].Loss}) || v.Fidelity == nil || len(v.Images) != 4 {
 			t.Fatalf("got %+v", v)
 		}
 		for k, image := range v.Images {
@@ -125,7 +138,7 @@ func checkValidations(t *testing.T, dir string) {
 	if events != 2 {
 		t.Errorf("%d files of events for two processes", events)
 	}
-	var trace struct{ TraceEvents []traceEvent }
+	var trace struct{ TraceEvents []json.RawMessage }
 	if err := json.Unmarshal([]byte(pictures["profile/trace.json"]), &trace); err != nil || len(trace.TraceEvents) != 3*2 {
 		t.Errorf("profile: %d events, %v", len(trace.TraceEvents), err)
 	}
@@ -133,7 +146,7 @@ func checkValidations(t *testing.T, dir string) {
 
 func checkDiary(t *testing.T, dir string) {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(dir, diaryName))
+	raw, err := os.ReadFile(filepath.Join(dir, "diary.html"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,58 +167,8 @@ func checkDiary(t *testing.T, dir string) {
 	}
 }
 
-func TestConvergence(t *testing.T) {
-	of := func(f1 ...float64) []Validated {
-		var all []Validated
-		for i, f := range f1 {
-			all = append(all, Validated{Step: 100 * (i + 1), Fidelity: &Fidelity{F1: f}}, Validated{Step: 100*(i+1) + 50})
-		}
-		return all
-	}
-	for _, c := range []struct {
-		name string
-		f1   []float64
-		want *Convergence
-	}{
-		{"nothing yet", nil, nil},
-		{"one", []float64{0.3}, nil},
-		{"suddenly", []float64{0.1, 0.12, 0.11, 0.6, 0.65}, &Convergence{300, 400, 0.11, 0.6}},
-		{"evenly", []float64{0.1, 0.25, 0.4, 0.55, 0.7}, nil},
-		{"hardly", []float64{0.1, 0.2}, nil},
-		{"down", []float64{0.7, 0.1}, nil},
-	} {
-		got := convergence(of(c.f1...))
-		if (got == nil) != (c.want == nil) || got != nil && *got != *c.want {
-			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
-		}
-	}
-}
-
-func TestValidationErrors(t *testing.T) {
-	for _, c := range []struct {
-		want    string
-		control bool
-		change  func(*Validation)
-	}{
-		{"", false, func(v *Validation) {}},
-		{"validation_image needs validation_prompt", true, func(v *Validation) { v.Images = []string{"x"} }},
-		{"a ControlNet draws with validation_image", true, func(v *Validation) { v.Prompts = []string{"x"} }},
-		{"only a ControlNet draws with images", false, func(v *Validation) { v.Prompts, v.Images = []string{"x"}, []string{"x"} }},
-		{"got 3 images for 2 prompts", true, func(v *Validation) { v.Prompts, v.Images = []string{"x", "y"}, []string{"a", "b", "c"} }},
-		{`validation_condition: got "depth", supported: canny, outline`, true, func(v *Validation) { v.Prompts, v.Images, v.Condition = []string{"x"}, []string{"a"}, "depth" }},
-		{"validation_steps: got 0, want at least 1", false, func(v *Validation) { v.Prompts, v.Steps = []string{"x"}, 0 }},
-		{"validation_rows: got 0, want at least 1", true, func(v *Validation) { v.Data, v.Rows = []string{"x"}, 0 }},
-	} {
-		v := DefaultValidation()
-		c.change(&v)
-		if err := v.Validate(c.control); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
-			t.Errorf("got %v, want %q", err, c.want)
-		}
-	}
-}
-
 // drawingAgain is a pipeline as limner sample makes it, and the request for the first image of a validation.
-func drawingAgain(t *testing.T, b *xla.Backend, m sample.Model, o Options, v Validation) (*sample.Pipeline, sample.Request) {
+func drawingAgain(t *testing.T, b *xla.Backend, m sample.Model, o Options, v watch.Validation) (*sample.Pipeline, sample.Request) {
 	t.Helper()
 	weights, err := m.Pipeline.Weights(m.Pipeline.Components()...)
 	if err != nil {
@@ -239,7 +202,7 @@ func drawOne(t *testing.T, p *sample.Pipeline, request sample.Request) *imaging.
 // validated is the first image that a validation drew after a step.
 func validated(t *testing.T, o Options, step int) *imaging.RGB {
 	t.Helper()
-	_, m, err := readPicture(filepath.Join(o.OutputDir, validationDir, fmt.Sprintf("step-%06d", step), "00.png"), imaging.Decoding{})
+	_, m, err := imaging.Decoding{}.DecodeFile(filepath.Join(o.OutputDir, "validation", fmt.Sprintf("step-%06d", step), "00.png"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +215,7 @@ func TestValidationWithLoRA(t *testing.T) {
 	o, r, log := smallRun(t, path, dataset)
 	o.EMA, o.MaxTrainSteps, o.LearningRate = nil, 2, 0.1
 	r.LoRA, r.LoRAFormat = &loss.LoRA{Rank: 2, Alpha: 4, Targets: loss.AttentionTargets, TextTargets: loss.TextEncoderTargets}, "diffusers"
-	v := DefaultValidation()
+	v := watch.DefaultValidation()
 	v.Steps, v.NumImages, v.NumInferenceSteps, v.Prompts = 2, 1, 2, []string{"red circle"}
 	r.Watch.Validation = v
 	if err := do(t, context.Background(), b, NewLoRA, o, r); err != nil {
@@ -279,7 +242,7 @@ func TestValidationWithTokens(t *testing.T) {
 	path, dataset, b := smallXL(t, smallModel(t)), smallDataset(t), parity.Backend(t)
 	o, r, log := smallRun(t, path, dataset)
 	o.MaxTrainSteps, o.LearningRate = 2, 10
-	v := DefaultValidation()
+	v := watch.DefaultValidation()
 	v.Steps, v.NumImages, v.NumInferenceSteps, v.Prompts = 1, 1, 2, []string{"red <x> and <y>"}
 	r.Watch.Validation = v
 	if err := do(t, context.Background(), b, newTokens, o, r); err != nil {
@@ -299,7 +262,7 @@ func TestValidationWithTokens(t *testing.T) {
 	if want := drawOne(t, p, request); !slices.Equal(got.Pix, want.Pix) {
 		t.Error("validation draws another image")
 	}
-	raw, err := os.ReadFile(filepath.Join(o.OutputDir, diaryName))
+	raw, err := os.ReadFile(filepath.Join(o.OutputDir, "diary.html"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package train
+package watch
 
 import (
 	"bytes"
@@ -30,8 +30,8 @@ const (
 	diaryPixels = 256
 )
 
-// diary is what the page shows.
-type diary struct {
+// page is what the page shows.
+type page struct {
 	Title, Status, Updated string
 	Facts                  []fact
 	Curves                 []curve
@@ -70,33 +70,44 @@ type diaryImage struct {
 	Title  string `json:"title"`
 }
 
-// diary writes the page anew, in the process that leads.
-func (w *watcher) diary() {
-	if w.run.leads() {
-		w.written.try(diaryName, w.writeDiary)
-	}
+// diary writes the page.
+type diary struct {
+	run    Run
+	began  time.Time
+	smalls map[string]string // pictures as the page embeds them, by file
 }
 
-func (w *watcher) writeDiary() error {
-	steps, err := ReadMetrics(w.options.OutputDir)
+// newDiary is that of a run in a process that began then.
+func newDiary(run Run, began time.Time) *diary {
+	return &diary{run: run, began: began, smalls: map[string]string{}}
+}
+
+// forget drops the pictures that were embedded: others will have their names.
+func (d *diary) forget() { clear(d.smalls) }
+
+// write writes the page anew, after some validations. spent is where the time went since the process began.
+func (d *diary) write(validated []Validated, spent Spent) error {
+	steps, err := ReadMetrics(d.run.OutputDir)
 	if err != nil {
 		return err
 	}
-	page := diary{
-		Title: fmt.Sprintf("%s, %s", w.run.Objective.Name, filepath.Base(w.run.Recipe.Model)), Updated: time.Now().Format("2006-01-02 15:04:05 MST"),
-		Curves: curves(steps, w.validated), Split: w.split(), Facts: w.facts(steps),
+	shown := page{
+		Title:   fmt.Sprintf("%s, %s", d.run.Name, filepath.Base(d.run.Model)),
+		Updated: time.Now().Format("2006-01-02 15:04:05 MST"),
+		Curves:  curves(steps, validated), Split: d.split(spent), Facts: d.facts(steps),
 	}
 	if n := len(steps); n > 0 {
-		page.Status = fmt.Sprintf("step %d of %d, epoch %d, %d images seen", steps[n-1].Step, w.options.MaxTrainSteps, steps[n-1].Epoch, steps[n-1].Images)
+		shown.Status = fmt.Sprintf("step %d of %d, epoch %d, %d images seen", steps[n-1].Step, d.run.Steps, steps[n-1].Epoch, steps[n-1].Images)
 	}
-	if c := convergence(w.validated); c != nil {
-		page.Convergence = fmt.Sprintf("The condition began to be followed between steps %d and %d: F1 %.2f to %.2f.", c.After, c.Before, c.From, c.To)
+	if c := convergence(validated); c != nil {
+		shown.Convergence = fmt.Sprintf("The condition began to be followed between steps %d and %d: F1 %.2f to %.2f.",
+			c.After, c.Before, c.From, c.To)
 	}
-	if page.Validations, err = w.diaryValidations(); err != nil {
+	if shown.Validations, err = d.validations(validated); err != nil {
 		return err
 	}
-	for name, text := range map[string]*string{textName: &page.Recipe, runName: &page.Made} {
-		raw, err := os.ReadFile(filepath.Join(w.options.OutputDir, name))
+	for name, text := range map[string]*string{d.run.RecipeFile: &shown.Recipe, d.run.RecordFile: &shown.Made} {
+		raw, err := os.ReadFile(filepath.Join(d.run.OutputDir, name))
 		if err == nil {
 			*text = withoutFolders(string(raw))
 		} else if !os.IsNotExist(err) {
@@ -104,10 +115,10 @@ func (w *watcher) writeDiary() error {
 		}
 	}
 	var b bytes.Buffer
-	if err := diaryTemplate.Execute(&b, page); err != nil {
+	if err := diaryTemplate.Execute(&b, shown); err != nil {
 		return err
 	}
-	if err := disk.WriteFile(filepath.Join(w.options.OutputDir, diaryName), b.Bytes(), 0o644); err != nil {
+	if err := disk.WriteFile(filepath.Join(d.run.OutputDir, diaryName), b.Bytes(), 0o644); err != nil {
 		return fmt.Errorf("write diary: %w", err)
 	}
 	return nil
@@ -202,8 +213,8 @@ func thinned(points [][2]float64, n int) [][2]float64 {
 }
 
 // split is where the time went since the process began.
-func (w *watcher) split() []fact {
-	s, total := w.spent, time.Since(w.began).Seconds()
+func (d *diary) split(s Spent) []fact {
+	total := time.Since(d.began).Seconds()
 	other := max(0, total-s.DataWait-s.Device-s.Saving-s.Validation)
 	return []fact{
 		{Name: "device", Number: s.Device}, {Name: "waiting for data", Number: s.DataWait}, {Name: "saving", Number: s.Saving},
@@ -212,15 +223,18 @@ func (w *watcher) split() []fact {
 }
 
 // facts are the numbers of a run.
-func (w *watcher) facts(steps []Progress) []fact {
-	o, r := w.options, w.run
-	devices := r.Backend.Devices()
+func (d *diary) facts(steps []Progress) []fact {
+	r := d.run
+	compiling := fmt.Sprintf("%.1f s", r.CompileTime.Seconds())
+	if r.Loaded {
+		compiling += ", loaded: it had been compiled before"
+	}
 	facts := []fact{
-		{Name: "parameters trained", Value: fmt.Sprint(r.Objective.Trainable.Size())},
-		{Name: "images in a step", Value: fmt.Sprintf("%d, on %d devices %d each", o.Batch, devices, o.Batch/devices)},
-		{Name: "rows of the dataset", Value: fmt.Sprint(r.Dataset.Len())},
-		{Name: "compiling", Value: w.compile},
-		{Name: "model work", Value: fmt.Sprintf("%.3g TFLOP for an image", w.flops/1e12)},
+		{Name: "parameters trained", Value: fmt.Sprint(r.Parameters)},
+		{Name: "images in a step", Value: fmt.Sprintf("%d, on %d devices %d each", r.Batch, r.Devices, r.Batch/r.Devices)},
+		{Name: "rows of the dataset", Value: fmt.Sprint(r.Rows)},
+		{Name: "compiling", Value: compiling},
+		{Name: "model work", Value: fmt.Sprintf("%.3g TFLOP for an image", r.flopsPerImage()/1e12)},
 	}
 	if n := len(steps); n > 0 {
 		last := steps[n-1]
@@ -234,41 +248,41 @@ func (w *watcher) facts(steps []Progress) []fact {
 	return facts
 }
 
-// diaryValidations are the validations with their images, small, the conditioning images first.
-func (w *watcher) diaryValidations() ([]diaryValidation, error) {
+// validations are those with their images, small, the conditioning images first.
+func (d *diary) validations(validated []Validated) ([]diaryValidation, error) {
 	var out []diaryValidation
-	for _, v := range w.validated {
-		d := diaryValidation{Step: v.Step, Text: v.String()}
+	for _, v := range validated {
+		shown := diaryValidation{Step: v.Step, Text: v.String()}
 		last := ""
 		for _, image := range v.Images {
 			if image.File == "" { // it could not be written
 				continue
 			}
 			if image.Condition != "" && image.Condition != last {
-				source, err := w.small(image.Condition)
+				source, err := d.small(image.Condition)
 				if err != nil {
 					return nil, err
 				}
-				d.Images = append(d.Images, diaryImage{source, "condition"})
+				shown.Images = append(shown.Images, diaryImage{source, "condition"})
 			}
 			last = image.Condition
-			source, err := w.small(image.File)
+			source, err := d.small(image.File)
 			if err != nil {
 				return nil, err
 			}
-			d.Images = append(d.Images, diaryImage{source, fmt.Sprintf("%s (seed %d)", image.Prompt, image.Seed)})
+			shown.Images = append(shown.Images, diaryImage{source, fmt.Sprintf("%s (seed %d)", image.Prompt, image.Seed)})
 		}
-		out = append(out, d)
+		out = append(out, shown)
 	}
 	return out, nil
 }
 
 // small is a picture of the output folder as the page embeds it. Each is made once: the page is written anew at every validation.
-func (w *watcher) small(file string) (source string, err error) {
-	source, ok := w.smalls[file]
+func (d *diary) small(file string) (source string, err error) {
+	source, ok := d.smalls[file]
 	if !ok {
-		if source, err = smallImage(filepath.Join(w.options.OutputDir, file)); err == nil {
-			w.smalls[file] = source
+		if source, err = smallImage(filepath.Join(d.run.OutputDir, file)); err == nil {
+			d.smalls[file] = source
 		}
 	}
 	return source, err
@@ -276,7 +290,7 @@ func (w *watcher) small(file string) (source string, err error) {
 
 // smallImage is a picture as the page embeds it.
 func smallImage(path string) (string, error) {
-	_, m, err := readPicture(path, imaging.Decoding{})
+	_, m, err := imaging.Decoding{}.DecodeFile(path)
 	if err != nil {
 		return "", err
 	}
@@ -293,8 +307,8 @@ func smallImage(path string) (string, error) {
 }
 
 // CurvesJSON and ValidationsJSON are what the page's script reads.
-func (d diary) CurvesJSON() (template.JS, error)      { return scriptJSON(d.Curves) }
-func (d diary) ValidationsJSON() (template.JS, error) { return scriptJSON(d.Validations) }
+func (p page) CurvesJSON() (template.JS, error)      { return scriptJSON(p.Curves) }
+func (p page) ValidationsJSON() (template.JS, error) { return scriptJSON(p.Validations) }
 
 // scriptJSON is JSON that a script element may hold: Go writes < as \u003c.
 func scriptJSON(v any) (template.JS, error) {
@@ -303,9 +317,9 @@ func scriptJSON(v any) (template.JS, error) {
 }
 
 // Share is a part of the time in percent.
-func (d diary) Share(f fact) string {
+func (p page) Share(f fact) string {
 	total := 0.0
-	for _, s := range d.Split {
+	for _, s := range p.Split {
 		total += s.Number
 	}
 	if total == 0 {
