@@ -10,7 +10,7 @@ import (
 )
 
 type convertCmd struct {
-	In        string    `arg:"" placeholder:"IN" help:"A file, or a folder in diffusers' layout."`
+	In        string    `arg:"" placeholder:"IN" help:"A file, or a folder in diffusers' layout or of a LoRA."`
 	Out       string    `arg:"" placeholder:"OUT" help:"The file to write or, with --to diffusers, a folder, which must be new or empty."`
 	To        string    `required:"" enum:"diffusers,single-file,lora-diffusers,lora-peft,lora-kohya" placeholder:"FORMAT" help:"diffusers: a folder; single-file: the original naming, as A1111 reads it; lora-diffusers, lora-peft, lora-kohya: a LoRA in that naming."`
 	DType     string    `name:"dtype" enum:"f32,f16,bf16," default:"" placeholder:"TYPE" help:"f32, f16 or bf16; without it, every tensor keeps its own."`
@@ -38,7 +38,9 @@ func (c convertCmd) Run() error {
 	if c.needsModel() {
 		return c.wholeModel()
 	}
-	conversion := checkpoint.Conversion{In: c.In, Out: c.Out, To: checkpoint.Target(c.To), DType: strings.ToUpper(c.DType), Config: c.Config}
+	conversion := checkpoint.Conversion{
+		In: c.In, Out: c.Out, To: checkpoint.Target(c.To), DType: strings.ToUpper(c.DType), Config: c.Config, Log: logLine,
+	}
 	if err := conversion.Run(); err != nil {
 		return configError{err}
 	}

@@ -12,6 +12,9 @@ import (
 	"limner/models/hub"
 )
 
+// logLine tells the user one line, which may quote files.
+func logLine(line string) { fmt.Fprintln(printable.Writer{To: os.Stderr}, line) }
+
 // openModel finds the model and reads everything but its weights.
 func openModel(ctx context.Context, o diffusers.ModelOptions) (*diffusers.Pipeline, error) {
 	path, err := findModel(ctx, o)
@@ -56,7 +59,7 @@ func locate(ctx context.Context, name, variant string) (string, error) {
 	const megabyte = 1 << 20
 	bar := newProgress(os.Stderr, "MB of "+ref.Repo)
 	options.Progress = func(done, total int64, file string) { bar.Step(int(done/megabyte), int(total/megabyte), file) }
-	options.Log = func(line string) { fmt.Fprintln(printable.Writer{To: os.Stderr}, line) }
+	options.Log = logLine
 	client, err := hub.New(options)
 	if err != nil {
 		return "", configError{err}

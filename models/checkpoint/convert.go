@@ -31,8 +31,15 @@ type Conversion struct {
 	In     string // a file, or the folder of a component or of a whole model
 	Out    string // a file or, of ToDiffusers, a folder that is new or empty
 	To     Target
-	DType  string // F32, F16 or BF16; "" keeps each tensor's own
-	Config string // a folder in diffusers' layout whose configs and tokenizers go with the weights of a single file
+	DType  string            // F32, F16 or BF16; "" keeps each tensor's own
+	Config string            // a folder in diffusers' layout whose configs and tokenizers go with the weights of a single file
+	Log    func(line string) // gets what a user should read; nil is silent
+}
+
+func (c Conversion) logf(format string, args ...any) {
+	if c.Log != nil {
+		c.Log(fmt.Sprintf(format, args...))
+	}
 }
 
 // Run converts, one tensor at a time. Out appears when it is whole, or not at all.
@@ -56,6 +63,13 @@ func (c Conversion) toLoRA(dialect Dialect) error {
 	l, err := OpenLoRA(c.In)
 	if err != nil {
 		return err
+	}
+	if len(l.Embeddings) > 0 && dialect != DialectKohya {
+		var tokens []string
+		for _, e := range l.Embeddings {
+			tokens = append(tokens, e.Token)
+		}
+		c.logf("%s: its textual inversions (%s) are left out: only the naming of %s has a place for them", c.In, strings.Join(tokens, ", "), DialectKohya)
 	}
 	return errors.Join(l.Save(c.Out, dialect, c.DType), l.Close())
 }

@@ -19,6 +19,8 @@ type LoRA struct {
 	Dialect  Dialect
 	Metadata map[string]string
 	Layers   []LoRALayer // sorted by component and module
+	// Embeddings are the textual inversions that the file holds beside, as the LoRA was trained with them.
+	Embeddings []Embedding
 
 	path    string
 	release func() error
@@ -42,10 +44,14 @@ func (l LoRALayer) Rank() int { return l.Down.Shape[0] }
 // Scale is Alpha/Rank, by which the change is multiplied beside the user's scale.
 func (l LoRALayer) Scale() float64 { return l.Alpha / float64(l.Rank()) }
 
-// OpenLoRA opens a LoRA in any of its dialects. What is no plain LoRA (LoHa, LoKr, DoRA, Tucker
+// OpenLoRA opens a LoRA in any of its dialects: a file, or a folder that LoRAFile finds it in. What is no plain LoRA (LoHa, LoKr, DoRA, Tucker
 // decompositions, whole differences) is an error that names it. Names with underscores are put into
 // dots by the words they are made of; Check does so by the network's own.
 func OpenLoRA(path string) (*LoRA, error) {
+	path, err := LoRAFile(path)
+	if err != nil {
+		return nil, err
+	}
 	c, err := OpenFile(path)
 	if err != nil {
 		return nil, err
@@ -66,10 +72,16 @@ func (c *Checkpoint) lora() (*LoRA, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.Embeddings, err = bundled(c.tensors); err != nil {
+		return nil, err
+	}
 	type place struct{ component, module string }
 	layers := map[place]*LoRALayer{}
 	var unsupported []string
 	for _, key := range slices.Sorted(maps.Keys(c.tensors)) {
+		if strings.HasPrefix(key, bundlePrefix) {
+			continue
+		}
 		k := parseLoRAKey(key)
 		if k.role == loraUnknown {
 			unsupported = append(unsupported, key+": "+explainLoRAKey(key))
@@ -182,7 +194,7 @@ func (l *LoRALayer) check() error {
 func explainLoRAKey(key string) string {
 	for _, k := range []struct{ mark, name string }{
 		{"hada_", "LoHa"}, {"lokr_", "LoKr"}, {"dora_scale", "DoRA"}, {"lora_magnitude_vector", "DoRA"}, {"lora_mid", "a Tucker decomposition"},
-		{"oft_", "OFT"}, {".diff", "a whole difference"}, {".bias", "a bias"}, {"bundle_emb", "an embedding in the file"},
+		{"oft_", "OFT"}, {".diff", "a whole difference"}, {".bias", "a bias"},
 	} {
 		if strings.Contains(key, k.mark) {
 			return k.name
@@ -208,7 +220,7 @@ func (l *LoRA) Path() string { return l.path }
 // Close unmaps the file.
 func (l *LoRA) Close() error {
 	release := l.release
-	l.release, l.Layers = nil, nil
+	l.release, l.Layers, l.Embeddings = nil, nil, nil
 	if release == nil {
 		return nil
 	}

@@ -30,7 +30,7 @@ func readPEFTFields(metadata map[string]string, path string) (peftFields, error)
 		}
 		return fields, nil
 	}
-	if filepath.Base(path) != "adapter_model.safetensors" {
+	if filepath.Base(path) != peftFile {
 		return fields, nil
 	}
 	err := ReadConfig(filepath.Join(filepath.Dir(path), "adapter_config.json"), &fields)

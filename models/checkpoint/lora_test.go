@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -475,6 +476,92 @@ func TestSaveLoRAFromMemory(t *testing.T) {
 	got, err := tensor.Float32s()
 	if want := []float32{2, 8, 4, 10, 6, 12}; err != nil || !slices.Equal(got, want) || !slices.Equal(tensor.Shape, []int{3, 2}) {
 		t.Errorf("up: got %v of shape %v, %v; want %v", got, tensor.Shape, err, want)
+	}
+}
+
+// Textual inversions in the file of a LoRA come with it, and go into the one naming that has a place for them.
+func TestBundledEmbeddings(t *testing.T) {
+	shapes := map[string][]int{
+		"lora_unet_mid_block.lora_down.weight": {4, 3}, "lora_unet_mid_block.lora_up.weight": {2, 4},
+		"bundle_emb.<cat>.clip_l": {2, 5}, "bundle_emb.<cat>.clip_g": {2, 6}, "bundle_emb.a dog.string_to_param.*": {3, 5},
+	}
+	in := loraFile(t, sortedKeys(shapes), shapes, nil)
+	check := func(path string) {
+		t.Helper()
+		l := openLoRA(t, path)
+		if len(l.Layers) != 1 || len(l.Embeddings) != 2 || l.Embeddings[0].Token != "<cat>" || l.Embeddings[1].Token != "a dog" {
+			t.Fatalf("got %d layers, %v", len(l.Layers), l.Embeddings)
+		}
+		for component, want := range map[string][]int{TextEncoder: {2, 5}, TextEncoder2: {2, 6}} {
+			if v, err := l.Embeddings[0].Vectors(component); err != nil || !slices.Equal(v.Shape, want) {
+				t.Errorf("%s: got %v, %v, want %v", component, v.Shape, err, want)
+			}
+		}
+		if v, err := l.Embeddings[1].Vectors(TextEncoder); err != nil || !slices.Equal(v.Shape, []int{3, 5}) {
+			t.Errorf("got %v, %v", v.Shape, err)
+		}
+	}
+	check(in)
+	for target, said := range map[Target]int{ToLoRAKohya: 0, ToLoRADiffusers: 1, ToLoRAPEFT: 1} {
+		var lines []string
+		out := filepath.Join(t.TempDir(), "x.safetensors")
+		c := Conversion{In: in, Out: out, To: target, Log: func(line string) { lines = append(lines, line) }}
+		if err := c.Run(); err != nil {
+			t.Fatal(err)
+		}
+		if len(lines) != said || said > 0 && !strings.Contains(lines[0], "its textual inversions (<cat>, a dog) are left out") {
+			t.Errorf("%s: said %q", target, lines)
+		}
+		if said == 0 {
+			check(out)
+		}
+	}
+	shapes["bundle_emb.x.clip_l_out"] = []int{2, 5}
+	if _, err := OpenLoRA(loraFile(t, sortedKeys(shapes), shapes, nil)); err == nil ||
+		!strings.Contains(err.Error(), "bundle_emb.x: no textual inversion: want emb_params") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLoRAFolders(t *testing.T) {
+	const diffusers, kohya = "pytorch_lora_weights.safetensors", "pytorch_lora_weights_kohya.safetensors"
+	shapes := map[string][]int{"unet.a.lora.down.weight": {4, 3}, "unet.a.lora.up.weight": {2, 4}}
+	file := loraFile(t, sortedKeys(shapes), shapes, nil)
+	for name, c := range map[string]struct {
+		files []string
+		found string
+		want  string
+	}{
+		"limner":  {[]string{diffusers, kohya, "recipe.yaml"}, diffusers, ""},
+		"kohya":   {[]string{kohya}, kohya, ""},
+		"PEFT":    {[]string{"README.md", "adapter_config.json", peftFile}, peftFile, ""},
+		"only":    {[]string{"cat.safetensors", "cat.png"}, "cat.safetensors", ""},
+		"several": {[]string{"b.safetensors", "a.safetensors"}, "", "several files, and none of them is named pytorch_lora_weights.safetensors or adapter_model.safetensors: give one of a.safetensors, b.safetensors"},
+		"pickled": {[]string{"pytorch_lora_weights.bin"}, "", "only pickled weights (pytorch_lora_weights.bin), which are never loaded"},
+		"nothing": {nil, "", "the folder has no .safetensors file"},
+	} {
+		dir := t.TempDir()
+		for _, name := range c.files {
+			content := []byte("{}")
+			if strings.HasSuffix(name, ".safetensors") {
+				var err error
+				if content, err = os.ReadFile(file); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l, err := OpenLoRA(dir)
+		switch {
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
+		case c.want == "" && (err != nil || l.Path() != filepath.Join(dir, c.found)):
+			t.Errorf("%s: got %v, want %s", name, err, c.found)
+		case err == nil:
+			_ = l.Close()
+		}
 	}
 }
 

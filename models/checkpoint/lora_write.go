@@ -10,7 +10,8 @@ import (
 
 // Save writes the LoRA to path in the naming of DialectDiffusers, DialectPEFT or DialectKohya. dtype is F32,
 // F16, BF16 or F64; "" keeps each tensor's own. diffusers' naming has no alpha and loads with alpha = rank, so
-// up is multiplied by alpha/rank there; PEFT's keeps it in the metadata as diffusers does, kohya's as a tensor.
+// up is multiplied by alpha/rank there; PEFT's keeps it in the metadata as diffusers does, kohya's as a tensor. Only
+// kohya's has a place for Embeddings.
 func (l *LoRA) Save(path string, dialect Dialect, dtype string) error {
 	if err := checkDType(dtype); err != nil {
 		return fmt.Errorf("save %s: %w", path, err)
@@ -40,6 +41,13 @@ func (l *LoRA) Save(path string, dialect Dialect, dtype string) error {
 			return fmt.Errorf("save %s: %w", path, err)
 		}
 		entries = append(entries, more...)
+	}
+	if dialect == DialectKohya {
+		for _, e := range l.Embeddings {
+			for key, t := range e.tensors {
+				entries = append(entries, entryOf(bundlePrefix+e.Token+"."+key, t, dtype))
+			}
+		}
 	}
 	if dialect == DialectPEFT {
 		text, err := json.Marshal(l.newPEFTFields())

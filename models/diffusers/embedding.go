@@ -1,9 +1,9 @@
 package diffusers
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"strings"
 
 	"limner/models/checkpoint"
 	"limner/models/clip"
@@ -64,72 +64,77 @@ func (p *Pipeline) AddEmbedding(path, token string) error {
 	if err != nil {
 		return err
 	}
-	err = p.addEmbedding(c, token)
+	e, err := c.Embedding()
+	if err == nil {
+		e.Token = cmp.Or(token, e.Token)
+		err = p.addEmbedding(e)
+	}
 	if err != nil {
 		err = fmt.Errorf("textual inversion %s: %w", path, err)
 	}
 	return errors.Join(err, c.Close())
 }
 
-func (p *Pipeline) addEmbedding(c *checkpoint.Checkpoint, token string) error {
-	if c.Kind != checkpoint.KindEmbedding {
-		return fmt.Errorf("it holds no textual inversion but: %s", c.Kind)
+func (p *Pipeline) addEmbedding(e checkpoint.Embedding) error {
+	v, err := p.vectorsOf(e)
+	if err != nil {
+		return err
 	}
-	if token == "" {
-		token = c.Token()
-	}
-	if len(token) > longestToken {
-		return fmt.Errorf("its token has %d bytes, want %d at most: give another as TOKEN=FILE", len(token), longestToken)
-	}
-	type change struct {
-		side      textSide
-		tokenizer *clip.Tokenizer
-		rows      []float32
-	}
-	var changes []change
+	return p.addVectors(v)
+}
+
+// vectors are a textual inversion's in memory.
+type vectors struct {
+	token string
+	rows  map[string][]float32 // by text encoder
+}
+
+// vectorsOf reads a textual inversion. It fails unless there are vectors of the width of each text encoder.
+func (p *Pipeline) vectorsOf(e checkpoint.Embedding) (vectors, error) {
+	v := vectors{e.Token, map[string][]float32{}}
 	for _, side := range p.textSides() {
-		width := side.config.HiddenSize
-		rows, err := vectorsFor(c, side.component, width)
+		t, err := e.Vectors(side.component)
 		if err != nil {
-			return err
+			return v, err
 		}
+		if got, width := t.Shape[len(t.Shape)-1], side.config.HiddenSize; got != width {
+			return v, fmt.Errorf("its vectors are %d wide, the %s's embeddings %d: it was made for another family of models", got, side.component, width)
+		}
+		if v.rows[side.component], err = t.Float32s(); err != nil {
+			return v, err
+		}
+	}
+	return v, nil
+}
+
+// addVectors teaches all tokenizers the token, or none of them.
+func (p *Pipeline) addVectors(v vectors) error {
+	if len(v.token) > longestToken {
+		return fmt.Errorf("its token has %d bytes, want %d at most: give another as TOKEN=FILE", len(v.token), longestToken)
+	}
+	sides := p.textSides()
+	tokenizers := make([]*clip.Tokenizer, len(sides))
+	for i, side := range sides {
 		if have, want := (*side.tokenizer).VocabSize(), side.config.VocabSize; have != want {
 			return fmt.Errorf("the tokenizer of the %s has %d tokens, its embedding %d rows: want the same to add one", side.component, have, want)
 		}
-		tokenizer, _, err := (*side.tokenizer).AddTokens(clip.Placeholder{Text: token, Vectors: len(rows) / width})
-		if err != nil {
+		count := len(v.rows[side.component]) / side.config.HiddenSize
+		var err error
+		if tokenizers[i], _, err = (*side.tokenizer).AddTokens(clip.Placeholder{Text: v.token, Vectors: count}); err != nil {
 			return err
 		}
-		changes = append(changes, change{side, tokenizer, rows})
 	}
-	p.inversions = append(p.inversions, inversion{token, int32(p.Text.VocabSize)})
+	p.inversions = append(p.inversions, inversion{v.token, int32(p.Text.VocabSize)})
 	if p.added == nil {
 		p.added = map[string][]float32{}
 	}
-	for _, change := range changes {
-		*change.side.tokenizer = change.tokenizer
-		change.side.config.VocabSize += len(change.rows) / change.side.config.HiddenSize
-		p.added[change.side.component] = append(p.added[change.side.component], change.rows...)
+	for i, side := range sides {
+		rows := v.rows[side.component]
+		*side.tokenizer = tokenizers[i]
+		side.config.VocabSize += len(rows) / side.config.HiddenSize
+		p.added[side.component] = append(p.added[side.component], rows...)
 	}
 	return nil
-}
-
-// vectorsFor finds the vectors of a text encoder of the given width: the file's only tensor, or in SDXL's files the one that
-// its encoders' old names stand for.
-func vectorsFor(c *checkpoint.Checkpoint, component string, width int) ([]float32, error) {
-	keys := c.Keys()
-	key := keys[0]
-	if len(keys) > 1 {
-		key = map[string]string{TextEncoder: "clip_l", TextEncoder2: "clip_g"}[component]
-	}
-	t, ok := c.Tensor(key)
-	if !ok {
-		return nil, fmt.Errorf("it has no %s for the %s, only %s", key, component, strings.Join(keys, ", "))
-	}
-	if got := t.Shape[len(t.Shape)-1]; got != width {
-		return nil, fmt.Errorf("its vectors are %d wide, the %s's embeddings %d: it was made for another family of models", got, component, width)
-	}
-	return t.Float32s()
 }
 
 // fileTree lists a component's parameters as its file has them: without the rows of added tokens.

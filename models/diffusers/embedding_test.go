@@ -109,6 +109,9 @@ func TestTextualInversionFiles(t *testing.T) {
 	}{
 		"a1111.safetensors":  {model: "sd15-tiny", tensors: map[string][]int{"emb_params": {3, 32}}},
 		"xl.safetensors":     {model: "sdxl-tiny", tensors: map[string][]int{"clip_l": {2, 16}, "clip_g": {2, 24}}},
+		"older.safetensors":  {model: "sdxl-tiny", tensors: map[string][]int{"text_encoders_0": {2, 16}, "text_encoders_1": {2, 24}}},
+		"enc0.safetensors":   {model: "sd15-tiny", tensors: map[string][]int{"text_encoders_0": {2, 32}}},
+		"part.safetensors":   {model: "sdxl-tiny", tensors: map[string][]int{"clip_g": {2, 24}, "text_encoders_1": {2, 24}}, want: "it has no clip_l for the text_encoder, only clip_g, text_encoders_1"},
 		"named.safetensors":  {model: "sd15-tiny", token: "<mine>", tensors: map[string][]int{"<theirs>": {32}}},
 		"wide.safetensors":   {model: "sd15-tiny", tensors: map[string][]int{"emb_params": {1, 24}}, want: "vectors are 24 wide, the text_encoder's embeddings 32"},
 		"single.safetensors": {model: "sdxl-tiny", tensors: map[string][]int{"emb_params": {1, 16}}, want: "vectors are 16 wide, the text_encoder_2's embeddings 24"},
@@ -177,5 +180,71 @@ func TestTextualInversionKeepsItsToken(t *testing.T) {
 				t.Errorf("%q: got %v unused, want %v", text, got, want)
 			}
 		}
+	}
+}
+
+// The tokens of textual inversions in a LoRA's file are known where the LoRA is applied, and stay in a model that it is added to.
+func TestLoRAWithTokens(t *testing.T) {
+	base := golden.Path(t, "sdxl-tiny")
+	p, err := diffusers.Open(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ones := func(key string, shape ...int) safetensors.Entry {
+		data := slices.Repeat([]float32{1}, nn.Spec{Shape: shape}.Size())
+		return safetensors.Entry{Key: key, DType: "F32", Shape: shape, Float32s: func() ([]float32, error) { return data, nil }}
+	}
+	const module = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+	width := p.UNet.BlockOutChannels[len(p.UNet.BlockOutChannels)-1]
+	write := func(name string, more ...safetensors.Entry) string {
+		path := filepath.Join(t.TempDir(), name)
+		entries := append(more, ones(module+".lora_down.weight", 2, width), ones(module+".lora_up.weight", width, 2))
+		if err := safetensors.Write(path, entries, nil); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	path := write("cat.safetensors", ones("bundle_emb.<cat>.clip_l", 2, 16), ones("bundle_emb.<cat>.clip_g", 2, 24))
+	l, err := p.OpenLoRA(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := p.Text.VocabSize
+	if l.Path != path || !slices.Equal(l.Tokens(), []string{"<cat>"}) || len(p.Tokenizer.Encode("<cat>")) == 2 {
+		t.Errorf("got %s with %q", l.Path, l.Tokens())
+	}
+	if err := p.AddLoRATokens(l); err != nil {
+		t.Fatal(err)
+	}
+	check := func(p *diffusers.Pipeline) {
+		t.Helper()
+		want := []int32{int32(size), int32(size + 1)}
+		if got := p.Tokenizer.Encode("<cat>"); !slices.Equal(got, want) || p.Text.VocabSize != size+2 || p.XL.Text.VocabSize != size+2 {
+			t.Errorf("got %v of %d and %d tokens, want %v", got, p.Text.VocabSize, p.XL.Text.VocabSize, want)
+		}
+		values, err := p.Load(diffusers.TextEncoder2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table := values["text_encoder_2.text_model.embeddings.token_embedding.weight"]
+		if last := table[len(table)-2*24:]; !slices.Equal(last, slices.Repeat([]float32{1}, 2*24)) {
+			t.Errorf("the last rows are %v", last)
+		}
+	}
+	check(p)
+	if p, err = diffusers.Open(base); err != nil {
+		t.Fatal(err)
+	}
+	fused := t.TempDir()
+	if err := p.SaveFused(fused, []string{path}, []float64{1}, ""); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = diffusers.Open(fused); err != nil {
+		t.Fatal(err)
+	}
+	check(p)
+	want := `its textual inversion "<cat>": its vectors are 32 wide, the text_encoder's embeddings 16: it was made for another family`
+	if _, err := p.OpenLoRA(write("other.safetensors", ones("bundle_emb.<cat>.emb_params", 1, 32))); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
 	}
 }

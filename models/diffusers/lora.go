@@ -10,8 +10,9 @@ import (
 
 // LoRA is a LoRA that fits a pipeline: products of low rank that are added to layers of its networks.
 type LoRA struct {
-	Path   string
+	Path   string // of the file, also where a folder was opened
 	Layers []LoRALayer
+	tokens []vectors // of the textual inversions in the file
 }
 
 // LoRALayer is the change to one layer: y += userScale·Scale·up(down(x)).
@@ -24,21 +25,40 @@ type LoRALayer struct {
 	Scale     float64 // alpha/rank
 }
 
-// OpenLoRA reads a LoRA of any dialect. It fails if a layer is not in the pipeline's networks or has other widths there.
+// OpenLoRA reads a LoRA of any dialect, from a file or from the folder that it is in. It fails if a layer is not in the pipeline's networks or has other widths there.
 func (p *Pipeline) OpenLoRA(path string) (*LoRA, error) {
 	file, err := checkpoint.OpenLoRA(path)
 	if err != nil {
 		return nil, err
 	}
-	l, err := p.fitLoRA(path, file)
+	l, err := p.fitLoRA(file)
 	return l, errors.Join(err, file.Close())
 }
 
-func (p *Pipeline) fitLoRA(path string, file *checkpoint.LoRA) (*LoRA, error) {
-	l := &LoRA{Path: path}
+// AddLoRATokens teaches the pipeline the textual inversions that a LoRA's file holds, as AddEmbedding does.
+func (p *Pipeline) AddLoRATokens(l *LoRA) error {
+	for _, v := range l.tokens {
+		if err := p.addVectors(v); err != nil {
+			return fmt.Errorf("LoRA %s: its textual inversion %q: %w", l.Path, v.token, err)
+		}
+	}
+	return nil
+}
+
+// Tokens are those of the textual inversions that the LoRA's file holds.
+func (l *LoRA) Tokens() []string {
+	var tokens []string
+	for _, v := range l.tokens {
+		tokens = append(tokens, v.token)
+	}
+	return tokens
+}
+
+func (p *Pipeline) fitLoRA(file *checkpoint.LoRA) (*LoRA, error) {
+	l := &LoRA{Path: file.Path()}
 	for _, component := range file.Components() {
 		if !slices.Contains(p.Components(), component) {
-			return nil, fmt.Errorf("LoRA %s changes the %s, which this model does not have", path, component)
+			return nil, fmt.Errorf("LoRA %s changes the %s, which this model does not have", l.Path, component)
 		}
 		layers, err := file.Matrices(component, p.Tree(component))
 		if err != nil {
@@ -50,6 +70,13 @@ func (p *Pipeline) fitLoRA(path string, file *checkpoint.LoRA) (*LoRA, error) {
 				Down: m.Down, Up: m.Up, Scale: m.Scale,
 			})
 		}
+	}
+	for _, e := range file.Embeddings {
+		v, err := p.vectorsOf(e)
+		if err != nil {
+			return nil, fmt.Errorf("LoRA %s: its textual inversion %q: %w", l.Path, e.Token, err)
+		}
+		l.tokens = append(l.tokens, v)
 	}
 	return l, nil
 }

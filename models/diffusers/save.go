@@ -81,11 +81,15 @@ func (p *Pipeline) Copy(dir, dtype string) error {
 	return errors.Join(p.SaveFrom(dir, w, dtype), w.Close())
 }
 
-// SaveFused writes the whole model to dir with LoRAs added to its weights, each times its scale. One network at a time is in
+// SaveFused writes the whole model to dir with LoRAs added to its weights, each times its scale, and with the textual inversions of their files. One network at a time is in
 // memory, as float32. dtype is "F32", "F16", "BF16", or "" for F32.
 func (p *Pipeline) SaveFused(dir string, loras []string, scales []float64, dtype string) error {
 	for _, path := range loras { // whatever does not fit shows before anything is written
-		if _, err := p.OpenLoRA(path); err != nil {
+		l, err := p.OpenLoRA(path)
+		if err != nil {
+			return err
+		}
+		if err := p.AddLoRATokens(l); err != nil {
 			return err
 		}
 	}

@@ -36,6 +36,12 @@ var pickled = []string{".bin", ".ckpt", ".pt", ".pth"}
 // loraFile is what diffusers calls the weights of a LoRA.
 const loraFile = "pytorch_lora_weights.safetensors"
 
+// What PEFT calls the weights of a LoRA, and the file beside them that has its alphas.
+const (
+	peftFile   = "adapter_model.safetensors"
+	peftConfig = "adapter_config.json"
+)
+
 var variantPattern = regexp.MustCompile(`^[0-9A-Za-z_]{0,32}$`)
 
 // choice is what is wanted of a repo.
@@ -193,15 +199,30 @@ func (l *layout) component(dir string) {
 // at takes a file, or the component in a folder.
 func (l *layout) at(name string) error {
 	l.path = name
-	if len(l.names(name)) > 0 {
+	if names := l.names(name); len(names) > 0 {
+		for _, lora := range []string{loraFile, peftFile} {
+			if slices.Contains(names, lora) && !slices.Contains(names, "config.json") {
+				l.single(path.Join(name, lora))
+				return nil
+			}
+		}
 		l.component(name)
 		return nil
 	}
 	if slices.Contains(pickled, path.Ext(name)) {
 		return fmt.Errorf("%s is pickled, and never loaded because it can run code: take the .safetensors file of the same model", name)
 	}
-	l.need(name)
+	l.single(name)
 	return nil
+}
+
+// single takes one file of weights and, of PEFT's LoRAs, the config beside it.
+func (l *layout) single(name string) {
+	l.path = name
+	l.need(name)
+	if path.Base(name) == peftFile {
+		l.take(path.Join(path.Dir(name), peftConfig))
+	}
 }
 
 // root takes a component at the root, or else the only weights.
@@ -225,8 +246,7 @@ func (l *layout) root() error {
 	}
 	switch {
 	case len(weights) == 1:
-		l.path = weights[0]
-		l.need(weights[0])
+		l.single(weights[0])
 	case len(weights) > 1:
 		return fmt.Errorf("has %d weights files: name one of them behind the repo's name, as in org/name/%s: %s", len(weights), weights[0], few(weights))
 	case len(bad) > 0:

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/sample"
 )
@@ -84,8 +85,11 @@ func (l *List) loadAdditions(ctx context.Context, m *loadedModel) error {
 		if err != nil {
 			return ConfigError{err}
 		}
+		if err := m.Pipeline.AddLoRATokens(lora); err != nil {
+			return ConfigError{err}
+		}
 		m.LoRAs = append(m.LoRAs, lora)
-		sum, err := fileSum(path)
+		sum, err := fileSum(lora.Path)
 		if err != nil {
 			return err
 		}
@@ -95,6 +99,10 @@ func (l *List) loadAdditions(ctx context.Context, m *loadedModel) error {
 		token, path, ok := strings.Cut(name, "=")
 		if !ok {
 			token, path = "", name
+		}
+		path, err := checkpoint.EmbeddingFile(path)
+		if err != nil {
+			return ConfigError{err}
 		}
 		if err := m.Pipeline.AddEmbedding(path, token); err != nil {
 			return ConfigError{err}

@@ -21,7 +21,7 @@ import (
 type Settings struct {
 	diffusers.ModelOptions
 	ControlNets      []string  `json:"controlnet_model_name_or_path,omitempty" name:"controlnet-model-name-or-path" aliases:"controlnet" sep:"none" placeholder:"MODEL" help:"ControlNet: a folder in diffusers' layout, a single file, or org/name on the Hub; may be given several times. --controlnet is the same."`
-	LoRA             []string  `json:"lora,omitempty" name:"lora" sep:"none" placeholder:"MODEL" help:"LoRA to apply: a file of diffusers', PEFT's or kohya's naming, or org/name on the Hub; may be given several times."`
+	LoRA             []string  `json:"lora,omitempty" name:"lora" sep:"none" placeholder:"MODEL" help:"LoRA to apply: a file, or the folder with it, of diffusers', PEFT's or kohya's naming, or org/name on the Hub; may be given several times."`
 	LoRAScale        []float64 `json:"lora_scale,omitempty" name:"lora-scale" placeholder:"X" help:"How far to apply each LoRA, in their order; 1 without it."`
 	TextualInversion []string  `json:"textual_inversion,omitempty" sep:"none" placeholder:"[TOKEN=]FILE" help:"Textual inversion; the token is the file's own, or the file's name, unless it is given. May be given several times."`
 	Dtype            string    `json:"dtype" enum:"f32,bf16" default:"f32" help:"Of weights and activations: f32 or bf16."`

@@ -60,6 +60,10 @@ func (l LoRA) Load(model *diffusers.Pipeline, networks nn.Tree, path string) (nn
 	if err != nil {
 		return nil, err
 	}
+	if tokens := file.Tokens(); len(tokens) > 0 {
+		return nil, fmt.Errorf("%s: it holds textual inversions (%s), which training a LoRA does not go on with: take a file without them", file.Path,
+			strings.Join(tokens, ", "))
+	}
 	found := map[string]diffusers.LoRALayer{}
 	for _, layer := range file.Layers {
 		found[layer.Path] = layer
