@@ -7,7 +7,7 @@ import (
 	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
-	"limner/xla/patch"
+	"limner/xla/random"
 )
 
 // buildStep makes a step from a batch.
@@ -83,7 +83,7 @@ func (s *stepper) apply(state, grads []*Node, batchLoss, rates *Node, draw loss.
 	for i, spec := range s.objective.Trainable {
 		end := memory + len(s.method.Slots(spec))
 		c := optim.Change{Spec: spec, Param: state[i], Grad: grads[i], State: state[memory:end], Rates: rate[1:], Finite: good, Once: s.backend.Once, Key: func(moment int) *Node {
-			return patch.Key(draw.Seed, draw.Step, loss.DrawRounding+uint32(2*i+moment))
+			return random.Key(draw.Seed, draw.Step, loss.DrawRounding+uint32(2*i+moment))
 		}}
 		var remembered []*Node
 		next[i], remembered = s.method.Update(c)

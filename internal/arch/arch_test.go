@@ -67,7 +67,7 @@ var arrows = map[string][]string{
 	},
 	"train/optim": {
 		"models/nn",
-		"xla/patch",
+		"xla/random",
 	},
 	"train/watch": {
 		"controlnet/condition",
@@ -90,7 +90,7 @@ var arrows = map[string][]string{
 		"models/unet",
 		"models/vae",
 		"xla",
-		"xla/patch",
+		"xla/random",
 	},
 	"train": {
 		"controlnet",
@@ -112,7 +112,7 @@ var arrows = map[string][]string{
 		"train/optim",
 		"train/watch",
 		"xla",
-		"xla/patch",
+		"xla/random",
 	},
 	"train/torture": {
 		"data/circles",
@@ -251,7 +251,8 @@ var arrows = map[string][]string{
 	"xla/patch": {
 		"xla/pjrt",
 	},
-	"xla/pjrt": {},
+	"xla/pjrt":   {},
+	"xla/random": {},
 	"bench/growth": {
 		"plan",
 	},
@@ -273,7 +274,6 @@ var arrows = map[string][]string{
 		"train/optim",
 		"xla",
 		"xla/hlo",
-		"xla/patch",
 		"xla/plugin",
 	},
 	"internal/disk": {},

@@ -12,7 +12,7 @@ import (
 
 	"limner/models/diffusers"
 	"limner/models/nn"
-	"limner/xla/patch"
+	"limner/xla/random"
 )
 
 // LoRA says which layers get matrices of low rank to train, while the layers themselves stay as they are (Hu et al.
@@ -124,7 +124,7 @@ func (l LoRA) adapt(p nn.Params, networks nn.Tree, compute dtypes.DType, draw *D
 	layers := l.Layers(networks)
 	var scale, keys *Node
 	if l.Dropout > 0 && draw != nil {
-		keys = patch.RandomBits(patch.Key(draw.Seed, draw.Step, drawDropout), 2*len(layers))
+		keys = random.Bits(random.Key(draw.Seed, draw.Step, drawDropout), 2*len(layers))
 	}
 	for i, layer := range layers {
 		a, b := l.Matrices(layer)

@@ -11,7 +11,7 @@ import (
 
 	"limner/models/nn"
 	"limner/xla"
-	"limner/xla/patch"
+	"limner/xla/random"
 )
 
 // Objective is what a training run minimises.
@@ -76,24 +76,24 @@ const (
 
 // key is the key of the numbers of one purpose.
 func (d Draws) key(purpose uint32) *Node {
-	key := patch.Key(d.Seed, d.Step, purpose)
+	key := random.Key(d.Seed, d.Step, purpose)
 	if d.Row != nil {
-		key = patch.Rows(key, d.Row)
+		key = random.Rows(key, d.Row)
 	}
 	return key
 }
 
 // normal draws float32 of the given dimensions with mean 0 and variance 1.
 func (d Draws) normal(purpose uint32, dims ...int) *Node {
-	return patch.RandomNormal(d.key(purpose), shapes.Make(dtypes.Float32, dims...))
+	return random.Normal(d.key(purpose), shapes.Make(dtypes.Float32, dims...))
 }
 
 // below draws int32 [n], uniform in [0, limit).
 func (d Draws) below(purpose uint32, limit, n int) *Node {
-	return patch.RandomInt(d.key(purpose), limit, n)
+	return random.Int(d.key(purpose), limit, n)
 }
 
 // bits draws uint32 [n].
 func (d Draws) bits(purpose uint32, n int) *Node {
-	return patch.RandomBits(d.key(purpose), n)
+	return random.Bits(d.key(purpose), n)
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
 	"limner/models/nn"
-	"limner/xla/patch"
+	"limner/xla/random"
 )
 
 // The values of Optimizer.Moments.
@@ -69,7 +69,7 @@ func (m moments) write(c Change, i int, x *Node, sign signedness) []*Node {
 // roundByChance rounds float32 to bfloat16, up with the chance of what is cut off: on average nothing is lost. A second
 // moment that decays by a thousandth at a step would stand still with rounding to the nearest.
 func roundByChance(x, key *Node) *Node {
-	noise := BitwiseShiftRightLogicalScalar(patch.RandomBits(key, x.Shape().Dimensions...), 16)
+	noise := BitwiseShiftRightLogicalScalar(random.Bits(key, x.Shape().Dimensions...), 16)
 	bits := Add(Bitcast(x, dtypes.Uint32), noise)
 	bits = BitwiseAnd(bits, Const(x.Graph(), uint32(0xffff0000)))
 	return ConvertDType(Bitcast(bits, dtypes.Float32), dtypes.BFloat16)

@@ -1,4 +1,4 @@
-package patch
+package random
 
 import "github.com/gomlx/gomlx/pkg/core/graph"
 

@@ -1,4 +1,5 @@
-package patch
+// Package random makes random numbers in graphs: each is a function of its key and its index alone.
+package random
 
 import (
 	"fmt"
@@ -31,31 +32,23 @@ func Rows(key, first *graph.Node) *graph.Node {
 	return graph.Concatenate([]*graph.Node{key, graph.Reshape(graph.ConvertDType(first, dtypes.Uint32), 1)}, 0)
 }
 
-// RandomBits returns uniform uint32 of the given dimensions.
-func RandomBits(key *graph.Node, dims ...int) *graph.Node {
+// Bits returns uniform uint32 of the given dimensions.
+func Bits(key *graph.Node, dims ...int) *graph.Node {
 	bits, _ := randomWords(key, dims)
 	return bits
 }
 
-// RandomUniform returns numbers of a float shape, uniform in (0, 1), neither end included. They are computed in
-// float32; in 16 bits they may round to 1.
-func RandomUniform(key *graph.Node, shape shapes.Shape) *graph.Node {
-	mustBeFloat(shape)
-	bits, _ := randomWords(key, shape.Dimensions)
-	return graph.StopGradient(graph.ConvertDType(uniformFromBits(bits), shape.DType))
-}
-
-// RandomNormal returns numbers of a float shape, normal with mean 0 and variance 1, never NaN nor infinite, at most
+// Normal returns numbers of a float shape, normal with mean 0 and variance 1, never NaN nor infinite, at most
 // 5.77 in size. They are computed in float32.
-func RandomNormal(key *graph.Node, shape shapes.Shape) *graph.Node {
+func Normal(key *graph.Node, shape shapes.Shape) *graph.Node {
 	mustBeFloat(shape)
 	bits1, bits2 := randomWords(key, shape.Dimensions)
 	return graph.StopGradient(graph.ConvertDType(normalFromBits(bits1, bits2), shape.DType))
 }
 
-// RandomInt returns int32 of the given dimensions, uniform in [0, limit). The limit is an int, or an integer scalar
+// Int returns int32 of the given dimensions, uniform in [0, limit). The limit is an int, or an integer scalar
 // Node, of at least 1. A limit that is no power of two is uneven by limit/2^32.
-func RandomInt[L interface{ int | *graph.Node }](key *graph.Node, limit L, dims ...int) *graph.Node {
+func Int[L interface{ int | *graph.Node }](key *graph.Node, limit L, dims ...int) *graph.Node {
 	bits, _ := randomWords(key, dims)
 	var n *graph.Node
 	switch l := any(limit).(type) {

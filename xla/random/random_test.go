@@ -1,48 +1,116 @@
-package patch_test
+package random_test
 
 import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 	"testing"
 
-	"github.com/gomlx/gomlx/pkg/core/distributed"
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
-	"github.com/gomlx/gomlx/pkg/core/tensors"
 
-	"limner/xla/patch"
+	"limner/xla"
+	"limner/xla/random"
 )
 
-// draw runs f on XLA:CPU with the key of (seed, step, purpose).
+var (
+	backendsMu sync.Mutex
+	byDevices  = map[int]*xla.Backend{}
+)
+
+// backend is XLA:CPU with so many devices, opened once.
+func backend(t testing.TB, devices int) *xla.Backend {
+	t.Helper()
+	backendsMu.Lock()
+	defer backendsMu.Unlock()
+	if byDevices[devices] == nil {
+		b, err := xla.Open(t.Context(), xla.Options{Devices: devices})
+		check(t, err)
+		byDevices[devices] = b
+	}
+	return byDevices[devices]
+}
+
+// check ends the test if err is one.
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// compile compiles a function of inputs of these shapes, whose outputs lie on the devices as outputs says.
+func compile(t testing.TB, devices int, outputs []xla.Sharding, f func(in []*Node) []*Node, in ...shapes.Shape) (
+	*xla.Program, error) {
+	t.Helper()
+	var inputs []xla.Value
+	for i, shape := range in {
+		inputs = append(inputs, xla.Value{Name: fmt.Sprintf("input%d", i), Shape: shape})
+	}
+	return backend(t, devices).Compile(t.Context(), xla.Function{
+		Name: "random", Inputs: inputs, Outputs: outputs,
+		Build: func(_ *Graph, _, in []*Node) (_, outputs []*Node) { return nil, f(in) },
+	})
+}
+
+// put copies values to the devices: those of a scalar where no dimensions are given.
+func put[T dtypes.Supported](t testing.TB, devices int, values []T, dims ...int) *xla.Array {
+	t.Helper()
+	a, err := xla.Put(backend(t, devices), values, xla.Replicated, dims...)
+	check(t, err)
+	return a
+}
+
+// outputs runs a program.
+func outputs(t testing.TB, p *xla.Program, in ...*xla.Array) []*xla.Array {
+	t.Helper()
+	out, err := p.Run(nil, in...)
+	check(t, err)
+	return out
+}
+
+// get copies an array to the host.
+func get[T dtypes.Supported](t testing.TB, a *xla.Array) []T {
+	t.Helper()
+	values, err := xla.Get[T](a)
+	check(t, err)
+	return values
+}
+
+// scalars are the shapes of a seed and a step.
+var scalars = []shapes.Shape{shapes.Make(dtypes.Uint64), shapes.Make(dtypes.Int64)}
+
+// draw runs f on one device with the key of (seed, step, purpose).
 func draw[T dtypes.Supported](t testing.TB, seed uint64, step int64, purpose uint32, f func(key *Node) *Node) []T {
 	t.Helper()
-	g := NewGraph(testBackend(t, 1), "")
-	s := Parameter(g, "seed", shapes.Make(dtypes.Uint64))
-	n := Parameter(g, "step", shapes.Make(dtypes.Int64))
-	g.Compile(f(patch.Key(s, n, purpose)))
-	defer g.Finalize()
-	return tensors.MustCopyFlatData[T](g.Run(seed, step)[0])
+	program, err := compile(t, 1, nil, func(in []*Node) []*Node {
+		return []*Node{f(random.Key(in[0], in[1], purpose))}
+	}, scalars...)
+	check(t, err)
+	return get[T](t, outputs(t, program, put(t, 1, []uint64{seed}), put(t, 1, []int64{step}))[0])
 }
 
 // The known answers of Random123 (kat_vectors, threefry2x32, 20 rounds).
 func TestThreefryKnownAnswers(t *testing.T) {
-	g := NewGraph(testBackend(t, 1), t.Name())
-	var in [4]*Node
-	for i := range in {
-		in[i] = Parameter(g, fmt.Sprintf("word%d", i), shapes.Make(dtypes.Uint32))
-	}
-	x0, x1 := patch.Threefry(in[0], in[1], in[2], in[3])
-	g.Compile(x0, x1)
-	defer g.Finalize()
+	word := shapes.Make(dtypes.Uint32)
+	program, err := compile(t, 1, nil, func(in []*Node) []*Node {
+		x0, x1 := random.Threefry(in[0], in[1], in[2], in[3])
+		return []*Node{x0, x1}
+	}, word, word, word, word)
+	check(t, err)
 	for _, c := range []struct{ key, counter, want [2]uint32 }{
 		{[2]uint32{0, 0}, [2]uint32{0, 0}, [2]uint32{0x6b200159, 0x99ba4efe}},
 		{[2]uint32{0xffffffff, 0xffffffff}, [2]uint32{0xffffffff, 0xffffffff}, [2]uint32{0x1cb996fc, 0xbb002be7}},
 		{[2]uint32{0x13198a2e, 0x03707344}, [2]uint32{0x243f6a88, 0x85a308d3}, [2]uint32{0xc4923a9c, 0x483df7a0}},
 	} {
-		out := g.Run(c.key[0], c.key[1], c.counter[0], c.counter[1])
-		got := [2]uint32{tensors.ToScalar[uint32](out[0]), tensors.ToScalar[uint32](out[1])}
+		var in []*xla.Array
+		for _, word := range slices.Concat(c.key[:], c.counter[:]) {
+			in = append(in, put(t, 1, []uint32{word}))
+		}
+		out := outputs(t, program, in...)
+		got := [2]uint32{get[uint32](t, out[0])[0], get[uint32](t, out[1])[0]}
 		if got != c.want {
 			t.Errorf("key %#x counter %#x: got %#x, want %#x", c.key, c.counter, got, c.want)
 		}
@@ -58,19 +126,19 @@ func TestExtremeBits(t *testing.T) {
 			first, second = append(first, a), append(second, b)
 		}
 	}
-	g := NewGraph(testBackend(t, 1), t.Name())
-	shape := shapes.Make(dtypes.Uint32, len(first))
-	a, b := Parameter(g, "a", shape), Parameter(g, "b", shape)
-	g.Compile(patch.UniformFromBits(a), patch.NormalFromBits(a, b))
-	defer g.Finalize()
-	out := g.Run(first, second)
-	for i, u := range tensors.MustCopyFlatData[float32](out[0]) {
+	n := len(first)
+	program, err := compile(t, 1, nil, func(in []*Node) []*Node {
+		return []*Node{random.UniformFromBits(in[0]), random.NormalFromBits(in[0], in[1])}
+	}, shapes.Make(dtypes.Uint32, n), shapes.Make(dtypes.Uint32, n))
+	check(t, err)
+	out := outputs(t, program, put(t, 1, first, n), put(t, 1, second, n))
+	for i, u := range get[float32](t, out[0]) {
 		want := (float64(first[i]>>9) + 0.5) / (1 << 23)
 		if float64(u) != want || u <= 0 || u >= 1 {
 			t.Errorf("uniform of %#x: got %v, want %v in (0, 1)", first[i], u, want)
 		}
 	}
-	for i, z := range tensors.MustCopyFlatData[float32](out[1]) {
+	for i, z := range get[float32](t, out[1]) {
 		u1, u2 := (float64(first[i]>>9)+0.5)/(1<<23), (float64(second[i]>>9)+0.5)/(1<<23)
 		want := math.Sqrt(-2*math.Log(u1)) * math.Cos(2*math.Pi*u2)
 		if !(math.Abs(float64(z)-want) < 1e-5) || math.Abs(float64(z)) > 5.78 {
@@ -81,20 +149,21 @@ func TestExtremeBits(t *testing.T) {
 
 // GoMLX's RandomNormal takes the logarithm of a number that XLA flushes to zero.
 func TestShippedNormalOfZero(t *testing.T) {
-	g := NewGraph(testBackend(t, 1), t.Name())
-	u1 := Parameter(g, "u1", shapes.Make(dtypes.Float32))
-	u1 = Max(u1, Const(g, dtypes.Float32.SmallestNonZeroValueForDType()))
-	g.Compile(Sqrt(MulScalar(Log(u1), -2)))
-	defer g.Finalize()
-	if r := float64(tensors.ToScalar[float32](g.Run(float32(0))[0])); !math.IsInf(r, 0) && !math.IsNaN(r) {
-		t.Errorf("the radius of GoMLX's normal at 0 is now %v: the repair may be needless", r)
+	program, err := compile(t, 1, nil, func(in []*Node) []*Node {
+		u1 := Max(in[0], Const(in[0].Graph(), dtypes.Float32.SmallestNonZeroValueForDType()))
+		return []*Node{Sqrt(MulScalar(Log(u1), -2))}
+	}, shapes.Make(dtypes.Float32))
+	check(t, err)
+	out := outputs(t, program, put(t, 1, []float32{0}))
+	if r := float64(get[float32](t, out[0])[0]); !math.IsInf(r, 0) && !math.IsNaN(r) {
+		t.Errorf("the radius of GoMLX's normal at 0 is now %v: a generator of our own may be needless", r)
 	}
 }
 
 func TestNormalMoments(t *testing.T) {
 	const n = 10_000_000
 	z := draw[float32](t, 1, 2, 3, func(key *Node) *Node {
-		return patch.RandomNormal(key, shapes.Make(dtypes.Float32, n/100, 100))
+		return random.Normal(key, shapes.Make(dtypes.Float32, n/100, 100))
 	})
 	var sum, sum2, sum3, sum4, next, beyond float64
 	for i, v := range z {
@@ -129,7 +198,7 @@ func TestUniformAndInt(t *testing.T) {
 	const n, limit = 1_000_000, 10
 	var sum float64
 	for _, u := range draw[float32](t, 7, 0, 0, func(key *Node) *Node {
-		return patch.RandomUniform(key, shapes.Make(dtypes.Float32, n))
+		return random.UniformFromBits(random.Bits(key, n))
 	}) {
 		if u <= 0 || u >= 1 {
 			t.Fatalf("uniform number %v", u)
@@ -139,7 +208,7 @@ func TestUniformAndInt(t *testing.T) {
 	if mean := sum / n; math.Abs(mean-0.5) > 4.5*math.Sqrt(1.0/12/n) {
 		t.Errorf("mean of the uniform numbers: got %v", mean)
 	}
-	static := draw[int32](t, 7, 0, 1, func(key *Node) *Node { return patch.RandomInt(key, limit, n) })
+	static := draw[int32](t, 7, 0, 1, func(key *Node) *Node { return random.Int(key, limit, n) })
 	var counts [limit]float64
 	for _, v := range static {
 		if v < 0 || v >= limit {
@@ -155,14 +224,14 @@ func TestUniformAndInt(t *testing.T) {
 		t.Errorf("integers are uneven: χ² %.1f, counts %v", chi2, counts)
 	}
 	dynamic := draw[int32](t, 7, 0, 1, func(key *Node) *Node {
-		return patch.RandomInt(key, Const(key.Graph(), int32(limit)), n)
+		return random.Int(key, Const(key.Graph(), int32(limit)), n)
 	})
 	if !slices.Equal(static, dynamic) {
 		t.Error("a limit given as a node draws other integers")
 	}
-	if err := try(func() {
-		draw[int32](t, 7, 0, 1, func(key *Node) *Node { return patch.RandomInt(key, 0, n) })
-	}); err == nil {
+	if _, err := compile(t, 1, nil, func(in []*Node) []*Node {
+		return []*Node{random.Int(random.Key(in[0], in[1], 1), 0, n)}
+	}, scalars...); err == nil {
 		t.Error("limit 0 is accepted")
 	}
 }
@@ -171,7 +240,7 @@ func TestUniformAndInt(t *testing.T) {
 func TestKeys(t *testing.T) {
 	const n = 1000
 	bits := func(seed uint64, step int64, purpose uint32, n int) []uint32 {
-		return draw[uint32](t, seed, step, purpose, func(key *Node) *Node { return patch.RandomBits(key, n) })
+		return draw[uint32](t, seed, step, purpose, func(key *Node) *Node { return random.Bits(key, n) })
 	}
 	want := bits(1, 2, 3, n)
 	if !slices.Equal(bits(1, 2, 3, n), want) {
@@ -180,7 +249,7 @@ func TestKeys(t *testing.T) {
 	if !slices.Equal(bits(1, 2, 3, 2*n)[:n], want) {
 		t.Error("drawing more numbers changes the first ones")
 	}
-	square := draw[uint32](t, 1, 2, 3, func(key *Node) *Node { return patch.RandomBits(key, 10, 4, 25) })
+	square := draw[uint32](t, 1, 2, 3, func(key *Node) *Node { return random.Bits(key, 10, 4, 25) })
 	if !slices.Equal(square, want) {
 		t.Error("the shape changes the numbers")
 	}
@@ -207,73 +276,52 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%s shares %d of %d numbers with another key", k.name, shared, n)
 		}
 	}
-	pair := func() []uint32 {
-		g := NewGraph(testBackend(t, 1), "")
-		seed := Parameter(g, "seed", shapes.Make(dtypes.Uint32, 2))
-		step := Parameter(g, "step", shapes.Make(dtypes.Int32))
-		g.Compile(patch.RandomBits(patch.Key(seed, step, 3), n))
-		defer g.Finalize()
-		return tensors.MustCopyFlatData[uint32](g.Run([]uint32{1, 0}, int32(2))[0])
-	}()
-	if !slices.Equal(pair, want) {
+	program, err := compile(t, 1, nil, func(in []*Node) []*Node {
+		return []*Node{random.Bits(random.Key(in[0], in[1], 3), n)}
+	}, shapes.Make(dtypes.Uint32, 2), shapes.Make(dtypes.Int32))
+	check(t, err)
+	pair := outputs(t, program, put(t, 1, []uint32{1, 0}, 2), put(t, 1, []int32{2}))[0]
+	if !slices.Equal(get[uint32](t, pair), want) {
 		t.Error("a seed of two words and a step of 32 bits draw other numbers")
 	}
 }
 
 // Four devices draw what one draws, replicated or each its shard.
-func TestRandomSharded(t *testing.T) {
+func TestSharded(t *testing.T) {
 	shape := shapes.Make(dtypes.Float32, 8, 6, 5)
-	one := func(key *Node) *Node { return patch.RandomNormal(key, shape) }
+	one := func(key *Node) *Node { return random.Normal(key, shape) }
 	want := draw[float32](t, 5, 6, 7, one)
-	wantInts := draw[int32](t, 5, 6, 7, func(key *Node) *Node { return patch.RandomInt(key, 1000, 8) })
+	wantInts := draw[int32](t, 5, 6, 7, func(key *Node) *Node { return random.Int(key, 1000, 8) })
 
-	b := testBackend(t, 4)
-	mesh, err := distributed.NewDeviceMesh([]int{4}, []string{"data"})
+	const devices = 4
+	program, err := compile(t, devices, []xla.Sharding{xla.Batch, xla.Replicated, xla.Batch}, func(in []*Node) []*Node {
+		key := random.Key(in[0], in[1], 7)
+		return []*Node{one(key), one(key), random.Int(key, 1000, 8)}
+	}, scalars...)
 	check(t, err)
-	scalar := distributed.NewReplicatedShardingSpec(mesh)
-	rows, err := distributed.BuildSpec(mesh).S("data").R().R().Done()
-	check(t, err)
-	row, err := distributed.BuildSpec(mesh).S("data").Done()
-	check(t, err)
-	g := NewGraph(b, t.Name())
-	check(t, g.SetAutoSharding(mesh))
-	seed := ShardedParameter(g, "seed", shapes.Make(dtypes.Uint64), scalar)
-	step := ShardedParameter(g, "step", shapes.Make(dtypes.Int64), scalar)
-	key := patch.Key(seed, step, 7)
-	g.CompileWithSharding([]*Node{one(key), one(key), patch.RandomInt(key, 1000, 8)},
-		[]*distributed.ShardingSpec{rows, scalar, row})
-	defer g.Finalize()
-	var in []any
-	for range 4 {
-		in = append(in, uint64(5), int64(6))
+	out := outputs(t, program, put(t, devices, []uint64{5}), put(t, devices, []int64{6}))
+	if !slices.Equal(get[float32](t, out[1]), want) {
+		t.Error("replicated: other numbers than on one device")
 	}
-	out := g.Run(in...)
-	var sharded []float32
-	var ints []int32
-	for d := range 4 {
-		sharded = append(sharded, tensors.MustCopyFlatData[float32](out[3*d])...)
-		ints = append(ints, tensors.MustCopyFlatData[int32](out[3*d+2])...)
-		if got := tensors.MustCopyFlatData[float32](out[3*d+1]); !slices.Equal(got, want) {
-			t.Errorf("device %d, replicated: other numbers than on one device", d)
-		}
-	}
-	if !slices.Equal(sharded, want) {
+	if !slices.Equal(get[float32](t, out[0]), want) {
 		t.Error("sharded: other numbers than on one device")
 	}
-	if !slices.Equal(ints, wantInts) {
+	if ints := get[int32](t, out[2]); !slices.Equal(ints, wantInts) {
 		t.Errorf("sharded integers: got %v, want %v", ints, wantInts)
 	}
 }
 
-func BenchmarkRandomNormal(b *testing.B) {
-	g := NewGraph(testBackend(b, 1), b.Name())
-	seed := Parameter(g, "seed", shapes.Make(dtypes.Uint64))
-	step := Parameter(g, "step", shapes.Make(dtypes.Int64))
-	g.Compile(ReduceAllSum(patch.RandomNormal(patch.Key(seed, step, 0), shapes.Make(dtypes.Float32, 1<<20))))
-	defer g.Finalize()
+func BenchmarkNormal(b *testing.B) {
+	program, err := compile(b, 1, nil, func(in []*Node) []*Node {
+		return []*Node{ReduceAllSum(random.Normal(random.Key(in[0], in[1], 0), shapes.Make(dtypes.Float32, 1<<20)))}
+	}, scalars...)
+	check(b, err)
+	seed := put(b, 1, []uint64{1})
 	b.SetBytes(4 << 20)
 	for i := range b.N {
-		g.Run(uint64(1), int64(i))
+		out := outputs(b, program, seed, put(b, 1, []int64{int64(i)}))
+		get[float32](b, out[0])
+		check(b, out[0].Free())
 	}
 }
 
@@ -281,9 +329,9 @@ func BenchmarkRandomNormal(b *testing.B) {
 func TestRows(t *testing.T) {
 	const rows, width, first = 5, 3, 2
 	shape := shapes.Make(dtypes.Float32, rows, width)
-	whole := draw[float32](t, 1, 2, 3, func(key *Node) *Node { return patch.RandomNormal(key, shape) })
+	whole := draw[float32](t, 1, 2, 3, func(key *Node) *Node { return random.Normal(key, shape) })
 	part := draw[float32](t, 1, 2, 3, func(key *Node) *Node {
-		return patch.RandomNormal(patch.Rows(key, Const(key.Graph(), uint32(first))),
+		return random.Normal(random.Rows(key, Const(key.Graph(), uint32(first))),
 			shapes.Make(dtypes.Float32, rows-first, width))
 	})
 	if !slices.Equal(part, whole[first*width:]) {
