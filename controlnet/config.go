@@ -66,8 +66,8 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// CheckUNet says in which fields the ControlNet does not fit a UNet. A ControlNet of 4 in_channels also serves the
-// 9-channel inpainting UNet, whose latents are the first 4.
+// CheckUNet fails with the fields in which the ControlNet does not fit a UNet. A ControlNet of 4 in_channels also fits
+// the 9-channel inpainting UNet, whose first 4 channels are the latents.
 func (c Config) CheckUNet(u unet.Config) error {
 	want := FromUNet(u, c.ConditioningEmbeddingOutChannels)
 	if c.InChannels == u.OutChannels {

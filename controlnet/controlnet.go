@@ -16,12 +16,12 @@ func (c Config) Forward(p nn.Params, sample, timesteps *Node, context unet.Conte
 	return c.ForwardEmbedded(p, sample, timesteps, context, c.CondEmbedding(p.In(Embedding), cond))
 }
 
-// Embedding is the place of CondEmbedding's parameters among the network's.
+// Embedding is the key below which CondEmbedding's parameters lie.
 const Embedding = "controlnet_cond_embedding"
 
-// ForwardEmbedded is Forward behind the conditioning image's embedding [batch, height, width, block_out_channels[0]],
-// which is the same at all timesteps. The context may have a multiple of the rows: see unet.Config.Forward. The first
-// residual keeps sample's.
+// ForwardEmbedded is Forward after CondEmbedding: it takes the conditioning image's embedding [batch, height, width,
+// block_out_channels[0]], which is the same at all timesteps. The context may have a multiple of the rows: see
+// unet.Config.Forward. The first residual has as many rows as sample.
 func (c Config) ForwardEmbedded(p nn.Params, sample, timesteps *Node, context unet.Context,
 	embedding *Node) *unet.Residuals {
 	temb := c.TimeEmbedding(p, timesteps, context, sample.DType())
@@ -57,8 +57,9 @@ func (c Config) CondEmbedding(p nn.Params, cond *Node) *Node {
 func (c Config) Stride() int { return 1 << (len(c.ConditioningEmbeddingOutChannels) - 1) }
 
 // Scale multiplies the residuals by scale: a scalar for all, or a vector with one number for each, the middle block's
-// last. In guess mode they also grow from a tenth at the first skip connection to the whole at the middle block, evenly
-// in the logarithm; global_pool_conditions rules that out and leaves of each residual its mean over height and width.
+// last. In guess mode the scale also grows from 0.1 at the first skip connection to 1 at the middle block, evenly in
+// the logarithm. With global_pool_conditions there is no guess mode, and each residual is replaced by its mean over
+// height and width.
 func (c Config) Scale(r *unet.Residuals, scale *Node, guessMode bool) *unet.Residuals {
 	times := func(x *Node, i int) *Node {
 		s := scale

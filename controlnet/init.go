@@ -20,8 +20,9 @@ func (c Config) Tree() nn.Tree {
 	})
 }
 
-// Init says what a new ControlNet begins with: copied are the parameters that begin as the UNet's of the same keys, its
-// encoder and time embedding; drawn are the values of all others (zero convolutions, a random conditioning embedding).
+// Init gives the starting values of a new ControlNet: copied lists the parameters that are copied from the UNet's of
+// the same keys, its encoder and time embedding; drawn holds the values of all others (zero convolutions, a random
+// conditioning embedding).
 func (c Config) Init(unet nn.Tree, seed uint64) (drawn nn.Values, copied nn.Tree) {
 	keys := map[string]bool{}
 	for _, spec := range unet {

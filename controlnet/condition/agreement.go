@@ -2,9 +2,9 @@ package condition
 
 import "limner/data/imaging"
 
-// Agreement says how well edges follow a reference, both white on black and of one size. Precision is the share of the
-// edges that have a white pixel of the reference within tolerance pixels, each way; recall the share of the reference
-// that has an edge as near. Where one of them has nothing white, both shares are 0.
+// Agreement measures how well edges follow a reference, both white on black and of the same size. Precision is the
+// share of the edge pixels with a white pixel of the reference at most tolerance pixels away along each axis; recall is
+// the share of the reference's pixels with an edge pixel that near. If one of them has no white pixel, both are 0.
 func Agreement(reference, edges *imaging.RGB, tolerance int) (precision, recall float64) {
 	precision = nearShare(edges, reference, tolerance)
 	recall = nearShare(reference, edges, tolerance)

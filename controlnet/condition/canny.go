@@ -1,18 +1,18 @@
-// Package condition makes condition images of images, and measures how well images follow them. It maps pictures to
-// pictures: it builds no graph and reads no file.
+// Package condition extracts conditioning images from images, and measures how well images follow them. It maps images
+// to images: it builds no graph and reads no file.
 package condition
 
 import "limner/data/imaging"
 
-// CannyLow and CannyHigh are the thresholds that diffusers' examples of ControlNet take.
+// CannyLow and CannyHigh are the thresholds that diffusers' ControlNet examples use.
 const (
 	CannyLow  = 100
 	CannyHigh = 200
 )
 
 // Canny marks the edges of an image in white: OpenCV's Canny with an aperture of 3, to the bit. Each pixel's gradient
-// is that of the channel in which it is largest. Gradients above high begin an edge, those above low go on with one. l2
-// measures a gradient by the root of the sum of squares, in place of the sum of absolute values.
+// is that of the channel in which it is largest. Gradients above high start an edge, those above low continue one. With
+// l2 a gradient's magnitude is the root of the sum of squares, otherwise the sum of absolute values.
 func Canny(m *imaging.RGB, low, high float64, l2 bool) *imaging.RGB {
 	w, h := m.Width, m.Height
 	dx, dy, magnitude := cannyGradients(m, l2)
@@ -100,7 +100,7 @@ func cannyGradients(m *imaging.RGB, l2 bool) (dx, dy []int16, magnitude []int32)
 }
 
 // cannyPeak says whether the gradient (dx, dy) of a pixel is the largest across its edge. The direction is one of four,
-// told apart at 22.5° and 67.5°. Of two equal neighbours along a row or a column the first is the peak.
+// separated at 22.5° and 67.5°. Of two equal neighbours along a row or a column the first is the peak.
 func cannyPeak(at func(x, y int) int32, x, y int, dx, dy int32) bool {
 	const (
 		shift = 15

@@ -7,10 +7,10 @@ import (
 	"limner/data/imaging"
 )
 
-// Extractor takes a condition from an image: white lines on black, of the image's size.
+// Extractor extracts a conditioning image from an image: white lines on black, of the image's size.
 type Extractor func(*imaging.RGB) *imaging.RGB
 
-// extractors are those that are known by name.
+// extractors are the extractors by name.
 var extractors = []struct {
 	name    string
 	extract Extractor

@@ -27,7 +27,7 @@ type Config struct {
 	ProjectionDim         int      `json:"projection_dim"` // of CLIPTextModelWithProjection alone
 }
 
-// The most that a config or a tokenizer may ask for; see nn.MostChannels.
+// The limits of a config or a tokenizer; see nn.MostChannels.
 const (
 	mostTokens    = 1 << 22
 	mostPositions = 1 << 14
@@ -39,7 +39,7 @@ const WithProjection = "CLIPTextModelWithProjection"
 // Projects says whether the network has a text_projection.
 func (c Config) Projects() bool { return slices.Contains(c.Architectures, WithProjection) }
 
-// Fields of the file that say nothing about the graph: initialisation, the image side, the library's version.
+// Fields of the file that do not change the graph: initialisation, the image encoder, the library's version.
 var fixed = nn.Fixed{
 	"model_type": {`"clip_text_model"`}, "attention_dropout": {"0.0", "0"}, "dropout": {"0.0", "0"},
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// LoRATag is <lora:NAME:WEIGHT> in a prompt: A1111's way to name a LoRA and how far it is applied.
+// LoRATag is <lora:NAME:WEIGHT> in a prompt: A1111's syntax for a LoRA and its scale.
 type LoRATag struct {
 	Name   string
 	Weight float64 // finite; 1 where none is given
@@ -16,14 +16,13 @@ type LoRATag struct {
 
 var loraTag = regexp.MustCompile(`<lora:([^>]+)>`)
 
-// HasLoRATag says whether a prompt names a LoRA, which no text encoder understands.
+// HasLoRATag says whether a prompt has a LoRA tag, which is not text for the text encoder.
 func HasLoRATag(prompt string) bool { return loraTag.MatchString(prompt) }
 
-// WithoutLoRATags is a prompt without the LoRAs that it names, as A1111 reads it then.
+// WithoutLoRATags removes the LoRA tags from a prompt, as A1111 does before it encodes it.
 func WithoutLoRATags(prompt string) string { return loraTag.ReplaceAllString(prompt, "") }
 
-// LoRATags are the LoRAs that a prompt names. It fails for a tag that is not understood, and for a LoRA that is named
-// twice.
+// LoRATags lists the LoRA tags of a prompt. It fails for a malformed tag, and for a LoRA that is named twice.
 func LoRATags(prompt string) (tags []LoRATag, err error) {
 	named := map[string]bool{}
 	for _, match := range loraTag.FindAllStringSubmatch(prompt, -1) {

@@ -10,18 +10,18 @@ import (
 	"unicode"
 )
 
-// Style says what brackets in a prompt mean.
+// Style is a prompt syntax: what brackets in a prompt mean.
 type Style string
 
 const (
-	// Plain takes a prompt as it stands, as diffusers does.
+	// Plain takes all of a prompt as text, as diffusers does.
 	Plain Style = "plain"
-	// A1111 is AUTOMATIC1111's syntax: (x) is ×1.1, [x] is ÷1.1, (x:1.3) is ×1.3, and what is nested
-	// multiplies. A bracket that is not closed holds to the end. \( \) \[ \] and \\ are the signs
-	// themselves. BREAK as a word of its own goes on in a new chunk.
+	// A1111 is AUTOMATIC1111's syntax: (x) is ×1.1, [x] is ÷1.1, (x:1.3) is ×1.3, and nested weights multiply. A
+	// bracket that is not closed extends to the end. \( \) \[ \] and \\ are the characters themselves. BREAK as a word
+	// of its own starts a new chunk.
 	A1111 Style = "a1111"
-	// Comfy is ComfyUI's syntax: (x) is ×1.1 and nested multiplies, but (x:1.3) is 1.3 whatever stands
-	// around it. Square brackets and BREAK are text; \( and \) are the signs themselves.
+	// Comfy is ComfyUI's syntax: (x) is ×1.1 and nested weights multiply, but (x:1.3) is 1.3 whatever surrounds it.
+	// Square brackets and BREAK are text; \( and \) are the characters themselves.
 	Comfy Style = "comfy"
 )
 
@@ -36,7 +36,7 @@ func ParseStyle(name string) (Style, error) {
 	return Style(name), Style(name).check()
 }
 
-// check says what is wrong with a style.
+// check fails for an unknown style.
 func (s Style) check() error {
 	if !slices.Contains(Styles(), s) {
 		return fmt.Errorf("prompt style %q: want plain, a1111 or comfy", string(s))
@@ -44,8 +44,8 @@ func (s Style) check() error {
 	return nil
 }
 
-// Segment is a part of a prompt whose tokens have one weight. Weight is finite, 1 without emphasis, and
-// may be 0 or negative. Break marks a place where A1111 goes on in a new chunk; its Text is empty.
+// Segment is a part of a prompt whose tokens have one weight. Weight is finite, 1 without emphasis, and may be 0 or
+// negative. Break marks a place where A1111 starts a new chunk; its Text is empty.
 type Segment struct {
 	Text   string
 	Weight float64
@@ -54,12 +54,12 @@ type Segment struct {
 
 const (
 	emphasis   = 1.1 // of a pair of parentheses
-	maxNesting = 500 // open brackets: each costs time for all that it holds
+	maxNesting = 500 // open brackets: the cost of each grows with the text inside it
 )
 
-// ParsePrompt splits a prompt into segments, in order. An empty prompt gives at most one empty segment.
-// It fails for an unknown style, for more than 500 brackets in one another, and for a weight that
-// nesting makes too large for float32. What is not a number after a colon is text, infinity included.
+// ParsePrompt splits a prompt into segments, in order. An empty prompt gives at most one empty segment. It fails for an
+// unknown style, for brackets nested more than 500 deep, and for a weight that nesting makes too large for float32.
+// After a colon anything but a finite number is text.
 func ParsePrompt(style Style, prompt string) ([]Segment, error) {
 	var segments []Segment
 	var err error
@@ -85,7 +85,7 @@ func ParsePrompt(style Style, prompt string) ([]Segment, error) {
 }
 
 func nestingError() error {
-	return fmt.Errorf("prompt: more than %d brackets in one another: write \\( for a sign that is text", maxNesting)
+	return fmt.Errorf("prompt: brackets nested more than %d deep: write \\( for one that is text", maxNesting)
 }
 
 var decimal = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
@@ -100,5 +100,5 @@ func parseWeight(text string) (float64, bool) {
 	return weight, err == nil
 }
 
-// pythonSpace is what Python calls white space, which is four control characters more.
+// pythonSpace reports what Python counts as white space: four control characters more than Go.
 func pythonSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }

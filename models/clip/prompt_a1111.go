@@ -38,10 +38,10 @@ func parseA1111(prompt string) ([]Segment, error) {
 	return merged(p.segments), nil
 }
 
-// next takes up the piece that text starts with and returns its size in bytes.
+// next parses the piece at the start of text and returns its size in bytes.
 func (p *a1111Parser) next(text string) int {
 	switch text[0] {
-	case '\\': // a backslash before anything else vanishes
+	case '\\': // a backslash before anything else is dropped
 		if len(text) > 1 && strings.IndexByte(`()[]\`, text[1]) >= 0 {
 			p.text(text[1:2])
 			return 2
@@ -89,7 +89,7 @@ func (p *a1111Parser) text(text string) {
 	p.segments = append(p.segments, Segment{Text: text, Weight: 1})
 }
 
-// close multiplies what the last open bracket holds; false if none is open.
+// close multiplies the weights inside the last open bracket; it returns false if none is open.
 func (p *a1111Parser) close(open *[]int, weight float64) bool {
 	last := len(*open) - 1
 	if last < 0 {
@@ -136,7 +136,7 @@ func splitBreak(text string) []string {
 		if at > 0 && wordRune(before) || from < len(text) && wordRune(after) {
 			continue
 		}
-		// White space that ended the part before is already skipped, so the part may be empty.
+		// White space at the end of the last part was already skipped, so this part may be empty.
 		parts = append(parts, strings.TrimRightFunc(text[start:at], pythonSpace))
 		start = len(text) - len(strings.TrimLeftFunc(text[from:], pythonSpace))
 		from = start
@@ -145,8 +145,8 @@ func splitBreak(text string) []string {
 
 func wordRune(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsNumber(r) }
 
-// merged joins neighbours of equal weight. A break counts as one only if no bracket has multiplied its
-// mark, and if no text of weight -1 stands beside it: in brackets BREAK is a word like any other.
+// merged joins neighbours of equal weight. A break counts only if no bracket has multiplied its weight, and if no text
+// of weight -1 is next to it: inside brackets BREAK is a word like any other.
 func merged(segments []Segment) []Segment {
 	if len(segments) == 0 {
 		return []Segment{{Weight: 1}}

@@ -5,10 +5,9 @@ import (
 	"slices"
 )
 
-// Encoded is a prompt as the text encoder takes it. Each row of IDs is a chunk of the tokenizer's
-// MaxLength: start token, up to MaxLength-2 tokens, end token, padding. The row of the same number in
-// Weights says how much each id counts; start, end and padding have weight 1. There is at least one
-// row. The pooled text embedding is that of the first.
+// Encoded is a prompt in the form that the text encoder takes. Each row of IDs is a chunk of the tokenizer's MaxLength:
+// start token, up to MaxLength-2 tokens, end token, padding. The same row of Weights has the weight of each id; start,
+// end and padding have weight 1. There is at least one row. The pooled text embedding is that of the first.
 type Encoded struct {
 	IDs     [][]int32
 	Weights [][]float32
@@ -16,7 +15,7 @@ type Encoded struct {
 	Empty   []int32 // the row of an empty prompt
 }
 
-// Weighted says whether any weight differs from 1, so whether ApplyWeights changes anything.
+// Weighted says whether any weight differs from 1, that is, whether ApplyWeights changes anything.
 func (e Encoded) Weighted() bool {
 	for _, row := range e.Weights {
 		for _, w := range row {
@@ -51,7 +50,7 @@ func (t *Tokenizer) EncodePrompt(style Style, prompt string) (Encoded, error) {
 //   - Comfy: before a segment of fewer than 8 tokens, or a textual inversion of fewer than 8 vectors,
 //     that does not fit; longer ones are cut where the chunk is full.
 //
-// What alone is longer than a chunk is cut in every style. It fails for a tokenizer whose MaxLength
+// A textual inversion or segment longer than a chunk is cut in every style. It fails for a tokenizer whose MaxLength
 // leaves no room for a token, for an unknown style, and for a weight beyond float32.
 func (t *Tokenizer) EncodeSegments(style Style, segments []Segment) (Encoded, error) {
 	if err := style.check(); err != nil {
@@ -92,8 +91,8 @@ func (t *Tokenizer) EncodeSegments(style Style, segments []Segment) (Encoded, er
 	return c.out, nil
 }
 
-// AlignChunks gives all encodings as many chunks as the longest has, by adding empty ones: a prompt and
-// its negative prompt, of one or more text encoders, must agree. What it is given stays as it is.
+// AlignChunks gives all encodings as many chunks as the longest has, by adding empty ones: a prompt and its negative
+// prompt, of one or more text encoders, must agree. The arguments are not changed.
 func AlignChunks(encodings ...Encoded) []Encoded {
 	most := 0
 	for _, e := range encodings {
@@ -117,7 +116,7 @@ type part struct {
 	inversion bool
 }
 
-// parts encodes text, textual inversions apart from the rest.
+// parts encodes text, with textual inversions as parts of their own.
 func (t *Tokenizer) parts(text string) []part {
 	var out []part
 	run := func() *part {
@@ -209,7 +208,7 @@ func (c *chunker) addA1111(p part, weight float32) {
 	}
 }
 
-// moveAfterComma ends a full chunk after its last comma, if that is near, and goes on with what followed.
+// moveAfterComma ends a full chunk after its last comma, if that is near, and moves what follows to the next chunk.
 func (c *chunker) moveAfterComma() {
 	if len(c.ids) != c.size || c.lastComma < 0 || len(c.ids)-c.lastComma > commaReach {
 		return

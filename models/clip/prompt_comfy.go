@@ -2,7 +2,7 @@ package clip
 
 import "slices"
 
-// An escaped parenthesis while the others are looked for; no rune of a prompt has these values.
+// Stand-ins for escaped parentheses while the others are searched; no rune of a prompt has these values.
 const (
 	escapedOpen  rune = -1
 	escapedClose rune = -2
@@ -25,8 +25,8 @@ func parseComfy(prompt string) ([]Segment, error) {
 	return comfyItems(nil, text, 1, 0)
 }
 
-// comfyItems appends the segments of text, which stands in depth parentheses. A closing parenthesis too
-// many makes the next opening one text, as there.
+// comfyItems appends the segments of text, which is inside depth parentheses. As in ComfyUI, a surplus closing
+// parenthesis turns the next opening one into text.
 func comfyItems(out []Segment, text []rune, weight float64, depth int) ([]Segment, error) {
 	if depth > maxNesting {
 		return nil, nestingError()

@@ -5,9 +5,8 @@ import (
 	"math"
 )
 
-// ApplyWeights changes the text embeddings of one chunk to suit its weights, in place. z is
-// [tokens, width], what the text encoder makes of a row of Encoded.IDs, and weights is the row of the
-// same number, so tokens is len(weights).
+// ApplyWeights applies the weights of one chunk to its text embeddings, in place. z is [tokens, width], the text
+// encoder's output for a row of Encoded.IDs, and weights is the same row of Encoded.Weights, so tokens is len(weights).
 //
 //   - A1111: z_t ← w_t·z_t, and then all of z times a number that gives it the mean it had, over tokens
 //     and width together.
@@ -15,9 +14,9 @@ import (
 //     makes of Encoded.Empty. Other styles do not look at empty.
 //   - Plain has no weights but 1.
 //
-// Of two text encoders each has its embeddings changed by itself. Pooled embeddings stay as they are.
-// Sums are float64. If all weights are 1, z stays the same to the bit. It fails if the sizes disagree,
-// if the style is unknown, and for A1111 if no number restores the mean.
+// With two text encoders it is called for the embeddings of each. Pooled embeddings are not weighted. Sums are float64.
+// If all weights are 1, z is left bit-identical. It fails if the sizes disagree, if the style is unknown, and for A1111
+// if no number restores the mean.
 func ApplyWeights(style Style, z, empty, weights []float32, width int) error {
 	if width < 1 || len(z) != len(weights)*width {
 		return fmt.Errorf("apply weights: got %d values for %d tokens of width %d", len(z), len(weights), width)
@@ -42,9 +41,9 @@ func ApplyWeights(style Style, z, empty, weights []float32, width int) error {
 	return fmt.Errorf("apply weights: style %q has no weights", style)
 }
 
-// scaleTokens multiplies by the weights and restores the mean.
+// scaleTokens multiplies each token's embedding by its weight and restores the mean.
 func scaleTokens(z, weights []float32, width int) error {
-	var before, after float64 // the sums do as well as the means
+	var before, after float64 // sums, whose ratio is that of the means
 	for i, v := range z {
 		before += float64(v)
 		after += float64(v) * float64(weights[i/width])

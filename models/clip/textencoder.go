@@ -70,8 +70,8 @@ func (c Config) layer(p nn.Params, h, mask *Node) *Node {
 	return p.Out(Add(h, nn.Linear(p.In("mlp.fc2"), x, c.HiddenSize)))
 }
 
-// pool picks h [batch, tokens, channels] at the end of text: the first end-of-text token. Configs from before
-// transformers 4.24 say eos_token_id 2, which is wrong, and stand for the token with the largest id.
+// pool picks h [batch, tokens, channels] at the first end-of-text token. Configs written before transformers 4.24 say
+// eos_token_id 2, which is wrong: for them that is the token with the largest id.
 func (c Config) pool(h, ids *Node) *Node {
 	score := ids
 	if c.EOSTokenID != 2 {
@@ -81,7 +81,8 @@ func (c Config) pool(h, ids *Node) *Node {
 	return ReduceSum(Mul(h, InsertAxes(at, -1)), 1)
 }
 
-// causalMask is 0 where a token may look, at itself and before, and hugely negative elsewhere: [1, 1, tokens, tokens].
+// causalMask [1, 1, tokens, tokens] is 0 where a token may attend, to itself and earlier ones, and hugely negative
+// elsewhere.
 func causalMask(g *Graph, tokens int) *Node {
 	rows := Iota(g, shapes.Make(dtypes.Int32, tokens, tokens), 0)
 	columns := Iota(g, shapes.Make(dtypes.Int32, tokens, tokens), 1)

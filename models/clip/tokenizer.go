@@ -22,15 +22,15 @@ type Tokenizer struct {
 	maxLength int
 }
 
-// specialTokens are the tokens that BPE does not make. added has each once, with its id. vectors has
-// those of textual inversions: the ids that each stands for, itself first.
+// specialTokens are the tokens that BPE does not produce. added has each once, with its id. vectors has the ids of all
+// vectors of a textual inversion, its own first.
 type specialTokens struct {
 	bos, eos, unk, pad int32
 	added              []addedToken
 	vectors            map[int32][]int32
 }
 
-// addedToken is split off before BPE sees the text: before normalization or, if normalized, after it.
+// addedToken is split off before BPE: before normalization of the text or, if normalized, after it.
 type addedToken struct {
 	match      string // what to look for: the token or, if normalized, its normal form
 	id         int32
@@ -60,7 +60,7 @@ func (t *Tokenizer) Encode(prompt string) []int32 {
 	return ids
 }
 
-// visit goes through the words and the added tokens of a prompt in order.
+// visit calls word and added for the words and the added tokens of a prompt, in order.
 func (t *Tokenizer) visit(prompt string, word func(string), added func(id int32)) {
 	splitAdded(strings.ToValidUTF8(prompt, "\uFFFD"), t.special.added, false, func(raw string, token *addedToken) {
 		if token != nil {
@@ -131,8 +131,8 @@ func (t *Tokenizer) VocabSize() int {
 // BOS is the id of the start token.
 func (t *Tokenizer) BOS() int32 { return t.special.bos }
 
-// EOS is the id of the end token, at whose first place the text encoder pools.
+// EOS is the id of the end token. The text encoder pools at the first one.
 func (t *Tokenizer) EOS() int32 { return t.special.eos }
 
-// Pad is the id that fills up to MaxLength.
+// Pad is the padding's id.
 func (t *Tokenizer) Pad() int32 { return t.special.pad }

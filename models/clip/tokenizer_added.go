@@ -10,21 +10,20 @@ import (
 	"unicode/utf8"
 )
 
-// Placeholder is a token that a textual inversion adds: Text is what a prompt has in its place, without
-// white space, such as "<cat-toy>" or "easynegative"; Vectors is how many embeddings it stands for, at
-// least 1.
+// Placeholder is a token that a textual inversion adds: Text is how a prompt writes it, without white space, such as
+// "<cat-toy>" or "easynegative"; Vectors is how many embeddings it stands for, at least 1.
 type Placeholder struct {
 	Text    string
 	Vectors int
 }
 
-// AddTokens returns a tokenizer that knows placeholders too, and the ids of each one's vectors: rows to
-// append to the text encoder's token embedding. The tokenizer itself stays as it is.
+// AddTokens returns a tokenizer that knows placeholders too, and the ids of each one's vectors: rows to append to the
+// text encoder's token embedding. The tokenizer itself is not changed.
 //
-// As with diffusers' load_textual_inversion, a placeholder of n vectors becomes n tokens, Text, Text_1
-// up to Text_(n-1), with ids from VocabSize on, and Text in a prompt becomes all of them. It is found in
-// lower case and composed, so in capitals as well, and inside longer words. diffusers finds only the
-// first vector where the case differs; here it is always all of them.
+// As with diffusers' load_textual_inversion, a placeholder of n vectors becomes n tokens, Text, Text_1 up to
+// Text_(n-1), with ids from VocabSize on, and Text in a prompt becomes all of them. It is searched for in the
+// normalized text, so in any case and inside longer words. diffusers finds only the first vector where the case
+// differs; here it is always all of them.
 //
 // It fails if Text is empty or has white space, if the vocabulary has one of the tokens, or if another
 // added token reads the same in lower case.
@@ -67,7 +66,7 @@ func (t *Tokenizer) AddTokens(placeholders ...Placeholder) (*Tokenizer, [][]int3
 	return &out, all, nil
 }
 
-// validate says what is wrong with a placeholder.
+// validate fails for a text that is empty, not UTF-8 or has white space.
 func (p Placeholder) validate() error {
 	switch {
 	case p.Text == "":
@@ -90,7 +89,7 @@ func vectorName(text string, k int) string {
 	return text + "_" + strconv.Itoa(k)
 }
 
-// setVectors works out from their names which tokens belong together, as diffusers does.
+// setVectors finds the tokens of each textual inversion by their names, as diffusers does.
 func (t *Tokenizer) setVectors(inversions []string) {
 	t.special.vectors = make(map[int32][]int32, len(inversions))
 	known := make(map[string]bool, len(inversions))

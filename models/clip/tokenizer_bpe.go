@@ -11,8 +11,8 @@ type merge struct {
 	id   int32
 }
 
-// byteRunes lists the rune that stands for each byte in vocabularies, in CLIP's order of ids: bytes
-// that print in Latin-1 stand for themselves, the others follow as runes from 256 up.
+// byteRunes gives the rune that represents each byte in vocabularies, and the bytes in CLIP's order of ids: bytes that
+// print in Latin-1 represent themselves, the others follow as runes from 256 up.
 func byteRunes() (runes [256]rune, order [256]byte) {
 	n := 0
 	for b := range 256 {

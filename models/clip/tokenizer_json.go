@@ -14,8 +14,8 @@ import (
 // wholeFile is what transformers 5 writes in place of vocab.json and merges.txt.
 const wholeFile = "tokenizer.json"
 
-// splitWhole makes vocab.json, merges.txt and tokenizer_config.json of tokenizer.json and the
-// configuration beside it, which names the special tokens but leaves their forms to tokenizer.json.
+// splitWhole converts tokenizer.json and the configuration beside it to vocab.json, merges.txt and
+// tokenizer_config.json. That configuration names the special tokens; tokenizer.json has their properties.
 func splitWhole(files map[string][]byte) (map[string][]byte, error) {
 	var whole struct {
 		Added []struct {
@@ -68,7 +68,7 @@ func splitWhole(files map[string][]byte) (map[string][]byte, error) {
 	return out, nil
 }
 
-// mergeLine is a merge as merges.txt has it; older files have it so already, newer ones as two texts.
+// mergeLine is a merge as merges.txt has it. Older files hold it in that form, newer ones as two strings.
 func mergeLine(raw json.RawMessage) (string, error) {
 	if bytes.HasPrefix(raw, []byte("[")) {
 		var pieces []string

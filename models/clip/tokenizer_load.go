@@ -25,10 +25,10 @@ const (
 	specialFile = "special_tokens_map.json"
 )
 
-// defaultMaxLength is the length of CLIP's position embedding, for folders that do not say.
+// defaultMaxLength is the length of CLIP's position embedding, for folders without model_max_length.
 const defaultMaxLength = 77
 
-// maxFileBytes is the most of a tokenizer's file that is read: a hundred times what CLIP's have.
+// maxFileBytes is the largest tokenizer file that is read: a hundred times CLIP's.
 const maxFileBytes = 256 << 20
 
 // roles lists the special tokens' fields in the order in which the reference adds them.
@@ -110,8 +110,8 @@ func (t *Tokenizer) parseVocab(raw []byte) error {
 	return nil
 }
 
-// parseMerges reads lines of two tokens, after a first line "#version: 0.2" where there is one. before,
-// where it is not nil, sees each pair before it is looked up in the vocabulary.
+// parseMerges reads lines of two tokens, after a first line "#version: 0.2" where there is one. before, if not nil, is
+// called with each pair before it is looked up in the vocabulary.
 func (t *Tokenizer) parseMerges(text string, before func(left, right string)) error {
 	lines := strings.Count(text, "\n") + 1
 	t.merges, t.rules = make(map[pair]merge, lines), make([][2]string, 0, lines)
@@ -226,10 +226,9 @@ func readRoles(raw []byte, fields map[string]tokenField) error {
 	return nil
 }
 
-// addSpecial takes up the tokens of the roles and of added_tokens_decoder, by id. What the latter has
-// beyond the vocabulary are the tokens of textual inversions. Where roles that share a text differ in
-// form, the form that came up last for the first time decides, as in the reference: SD 1.5's end token
-// is normalized as eos_token and plain as pad_token, and so is plain.
+// addSpecial adds the tokens of the roles and of added_tokens_decoder, by id. Those of the latter beyond the vocabulary
+// belong to textual inversions. If roles that share a text differ in form, the form whose first use comes last decides,
+// as in the reference: SD 1.5's end token is normalized as eos_token and plain as pad_token, so it is plain.
 func (t *Tokenizer) addSpecial(fields map[string]tokenField, decoder map[string]tokenField) error {
 	byContent := map[string]tokenField{}
 	var inversions []string

@@ -37,8 +37,8 @@ func normalize(text string) string {
 	return b.String()
 }
 
-// splitAdded cuts text at the added tokens of one kind, the leftmost first and of those at one place
-// the longest. It visits tokens, with their text, and what lies between them.
+// splitAdded splits text at the added tokens of one kind, the leftmost first and of those at one place the longest. It
+// visits the tokens, with their text, and the text between them.
 func splitAdded(text string, added []addedToken, normalized bool, visit func(part string, token *addedToken)) {
 	start := 0
 	for i := 0; i < len(text); {
@@ -70,8 +70,8 @@ func splitAdded(text string, added []addedToken, normalized bool, visit func(par
 //
 //	<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+
 //
-// where of several alternatives the first that matches is taken. Special tokens that were not split
-// off before are text: their letters are then one word, the signs around them two.
+// where of several alternatives the first that matches is taken. Special tokens that were not split off before are
+// text: their letters are one word, the characters around them two.
 func eachWord(text string, visit func(word string)) {
 	for len(text) > 0 {
 		size := wordSize(text)

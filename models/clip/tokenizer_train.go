@@ -15,11 +15,11 @@ import (
 	"limner/internal/disk"
 )
 
-// TrainTokenizer learns a vocabulary from a corpus by byte-pair encoding in CLIP's arrangement: 256
-// bytes, the same at the end of a word, one token for each merge, the start and the end token. At each
-// step the most frequent pair is merged, of equal ones the first in alphabetical order, so the same
-// corpus gives the same tokenizer. There are fewer merges than asked for where words run out of pairs.
-// maxLength is the number of ids of an encoded prompt, 77 in CLIP.
+// TrainTokenizer learns a vocabulary from a corpus by byte-pair encoding in CLIP's arrangement: 256 bytes, the same at
+// the end of a word, one token for each merge, the start and the end token. At each step the most frequent pair is
+// merged, of equal ones the first in alphabetical order, so the same corpus gives the same tokenizer. There are fewer
+// merges than asked for if the words have no more pairs. maxLength is the number of ids of an encoded prompt, 77 in
+// CLIP.
 func TrainTokenizer(corpus []string, merges, maxLength int) (*Tokenizer, error) {
 	if merges < 0 || maxLength < 2 {
 		return nil, fmt.Errorf("train tokenizer: got %d merges and length %d, want at least 0 and 2", merges, maxLength)
@@ -125,8 +125,8 @@ func (w *trainWord) join(left, right string) {
 	w.pieces = out
 }
 
-// Save writes the tokenizer's four files as transformers does, and makes the folder where there is
-// none. Each file appears whole or not at all.
+// Save writes the tokenizer's four files as transformers does, and makes the folder if there is none. Each file appears
+// complete or not at all.
 func (t *Tokenizer) Save(dir string) error {
 	files, err := t.format()
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"io"
 )
 
-// What fills a chunk up, by model: SD 1.x and the first encoder of SDXL repeat the end token, SD 2.x
-// and the second encoder of SDXL take "!".
+// The padding of a chunk, by model: SD 1.x and the first encoder of SDXL repeat the end token, SD 2.x and the second
+// encoder of SDXL use "!".
 const (
 	PadEnd         = endToken
 	PadExclamation = "!"

@@ -10,19 +10,19 @@ type Adapter struct {
 	Down  *Node // [in, rank] or, of a convolution, [height, width, in, rank]
 	Up    *Node // [rank, out] or [1, 1, rank, out]
 	Scale *Node // scalar
-	// Dropout, in training, is applied to x on its way to Down; nil passes it.
+	// Dropout is applied to x before Down when training; nil leaves x as it is.
 	Dropout func(x *Node) *Node
 }
 
-// WithAdapters returns p with adapters on the layers below it. Their names are those of the layers' parameters without
-// .weight, from the root of the tree on. A layer may have several.
+// WithAdapters returns p with adapters on the layers below it. The keys are the names of the layers' weights from the
+// root of the tree, without .weight. A layer may have several.
 func (p Params) WithAdapters(adapters map[string][]Adapter) Params {
 	s := *p.source
 	s.adapters = adapters
 	return Params{prefix: p.prefix, source: &s}
 }
 
-// adapt adds to y, the layer's output for x, what its adapters say. apply is how the layer multiplies by a weight.
+// adapt adds the layer's adapters, applied to x, to its output y. apply is how the layer multiplies by a weight.
 func (p Params) adapt(x, y *Node, apply func(x, w *Node) *Node) *Node {
 	for _, a := range p.source.adapters[p.prefix] {
 		if p.source.note != nil {

@@ -8,7 +8,7 @@ import (
 )
 
 // maxScores is how many attention scores are computed at once: 256 MB of float32. Where there are more, as among the
-// 4096 pixels of a 512-pixel image, the queries are taken in parts, whose scores do not lie in memory together.
+// 4096 latents of a 512-pixel image, the queries are split into parts, so that not all scores are in memory at once.
 const maxScores = 1 << 26
 
 // ScaledDotProduct is multi-head attention without projections (Vaswani et al. 2017, arXiv:1706.03762):
@@ -16,7 +16,7 @@ const maxScores = 1 << 26
 // [batch, queries, channels] in v's dtype. mask, if not nil, broadcasts to [batch, heads, queries, keys] and is
 // added to the float32 scores before the softmax.
 //
-// Where p has a kernel for attention that takes the shapes, that computes it.
+// Where p has an attention kernel that takes the shapes, the kernel computes it.
 func ScaledDotProduct(p Params, q, k, v *Node, heads int, mask *Node) *Node {
 	if kernel := p.source.kernels.Attention; kernel != nil && mask == nil {
 		if y := kernel(q, k, v, heads); y != nil {
@@ -43,8 +43,8 @@ func attention(q, k, v *Node, heads int, mask *Node, most int) *Node {
 	return Reshape(Concatenate(parts, 1), batch, queries, channels)
 }
 
-// partSize is how many queries to take at once if each has some scores: all of them, or a part of which no other is
-// smaller where the queries can be divided so.
+// partSize is how many queries to take at once if each has the given number of scores: all of them if their scores are
+// at most most, else one of equal parts, or of about equal ones where no good number of parts divides them.
 func partSize(queries, scores, most int) int {
 	parts := (queries*scores + most - 1) / most
 	for n := parts; n < 2*parts && n <= queries; n++ {

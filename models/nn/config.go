@@ -57,8 +57,9 @@ func DecodeConfig(raw []byte, v any, fixed Fixed, ignored ...string) error {
 	return plaintext.JSON(raw, v)
 }
 
-// The most that a config may ask for: above every published model, and so little that a network of such numbers is
-// described, compared with its file and refused in seconds. A damaged or hostile file must not ask for all memory.
+// The limits of a config: above every published model, and small enough that a network of that size is described,
+// compared with its file and refused in seconds. A damaged or hostile file must not make the program ask for all
+// memory.
 const (
 	MostChannels = 1 << 16 // the width of anything
 	MostLayers   = 1 << 12 // of a network, its transformers' included
@@ -69,7 +70,7 @@ const (
 // whose fields are the same.
 func PyTorchClass(name string) string { return strings.TrimPrefix(name, "Flax") }
 
-// Count is a field of a config that says how many of something there are.
+// Count is a field of a config that counts something, with its limit.
 type Count struct {
 	Field string
 	Value int
@@ -97,8 +98,7 @@ func CountsOutOfRange(field string, values []int, most int) []error {
 	return nil
 }
 
-// TooManyLevels says that a list with an entry for each level has none or more than a network may have; nil if it does
-// not.
+// TooManyLevels fails if a list with one entry per level is empty or longer than MostLevels.
 func TooManyLevels(field string, levels int) error {
 	if levels < 1 || levels > MostLevels {
 		return fmt.Errorf("%s: %d entries, want 1 to %d", field, levels, MostLevels)

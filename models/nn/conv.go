@@ -48,18 +48,19 @@ func conv(p Params, x *Node, out, size, stride int, padding [2]int, init Init) *
 	return p.Out(p.adapt(x, convolve(x, w, b), func(x, w *Node) *Node { return convolve(x, w, nil) }))
 }
 
-// convolved are the height and width of a convolution's result.
+// convolved gives the height and width of a convolution's result.
 func convolved(x *Node, size, stride int, padding [2]int) (height, width int) {
 	long := padding[0] + padding[1] - size
 	return (x.Shape().Dim(1)+long)/stride + 1, (x.Shape().Dim(2)+long)/stride + 1
 }
 
-// convolveTaps is a convolution as one product of matrices for each element of the kernel, all in one batch: the pixels
-// that it meets with its weights, summed at the end. It is for results of fewer pixels than the kernel has: XLA leaves
-// those convolutions, or their gradients, to a loop over single numbers on CPUs, at 1 to 8 GFLOP/s.
+// convolveTaps is a convolution as a batch of matrix products, one for each element of the kernel (a tap): the pixels
+// that the tap meets times its weights, summed over taps at the end. It is for results with fewer pixels than the
+// kernel has elements: on CPUs XLA computes those convolutions, or their gradients, by a loop over single numbers, at 1
+// to 8 GFLOP/s.
 //
-// The pixels are chosen by a product too, with ones and zeros: as slices and joins they took longer to compile than the
-// convolution.
+// The pixels are selected by a product too, with a matrix of ones and zeros: slices and concatenations took longer to
+// compile than the convolution.
 func convolveTaps(x, w *Node, stride int, padding [2]int) *Node {
 	n, rows, columns := x.Shape().Dim(0), x.Shape().Dim(1), x.Shape().Dim(2)
 	size, in, out := w.Shape().Dim(0), w.Shape().Dim(2), w.Shape().Dim(3)

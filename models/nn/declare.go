@@ -28,7 +28,7 @@ func Declare(build func(g *Graph, p Params)) Tree {
 	return d.tree
 }
 
-// declaring is the backend of graphs that are thrown away: only shapes matter, so it also takes the operations that
+// declaring is the backend of graphs that are thrown away. Only shapes matter, so it also accepts the operations that
 // the backend in Go cannot compute.
 type declaring struct{ backends.Backend }
 
@@ -36,9 +36,8 @@ func (d declaring) Builder(name string) backends.Builder {
 	return &shapesBuilder{Builder: d.Backend.Builder(name)}
 }
 
-// shapesBuilder adds the operations that simplego has not implemented. What such an operation gives is a new input
-// of the shape that its result would have. Complex numbers, gradients of pooling, batch norms and what goes between
-// devices are left out: no network has them.
+// shapesBuilder adds the operations that simplego lacks. Each gives a new input of the shape that its result would
+// have. Complex numbers, gradients of pooling, batch norms and collectives are left out: no network has them.
 type shapesBuilder struct {
 	backends.Builder
 	inputs int
@@ -68,7 +67,7 @@ func (b *shapesBuilder) resized(x backends.Op, dims ...int) (backends.Op, error)
 	return b.input(shapes.Make(shape.DType, dims...))
 }
 
-// binary makes an input of the shape that op has of two operands.
+// binary makes an input of the shape that op infers for two operands.
 func (b *shapesBuilder) binary(x, y backends.Op,
 	op func(x, y shapes.Shape) (shapes.Shape, error)) (backends.Op, error) {
 	xShape, err := b.OpShape(x)

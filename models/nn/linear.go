@@ -24,7 +24,8 @@ func LinearNoBias(p Params, x *Node, out int) *Node {
 // matmul contracts the last axis of x with the first of w, in x's dtype.
 func (p Params) matmul(x, w *Node) *Node { return p.linear(x, w, nil) }
 
-// linear is matmul plus b, which may be nil. With a kernel for convolutions it is that of tokens as pixels of a line.
+// linear is matmul plus b, which may be nil. A convolution kernel, where p has one, computes it as a 1×1 convolution of
+// a line of pixels, one for each token.
 func (p Params) linear(x, w, b *Node) *Node {
 	w = ConvertDType(w, x.DType())
 	if kernel := p.source.kernels.Convolution; kernel != nil && x.Rank() == 3 {

@@ -14,7 +14,7 @@ func GroupNorm(p Params, x *Node, groups int, eps float64) *Node {
 
 // GroupNormSiLU is SiLU of GroupNorm.
 func GroupNormSiLU(p Params, x *Node, groups int, eps float64) *Node {
-	if p.source.probe != nil { // it is shown what is normalised
+	if p.source.probe != nil { // it is called with the norm's output, too
 		return SiLU(GroupNorm(p, x, groups, eps))
 	}
 	return groupNorm(p, x, groups, eps, true)
@@ -45,7 +45,7 @@ func groupNorm(p Params, x *Node, groups int, eps float64, silu bool) *Node {
 }
 
 // groupNormOnce is GroupNorm that reads x once for its statistics, with σ² = E[x²]-μ². In float32 that loses about
-// 2^-24·μ² of σ²; what x was rounded to, in 16 bits, has blurred σ² by more than that.
+// 2^-24·μ² of σ²; rounding x to 16 bits has already changed σ² by more.
 func groupNormOnce(x, scale, shift *Node, groups int, eps float64) *Node {
 	n, c := x.Shape().Dim(0), x.Shape().Dim(3)
 	mean := func(v *Node) *Node { // of each group, [batch, groups, 1]

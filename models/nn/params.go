@@ -27,7 +27,7 @@ type source struct {
 
 	kernels       Kernels
 	checkpointing *dependence      // see Block; nil: none
-	note          func(node *Node) // told of each parameter that is asked for; may be nil
+	note          func(node *Node) // is called with each parameter that is asked for; may be nil
 }
 
 type declaration struct {
@@ -35,8 +35,8 @@ type declaration struct {
 	tree  Tree
 }
 
-// Bind gives the parameters of tree the nodes of a graph, in the tree's order.
-// It panics where their numbers or shapes differ.
+// Bind gives the parameters of tree the nodes of a graph, in the tree's order. It panics if their numbers or shapes
+// differ.
 func Bind(tree Tree, nodes []*Node) Params {
 	if len(tree) != len(nodes) {
 		panic(fmt.Errorf("bind %d parameters to %d nodes", len(tree), len(nodes)))
@@ -49,8 +49,8 @@ func Bind(tree Tree, nodes []*Node) Params {
 	return Params{source: &source{nodes: bound}}
 }
 
-// Join puts the parameters of several bound trees together, at the root, with a probe, kernels and checkpointing if one
-// of them has them. The first that has a key gives its node.
+// Join puts the parameters of several bound trees together, at the root, with the probe, kernels and checkpointing that
+// one of them has. The first part that has a key gives its node.
 func Join(parts ...Params) Params {
 	joined := source{nodes: map[string]*Node{}}
 	for _, part := range parts {
@@ -80,16 +80,16 @@ func (p Params) WithProbe(f func(path string, x *Node)) Params {
 	return Params{prefix: p.prefix, source: &s}
 }
 
-// Kernels are layers in other ways than the graph's operations. Each may be nil, and returns nil for shapes and dtypes
-// that it does not take.
+// Kernels compute layers in other ways than by the graph's operations. Each may be nil, and returns nil for shapes and
+// dtypes that it does not take.
 type Kernels struct {
 	// Attention is multi-head attention as in ScaledDotProduct, without a mask.
 	Attention func(q, k, v *Node, heads int) *Node
-	// Convolution is that of x [batch, rows, columns, in] by w [size, size, in, out] with zeros around both axes, as
-	// many (before, after), plus a bias [out], which may be nil.
+	// Convolution convolves x [batch, rows, columns, in] with w [size, size, in, out], both axes padded by zeros
+	// (before, after), and adds a bias [out], which may be nil.
 	Convolution func(x, w, bias *Node, stride int, padding [2]int) *Node
-	// Normalization is that of x [batch, ..., channels] over each group of neighbouring channels, times scale and plus
-	// shift [channels], and with silu SiLU of it.
+	// Normalization normalises x [batch, ..., channels] over each group of neighbouring channels, multiplies by scale
+	// and adds shift [channels]; with silu the result is SiLU of that.
 	Normalization func(x, scale, shift *Node, groups int, epsilon float64, silu bool) *Node
 }
 
@@ -97,15 +97,15 @@ func (k Kernels) none() bool {
 	return k.Attention == nil && k.Convolution == nil && k.Normalization == nil
 }
 
-// WithKernels returns p with the layers below it made by kernels where those take the shapes.
+// WithKernels returns p with the layers below it computed by kernels where those take the shapes.
 func (p Params) WithKernels(kernels Kernels) Params {
 	s := *p.source
 	s.kernels = kernels
 	return Params{prefix: p.prefix, source: &s}
 }
 
-// WithOutputs returns p with the outputs of some layers given, by their paths from the root of the tree on. Only
-// LinearNoBias asks for them: it computes nothing then, and needs no x.
+// WithOutputs returns p with the outputs of some layers given, by their paths from the root of the tree. Only
+// LinearNoBias reads them: it then computes nothing and needs no x.
 func (p Params) WithOutputs(outputs map[string]*Node) Params {
 	s := *p.source
 	s.outputs = outputs

@@ -5,8 +5,8 @@ import (
 )
 
 // WithCheckpointing returns p with gradient checkpointing (Chen et al. 2016, arXiv:1604.06174) of the blocks below it:
-// of what a block computes only its output is kept for the gradient, and the rest is computed once more. Gradients are
-// to be asked for with regard to the trained nodes alone, or to what follows from them.
+// of what a block computes only its output is kept for the gradient, and the rest is computed again. Gradients may be
+// taken only with respect to trained nodes, or to nodes that depend on them.
 func (p Params) WithCheckpointing(trained ...*Node) Params {
 	s := *p.source
 	s.checkpointing = &dependence{follows: map[*Node]bool{}}
@@ -16,7 +16,7 @@ func (p Params) WithCheckpointing(trained ...*Node) Params {
 	return Params{prefix: p.prefix, source: &s}
 }
 
-// dependence says which nodes of a graph follow from some of them.
+// dependence says which nodes of a graph depend on some of them.
 type dependence struct{ follows map[*Node]bool }
 
 func (d *dependence) of(node *Node) bool {
@@ -34,8 +34,8 @@ func (d *dependence) of(node *Node) bool {
 	return known
 }
 
-// Block runs a block's forward function on x and what else it is given, which may be nil. With checkpointing its
-// gradient computes it once more; loss and gradients are the same numbers.
+// Block runs a block's forward function on its inputs x, of which some may be nil. With checkpointing the gradient
+// computes the block again; loss and gradients are the same numbers.
 func (p Params) Block(forward func(p Params, x ...*Node) *Node, x ...*Node) *Node {
 	if p.source.checkpointing == nil {
 		return forward(p, x...)
@@ -47,14 +47,14 @@ func (p Params) Block(forward func(p Params, x ...*Node) *Node, x ...*Node) *Nod
 		}
 	}
 	y := forward(p.noting(&b.inputs), x...)
-	// Of frozen parameters, and of what follows from them alone, nobody wants the gradient: building it would cost the
-	// compiler as much as one that is used.
+	// The gradients of frozen parameters, and of nodes that depend on them alone, are not needed: building them would
+	// cost the compiler as much as those that are.
 	b.wanted = make([]bool, len(b.inputs))
 	for i, input := range b.inputs {
 		b.wanted[i] = input.DType().IsFloat() && p.source.checkpointing.of(input)
 	}
-	// The graph's own gradient of the block is cut off. In its place the output's sends back what recomputing finds, by
-	// way of one element of each input, times 0, in the output.
+	// The graph's own gradient of the block is cut off. One element of each input, times 0, is added to the output
+	// instead: through it the output's gradient leads to the gradients that recompute computes.
 	zero := Scalar(y.Graph(), y.DType(), 0)
 	for i, input := range b.inputs {
 		if !b.wanted[i] {
@@ -86,13 +86,13 @@ type recomputed struct {
 	forward   func(p Params, x ...*Node) *Node
 	x         []*Node
 	inputs    []*Node // x and the parameters that the block asked for
-	wanted    []bool  // of inputs: their gradients
-	gradients []*Node // of those inputs
+	wanted    []bool  // whether an input's gradient is needed
+	gradients []*Node // of the inputs where wanted
 }
 
-// recompute finds the gradients of the inputs, given that of the output, v.
+// recompute computes the gradients of the inputs from v, that of the output.
 func (b *recomputed) recompute(v *Node) {
-	// The first input hangs on v, or XLA would take the first computation's results for the second's.
+	// The first input is made to depend on v: otherwise XLA would reuse the results of the first computation.
 	tie := MulScalar(ReduceAllSum(v), 0)
 	copies := map[*Node]*Node{}
 	var wrt []*Node
@@ -122,7 +122,7 @@ func (b *recomputed) recompute(v *Node) {
 	}
 }
 
-// noting returns p with every parameter and adapter's matrix that is asked for appended to nodes, once.
+// noting returns p that appends every parameter and adapter's matrix that is asked for to nodes, once.
 func (p Params) noting(nodes *[]*Node) Params {
 	s := *p.source
 	seen := map[*Node]bool{}
@@ -135,7 +135,7 @@ func (p Params) noting(nodes *[]*Node) Params {
 	return Params{prefix: p.prefix, source: &s}
 }
 
-// replacing returns p with other nodes in place of those, without a probe.
+// replacing returns p with its nodes replaced by copies, without a probe.
 func (p Params) replacing(copies map[*Node]*Node) Params {
 	other := func(node *Node) *Node {
 		if c, ok := copies[node]; ok {

@@ -13,8 +13,8 @@ func repeatRows(x *Node, rows int) *Node {
 	return Reshape(BroadcastToDims(InsertAxes(x, 1), copies...), append([]int{rows}, rest...)...)
 }
 
-// SameRows brings a [n, ...] and b [m, ...] to the larger number of rows. Networks meet it where both halves of a
-// guidance are the same up to here, and so were computed once.
+// SameRows repeats rows of a [n, ...] or b [m, ...] to the larger number of rows. Networks use it where the two halves
+// of classifier-free guidance are the same up to that point, and so were computed once.
 func SameRows(a, b *Node) (*Node, *Node) {
 	rows := max(a.Shape().Dim(0), b.Shape().Dim(0))
 	return repeatRows(a, rows), repeatRows(b, rows)

@@ -21,13 +21,13 @@ const (
 	Kernel
 	// Table is an embedding, the same in both: [rows, width].
 	Table
-	// Array has any shape, the same in both: what an optimizer remembers of a parameter.
+	// Array has any shape, the same in both: optimizer state.
 	Array
 	// Codes are whole numbers from 0 to 255 of any shape, the same in both, and a byte each in a file.
 	Codes
 )
 
-// Init names the distribution that a parameter starts from when it is not loaded.
+// Init names the distribution that a parameter is drawn from when it is not loaded.
 type Init int
 
 const (
@@ -91,17 +91,17 @@ type Values map[string][]float32
 
 // Source gives the values of parameters one at a time, so that they need not be in memory together.
 type Source interface {
-	// Stream calls visit once with each parameter of the tree, in any order. What visit writes are its elements in
+	// Stream calls visit once with each parameter of the tree, in any order. Visit's write gives its elements in
 	// memory's layout, row-major, little-endian, as dtype: F32, F16 or BF16, rounded to nearest even. Stream fails if a
 	// parameter is missing or misshapen, and with the first error of visit.
 	Stream(tree Tree, dtype string, visit Visit) error
 }
 
-// Visit sees a parameter. Until it returns, write puts the elements into to, which must have their size: where they are
-// to be in the end, such as a device's memory, so that they are moved only once.
+// Visit is called with a parameter. Until it returns, write copies the elements into to, which must have their size. to
+// may be their final place, such as a device's memory, so that they are copied only once.
 type Visit func(spec Spec, write func(to []byte) error) error
 
-// Until is source as long as ctx is not done: then it fails with ctx's error before the next parameter.
+// Until is source that fails with ctx's error before the next parameter once ctx is done.
 func Until(ctx context.Context, source Source) Source { return until{ctx, source} }
 
 type until struct {

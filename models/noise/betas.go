@@ -41,8 +41,8 @@ func (c Config) Betas() []float32 {
 	return betas
 }
 
-// rescaleZeroSNR shifts and scales √ᾱ so that nothing is left of the image at the last timestep, and as much as before
-// at the first (algorithm 1 of Lin et al. 2023, arXiv:2305.08891).
+// rescaleZeroSNR shifts and scales √ᾱ so that it becomes 0 at the last timestep and stays as it is at the first
+// (algorithm 1 of Lin et al. 2023, arXiv:2305.08891).
 func rescaleZeroSNR(betas []float32) {
 	roots := cumprod(betas)
 	for i, alpha := range roots {

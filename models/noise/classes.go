@@ -23,15 +23,15 @@ const (
 	FlowMatch      = "FlowMatchEulerDiscreteScheduler"
 )
 
-// readOnly are the other classes of diffusers whose noise schedule is that of betas: their files can be trained on and
-// drawn from with a scheduler that is supported. Those of EDM, flow matching and consistency models have other noise.
+// readOnly are the other classes of diffusers whose noise schedule is given by betas: models with such a file can be
+// trained, and sampled with a supported scheduler. EDM, flow matching and consistency models add noise in other ways.
 var readOnly = []string{
 	"DDIMInverseScheduler", "DDIMParallelScheduler", "DDPMParallelScheduler", "DEISMultistepScheduler",
 	"DPMSolverMultistepInverseScheduler", "DPMSolverSinglestepScheduler", "RePaintScheduler", "SASolverScheduler",
 	dpmSDE, kdpm2, kdpm2Ancestral, tcd,
 }
 
-// Those of readOnly that have other defaults than DDIM.
+// The classes of readOnly whose defaults differ from DDIM's.
 const (
 	dpmSDE         = "DPMSolverSDEScheduler"
 	kdpm2          = "KDPM2DiscreteScheduler"
@@ -42,7 +42,8 @@ const (
 // zeroSNR is the field of zero terminal SNR, which some classes do not have.
 const zeroSNR = "rescale_betas_zero_snr"
 
-// readClass is the class that a file's _class_name stands for, "" where the file has none: of Flax's, PyTorch's twin.
+// readClass is the class that a file's _class_name means, "" if the file has none; for a class of Flax it is PyTorch's
+// of the same name.
 func readClass(name string) (string, error) {
 	class := nn.PyTorchClass(name)
 	if class == "" || fieldsOf(class) != nil || slices.Contains(readOnly, class) {
@@ -57,7 +58,7 @@ func readClass(name string) (string, error) {
 		name, DDIM, PNDM, Euler)
 }
 
-// fieldsOf lists the fields that a class heeds: the arguments of its constructor, and sigma_min and sigma_max, which
+// fieldsOf lists the fields that a class reads: the arguments of its constructor, and sigma_min and sigma_max, which
 // diffusers looks up wherever it spaces noise levels itself.
 func fieldsOf(class string) []string {
 	schedule := []string{
@@ -109,7 +110,7 @@ func fieldsOf(class string) []string {
 }
 
 // Defaults are the values that a class of diffusers gives to the fields that a file leaves out. A class without
-// clip_sample does not clip; other fields that it lacks, and classes that are not supported, have those of
+// clip_sample does not clip; other fields that it lacks, and classes that are not supported, have the defaults of
 // DDIMScheduler.
 func Defaults(class string) Config {
 	c := Config{

@@ -1,5 +1,5 @@
-// Package noise holds the noise schedule of a diffusion model: how much of an image is left at each timestep, which
-// noise levels a sampler visits, and what the network is asked to predict.
+// Package noise holds the noise schedule of a diffusion model: how much noise an image has at each timestep, which
+// noise levels a sampler visits, and what the network predicts.
 package noise
 
 import (
@@ -17,8 +17,8 @@ import (
 	"limner/models/nn"
 )
 
-// Config is a scheduler_config.json: the schedule a model was trained with, and how samplers walk along it. It holds
-// the fields of every scheduler class that is supported; For says which of them a class heeds.
+// Config is a scheduler_config.json: the schedule that a model was trained with, and how samplers step through it. It
+// holds the fields of every supported scheduler class; For keeps those that a class reads.
 type Config struct {
 	ClassName string `json:"_class_name"`
 
@@ -31,7 +31,7 @@ type Config struct {
 	RescaleBetasZeroSNR bool       `json:"rescale_betas_zero_snr"` // ᾱ = 0 at the last timestep
 	PredictionType      string     `json:"prediction_type"`        // epsilon, v_prediction, sample or flow_prediction
 
-	// What is done to a predicted x₀.
+	// How a predicted x₀ is clipped.
 	ClipSample               bool    `json:"clip_sample"`
 	ClipSampleRange          float64 `json:"clip_sample_range"`
 	Thresholding             bool    `json:"thresholding"`
@@ -82,7 +82,7 @@ type Config struct {
 	PredictX0        bool   `json:"predict_x0"`
 	DisableCorrector *[]int `json:"disable_corrector"` // steps; a pointer keeps Config comparable
 
-	// Given are the fields that the file held. The others have the default of the class that reads them.
+	// Given are the fields that the file has. The others have the default of the class that reads them.
 	Given Fields `json:"-"`
 }
 
@@ -97,7 +97,7 @@ const (
 	FlowPrediction = "flow_prediction"
 )
 
-// Default is what diffusers' DDIMScheduler has without a file.
+// Default is the config of diffusers' DDIMScheduler without a file.
 func Default() Config { return Defaults(DDIM) }
 
 // The betas that Stable Diffusion models are trained with, and that some classes of diffusers have without a file.
@@ -116,15 +116,14 @@ func StableDiffusion() Config {
 // fixed are fields of which only these values are supported.
 var fixed = nn.Fixed{"solver_p": {"null"}}
 
-// elsewhere are fields of classes that are not supported, and those of pipelines: no class that is supported heeds
-// them.
+// elsewhere are the fields of classes that are not supported, and of pipelines: no supported class reads them.
 var elsewhere = []string{
 	"sigma_data", "s_noise", "rho", "clip_denoised", "snr_shift_scale", "sigma_schedule", "s_churn",
 	"s_min", "s_max", "eta", "predictor_order", "corrector_order", "tau_func", "noise_sampler_seed",
 	"set_alpha_to_zero", "tensor_format", "dtype",
 }
 
-// infinity is how Python writes the default of lambda_min_clipped, which is no JSON.
+// infinity is how Python writes the default of lambda_min_clipped, which is not valid JSON.
 var infinity = regexp.MustCompile(`("lambda_min_clipped"\s*:\s*)-Infinity`)
 
 // ParseConfig decodes and checks a scheduler_config.json. Fields that it leaves out have the defaults of its class.
@@ -160,8 +159,8 @@ func ParseConfig(raw []byte) (Config, error) {
 	return c, c.Validate()
 }
 
-// MarshalJSON writes the fields that were given, and those that are no defaults of their class: what it leaves out, the
-// class that reads the file chooses.
+// MarshalJSON writes the fields that were given, and those that differ from their class's default; for the others the
+// class that reads the file uses its own default.
 func (c Config) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteString("{")
@@ -193,8 +192,8 @@ func (c Config) has(i int, values, defaults reflect.Value) bool {
 	return c.Given&(1<<i) != 0 || !reflect.DeepEqual(values.Field(i).Interface(), defaults.Field(i).Interface())
 }
 
-// For is the config as diffusers' from_config hands it to a class: of the fields that the class has, those that were
-// given; for all others the class's own defaults.
+// For is the config as diffusers' from_config passes it to a class: the given fields that the class has, and the
+// class's own defaults for all others.
 func (c Config) For(class string) Config {
 	out := Defaults(class)
 	to, from, defaults := reflect.ValueOf(&out).Elem(), reflect.ValueOf(c), reflect.ValueOf(Defaults(c.ClassName))
@@ -209,7 +208,7 @@ func (c Config) For(class string) Config {
 }
 
 // WithZeroSNR is the config with rescale_betas_zero_snr. A class that has no such field, such as PNDM, becomes DDIM;
-// all else stays as it is.
+// nothing else changes.
 func (c Config) WithZeroSNR() Config {
 	if own := fieldsOf(c.ClassName); own != nil && !slices.Contains(own, zeroSNR) {
 		c.ClassName = DDIM
@@ -218,7 +217,7 @@ func (c Config) WithZeroSNR() Config {
 	return c
 }
 
-// most bounds num_train_timesteps: a damaged file must not ask for all memory.
+// most bounds num_train_timesteps: a damaged file must not make the program ask for all memory.
 const most = 10000
 
 // Validate reports every field whose value is not supported.

@@ -12,7 +12,8 @@ func (c Config) FlowLevels(n int, mu *float64) (Levels, error) {
 		return Levels{}, err
 	}
 	total := float64(c.NumTrainTimesteps)
-	// The reference shifts the ends of the schedule once before it spaces timesteps between them, and all of them then.
+	// The reference shifts the ends of the schedule before it spaces timesteps between them, and then shifts all of
+	// them again.
 	bound := func(t float64) float64 {
 		sigma := float32(t) / float32(total)
 		if !c.UseDynamicShifting {
@@ -53,7 +54,7 @@ func (c Config) Mu(latents [2]int) float64 {
 }
 
 // shifted moves fractions towards noise: σ' = s·σ/(1+(s-1)·σ), or with dynamic shifting as mu says. Then shift_terminal
-// stretches them so that the last is that much.
+// stretches them so that the last has that value.
 func (c Config) shifted(sigmas []float64, s float64, mu *float64) ([]float64, error) {
 	if c.UseDynamicShifting {
 		if mu == nil {

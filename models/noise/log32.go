@@ -3,7 +3,7 @@ package noise
 import "math"
 
 // logarithms of positive float32 values, as numpy computes them: by a rational function that is off by up to two units
-// in the last place. The timesteps of spread noise levels, which the network is told, show those.
+// in the last place. The timesteps of spread noise levels, which are inputs of the network, depend on those bits.
 func logarithms(x []float32) []float32 {
 	out := make([]float32, len(x))
 	for i, v := range x {

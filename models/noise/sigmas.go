@@ -8,7 +8,7 @@ import (
 // Levels are the noise levels that a sampler visits: it starts each step at a timestep, from Sigmas of the same index
 // to the next.
 type Levels struct {
-	Timesteps []float64 // what the network is told; between two of training's in some classes
+	Timesteps []float64 // inputs of the network; some classes allow fractions
 	Sigmas    []float64 // at least one more than Timesteps
 }
 
@@ -16,7 +16,7 @@ type Levels struct {
 func (c Config) table() []float32 {
 	alphas := c.AlphasCumprod()
 	if c.RescaleBetasZeroSNR {
-		alphas[len(alphas)-1] = 1.0 / (1 << 24) // an infinite σ cannot be computed with
+		alphas[len(alphas)-1] = 1.0 / (1 << 24) // keeps σ finite
 	}
 	for i, alpha := range alphas {
 		alphas[i] = sqrt32((1 - alpha) / alpha)
@@ -53,7 +53,7 @@ func (c Config) Levels(n int) (Levels, error) {
 	return l, nil
 }
 
-// DPMLevels are those of DPMSolver. mu, where it is given, chooses the flow shift.
+// DPMLevels are those of DPMSolver. mu, if not nil, sets the flow shift.
 func (c Config) DPMLevels(n int, mu *float64) (Levels, error) {
 	table := c.table()
 	logs := logarithms(table)
@@ -154,7 +154,7 @@ func (c Config) clipped() int {
 	return n
 }
 
-// rounded gives whole timesteps, save in the squared cosine schedule, which crowds them.
+// rounded rounds timesteps to whole ones, except in the squared cosine schedule, where they would coincide.
 func (c Config) rounded(timesteps []float64) []float64 {
 	if c.BetaSchedule == squaredCosine {
 		return timesteps
@@ -169,7 +169,7 @@ func (c Config) fractions(sigmas []float64) []float64 {
 
 // spread spaces n noise levels from largest to least, if the config says how: as Karras et al. 2022 (equation 5, ρ =
 // 7), evenly in log σ, or by the quantiles of a beta distribution (Lee et al. 2024, arXiv:2407.12173). sigma_max and
-// sigma_min go before, save in LMS as Karras et al.: there diffusers does not look them up.
+// sigma_min replace the ends, except in LMS with Karras et al., where diffusers ignores them.
 func (c Config) spread(least, largest float64, n int) []float64 {
 	heeds := c.ClassName != LMS || !c.UseKarrasSigmas
 	if heeds && c.SigmaMin > 0 {
@@ -198,7 +198,7 @@ func luSigmas(least, largest float64, n int) []float64 {
 	return mapped(linspace(0, 1, n), func(ramp float64) float64 { return math.Exp(largest + ramp*(least-largest)) })
 }
 
-// interpolated finds the noise levels at timesteps that may lie between two of the table.
+// interpolated gives the noise levels at timesteps, which may lie between two of the table.
 func interpolated(timesteps []float64, table []float32) []float64 {
 	return mapped(timesteps, func(t float64) float64 {
 		i := int(t)
@@ -210,7 +210,8 @@ func interpolated(timesteps []float64, table []float32) []float64 {
 	})
 }
 
-// timestepsAt finds the timesteps of noise levels, evenly in log σ between two of the table whose logarithms are given.
+// timestepsAt gives the timesteps of noise levels, interpolated linearly in log σ between the table's, whose logarithms
+// are given.
 func timestepsAt(sigmas []float64, logs []float32) []float64 {
 	return mapped(sigmas, func(sigma float64) float64 {
 		log := math.Log(max(sigma, 1e-10))
@@ -224,7 +225,7 @@ func timestepsAt(sigmas []float64, logs []float32) []float64 {
 	})
 }
 
-// sortedIndex is the last index, but one at most, whose value is not above x; 0 if all are.
+// sortedIndex is the last index but the final one whose value is at most x; 0 if all are larger.
 func sortedIndex(values []float32, x float64) int {
 	i, _ := slices.BinarySearchFunc(values, x, func(v float32, x float64) int {
 		if float64(v) <= x {

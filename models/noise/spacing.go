@@ -17,8 +17,7 @@ func (c Config) Timesteps(n int) ([]int, error) {
 	return out, err
 }
 
-// spaced is Timesteps for classes whose timesteps may lie between two of training's. Those of "linspace" are rounded by
-// round.
+// spaced is Timesteps for classes whose timesteps may be fractional. Those of "linspace" are rounded by round.
 func (c Config) spaced(n int, round func(float64) float64) ([]float64, error) {
 	total := c.NumTrainTimesteps
 	if err := c.fits(n, func(n int) int {
@@ -61,8 +60,8 @@ func (c Config) multistep(n, last int) ([]float64, error) {
 	return c.leading(n+1, last/(n+1))[:n], nil
 }
 
-// fits checks that n timesteps can be had, where first gives the noisiest of them. It says how many there can be at
-// most.
+// fits fails if there are no n timesteps in the schedule, where first gives the noisiest of n. The error says how many
+// there can be.
 func (c Config) fits(n int, first func(n int) int) error {
 	total := c.NumTrainTimesteps
 	if n < 1 || n > total {
@@ -103,7 +102,7 @@ func (c Config) trailing(n, last int) []float64 {
 	return out
 }
 
-// down rounds values and turns their order.
+// down rounds values and reverses their order.
 func down(values []float64, round func(float64) float64) []float64 {
 	for i, v := range values {
 		values[i] = round(v)

@@ -12,9 +12,8 @@ func (c Config) Add(x0, noise, timesteps *Node) *Node {
 	return Add(Mul(signal, x0), Mul(sigma, noise))
 }
 
-// Target is what the network should predict for samples noised as in Add: ε, x₀, or
-// v = √ᾱ_t·ε - √(1-ᾱ_t)·x₀ (Salimans and Ho 2022, arXiv:2202.00512). Flow matching noises samples otherwise, so its
-// "flow_prediction" has no target here.
+// Target is what the network must predict for samples noised by Add: ε, x₀, or v = √ᾱ_t·ε - √(1-ᾱ_t)·x₀ (Salimans and
+// Ho 2022, arXiv:2202.00512). Flow matching adds noise in another way, so "flow_prediction" has no target here.
 func (c Config) Target(x0, noise, timesteps *Node) *Node {
 	switch c.PredictionType {
 	case Epsilon:

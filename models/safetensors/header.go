@@ -15,10 +15,10 @@ import (
 	"unicode/utf8"
 )
 
-// metadataKey is the one header entry that is no tensor.
+// metadataKey is the one header entry that is not a tensor.
 const metadataKey = "__metadata__"
 
-// MaxRank is numpy's, for tensors of every format: what has more is an attack on whoever prints it.
+// MaxRank is numpy's limit, for tensors of every format: a file with more axes is an attack on whatever prints them.
 const MaxRank = 64
 
 // info is a tensor's entry in the header. Offsets count from the end of the header.
@@ -73,7 +73,7 @@ func parseHeader(raw []byte) (*header, error) {
 	return h, nil
 }
 
-// parseMetadata decodes the free text. Of a key that appears twice the last one counts, as in the reference.
+// parseMetadata decodes the free text. If a key appears twice the last one counts, as in the reference.
 func parseMetadata(dec *json.Decoder) (map[string]string, error) {
 	var raw json.RawMessage
 	if err := dec.Decode(&raw); err != nil {
@@ -157,8 +157,8 @@ func parseInfo(dec *json.Decoder) (info, error) {
 	return t, nil
 }
 
-// parseNumbers decodes an array of at most MaxRank whole numbers from 0 up, written without point or exponent. It reads
-// no more of a longer one.
+// parseNumbers decodes an array of at most MaxRank whole numbers from 0 up, written without point or exponent. It stops
+// reading at the limit.
 func parseNumbers(dec *json.Decoder) ([]uint64, error) {
 	switch token, err := dec.Token(); {
 	case err != nil:
@@ -191,7 +191,7 @@ func parseNumbers(dec *json.Decoder) ([]uint64, error) {
 	return out, err
 }
 
-// eachField calls visit with every key of the object that comes next; visit must consume the value.
+// eachField calls visit with every key of the next object; visit must consume the value.
 func eachField(dec *json.Decoder, visit func(key string) error) error {
 	token, err := dec.Token()
 	if err != nil {

@@ -15,12 +15,12 @@ import (
 )
 
 const (
-	tileRows     = 128     // of a matrix, in one part of the work: those of a tile in move.c
-	run          = 1 << 13 // elements in one part of the work where the order stays
+	tileRows     = 128     // of a matrix in one part of the work, as in a tile of move.c
+	run          = 1 << 13 // elements in one part of the work if the order stays
 	parallelFrom = 1 << 16 // elements from which the work is spread over cores
 )
 
-// SameOrder says whether both orders are the same for this shape.
+// SameOrder says whether the two orders are the same for a shape.
 func SameOrder(shape []int) bool {
 	long := 0
 	for _, d := range shape {
@@ -31,12 +31,12 @@ func SameOrder(shape []int) bool {
 	return len(shape) != 2 && len(shape) != 4 || long < 2
 }
 
-// moved are the dtypes whose elements can be changed.
+// moved are the dtypes whose elements can be converted.
 var moved = map[string]C.int{"F32": C.f32, "F16": C.f16, "BF16": C.bf16, "F64": C.f64, "U8": C.u8}
 
 // MoveTo writes the tensor's elements into to, which must have their size, in a dtype and an order. They pass through
-// float32, rounded to nearest even. A finite value that F16 cannot hold is an error, and so is what is no whole number
-// of U8.
+// float32, rounded to nearest even. It fails for a finite value that F16 cannot hold, and for one that is not a whole
+// number of U8.
 func (t Tensor) MoveTo(to []byte, dtype string, order Order) error {
 	if err := t.CheckSize(); err != nil {
 		return err
@@ -57,7 +57,7 @@ func (t Tensor) MoveTo(to []byte, dtype string, order Order) error {
 		from, into = C.bits16, C.bits16
 	}
 	turn, out, in, area, step := C.int(C.same_order), size, 1, 1, run
-	if !same { // in a file's order a matrix [out, in·area]
+	if !same { // in file order a matrix [out, in·area]
 		turn, out, in, step = C.to_memory, t.Shape[0], t.Shape[1], tileRows
 		if order == FileOrder {
 			turn = C.to_file
@@ -66,7 +66,7 @@ func (t Tensor) MoveTo(to []byte, dtype string, order Order) error {
 			area *= d
 		}
 	}
-	row := t.bytes() / int64(out) // of the source, that are moved together
+	row := t.bytes() / int64(out) // bytes of the source that are moved together
 	if turn == C.to_file {        // from all over it
 		data, err := t.Bytes()
 		if err != nil {
@@ -92,7 +92,7 @@ func (t Tensor) MoveTo(to []byte, dtype string, order Order) error {
 	})
 }
 
-// at is the element that stands at i in Bytes, of a dtype that moveTo takes.
+// at is element i of Bytes, of a dtype that MoveTo takes.
 func (t Tensor) at(i int) (value float32, err error) {
 	width := int64(dtypes[t.DType].bits / 8)
 	err = t.withBytes(int64(i)*width, width, func(data []byte) error {
@@ -103,7 +103,7 @@ func (t Tensor) at(i int) (value float32, err error) {
 	return value, err
 }
 
-// overflow says that the value at a place in a file's shape is none of F16 or U8.
+// overflow is the error for a value that F16 or U8 cannot hold, at a place in the file shape.
 func overflow(place []int, dtype string, value float32) error {
 	if dtype == "U8" {
 		return fmt.Errorf("element %v is %g, which U8 cannot hold: want a whole number from 0 to 255", place, value)
@@ -117,7 +117,7 @@ func Floats(shape []int, values []float32, order Order) Tensor {
 	return Tensor{DType: "F32", Shape: shape, data: BytesOf(values), Order: order}
 }
 
-// BytesOf are the bytes of the values themselves.
+// BytesOf returns the values' memory as bytes.
 func BytesOf(values []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values))
 }

@@ -5,8 +5,8 @@ func (t Tensor) Element(i int, order Order) (float32, error) {
 	return t.at(index(place(i, t.Shape, order), t.Shape, t.Order))
 }
 
-// Elements returns the tensor's elements in a dtype of floating point and an order: those in memory themselves where
-// they are so, else in scratch, which grows as needed.
+// Elements returns the tensor's elements in a dtype of floating point and an order: its own memory if it already holds
+// them so, else scratch, which grows as needed.
 func (t Tensor) Elements(dtype string, order Order, scratch *[]byte) ([]byte, error) {
 	same := t.DType == dtype && (t.Order == order || SameOrder(t.Shape))
 	if same && t.from.file == nil {
@@ -17,13 +17,13 @@ func (t Tensor) Elements(dtype string, order Order, scratch *[]byte) ([]byte, er
 		*scratch = make([]byte, size)
 	}
 	buf := (*scratch)[:size]
-	if same { // also of dtypes that are not changed
+	if same { // also for dtypes that MoveTo does not take
 		return buf, t.read(buf, 0)
 	}
 	return buf, t.MoveTo(buf, dtype, order)
 }
 
-// place is the position in a tensor of file shape of the element that stands at i in an order.
+// place is the position in the file shape of element i in an order.
 func place(i int, shape []int, order Order) []int {
 	axes := order.axes(len(shape))
 	at := make([]int, len(shape))
@@ -43,7 +43,7 @@ func index(at, shape []int, order Order) (i int) {
 	return i
 }
 
-// axes are those of a file shape of that rank, from the one along which neighbours lie farthest apart.
+// axes lists the axes of a file shape of that rank, from the one along which neighbours are farthest apart.
 func (o Order) axes(rank int) []int {
 	if o == MemoryOrder && rank == 2 {
 		return []int{1, 0}

@@ -21,10 +21,10 @@ const maxHeader = 100_000_000
 // lengthSize is the size of the header's length at the start of a file.
 const lengthSize = 8
 
-// File is an open safetensors file. Its tensors are read from it when they are wanted.
+// File is an open safetensors file. Its tensors are read from it when they are used.
 type File struct {
 	path     string
-	file     *os.File // nil of a closed one
+	file     *os.File // nil once closed
 	metadata map[string]string
 	keys     []string // sorted
 	tensors  map[string]Tensor
@@ -34,13 +34,13 @@ type File struct {
 type Tensor struct {
 	DType string // as the format spells it: F32, BF16, I64, …
 	Shape []int  // as a diffusers file has it: [out, in] and [out, in, height, width]
-	Order Order  // how the elements stand in Bytes
+	Order Order  // how the elements are ordered in Bytes
 
-	data []byte  // of one in memory
-	from section // of one in a file: to be read until the file is closed
+	data []byte  // if in memory
+	from section // if in a file: it can be read until the file is closed
 }
 
-// Order says how the elements of a tensor stand in its Bytes.
+// Order says how the elements of a tensor are ordered in its Bytes.
 type Order int
 
 const (
@@ -51,9 +51,9 @@ const (
 	MemoryOrder
 )
 
-// Open opens a safetensors file and checks all of its header: a file that opens has every
-// tensor in full. It fails on a truncated or longer file with the size got and wanted, on offsets
-// that overlap or leave holes, on shapes that do not fill their bytes, and on unknown dtypes.
+// Open opens a safetensors file and checks all of its header: a file that opens has every tensor completely. It fails
+// for a file that is too short or too long, with both sizes, for offsets that overlap or leave holes, for shapes that
+// do not fill their bytes, and for unknown dtypes.
 func Open(path string) (*File, error) {
 	file, size, err := disk.OpenSize(path)
 	if err != nil {

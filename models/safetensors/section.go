@@ -7,11 +7,11 @@ import (
 	"sync"
 )
 
-// Files of weights are read where a tensor lies when it is wanted, and are not mapped: of a mapped file that is cut
-// short while it is in use, the missing part cannot be touched without a signal that ends the process, in the middle of
-// C code too.
+// Files of weights are read at a tensor's place when it is used, and are not mapped into memory: if a mapped file is
+// truncated while in use, touching the missing part raises a signal that ends the process, in C code too.
 
-// section is where a tensor's elements lie in a file: in one piece, or in several that Flax made of a large array.
+// section is where a tensor's elements lie in a file: in one piece, or in the several into which Flax splits a large
+// array.
 type section struct {
 	file   io.ReaderAt
 	pieces []piece
@@ -27,7 +27,7 @@ func (s section) size() (n int64) {
 	return n
 }
 
-// read fills to with the bytes from at on.
+// read fills to with the bytes from at.
 func (s section) read(to []byte, at int64) error {
 	for _, p := range s.pieces {
 		n := min(int64(len(to)), p.size-at)
@@ -43,7 +43,8 @@ func (s section) read(to []byte, at int64) error {
 	return nil
 }
 
-// ChangedError says of a file that ends where bytes were up to end that it has changed since it was opened.
+// ChangedError is the error for a file that became shorter than end, an offset at which it had bytes when it was
+// opened.
 func ChangedError(err error, end int64) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("the file changed while it was in use: it had at least %d bytes when it was opened, "+

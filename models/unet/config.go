@@ -32,12 +32,12 @@ type Encoder struct {
 	AttentionHeadDim  PerLevel `json:"attention_head_dim"`           // the number of heads, in spite of its name
 	TransformerLayers PerLevel `json:"transformer_layers_per_block"` // the depth of each transformer
 	LinearProjection  bool     `json:"use_linear_projection"`        // around a transformer; else 1×1 convolutions
-	UpcastAttention   bool     `json:"upcast_attention"`             // queries and keys meet in float32
+	UpcastAttention   bool     `json:"upcast_attention"`             // queries times keys in float32
 	NormNumGroups     int      `json:"norm_num_groups"`
 	NormEps           float64  `json:"norm_eps"`
 
-	// AdditionEmbedType is "text_time" in SDXL, whose time embedding is also told the pooled text and six numbers about
-	// the image, and nil elsewhere.
+	// AdditionEmbedType is "text_time" in SDXL, whose time embedding also takes the pooled text embeddings and six
+	// numbers about the image, and nil elsewhere.
 	AdditionEmbedType    *string `json:"addition_embed_type"`
 	AdditionTimeEmbedDim *int    `json:"addition_time_embed_dim"`               // channels for each of the six numbers
 	AdditionInputDim     *int    `json:"projection_class_embeddings_input_dim"` // pooled text and the six numbers
@@ -46,11 +46,11 @@ type Encoder struct {
 // textTime is the one supported value of addition_embed_type.
 const textTime = "text_time"
 
-// TimeIDs is the number of values that SDXL is told of an image: original height and width, crop top and left, target
+// TimeIDs is the number of values that SDXL takes about an image: original height and width, crop top and left, target
 // height and width.
 const TimeIDs = 6
 
-// PooledDim is the width of the pooled text embeddings that the network is told beside the text, 0 where it takes none.
+// PooledDim is the width of the pooled text embeddings that the network takes beside the text embeddings, or 0.
 func (e Encoder) PooledDim() int {
 	if e.AdditionEmbedType == nil {
 		return 0
@@ -234,7 +234,7 @@ func (c Encoder) validateAddition() []error {
 	return nil
 }
 
-// orNull writes a number that a file may leave out.
+// orNull formats a number that a file may leave out.
 func orNull(n *int) string {
 	if n == nil {
 		return "null"

@@ -15,11 +15,11 @@ type transformer2D struct {
 	layers     int // the depth
 	normGroups int
 	linear     bool // proj_in and proj_out are linear layers, not 1×1 convolutions: only the weights' shapes differ
-	upcast     bool // queries and keys meet in float32
+	upcast     bool // queries times keys in float32
 }
 
-// Forward maps x [batch, height, width, channels] to the same shape; text is [batch, tokens, cross_attention_dim]. With
-// fewer rows than text, x is repeated where the two meet first.
+// Forward maps x [batch, height, width, channels] to the same shape; text is [batch, tokens, cross_attention_dim]. If x
+// has fewer rows than text, its rows are repeated before the first attention to the text.
 func (t transformer2D) Forward(p nn.Params, x, text *Node) *Node {
 	return p.Block(t.forward, x, text)
 }
@@ -72,8 +72,8 @@ func (t transformer2D) attention(p nn.Params, x, source *Node) *Node {
 	return p.Out(nn.Linear(p.In("to_out.0"), h, c))
 }
 
-// ReadsText says whether a parameter, or a matrix beside it, is of a layer that reads the text and nothing else, so
-// that its output is the same at all timesteps: the keys and values of attention to the text.
+// ReadsText says whether a parameter, or an adapter's matrix, belongs to a layer whose only input is the text, so that
+// its output is the same at all timesteps: the keys and values of cross-attention.
 func ReadsText(key string) bool {
 	return strings.Contains(key, ".attn2.to_k.") || strings.Contains(key, ".attn2.to_v.")
 }

@@ -7,7 +7,7 @@ import (
 	"limner/models/nn"
 )
 
-// Context is what the network is told beside the sample and the timestep.
+// Context is the network's inputs beside the sample and the timestep.
 type Context struct {
 	// Text is the text embeddings [batch, tokens, cross_attention_dim]. They are not read where the outputs of the
 	// layers of ReadsText are given.
@@ -44,9 +44,9 @@ func (r *Residuals) Map(f func(*Node) *Node) *Residuals {
 
 // Forward predicts the noise (or v) in sample [batch, height, width, in_channels] at timesteps [batch], which may be
 // fractional, given the context. residuals may be nil. The result is [batch, height, width, out_channels] in sample's
-// dtype, which is the compute dtype. The context may have a multiple of sample's and timesteps' rows, which is then the
-// result's batch: each sample is predicted for so many contexts, one behind the other, and what does not depend on them
-// is computed once.
+// dtype, which is the compute dtype. The context may have a multiple of the rows of sample and timesteps, which is then
+// the result's batch: each sample is predicted for that many contexts in a row, and what does not depend on them is
+// computed once.
 func (c Config) Forward(p nn.Params, sample, timesteps *Node, context Context, residuals *Residuals) *Node {
 	temb := c.TimeEmbedding(p, timesteps, context, sample.DType())
 	h := nn.Conv2D(p.In("conv_in"), sample, c.BlockOutChannels[0], 3)
@@ -63,8 +63,8 @@ func (c Config) Forward(p nn.Params, sample, timesteps *Node, context Context, r
 	return nn.Conv2D(p.In("conv_out"), h, c.OutChannels, 3)
 }
 
-// TimeEmbedding maps timesteps [batch], and what else of the context goes with them, to [batch,
-// 4×block_out_channels[0]] in the given dtype.
+// TimeEmbedding maps timesteps [batch], with Pooled and TimeIDs of the context, to [batch, 4×block_out_channels[0]] in
+// the given dtype.
 func (c Encoder) TimeEmbedding(p nn.Params, timesteps *Node, context Context, dtype dtypes.DType) *Node {
 	width := 4 * c.BlockOutChannels[0]
 	features := nn.Timesteps(p.In("time_proj"), timesteps, c.BlockOutChannels[0], c.FlipSinToCos, c.FreqShift)
