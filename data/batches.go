@@ -10,11 +10,11 @@ import (
 	"limner/data/imaging"
 )
 
-// Batch is the input of one training step on the host: its rows are BatchSize, or those of a part.
+// Batch is the input of one training step on the host: it has BatchSize rows, or those of one part.
 type Batch struct {
-	Index        int       // of the run: batch 0, 1, …
+	Index        int       // within the run, from 0
 	Epoch        int       // from 0
-	Rows         []int64   // of the data set, that stand in the batch; see Dataset.Row
+	Rows         []int64   // the batch's rows of the dataset; see Dataset.Row
 	Pixels       []float32 // [rows, Resolution, Resolution, 3] in [-1, 1]
 	Conditioning []float32 // the same shape in [0, 1]; nil without NeedConditioning
 	Masks        []float32 // [rows, Resolution, Resolution, 1] in [0, 1]; nil without MaskColumn
@@ -22,8 +22,8 @@ type Batch struct {
 	Views        []View    // [rows]
 }
 
-// Batches yields the batches of a run one after another, without end, decoding ahead of the
-// consumer. One goroutine may call Next.
+// Batches yields the batches of a run in order, without end, and decodes ahead of the consumer. One goroutine may call
+// Next.
 type Batches struct {
 	d      *Dataset
 	ctx    context.Context
@@ -37,7 +37,7 @@ type Batches struct {
 type pending struct {
 	batch Batch
 	left  atomic.Int64
-	ready chan struct{} // closed when all rows are there, or one has failed
+	ready chan struct{} // closed when all rows are decoded, or one has failed
 	fail  sync.Once
 	err   error // read after ready
 }
@@ -52,8 +52,8 @@ type slot struct {
 }
 
 // Batches starts the run at batch start. Batch k depends only on k, the files, Seed, BatchSize, Part and Parts,
-// Resolution, BufferBytes and how rows are cropped and flipped, so a run resumed at k sees what it would have seen
-// without a stop.
+// Resolution, BufferBytes and how rows are cropped and flipped, so a run resumed at k gets the same batches as one that
+// was not stopped.
 func (d *Dataset) Batches(ctx context.Context, start int) (*Batches, error) {
 	if err := d.CheckBatches(); err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func (d *Dataset) Batches(ctx context.Context, start int) (*Batches, error) {
 	return b, nil
 }
 
-// dispatch lays out batches and hands their rows to the workers. The bounded queue holds it back.
+// dispatch creates batches and sends their rows to the workers. The bounded queue limits how far ahead it gets.
 func (b *Batches) dispatch(start int, slots chan<- slot) {
 	o := b.d.options
 	steps := b.d.StepsPerEpoch()
@@ -112,7 +112,7 @@ func (b *Batches) dispatch(start int, slots chan<- slot) {
 			i := o.Part*rows + index // in the whole batch
 			next := slot{p: p, from: b.d, order: order, position: first + int64(i), index: index}
 			if class := b.d.class; i >= own {
-				at := int64(k)*int64(own) + int64(i-own) // rows of the class are gone through by themselves
+				at := int64(k)*int64(own) + int64(i-own) // rows of the class have an order of their own
 				next.from, next.order, next.position = class, class.epochOrder(int(at/class.rows)), at%class.rows
 			}
 			select {
@@ -154,7 +154,7 @@ func (b *Batches) fill(s slot) {
 }
 
 // Next waits for the next batch. It fails when ctx is cancelled, when Batches is closed, and when
-// the data set has no good row.
+// the dataset has no good row.
 func (b *Batches) Next() (*Batch, error) {
 	if b.err != nil {
 		return nil, b.err

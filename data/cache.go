@@ -2,8 +2,8 @@ package data
 
 import "sync"
 
-// pieceCache holds the rows of the pieces used last, up to about limit bytes by the pieces' own
-// estimate. A piece that is asked for by several goroutines is read once.
+// pieceCache holds the rows of the most recently used pieces, up to about limit bytes by the pieces' own estimate. A
+// piece that several goroutines ask for is read once.
 type pieceCache struct {
 	limit int64
 	load  func(index int) []rawRow

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// OpenBoth opens a data set whose batches are one half of its own rows and, behind them, one half of rows of a class:
-// what DreamBooth's prior preservation needs. Rows of the class have the numbers after the others'.
+// OpenBoth opens a dataset whose batches are half its own rows and then half rows of a class, as DreamBooth's prior
+// preservation needs. The class's rows are numbered after the dataset's own.
 func OpenBoth(paths, class []string, o Options) (*Dataset, error) {
 	d, err := Open(paths, o)
 	if err != nil {

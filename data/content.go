@@ -16,9 +16,9 @@ import (
 	"limner/internal/parquetfile"
 )
 
-// A data set of at most wholeContent bytes is read whole when its content is compared. Of a larger one sampleBytes are
-// read at the beginning of every sampleEvery, and at the end: two blocks of an image file of ordinary size, some
-// hundred megabytes of the parquet files of a hundred gigabytes.
+// A dataset of at most wholeContent bytes is read completely when its content is compared. Of a larger one sampleBytes
+// are read at the start of every sampleEvery bytes, and at the end: two blocks of an ordinary image file, a few hundred
+// megabytes of a hundred gigabytes of parquet files.
 const (
 	wholeContent = 1 << 30
 	sampleEvery  = 1 << 20
@@ -31,16 +31,16 @@ type extent struct {
 	offset, size int64
 }
 
-// Content tells what the rows hold: a hash over the bytes of the image files, and of the columns that are read of
-// parquet files. Other than Fingerprint it sees pictures that were replaced by others of equal size.
+// Content identifies what the rows hold: a hash over the bytes of the image files, and of the columns that are read
+// from parquet files. Unlike Fingerprint it changes if images are replaced by others of the same size.
 type Content struct {
 	Sum string `json:"dataset_content"`
-	// Stamps is a hash over the times and places of the files where Sum is over samples of them; it tells of changes
-	// that Sum may have missed, and of copies. "" where Sum is over all bytes.
+	// Stamps is a hash over the times and identities of the files if Sum covers only samples of them: it changes with
+	// edits that Sum may have missed, and with copies. "" if Sum covers all bytes.
 	Stamps string `json:"dataset_files"`
 }
 
-// Content reads what the rows hold, of a large data set in samples.
+// Content hashes what the rows hold, of a large dataset in samples.
 func (d *Dataset) Content() (Content, error) {
 	var all []extent
 	for _, t := range d.allTables() {
@@ -81,8 +81,7 @@ func contentOf(all []extent, whole bool, workers int) (Content, error) {
 	return c, nil
 }
 
-// hash hashes an extent and says when and as what its file was written. What cannot be read is a row gone bad, which
-// reading will name.
+// hash hashes an extent and returns its file's stamp. What cannot be read is a bad row, which reading will report.
 func (e extent) hash(h hash.Hash, whole bool) (stamp string) {
 	f, err := disk.Open(e.path)
 	if err != nil {
@@ -111,7 +110,7 @@ func (e extent) sample(h hash.Hash, f *os.File) error {
 	for at := int64(0); at < e.size; at += sampleEvery {
 		places = append(places, at)
 	}
-	places = append(places, max(0, e.size-sampleBytes)) // where PNG has the checksum of all pixels
+	places = append(places, max(0, e.size-sampleBytes)) // the checksum of all pixels of a PNG file is there
 	block := make([]byte, sampleBytes)
 	for _, at := range slices.Compact(places) {
 		n := min(sampleBytes, e.size-at)
@@ -134,7 +133,7 @@ func (f *folder) extents() []extent {
 	return all
 }
 
-// extents are the columns that are read of each row group.
+// extents are the columns that are read from each row group.
 func (t *parquetTable) extents() []extent {
 	var all []extent
 	for _, group := range t.file.Metadata().RowGroups {

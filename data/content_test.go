@@ -25,7 +25,7 @@ func TestContent(t *testing.T) {
 	dir := slopes(t, 3, 16, 16)
 	was := contentIn(t, dir)
 	if was.Stamps != "" {
-		t.Errorf("a small data set is read in samples: %+v", was)
+		t.Errorf("a small dataset is read in samples: %+v", was)
 	}
 	if got := contentIn(t, slopes(t, 3, 16, 16)); got != was {
 		t.Errorf("a copy has the content %v, want %v", got, was)
@@ -83,7 +83,7 @@ func TestContentOfParquet(t *testing.T) {
 	}
 }
 
-// Of large data sets blocks of each file are compared, its last among them, and changed times are told.
+// Of large datasets blocks of each file are compared, its last among them, and changed times are told.
 func TestContentInSamples(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "large")
 	raw := bytes.Repeat([]byte{7}, sampleEvery+3*sampleBytes)

@@ -1,5 +1,5 @@
-// Package data turns data sets into batches: it reads images and captions of parquet files and folders in a shuffled
-// order that a seed fixes, and brings the images to one resolution.
+// Package data turns datasets into batches: it reads images and captions from parquet files and folders in a shuffled
+// order that a seed determines, and resizes the images to one resolution.
 package data
 
 import (
@@ -27,20 +27,20 @@ type Options struct {
 	MaskColumn              string // column of masks; "" reads none
 	NeedConditioning        bool   // false: the conditioning column is not read and may be absent
 	NoCaptions              bool   // the caption column is not read and may be absent
-	HeldOut                 bool   // the rows that training does not see: of a folder with splits, not those of train
-	Background              string // colour behind pictures that are not opaque, see ParseColour; "" drops their alpha
+	HeldOut                 bool   // read the validation rows: of a folder with splits, validation's, else test's
+	Background              string // colour behind images that are not opaque, see ParseColour; "" drops their alpha
 
-	Resolution  int    // side in pixels of the batches' pictures; see Fit. Row does not need it
-	BatchSize   int    // rows of a batch. Row does not need it
-	Part, Parts int    // of each batch, that many equal parts, only the rows of one are read; 0 parts are one
+	Resolution  int    // side in pixels of the batches' images; see Fit. Row ignores it
+	BatchSize   int    // rows of a batch. Row ignores it
+	Part, Parts int    // read only part Part of Parts equal parts of each batch; 0 parts are one
 	Seed        uint64 // of the order
 	Workers     int    // goroutines that decode
-	BufferBytes int64  // of encoded rows held at once; more are shuffled piecewise: it is part of the order
+	BufferBytes int64  // of encoded rows held at once; the order depends on it: larger datasets are shuffled in pieces
 	Prefetch    int    // batches decoded ahead of the consumer
 	RandomCrop  bool   // crop anywhere along the long side, instead of at the centre
-	RandomFlip  bool   // turn every other image around
+	RandomFlip  bool   // mirror every other image
 
-	Log io.Writer // hears what is read, and once each what pictures lose; nil: silence
+	Log io.Writer // what is read, and once each what images lose; nil: no log
 }
 
 // DefaultOptions reads the columns by diffusers' example's names, on all cores.
@@ -108,28 +108,28 @@ type Dataset struct {
 	mu     sync.Mutex
 	bad    map[int64]string      // reason by row
 	orders []*epochOrder         // of the latest epochs
-	noted  map[imaging.Note]bool // what the log was told
+	noted  map[imaging.Note]bool // what was logged
 }
 
-// table is a source of rows, which come in groups.
+// table is a source of rows, which are in groups.
 type table interface {
 	path() string
 	groups() []group
-	// readRows reads count rows of a group from row first on. Those that cannot be read carry the reason.
+	// readRows reads count rows of a group, from row first. Rows that cannot be read carry the reason.
 	readRows(group int, first, count int64) []rawRow
 	fingerprint(h hash.Hash) error
 	extents() []extent
 	Close() error
 }
 
-// group is what a table can read by itself.
+// group is the unit that a table can read by itself.
 type group struct{ rows, bytes int64 }
 
-// Open opens parquet files and folders. A folder stands for its *.parquet files, or those of its subfolder data, in the
-// order of their names: where they name splits, for those of train or, with HeldOut, of validation, else of test. A
-// folder without any is one of image files, see openFolder. Footers and the first rows are read; it fails if a file
-// lacks a needed column, naming those it has, and if its images and what is cropped with them are of different shapes
-// from the first row on. The log hears what is read, and what of a folder is passed over.
+// Open opens parquet files and folders. A folder means its *.parquet files, or those of its subfolder data, in the
+// order of their names; if they name splits, those of train or, with HeldOut, of validation, else of test. A folder
+// without parquet files is one of images, see openFolder. Footers and the first rows are read. Open fails if a file
+// lacks a needed column, naming those it has, and if in none of the first rows the images have the shape of what is
+// cropped with them. It logs what is read, and what in a folder is not.
 func Open(paths []string, o Options) (*Dataset, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("data options: %w", err)
@@ -171,7 +171,7 @@ func Open(paths []string, o Options) (*Dataset, error) {
 	return d, nil
 }
 
-// open adds what is read of a path.
+// open adds the tables of a path.
 func (d *Dataset) open(path string) error {
 	s, err := findSource(path, d.options.HeldOut)
 	if err != nil {
@@ -201,7 +201,7 @@ func (d *Dataset) open(path string) error {
 	return nil
 }
 
-// Shares names a file, or a folder of images, that both data sets read; "" is none.
+// Shares returns a file, or a folder of images, that both datasets read; "" if there is none.
 func (d *Dataset) Shares(other *Dataset) (string, error) {
 	own, err := d.stat()
 	if err != nil {
@@ -219,7 +219,7 @@ func (d *Dataset) Shares(other *Dataset) (string, error) {
 	return "", nil
 }
 
-// stat asks the file system of every table.
+// stat returns the file information of every table.
 func (d *Dataset) stat() ([]os.FileInfo, error) {
 	infos := make([]os.FileInfo, len(d.tables))
 	for i, t := range d.tables {
@@ -251,7 +251,7 @@ func (d *Dataset) Len() int {
 	return int(d.rows)
 }
 
-// perBatch is the number of the data set's own rows in a batch.
+// perBatch is the number of the dataset's own rows in a batch.
 func (d *Dataset) perBatch() int {
 	if d.class != nil {
 		return d.options.BatchSize / 2
@@ -259,8 +259,8 @@ func (d *Dataset) perBatch() int {
 	return d.options.BatchSize
 }
 
-// StepsPerEpoch is the number of whole batches in an epoch; the rows left over are dropped, other
-// ones in every epoch. Rows of the class do not count.
+// StepsPerEpoch is the number of whole batches in an epoch; the rows left over, different ones in every epoch, are
+// dropped. Rows of the class do not count.
 func (d *Dataset) StepsPerEpoch() int {
 	if d.perBatch() < 1 {
 		return 0
@@ -286,8 +286,7 @@ func (d *Dataset) loadPiece(index int) []rawRow {
 	return d.tables[p.table].readRows(p.group, p.first, p.rows)
 }
 
-// epochOrder returns the order of an epoch; those of the latest two are kept, as workers cross from
-// one to the next.
+// epochOrder returns the order of an epoch; those of the latest two are kept, since workers are in both when one ends.
 func (d *Dataset) epochOrder(epoch int) *epochOrder {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -9,10 +9,10 @@ import (
 	"slices"
 )
 
-// Fingerprint tells a dataset from others: a hash over the size and the footer of each parquet file, and over the names
-// and sizes of the files and the captions of each folder, in order. A footer says where every chunk of every column
-// lies and how long it is; the rows themselves are not read. Where the files lie and what parquet files are called
-// makes no difference.
+// Fingerprint identifies a dataset: a hash over the size and the footer of each parquet file, and over the names and
+// sizes of the files and the captions of each folder, in order. A footer says where every chunk of every column lies
+// and how long it is; the rows themselves are not read. It does not depend on where the files lie, nor on the names of
+// parquet files.
 func (d *Dataset) Fingerprint() (string, error) {
 	h := sha256.New()
 	for _, t := range d.allTables() {
@@ -23,7 +23,7 @@ func (d *Dataset) Fingerprint() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)[:16]), nil
 }
 
-// allTables are those of the data set, and of the class behind it.
+// allTables are those of the dataset, and of the class behind it.
 func (d *Dataset) allTables() []table {
 	if d.class == nil {
 		return d.tables

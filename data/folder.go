@@ -16,30 +16,30 @@ import (
 	"limner/internal/plaintext"
 )
 
-// metadataName is the file that says what goes with the images of a folder, as the datasets library's imagefolder has
-// it.
+// metadataName is the file with the captions and other columns of a folder's images, as in the datasets library's
+// imagefolder.
 const metadataName = "metadata.jsonl"
 
-// imageExtensions are those of the files that are taken for images.
+// imageExtensions are the extensions of image files.
 var imageExtensions = []string{".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
 
 // folder is a folder of images.
 type folder struct {
 	dir     string
 	options Options
-	// Whether rows are lines of metadata.jsonl.
+	// metadata says that rows are lines of metadata.jsonl.
 	metadata bool
 	rows     []folderRow
 }
 
-// folderRow is one image and what goes with it.
+// folderRow is one image with its other columns.
 type folderRow struct {
 	image, condition, mask string // files within the folder
 	caption                string
 	sizes                  []int64 // of files
 }
 
-// What is taken of the texts of a data set, in bytes. CLIP reads some hundred of a caption.
+// Limits of the texts of a dataset, in bytes. CLIP reads a few hundred of a caption.
 const (
 	maxCaption  = 64 << 10
 	maxLine     = 1 << 20 // of metadata.jsonl
@@ -48,7 +48,7 @@ const (
 
 // openFolder opens a folder of images. If it has a metadata.jsonl, each line of that names an image by file_name and,
 // under the names of the other columns, its caption, conditioning image and mask. Without one, every image in the
-// folder is a row, and its caption is in the file of its name with .txt behind instead. It fails for an image that
+// folder is a row, and its caption is in the file of the same name with the extension .txt. It fails for an image that
 // lacks what is needed.
 func openFolder(dir string, o Options) (table, error) {
 	f := &folder{dir: dir, options: o}
@@ -75,7 +75,7 @@ func openFolder(dir string, o Options) (table, error) {
 	return f, nil
 }
 
-// used are the names in the folder that its rows are made of.
+// used are the names of the files in the folder that its rows use.
 func (f *folder) used() map[string]bool {
 	used := map[string]bool{metadataName: f.metadata}
 	for _, row := range f.rows {
@@ -92,13 +92,13 @@ func (f *folder) used() map[string]bool {
 // captionFile is the file beside an image that has its caption.
 func captionFile(image string) string { return strings.TrimSuffix(image, filepath.Ext(image)) + ".txt" }
 
-// isImage says whether a folder's entry is taken for an image.
+// isImage says whether a folder's entry is an image file.
 func isImage(e fs.DirEntry) bool {
 	extension := strings.ToLower(filepath.Ext(e.Name()))
 	return !e.IsDir() && !strings.HasPrefix(e.Name(), ".") && slices.Contains(imageExtensions, extension)
 }
 
-// CountImages counts the images in a folder; one that is not there has none.
+// CountImages counts the images in a folder; a missing folder has none.
 func CountImages(dir string) (n int, err error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -112,7 +112,7 @@ func CountImages(dir string) (n int, err error) {
 	return n, err
 }
 
-// list takes every image of the folder.
+// list adds a row for every image of the folder.
 func (f *folder) list() error {
 	entries, err := os.ReadDir(f.dir)
 	if err != nil {
@@ -157,7 +157,7 @@ func firstOf(errs []error) error {
 	return errors.Join(errs...)
 }
 
-// readMetadata takes the images that metadata.jsonl names.
+// readMetadata adds a row for every line of metadata.jsonl.
 func (f *folder) readMetadata(text []byte) error {
 	path := filepath.Join(f.dir, metadataName)
 	var errs []error
@@ -207,7 +207,7 @@ func (f *folder) metadataRow(line []byte) (folderRow, error) {
 	return row, errors.Join(errs...)
 }
 
-// add appends a row whose files are there.
+// add appends a row, and fails if one of its files is missing or too large.
 func (f *folder) add(row folderRow) error {
 	if err := checkCaption(len(row.caption)); err != nil {
 		return err
@@ -233,7 +233,7 @@ func (f *folder) add(row folderRow) error {
 	return nil
 }
 
-// checkCaption refuses a text that is no caption.
+// checkCaption fails for a text that is too long for a caption.
 func checkCaption(size int) error {
 	if size > maxCaption {
 		return fmt.Errorf("a caption of %d bytes: at most %d are read", size, maxCaption)

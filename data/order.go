@@ -4,15 +4,15 @@ import "sort"
 
 // The order of an epoch: pieces (parts of row groups) are permuted and gathered into buckets of
 // bounded size, and the rows of a bucket are permuted. Both permutations are keyed by the seed and
-// the epoch, so the row at any position follows from (seed, epoch, position, files) alone. A data
-// set that fits the buffer is one bucket, hence shuffled as a whole.
+// the epoch, so the row at any position follows from (seed, epoch, position, files) alone. A dataset
+// that fits the buffer is one bucket, hence shuffled as a whole.
 
 // piece is a run of rows of one row group, the unit that is read at once.
 type piece struct {
 	table, group int
 	first, rows  int64 // within the row group
-	start        int64 // of its first row in the data set
-	bytes        int64 // about, of the columns that are read
+	start        int64 // of its first row in the dataset
+	bytes        int64 // of the columns that are read, about
 }
 
 // splitGroup cuts a row group into pieces of about limit bytes.
@@ -78,7 +78,7 @@ func newEpochOrder(pieces []piece, seed uint64, epoch int, limit int64) *epochOr
 	return o
 }
 
-// at is the piece and the row within it that stand at a position of the epoch.
+// at is the piece, and the row within it, at a position of the epoch.
 func (o *epochOrder) at(position int64) (pieceIndex int, row int64) {
 	b := &o.buckets[sort.Search(len(o.buckets), func(i int) bool { return o.buckets[i].start > position })-1]
 	row = int64(b.order.at(uint64(position - b.start)))

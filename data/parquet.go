@@ -38,13 +38,12 @@ func openShard(path string) (*shard, error) {
 // Close closes the file.
 func (s *shard) Close() error { return s.f.Close() }
 
-// leaf is a column that is read: its place in each row group, and the definition level at which
-// its values are present.
+// leaf is a column that is read: its index in each row group, and the definition level at which its values are present.
 type leaf struct {
 	name    string // the column's, as the user knows it
 	index   int
 	present int
-	limit   int // bytes of a value that are read
+	limit   int // most bytes of a value
 }
 
 // imageLeaf finds an image column: a struct with a field bytes, as the datasets library writes it,

@@ -13,7 +13,7 @@ import (
 	"limner/internal/plaintext"
 )
 
-// rawRow is a row as it lies in the file, with what makes it unusable.
+// rawRow is an encoded row, with the reason if it cannot be used.
 type rawRow struct {
 	image, condition, mask []byte
 	caption                string
@@ -27,13 +27,13 @@ func (r *rawRow) fail(err error) {
 	}
 }
 
-// columns are the leaves that a data set reads of one file; those that are not needed are nil.
+// columns are the leaves that a dataset reads from one file; those that are not needed are nil.
 type columns struct {
 	image                    leaf
 	condition, mask, caption *leaf
 }
 
-// parquetTable is an open parquet file with the columns that are read of it.
+// parquetTable is an open parquet file with the columns that are read from it.
 type parquetTable struct {
 	*shard
 	columns columns
@@ -62,7 +62,7 @@ func (t *parquetTable) readRows(group int, first, count int64) []rawRow {
 	return t.shard.readRows(group, t.columns, first, count)
 }
 
-// needed are the columns' numbers in the file.
+// needed are the columns' indices in the file.
 func (c columns) needed() []int {
 	needed := []int{c.image.index}
 	for _, l := range []*leaf{c.condition, c.mask, c.caption} {
@@ -73,7 +73,7 @@ func (c columns) needed() []int {
 	return needed
 }
 
-// sizes are the rows and, about, the bytes of each row group.
+// sizes are the rows and the approximate bytes of each row group.
 func (s *shard) sizes(c columns) ([]group, error) {
 	needed := c.needed()
 	var sizes []group
@@ -116,8 +116,7 @@ func (s *shard) columns(o Options) (columns, error) {
 	return c, err
 }
 
-// readRows reads count rows of a row group from row first on. Rows that the file does not yield
-// carry the reason.
+// readRows reads count rows of a row group, from row first. Rows that cannot be read carry the reason.
 func (s *shard) readRows(group int, c columns, first, count int64) []rawRow {
 	rows := make([]rawRow, count)
 	images := func(l *leaf, place func(*rawRow) *[]byte) {
@@ -153,8 +152,8 @@ func (s *shard) readRows(group int, c columns, first, count int64) []rawRow {
 	return rows
 }
 
-// readLeaf calls yield once for each of the rows, with its value or the reason why there is none.
-// A column that breaks off leaves the rows before it readable.
+// readLeaf calls yield once for each of the rows, with its value or the reason why there is none. Rows before the place
+// where a column breaks off are still yielded.
 func (s *shard) readLeaf(group int, l leaf, first, count int64, yield func(i int, v []byte, err error)) {
 	next := 0
 	err := parquetfile.Recovered(func() error {
@@ -204,7 +203,7 @@ func (s *shard) readLeaf(group int, l leaf, first, count int64, yield func(i int
 	}
 }
 
-// nullReason tells a null image from one whose bytes alone are null, which holds a path at most.
+// nullReason distinguishes a null image from one whose bytes alone are null, which at most has a path.
 func nullReason(l leaf, level int) error {
 	if level > 0 && level == l.present-1 {
 		return fmt.Errorf("%s has null bytes (a path alone is not followed)", l.name)

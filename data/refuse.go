@@ -2,10 +2,10 @@ package data
 
 import "fmt"
 
-// firstRows are the rows of a data set that CheckRows looks at.
+// firstRows is how many rows of a dataset CheckRows tries.
 const firstRows = 32
 
-// CheckBatches fails where no batch can be made: what Batches would say.
+// CheckBatches fails, with the error of Batches, if no batch can be made.
 func (d *Dataset) CheckBatches() error {
 	switch o := d.options; {
 	case o.BatchSize < 1:
@@ -15,15 +15,14 @@ func (d *Dataset) CheckBatches() error {
 	case d.class != nil && o.BatchSize%2 != 0:
 		return fmt.Errorf("batch size %d: want an even number, half of it for the class", o.BatchSize)
 	case d.StepsPerEpoch() < 1:
-		return fmt.Errorf("batch size %d is more than the %d rows of the data set: use a smaller one",
+		return fmt.Errorf("batch size %d is more than the %d rows of the dataset: use a smaller one",
 			d.perBatch(), d.rows)
 	}
 	return nil
 }
 
-// CheckRows fails where none of the first rows can be decoded and brought to the resolution: a data set whose beginning
-// is useless is the wrong one, or was made in the wrong way. It reads until the first row that can be used; of a class,
-// too.
+// CheckRows fails if none of the first rows can be decoded and resized: such a dataset is the wrong one, or was made in
+// a wrong way. It reads up to the first row that can be used, of the class too.
 func (d *Dataset) CheckRows() error {
 	if d.class != nil {
 		if err := d.class.CheckRows(); err != nil {
@@ -51,7 +50,7 @@ func (d *Dataset) CheckRows() error {
 	return fmt.Errorf("none of the %d rows can be used, the first: %s", row, first)
 }
 
-// tryRow decodes and fits a row of a table, the given one of the data set.
+// tryRow decodes and fits row at of a table's group, which is the given row of the dataset.
 func (d *Dataset) tryRow(t table, group int, at, row int64) error {
 	r, err := d.decode(row, t.readRows(group, at, 1)[0])
 	if err == nil {

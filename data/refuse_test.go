@@ -10,7 +10,7 @@ import (
 	"limner/data/imaging"
 )
 
-// A data set without a usable row at its beginning, or with fewer rows than a batch, is refused before a batch is asked
+// A dataset without a usable row at its beginning, or with fewer rows than a batch, is refused before a batch is asked
 // for.
 func TestRefusedDatasets(t *testing.T) {
 	good, err := imaging.EncodePNG(imaging.NewRGB(16, 16))
@@ -26,7 +26,7 @@ func TestRefusedDatasets(t *testing.T) {
 		"the last good": {32, 31, 2, "", ""},
 		"all bad":       {3, 3, 2, "", "none of the 3 rows can be used, the first: "},
 		"bad beginning": {40, 39, 2, "", "none of the first 32 rows can be used, the first: "},
-		"large batch":   {3, 0, 4, "batch size 4 is more than the 3 rows of the data set: use a smaller one", ""},
+		"large batch":   {3, 0, 4, "batch size 4 is more than the 3 rows of the dataset: use a smaller one", ""},
 		"larger batch":  {3, 0, 1_000_000_000, "batch size 1000000000 is more than the 3 rows", ""},
 	} {
 		dir := t.TempDir()

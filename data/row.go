@@ -30,14 +30,14 @@ type BadRow struct {
 // String names the row and the reason.
 func (b BadRow) String() string { return fmt.Sprintf("%s row %d: %s", b.File, b.Row, b.Reason) }
 
-// Report is what reading has met so far.
+// Report lists what reading has found so far.
 type Report struct {
-	Rows int      // of the data set
+	Rows int      // of the dataset
 	Bad  []BadRow // in the order of the files
 }
 
-// Report lists the bad rows met so far. Batches decode ahead, so some may belong to batches that
-// were not taken yet.
+// Report lists the bad rows found so far. Batches are decoded ahead, so some may belong to batches that Next has not
+// returned yet.
 func (d *Dataset) Report() Report {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -56,14 +56,14 @@ func (d *Dataset) Report() Report {
 	return r
 }
 
-// name says in which file a row of the data set lies.
+// name gives the file of a row of the dataset.
 func (d *Dataset) name(row int64, reason string) BadRow {
 	table := d.pieces[d.pieceOf(row)].table
 	first := sort.Search(len(d.pieces), func(i int) bool { return d.pieces[i].table >= table })
 	return BadRow{File: filepath.Base(d.tables[table].path()), Row: row - d.pieces[first].start, Reason: reason}
 }
 
-// pieceOf finds the piece that holds a row of the data set.
+// pieceOf finds the piece that holds a row of the dataset.
 func (d *Dataset) pieceOf(row int64) int {
 	return sort.Search(len(d.pieces), func(i int) bool { return d.pieces[i].start > row }) - 1
 }
@@ -74,7 +74,7 @@ func (d *Dataset) Row(i int) (Row, error) {
 		return d.class.Row(i - int(d.rows))
 	}
 	if i < 0 || int64(i) >= d.rows {
-		return Row{}, fmt.Errorf("row %d: the data set has %d rows", i, d.rows)
+		return Row{}, fmt.Errorf("row %d: the dataset has %d rows", i, d.rows)
 	}
 	index := d.pieceOf(int64(i))
 	p := d.pieces[index]
@@ -86,8 +86,8 @@ func (d *Dataset) Row(i int) (Row, error) {
 	return r, nil
 }
 
-// Map yields what f makes of each row, in the order of the files, with the row's index. f is given what [Dataset.Row]
-// returns; Workers goroutines call it, Prefetch batches ahead of the loop.
+// Map yields what f makes of each row, in the order of the files, with the row's index. Workers goroutines call f with
+// the results of [Dataset.Row], up to Prefetch batches ahead of the loop.
 func Map[T any](d *Dataset, f func(r Row, err error) T) iter.Seq2[int, T] {
 	return func(yield func(int, T) bool) {
 		workers := d.options.Workers
@@ -100,14 +100,14 @@ func Map[T any](d *Dataset, f func(r Row, err error) T) iter.Seq2[int, T] {
 			group.SetLimit(workers)
 			defer group.Wait()
 			for i := range d.Len() {
-				made := make(chan T, 1)
+				result := make(chan T, 1)
 				select {
-				case ahead <- made:
+				case ahead <- result:
 				case <-stop:
 					return
 				}
 				group.Go(func() error {
-					made <- f(d.Row(i))
+					result <- f(d.Row(i))
 					return nil
 				})
 			}
@@ -117,8 +117,8 @@ func Map[T any](d *Dataset, f func(r Row, err error) T) iter.Seq2[int, T] {
 			<-stopped
 		}()
 		i := 0
-		for made := range ahead {
-			if !yield(i, <-made) {
+		for result := range ahead {
+			if !yield(i, <-result) {
 				return
 			}
 			i++
@@ -126,7 +126,7 @@ func Map[T any](d *Dataset, f func(r Row, err error) T) iter.Seq2[int, T] {
 	}
 }
 
-// decode decodes the pictures of a row of the data set.
+// decode decodes the pictures of a row of the dataset.
 func (d *Dataset) decode(row int64, raw rawRow) (r Row, err error) {
 	if raw.err != nil {
 		return Row{}, raw.err
@@ -155,7 +155,7 @@ func (d *Dataset) decode(row int64, raw rawRow) (r Row, err error) {
 	return r, nil
 }
 
-// note tells the log of what a row's picture lost, unless another one lost that before it.
+// note logs what a row's image lost, once for each kind of loss.
 func (d *Dataset) note(row int64, column string, notes []imaging.Note) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -180,8 +180,8 @@ func (d *Dataset) isBad(row int64) bool {
 	return bad
 }
 
-// fitted is the row at a position of an epoch, decoded and fitted to the resolution. A bad row is
-// replaced by the next good one of the epoch's order, from its end on from its start.
+// fitted is the row at a position of an epoch, decoded and fitted to the resolution. A bad row is replaced by the next
+// good one of the epoch's order, which continues from its start after its end.
 func (d *Dataset) fitted(ctx context.Context, order *epochOrder, position int64) (int64, Row, View, error) {
 	for i := range d.rows {
 		if err := ctx.Err(); err != nil {

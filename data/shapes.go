@@ -7,12 +7,12 @@ import (
 	"limner/data/imaging"
 )
 
-// shapeRows are the rows of a file that are looked at when it is opened.
+// shapeRows is how many rows of a file are checked when it is opened.
 const shapeRows = 8
 
-// checkShapes fails where no image among the first rows of a file has the shape of what is cropped with it: that is no
-// row gone bad, which is passed over, but the wrong column or the wrong way of making it. Only headers of images are
-// read.
+// checkShapes fails if no image among the first rows of a file has the shape of what is cropped with it: then the
+// column is the wrong one or was made in a wrong way, while single bad rows are replaced. Only the headers of images
+// are read.
 func (d *Dataset) checkShapes() error {
 	if d.options.Resolution == 0 || !d.options.NeedConditioning && d.options.MaskColumn == "" {
 		return nil
@@ -30,8 +30,8 @@ func (d *Dataset) checkShapes() error {
 	return nil
 }
 
-// checkTable looks at the first rows of a table, whose first is row start of the data set. Rows that cannot be read
-// tell nothing.
+// checkTable checks the first rows of a table, which begins at row start of the dataset. Rows that cannot be read are
+// ignored.
 func (d *Dataset) checkTable(t table, groups []group, start int64) error {
 	seen, wrong, first := int64(0), 0, ""
 	for g := 0; g < len(groups) && seen < shapeRows; g++ {
@@ -58,7 +58,7 @@ func (d *Dataset) checkTable(t table, groups []group, start int64) error {
 	return nil
 }
 
-// pairs says which column of a row has another shape than its image, and how; ok is false where the row cannot be read.
+// pairs says which column of a row differs in shape from its image; ok is false if the row cannot be read.
 func (d *Dataset) pairs(row rawRow) (problem string, ok bool) {
 	if row.err != nil {
 		return "", false

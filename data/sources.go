@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// source is what is read of a path that was given: parquet files, or a folder of images.
+// source is what a given path means: parquet files, or a folder of images.
 type source struct {
 	path   string
 	files  []string // parquet files; none: path is a folder of images
@@ -20,9 +20,8 @@ type source struct {
 	rows   int64
 }
 
-// findSource tells what a path stands for. A parquet file stands for itself. A folder stands for its *.parquet files or
-// those of its subfolder data, of one split if they name any, in the order of their names; one without any is of
-// images.
+// findSource finds what a path means. A parquet file means itself. A folder means its *.parquet files or those of its
+// subfolder data, of one split if they name any, in the order of their names; a folder without any is one of images.
 func findSource(path string, heldOut bool) (source, error) {
 	s := source{path: path}
 	info, err := os.Stat(path)
@@ -58,7 +57,7 @@ func findSource(path string, heldOut bool) (source, error) {
 	return s, nil
 }
 
-// parquetIn lists the parquet files of a folder within dir, by their names within dir.
+// parquetIn lists the parquet files of a folder within dir, by their paths relative to dir.
 func parquetIn(dir, folder string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(dir, folder))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -73,7 +72,7 @@ func parquetIn(dir, folder string) ([]string, error) {
 	return names, err
 }
 
-// open opens what is read.
+// open opens the source's tables.
 func (s source) open(o Options) ([]table, error) {
 	if len(s.files) == 0 {
 		t, err := openFolder(s.path, o)
@@ -96,7 +95,7 @@ func (s source) open(o Options) ([]table, error) {
 	return tables, nil
 }
 
-// describe says what is read of the source, and what is passed over.
+// describe says what is read from the source, and what is not.
 func (s source) describe(tables []table) (string, error) {
 	line := fmt.Sprintf("%s: %d rows", s.path, s.rows)
 	used := map[string]bool{}
@@ -138,14 +137,14 @@ func (s source) describe(tables []table) (string, error) {
 	return line, err
 }
 
-// topOf is the first part of a path within a folder.
+// topOf is the first element of a path within a folder.
 func topOf(name string) string {
 	top, _, _ := strings.Cut(filepath.ToSlash(name), "/")
 	return top
 }
 
-// passedOver counts and names what a folder holds beside what is read of it, by kinds. Hidden files and README.md are
-// no part of a data set.
+// passedOver counts and names what in a folder is not read, by kinds. Hidden files and README.md are not part of a
+// dataset.
 func passedOver(dir string, used map[string]bool) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

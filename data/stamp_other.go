@@ -7,5 +7,5 @@ import (
 	"os"
 )
 
-// stampOf says when a file was written.
+// stampOf gives a file's size and the time when it was written.
 func stampOf(info os.FileInfo) string { return fmt.Sprint(info.Size(), info.ModTime().UnixNano()) }

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// stampOf says when a file was written and which one it is.
+// stampOf gives the time when a file was written, and its identity.
 func stampOf(info os.FileInfo) string {
 	stamp := fmt.Sprint(info.Size(), info.ModTime().UnixNano())
 	if s, ok := info.Sys().(*syscall.Stat_t); ok {

@@ -7,26 +7,26 @@ import (
 	"limner/data/imaging"
 )
 
-// View says which part of an image a batch shows.
+// View is the part of an image that a batch has.
 type View struct {
-	Height, Width int  // of the image as it was
-	Top, Left     int  // of the crop, in pixels of the resized image as it is shown
-	Flipped       bool // left is right
+	Height, Width int  // of the original image
+	Top, Left     int  // of the crop, in pixels of the resized image, after a flip
+	Flipped       bool // left and right are exchanged
 }
 
-// viewStream tells the draws of views from other draws of the same seed.
+// viewStream separates the random draws of views from others of the same seed.
 const viewStream = 0x76696577
 
-// fit brings the images of a row to the resolution: all of them by the same crop, and turned around together. What is
-// drawn follows from the seed, the row and the epoch.
+// fit resizes and crops the images of a row to the resolution, all by the same crop and flip. The random choices depend
+// on the seed, the row and the epoch.
 func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
 	view := View{Height: r.Image.Height, Width: r.Image.Width}
 	side := d.options.Resolution
-	// A random crop may miss what a mask shows, and will hit it in another epoch: then the whole mask counts.
+	// A random crop may miss the white of a mask, and contain it in another epoch: so the whole mask is checked.
 	if d.options.RandomCrop && r.Mask != nil && r.Mask.Black() {
 		return view, errBlackMask(d.options.MaskColumn)
 	}
-	var x, y float64 = 0.5, 0.5 // where the crop is on its way from one end to the other
+	var x, y float64 = 0.5, 0.5 // the crop's position, from 0 at one end to 1 at the other
 	if d.options.RandomCrop || d.options.RandomFlip {
 		rng := rand.New(rand.NewPCG(d.options.Seed^viewStream, uint64(epoch)<<40^uint64(row)))
 		u, v, flip := rng.Float64(), rng.Float64(), rng.Float64() < 0.5
@@ -71,12 +71,12 @@ func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
 	return view, nil
 }
 
-// errBlackMask refuses a row that would have no weight: a batch of such rows trains nothing.
+// errBlackMask is the error for a row without weight in the loss: a batch of such rows would train nothing.
 func errBlackMask(column string) error {
 	return fmt.Errorf("%s: all black, so nothing of the image would count in the loss: white is what counts", column)
 }
 
-// sameShape fails if an image of width×height does not have the shape of the row's first one, but for a pixel of
+// sameShape fails if an image of width×height differs in shape from the row's first one by more than a pixel of
 // rounding.
 func sameShape(of View, width, height, side int) error {
 	wantWidth, wantHeight := imaging.FitSize(of.Width, of.Height, side)

@@ -212,7 +212,7 @@ func TestOpenBoth(t *testing.T) {
 	}
 }
 
-// Pairs that are all of other shapes are found when the data set is opened.
+// Pairs that are all of other shapes are found when the dataset is opened.
 func TestNoPairOfTheSameShape(t *testing.T) {
 	dir := slopes(t, 2, 24, 16)
 	if err := imaging.WritePNG(filepath.Join(dir, "square.png"), imaging.NewRGB(16, 16)); err != nil {

@@ -97,7 +97,7 @@ func (r Recipe) checkRows(b *xla.Backend, o Options) (err error) {
 
 // tooManyBatches refuses an optimizer step of more batches than an epoch has.
 func tooManyBatches(o Options, d *data.Dataset) error {
-	return ConfigError{fmt.Errorf("gradient_accumulation_steps: %d batches of %d are more than the %d rows of the data set: use fewer", o.Accumulation, o.Batch, d.Len())}
+	return ConfigError{fmt.Errorf("gradient_accumulation_steps: %d batches of %d are more than the %d rows of the dataset: use fewer", o.Accumulation, o.Batch, d.Len())}
 }
 
 // checkBatchMemory fails where the batches that are decoded ahead do not fit this machine's memory.

@@ -1,4 +1,4 @@
-// Package circles draws a synthetic data set: captioned discs and their outlines.
+// Package circles draws a synthetic dataset: captioned discs and their outlines.
 package circles
 
 import (
@@ -10,7 +10,7 @@ import (
 	"limner/data/imaging"
 )
 
-// Set describes a synthetic data set in the manner of fill50k: each example is a disc of one
+// Set describes a synthetic dataset in the manner of fill50k: each example is a disc of one
 // colour on a background of another, its outline as the condition, and a caption naming both colours.
 type Set struct {
 	Count        int    `json:"count"`          // examples to write
@@ -20,7 +20,7 @@ type Set struct {
 	RowsPerShard int    `json:"rows_per_shard"` // rows of one parquet file
 }
 
-// Default is a set for the demo: small pictures in colours that can be told apart.
+// Default is a set for the demo: small images in colours that are easy to distinguish.
 func Default() Set {
 	return Set{Count: 4096, Size: 64, Palette: imaging.PaletteBasic, RowsPerShard: 8192}
 }
@@ -63,9 +63,9 @@ func (c Circle) Caption() string {
 	return fmt.Sprintf("%s circle with %s background", c.Disc.Name, c.Background.Name)
 }
 
-// Example is example i, a function of (Size, Palette, Seed, i) alone; i may lie beyond Count, which
-// gives examples that the written set does not hold. The radius is 12 to 35 % of the side, and at
-// least seven eighths of the diameter lie inside the picture. c must be valid.
+// Example is example i, a function of (Size, Palette, Seed, i) alone; i may be Count or more, which gives examples that
+// the written set does not have. The radius is 12 to 35 % of the side, and at least seven eighths of the diameter lie
+// inside the picture. c must be valid.
 func (c Set) Example(i int) Circle {
 	palette, err := imaging.Palette(c.Palette)
 	if err != nil || c.Size < 1 {
@@ -79,7 +79,7 @@ func (c Set) Example(i int) Circle {
 
 	disc := rng.IntN(len(palette))
 	background := (disc + 1 + rng.IntN(len(palette)-1)) % len(palette)
-	// All lengths are whole sixteenths of a pixel, so the drawing below is exact on every machine.
+	// All lengths are multiples of 1/16 of a pixel, so the drawing below is exact on every machine.
 	side := c.Size * 16
 	radius := side*12/100 + rng.IntN(side*23/100+1)
 	margin := radius * 3 / 4
@@ -102,8 +102,8 @@ func (c Circle) Condition() *imaging.RGB {
 	return c.draw([3]uint8{}, [3]uint8{255, 255, 255}, c.Radius-half, c.Radius+half)
 }
 
-// draw paints the points at a distance of inner to outer from the centre over the background,
-// mixing by the share of 8×8 points of a pixel that are covered.
+// draw paints the points at a distance of inner to outer from the centre over the background. A pixel mixes the two by
+// the share of its 8×8 points that are covered.
 func (c Circle) draw(background, paint [3]uint8, inner, outer float64) *imaging.RGB {
 	m := imaging.NewRGB(c.Size, c.Size)
 	for y := range c.Size {
@@ -120,7 +120,7 @@ func (c Circle) draw(background, paint [3]uint8, inner, outer float64) *imaging.
 
 // coverage counts those of a pixel's 64 points that lie in the ring.
 func (c Circle) coverage(x, y int, inner, outer float64) int {
-	// A pixel reaches less than 1 from its centre: away from the edges all points agree.
+	// A pixel reaches less than 1 from its centre: away from the edges all of its points are covered, or none.
 	dx, dy := float64(x)+0.5-c.X, float64(y)+0.5-c.Y
 	d2 := dx*dx + dy*dy
 	switch {
@@ -142,7 +142,7 @@ func (c Circle) coverage(x, y int, inner, outer float64) int {
 	return n
 }
 
-// Mask says of each pixel, row by row, whether its centre is in the disc.
+// Mask says for each pixel, row by row, whether its centre is in the disc.
 func (c Circle) Mask() []bool {
 	mask := make([]bool, c.Size*c.Size)
 	for y := range c.Size {

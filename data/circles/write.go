@@ -18,14 +18,14 @@ import (
 )
 
 const (
-	// huggingfaceFeatures is the schema metadata by which the datasets library knows image columns.
+	// huggingfaceFeatures is the schema metadata by which the datasets library recognises image columns.
 	huggingfaceFeatures = `{"info": {"features": {"image": {"_type": "Image"}, ` +
 		`"conditioning_image": {"_type": "Image"}, "text": {"dtype": "string", "_type": "Value"}}}}`
-	// circlesKey is the metadata key that holds the Set that a file was made from.
+	// circlesKey is the metadata key of the Set that a file was made from.
 	circlesKey = "limner.circles"
 
-	rowsPerGroup = 1024     // what a random row costs to find when there is no page index
-	pageBytes    = 64 << 10 // few images a page, so that one row costs little to read
+	rowsPerGroup = 1024     // the rows to search for one row without a page index
+	pageBytes    = 64 << 10 // few images, so that one row costs little to read
 )
 
 // Image and Row are the columns that the datasets library writes for Image features.
@@ -40,10 +40,10 @@ type Row struct {
 	Text              string `parquet:"text,optional,plain,snappy"`
 }
 
-// Write writes the examples 0 to Count-1 into dir as parquet files named
-// train-00000-of-0000N.parquet, in the layout that the datasets library writes, and calls progress
-// (which may be nil) as rows are done. Equal sets give the same bytes. The folder appears whole or not at
-// all. One that already holds this very set is left as it is; one that holds anything else is refused.
+// Write writes the examples 0 to Count-1 into dir as parquet files named train-00000-of-0000N.parquet, in the layout
+// that the datasets library writes, and calls progress (which may be nil) as rows are done. Equal sets give the same
+// bytes. The folder appears complete or not at all. A folder that already holds the same set is left unchanged; Write
+// fails if it holds anything else.
 func Write(ctx context.Context, c Set, dir string, progress func(done, total int)) error {
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("circles: %w", err)
@@ -74,8 +74,8 @@ func (c Set) shardName(shard int) string {
 	return fmt.Sprintf("train-%05d-of-%05d.parquet", shard, c.shards())
 }
 
-// Has says whether dir holds this set, whole and nothing else. A folder that is empty or not there does not; one that
-// holds anything else is an error that names it.
+// Has says whether dir holds exactly this set. An empty or missing folder does not; for one that holds anything else
+// Has fails with what that is.
 func Has(c Set, dir string) (bool, error) {
 	entries, err := os.ReadDir(dir)
 	switch {
@@ -110,7 +110,7 @@ func Has(c Set, dir string) (bool, error) {
 	return true, nil
 }
 
-// lookup reads an entry of a parquet file's metadata; "" where there is none.
+// lookup reads an entry of a parquet file's metadata; "" if there is none.
 func lookup(path, key string) (value string, err error) {
 	f, size, err := disk.OpenSize(path)
 	if err != nil {

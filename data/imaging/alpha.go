@@ -9,13 +9,13 @@ import (
 	"golang.org/x/image/colornames"
 )
 
-// opaque says whether nothing shows through a decoded picture.
+// opaque says whether a decoded image has no transparent pixel.
 func opaque(m image.Image) bool {
 	o, ok := m.(interface{ Opaque() bool })
 	return !ok || o.Opaque()
 }
 
-// alphas are the alphas of a picture's pixels, row by row: 16-bit ones by their high byte, as the colours.
+// alphas are the alphas of a picture's pixels, row by row: of 16-bit ones the high byte, as for colours.
 func alphas(m image.Image) []uint8 {
 	b := m.Bounds()
 	out := make([]uint8, 0, b.Dx()*b.Dy())
@@ -35,7 +35,7 @@ func alphas(m image.Image) []uint8 {
 	return out
 }
 
-// composeOver puts a colour behind the picture, to the bits of PIL's Image.alpha_composite over an opaque one.
+// composeOver puts a colour behind the image, bit-identical to PIL's Image.alpha_composite over an opaque one.
 func (m *RGB) composeOver(background [3]uint8, alpha []uint8) {
 	for i, a := range alpha {
 		for k, below := range background {

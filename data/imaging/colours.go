@@ -16,10 +16,10 @@ type Colour struct {
 
 // The palettes of Circles.
 const (
-	// PaletteBasic is the 17 colours of CSS 2.1, far enough apart to be told from pixels.
+	// PaletteBasic is the 17 colours of CSS 2.1, far enough apart to be recognised in pixels.
 	PaletteBasic = "basic"
-	// PaletteCSS is every CSS colour name of a value of its own: aliases (cyan, magenta and
-	// all grey spellings) are left out.
+	// PaletteCSS is every CSS colour name with a distinct value: aliases (cyan, magenta and all grey spellings) are
+	// left out.
 	PaletteCSS = "css"
 )
 
@@ -54,8 +54,8 @@ func Palette(name string) ([]Colour, error) {
 	return colours, nil
 }
 
-// NearestColour is the name of the palette's colour at the smallest Euclidean distance in RGB from
-// rgb, the first of equals; "" for an empty palette.
+// NearestColour is the name of the palette's colour at the smallest Euclidean distance in RGB from rgb, the first of
+// several; "" for an empty palette.
 func NearestColour(rgb [3]uint8, palette []Colour) string {
 	name, best := "", -1
 	for _, c := range palette {

@@ -15,16 +15,15 @@ func Crop(m *RGB, x, y, width, height int) *RGB {
 	return out
 }
 
-// Fit is the preprocessing of diffusers' training scripts: the short side is resized to side by the
-// bilinear filter (the long side rounded down), then the centre is cropped to side×side. An image
-// of that size is returned as it is.
+// Fit is the preprocessing of diffusers' training scripts: the short side is resized to side by the bilinear filter
+// (the long side rounded down), then the centre is cropped to side×side. An image of that size is returned unchanged.
 func Fit(m *RGB, side int) (*RGB, error) {
 	fitted, _, _, err := FitAt(m, side, 0.5, 0.5)
 	return fitted, err
 }
 
-// FitAt is Fit with the crop at the shares x and y, from 0 to 1, of the way from the left and the top. It also returns
-// where the crop begins, in pixels of the resized image.
+// FitAt is Fit with the crop at x, from 0 at the left to 1 at the right, and y, from 0 at the top to 1 at the bottom.
+// It also returns the crop's top left corner, in pixels of the resized image.
 func FitAt(m *RGB, side int, x, y float64) (fitted *RGB, top, left int, err error) {
 	if m.Width == side && m.Height == side {
 		return m, 0, 0, nil

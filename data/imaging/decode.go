@@ -21,22 +21,22 @@ import (
 // bomb: a few bytes of PNG can claim gigabytes.
 const MaxPixels = 89_478_485
 
-// MaxFileBytes is the largest image file that is read: more than MaxPixels take in any form.
+// MaxFileBytes is the largest image file that is read: more than MaxPixels take in any format.
 const MaxFileBytes = 1 << 30
 
 // ReadFile reads an image file: a regular file of at most MaxFileBytes.
 func ReadFile(path string) ([]byte, error) { return disk.ReadFile(path, MaxFileBytes) }
 
-// errNoImage says that the bytes are none of the formats that are read.
+// errNoImage is the error for bytes in none of the supported formats.
 var errNoImage = errors.New("not an image: want PNG, JPEG, GIF, WebP, BMP or TIFF bytes")
 
-// Decoding says what becomes of what RGB has no place for.
+// Decoding says how an image's alpha is handled, for which RGB has no place.
 type Decoding struct {
-	// Background shows through where a picture is not opaque; nil: alpha is dropped, the colours below it stay.
+	// Background is the colour behind an image that is not opaque; nil drops alpha and keeps the colours below it.
 	Background *[3]uint8
 }
 
-// NewDecoding is what a background's name, see [ParseColour], stands for; "" drops alpha.
+// NewDecoding is the decoding over a background, see [ParseColour]; "" drops alpha.
 func NewDecoding(background string) (Decoding, error) {
 	if background == "" {
 		return Decoding{}, nil
@@ -59,7 +59,7 @@ func (d Decoding) DecodeFile(path string) (raw []byte, m *RGB, err error) {
 	return raw, m, nil
 }
 
-// Note says that a picture lost something on the way to RGB.
+// Note says that an image lost something in the conversion to RGB.
 type Note string
 
 // The notes of Decoding.Decode.
@@ -69,15 +69,15 @@ const (
 	NoteGray16 Note = "of 16-bit gray the high byte is taken, where Pillow makes nearly all of it white"
 )
 
-// Decode reads PNG, JPEG, BMP, TIFF (its first page), GIF or WebP (their first frame) bytes as PIL's convert("RGB") does: alpha is dropped, not
-// blended; 16-bit colours keep their high byte, and so, other than PIL's, do 16-bit grays; a JPEG's chroma is upsampled
-// by libjpeg's triangle filter. A picture is turned upright by its EXIF orientation, as the datasets library does.
+// Decode reads PNG, JPEG, GIF (its first frame) or WebP bytes as PIL's convert("RGB") does: alpha is dropped, not
+// blended; 16-bit colours keep their high byte, and so, unlike in PIL, do 16-bit grays; a JPEG's chroma is upsampled by
+// libjpeg's triangle filter. An image is turned upright by its EXIF orientation, as the datasets library does.
 func Decode(raw []byte) (*RGB, error) {
 	m, _, err := Decoding{}.Decode(raw)
 	return m, err
 }
 
-// Decode is [Decode] with the colour behind what is not opaque, and with notes of what was lost.
+// Decode is [Decode] with the background colour, and with notes of what was lost.
 func (d Decoding) Decode(raw []byte) (*RGB, []Note, error) {
 	format, config, decode, err := probe(raw)
 	if err != nil {
@@ -115,7 +115,7 @@ func (d Decoding) Decode(raw []byte) (*RGB, []Note, error) {
 	return orient(out, exifOrientation(raw)), notes, nil
 }
 
-// Size reads the width and the height that an image has once it is turned upright, from its header alone.
+// Size reads the width and the height of an image when upright, from its header alone.
 func Size(raw []byte) (width, height int, err error) {
 	format, config, _, err := probe(raw)
 	if err != nil {
@@ -124,13 +124,13 @@ func Size(raw []byte) (width, height int, err error) {
 	if config.Width < 1 || config.Height < 1 {
 		return 0, 0, fmt.Errorf("%s of %d×%d pixels", format, config.Width, config.Height)
 	}
-	if exifOrientation(raw) > 4 { // lies on its side
+	if exifOrientation(raw) > 4 { // width and height are exchanged
 		return config.Height, config.Width, nil
 	}
 	return config.Width, config.Height, nil
 }
 
-// convert turns what a format's decoder gives into RGB.
+// convert converts a decoder's image to RGB.
 func convert(format string, m image.Image) (*RGB, error) {
 	switch format {
 	case "JPEG":
@@ -150,7 +150,7 @@ func isWebP(raw []byte) bool {
 	return len(raw) >= 12 && string(raw[:4]) == "RIFF" && string(raw[8:12]) == "WEBP"
 }
 
-// probe tells the format by its first bytes and reads the header.
+// probe recognises the format by its first bytes and reads the header.
 func probe(raw []byte) (
 	format string, config image.Config, decode func(*bytes.Reader) (image.Image, error), err error,
 ) {
@@ -188,7 +188,7 @@ func probe(raw []byte) (
 	return format, config, decode, nil
 }
 
-// toRGB converts what the PNG decoder gives (and WebP's lossless form).
+// toRGB converts the images of the PNG decoder, and of WebP's lossless form.
 func toRGB(m image.Image) *RGB {
 	b := m.Bounds()
 	out := NewRGB(b.Dx(), b.Dy())
@@ -242,7 +242,7 @@ func paletteRGB(p color.Palette) (colours [256][3]uint8) {
 	return colours
 }
 
-// onScreen puts a frame on a GIF's screen, which shows the background elsewhere, or black.
+// onScreen puts a frame on a GIF's screen, which elsewhere has the background colour, or black.
 func (d Decoding) onScreen(frame *RGB, at image.Point, screen image.Config) *RGB {
 	if frame.Width == screen.Width && frame.Height == screen.Height {
 		return frame

@@ -23,13 +23,13 @@ const (
 	exifUndefined = 7
 )
 
-// exifHead stands before the TIFF structure in a JPEG segment.
+// exifHead precedes the TIFF structure in a JPEG segment.
 const exifHead = "Exif\x00\x00"
 
-// userUnicode begins a user comment in UTF-16, in the file's byte order, as A1111 writes it.
+// userUnicode is the prefix of a user comment in UTF-16, in the file's byte order, as A1111 writes it.
 const userUnicode = "UNICODE\x00"
 
-// exifTexts is a TIFF structure with the texts that EXIF has a place for; nil if there are none.
+// exifTexts is a TIFF structure with those of the texts that EXIF has a tag for; nil if there are none.
 func exifTexts(texts []Text) []byte {
 	var description, comment []byte
 	for _, text := range texts {
@@ -57,7 +57,7 @@ func exifTexts(texts []Text) []byte {
 		out = binary.BigEndian.AppendUint32(out, uint32(count))
 		out = binary.BigEndian.AppendUint32(out, uint32(value))
 	}
-	// Values of up to four bytes would stand in the entry itself.
+	// Values of up to four bytes would be in the entry itself.
 	description = append(description, make([]byte, max(0, 5-len(description)))...)
 	out = append(out, 0, 2)
 	entry(tagDescription, exifASCII, len(description), values)
@@ -69,7 +69,7 @@ func exifTexts(texts []Text) []byte {
 	return append(append(out, description...), comment...)
 }
 
-// textsOfEXIF reads the texts of a TIFF structure. What is damaged is left out.
+// textsOfEXIF reads the texts of a TIFF structure. Damaged ones are left out.
 func textsOfEXIF(tiff []byte) []Text {
 	var texts []Text
 	first, order := exifFolder(tiff)
@@ -101,7 +101,7 @@ func textsOfEXIF(tiff []byte) []Text {
 	return texts
 }
 
-// exifFolder is where the first folder of a TIFF structure lies, and its byte order; -1 if it is none.
+// exifFolder is the offset of the first folder of a TIFF structure, and its byte order; -1 if the bytes are none.
 func exifFolder(tiff []byte) (int64, binary.ByteOrder) {
 	var order binary.ByteOrder = binary.BigEndian
 	switch {
@@ -166,7 +166,7 @@ func exifOf(raw []byte) []byte {
 	return nil
 }
 
-// jpegWithEXIF puts an EXIF segment behind a JPEG's first marker.
+// jpegWithEXIF inserts an EXIF segment after a JPEG's first marker.
 func jpegWithEXIF(raw, tiff []byte) ([]byte, error) {
 	if tiff == nil {
 		return raw, nil

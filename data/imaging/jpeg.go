@@ -5,9 +5,9 @@ import (
 	"image"
 )
 
-// fromJPEG converts the planes that the standard decoder gives. Its own conversion repeats chroma
-// samples, which differs from libjpeg (and so from PIL) by up to 46 levels; the upsampling here is
-// libjpeg's triangle filter ("fancy upsampling") with its rounding.
+// fromJPEG converts the planes of the standard decoder. Its own conversion repeats chroma samples, which differs from
+// libjpeg (and so from PIL) by up to 46 levels; the upsampling here is libjpeg's triangle filter ("fancy upsampling")
+// with its rounding.
 func fromJPEG(m image.Image) (*RGB, error) {
 	switch m := m.(type) {
 	case *image.YCbCr:
@@ -81,7 +81,7 @@ func (c *chroma) row(y int) []uint8 {
 	if c.stepX == 1 && c.stepY == 1 {
 		return near
 	}
-	// The other row that reaches into this one: above for even rows, below for odd ones.
+	// The other row that contributes to this one: above for even rows, below for odd ones.
 	far := c.line(y/c.stepY + 2*(y%2) - 1)
 	switch {
 	case c.stepX == 1: // libjpeg's h1v2: ¾ near + ¼ far

@@ -72,9 +72,9 @@ func (f Filter) kernel() (weight func(x float64) float64, support float64, err e
 	return nil, 0, fmt.Errorf("resampling filter %q: want nearest, box, bilinear, hamming, bicubic or lanczos", f)
 }
 
-// Resize scales the image to width×height as the Image.resize of Pillow up to 12 does, to the same bytes: the kernel
-// is widened when shrinking, weights are rounded to 22 bits, and rows are done before columns, always, with
-// 8 bits between.
+// Resize scales the image to width×height as the Image.resize of Pillow up to 12 does, to the same bytes: the kernel is
+// widened when shrinking, weights are rounded to 22 bits, and rows are always resized before columns, with 8 bits in
+// between.
 func Resize(m *RGB, width, height int, filter Filter) (*RGB, error) {
 	if width < 1 || height < 1 || m.Width < 1 || m.Height < 1 {
 		return nil, fmt.Errorf("resize %d×%d to %d×%d: sides must be at least 1", m.Width, m.Height, width, height)
@@ -183,7 +183,7 @@ func resizeNearest(m *RGB, width, height int) *RGB {
 }
 
 // nearestOf lists the input sample of each output sample. As in PIL, the coordinate is a running sum of float64, whose
-// rounding moves single samples from where (i + 0.5)·scale would have them.
+// rounding moves single samples away from (i + 0.5)·scale.
 func nearestOf(in, out int) []int {
 	scale := float64(in) / float64(out)
 	list := make([]int, out)

@@ -1,5 +1,5 @@
-// Package imaging decodes image files to RGB, turns and resizes them, and writes them with the texts that they carry:
-// exactly as the libraries do that diffusers uses (Pillow, libjpeg-turbo, libwebp, torchvision).
+// Package imaging decodes image files to RGB, turns and resizes them, and writes them with texts in their metadata,
+// exactly as the libraries that diffusers uses do (Pillow, libjpeg-turbo, libwebp, torchvision).
 package imaging
 
 import (
@@ -54,8 +54,8 @@ func (m *RGB) NRGBA() *image.NRGBA {
 // EncodePNG returns the image as a PNG file, whose bytes depend on the pixels alone.
 func EncodePNG(m image.Image) ([]byte, error) { return new(PNGEncoder).Encode(m) }
 
-// PNGEncoder encodes images as PNG files, one at a time, and uses its memory again: setting that up takes longer than
-// compressing a small picture.
+// PNGEncoder encodes images as PNG files, one at a time, and reuses its memory: setting that up takes longer than
+// compressing a small image.
 type PNGEncoder struct{ pool pngBuffer }
 
 // Encode returns the image as a PNG file.
@@ -70,7 +70,7 @@ func (e *PNGEncoder) Encode(m image.Image) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// WritePNG writes the image to path; a reader sees the whole file or the one before, never a part.
+// WritePNG writes the image to path; a reader sees the complete file or the previous one, never a part.
 func WritePNG(path string, m image.Image) error {
 	raw, err := EncodePNG(m)
 	if err != nil {
@@ -82,8 +82,8 @@ func WritePNG(path string, m image.Image) error {
 	return nil
 }
 
-// pngBuffer lets one goroutine's encoder use its memory again; without it, setting up the
-// compressor costs more than a small picture.
+// pngBuffer lets one goroutine's encoder reuse its memory; without it, setting up the compressor costs more than
+// compressing a small image.
 type pngBuffer struct{ buffer *png.EncoderBuffer }
 
 // Get implements png.EncoderBufferPool.

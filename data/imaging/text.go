@@ -14,15 +14,15 @@ import (
 	"github.com/HugoSmits86/nativewebp"
 )
 
-// Text is what an image file says of itself under a key.
+// Text is a text in an image file's metadata, under a key.
 type Text struct {
 	Key, Value string
 }
 
-// The keys of texts that every format carries; PNG carries others too.
+// The keys of texts that every format can hold; PNG holds others too.
 const (
-	TextParameters = "parameters" // of A1111, in EXIF the user comment
-	TextLimner     = "limner"     // JSON, in EXIF the image description
+	TextParameters = "parameters" // A1111's; in EXIF the user comment
+	TextLimner     = "limner"     // JSON; in EXIF the image description
 )
 
 // Encode returns the image in a format, "png", "jpeg" (quality 95) or "webp" (without loss), with texts. PNG has them
@@ -51,7 +51,7 @@ func Encode(m *RGB, format string, texts []Text) ([]byte, error) {
 	return nil, fmt.Errorf("image format %q: want png, jpeg or webp", format)
 }
 
-// Texts lists what a PNG, JPEG or WebP file says of itself.
+// Texts lists the texts in the metadata of a PNG, JPEG or WebP file.
 func Texts(raw []byte) ([]Text, error) {
 	switch {
 	case isPNG(raw):
@@ -68,7 +68,7 @@ func Texts(raw []byte) ([]Text, error) {
 	return nil, errNoImage
 }
 
-// IsImage says whether bytes begin, in at least 12 of them, as the formats do that Texts reads.
+// IsImage says whether bytes, at least 12, begin as the formats do that Texts reads.
 func IsImage(raw []byte) bool {
 	_, err := Texts(raw)
 	return !errors.Is(err, errNoImage)
@@ -76,10 +76,10 @@ func IsImage(raw []byte) bool {
 
 const (
 	pngSignature = "\x89PNG\r\n\x1a\n"
-	pngHeaderEnd = len(pngSignature) + 12 + 13 // behind the IHDR chunk
+	pngHeaderEnd = len(pngSignature) + 12 + 13 // after the IHDR chunk
 )
 
-// pngWithTexts puts text chunks behind the header: tEXt where Latin-1 has all letters, as PIL does, else iTXt.
+// pngWithTexts inserts text chunks after the header: tEXt if Latin-1 has all characters, as PIL does, else iTXt.
 func pngWithTexts(raw []byte, texts []Text) []byte {
 	out := bytes.Clone(raw[:pngHeaderEnd])
 	for _, text := range texts {
@@ -99,7 +99,7 @@ func pngWithTexts(raw []byte, texts []Text) []byte {
 	return append(out, raw[pngHeaderEnd:]...)
 }
 
-// latin1 spells a text in Latin-1, if it can.
+// latin1 encodes a text in Latin-1, if that has all of its characters.
 func latin1(text string) ([]byte, bool) {
 	var out []byte
 	for _, r := range text {
@@ -111,7 +111,7 @@ func latin1(text string) ([]byte, bool) {
 	return out, true
 }
 
-// What the texts of one file may be, unpacked: more is no description of a picture.
+// Limits of the texts of one file, unpacked: more is no description of an image.
 const (
 	maxTextBytes = 1 << 24 // of all texts together
 	maxTexts     = 1000
@@ -149,7 +149,7 @@ func pngTexts(raw []byte) ([]Text, error) {
 	}
 }
 
-// pngText reads a chunk, if it is a text. It fails where key and text are longer than limit bytes.
+// pngText reads a chunk, if it is a text. It fails if key and text are longer than limit bytes.
 func pngText(kind string, body []byte, limit int) (text Text, ok bool, err error) {
 	if kind != "tEXt" && kind != "zTXt" && kind != "iTXt" {
 		return text, false, nil

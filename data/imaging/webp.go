@@ -2,8 +2,8 @@ package imaging
 
 import "image"
 
-// fromWebP converts the planes of a lossy WebP as libwebp does. They are of limited range, which
-// the standard library's conversion takes for JPEG's full range.
+// fromWebP converts the planes of a lossy WebP as libwebp does. They have limited range, but the standard library
+// converts them as full range, as in JPEG.
 func fromWebP(m image.Image) *RGB {
 	switch m := m.(type) {
 	case *image.YCbCr:
@@ -32,7 +32,7 @@ func fromVP8(m *image.YCbCr) *RGB {
 	return out
 }
 
-// vp8Chroma weights the four samples around a pixel 9:3:3:1, in libwebp's two rounded steps.
+// vp8Chroma weights the four samples around a pixel 9:3:3:1, rounded in two steps as in libwebp.
 func vp8Chroma(plane []uint8, at [4]int) int32 {
 	near, beside, above, corner := int32(plane[at[0]]), int32(plane[at[1]]), int32(plane[at[2]]), int32(plane[at[3]])
 	diagonal := (near + beside + above + corner + 8 + 2*(beside+above)) >> 3
