@@ -12,7 +12,7 @@ import (
 	"limner/xla/plugin"
 )
 
-// resultsFile is where results lie, from the root of the repository.
+// resultsFile is the file of the results, from the root of the repository.
 const resultsFile = "bench/results.json"
 
 // peer is another implementation of a case: a script, and the Python environment that it runs in.
@@ -95,7 +95,7 @@ func bench(ctx context.Context, names []string, out io.Writer) error {
 	return err
 }
 
-// check says what is missing for the peer to run below root.
+// check fails if something is missing for the peer to run below root.
 func (p peer) check(root string) error {
 	if _, err := os.Stat(filepath.Join(root, p.script)); errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("no %s here: run the bench in the root of the repository", p.script)

@@ -21,14 +21,14 @@ type benchCase struct {
 	start  func(context.Context, *xla.Backend) (workload, error) // our side; peers have the name in their scripts
 }
 
-// goals are the largest ratios that will do.
+// goals are the largest acceptable ratios.
 type goals struct {
 	wall, cpu, compile, peak float64
-	start                    float64 // from the start of the process to the end of its first step; 0 is not reported
-	alias                    bool    // the state must be written in place, all of it
+	start                    float64 // from the start of the process to the end of its first step; 0: not reported
+	alias                    bool    // all of the state must be written in place
 }
 
-// workload is a compiled program with all that a step needs.
+// workload is a compiled program with all inputs of a step.
 type workload struct {
 	setup
 	step func() error
@@ -73,7 +73,7 @@ func cases() []benchCase {
 			rounds: 3, steps: 1, peers: both,
 			start: startSample(middlingSampler, 256, 20), goals: pipeline,
 		},
-		// stable-diffusion.cpp keeps the weights in the float16 of their file, half of the memory that ours take.
+		// stable-diffusion.cpp keeps the weights in float16 as in their file, which takes half of our memory.
 		{
 			name:   "sample_sd15",
 			title:  "An image of 256×256 of Stable Diffusion 1.5's size in 4 Euler steps, guidance",

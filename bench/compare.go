@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// setup is what a worker says of its program before the first step.
+// setup is what a worker reports of its program before the first step.
 type setup struct {
 	CompileWall float64 `json:"compile_wall"` // seconds
 	CompileCPU  float64 `json:"compile_cpu"`  // seconds
 	Parameters  int     `json:"parameters"`   // of the network
 	StateBytes  int64   `json:"state_bytes"`  // what a step replaces
-	AliasBytes  int64   `json:"alias_bytes"`  // of it, what is written in place
+	AliasBytes  int64   `json:"alias_bytes"`  // the part of it that is written in place
 }
 
-// cost is what a worker says of one step.
+// cost is what a worker reports of one step.
 type cost struct {
 	Wall float64 `json:"wall"` // seconds
 	CPU  float64 `json:"cpu"`  // user and system seconds of the process
-	Peak int64   `json:"peak"` // bytes that the process has held at most until now
+	Peak int64   `json:"peak"` // most bytes that the process has held until now
 }
 
 // side is one process of a case.
@@ -35,11 +35,11 @@ type side struct {
 type figures struct {
 	setup
 	cost          // the least wall and CPU seconds of a step, and the last peak
-	start float64 // seconds from the start of the process to the end of its first step, nothing else being run
+	start float64 // seconds from the start of the process, alone on the machine, to the end of its first step
 }
 
 // compare runs the rounds of a case and fills in the figures of its sides. The rounds alternate between the sides, so
-// that whatever else the machine does falls on all of them; a case whose sides do not fit into memory together runs
+// that other load on the machine affects all of them alike; a case whose sides do not fit into memory together runs
 // them one after the other.
 func compare(ctx context.Context, c benchCase, sides []side) error {
 	if !c.apart {
@@ -100,7 +100,7 @@ func alternate(ctx context.Context, c benchCase, sides []side) (err error) {
 	return errors.Join(errs...)
 }
 
-// add takes in the costs of more steps.
+// add updates the figures with the costs of more steps.
 func (f *figures) add(costs []cost) {
 	for _, c := range costs {
 		if f.Wall == 0 || c.Wall < f.Wall {

@@ -81,14 +81,14 @@ func startControlStep(cached bool) func(context.Context, *xla.Backend) (workload
 						return err
 					}
 				}
-				_, _, err := step.Run(ctx, arrays, n, 1e-5) // which fails if the loss is no finite number
+				_, _, err := step.Run(ctx, arrays, n, 1e-5) // fails if the loss is not finite
 				return err
 			},
 		}, nil
 	}
 }
 
-// drawInput draws an input of a batch and returns what puts it on the device.
+// drawInput draws an input of a batch and returns a function that copies it to the device.
 func drawInput(b *xla.Backend, rng *rand.Rand, in xla.Value, vocabulary int) func() (*xla.Array, error) {
 	if in.Shape.DType == dtypes.Int32 {
 		ids := make([]int32, in.Shape.Size())

@@ -32,7 +32,7 @@ const (
 	loadGoal      = 1.3
 )
 
-// loaded is what a load worker says.
+// loaded is what a load worker reports.
 type loaded struct {
 	Wall  float64 `json:"wall"`  // seconds
 	CPU   float64 `json:"cpu"`   // seconds
@@ -77,7 +77,7 @@ func load(ctx context.Context, family string, out io.Writer) error {
 	return table.Flush()
 }
 
-// loadWorker loads every network of a model and prints what it took.
+// loadWorker loads every network of a model and prints the cost.
 func loadWorker(ctx context.Context, dir, dtype string, out io.Writer) (err error) {
 	on := map[string]dtypes.DType{"F32": dtypes.Float32, "BF16": dtypes.BFloat16, "F16": dtypes.Float16}[dtype]
 	b, err := xla.Open(ctx, xla.Options{Log: os.Stderr})
@@ -86,7 +86,7 @@ func loadWorker(ctx context.Context, dir, dtype string, out io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
 	var l loaded
-	var kept []*xla.Array // or the collector would free them
+	var kept []*xla.Array // keeps the garbage collector from freeing them
 	if l.Base, err = peakBytes(); err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func writeModel(family string) (string, error) {
 	})
 	if err == nil {
 		fmt.Fprintf(os.Stderr, "written in %.0f s\n", time.Since(start).Seconds())
-		debug.FreeOSMemory() // it is the workers' now
+		debug.FreeOSMemory() // so that the workers have it
 	}
 	return dir, err
 }

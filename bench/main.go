@@ -4,15 +4,15 @@
 //	make bench-peers                      # once: the peers' environments, in bench/venv*
 //	make bench                            # every case, bench/results.json
 //	go run ./bench sd15_unet_forward      # one case, nothing written
-//	go run ./bench warm sd15_unet_forward # start of a process that compiles, and of one that loads what that kept
+//	go run ./bench warm sd15_unet_forward # the start of a process that compiles, and of one that loads what it compiled
 //	go run ./bench tpu                    # what make bench-tpu compiled, ours beside Flax
 //	go run ./bench load sd15              # time and memory of loading a model of full size: sd15, sd21 or sdxl
 //
 // Each case runs in a process of ours (this program again, as `bench worker CASE`) and one of each peer (peer.py CASE,
 // peer_torch.py CASE, peer_sdcpp.py CASE), all given the same network, shapes, optimizer and number of threads. Each
 // compiles, makes a step that is not counted, and then waits. Rounds of a few steps alternate between them, so that
-// whatever else the machine does falls on all; only cases that do not fit into memory together run apart. Reported is
-// the least that a step cost on each side over all rounds:
+// other load on the machine affects all alike; only sides that do not fit into memory together run one after the other.
+// The result is the least cost of a step on each side over all rounds:
 //
 //   - wall: seconds of a step, from the batch on the host to the loss or the output on the host
 //   - cpu: user and system seconds of the whole process during a step
@@ -22,8 +22,7 @@
 //   - not_aliased: bytes of the training state that a step does not write in place, by the compiler's own statistics
 //     (ours is zero if the state never doubles; the peer's figure is the size of its state)
 //
-// ratio is ours over the peer's, smaller is better; goal is the largest ratio that will do, which stands with each
-// case.
+// ratio is ours over the peer's, smaller is better; goal is the largest acceptable ratio, given with each case.
 package main
 
 import (

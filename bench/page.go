@@ -11,7 +11,7 @@ import (
 // speedPage is the page whose tables the results fill, from the root of the repository.
 const speedPage = "docs/speed.md"
 
-// What stands between these lines of the page is written by the bench.
+// The bench writes what is between these lines of the page.
 const (
 	tablesBegin = "<!-- written by make bench -->\n"
 	tablesEnd   = "<!-- end of what make bench wrote -->\n"
@@ -26,7 +26,7 @@ var measures = []struct{ end, title string }{
 	{"_peak_rss", "Peak memory"},
 }
 
-// writePage puts the tables of results in their place on the page.
+// writePage puts the tables of results into the page.
 func writePage(path string, results []result) error {
 	page, err := os.ReadFile(path)
 	if err != nil {
@@ -39,7 +39,7 @@ func writePage(path string, results []result) error {
 	return disk.WriteFile(path, []byte(text), 0o644)
 }
 
-// withTables replaces what stands between the marks of a page.
+// withTables replaces what is between the marks of a page.
 func withTables(page string, results []result) (string, error) {
 	before, rest, begun := strings.Cut(page, tablesBegin)
 	_, after, ended := strings.Cut(rest, tablesEnd)
@@ -50,7 +50,7 @@ func withTables(page string, results []result) (string, error) {
 	return before + tablesBegin + tables(results) + tablesEnd + after, nil
 }
 
-// tables has a table for each measure, with the cases in their order, and says where and when they were measured.
+// tables writes a table for each measure, with the cases in their order, and where and when they were measured.
 func tables(results []result) string {
 	var b strings.Builder
 	if len(results) > 0 {

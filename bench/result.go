@@ -21,7 +21,7 @@ type result struct {
 	Ours    float64 `json:"ours"`
 	Peer    float64 `json:"peer"`
 	Ratio   float64 `json:"ratio"` // ours over peer: smaller is better
-	Goal    float64 `json:"goal"`  // the largest ratio that will do
+	Goal    float64 `json:"goal"`  // the largest acceptable ratio
 	Machine string  `json:"machine"`
 	Date    string  `json:"date"`
 }
@@ -37,7 +37,7 @@ func rows(c benchCase, ours figures, peer side, machine, date string) []result {
 	}
 	row("wall", "s", ours.Wall, peer.Wall, c.goals.wall)
 	row("cpu", "CPU s", ours.CPU, peer.CPU, c.goals.cpu)
-	if peer.CompileWall > 0 { // torch compiles nothing
+	if peer.CompileWall > 0 { // PyTorch does not compile
 		row("compile_wall", "s", ours.CompileWall, peer.CompileWall, c.goals.compile)
 		row("compile_cpu", "CPU s", ours.CompileCPU, peer.CompileCPU, c.goals.compile)
 	}
@@ -52,7 +52,7 @@ func rows(c benchCase, ours figures, peer side, machine, date string) []result {
 	return out
 }
 
-// ratio is ours over the peer's cost. Where the peer has none, only none is as good.
+// ratio is our cost over the peer's. If the peer's is 0, only 0 is as good.
 func ratio(ours, peer float64) float64 {
 	switch {
 	case peer > 0:
@@ -89,7 +89,7 @@ func printTable(out io.Writer, results []result) error {
 	return table.Flush()
 }
 
-// writeResults replaces the file, whole or not at all.
+// writeResults replaces the file completely or not at all.
 func writeResults(path string, results []result) error {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)

@@ -16,13 +16,13 @@ import (
 	"limner/xla"
 )
 
-// tinyModel lends every sampling case its tokenizer and text encoder, and the tiny one all the rest.
+// tinyModel is the model whose tokenizer and text encoder every sampling case uses, and the tiny case all of it.
 const tinyModel = "testdata/goldens/sd15-tiny"
 
 // samplePrompt is that of the peers' scripts.
 const samplePrompt = "a red circle with a blue background"
 
-// sampler is what a case draws with.
+// sampler is the model and the settings that a case samples with.
 type sampler struct {
 	sample.Model
 	scheduler string
@@ -74,8 +74,8 @@ func fullSampler() (s sampler, err error) {
 	return sampler{sample.Model{Pipeline: p, Weights: weights}, "euler"}, err
 }
 
-// drawn gives random values one parameter at a time, so that this process holds none beside the devices', and the text
-// encoder's from its file.
+// drawn is a source of random values, one parameter at a time, so that this process holds no copy beside the devices'.
+// The text encoder's values come from its file.
 type drawn struct {
 	file nn.Source
 }
@@ -93,15 +93,15 @@ func (d drawn) Stream(tree nn.Tree, dtype string, visit nn.Visit) error {
 	return nil
 }
 
-// middlingUNet is between the tiny one and that of Stable Diffusion.
+// middlingUNet is in size between the tiny UNet and Stable Diffusion's.
 func middlingUNet(textWidth int) unet.Config {
 	c := unet.Default()
 	c.SampleSize, c.BlockOutChannels, c.CrossAttentionDim = 32, []int{128, 256, 512, 512}, textWidth
 	return c
 }
 
-// startSample compiles the pipeline for one image. A step is the whole of it: prompts, so many denoising steps with
-// guidance and with a ControlNet if the model has one, and the image.
+// startSample compiles the pipeline for one image. A step is all of it: encoding prompts, the denoising steps with
+// guidance and with a ControlNet if the model has one, and decoding the image.
 func startSample(open func() (sampler, error), side, steps int) func(context.Context, *xla.Backend) (workload, error) {
 	return func(ctx context.Context, b *xla.Backend) (workload, error) {
 		m, err := open()

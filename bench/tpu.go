@@ -15,7 +15,7 @@ import (
 // tpuArg is the argument for the programs that make bench-tpu compiled.
 const tpuArg = "tpu"
 
-// tpuPeer is what peer_tpu.py says of a program, for one chip.
+// tpuPeer is what peer_tpu.py reports of a program, for one chip.
 type tpuPeer struct {
 	Peak     float64 `json:"peak_bytes"`
 	Accessed float64 `json:"bytes_accessed"`
@@ -26,15 +26,15 @@ type tpuPeer struct {
 	hbm float64 // counted from it
 }
 
-// What peer_tpu.py compiles for, and how many images a chip trains on there.
+// The topology that peer_tpu.py compiles for, and the images a chip trains on there.
 const (
 	peerTPU   = "v4-8"
 	peerBatch = 4
 )
 
-// compareTPU prints what limner plan and peer_tpu.py wrote into a folder, beside each other: per image, for one chip. A
-// file that is not there leaves its rows out. Traffic is the compilers' own count; hbm counts the optimised programs of
-// both sides alike, without what stays on the chip.
+// compareTPU prints the figures that limner plan and peer_tpu.py wrote into a folder side by side: per image, for one
+// chip. The rows of a missing file are left out. Traffic is the compilers' own count; hbm is counted in the optimised
+// programs of both sides in the same way, without on-chip memory.
 func compareTPU(folder string, out io.Writer) error {
 	var peers map[string]*tpuPeer
 	if found, err := readJSON(filepath.Join(folder, "tpu-peer.json"), &peers); err != nil {
@@ -48,7 +48,7 @@ func compareTPU(folder string, out io.Writer) error {
 	}
 	var results []result
 	row := func(name, unit string, ours, peer, scale, goal float64) {
-		if ours > 0 && peer > 0 { // 0 is what a compiler does not know
+		if ours > 0 && peer > 0 { // 0: unknown to the compiler
 			results = append(results, result{
 				Name: name, Against: flax.name, Unit: unit, Ours: ours * scale, Peer: peer * scale,
 				Ratio: ratio(ours, peer), Goal: goal,
@@ -101,7 +101,7 @@ func compareTPU(folder string, out io.Writer) error {
 	return printTable(out, results)
 }
 
-// count reads the optimised program, and makes a time of the compiler's estimate, as limner plan does with ours.
+// count reads the optimised program, and corrects the compiler's estimate of time, as limner plan does with ours.
 func (p *tpuPeer) count(folder string, chip xla.Chip) error {
 	program, err := os.ReadFile(filepath.Join(folder, p.Program))
 	if err != nil {
@@ -116,7 +116,7 @@ func (p *tpuPeer) count(folder string, chip xla.Chip) error {
 	return nil
 }
 
-// readReport reads the first report of a job, or nil where there is none that fits.
+// readReport reads the first report of a job, or nil if the job does not fit.
 func readReport(path string) (*plan.Report, error) {
 	var file struct{ Reports []*plan.Report }
 	found, err := readJSON(path, &file)

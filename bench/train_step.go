@@ -90,7 +90,7 @@ func startTrainStep(ctx context.Context, b *xla.Backend) (workload, error) {
 			if err != nil {
 				return err
 			}
-			_, _, err = step.Run(ctx, batch, n, 1e-4) // which fails if the loss is no finite number
+			_, _, err = step.Run(ctx, batch, n, 1e-4) // fails if the loss is not finite
 			return err
 		},
 	}, nil

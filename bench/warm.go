@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// warmArg is the argument for starts with and without compiled programs.
+// warmArg is the argument for measuring starts with and without compiled programs.
 const warmArg = "warm"
 
 // warm starts our side of each case twice, with one folder of compiled programs: the first process compiles, the second
@@ -43,7 +43,7 @@ func warm(ctx context.Context, names []string, out io.Writer) error {
 	return err
 }
 
-// starts are those of two processes that share a folder of programs.
+// starts measures two processes that share a folder of programs.
 func starts(ctx context.Context, name string) (cold, loaded figures, err error) {
 	self, err := os.Executable()
 	if err != nil {

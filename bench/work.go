@@ -20,8 +20,8 @@ import (
 // workerArg is the argument that makes this program our side's worker.
 const workerArg = "worker"
 
-// work is our side's worker: see worker for what it reads and prints. It compiles, unless a folder of programs is named
-// that has them.
+// work is our side's worker: see worker for what it reads and prints. It compiles, unless cache names a folder with the
+// compiled programs.
 func work(ctx context.Context, name, cache string, in io.Reader, out io.Writer) (err error) {
 	chosen, err := choose([]string{name})
 	if err != nil {
@@ -59,7 +59,7 @@ func work(ctx context.Context, name, cache string, in io.Reader, out io.Writer) 
 	return lines.Err()
 }
 
-// measure runs f and says what it cost.
+// measure runs f and returns its cost.
 func measure(f func() error) (cost, error) {
 	start, before := time.Now(), cpuSeconds()
 	if err := f(); err != nil {
@@ -71,7 +71,7 @@ func measure(f func() error) (cost, error) {
 	return c, err
 }
 
-// cpuSeconds are those of all threads of this process so far, in user and system mode.
+// cpuSeconds is the user and system time of all threads of this process so far.
 func cpuSeconds() float64 {
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {

@@ -83,7 +83,7 @@ func (w *worker) wait() error {
 	return w.err
 }
 
-// lastWords is the end of what the worker printed as errors.
+// lastWords is the end of the worker's standard error.
 func (w *worker) lastWords() string {
 	if !w.waited {
 		return ""

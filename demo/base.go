@@ -1,5 +1,5 @@
-// Package demo is the tutorial job, end to end: a tiny base model and a ControlNet for it, trained on drawings of
-// circles, and pictures that show whether it follows.
+// Package demo is the tutorial, end to end: a tiny base model and a ControlNet for it, trained on drawings of circles,
+// and images that show how well it follows the outlines.
 package demo
 
 import (
@@ -28,7 +28,7 @@ import (
 	"limner/xla"
 )
 
-// Hooks tell the caller how a job goes. All are needed.
+// Hooks report the progress of a job to the caller. All are required.
 type Hooks struct {
 	Phase func(name string)     // a phase begins
 	Step  func(watch.Progress)  // of training
@@ -48,11 +48,11 @@ type BaseOptions struct {
 	VAEBatch  int    `json:"vae_batch"`
 	UNetSteps int    `json:"unet_steps"`
 	UNetBatch int    `json:"unet_batch"`
-	// DecoderSteps of VAEBatch images, last, refine the VAE's decoder for the latents that it is given by then.
+	// DecoderSteps, of VAEBatch images, refine the VAE's decoder at the end, with the finished model.
 	DecoderSteps int `json:"decoder_steps"`
 }
 
-// DefaultBaseOptions made the base model that is shipped.
+// DefaultBaseOptions are the options with which the shipped base model was trained.
 func DefaultBaseOptions() BaseOptions {
 	return BaseOptions{
 		Seed: 1, Images: 8000, VAESteps: 1500, VAEBatch: 16, UNetSteps: 2500, UNetBatch: 32, DecoderSteps: 1600,
@@ -120,7 +120,7 @@ func trainTokenizer(set circles.Set) (*clip.Tokenizer, error) {
 }
 
 // TrainBase trains the base model from nothing: tokenizer, VAE, UNet with text encoder, then the VAE's decoder again.
-// Each part goes on where an interrupted call with the same options left it.
+// Each part continues where an interrupted call with the same options stopped.
 func TrainBase(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks) error {
 	set := circles.Default()
 	set.Count, set.Size, set.Seed = o.Images, Size, o.Seed
@@ -186,7 +186,7 @@ func initial(p *diffusers.Pipeline, seed uint64) nn.Values {
 	return values
 }
 
-// options are those that both trainings share.
+// options are the training options of the VAE and the UNet.
 func (o BaseOptions) options(name string, batch, steps int) train.Options {
 	t := train.DefaultOptions()
 	t.OutputDir, t.Seed, t.Batch, t.MaxTrainSteps = filepath.Join(o.OutputDir, name), o.Seed, batch, steps
@@ -200,7 +200,7 @@ func (o BaseOptions) options(name string, batch, steps int) train.Options {
 	return t
 }
 
-// recipe is what both trainings share.
+// recipe is the common part of the recipes of the VAE and the UNet.
 func recipe(h Hooks, model, dataset string) train.Recipe {
 	return train.Recipe{
 		Model: model, Data: []string{dataset}, Columns: data.DefaultOptions(), Resolution: Size, FromScratch: true,
@@ -216,7 +216,7 @@ func trainVAE(ctx context.Context, b *xla.Backend, options train.Options, h Hook
 	return runVAE(ctx, b, options, r, model)
 }
 
-// refineDecoder goes on with the VAE's decoder on the finished model.
+// refineDecoder continues to train the VAE's decoder on the finished model.
 func refineDecoder(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks, model *diffusers.Pipeline,
 	dataset string) (nn.Values, float64, error) {
 	h.Phase("refining the decoder")

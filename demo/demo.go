@@ -20,7 +20,7 @@ import (
 	"limner/xla"
 )
 
-// Options say how the demo trains and draws.
+// Options say how the demo trains and samples.
 type Options struct {
 	OutputDir         string  `json:"-"`
 	Seed              uint64  `json:"seed"`
@@ -28,7 +28,7 @@ type Options struct {
 	Steps             int     `json:"max_train_steps"`
 	Batch             int     `json:"train_batch_size"`
 	LearningRate      float64 `json:"learning_rate"`
-	Cases             int     `json:"cases"` // prompts and outlines that are drawn
+	Cases             int     `json:"cases"` // prompts and outlines to sample
 	NumInferenceSteps int     `json:"num_inference_steps"`
 	GuidanceScale     float64 `json:"guidance_scale"`
 }
@@ -58,7 +58,7 @@ func (o Options) Validate() error {
 	return errors.Join(errs...)
 }
 
-// circles are the dataset, and behind it the cases that training never sees.
+// circles is the dataset; examples after its Count are the cases that training never sees.
 func (o Options) circles() circles.Set {
 	c := circles.Default()
 	c.Count, c.Size, c.Seed = o.Images, Size, o.Seed
@@ -79,15 +79,15 @@ type Report struct {
 const (
 	baseName    = "base"
 	dataName    = "data"
-	latentsName = "latents" // outlives the demo that made it: found by the pixels, so the next one has them
+	latentsName = "latents" // kept for the next demo, which finds its latents by the pixels
 	controlName = "controlnet"
 	gridName    = "grid.png"
 	lossName    = "loss.png"
 	reportName  = "report.json"
 )
 
-// Do makes a dataset, trains a ControlNet for the shipped base model, and draws cases that training never saw, with the
-// ControlNet and without. An interrupted demo goes on where it was; a finished one starts anew.
+// Do makes a dataset, trains a ControlNet for the shipped base model, and samples cases that training never saw, with
+// the ControlNet and without. An interrupted demo continues where it stopped; a finished one starts anew.
 func Do(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*Report, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -150,8 +150,8 @@ func Do(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*Report, error
 	return report, checkpoint.WriteJSON(filepath.Join(o.OutputDir, reportName), report)
 }
 
-// prepareFolder makes the folder, or clears a finished demo out of it: all but the latents, and the pictures where the
-// next one has the same. It refuses a folder that holds anything else.
+// prepareFolder makes the folder, or removes a finished demo from it, except for the latents, and for the dataset if
+// the next demo has the same. It fails if the folder holds anything else.
 func prepareFolder(o Options) error {
 	dir := o.OutputDir
 	entries, err := os.ReadDir(dir)
@@ -179,7 +179,7 @@ func prepareFolder(o Options) error {
 	if same, err := circles.Has(o.circles(), filepath.Join(dir, dataName)); err != nil || !same {
 		old = append(old, dataName)
 	}
-	// The report goes last: a clearing that is interrupted is taken up again.
+	// The report is removed last, so that an interrupted removal is continued.
 	for _, name := range append(old, reportName) {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return fmt.Errorf("clear the last demo: %w", err)
@@ -188,7 +188,7 @@ func prepareFolder(o Options) error {
 	return nil
 }
 
-// makeDataset puts the base model and the pictures into the folder.
+// makeDataset puts the base model and the dataset into the folder.
 func makeDataset(ctx context.Context, o Options, h Hooks) error {
 	if err := UnpackBase(filepath.Join(o.OutputDir, baseName)); err != nil {
 		return err
@@ -212,7 +212,7 @@ func prepareControlNet(ctx context.Context, b *xla.Backend, o Options, h Hooks) 
 	return train.NewControlNet(ctx, b, t, r)
 }
 
-// unseen are examples behind those of the dataset.
+// unseen are examples after those of the dataset.
 func unseen(set circles.Set, n int) []circles.Circle {
 	cases := make([]circles.Circle, n)
 	for i := range cases {
@@ -221,7 +221,7 @@ func unseen(set circles.Set, n int) []circles.Circle {
 	return cases
 }
 
-// drawCases draws every case with the ControlNet, then from the same noise with its residuals scaled to nothing.
+// drawCases samples every case with the ControlNet, then from the same noise with its residuals scaled to 0.
 func drawCases(ctx context.Context, b *xla.Backend, o Options, h Hooks,
 	cases []circles.Circle) (with, without []*imaging.RGB, err error) {
 	model, err := diffusers.Open(filepath.Join(o.OutputDir, baseName))

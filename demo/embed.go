@@ -15,7 +15,8 @@ import (
 //go:embed base
 var base embed.FS
 
-// UnpackBase writes the shipped base model to dir, whole or not at all. A model that is there already is left as it is.
+// UnpackBase writes the shipped base model to dir, completely or not at all. A model that is already there is left
+// unchanged.
 func UnpackBase(dir string) error {
 	index := filepath.Join(dir, "model_index.json")
 	if _, err := os.Stat(index); err == nil {

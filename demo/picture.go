@@ -6,7 +6,8 @@ import (
 	"limner/sample"
 )
 
-// picture shows the first cases, several in a row: the outline, then what was drawn with the ControlNet and without.
+// picture arranges the first cases, several in a row: the outline, then the image with the ControlNet and the one
+// without.
 func picture(cases []circles.Circle, with, without []*imaging.RGB) (*imaging.RGB, error) {
 	const inRow, rows, gap, zoom = 3, 4, 8, 2
 	grid := make([][]*imaging.RGB, rows)

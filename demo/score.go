@@ -7,7 +7,7 @@ import (
 	"limner/data/imaging"
 )
 
-// score measures the pictures against what was asked.
+// score compares the images with the cases.
 func score(set circles.Set, cases []circles.Circle,
 	with, without []*imaging.RGB) (iouWith, iouWithout, colours float64, err error) {
 	palette, err := imaging.Palette(set.Palette)
@@ -25,8 +25,8 @@ func score(set circles.Set, cases []circles.Circle,
 	return iouWith, iouWithout, colours, nil
 }
 
-// iou is the intersection over union of the asked disc and the drawn one: the pixels that are nearer to the disc's
-// colour than to the background's.
+// iou is the intersection over union of the case's disc and the sampled one, whose pixels are those nearer to the
+// disc's colour than to the background's.
 func iou(c circles.Circle, m *imaging.RGB) float64 {
 	var both, either int
 	for i, asked := range c.Mask() {
@@ -49,7 +49,7 @@ func distance(a, b [3]uint8) (d int) {
 	return d
 }
 
-// coloursMatch says whether the median colours inside and outside the asked disc, its edge left out, are nearest in the
+// coloursMatch says whether the median colours inside and outside the case's disc, without its edge, are nearest in the
 // palette to the named ones.
 func coloursMatch(c circles.Circle, m *imaging.RGB, palette []imaging.Colour) bool {
 	const edge = 2 // pixels

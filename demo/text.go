@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Text says what the demo measured and what to try next. dir is its folder.
+// Text describes what the demo measured and what to try next. dir is its folder.
 func (r *Report) Text(dir string) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }

@@ -1,5 +1,5 @@
-// Package plan says what a job needs of TPU chips that are not there: whether it fits, how long it takes, and what
-// would help.
+// Package plan computes what a job needs on TPU chips that are not at hand: whether it fits, how long it takes, and
+// which variants would help.
 package plan
 
 import (
@@ -16,7 +16,7 @@ import (
 
 // Variant is how a job is compiled.
 type Variant struct {
-	Batch         int  `json:"batch_per_chip"` // images of a program's run on each chip
+	Batch         int  `json:"batch_per_chip"` // images of one run of a program on each chip
 	Accumulation  int  `json:"gradient_accumulation_steps"`
 	Checkpointing bool `json:"gradient_checkpointing"`
 	CachedLatents bool `json:"cache_latents"`
@@ -27,12 +27,12 @@ type Variant struct {
 type Part struct {
 	Name    string
 	Program *xla.Program
-	Runs    int // for the images of a batch, or an optimizer step
+	Runs    int // for one batch of images, or one optimizer step
 }
 
-// Job is something to plan.
+// Job is what is planned: its name and how its programs are compiled in a variant.
 type Job struct {
-	Name     string // as a person calls it
+	Name     string // for people
 	Training bool
 	Start    Variant
 	Compile  func(context.Context, Variant) ([]Part, error)
@@ -51,24 +51,24 @@ type Planner struct {
 type Program struct {
 	Name     string  `json:"name"`
 	Runs     int     `json:"runs"`
-	FLOP     float64 `json:"flop"`           // the cost analysis's, of all operations
-	Accessed float64 `json:"bytes_accessed"` // the cost analysis's, on-chip memory included
+	FLOP     float64 `json:"flop"`           // of all operations, by the cost analysis
+	Accessed float64 `json:"bytes_accessed"` // on-chip memory included, by the cost analysis
 	HBM      float64 `json:"bytes_hbm"`      // counted from the optimised program, see hlo.Traffic
-	Seconds  float64 `json:"seconds"`        // the compiler's estimate; 0 where it is not sane
+	Seconds  float64 `json:"seconds"`        // the compiler's estimate; 0 if it is not plausible
 	Roofline float64 `json:"roofline_seconds"`
 	Peak     int64   `json:"peak_bytes"`
 
 	Collectives map[string]float64 `json:"bytes_in_collectives"` // by the kind of operation, see hlo.Traffic
-	Networks    map[string]Share   `json:"by_network"`           // and of what belongs to none
+	Networks    map[string]Share   `json:"by_network"`           // operations of no network included
 }
 
-// Share is what a network has of a program.
+// Share is a network's part of a program's cost.
 type Share struct {
 	FLOP float64 `json:"flop"`      // of matrix products, convolutions and kernels
 	HBM  float64 `json:"bytes_hbm"` // see hlo.Traffic
 }
 
-// Report is what is known of a job in one variant.
+// Report is the plan of a job in one variant.
 type Report struct {
 	Job            string           `json:"job"`
 	Topology       string           `json:"tpu"`
@@ -77,9 +77,9 @@ type Report struct {
 	Fits           bool             `json:"fits"`
 	Problem        string           `json:"problem,omitempty"`         // why it does not
 	Largest        []hlo.Tensor     `json:"largest_tensors,omitempty"` // of a program that the compiler refused
-	HBM            int64            `json:"hbm_bytes"`                 // of a chip, that programs may use
+	HBM            int64            `json:"hbm_bytes"`                 // of a chip, available to programs
 	Peak           int64            `json:"peak_bytes"`
-	Classes        map[string]int64 `json:"bytes_by_class"` // of what lies on a chip while the largest program runs
+	Classes        map[string]int64 `json:"bytes_by_class"` // of memory on a chip while the largest program runs
 	Programs       []Program        `json:"programs"`
 	Seconds        float64          `json:"seconds"` // of a batch or an optimizer step; 0 if unknown
 	Roofline       float64          `json:"roofline_seconds"`
@@ -89,8 +89,8 @@ type Report struct {
 	CompileSeconds float64          `json:"compile_seconds"`
 }
 
-// Compile plans a job in one variant. Only what is wrong with the job itself is an error; that it does not fit is in
-// the report.
+// Compile plans a job in one variant. It fails if the job itself is invalid; a job that does not fit is no error, the
+// report says so.
 func (p Planner) Compile(ctx context.Context, job Job, v Variant) (report *Report, err error) {
 	p.Log("compiling %s for %s: %s", job.Name, p.Topology.Name, v)
 	start := time.Now()
@@ -144,7 +144,7 @@ func (p Planner) Compile(ctx context.Context, job Job, v Variant) (report *Repor
 	return r, err
 }
 
-// program reads what the compiler says of a part.
+// program reads the compiler's figures for a part.
 func (p Planner) program(part Part) (Program, error) {
 	cost, err := part.Program.Planned().Cost()
 	if err != nil {
@@ -178,11 +178,10 @@ func (p Planner) program(part Part) (Program, error) {
 	return out, nil
 }
 
-// Estimate makes a time of libtpu's optimal_seconds, 0 if it cannot. Operations whose time the compiler does not know
-// count -1 each, so that whole seconds are missing; they are added while the time is below what the arithmetic and the
-// traffic take in any case.
+// Estimate corrects libtpu's optimal_seconds; it returns 0 if it cannot. Operations of unknown time count -1 second
+// each; as many seconds are added as bring the time to at least what the arithmetic and the traffic need.
 func Estimate(optimal, roofline float64) float64 {
-	const least = 0.8 // of the roofline, which rounds up what on-chip memory saves
+	const least = 0.8 // of the roofline, which ignores what on-chip memory saves
 	t := optimal
 	if t < 0 {
 		for t -= math.Floor(t); t < least*roofline; t++ {
@@ -213,7 +212,7 @@ func (r *Report) total() {
 	r.ImagesPerSec = images * float64(r.Chips) / r.Seconds
 }
 
-// class is what a program's input is, by its name.
+// class is the kind of a program's input, by its name.
 func class(name string) string {
 	group, _, found := strings.Cut(name, ".")
 	switch {
@@ -232,7 +231,7 @@ func class(name string) string {
 	return "moments"
 }
 
-// network is the one that a layer belongs to, see hlo.Traffic.
+// network is the network that a layer belongs to, see hlo.Traffic.
 func network(layer string) string {
 	layer = strings.TrimPrefix(layer, "param.")
 	name, _, _ := strings.Cut(layer, ".")

@@ -2,11 +2,11 @@ package plan
 
 import "context"
 
-// Largest finds the largest batch a chip that fits, by compiling, and returns its report; nil if none did. from is a
-// report of the job, and most the number of compilations that may be spent: if they do not suffice, it is the largest
-// of those that were found to fit.
+// Largest finds the largest batch per chip that fits, by compiling, and returns its report; nil if none fits. from is a
+// report of the job, and most limits the number of compilations: if they do not suffice, the result is the largest
+// batch found to fit.
 func (p Planner) Largest(ctx context.Context, job Job, from *Report, most int) (best *Report, err error) {
-	fits, fails := 0, 0 // the bounds found so far; 0 is none
+	fits, fails := 0, 0 // bounds found so far; 0: none
 	note := func(r *Report) {
 		if r.Fits {
 			fits, best = max(fits, r.Variant.Batch), r
@@ -31,13 +31,13 @@ func (p Planner) Largest(ctx context.Context, job Job, from *Report, most int) (
 	return best, nil
 }
 
-// guess is the next batch to try between the largest that fits and the smallest that does not; 0 if nothing lies
+// guess is the next batch to try between the largest that fits and the smallest that does not; 0 if there is none
 // between.
 func guess(best *Report, fits, fails int) int {
 	if best == nil {
 		return fails / 2
 	}
-	// What is left, in the images that would fill it if each took what the temporaries of one take now.
+	// The memory left, in images, if each takes as much as the temporaries of one do now.
 	each := max(1, best.Classes["temporaries"]/int64(best.Variant.Batch))
 	next := fits + max(1, int((best.HBM-best.Peak)/each))
 	if fails > 0 && next >= fails {
@@ -49,7 +49,7 @@ func guess(best *Report, fits, fails int) int {
 	return next
 }
 
-// Advice are variants of a job that use less memory, or less time, than a report's, each compiled.
+// Advice compiles variants of a job that use less memory or less time than the report's, and returns their reports.
 func (p Planner) Advice(ctx context.Context, job Job, from *Report) ([]*Report, error) {
 	if !job.Training {
 		return nil, nil

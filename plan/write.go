@@ -13,10 +13,10 @@ import (
 	"limner/xla"
 )
 
-// Run is how much there is to do.
+// Run is the length of a whole training run.
 type Run struct {
 	Steps  int     `json:"max_train_steps,omitempty"`
-	Epochs int     `json:"num_train_epochs,omitempty"` // where Steps is 0
+	Epochs int     `json:"num_train_epochs,omitempty"` // if Steps is 0
 	Images int     `json:"dataset_images,omitempty"`
 	Price  float64 `json:"price_per_hour,omitempty"`
 }
@@ -84,8 +84,8 @@ func (r *Report) run(line func(string, ...any), run Run) {
 		r.ImagesPerSec, math.Ceil(r.ImagesPerSec*0.01))
 }
 
-// networks are the names of those that have at least a hundredth of the arithmetic or of the traffic, by traffic; none
-// where it is one alone.
+// networks lists the networks with at least a hundredth of the arithmetic or of the traffic, by traffic; none if there
+// is only one.
 func (p Program) networks() []string {
 	var all Share
 	for _, share := range p.Networks {
@@ -102,7 +102,7 @@ func (p Program) networks() []string {
 	return names
 }
 
-// collectives are those of more than a megabyte, the largest first.
+// collectives lists the collectives of more than a megabyte, the largest first.
 func (p Program) collectives() string {
 	var parts []string
 	for _, kind := range largestFirst(p.Collectives, func(bytes float64) float64 { return bytes }) {
@@ -113,14 +113,14 @@ func (p Program) collectives() string {
 	return strings.Join(parts, ", ")
 }
 
-// largestFirst are a map's keys by the sizes of what they stand for, those of one size by name.
+// largestFirst lists a map's keys by the sizes of their values, the largest first, equal ones by name.
 func largestFirst[V any](m map[string]V, size func(V) float64) []string {
 	return slices.SortedFunc(maps.Keys(m), func(a, b string) int {
 		return cmp.Or(cmp.Compare(size(m[b]), size(m[a])), cmp.Compare(a, b))
 	})
 }
 
-// checkpoint is the size of a checkpoint: what is trained and what is remembered of it, over all chips.
+// checkpoint is the size of a checkpoint: trained parameters and optimizer state, over all chips.
 func (r *Report) checkpoint() int64 {
 	share := int64(1)
 	if r.Variant.FSDP {
@@ -129,7 +129,7 @@ func (r *Report) checkpoint() int64 {
 	return r.Classes["trained parameters"]*share + (r.Classes["moments"]+r.Classes["averages"])*int64(r.Chips)
 }
 
-// WriteLine prints a report in one line, beside the first.
+// WriteLine prints a report in one line, compared with the first.
 func (r *Report) WriteLine(w io.Writer, first *Report) {
 	if !r.Fits {
 		fmt.Fprintf(w, "  %s: does not fit: %s\n", r.Variant, r.Problem)

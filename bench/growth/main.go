@@ -44,7 +44,7 @@ func main() {
 	}
 }
 
-// read reads the reports of files, of each sharding by their chips.
+// read reads the reports of files, sorted by sharding and number of chips.
 func read(files []string) ([]*plan.Report, error) {
 	var all []*plan.Report
 	for _, name := range files {
@@ -74,7 +74,8 @@ func sharding(r *plan.Report) string {
 	return "data parallel"
 }
 
-// table prints the reports as Markdown. What a step takes more is against the fewest chips of the same sharding.
+// table prints the reports as Markdown. "more" is the extra time of a step compared with the fewest chips of the same
+// sharding.
 func table(w io.Writer, reports []*plan.Report) {
 	fmt.Fprintln(w, "| | chips | ms a step | more | images/s | peak, GB | GB in collectives |\n"+
 		"|---|---|---|---|---|---|---|")

@@ -10,5 +10,5 @@ func Free(string) (int64, error) { return 0, errors.ErrUnsupported }
 // Space is not known on this system.
 func Space(string) (free, total int64, err error) { return 0, 0, errors.ErrUnsupported }
 
-// Permitted cannot tell on this system and leaves it to the writing to fail.
+// Permitted is not known on this system: writing fails instead.
 func Permitted(string) bool { return true }

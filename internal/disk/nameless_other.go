@@ -4,5 +4,5 @@ package disk
 
 import "os"
 
-// nameless creates a file in a folder that has no name there for longer than it takes to remove it.
+// nameless creates a file in a folder and removes its name at once.
 func nameless(dir string) (*os.File, error) { return removed(dir) }

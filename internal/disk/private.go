@@ -8,10 +8,10 @@ import (
 	"path/filepath"
 )
 
-// CheckPrivate fails where a user other than this one and root can change what lies at path, or put something else
-// there: as ssh asks of its keys, the file or folder and each folder above it, up to the user's home folder, belong to
-// one of the two and can be written by nobody else. A folder above it in which everybody may make files but only move
-// and remove their own, such as /tmp, does no harm.
+// CheckPrivate fails if a user other than this one and root can change what lies at path, or put something else there.
+// As with ssh's keys, the file or folder and each folder above it, up to the user's home folder, must belong to one of
+// the two and be writable by nobody else. A folder above it in which everybody may create files but move and remove
+// only their own, such as /tmp, is allowed.
 func CheckPrivate(path string) error {
 	real, err := filepath.EvalSymlinks(path)
 	if err == nil {
@@ -25,7 +25,7 @@ func CheckPrivate(path string) error {
 		home, err = filepath.EvalSymlinks(home)
 	}
 	if err != nil {
-		home = "" // then all folders are looked at
+		home = "" // then all folders are checked
 	}
 	for at := real; ; at = filepath.Dir(at) {
 		info, err := os.Stat(at)
@@ -41,11 +41,11 @@ func CheckPrivate(path string) error {
 	}
 }
 
-// checkOwned says what is wrong with a file's or folder's owner or permissions. above says that it is a folder above
-// what is asked about.
+// checkOwned checks the owner and the permissions of a file or folder. above says that it is a folder above the path
+// that CheckPrivate checks.
 func checkOwned(path string, info fs.FileInfo, above bool) error {
 	owner, known := ownerOf(info)
-	if !known { // this system has other permissions
+	if !known { // this system has no such permissions
 		return nil
 	}
 	if owner != 0 && owner != os.Geteuid() {

@@ -13,8 +13,8 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// WriteFile writes a file that appears under its name when it is whole and on the disk, or not at all. One of that name
-// stays until then, and gives the new one its permissions.
+// WriteFile writes a file that appears under its name once it is complete and on the disk, or not at all. An existing
+// file of that name stays until then, and the new one takes over its permissions.
 func WriteFile(path string, content []byte, perm fs.FileMode) error {
 	return replace(path, func(w io.Writer) error {
 		_, err := w.Write(content)
@@ -22,8 +22,8 @@ func WriteFile(path string, content []byte, perm fs.FileMode) error {
 	}, renameio.WithPermissions(perm), renameio.WithExistingPermissions())
 }
 
-// Replace has fill write a file that appears under its name when it is whole and on the disk, or not at all. One of
-// that name stays until then. An error of fill is returned as it is.
+// Replace calls fill to write a file that appears under its name once it is complete and on the disk, or not at all. An
+// existing file of that name stays until then. An error of fill is returned unchanged.
 func Replace(path string, perm fs.FileMode, fill func(io.Writer) error) error {
 	return replace(path, fill, renameio.WithPermissions(perm))
 }
@@ -47,9 +47,9 @@ func replace(path string, fill func(io.Writer) error, options ...renameio.Option
 // ReplaceLink makes path a symbolic link to target, in place of what has that name.
 func ReplaceLink(target, path string) error { return renameio.Symlink(target, path) }
 
-// PublishFolder has fill write a new folder beside path and gives it path's name when all that is in it is on the disk.
-// So path appears whole or not at all. It must be free, or the name of an empty folder. An error of fill is returned as
-// it is.
+// PublishFolder calls fill to write a new folder beside path, and renames it to path once all of its content is on the
+// disk. So path appears complete or not at all. path must not exist, or be an empty folder. An error of fill is
+// returned unchanged.
 func PublishFolder(path string, fill func(aside string) error) error {
 	return publishFolder(path, fill, (*os.File).Sync)
 }
@@ -85,7 +85,7 @@ func publishFolder(path string, fill func(aside string) error, sync func(*os.Fil
 	if err != nil {
 		return failed(err)
 	}
-	// Remove takes only an empty folder or a file, of which a folder cannot take the place.
+	// Remove would also remove a file, which a folder must not replace.
 	if info, err := os.Lstat(path); err == nil && !info.IsDir() {
 		return failed(errors.New("there is a file of that name"))
 	}
@@ -101,7 +101,7 @@ func publishFolder(path string, fill func(aside string) error, sync func(*os.Fil
 	return nil
 }
 
-// SyncDir puts the names in a folder on the disk, where the system can.
+// SyncDir writes the names in a folder to the disk, if the system can.
 func SyncDir(dir string) error { return syncPath(dir, (*os.File).Sync) }
 
 // syncPath puts a file, or the names in a folder, on the disk.

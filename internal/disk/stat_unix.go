@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// IdentityOf is a file's inode, and when that was last changed in nanoseconds since 1970: nobody can set that time
+// IdentityOf is a file's inode, and when that was last changed in nanoseconds since 1970: no program can set that time
 // back.
 func IdentityOf(info fs.FileInfo) (inode uint64, changed int64) {
 	stat, ok := info.Sys().(*syscall.Stat_t)

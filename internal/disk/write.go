@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-// Existing is the folder itself, or where it is not there the nearest one above it that is.
+// Existing is the folder itself, or if there is none the nearest one above it that exists.
 func Existing(dir string) string {
 	for {
 		if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
@@ -22,8 +22,8 @@ func Existing(dir string) string {
 	}
 }
 
-// Writable fails where a folder cannot be made or files cannot be written into it. It tries: permissions alone do not
-// tell of disks that are full or can only be read. What it makes for that it removes again.
+// Writable fails if a folder cannot be created or files cannot be written into it. It tries, since permissions do not
+// show a full or read-only disk, and removes what it created.
 func Writable(dir string) (err error) {
 	dir, err = filepath.Abs(dir)
 	if err != nil {
@@ -31,8 +31,8 @@ func Writable(dir string) (err error) {
 	}
 	existing := Existing(dir)
 	defer func() {
-		for made := dir; made != existing; made = filepath.Dir(made) {
-			_ = os.Remove(made) // one that others have put something into stays
+		for created := dir; created != existing; created = filepath.Dir(created) {
+			_ = os.Remove(created) // it stays if others have put something into it
 		}
 	}()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -52,7 +52,7 @@ func Writable(dir string) (err error) {
 	return errors.Join(err, f.Close())
 }
 
-// removed creates a file in a folder and takes its name away again, so that a process that is killed leaves nothing
+// removed creates a file in a folder and removes its name at once, so that a process that is killed leaves nothing
 // behind.
 func removed(dir string) (*os.File, error) {
 	f, err := os.CreateTemp(dir, ".limner-try-")

@@ -32,7 +32,7 @@ func Path(t testing.TB, parts ...string) string {
 	return filepath.Join(append([]string{Dir(t)}, parts...)...)
 }
 
-// pythonNumbers are what Python writes for infinity and NaN, which JSON does not have.
+// pythonNumbers match infinity and NaN as Python writes them, which JSON does not have.
 var pythonNumbers = regexp.MustCompile(`(:)\s*(-?Infinity|NaN)\b`)
 
 // ReadJSON decodes the golden at the given path below Dir into v. Infinity and NaN, as Python writes them, are null.
@@ -48,8 +48,8 @@ func ReadJSON(t testing.TB, v any, parts ...string) {
 	}
 }
 
-// Tolerance is limit or, if that is larger, ten times the error that INDEX.md gives for what in the reference's own
-// float32, relative to the largest magnitude. Things that INDEX.md does not list have the limit.
+// Tolerance is limit or, if larger, ten times the error that INDEX.md gives for what in the reference's own float32,
+// relative to the largest magnitude. It is limit for what INDEX.md does not list.
 func Tolerance(t testing.TB, what string, limit float64) float64 {
 	t.Helper()
 	raw, err := os.ReadFile(Path(t, "INDEX.md"))

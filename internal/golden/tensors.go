@@ -8,14 +8,14 @@ import (
 	"testing"
 )
 
-// Tensor is a tensor of a safetensors file, its values as the file holds them.
+// Tensor is a tensor of a safetensors file, in the file's layout.
 type Tensor struct {
 	Dtype string
 	Shape []int
 	Data  []byte
 }
 
-// Tensors reads a safetensors file that is known to be sound.
+// Tensors reads a safetensors file that is known to be valid.
 func Tensors(t testing.TB, path string) map[string]Tensor {
 	t.Helper()
 	raw, err := os.ReadFile(path)

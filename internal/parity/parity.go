@@ -53,7 +53,7 @@ func (f File) Has(key string) bool {
 	return ok
 }
 
-// Get returns a tensor as it stands in the file.
+// Get returns a tensor in the file's layout.
 func (f File) Get(key string) Tensor {
 	f.t.Helper()
 	tensor, ok := f.Tensor(key)
@@ -85,7 +85,7 @@ func (f File) UNetInputs(prefix string) []Tensor {
 	return inputs
 }
 
-// UNetNodes are the nodes of what UNetInputs gave to Run.
+// UNetNodes are the nodes of the inputs that UNetInputs lists.
 func UNetNodes(in []*Node) (sample, timesteps *Node, context unet.Context) {
 	context.Text = in[2]
 	if len(in) > 3 {
@@ -94,7 +94,7 @@ func UNetNodes(in []*Node) (sample, timesteps *Node, context unet.Context) {
 	return in[0], in[1], context
 }
 
-// NHWC moves the channels of a tensor of rank 4 behind.
+// NHWC moves the channels of a tensor of rank 4 to the last axis.
 func (x Tensor) NHWC() Tensor {
 	if len(x.Shape) != 4 {
 		return x
@@ -111,7 +111,7 @@ func (x Tensor) NHWC() Tensor {
 	return out
 }
 
-// FileOrder turns values in the layout of memory to that of a diffusers file.
+// FileOrder converts values from memory's layout to that of a diffusers file.
 func FileOrder(spec nn.Spec, data []float32) Tensor {
 	x := Tensor{Data: make([]float32, len(data)), Shape: spec.FileShape()}
 	switch spec.Kind {
@@ -156,7 +156,8 @@ var optimized = sync.OnceValues(func() (*xla.Backend, error) {
 	return xla.Open(context.Background(), xla.Options{Log: os.Stderr})
 })
 
-// Options are those of a backend for tests, of CPU devices: quick to compile, and with the programs that Main has kept.
+// Options are the options of a backend of CPU devices for tests: quick to compile, and with the compiled programs that
+// Main keeps.
 func Options(devices int) xla.Options {
 	return xla.Options{Devices: devices, Effort: xla.EffortQuick, Log: os.Stderr, Cache: programs}
 }
@@ -164,7 +165,7 @@ func Options(devices int) xla.Options {
 // programs is the folder of compiled programs; "" for none.
 var programs string
 
-// Main runs a package's tests so that each program is compiled once, however many of them use it. It is for TestMain.
+// Main runs a package's tests, from TestMain, so that each program is compiled once for all of them.
 func Main(m *testing.M) {
 	os.Exit(keepingPrograms(m))
 }
@@ -180,15 +181,15 @@ func keepingPrograms(m *testing.M) int {
 	return m.Run()
 }
 
-// Backend is one CPU device, shared by the tests of a package. Compiling takes half the time that limner itself spends
-// on it.
+// Backend is one CPU device, shared by the tests of a package. It compiles in half of the time that limner itself
+// takes.
 func Backend(t testing.TB) *xla.Backend {
 	t.Helper()
 	return backend(t, quick)
 }
 
-// Optimized is Backend with programs as limner compiles them, none of which is kept: for what runs long or has to be
-// exact to the last digits.
+// Optimized is Backend with programs compiled as limner does and not kept: for tests that run long or compare last
+// digits.
 func Optimized(t testing.TB) *xla.Backend {
 	t.Helper()
 	return backend(t, optimized)
@@ -259,7 +260,7 @@ func (m Model) Shrink(factor float32) Model {
 // Results are named outputs of a run.
 type Results map[string]Tensor
 
-// Program is a compiled network: each run is given the parameters and inputs.
+// Program is a compiled network: each run takes parameters and inputs.
 type Program struct {
 	t       testing.TB
 	backend *xla.Backend
@@ -358,7 +359,7 @@ func Check(t testing.TB, name string, got, want Tensor, tolerance float64) {
 	}
 }
 
-// CheckNumber compares a number with the one that is wanted, within a tolerance relative to that.
+// CheckNumber compares a number with the wanted one, within a tolerance relative to it.
 func CheckNumber(t testing.TB, name string, got, want, tolerance float64) {
 	t.Helper()
 	if !(math.Abs(got-want) <= tolerance*math.Abs(want)) {

@@ -1,4 +1,4 @@
-// Package parquetfile opens parquet files that may be damaged, or made to do harm.
+// Package parquetfile opens parquet files that may be damaged or malicious.
 package parquetfile
 
 import (
@@ -15,7 +15,7 @@ import (
 // maxGroupRows is twice what pyarrow writes at most; a group of images has thousands of rows.
 const maxGroupRows = 1 << 21
 
-// Open reads the footer of a file of that size, after checking that its size can be true.
+// Open reads the footer of a file of the given size, after checking that the footer's size is possible.
 func Open(r io.ReaderAt, size int64) (file *parquet.File, err error) {
 	var tail [8]byte
 	if size < int64(len("PAR1")+len(tail)) {
@@ -42,8 +42,8 @@ func Open(r io.ReaderAt, size int64) (file *parquet.File, err error) {
 	return file, checkFooter(file, size)
 }
 
-// Recovered runs f and turns a panic into an error. It stands at the boundary of parquet-go: its decoder indexes by
-// numbers that it takes from the file, so a damaged file makes it panic where it should return an error.
+// Recovered runs f and turns a panic into an error. It guards calls of parquet-go, whose decoder uses numbers of the
+// file as indices, so that a damaged file makes it panic instead of returning an error.
 func Recovered(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -53,8 +53,8 @@ func Recovered(f func() error) (err error) {
 	return f()
 }
 
-// checkFooter rejects counts and positions that cannot be true of a file of this size, before
-// memory is set aside for them.
+// checkFooter rejects counts and positions that are impossible in a file of this size, before memory is allocated for
+// them.
 func checkFooter(file *parquet.File, size int64) error {
 	m := file.Metadata()
 	var rows int64

@@ -10,9 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// JSON decodes a file's JSON into what v points to. What is wrong is said in JSON's terms: the line, where there are
-// several, the field, and what stands there and should. Bytes that are not UTF-8 are refused: encoding/json would put
-// other letters in for them.
+// JSON decodes a file's JSON into what v points to. Errors are in JSON's terms: the line, if there are several, the
+// field, the value found and the one wanted. It fails for bytes that are not UTF-8, which encoding/json would replace.
 func JSON(raw []byte, v any) error {
 	if err := check(raw); err != nil {
 		return err
@@ -22,7 +21,7 @@ func JSON(raw []byte, v any) error {
 	var mismatch *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &syntax):
-		// encoding/json names the first byte alone of a character of several.
+		// encoding/json names only the first byte of a character of several bytes.
 		if at := syntax.Offset - 1; at >= 0 && at < int64(len(raw)) && raw[at] >= utf8.RuneSelf {
 			r, _ := utf8.DecodeRune(raw[at:])
 			return fmt.Errorf("%snot JSON: %q stands where no such character may", line(raw, syntax.Offset), r)
@@ -31,7 +30,7 @@ func JSON(raw []byte, v any) error {
 	case errors.As(err, &mismatch):
 		field := ""
 		if mismatch.Field != "" {
-			// The path before the last name holds names of Go's fields, too.
+			// The path before the last name has names of Go's fields, too.
 			field = "field " + mismatch.Field[strings.LastIndexByte(mismatch.Field, '.')+1:] + ": "
 		}
 		return fmt.Errorf("%s%sgot %s, want %s",
@@ -40,7 +39,7 @@ func JSON(raw []byte, v any) error {
 	return err
 }
 
-// line names the line of a text of several that ends in the byte before offset.
+// line names the line that contains the byte before offset, if the text has several lines.
 func line(raw []byte, offset int64) string {
 	if raw = bytes.TrimSpace(raw); !bytes.Contains(raw, []byte("\n")) {
 		return ""
@@ -68,7 +67,7 @@ func gotWords(value string) string {
 	return value
 }
 
-// wantWords is what a value of a type is in JSON.
+// wantWords describes a type's values in JSON.
 func wantWords(t reflect.Type) string {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()

@@ -11,16 +11,16 @@ import (
 	"limner/internal/disk"
 )
 
-// The byte order marks with which editors begin a text.
+// The byte order marks that editors put before a text.
 var (
 	markUTF8   = []byte("\xef\xbb\xbf")
 	markLittle = []byte("\xff\xfe")
 	markBig    = []byte("\xfe\xff")
 )
 
-// Decode gives a text in UTF-8, without a byte order mark and with \n for \r\n. It takes UTF-8, and UTF-16 that begins
-// with its byte order mark, as Windows' editors write it. Bytes that are neither are refused with their place: a
-// letter put in for them would be learned or drawn.
+// Decode converts a text to UTF-8, without a byte order mark and with \n for \r\n. It accepts UTF-8, and UTF-16 with a
+// byte order mark, as Windows' editors write it. It fails for other bytes, with their place: a replacement character
+// would become part of a prompt.
 func Decode(raw []byte) ([]byte, error) {
 	var err error
 	switch {
@@ -53,7 +53,7 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	return text, nil
 }
 
-// fromUTF16 turns units of two bytes each into UTF-8.
+// fromUTF16 converts units of two bytes each to UTF-8.
 func fromUTF16(raw []byte, unit func([]byte) uint16) ([]byte, error) {
 	if len(raw)%2 != 0 {
 		return nil, errors.New("UTF-16 of an odd number of bytes: cut off; save it as UTF-8")
@@ -76,7 +76,7 @@ func fromUTF16(raw []byte, unit func([]byte) uint16) ([]byte, error) {
 	return text, nil
 }
 
-// check finds the first byte that no text in UTF-8 has.
+// check fails for the first byte that is not valid in UTF-8 text.
 func check(text []byte) error {
 	for i := 0; i < len(text); {
 		r, size := utf8.DecodeRune(text[i:])
@@ -92,7 +92,7 @@ func check(text []byte) error {
 	return nil
 }
 
-// place says where a byte of a text stands, counted from 1.
+// place names the line and the byte of an offset in a text, counted from 1.
 func place(text []byte, at int) string {
 	line := 1 + bytes.Count(text[:at], []byte("\n"))
 	return fmt.Sprintf("line %d, byte %d", line, at-bytes.LastIndexByte(text[:at], '\n'))

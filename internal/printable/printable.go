@@ -1,5 +1,5 @@
-// Package printable makes text that came from a file or a server fit to be printed: it cannot steer a terminal, forge
-// lines, turn the order of letters around, or fill the screen.
+// Package printable makes text from a file or a server safe to print: it cannot control a terminal, forge lines,
+// reverse the order of letters, or fill the screen.
 package printable
 
 import (
@@ -11,17 +11,16 @@ import (
 	"unicode/utf8"
 )
 
-// LineLimit is how many bytes of a line are printed where nothing says otherwise.
+// LineLimit is how many bytes of a line are printed by default.
 const LineLimit = 2000
 
-// Line is text on one line of at most limit bytes and a few that say how much was cut off. Control characters, line
-// breaks among them, marks that change the direction of writing and bytes that are no UTF-8 are escaped as in Go and
-// JSON.
+// Line is text on one line of at most limit bytes, plus a note of how much was cut off. Control characters, including
+// line breaks, marks that change the direction of writing, and bytes that are not UTF-8 are escaped as in Go and JSON.
 func Line(text string, limit int) string {
 	return escaped(text, limit, func(r rune) bool { return false })
 }
 
-// Text is text as Line makes it, but with its line breaks and tabs.
+// Text is Line, but it keeps line breaks and tabs.
 func Text(text string, limit int) string {
 	return escaped(text, limit, func(r rune) bool { return r == '\n' || r == '\t' })
 }
@@ -55,7 +54,7 @@ func escaped(text string, limit int, keep func(r rune) bool) string {
 	return b.String()
 }
 
-// Cut leaves at most limit bytes of text, and no part of a letter, and says how many more there are.
+// Cut returns at most limit bytes of text, without a partial character, and how many more there are.
 func Cut(text string, limit int) (string, int) {
 	if len(text) <= limit {
 		return text, 0
@@ -67,20 +66,20 @@ func Cut(text string, limit int) (string, int) {
 	return text[:n], len(text) - n
 }
 
-// harmful says of a letter that it does something other than to be seen: control characters (C0, DEL and C1), marks of
-// direction, breaks of lines and paragraphs, and the tags that spell hidden text.
+// harmful says whether a character does more than show a glyph: control characters (C0, DEL and C1), direction marks,
+// line and paragraph separators, and the tags that spell hidden text.
 func harmful(r rune) bool {
 	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' ||
 		r == '\ufeff' || r >= 0xe0000 && r <= 0xe007f
 }
 
-// JSON escapes in JSON what Line does. It stays the same JSON: such letters stand in strings alone.
+// JSON escapes in JSON what Line escapes. The value stays the same, since such characters occur only in strings.
 func JSON(raw []byte) []byte {
 	var b bytes.Buffer
 	for len(raw) > 0 {
 		r, n := utf8.DecodeRune(raw)
 		switch {
-		// Line breaks and tabs stand between strings only: within them JSON escapes them.
+		// Line breaks and tabs occur only between strings: within strings JSON escapes them.
 		case r < ' ' || !harmful(r):
 			b.Write(raw[:n])
 		case r > 0xffff:
@@ -94,7 +93,7 @@ func JSON(raw []byte) []byte {
 	return b.Bytes()
 }
 
-// Writer prints lines as Text makes them, each cut to LineLimit.
+// Writer prints lines as Text does, each cut to LineLimit.
 type Writer struct{ To io.Writer }
 
 // Write prints whole lines.

@@ -1,11 +1,11 @@
-// Package suggest finds the name that was meant where one is not known.
+// Package suggest finds the known name that an unknown one was probably meant to be.
 package suggest
 
 import (
 	"strings"
 )
 
-// Near names the one of several dotted names that is nearest to name, if it is near.
+// Near suggests the nearest to name of several dotted names, if it is near.
 func Near(name string, among []string) string {
 	best, cost := "", 0.0
 	for _, other := range among {
@@ -19,20 +19,20 @@ func Near(name string, among []string) string {
 	return " (is it " + best + "?)"
 }
 
-// maxName is the length from which a name is compared with none.
+// maxName is the length from which a name is not compared.
 const maxName = 512
 
-// near is the share of the letters of a changed part, up to which names are near.
+// near is the largest share of changed letters in a part for names to be near.
 const near = 0.6
 
-// distance compares names part by part: parts that changed cost the share of their letters that did. Names that
-// differ in more than two parts, or in a number, are not near.
+// distance compares names part by part: a changed part costs the share of its letters that changed. Names that differ
+// in more than two parts, or in a number, are not near.
 func distance(a, b string) (float64, bool) {
 	if len(a) > maxName || len(b) > maxName || a == b {
 		return 0, a == b
 	}
 	x, y := strings.Split(a, "."), strings.Split(b, ".")
-	// What they have in common at both ends leaves the parts that changed.
+	// The parts that changed remain once the common ones at both ends are removed.
 	for len(x) > 0 && len(y) > 0 && x[0] == y[0] {
 		x, y = x[1:], y[1:]
 	}
@@ -58,7 +58,7 @@ func isNumber(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// Edits is the number of letters to insert, drop or change that make one text the other (Levenshtein 1966).
+// Edits is the number of letters to insert, delete or change to turn one text into the other (Levenshtein 1966).
 func Edits(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

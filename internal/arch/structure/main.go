@@ -1,9 +1,9 @@
-// Command structure measures how the module's packages are built: files, lines, the largest function, and how the files
-// of a package refer to each other.
+// Command structure measures the structure of the module's packages: files, lines, the largest function, and how the
+// files of a package refer to each other.
 //
 // A reference is a pair of files of which the first names something that the second declares. The files are put in an
-// order in which as few references as a greedy search can find lead from a file to one above it; those run back up.
-// Tests do not count.
+// order, by a greedy search, in which few references lead from a file to one above it; those run back up. Tests do not
+// count.
 package main
 
 import (
@@ -88,7 +88,7 @@ func list(patterns []string) (packages []listed, exports map[string]string, err 
 	return packages, exports, nil
 }
 
-// measured is what is said of a package.
+// measured is one row of the table.
 type measured struct {
 	name                    string
 	files, lines, functions int
@@ -139,7 +139,7 @@ func references(fset *token.FileSet, path string, files []*ast.File, exports map
 	info := types.Info{Uses: map[*ast.Ident]types.Object{}}
 	config := types.Config{
 		FakeImportC: true,
-		Error:       func(error) {}, // what C declares has no type here; the rest has
+		Error:       func(error) {}, // declarations of C have no type here; the rest is checked
 		Importer: importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) {
 			if exports[path] == "" {
 				return nil, fmt.Errorf("no export data of %s", path)
@@ -168,7 +168,7 @@ func references(fset *token.FileSet, path string, files []*ast.File, exports map
 	return all
 }
 
-// isMember reports whether an object is a method or a field, which no scope holds.
+// isMember reports whether an object is a method or a field, which are in no scope.
 func isMember(object types.Object) bool {
 	switch object := object.(type) {
 	case *types.Func:
@@ -180,8 +180,8 @@ func isMember(object types.Object) bool {
 }
 
 // feedback are the references that lead upwards in an order of the files that Eades, Lin and Smyth's greedy search
-// finds (1993): sources first, sinks last, and where there are neither, the file that is left for more than it is
-// reached.
+// finds (1993): sources first, sinks last, and where there are neither, the file with the most references out of it
+// over those to it.
 func feedback(references []reference) []reference {
 	place := order(references)
 	var back []reference
