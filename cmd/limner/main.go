@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -38,7 +39,8 @@ type cli struct {
 
 const description = `limner trains ControlNets for Stable Diffusion models, and samples with them.
 
-New here? "limner demo" shows all of it in some minutes. Flags may be written with dashes or underscores alike.`
+New here? "limner demo" shows all of it in some minutes. "limner help COMMAND" lists the flags of a command, which may
+be written with dashes or underscores alike.`
 
 // Exit codes, beside 0 for done and 1 for anything that is not listed.
 const (
@@ -75,10 +77,7 @@ func run(args []string) int {
 	if err != nil {
 		return report(err)
 	}
-	if len(args) == 0 {
-		args = []string{"--help"}
-	}
-	args = withDashes(args)
+	args = withDashes(spelledOut(args))
 	if err := explainForeign(args); err != nil {
 		return report(usageError{err})
 	}
@@ -103,6 +102,19 @@ func newParser() (*kong.Kong, error) {
 		orderFlags(k.Model.Node)
 	}
 	return k, err
+}
+
+// spelledOut writes out the short ways to ask for help and the version: no arguments at all, help [command], --version.
+func spelledOut(args []string) []string {
+	switch {
+	case len(args) == 0:
+		return []string{"--help"}
+	case args[0] == "help":
+		return append(slices.Clone(args[1:]), "--help")
+	case len(args) == 1 && args[0] == "--version":
+		return []string{"version"}
+	}
+	return args
 }
 
 // withDashes writes the names of flags with dashes instead of underscores. Values stay as they are.

@@ -63,6 +63,25 @@ func TestWithDashes(t *testing.T) {
 	}
 }
 
+// help and --version are what people try first.
+func TestHelpAndVersion(t *testing.T) {
+	for _, c := range [][2][]string{
+		{{"--version"}, {"version"}},
+		{nil, {"--help"}},
+		{{"help"}, {"--help"}},
+		{{"help", "train", "lora"}, {"train", "lora", "--help"}},
+	} {
+		got, _, code := limner(t, t.TempDir(), c[0]...)
+		want, _, _ := limner(t, t.TempDir(), c[1]...)
+		if code != 0 || got != want || want == "" {
+			t.Errorf("limner %v: exit code %d\n%s\nwant what limner %v prints:\n%s", c[0], code, got, c[1], want)
+		}
+	}
+	if _, stderr, code := limner(t, t.TempDir(), "help", "paint"); code != 2 || !strings.Contains(stderr, "unexpected argument paint") {
+		t.Errorf("limner help paint: exit code %d\n%s", code, stderr)
+	}
+}
+
 func TestExitCode(t *testing.T) {
 	for _, c := range []struct {
 		err  error
