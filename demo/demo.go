@@ -11,6 +11,7 @@ import (
 
 	"limner/data/circles"
 	"limner/data/imaging"
+	"limner/internal/disk"
 	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
@@ -154,7 +155,7 @@ func Do(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*Report, error
 // the next demo has the same. It fails if the folder holds anything else.
 func prepareFolder(o Options) error {
 	dir := o.OutputDir
-	entries, err := os.ReadDir(dir)
+	entries, err := disk.Content(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return os.MkdirAll(dir, 0o755)
 	} else if err != nil {

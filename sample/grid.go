@@ -3,6 +3,7 @@ package sample
 import (
 	"image"
 	"image/color"
+	"strings"
 
 	"golang.org/x/image/font"
 	"golang.org/x/image/font/basicfont"
@@ -12,8 +13,8 @@ import (
 )
 
 // Grid puts images into rows on white, gap pixels apart and from the edge. Every column is as wide as its widest image
-// and every row as high as its highest. Titles, if any, stand above the columns, cut to what fits; images may be nil,
-// which leaves a place empty.
+// and every row as high as its highest. Titles, if any, stand above the columns in as many lines as they need, up to
+// titleLines; images may be nil, which leaves a place empty.
 func Grid(rows [][]*imaging.RGB, gap int, titles ...string) *imaging.RGB {
 	face := basicfont.Face7x13
 	sizes := make([][]image.Point, len(rows))
@@ -32,12 +33,14 @@ func Grid(rows [][]*imaging.RGB, gap int, titles ...string) *imaging.RGB {
 	for i := range grid.Pix {
 		grid.Pix[i] = 255
 	}
-	x := gap
+	x, top := gap, gridTop(gap, widths, titles)
 	for column, w := range widths {
 		if column < len(titles) {
-			title(grid, titles[column], face, x, gap, w)
+			for i, line := range lines(titles[column], w/face.Advance) {
+				title(grid, line, face, x, gap+i*face.Height, w)
+			}
 		}
-		y := gridTop(gap, titles)
+		y := top
 		for i, row := range rows {
 			if column < len(row) && row[column] != nil {
 				paste(grid, row[column], x, y)
@@ -52,7 +55,7 @@ func Grid(rows [][]*imaging.RGB, gap int, titles ...string) *imaging.RGB {
 // GridSize is the size of the grid of pictures of the given sizes.
 func GridSize(rows [][]image.Point, gap int, titles ...string) image.Point {
 	widths, heights := gridLines(rows)
-	size := image.Pt(gap, gridTop(gap, titles))
+	size := image.Pt(gap, gridTop(gap, widths, titles))
 	for _, w := range widths {
 		size.X += w + gap
 	}
@@ -63,11 +66,40 @@ func GridSize(rows [][]image.Point, gap int, titles ...string) image.Point {
 }
 
 // gridTop is where the first row of a grid begins.
-func gridTop(gap int, titles []string) int {
+func gridTop(gap int, widths []int, titles []string) int {
 	if len(titles) == 0 {
 		return gap
 	}
-	return gap + basicfont.Face7x13.Height + gap
+	high := 1
+	for column, w := range widths[:min(len(widths), len(titles))] {
+		high = max(high, len(lines(titles[column], w/basicfont.Face7x13.Advance)))
+	}
+	return gap + high*basicfont.Face7x13.Height + gap
+}
+
+// titleLines is the most lines that a title of a grid takes; more are cut.
+const titleLines = 4
+
+// lines breaks a title into lines of so many letters, behind a space or a sign where there is one in the second half.
+func lines(text string, letters int) []string {
+	letters = max(letters, 1)
+	var out []string
+	for rest := []rune(text); len(rest) > 0; {
+		n := min(letters, len(rest))
+		if len(out) == titleLines-1 && len(rest) > n {
+			return append(out, string(rest[:max(n-2, 0)])+"..")
+		}
+		if n < len(rest) {
+			for k := n; k > n/2; k-- {
+				if strings.ContainsRune(" =_,-", rest[k-1]) {
+					n = k
+					break
+				}
+			}
+		}
+		out, rest = append(out, strings.TrimSpace(string(rest[:n]))), rest[n:]
+	}
+	return out
 }
 
 // gridLines are the widths of a grid's columns and the heights of its rows.

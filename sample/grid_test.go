@@ -1,6 +1,7 @@
 package sample
 
 import (
+	"slices"
 	"testing"
 
 	"limner/data/imaging"
@@ -33,11 +34,11 @@ func TestGrid(t *testing.T) {
 		}
 	}
 	titled := Grid(rows, 2, "one", "a title that is too long")
-	if titled.Height != g.Height+13+2 || titled.Width != g.Width {
+	if titled.Height != g.Height+titleLines*13+2 || titled.Width != g.Width {
 		t.Errorf("with titles: got %d×%d", titled.Width, titled.Height)
 	}
 	dark := map[string]int{}
-	for y := range 2 + 13 {
+	for y := range 2 + titleLines*13 {
 		for x := range titled.Width {
 			if titled.Pix[(y*titled.Width+x)*3] == 0 {
 				switch {
@@ -54,10 +55,28 @@ func TestGrid(t *testing.T) {
 	if dark["first"] == 0 || dark["second"] == 0 || dark["outside"] > 0 {
 		t.Errorf("dark pixels of titles: %v", dark)
 	}
-	if got := titled.Pix[(17*titled.Width+2)*3]; got != 10 {
+	if got := titled.Pix[((2+titleLines*13+2)*titled.Width+2)*3]; got != 10 {
 		t.Errorf("first image below the titles: got %d, want 10", got)
 	}
 	if empty := Grid(nil, 3); empty.Width != 3 || empty.Height != 3 {
 		t.Errorf("empty grid: got %d×%d", empty.Width, empty.Height)
+	}
+}
+
+// TestTitleLines: at 64 pixels, which hold nine letters, a setting's value can still be read.
+func TestTitleLines(t *testing.T) {
+	for text, want := range map[string][]string{
+		"":                       nil,
+		"guidance":               {"guidance"},
+		"num_inference_steps=20": {"num_infer", "ence_", "steps=20"},
+		"scheduler=ddim":         {"scheduler", "=ddim"},
+		"a red circle with a blue background and more": {"a red", "circle", "with a", "blue ba.."},
+	} {
+		if got := lines(text, 9); !slices.Equal(got, want) {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+	if got := lines("abc", 0); len(got) != 3 {
+		t.Errorf("no room: got %q", got)
 	}
 }

@@ -33,7 +33,7 @@ func checkOutput(o Options) error {
 }
 
 func checkContents(o Options) error {
-	entries, err := os.ReadDir(o.OutputDir)
+	entries, err := disk.Content(o.OutputDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("output folder: %w", err)
 	}

@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -13,9 +15,11 @@ import (
 )
 
 const (
-	barEvery  = 100 * time.Millisecond // the bar is not drawn more often
-	lineEvery = 5 * time.Second        // plain lines come at least this often,
-	lineApart = time.Second            // and where a tenth of the work is done, but not closer than this
+	barEvery     = 100 * time.Millisecond // the bar is not drawn more often
+	lineEvery    = 5 * time.Second        // plain lines come at least this often at first,
+	lineApart    = time.Second            // and where a tenth of the work is done, but not closer than this;
+	firstMinutes = 2 * time.Minute        // after these
+	laterEvery   = time.Minute            // they come this often
 )
 
 // progress shows how far a piece of work is: a bar on a terminal, a line now and then elsewhere. Nothing is shown before the
@@ -24,7 +28,7 @@ type progress struct {
 	out   *os.File
 	label string
 	bar   *progressbar.ProgressBar // nil where out is no terminal
-	width int                      // of the terminal; 0 if out is none
+	width int                      // of the terminal when the bar was made; 0 if out is none
 
 	begun   time.Time // of the first Step,
 	from    int       // which had this number
@@ -35,13 +39,18 @@ type progress struct {
 // newProgress makes a progress that writes to out. label says what is being done.
 func newProgress(out *os.File, label string) *progress {
 	p := &progress{out: out, label: label}
-	if fd := int(out.Fd()); term.IsTerminal(fd) {
-		p.width, _, _ = term.GetSize(fd)
-		if p.width <= 0 { // it does not say
-			p.width = 80
-		}
+	if term.IsTerminal(int(out.Fd())) {
+		p.width = p.columns()
 	}
 	return p
+}
+
+// columns is the terminal's width.
+func (p *progress) columns() int {
+	if width, _, err := term.GetSize(int(p.out.Fd())); err == nil && width > 0 {
+		return width
+	}
+	return 80 // it does not say
 }
 
 // Step says that done of total steps are done. fields are names and values to show beside that, such as "loss 0.1 lr 1e-5".
@@ -60,7 +69,11 @@ func (p *progress) Step(done, total int, fields string) {
 		return
 	}
 	tenth := 10 * done / max(total, 1)
-	due := now.Sub(p.printed) >= lineEvery || tenth > p.tenth && now.Sub(p.printed) >= lineApart
+	apart := now.Sub(p.printed)
+	due := apart >= lineEvery || tenth > p.tenth && apart >= lineApart
+	if now.Sub(p.begun) > firstMinutes {
+		due = apart >= laterEvery
+	}
 	if !due && done < total {
 		return
 	}
@@ -81,25 +94,56 @@ func (p *progress) draw(done, total int, fields, left string) {
 		return
 	}
 	p.printed = now
-	size := min(max(p.width/4, 8), 24)
+	if width := p.columns(); width != p.width {
+		p.width = width
+		if p.bar != nil { // of the width before
+			_ = p.bar.Clear()
+			p.bar = nil
+		}
+	}
+	size := min(max(p.width/10, 6), 24)
 	if p.bar == nil {
 		p.bar = progressbar.NewOptions(total,
 			progressbar.OptionSetWriter(p.out), progressbar.OptionSetWidth(size), progressbar.OptionShowCount(),
 			progressbar.OptionSetElapsedTime(false), progressbar.OptionSetPredictTime(false),
 			progressbar.OptionShowDescriptionAtLineEnd(), progressbar.OptionUseANSICodes(true),
-			progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: " ", BarStart: "│", BarEnd: "│"}))
-	}
-	words := []string{p.label}
-	for _, word := range []string{left, fields} {
-		if word != "" {
-			words = append(words, word)
-		}
+			progressbar.OptionSetTheme(progressbar.Theme{
+				Saucer: "█", SaucerPadding: " ", BarStart: "│", BarEnd: "│",
+			}))
 	}
 	// " 40% │…│ (12/30) " stands before the text; a line that is too long would not be overwritten.
 	room := max(p.width-size-2*len(fmt.Sprint(total))-13, 0)
-	text := []rune(strings.Join(words, ", "))
-	p.bar.Describe(string(text[:min(len(text), room)]))
+	p.bar.Describe(fitting(room, p.label, left, fields))
 	_ = p.bar.Set(done) // fails only on a terminal that is gone
+}
+
+// fitting is the text behind the bar, of at most room columns: what is left comes before the first field, that before
+// the label, and that before the other fields.
+func fitting(room int, label, left, fields string) string {
+	pairs := strings.Fields(fields)
+	first, more := strings.Join(pairs[:min(2, len(pairs))], " "), pairs[min(2, len(pairs)):]
+	text := func(label string) string {
+		var words []string
+		for _, word := range []string{label, left, first} {
+			if word != "" {
+				words = append(words, word)
+			}
+		}
+		return strings.Join(words, ", ")
+	}
+	out := text(label)
+	if utf8.RuneCountInString(out) > room {
+		short := []rune(text(""))
+		return string(short[:min(len(short), room)])
+	}
+	for pair := range slices.Chunk(more, 2) {
+		next := out + " " + strings.Join(pair, " ")
+		if utf8.RuneCountInString(next) > room {
+			break
+		}
+		out = next
+	}
+	return out
 }
 
 // Close ends the bar's line.

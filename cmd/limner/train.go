@@ -178,7 +178,8 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 
 // stepFields is what a step's line says besides its number.
 func stepFields(p watch.Progress) string {
-	return fmt.Sprintf("images %d loss %.4f lr %.2g images_per_s %.1f", p.Images, p.Loss, p.LearningRate, p.ImagesPerSecond)
+	return fmt.Sprintf("loss %.4f lr %.2g images_per_s %.1f images %d",
+		p.Loss, p.LearningRate, p.ImagesPerSecond, p.Images)
 }
 
 func (f trainFlags) options(devices int) train.Options {

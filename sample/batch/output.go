@@ -63,7 +63,7 @@ type output struct {
 // not finished. It leaves what is there as it is.
 func openOutput(dir string, resume bool) (*output, error) {
 	o := &output{dir: dir}
-	entries, err := os.ReadDir(dir)
+	entries, err := disk.Content(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("output folder: %w", err)
 	}

@@ -17,6 +17,8 @@ type metricsServer struct {
 	address string
 	server  *http.Server
 	gauges  map[string]prometheus.Gauge
+	shown   map[string]bool // gauges that have had a value: one without is not exported, rather than as 0
+	expose  *prometheus.Registry
 	spent   Spent
 }
 
@@ -26,8 +28,10 @@ func serveMetrics(address string) (*metricsServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve metrics: %w", err)
 	}
-	registry := prometheus.NewRegistry()
-	m := &metricsServer{address: listener.Addr().String(), gauges: map[string]prometheus.Gauge{}}
+	m := &metricsServer{
+		address: listener.Addr().String(), gauges: map[string]prometheus.Gauge{}, shown: map[string]bool{},
+		expose: prometheus.NewRegistry(),
+	}
 	for name, help := range map[string]string{
 		"step":                 "Optimizer steps made.",
 		"steps":                "Optimizer steps of the whole run.",
@@ -49,12 +53,10 @@ func serveMetrics(address string) (*metricsServer, error) {
 		"last_step_unixtime":   "When the last step was made.",
 		"last_validation_step": "Step of the last validation.",
 	} {
-		g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "limner", Name: name, Help: help})
-		registry.MustRegister(g) // the names are distinct
-		m.gauges[name] = g
+		m.gauges[name] = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "limner", Name: name, Help: help})
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("/metrics", promhttp.HandlerFor(m.expose, promhttp.HandlerOpts{}))
 	m.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = m.server.Serve(listener) }() // ends with close
 	return m, nil
@@ -63,6 +65,10 @@ func serveMetrics(address string) (*metricsServer, error) {
 func (m *metricsServer) set(values map[string]float64) {
 	for name, value := range values {
 		m.gauges[name].Set(value)
+		if !m.shown[name] {
+			m.shown[name] = true
+			m.expose.MustRegister(m.gauges[name]) // the names are distinct
+		}
 	}
 }
 
