@@ -11,7 +11,7 @@ EFFORT ?= quick
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: build ## train a ControlNet on the spot and draw with it, into out/demo
+demo: build ## train a ControlNet on the spot and sample with it, into out/demo
 	bin/limner demo --output_dir out/demo
 
 base: build ## train the demo's base model from nothing, into out/base-run (an hour)

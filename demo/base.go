@@ -129,7 +129,7 @@ func TrainBase(ctx context.Context, b *xla.Backend, o BaseOptions, h Hooks) erro
 		set.Count, set.Size, set.Seed)
 	dataset := filepath.Join(o.OutputDir, "data")
 	if _, err := os.Stat(dataset); err != nil {
-		h.Phase("drawing circles")
+		h.Phase("writing circles")
 		if err := circles.Write(ctx, set, dataset, h.Count); err != nil {
 			return err
 		}

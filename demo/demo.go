@@ -68,7 +68,7 @@ func (o Options) circles() circles.Set {
 
 // Report is what the demo measured, as report.json has it.
 type Report struct {
-	IoUWith     float64            `json:"iou_with"`     // mean intersection over union of the asked and the drawn disc
+	IoUWith     float64            `json:"iou_with"`     // mean intersection over union of the disc asked for and the sampled one
 	IoUWithout  float64            `json:"iou_without"`  // the same without the ControlNet
 	ColourMatch float64            `json:"colour_match"` // share of images with both colours nearest to the named ones
 	Seconds     map[string]float64 `json:"seconds"`
@@ -105,7 +105,7 @@ func Do(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*Report, error
 		report.Seconds[key] = time.Since(begin).Seconds()
 		return err
 	}
-	err := phase("dataset", "drawing the dataset", func() error { return makeDataset(ctx, o, h) })
+	err := phase("dataset", "writing the dataset", func() error { return makeDataset(ctx, o, h) })
 	if err != nil {
 		return nil, err
 	}
@@ -127,8 +127,8 @@ func Do(ctx context.Context, b *xla.Backend, o Options, h Hooks) (*Report, error
 	set := o.circles()
 	cases := unseen(set, o.Cases)
 	var with, without []*imaging.RGB
-	err = phase("sample", "drawing what training never saw", func() error {
-		with, without, err = drawCases(ctx, b, o, h, cases)
+	err = phase("sample", "sampling what training never saw", func() error {
+		with, without, err = sampleCases(ctx, b, o, h, cases)
 		return err
 	})
 	if err != nil {
@@ -222,8 +222,8 @@ func unseen(set circles.Set, n int) []circles.Circle {
 	return cases
 }
 
-// drawCases samples every case with the ControlNet, then from the same noise with its residuals scaled to 0.
-func drawCases(ctx context.Context, b *xla.Backend, o Options, h Hooks,
+// sampleCases samples every case with the ControlNet, then from the same noise with its residuals scaled to 0.
+func sampleCases(ctx context.Context, b *xla.Backend, o Options, h Hooks,
 	cases []circles.Circle) (with, without []*imaging.RGB, err error) {
 	model, err := diffusers.Open(filepath.Join(o.OutputDir, baseName))
 	if err != nil {
@@ -247,9 +247,9 @@ func drawCases(ctx context.Context, b *xla.Backend, o Options, h Hooks,
 		conditions = imaging.AppendCondition(conditions, c.Condition())
 	}
 	r.Conditions = [][]float32{conditions}
-	drawer := sample.Model{Pipeline: model, Weights: checkpoint.InMemory(nn.Merge(values, weights)), Log: h.Log}
-	drawer.ControlNets = append(drawer.ControlNets, control)
-	p, err := sample.New(ctx, b, drawer, sample.Shape{Batch: batch, Height: Size, Width: Size}, r)
+	controlled := sample.Model{Pipeline: model, Weights: checkpoint.InMemory(nn.Merge(values, weights)), Log: h.Log}
+	controlled.ControlNets = append(controlled.ControlNets, control)
+	p, err := sample.New(ctx, b, controlled, sample.Shape{Batch: batch, Height: Size, Width: Size}, r)
 	if err != nil {
 		return nil, nil, err
 	}

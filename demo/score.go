@@ -31,11 +31,11 @@ func iou(c circles.Circle, m *imaging.RGB) float64 {
 	var both, either int
 	for i, asked := range c.Mask() {
 		px := [3]uint8(m.Pix[3*i : 3*i+3])
-		drawn := distance(px, c.Disc.RGB) < distance(px, c.Background.RGB)
-		if asked && drawn {
+		inDisc := distance(px, c.Disc.RGB) < distance(px, c.Background.RGB)
+		if asked && inDisc {
 			both++
 		}
-		if asked || drawn {
+		if asked || inDisc {
 			either++
 		}
 	}

@@ -11,12 +11,12 @@ func (r *Report) Text(dir string) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("")
-	line("%d pictures of circles that training never saw, drawn from a caption and an outline:", r.Options.Cases)
+	line("%d pictures of circles that training never saw, sampled from a caption and an outline:", r.Options.Cases)
 	line("  overlap with the asked disc, with the ControlNet      %.2f   (intersection over union; 1 is exact)",
 		r.IoUWith)
 	line("  overlap with the asked disc, without                  %.2f", r.IoUWithout)
 	line("  both colours nearest to the named ones                %.0f %%", 100*r.ColourMatch)
-	line("  time: dataset %.0f s, training %.0f s, drawing %.0f s, all %.0f s",
+	line("  time: dataset %.0f s, training %.0f s, sampling %.0f s, all %.0f s",
 		r.Seconds["dataset"], r.Seconds["encode"]+r.Seconds["train"], r.Seconds["sample"], r.Seconds["total"])
 	line("")
 	line("Look at %s: outline, with the ControlNet, without.", filepath.Join(dir, gridName))

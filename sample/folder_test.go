@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// An interrupted drawing goes on with the images that are not there, and each image has its own seed.
+// Interrupted sampling continues with the images that are not there, and each image has its own seed.
 func TestFolderMissing(t *testing.T) {
 	dir := t.TempDir()
 	f := Folder{Dir: filepath.Join(dir, "none"), Count: 3, Prompt: "dogs", Seed: 7}

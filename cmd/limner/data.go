@@ -12,7 +12,7 @@ import (
 type dataCmd struct {
 	Synth struct {
 		Circles circlesCmd `cmd:"" help:"Write a synthetic dataset: filled circles in named colours, with their outlines as conditions."`
-	} `cmd:"" help:"Draw a synthetic dataset."`
+	} `cmd:"" help:"Make a synthetic dataset."`
 }
 
 type circlesCmd struct {
@@ -47,7 +47,7 @@ func (c circlesCmd) Run(ctx context.Context) error {
 	if err := set.Validate(); err != nil {
 		return usageError{err}
 	}
-	bar := newProgress(os.Stderr, "drawing")
+	bar := newProgress(os.Stderr, "writing")
 	err := circles.Write(ctx, set, c.Out, func(done, total int) { bar.Step(done, total, "") })
 	if closeErr := bar.Close(); err == nil {
 		err = closeErr

@@ -17,7 +17,7 @@ type demoCmd struct {
 	TrainBatchSize    int     `default:"${demo_batch}" help:"Images of a step."`
 	LearningRate      float64 `default:"${demo_rate}" help:"Of AdamW."`
 	Images            int     `default:"${demo_images}" help:"Pictures in the dataset."`
-	Cases             int     `default:"${demo_cases}" help:"Unseen prompts and outlines to draw."`
+	Cases             int     `default:"${demo_cases}" help:"Unseen prompts and outlines to sample."`
 	NumInferenceSteps int     `default:"${demo_inference}" help:"Denoising steps."`
 	GuidanceScale     float64 `default:"${demo_guidance}" help:"Of classifier-free guidance."`
 	Seed              uint64  `default:"${demo_seed}" help:"Of everything random."`
@@ -28,8 +28,8 @@ type demoCmd struct {
 func (demoCmd) Help() string {
 	return `Example:
   limner demo --output_dir limner-demo
-It draws a dataset of circles, trains a ControlNet for the shipped base model on it, and draws what training never saw, with
-the ControlNet and without: some minutes on two cores.`
+It writes a dataset of circles, trains a ControlNet for the shipped base model on it, and samples what training never saw,
+with the ControlNet and without: some minutes on two cores.`
 }
 
 func (c demoCmd) Run(ctx context.Context) error {
@@ -75,8 +75,8 @@ type baseCmd struct {
 func (baseCmd) Help() string {
 	return `Example:
   limner base --output_dir base-run
-It trains the tiny Stable Diffusion model that the demo uses, from nothing, on drawings of circles: about an hour on two
-cores. Run it again after an interruption to go on.`
+It trains the tiny Stable Diffusion model that the demo uses, from nothing, on pictures of circles: about an hour on two
+cores. Run it again after an interruption to continue.`
 }
 
 func (c baseCmd) Run(ctx context.Context) error {

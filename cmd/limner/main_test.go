@@ -212,7 +212,7 @@ func TestCircles(t *testing.T) {
 	args := []string{"data", "synth", "circles", "--count", "20", "--size", "16", "--output_dir", "set"}
 	for range 2 { // the second time it is there
 		stdout, stderr, code := limner(t, dir, args...)
-		if code != 0 || stdout != "set\n" || !strings.Contains(stderr, "drawing: 20 of 20") {
+		if code != 0 || stdout != "set\n" || !strings.Contains(stderr, "writing: 20 of 20") {
 			t.Errorf("exit code %d, output %q, log %q", code, stdout, stderr)
 		}
 	}

@@ -189,7 +189,7 @@ func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
 	if err := c.checkMemory(m.Pipeline.UNet.Tree().Size(), false); err != nil {
 		return err
 	}
-	job := plan.Job{Name: "drawing", Start: plan.Variant{Batch: max(1, s.BatchSize/b.Devices())}}
+	job := plan.Job{Name: "sampling", Start: plan.Variant{Batch: max(1, s.BatchSize/b.Devices())}}
 	job.Compile = func(ctx context.Context, v plan.Variant) ([]plan.Part, error) {
 		shape := shape
 		shape.Batch = v.Batch * b.Devices()

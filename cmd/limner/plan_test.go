@@ -78,7 +78,7 @@ func TestPlanTraining(t *testing.T) {
 	}
 }
 
-// TestPlanSample compiles drawing with it.
+// TestPlanSample compiles sampling with it.
 func TestPlanSample(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "programs")
 	r := planned(t, "sample", "--model", "../../demo/base", "--dtype", "bf16", "--num_inference_steps", "16", "--save", file)

@@ -21,7 +21,7 @@ func parseSample(t *testing.T, args ...string) *sampleCmd {
 	return command.Selected().Target.Addr().Interface().(*sampleCmd)
 }
 
-// Numbers that no drawing has are refused by the flags alone, before anything is opened or takes memory.
+// Numbers that no image can have are refused by the flags alone, before anything is opened or takes memory.
 func TestOutOfRange(t *testing.T) {
 	for want, args := range map[string]string{
 		"--num_images 1000000000: want 1 to 100000":                                    "--num_images 1000000000",

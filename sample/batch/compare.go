@@ -42,7 +42,7 @@ func (l *List) compareDevices() {
 	}
 	if was, err := ReadRecord(like); err == nil && was.Devices != 0 && was.Devices != devices {
 		if was.Devices < 1 || was.Devices > mostRecordedDevices {
-			fmt.Fprintf(l.host.Log, "%s says that it was drawn on %d devices, which cannot be: its record is damaged\n", like, was.Devices)
+			fmt.Fprintf(l.host.Log, "%s says that it was sampled on %d devices, which cannot be: its record is damaged\n", like, was.Devices)
 			return
 		}
 		fmt.Fprintf(l.host.Log, "%s was sampled on %d devices, this is on %d: the last bits may differ, --num_devices %d repeats it\n", like, was.Devices, devices, was.Devices)
