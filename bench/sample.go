@@ -35,7 +35,7 @@ func tinySampler() (s sampler, err error) {
 		return s, err
 	}
 	dir := tinyModel + "/controlnet"
-	config, err := diffusers.ReadControlNet(dir)
+	config, err := diffusers.ReadControlNet(dir, nil)
 	if err != nil {
 		return s, err
 	}

@@ -30,17 +30,19 @@ func FromUNet(u unet.Config, embedding []int) Config {
 	if embedding == nil {
 		embedding = []int{16, 32, 96, 256}
 	}
-	return Config{
+	c := Config{
 		ClassName: "ControlNetModel", InChannels: u.InChannels, ConditioningChannels: 3,
 		ConditioningEmbeddingOutChannels: embedding, ConditioningChannelOrder: "rgb", Encoder: u.Encoder,
 	}
+	c.Dropout = 0 // ControlNetModel has none
+	return c
 }
 
 // ParseConfig decodes and checks a config.json.
 func ParseConfig(raw []byte) (Config, error) {
 	c := FromUNet(unet.Default(), nil)
 	// sample_size, of Flax's configs, only sets the latents for initialising the parameters.
-	if err := nn.DecodeConfig(raw, &c, unet.Fixed, "sample_size"); err != nil {
+	if err := nn.DecodeConfig(raw, &c, unet.Fixed, append([]string{"sample_size"}, unet.Unread...)...); err != nil {
 		return Config{}, err
 	}
 	c.ClassName = nn.PyTorchClass(c.ClassName)
@@ -66,6 +68,15 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// depths are those of the transformers of each level.
+func (c Config) depths() []int {
+	var all []int
+	for level := range c.BlockOutChannels {
+		all = append(all, c.TransformerLayers.At(level))
+	}
+	return all
+}
+
 // CheckUNet fails with the fields in which the ControlNet does not fit a UNet. A ControlNet of 4 in_channels also fits
 // the 9-channel inpainting UNet, whose first 4 channels are the latents.
 func (c Config) CheckUNet(u unet.Config) error {
@@ -83,7 +94,9 @@ func (c Config) CheckUNet(u unet.Config) error {
 	differ("block_out_channels", c.BlockOutChannels, want.BlockOutChannels)
 	differ("down_block_types", c.DownBlockTypes, want.DownBlockTypes)
 	differ("layers_per_block", c.LayersPerBlock, want.LayersPerBlock)
-	differ("transformer_layers_per_block", c.TransformerLayers, want.TransformerLayers)
+	if len(c.BlockOutChannels) == len(want.BlockOutChannels) {
+		differ("transformer_layers_per_block", c.depths(), want.depths())
+	}
 	differ("cross_attention_dim", c.CrossAttentionDim, want.CrossAttentionDim)
 	differ("width of the pooled text", c.PooledDim(), want.PooledDim())
 	return errors.Join(errs...)

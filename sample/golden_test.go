@@ -98,7 +98,7 @@ func loadModel(t testing.TB, family string, withControlNet bool) Model {
 	m := Model{Pipeline: pipeline, Weights: weights}
 	if withControlNet {
 		dir := golden.Path(t, family+"-tiny", "controlnet")
-		config, err := diffusers.ReadControlNet(dir)
+		config, err := diffusers.ReadControlNet(dir, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

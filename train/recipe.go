@@ -147,7 +147,35 @@ func (r Recipe) model() (*diffusers.Pipeline, error) {
 	if r.Planned && slices.Contains(diffusers.Families, r.Model) {
 		return diffusers.Family(r.Model)
 	}
-	return diffusers.OpenWith(r.Model, r.Opening)
+	opening := r.Opening
+	opening.Log = r.Log
+	return diffusers.OpenWith(r.Model, opening)
+}
+
+// checkDropout fails if diffusers' scripts would drop out elements of networks that are trained, which nothing here does.
+func checkDropout(model *diffusers.Pipeline, components ...string) error {
+	var errs []error
+	for _, component := range components {
+		field, share := "dropout", model.UNet.Dropout
+		switch component {
+		case diffusers.TextEncoder:
+			field, share = "attention_dropout", model.Text.AttentionDropout
+		case diffusers.TextEncoder2:
+			field, share = "attention_dropout", model.XL.Text.AttentionDropout
+		}
+		if share != 0 {
+			errs = append(errs, fmt.Errorf("%s/config.json: %s is %g, and training is supported without: set it to 0", component, field, share))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// trainedNetworks are those that a run of r changes beside the model's ControlNet and VAE: the UNet, and the text encoders if asked to.
+func (r Recipe) trainedNetworks(model *diffusers.Pipeline) []string {
+	if !r.TrainTextEncoder {
+		return []string{diffusers.UNet}
+	}
+	return slices.DeleteFunc(model.Components(), func(component string) bool { return component == diffusers.VAE })
 }
 
 // weights opens the files of a model's components and of the ControlNet to go on from, if there is one, whose parameters control lists. It fails

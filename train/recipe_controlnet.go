@@ -90,11 +90,14 @@ func withoutDown(control nn.Tree) nn.Values {
 // controlNetConfig is that of the ControlNet to train.
 func (r Recipe) controlNetConfig(model *diffusers.Pipeline) (config controlnet.Config, err error) {
 	if r.ControlNet != "" {
-		if config, err = diffusers.ReadControlNet(r.ControlNet); err != nil {
+		if config, err = diffusers.ReadControlNet(r.ControlNet, r.Log); err != nil {
 			return config, err
 		}
 		if err := config.CheckUNet(model.UNet); err != nil {
 			return config, fmt.Errorf("%s does not fit %s: %w", r.ControlNet, r.Model, err)
+		}
+		if config.Dropout != 0 { // of Flax's
+			return config, fmt.Errorf("%s: dropout is %g, and training is supported without: set it to 0", r.ControlNet, config.Dropout)
 		}
 	} else {
 		config = controlnet.FromUNet(model.UNet, r.EmbeddingChannels)

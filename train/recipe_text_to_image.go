@@ -19,6 +19,9 @@ func NewTextToImage(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*
 	if err != nil {
 		return nil, err
 	}
+	if err := checkDropout(model, r.trainedNetworks(model)...); err != nil {
+		return nil, err
+	}
 	d := r.diffusion("text_to_image", o, model, diffusers.UNet+".")
 	components := []Component{{Name: diffusers.UNet, Config: model.UNet}}
 	if r.TrainTextEncoder {
@@ -53,6 +56,9 @@ func NewLoRA(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, er
 	}
 	model, err := r.open(o, b)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkDropout(model, r.trainedNetworks(model)...); err != nil {
 		return nil, err
 	}
 	lora := *r.LoRA

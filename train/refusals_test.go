@@ -25,6 +25,20 @@ func TestRefusals(t *testing.T) {
 	if err := imaging.WritePNG(filepath.Join(bare, "a.png"), imaging.NewRGB(16, 16)); err != nil {
 		t.Fatal(err)
 	}
+	dropping := filepath.Join(t.TempDir(), "model")
+	if err := os.CopyFS(dropping, os.DirFS(model)); err != nil {
+		t.Fatal(err)
+	}
+	for file, field := range map[string]string{"unet": `"dropout": 0.1`, "text_encoder": `"attention_dropout": 0.2`} {
+		path := filepath.Join(dropping, file, "config.json")
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(strings.Replace(string(raw), "{", "{"+field+", ", 1)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, c := range map[string]struct {
 		prepare prepare
 		change  func(o *Options, r *Recipe)
@@ -51,6 +65,7 @@ func TestRefusals(t *testing.T) {
 		"other family":    {NewControlNet, func(_ *Options, r *Recipe) { r.ControlNet = golden.Path(t, "sdxl-tiny", "controlnet") }, "does not fit " + model},
 		"cache and crops": {NewTextToImage, func(_ *Options, r *Recipe) { r.Columns.RandomCrop = true }, "cache_latents: a random crop"},
 		"a place alone":   {NewTextToImage, func(_ *Options, r *Recipe) { r.CacheLatents, r.CacheDir = false, taken }, "cache_dir: it keeps latents"},
+		"dropout":         {NewTextToImage, func(_ *Options, r *Recipe) { r.Model, r.TrainTextEncoder = dropping, true }, "unet/config.json: dropout is 0.1, and training is supported without: set it to 0\ntext_encoder/config.json: attention_dropout is 0.2"},
 		"no LoRA":         {NewLoRA, func(_ *Options, _ *Recipe) {}, "say what to train"},
 		"LoRA":            {NewLoRA, func(_ *Options, r *Recipe) { r.LoRA = &loss.LoRA{Dropout: 1} }, "rank: got 0, want 1 to 16384\nlora_alpha: got 0, want above 0\nlora_dropout: got 1, want at least 0 and below 1\nlora_targets: name the layers to train\nlora_format: got \"\""},
 		"targets": {NewLoRA, func(_ *Options, r *Recipe) {

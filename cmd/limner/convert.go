@@ -39,7 +39,7 @@ func (c convertCmd) Run() error {
 		return c.wholeModel()
 	}
 	conversion := checkpoint.Conversion{
-		In: c.In, Out: c.Out, To: checkpoint.Target(c.To), DType: strings.ToUpper(c.DType), Config: c.Config, Log: logLine,
+		In: c.In, Out: c.Out, To: checkpoint.Target(c.To), DType: strings.ToUpper(c.DType), Config: c.Config, Log: said,
 	}
 	if err := conversion.Run(); err != nil {
 		return configError{err}
@@ -71,7 +71,7 @@ func (c convertCmd) needsModel() bool {
 
 // wholeModel writes a folder in diffusers' layout.
 func (c convertCmd) wholeModel() error {
-	p, err := diffusers.OpenWith(c.In, diffusers.Options{Config: c.Config})
+	p, err := diffusers.OpenWith(c.In, diffusers.Options{Config: c.Config, Log: said})
 	if err != nil {
 		return configError{err}
 	}

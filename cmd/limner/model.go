@@ -12,8 +12,8 @@ import (
 	"limner/models/hub"
 )
 
-// logLine tells the user one line, which may quote files.
-func logLine(line string) { fmt.Fprintln(printable.Writer{To: os.Stderr}, line) }
+// said is where lines go that may quote files.
+var said = printable.Writer{To: os.Stderr}
 
 // openModel finds the model and reads everything but its weights.
 func openModel(ctx context.Context, o diffusers.ModelOptions) (*diffusers.Pipeline, error) {
@@ -21,7 +21,9 @@ func openModel(ctx context.Context, o diffusers.ModelOptions) (*diffusers.Pipeli
 	if err != nil {
 		return nil, err
 	}
-	p, err := diffusers.OpenWith(path, o.Opening())
+	opening := o.Opening()
+	opening.Log = said
+	p, err := diffusers.OpenWith(path, opening)
 	if err != nil {
 		return nil, configError{err}
 	}
@@ -59,7 +61,7 @@ func locate(ctx context.Context, name, variant string) (string, error) {
 	const megabyte = 1 << 20
 	bar := newProgress(os.Stderr, "MB of "+ref.Repo)
 	options.Progress = func(done, total int64, file string) { bar.Step(int(done/megabyte), int(total/megabyte), file) }
-	options.Log = logLine
+	options.Log = func(line string) { fmt.Fprintln(said, line) }
 	client, err := hub.New(options)
 	if err != nil {
 		return "", configError{err}

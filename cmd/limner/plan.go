@@ -168,7 +168,7 @@ func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
 			if err != nil {
 				return err
 			}
-			if config, err = diffusers.ReadControlNet(path); err != nil {
+			if config, err = diffusers.ReadControlNet(path, said); err != nil {
 				return configError{err}
 			}
 		}

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -31,15 +32,9 @@ type Conversion struct {
 	In     string // a file, or the folder of a component or of a whole model
 	Out    string // a file or, of ToDiffusers, a folder that is new or empty
 	To     Target
-	DType  string            // F32, F16 or BF16; "" keeps each tensor's own
-	Config string            // a folder in diffusers' layout whose configs and tokenizers go with the weights of a single file
-	Log    func(line string) // gets what a user should read; nil is silent
-}
-
-func (c Conversion) logf(format string, args ...any) {
-	if c.Log != nil {
-		c.Log(fmt.Sprintf(format, args...))
-	}
+	DType  string    // F32, F16 or BF16; "" keeps each tensor's own
+	Config string    // a folder in diffusers' layout whose configs and tokenizers go with the weights of a single file
+	Log    io.Writer // hears what a person may want to know, a line each; nil: silence
 }
 
 // Run converts, one tensor at a time. Out appears when it is whole, or not at all.
@@ -64,12 +59,12 @@ func (c Conversion) toLoRA(dialect Dialect) error {
 	if err != nil {
 		return err
 	}
-	if len(l.Embeddings) > 0 && dialect != DialectKohya {
+	if len(l.Embeddings) > 0 && dialect != DialectKohya && c.Log != nil {
 		var tokens []string
 		for _, e := range l.Embeddings {
 			tokens = append(tokens, e.Token)
 		}
-		c.logf("%s: its textual inversions (%s) are left out: only the naming of %s has a place for them", c.In, strings.Join(tokens, ", "), DialectKohya)
+		fmt.Fprintf(c.Log, "%s: its textual inversions (%s) are left out: only the naming of %s has a place for them\n", c.In, strings.Join(tokens, ", "), DialectKohya)
 	}
 	return errors.Join(l.Save(c.Out, dialect, c.DType), l.Close())
 }

@@ -503,14 +503,14 @@ func TestBundledEmbeddings(t *testing.T) {
 	}
 	check(in)
 	for target, said := range map[Target]int{ToLoRAKohya: 0, ToLoRADiffusers: 1, ToLoRAPEFT: 1} {
-		var lines []string
+		var log strings.Builder
 		out := filepath.Join(t.TempDir(), "x.safetensors")
-		c := Conversion{In: in, Out: out, To: target, Log: func(line string) { lines = append(lines, line) }}
+		c := Conversion{In: in, Out: out, To: target, Log: &log}
 		if err := c.Run(); err != nil {
 			t.Fatal(err)
 		}
-		if len(lines) != said || said > 0 && !strings.Contains(lines[0], "its textual inversions (<cat>, a dog) are left out") {
-			t.Errorf("%s: said %q", target, lines)
+		if got := log.String(); strings.Count(got, "\n") != said || said > 0 && !strings.Contains(got, "its textual inversions (<cat>, a dog) are left out") {
+			t.Errorf("%s: said %q", target, got)
 		}
 		if said == 0 {
 			check(out)

@@ -24,7 +24,8 @@ type Config struct {
 	BOSTokenID            int      `json:"bos_token_id"`
 	EOSTokenID            int      `json:"eos_token_id"`
 	PadTokenID            int      `json:"pad_token_id"`
-	ProjectionDim         int      `json:"projection_dim"` // of CLIPTextModelWithProjection alone
+	AttentionDropout      float64  `json:"attention_dropout,omitempty"` // in training, which is not supported; nothing in sampling
+	ProjectionDim         int      `json:"projection_dim"`              // of CLIPTextModelWithProjection alone
 }
 
 // The limits of a config or a tokenizer; see nn.MostChannels.
@@ -39,12 +40,21 @@ const WithProjection = "CLIPTextModelWithProjection"
 // Projects says whether the network has a text_projection.
 func (c Config) Projects() bool { return slices.Contains(c.Architectures, WithProjection) }
 
-// Fields of the file that do not change the graph: initialisation, the image encoder, the library's version.
-var fixed = nn.Fixed{
-	"model_type": {`"clip_text_model"`}, "attention_dropout": {"0.0", "0"}, "dropout": {"0.0", "0"},
-}
+var fixed = nn.Fixed{"model_type": {`"clip_text_model"`}, "pruned_heads": {"{}"}}
 
-var ignored = []string{"dtype", "torch_dtype", "initializer_factor", "initializer_range", "transformers_version"}
+// Own are fields of the class that do not change the graph: initialisation, how the weights are stored, the library's version.
+var Own = []string{"dtype", "torch_dtype", "initializer_factor", "initializer_range", "transformers_version", "dropout"}
+
+// ofBase are fields that older versions of transformers wrote of its base class into every config: outputs, and the generation of text.
+var ofBase = []string{
+	"return_dict", "use_return_dict", "output_hidden_states", "output_attentions", "output_scores", "torchscript", "use_bfloat16", "tf_legacy_loss",
+	"tie_word_embeddings", "tie_encoder_decoder", "chunk_size_feed_forward", "is_encoder_decoder", "is_decoder", "add_cross_attention",
+	"cross_attention_hidden_size", "max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty",
+	"temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
+	"bad_words_ids", "num_return_sequences", "return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values",
+	"exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens", "finetuning_task", "id2label", "label2id", "tokenizer_class",
+	"prefix", "sep_token_id", "decoder_start_token_id", "task_specific_params", "problem_type",
+}
 
 // Default holds the values that transformers gives to fields that a file leaves out.
 func Default() Config {
@@ -59,7 +69,7 @@ func Default() Config {
 // ParseConfig decodes and checks a config.json.
 func ParseConfig(raw []byte) (Config, error) {
 	c := Default()
-	if err := nn.DecodeConfig(raw, &c, fixed, ignored...); err != nil {
+	if err := nn.DecodeConfig(raw, &c, fixed, slices.Concat(Own, ofBase)...); err != nil {
 		return Config{}, err
 	}
 	for i, name := range c.Architectures {
@@ -94,6 +104,9 @@ func (c Config) Validate() error {
 	}
 	if !(c.LayerNormEps >= 0 && c.LayerNormEps <= 1) {
 		errs = append(errs, fmt.Errorf("layer_norm_eps: got %g, want 0 to 1", c.LayerNormEps))
+	}
+	if !(c.AttentionDropout >= 0 && c.AttentionDropout < 1) {
+		errs = append(errs, fmt.Errorf("attention_dropout: got %g, want at least 0 and below 1", c.AttentionDropout))
 	}
 	if c.HiddenAct != "quick_gelu" && c.HiddenAct != "gelu" {
 		errs = append(errs, fmt.Errorf("hidden_act: got %q, supported: quick_gelu, gelu", c.HiddenAct))

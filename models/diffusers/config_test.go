@@ -41,6 +41,15 @@ func TestUnsupportedFieldsAreNamed(t *testing.T) {
 		{"unet/config.json", `"in_channels"`, `"addition_embed_type": "image", "in_channels"`, `addition_embed_type: got "image", supported: text_time, null`},
 		{"unet/config.json", `"in_channels"`, `"transformer_layers_per_block": [1, 2], "in_channels"`, "transformer_layers_per_block: 2 entries for 4"},
 		{"unet/config.json", `"in_channels"`, `"addition_embed_type": "text_time", "in_channels"`, "addition_time_embed_dim: got null, want an even number"},
+		{"unet/config.json", `"layers_per_block": 2`, `"layers_per_block": [2, 2, 1, 2]`, "field layers_per_block: got [2,2,1,2], supported: one number, or the same for each level"},
+		{"unet/config.json", `"layers_per_block": 2`, `"layers_per_block": [2, 2]`, "field layers_per_block: got [2,2], supported: one number, or the same for each level"},
+		{"unet/config.json", `"sample_size": 8`, `"sample_size": [8, 16]`, "field sample_size: got [8,16], supported: one number, or the same for height and width"},
+		{"unet/config.json", `"attention_head_dim": 8`, `"attention_head_dim": "8"`, `field attention_head_dim: got "8", want a whole number or a list of them`},
+		{"unet/config.json", `"in_channels"`, `"only_cross_attention": [false, true], "in_channels"`, "field only_cross_attention: got [false,true], supported: false, [false, …]"},
+		{"unet/config.json", `"in_channels"`, `"dropout": 1.5, "in_channels"`, "dropout: got 1.5, want at least 0 and below 1"},
+		{"unet/config.json", `"in_channels"`, `"time_cond_proj_dim": 256, "in_channels"`, "field time_cond_proj_dim: unknown"},
+		{"text_encoder/config.json", `"hidden_size": 32`, `"hidden_size": "x", "num_hidden_layers": {}, "bos_token_id": [1]`,
+			"field bos_token_id: got a list, want a whole number\nfield hidden_size: got a text, want a whole number"},
 		{"vae/config.json", `"latent_channels": 4`, `"latent_channels": 4, "shift_factor": 0.1`, "field shift_factor"},
 		{"text_encoder/config.json", `"quick_gelu"`, `"relu"`, `hidden_act: got "relu", supported: quick_gelu, gelu`},
 		{"scheduler/scheduler_config.json", `"scaled_linear"`, `"squared"`, `beta_schedule: got "squared"`},
@@ -60,6 +69,100 @@ func TestUnsupportedFieldsAreNamed(t *testing.T) {
 		if err := parse([]byte(changed)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s with %s: got %v, want %q", c.file, c.is, err, c.want)
 		}
+	}
+}
+
+// What other programs leave in configs without an effect is passed over, and so is a value that means the default however it is written; each
+// config is that of the same file without.
+func TestHarmlessFieldsArePassedOver(t *testing.T) {
+	const ema = `"decay": 0.9999, "inv_gamma": 1.0, "power": 0.75, "min_decay": 0.0, "optimization_step": 7, "update_after_step": 0, "use_ema_warmup": false, `
+	for _, c := range []struct{ network, more string }{
+		{"unet", ema}, {"unet", `"torch_dtype": "float16", "_name_or_path": "a", "notes": {"by": "us"}, `}, {"controlnet", ema}, {"vae", ema},
+		{"text_encoder", ema}, {"text_encoder", `"return_dict": true, "num_beams": 4, "id2label": {"0": "LABEL_0"}, "pruned_heads": {}, "dropout": 0.1, `},
+		{"unet", `"only_cross_attention": [false, false, false, false], "mid_block_only_cross_attention": false, `},
+		{"unet", `"only_cross_attention": false, "mid_block_only_cross_attention": null, "addition_embed_type_num_heads": 32, `},
+		{"controlnet", `"only_cross_attention": [false, false], `}, {"vae", `"shift_factor": 0.0, `}, {"unet", `"transformer_layers_per_block": null, `},
+	} {
+		raw, err := os.ReadFile(golden.Path(t, "sd15-tiny", c.network, "config.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := trees[c.network](raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := trees[c.network]([]byte(strings.Replace(string(raw), "{", "{"+c.more, 1)))
+		if err != nil || !cmp.Equal(got, want) {
+			t.Errorf("%s with %s: %v", c.network, c.more, err)
+		}
+	}
+	for _, c := range []struct{ file, was, is string }{
+		{"unet", `"layers_per_block": 2`, `"layers_per_block": [2, 2, 2, 2]`}, {"unet", `"cross_attention_dim": 32`, `"cross_attention_dim": [32, 32, 32, 32]`},
+		{"unet", `"sample_size": 8`, `"sample_size": [8, 8]`}, {"vae", `"sample_size": 64`, `"sample_size": [64, 64]`},
+		{"controlnet", `"layers_per_block": 2`, `"layers_per_block": [2, 2, 2, 2]`},
+	} {
+		raw, err := os.ReadFile(golden.Path(t, "sd15-tiny", c.file, "config.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(raw), c.was) {
+			t.Fatalf("%s has no %s: %s", c.file, c.was, raw)
+		}
+		want, err := parsed(c.file, raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := parsed(c.file, []byte(strings.Replace(string(raw), c.was, c.is, 1)))
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("%s with %s: %v %s", c.file, c.is, err, diff)
+		}
+	}
+}
+
+// parsed is a network's config.
+func parsed(network string, raw []byte) (any, error) {
+	switch network {
+	case "unet":
+		return unet.ParseConfig(raw)
+	case "controlnet":
+		return controlnet.ParseConfig(raw)
+	}
+	return vae.ParseConfig(raw)
+}
+
+// One line says what is passed over, and dropout does not hinder sampling.
+func TestPassedOverFieldsAreNamed(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "model")
+	if err := os.CopyFS(dir, os.DirFS(golden.Path(t, "sd15-tiny"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, network := range []string{"unet", "controlnet", "text_encoder"} {
+		path := filepath.Join(dir, network, "config.json")
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		more := `{"dropout": 0.1, "torch_dtype": "float16", "decay": 0.5,`
+		if err := os.WriteFile(path, []byte(strings.Replace(string(raw), "{", more, 1)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log strings.Builder
+	p, err := diffusers.OpenWith(dir, diffusers.Options{Log: &log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.UNet.Dropout != 0.1 || controlnet.FromUNet(p.UNet, nil).Dropout != 0 {
+		t.Errorf("dropout: got %g", p.UNet.Dropout)
+	}
+	if _, err := diffusers.ReadControlNet(filepath.Join(dir, "controlnet"), &log); err != nil {
+		t.Fatal(err)
+	}
+	want := dir + "/unet/config.json: passed over, as nothing is computed with them: decay, torch_dtype\n" +
+		dir + "/text_encoder/config.json: passed over, as nothing is computed with them: decay\n" +
+		dir + "/controlnet/config.json: passed over, as nothing is computed with them: decay, torch_dtype\n"
+	if log.String() != want {
+		t.Errorf("got\n%swant\n%s", &log, want)
 	}
 }
 

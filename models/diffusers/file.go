@@ -3,6 +3,7 @@ package diffusers
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -25,6 +26,8 @@ type Options struct {
 	// PredictionType takes the place of the schedule's: "epsilon", "v_prediction" or "sample". A single file that does not say
 	// v_pred is taken for v_prediction if it is of SD 2.x, else for epsilon.
 	PredictionType string
+	// Log hears what a person may want to know of the files, a line each; nil: silence.
+	Log io.Writer
 }
 
 // OpenWith reads everything but the weights of a model: a folder in diffusers' layout, or a single file in the naming of the
@@ -37,9 +40,9 @@ func OpenWith(path string, o Options) (*Pipeline, error) {
 	case !single && o.Config != "":
 		return nil, fmt.Errorf("original_config %s: it goes with a single file, and %s is none: leave it out", o.Config, path)
 	case single:
-		open = func(path string) (*Pipeline, error) { return openFile(path, o.Config) }
+		open = func(path string, log io.Writer) (*Pipeline, error) { return openFile(path, o.Config, log) }
 	}
-	p, err := open(path)
+	p, err := open(path, o.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +76,7 @@ func IsWholeFile(path string) (bool, checkpoint.Marks) {
 }
 
 // openFile reads a single file. The weights of configDir, if given, are of no matter.
-func openFile(path, configDir string) (p *Pipeline, err error) {
+func openFile(path, configDir string, log io.Writer) (p *Pipeline, err error) {
 	c, err := checkpoint.OpenFile(path)
 	if err != nil {
 		return nil, err
@@ -83,7 +86,7 @@ func openFile(path, configDir string) (p *Pipeline, err error) {
 		return nil, fmt.Errorf("load %s: it holds no whole model but: %s (%s)", path, c.Kind, strings.Join(c.Components(), ", "))
 	}
 	if configDir != "" {
-		p, err = openFolder(configDir)
+		p, err = openFolder(configDir, log)
 	} else {
 		p, err = guess(c)
 	}

@@ -288,7 +288,7 @@ func TestControlNetInASingleFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		// The tiny widths do not divide into 32 groups, or leave no room for 256 channels a number, as the published ones do.
-		if _, err := diffusers.ReadControlNet(path); err == nil || !strings.Contains(err.Error(), "norm_num_groups 32") && !strings.Contains(err.Error(), "want at least 1537") {
+		if _, err := diffusers.ReadControlNet(path, nil); err == nil || !strings.Contains(err.Error(), "norm_num_groups 32") && !strings.Contains(err.Error(), "want at least 1537") {
 			t.Errorf("%s: got %v", family, err)
 		}
 		if err := m.Close(); err != nil {
@@ -302,7 +302,7 @@ func TestNoWholeModel(t *testing.T) {
 	if _, err := diffusers.Open(unetFile); err == nil || !strings.Contains(err.Error(), "holds no whole model but: component (unet)") {
 		t.Errorf("a UNet alone: got %v", err)
 	}
-	if _, err := diffusers.ReadControlNet(unetFile); err == nil || !strings.Contains(err.Error(), "holds no ControlNet but: component (unet)") {
+	if _, err := diffusers.ReadControlNet(unetFile, nil); err == nil || !strings.Contains(err.Error(), "holds no ControlNet but: component (unet)") {
 		t.Errorf("a UNet for a ControlNet: got %v", err)
 	}
 	if _, err := diffusers.OpenWith(golden.Path(t, "sd15-tiny"), diffusers.Options{PredictionType: "noise"}); err == nil || !strings.Contains(err.Error(), `prediction type "noise": want epsilon, v_prediction or sample`) {

@@ -4,6 +4,7 @@ package diffusers
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -69,39 +70,39 @@ var classes = map[string]bool{
 func Open(path string) (*Pipeline, error) { return OpenWith(path, Options{}) }
 
 // openFolder reads a folder in diffusers' layout.
-func openFolder(dir string) (*Pipeline, error) {
+func openFolder(dir string, log io.Writer) (*Pipeline, error) {
 	index, err := readIndex(dir)
 	if err != nil {
 		return nil, err
 	}
 	p := &Pipeline{Dir: dir, ClassName: index.ClassName}
-	if p.UNet, err = readConfig(dir, UNet+"/config.json", unet.ParseConfig); err != nil {
+	if p.UNet, err = readConfig(dir, UNet+"/config.json", unet.ParseConfig, log); err != nil {
 		return nil, err
 	}
-	if p.VAE, err = readConfig(dir, VAE+"/config.json", vae.ParseConfig); err != nil {
+	if p.VAE, err = readConfig(dir, VAE+"/config.json", vae.ParseConfig, log); err != nil {
 		return nil, err
 	}
-	if p.Text, err = readConfig(dir, TextEncoder+"/config.json", clip.ParseConfig); err != nil {
+	if p.Text, err = readConfig(dir, TextEncoder+"/config.json", clip.ParseConfig, log, clip.Own...); err != nil {
 		return nil, err
 	}
-	if p.Noise, err = readConfig(dir, "scheduler/scheduler_config.json", noise.ParseConfig); err != nil {
+	if p.Noise, err = readConfig(dir, "scheduler/scheduler_config.json", noise.ParseConfig, log); err != nil {
 		return nil, err
 	}
 	if p.Tokenizer, err = clip.LoadTokenizer(filepath.Join(dir, "tokenizer")); err != nil {
 		return nil, err
 	}
 	if classes[p.ClassName] {
-		if p.XL, err = openXL(dir, index.ForceZeros); err != nil {
+		if p.XL, err = openXL(dir, index.ForceZeros, log); err != nil {
 			return nil, err
 		}
 	}
 	return p, p.check()
 }
 
-func openXL(dir string, forceZeros bool) (*XL, error) {
+func openXL(dir string, forceZeros bool, log io.Writer) (*XL, error) {
 	xl := &XL{ForceZeros: forceZeros}
 	var err error
-	if xl.Text, err = readConfig(dir, TextEncoder2+"/config.json", clip.ParseConfig); err != nil {
+	if xl.Text, err = readConfig(dir, TextEncoder2+"/config.json", clip.ParseConfig, log, clip.Own...); err != nil {
 		return nil, err
 	}
 	xl.Tokenizer, err = clip.LoadTokenizer(filepath.Join(dir, "tokenizer_2"))
@@ -183,7 +184,8 @@ func (p *Pipeline) check() error {
 	return nil
 }
 
-func readConfig[C any](dir, name string, parse func([]byte) (C, error)) (C, error) {
+// readConfig parses a config and says in one line which of its fields are passed over, but for own.
+func readConfig[C any](dir, name string, parse func([]byte) (C, error), log io.Writer, own ...string) (C, error) {
 	path := filepath.Join(dir, name)
 	raw, err := plaintext.ReadFile(path, maxConfigBytes)
 	if err != nil {
@@ -193,6 +195,9 @@ func readConfig[C any](dir, name string, parse func([]byte) (C, error)) (C, erro
 	c, err := parse(raw)
 	if err != nil {
 		return c, fmt.Errorf("load %s: %w", path, err)
+	}
+	if names := nn.Foreign(raw, own...); len(names) > 0 && log != nil {
+		fmt.Fprintf(log, "%s: passed over, as nothing is computed with them: %s\n", path, strings.Join(names, ", "))
 	}
 	return c, nil
 }
@@ -245,8 +250,9 @@ func LoadComponent(dir, component string, tree nn.Tree) (nn.Values, error) {
 	return values.Under(component), errors.Join(err, m.Close())
 }
 
-// ReadControlNet reads the config of a ControlNet's folder, or makes that of a single file.
-func ReadControlNet(path string) (controlnet.Config, error) {
+// ReadControlNet reads the config of a ControlNet's folder, or makes that of a single file. log hears which fields are
+// passed over; nil: silence.
+func ReadControlNet(path string, log io.Writer) (controlnet.Config, error) {
 	if isFile(path) {
 		return guessControlNet(path)
 	}
@@ -256,12 +262,12 @@ func ReadControlNet(path string) (controlnet.Config, error) {
 		}
 		return controlnet.Config{}, fmt.Errorf("%s is a whole model, without a folder %s: give the folder of a ControlNet", path, ControlNet)
 	}
-	return readConfig(path, "config.json", controlnet.ParseConfig)
+	return readConfig(path, "config.json", controlnet.ParseConfig, log)
 }
 
 // OpenControlNet reads a ControlNet from a folder or a single file. The weights stand below ControlNet.
 func OpenControlNet(path string) (c controlnet.Config, values nn.Values, err error) {
-	if c, err = ReadControlNet(path); err != nil {
+	if c, err = ReadControlNet(path, nil); err != nil {
 		return c, nil, err
 	}
 	w := &Weights{parts: map[string]part{}}

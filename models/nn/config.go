@@ -13,18 +13,14 @@ import (
 	"limner/internal/plaintext"
 )
 
-// Fixed names the config fields of which only some values are supported, as JSON texts.
+// Fixed names the config fields of which only some values are supported, as JSON texts. "[false, …]" is a list of any length of false.
 type Fixed map[string][]string
 
 // DecodeConfig decodes a config.json into the struct v points to, whose fields carry JSON tags. Every other field of
-// the file must stand in fixed with one of its values, be named in ignored, be null, or begin with an underscore; the
-// error names each field that does not, with its value and what is supported.
+// the file must stand in fixed with one of its values, be named in ignored or by Foreign, be null, or begin with an underscore; the error names
+// each field that does not, with its value and what is supported. A field of v tagged list:"level" may also be given as a list with the same number
+// for each level, one tagged list:"pair" as one for height and width.
 func DecodeConfig(raw []byte, v any, fixed Fixed, ignored ...string) error {
-	known := slices.Clone(ignored)
-	for _, field := range reflect.VisibleFields(reflect.TypeOf(v).Elem()) {
-		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-		known = append(known, name)
-	}
 	var fields map[string]json.RawMessage
 	if err := plaintext.JSON(raw, &fields); err != nil {
 		return err
@@ -32,7 +28,24 @@ func DecodeConfig(raw []byte, v any, fixed Fixed, ignored ...string) error {
 	if fields == nil {
 		return errors.New("got null, want an object")
 	}
+	known := slices.Concat(ignored, harmless)
 	var bad []error
+	to := reflect.ValueOf(v).Elem()
+	for _, field := range reflect.VisibleFields(to.Type()) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		known = append(known, name)
+		value, ok := fields[name]
+		if !ok || field.Anonymous {
+			continue
+		}
+		value, err := sameNumber(value, field.Tag.Get("list"), fields)
+		if err == nil {
+			err = plaintext.JSON(value, to.FieldByIndex(field.Index).Addr().Interface())
+		}
+		if err != nil {
+			bad = append(bad, fmt.Errorf("field %s: %w", name, err))
+		}
+	}
 	for name, value := range fields {
 		if strings.HasPrefix(name, "_") || slices.Contains(known, name) {
 			continue
@@ -45,16 +58,70 @@ func DecodeConfig(raw []byte, v any, fixed Fixed, ignored ...string) error {
 		case !ok && compact.String() == "null":
 		case !ok:
 			bad = append(bad, fmt.Errorf("field %s: unknown, so it cannot be honoured (it is %s)", name, &compact))
-		case !slices.Contains(allowed, compact.String()):
-			bad = append(bad, fmt.Errorf("field %s: got %s, supported: %s",
-				name, &compact, strings.Join(allowed, ", ")))
+		case !slices.ContainsFunc(allowed, func(text string) bool { return isValue(compact.String(), text) }):
+			bad = append(bad, fmt.Errorf("field %s: got %s, supported: %s", name, &compact, strings.Join(allowed, ", ")))
 		}
 	}
-	if len(bad) > 0 {
-		sort.Slice(bad, func(i, j int) bool { return bad[i].Error() < bad[j].Error() })
-		return errors.Join(bad...)
+	sort.Slice(bad, func(i, j int) bool { return bad[i].Error() < bad[j].Error() })
+	return errors.Join(bad...)
+}
+
+// isValue says whether a value without spaces is one of Fixed.
+func isValue(compact, allowed string) bool {
+	element, list := strings.CutSuffix(allowed, ", …]")
+	if !list {
+		return compact == allowed
 	}
-	return plaintext.JSON(raw, v)
+	inner, ok := strings.CutPrefix(strings.TrimSuffix(compact, "]"), "[")
+	element = strings.TrimPrefix(element, "[")
+	return ok && !slices.ContainsFunc(strings.Split(inner, ","), func(e string) bool { return e != element })
+}
+
+// sameNumber is the number that a list holds again and again, one for each level of the network or for height and width; whatever is no list stays.
+func sameNumber(value json.RawMessage, kind string, fields map[string]json.RawMessage) (json.RawMessage, error) {
+	var list []json.RawMessage
+	if kind == "" || json.Unmarshal(value, &list) != nil || list == nil {
+		return value, nil
+	}
+	want, of := 2, "height and width"
+	if kind == "level" {
+		var levels []json.RawMessage
+		if _ = json.Unmarshal(fields["block_out_channels"], &levels); levels != nil {
+			want, of = len(levels), "each level"
+		}
+	}
+	other := slices.IndexFunc(list, func(e json.RawMessage) bool { return !bytes.Equal(e, list[0]) })
+	if len(list) != want || other >= 0 {
+		var b bytes.Buffer
+		if err := json.Compact(&b, value); err != nil {
+			return nil, err
+		}
+		return nil, fmt.Errorf("got %s, supported: one number, or the same for %s", &b, of)
+	}
+	return list[0], nil
+}
+
+// harmless are fields that other programs leave in configs and that no class of diffusers or transformers computes with: what EMAModel writes of
+// the average, how the weights were stored, and notes.
+var harmless = []string{
+	"decay", "inv_gamma", "power", "min_decay", "optimization_step", "update_after_step", "use_ema_warmup",
+	"torch_dtype", "dtype", "transformers_version", "diffusers_version", "name_or_path",
+	"note", "notes", "comment", "comments", "description", "title", "author", "license", "tags",
+}
+
+// Foreign lists the fields of a config that DecodeConfig passes over because no class computes with them, but for own, which the class has itself.
+func Foreign(raw []byte, own ...string) []string {
+	var fields map[string]json.RawMessage
+	if plaintext.JSON(raw, &fields) != nil {
+		return nil
+	}
+	var names []string
+	for _, name := range harmless {
+		if _, ok := fields[name]; ok && !slices.Contains(own, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // The limits of a config: above every published model, and small enough that a network of that size is described,

@@ -14,9 +14,9 @@ import (
 // Config is the config.json of a UNet2DConditionModel.
 type Config struct {
 	ClassName   string `json:"_class_name"`
-	SampleSize  int    `json:"sample_size"`  // height and width of the latents it was trained on
-	InChannels  int    `json:"in_channels"`  // 9 for inpainting: latents, mask, latents of the masked image
-	OutChannels int    `json:"out_channels"` // of the latents
+	SampleSize  int    `json:"sample_size" list:"pair"` // height and width of the latents it was trained on
+	InChannels  int    `json:"in_channels"`             // 9 for inpainting: latents, mask, latents of the masked image
+	OutChannels int    `json:"out_channels"`            // of the latents
 	Encoder
 	UpBlockTypes []string `json:"up_block_types"`
 }
@@ -27,14 +27,15 @@ type Encoder struct {
 	FreqShift         float64  `json:"freq_shift"`
 	DownBlockTypes    []string `json:"down_block_types"`
 	BlockOutChannels  []int    `json:"block_out_channels"`
-	LayersPerBlock    int      `json:"layers_per_block"`
-	CrossAttentionDim int      `json:"cross_attention_dim"`
+	LayersPerBlock    int      `json:"layers_per_block" list:"level"`
+	CrossAttentionDim int      `json:"cross_attention_dim" list:"level"`
 	AttentionHeadDim  PerLevel `json:"attention_head_dim"`           // the number of heads, in spite of its name
 	TransformerLayers PerLevel `json:"transformer_layers_per_block"` // the depth of each transformer
 	LinearProjection  bool     `json:"use_linear_projection"`        // around a transformer; else 1×1 convolutions
 	UpcastAttention   bool     `json:"upcast_attention"`             // queries times keys in float32
 	NormNumGroups     int      `json:"norm_num_groups"`
 	NormEps           float64  `json:"norm_eps"`
+	Dropout           float64  `json:"dropout,omitempty"` // of residual blocks in training, which is not supported; nothing in sampling
 
 	// AdditionEmbedType is "text_time" in SDXL, whose time embedding also takes the pooled text embeddings and six
 	// numbers about the image, and nil elsewhere.
@@ -61,14 +62,20 @@ func (e Encoder) PooledDim() int {
 // PerLevel is a number for all levels, or one for each.
 type PerLevel []int
 
-// UnmarshalJSON accepts an integer or a list of integers.
+// UnmarshalJSON accepts an integer or a list of integers; null leaves it as it is.
 func (l *PerLevel) UnmarshalJSON(raw []byte) error {
+	if string(raw) == "null" {
+		return nil
+	}
 	var one int
 	if json.Unmarshal(raw, &one) == nil {
 		*l = PerLevel{one}
 		return nil
 	}
-	return json.Unmarshal(raw, (*[]int)(l))
+	if json.Unmarshal(raw, (*[]int)(l)) != nil {
+		return fmt.Errorf("got %.100s, want a whole number or a list of them", raw)
+	}
+	return nil
 }
 
 // MarshalJSON writes a single number as such.
@@ -91,13 +98,17 @@ func (l PerLevel) At(level int) int {
 var Fixed = nn.Fixed{
 	"act_fn": {`"silu"`}, "center_input_sample": {"false"}, "downsample_padding": {"1"},
 	"mid_block_scale_factor": {"1", "1.0"}, "mid_block_type": {`"UNetMidBlock2DCrossAttn"`},
-	"dual_cross_attention": {"false"}, "only_cross_attention": {"false"}, "resnet_time_scale_shift": {`"default"`},
+	"dual_cross_attention": {"false"}, "only_cross_attention": {"false", "[false, …]"},
+	"mid_block_only_cross_attention": {"false", "null"}, "resnet_time_scale_shift": {`"default"`},
 	"resnet_skip_time_act": {"false"}, "resnet_out_scale_factor": {"1", "1.0"}, "time_embedding_type": {`"positional"`},
 	"conv_in_kernel": {"3"}, "conv_out_kernel": {"3"}, "class_embeddings_concat": {"false"},
-	"addition_embed_type_num_heads": {"64"}, "attention_type": {`"default"`}, "dropout": {"0.0", "0"},
+	"attention_type": {`"default"`},
 	// Flax's two ways to compute the same.
 	"use_memory_efficient_attention": {"true", "false"}, "split_head_dim": {"true", "false"},
 }
+
+// Unread are fields that nothing here reads: that of an addition_embed_type which is not supported.
+var Unread = []string{"addition_embed_type_num_heads"}
 
 // Default holds the values that diffusers gives to fields that a file leaves out.
 func Default() Config {
@@ -118,7 +129,7 @@ func Default() Config {
 // ParseConfig decodes and checks a config.json.
 func ParseConfig(raw []byte) (Config, error) {
 	c := Default()
-	if err := nn.DecodeConfig(raw, &c, Fixed); err != nil {
+	if err := nn.DecodeConfig(raw, &c, Fixed, Unread...); err != nil {
 		return Config{}, err
 	}
 	c.ClassName = nn.PyTorchClass(c.ClassName)
@@ -182,6 +193,9 @@ func (c Encoder) Validate() error {
 	}
 	if !(c.NormEps >= 0 && c.NormEps <= 1) {
 		bad("norm_eps: got %g, want 0 to 1", c.NormEps)
+	}
+	if !(c.Dropout >= 0 && c.Dropout < 1) {
+		bad("dropout: got %g, want at least 0 and below 1", c.Dropout)
 	}
 	errs = append(errs, c.validateAddition()...)
 	if len(errs) > 0 {

@@ -11,7 +11,7 @@ import (
 // Config is the config.json of an AutoencoderKL.
 type Config struct {
 	ClassName        string   `json:"_class_name"`
-	SampleSize       int      `json:"sample_size"` // height and width of the images it was trained on
+	SampleSize       int      `json:"sample_size" list:"pair"` // height and width of the images it was trained on
 	InChannels       int      `json:"in_channels"`
 	OutChannels      int      `json:"out_channels"`
 	DownBlockTypes   []string `json:"down_block_types"`
@@ -25,7 +25,7 @@ type Config struct {
 
 var fixed = nn.Fixed{
 	"act_fn": {`"silu"`}, "force_upcast": {"true", "false"}, "mid_block_add_attention": {"true"},
-	"use_quant_conv": {"true"}, "use_post_quant_conv": {"true"},
+	"use_quant_conv": {"true"}, "use_post_quant_conv": {"true"}, "shift_factor": {"0", "0.0", "null"},
 }
 
 // normEps is the epsilon of every norm in the VAE; no config field sets it.

@@ -121,7 +121,7 @@ func (l *List) loadControlNet(ctx context.Context, name string, m *loadedModel) 
 	if err != nil {
 		return err
 	}
-	config, err := diffusers.ReadControlNet(path)
+	config, err := diffusers.ReadControlNet(path, l.host.Log)
 	if err != nil {
 		return ConfigError{err}
 	}
