@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"limner/train/folder"
 	"limner/train/optim"
 )
 
@@ -30,7 +31,7 @@ func TestFaultsOfTheLoop(t *testing.T) {
 	if want := []float64{0, 0.5, 1, 2.0 / 3, 1.0 / 3}; !slices.EqualFunc(rates, want, func(a, b float64) bool { return a-b < 1e-12 && b-a < 1e-12 }) {
 		t.Errorf("the learning rates were %v of the whole, want %v", rates, want)
 	}
-	names, err := Checkpoints(o.OutputDir)
+	names, err := folder.Checkpoints(o.OutputDir)
 	if err != nil || fmt.Sprint(names) != "[checkpoint-5 checkpoint-4 checkpoint-2]" {
 		t.Errorf("got %v, %v, want the last step among the checkpoints", names, err)
 	}

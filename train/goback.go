@@ -4,21 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
+
+	"limner/train/folder"
 )
 
 // goBack returns the run to its last good checkpoint, or its start, after a step that was not finite: once. It goes on with the
 // data after that step's. state.NextBatch says where that is.
-func (r *Run) goBack(s *stepper, state *State, saves *background, o Options, made record, bad *notFinite) error {
+func (r *Run) goBack(s *stepper, state *folder.State, saves *folder.Background, o Options, made record, bad *notFinite) error {
 	// The others read the checkpoint that the first process has then written.
-	if err := r.sameStep(saves.last, r.Backend.Together(saves.wait())); err != nil {
+	if err := r.sameStep(saves.Last, r.Backend.Together(saves.Wait())); err != nil {
 		return errors.Join(bad, err)
 	}
 	if state.WentBackAt != 0 {
 		return fmt.Errorf("%w; the run went back once already, from step %d, so it stops: nothing after %s was kept. Try a lower --learning_rate, or --mixed_precision no, in another --output_dir",
-			bad, state.WentBackAt, r.place(saves.last))
+			bad, state.WentBackAt, r.place(saves.Last))
 	}
-	good, from, err := r.lastGood(saves.last, o, made)
+	good, from, err := r.lastGood(saves.Last, o, made)
 	if err := r.Backend.Together(err); err != nil {
 		return errors.Join(bad, err)
 	}
@@ -31,22 +32,10 @@ func (r *Run) goBack(s *stepper, state *State, saves *background, o Options, mad
 	return nil
 }
 
-// lastGood is the state of the checkpoint of that step, or the one at the start of the run, of which nothing is saved.
-func (r *Run) lastGood(step int, o Options, made record) (State, *saved, error) {
-	if step == 0 {
-		return State{Seed: o.Seed}, nil, nil
-	}
-	dir := filepath.Join(o.OutputDir, checkpointName(step))
-	if err := VerifyCheckpoint(dir); err != nil {
-		return State{}, nil, fmt.Errorf("go back to %s: %w", dir, err)
-	}
-	return r.restore(dir, o, made)
-}
-
 // place names the state after a step in messages.
 func (r *Run) place(step int) string {
 	if step == 0 {
 		return "the start of the run"
 	}
-	return checkpointName(step)
+	return folder.Name(step)
 }

@@ -10,6 +10,7 @@ import (
 	"limner/data"
 	"limner/internal/parity"
 	"limner/models/nn"
+	"limner/train/folder"
 	"limner/train/watch"
 	"limner/xla"
 )
@@ -70,7 +71,11 @@ func checkGoesBack(t *testing.T, model, dataset string) *stepper {
 		}
 	}
 	tree := run.Objective.Trainable
-	state, values, err := readCheckpoint(&saved{filepath.Join(o.OutputDir, "checkpoint-6"), tree, newOptimizerFile(o.Optimizer, tree).tree, run.Components, true})
+	from, state, err := folder.Open(filepath.Join(o.OutputDir, "checkpoint-6"), o.contents(tree, run.Components))
+	if err != nil {
+		t.Fatal(err)
+	}
+	values, err := from.Values()
 	if err != nil || state.WentBackAt != 4 || state.NextBatch != 8 {
 		t.Errorf("got %+v (%v), want batch 8 to be next, and that the run went back at 4", state, err)
 	}
@@ -104,8 +109,8 @@ func checkGoesBackOnce(t *testing.T, compiled *stepper, model, dataset string) {
 	if err == nil || !strings.Contains(err.Error(), "the run went back once already, from step 4, so it stops: nothing after checkpoint-2 was kept") {
 		t.Errorf("got %v", err)
 	}
-	names, err := Checkpoints(o.OutputDir)
-	if err != nil || len(names) != 1 || VerifyCheckpoint(filepath.Join(o.OutputDir, names[0])) != nil {
+	names, err := folder.Checkpoints(o.OutputDir)
+	if err != nil || len(names) != 1 || folder.Verify(filepath.Join(o.OutputDir, names[0])) != nil {
 		t.Errorf("got %v, %v, want a whole checkpoint-2", names, err)
 	}
 }

@@ -12,6 +12,8 @@ import (
 
 	"limner/data"
 	"limner/data/imaging"
+	"limner/internal/refusal"
+	"limner/internal/units"
 	"limner/models/nn"
 	"limner/models/vae"
 	"limner/train/loss"
@@ -91,8 +93,8 @@ func (e Encoder) checkMemory(d *data.Dataset) error {
 	}
 	need := float64(each) * float64(d.Len())
 	if free := xla.FreeMemory(); free > 0 && need > float64(free) {
-		return ConfigError{fmt.Errorf("cache_latents: those of %d rows take %s of memory, %s are free: leave --cache_latents out, or give a smaller --resolution",
-			d.Len(), inUnits(int64(min(need, 1e18))), inUnits(free))}
+		return refusal.Errorf("cache_latents: those of %d rows take %s of memory, %s are free: leave --cache_latents out, or give a smaller --resolution",
+			d.Len(), units.Bytes(int64(min(need, 1e18))), units.Bytes(free))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"limner/models/nn"
 	"limner/models/safetensors"
+	"limner/train/folder"
 	"limner/train/optim"
 	"limner/xla"
 )
@@ -45,36 +46,17 @@ func stateLayout(tree nn.Tree, m optim.Method, ema bool) []stateValue {
 	return values
 }
 
-// optimizerFile describes optimizer.safetensors, which holds the optimizer state of a run.
-type optimizerFile struct {
-	tree  nn.Tree
-	dtype string // of all but codes: F32, or BF16 where moments have it
-}
-
-func newOptimizerFile(o optim.Optimizer, trainable nn.Tree) optimizerFile {
-	f := optimizerFile{dtype: "F32"}
+// optimizerState describes the optimizer state of a run to the folder that keeps it.
+func optimizerState(o optim.Optimizer, trainable nn.Tree) folder.OptimizerState {
+	kept := folder.OptimizerState{DType: "F32"}
 	if o.Moments == optim.MomentsBFloat16 {
-		f.dtype = "BF16"
+		kept.DType = "BF16"
 	}
 	for _, v := range stateLayout(trainable, o.Method(), false)[len(trainable):] {
 		v.spec.Key = v.name()
-		f.tree = append(f.tree, v.spec)
+		kept.Tree = append(kept.Tree, v.spec)
 	}
-	return f
-}
-
-// bytes is the size of the file.
-func (f optimizerFile) bytes() (total int64) {
-	for _, spec := range f.tree {
-		width := int64(4)
-		if spec.Kind == nn.Codes {
-			width = 1
-		} else if f.dtype == "BF16" {
-			width = 2
-		}
-		total += width*int64(spec.Size()) + headerBytes
-	}
-	return total
+	return kept
 }
 
 // zeros puts an array of zeros on the devices.

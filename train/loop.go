@@ -1,4 +1,4 @@
-// Package train fits networks to a dataset: recipes, the loop around the compiled step, and checkpoints.
+// Package train fits networks to a dataset: recipes, and the loop around the compiled step.
 package train
 
 import (
@@ -6,17 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"limner/data"
-	"limner/internal/plaintext"
-	"limner/models/checkpoint"
+	"limner/internal/refusal"
 	"limner/models/nn"
 	"limner/sample"
+	"limner/train/folder"
 	"limner/train/loss"
 	"limner/train/watch"
 	"limner/xla"
@@ -25,18 +22,13 @@ import (
 // ErrInterrupted says that a run was stopped early with everything saved.
 var ErrInterrupted = errors.New("stopped early")
 
-// ConfigError is a run that cannot be made as asked: nothing was begun.
-type ConfigError struct{ error }
-
-func (e ConfigError) Unwrap() error { return e.error }
-
 // Run is a training run.
 type Run struct {
 	Options    Options
 	Backend    *xla.Backend
 	Objective  loss.Objective
-	Components []Component // the trainable networks
-	Weights    Weights     // of all networks, that the run begins with
+	Components []folder.Component // the trainable networks
+	Weights    Weights            // of all networks, that the run begins with
 	Dataset    *data.Dataset
 	Recipe     Recipe                                  // what the run was made from; compared when it goes on
 	Networks   map[string]any                          // their configs by name, compared too; those of Components need not be here
@@ -51,7 +43,7 @@ type Run struct {
 	Log    io.Writer // hears what a person may want to know; nil: silence
 
 	compiled   *stepper        // by Do, for the next Do
-	savePauses []time.Duration // between the tries of a save; nil: savePauses
+	savePauses []time.Duration // between the tries of a save; nil: folder.SavePauses
 	byNeed     bool            // gradient checkpointing was not asked for, but nothing else fits the devices
 }
 
@@ -64,7 +56,7 @@ func (r *Run) Do(ctx context.Context) error {
 		return err
 	}
 	if v := r.Recipe.Watch.Validation; r.Drawing == nil && len(v.Prompts) > 0 || r.Held == nil && len(v.Data) > 0 {
-		return ConfigError{fmt.Errorf("%s has no validation of that kind: leave out validation_prompt, or validation_data_dir", r.Objective.Name)}
+		return refusal.Errorf("%s has no validation of that kind: leave out validation_prompt, or validation_data_dir", r.Objective.Name)
 	}
 	batches := r.Dataset.StepsPerEpoch()
 	if batches > 0 && batches < o.Accumulation {
@@ -80,7 +72,7 @@ func (r *Run) Do(ctx context.Context) error {
 		}
 		return r.do(ctx, o)
 	}
-	lock, err := ownOutput(o)
+	lock, err := o.output().Own()
 	if err := r.Backend.Together(err); err != nil {
 		if lock != nil {
 			err = errors.Join(err, lock.Close())
@@ -102,7 +94,7 @@ func (r *Run) do(ctx context.Context, o Options) error {
 	var values nn.Values
 	if state.Step >= o.MaxTrainSteps {
 		r.logf("step %d of %d is made: nothing is left to train", state.Step, o.MaxTrainSteps)
-		values, err = from.values()
+		values, err = from.Values()
 	} else {
 		values, err = r.train(ctx, o, made, &state, from)
 	}
@@ -117,46 +109,24 @@ func (r *Run) do(ctx context.Context, o Options) error {
 		return nil
 	}
 	if err := r.Finish(values.Within(group)); err != nil {
-		return fmt.Errorf("write the result: %w\n%s is whole: mend that, then --resume_from_checkpoint latest writes the result from it", err, checkpointName(state.Step))
+		return fmt.Errorf("write the result: %w\n%s is whole: mend that, then --resume_from_checkpoint latest writes the result from it", err, folder.Name(state.Step))
 	}
 	return nil
 }
 
-// begin finds out what the run is made of, and where it goes on.
-func (r *Run) begin(o Options) (made record, state State, from *saved, err error) {
-	if made, err = r.record(o); err == nil {
-		state, from, err = r.resume(o, made)
-	}
-	return made, state, from, err
-}
-
-// mark makes the output folder this run's, if there is room for what is left of it.
-func (r *Run) mark(o Options, made record, step int) (err error) {
-	if r.leads() {
-		var names []string
-		if names, err = Checkpoints(o.OutputDir); err == nil {
-			err = checkSpace(o, r.Objective.Trainable, step, o.MaxTrainSteps, len(names))
-		}
-		if err == nil {
-			err = markOutput(o.OutputDir, made, r.Recipe.Text)
-		}
-	}
-	return r.Backend.Together(err)
-}
-
 // train makes the steps that are left and returns the state at the end, which is saved. from is the state to begin with; nil
 // begins with the starting values.
-func (r *Run) train(ctx context.Context, o Options, made record, state *State, from *saved) (nn.Values, error) {
+func (r *Run) train(ctx context.Context, o Options, made record, state *folder.State, from *folder.Checkpoint) (nn.Values, error) {
 	bound := r.Backend.Bound(ctx)
 	compile := func() (*stepper, error) { return r.compile(bound, o) }
-	s, err := compileAndLoad(bound, describeStep(r.Backend, r.Objective, o.settings(r.Backend)), compile, func() (nn.Source, *saved) { return r.Weights, from })
+	s, err := compileAndLoad(bound, describeStep(r.Backend, r.Objective, o.settings(r.Backend)), compile, func() (nn.Source, *folder.Checkpoint) { return r.Weights, from })
 	if err = r.Backend.Together(err); errors.Is(err, context.Canceled) {
 		return nil, fmt.Errorf("%w while compiling, at step %d: nothing was lost, %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
 	} else if err != nil {
 		return nil, err
 	}
 	if made.ByNeed = r.byNeed; made.ByNeed && r.leads() {
-		if err := markOutput(o.OutputDir, made, nil); err != nil {
+		if err := o.output().Mark(made, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -216,96 +186,8 @@ func (r *Run) Close() error {
 	return err
 }
 
-// resume looks for the checkpoint to go on from. Damaged ones are named and the one before is used.
-func (r *Run) resume(o Options, made record) (State, *saved, error) {
-	state := State{Seed: o.Seed}
-	if o.ResumeFromCheckpoint == "" {
-		return state, nil, nil
-	}
-	names := []string{o.resumed()}
-	latest := o.ResumeFromCheckpoint == "latest"
-	if latest {
-		var err error
-		if names, err = Checkpoints(o.OutputDir); err != nil {
-			return state, nil, err
-		}
-	}
-	for _, name := range names {
-		dir := filepath.Join(o.OutputDir, name)
-		if err := VerifyCheckpoint(dir); err != nil && latest {
-			r.logf("checkpoint %s is damaged and passed over: %v", dir, err)
-			continue
-		} else if err != nil {
-			return state, nil, fmt.Errorf("resume from %s: %w", dir, err)
-		}
-		state, from, err := r.restore(dir, o, made)
-		if err != nil {
-			return state, nil, fmt.Errorf("resume from %s: %w", dir, err)
-		}
-		r.logf("going on from %s", dir)
-		return state, from, nil
-	}
-	if len(names) > 0 {
-		return state, nil, fmt.Errorf("every checkpoint in %s is damaged: bring one back from a copy, or start anew with another --output_dir", o.OutputDir)
-	}
-	r.logf("no checkpoint to go on from: starting at step 0")
-	return state, nil, nil
-}
-
-// resumed is the name of the checkpoint to go on from, which may be given as its path.
-func (o Options) resumed() string {
-	given := filepath.Clean(o.ResumeFromCheckpoint)
-	if name := filepath.Base(given); given == filepath.Join(o.OutputDir, name) {
-		return name
-	}
-	return o.ResumeFromCheckpoint
-}
-
-// checkResumed refuses a checkpoint that is not one of the output folder's.
-func (o Options) checkResumed() error {
-	given := o.resumed()
-	if given == "" || given == "latest" {
-		return nil
-	}
-	names, err := Checkpoints(o.OutputDir)
-	if err != nil || slices.Contains(names, given) {
-		return err
-	}
-	there := "it has none"
-	if len(names) > 0 {
-		there = "there are " + strings.Join(names, ", ")
-	}
-	return ConfigError{fmt.Errorf("resume_from_checkpoint: %q is no checkpoint in %s: give latest or the name of one; %s", given, o.OutputDir, there)}
-}
-
-// restore opens a verified checkpoint, after comparing what it and the run are made of.
-func (r *Run) restore(dir string, o Options, made record) (State, *saved, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, recipeName))
-	if err != nil {
-		return State{}, nil, err
-	}
-	notes, err := compare(raw, made)
-	if err != nil {
-		return State{}, nil, err
-	}
-	for _, note := range notes {
-		r.logf("%s", note)
-	}
-	var was record
-	if err := plaintext.JSON(raw, &was); err != nil {
-		return State{}, nil, fmt.Errorf("%s: %w", recipeName, err)
-	}
-	r.byNeed = was.ByNeed
-	var state State
-	if err := checkpoint.ReadConfig(filepath.Join(dir, stateName), &state); err != nil {
-		return state, nil, err
-	}
-	from := &saved{dir, r.Objective.Trainable, newOptimizerFile(o.Optimizer, r.Objective.Trainable).tree, r.Components, o.EMA != nil}
-	return state, from, from.check()
-}
-
 // steps runs the loop proper from state to the last step, and saves that.
-func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, made record) (err error) {
+func (r *Run) steps(ctx context.Context, s *stepper, state *folder.State, o Options, made record) (err error) {
 	shown, err := r.shown(s, o)
 	if err != nil {
 		return err
@@ -325,9 +207,9 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 		return err
 	}
 	saves := r.background(o, made)
-	saves.last, saves.hurry = state.Step, told.Done()
-	saves.before = w.Sync // a checkpoint comes after the metrics of its steps
-	defer func() { err = errors.Join(err, saves.wait()) }()
+	saves.Last, saves.Hurry = state.Step, told.Done()
+	saves.Before = w.Sync // a checkpoint comes after the metrics of its steps
+	defer func() { err = errors.Join(err, saves.Wait()) }()
 	start, done, wentBackAt := time.Now(), 0, 0
 	var between watch.Spent // since the last step
 	for state.Step < o.MaxTrainSteps {
@@ -367,7 +249,7 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 		}
 		if state.Step%o.CheckpointingSteps == 0 || state.Step == o.MaxTrainSteps {
 			begin := time.Now()
-			if err := saves.start(*state, s.snapshot); err != nil {
+			if err := saves.Start(*state, s.snapshot); err != nil {
 				return r.unsaved(saves, *state, err)
 			}
 			between.Saving = time.Since(begin).Seconds()
@@ -384,7 +266,7 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *State, o Options, ma
 	}
 	r.reportRows()
 	w.Spent(between)
-	if err := saves.wait(); err != nil {
+	if err := saves.Wait(); err != nil {
 		return r.unsaved(saves, *state, err)
 	}
 	return nil
@@ -397,48 +279,25 @@ func (e *notFed) Unwrap() error { return e.error }
 
 // ended saves what was learnt before an error that left the state as it was, and ends the run with that. A process among others cannot: they
 // may not have met the error.
-func (r *Run) ended(s *stepper, saves *background, state State, err error) error {
+func (r *Run) ended(s *stepper, saves *folder.Background, state folder.State, err error) error {
 	if !r.Backend.Process().Alone() || state.Step == 0 {
 		return err
 	}
-	if state.Step > saves.last {
-		if failed := errors.Join(saves.start(state, s.snapshot), saves.wait()); failed != nil {
+	if state.Step > saves.Last {
+		if failed := errors.Join(saves.Start(state, s.snapshot), saves.Wait()); failed != nil {
 			return errors.Join(err, r.unsaved(saves, state, failed))
 		}
 	}
-	return fmt.Errorf("%w\nstopped at step %d, which is saved: mend that, then %s", err, state.Step, r.howToGoOn(saves.last))
+	return fmt.Errorf("%w\nstopped at step %d, which is saved: mend that, then %s", err, state.Step, r.howToGoOn(saves.Last))
 }
 
 // unsaved ends a run that could not save a checkpoint, and says how to go on.
-func (r *Run) unsaved(saves *background, state State, err error) error {
-	return fmt.Errorf("stopped at step %d: %w\nmend that, then %s", state.Step, err, r.howToGoOn(saves.last))
-}
-
-// background saves into the output folder. Beside a process that leads it takes part in the snapshots alone.
-func (r *Run) background(o Options, made record) *background {
-	b := &background{logf: r.logf, agree: r.Backend.Together, save: func(nn.Values, State) error { return nil }}
-	if !r.leads() {
-		return b
-	}
-	s := &saver{
-		files: realFiles{}, outputDir: o.OutputDir, tree: r.Objective.Trainable,
-		memory: newOptimizerFile(o.Optimizer, r.Objective.Trainable), components: r.Components, ema: o.EMA != nil,
-		keep: o.CheckpointsTotalLimit, recipe: made,
-	}
-	b.pauses, b.save = r.pauses(), s.save
-	return b
-}
-
-// pauses are those between the tries of a save.
-func (r *Run) pauses() []time.Duration {
-	if r.savePauses != nil {
-		return r.savePauses
-	}
-	return savePauses
+func (r *Run) unsaved(saves *folder.Background, state folder.State, err error) error {
+	return fmt.Errorf("stopped at step %d: %w\nmend that, then %s", state.Step, err, r.howToGoOn(saves.Last))
 }
 
 // step makes one optimizer step. When ctx is cancelled it makes none, and where it is not finite state moves on in the dataset only.
-func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state *State, o Options, span func(name string, start time.Time)) (watch.Progress, error) {
+func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state *folder.State, o Options, span func(name string, start time.Time)) (watch.Progress, error) {
 	perEpoch := r.Dataset.StepsPerEpoch()
 	// What is left of an epoch and makes no step is passed over.
 	if left := perEpoch - state.NextBatch%perEpoch; left < o.Accumulation {
@@ -492,21 +351,21 @@ func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state
 }
 
 // interrupted saves what was learnt since the last checkpoint.
-func (r *Run) interrupted(s *stepper, saves *background, state State) error {
-	if err := saves.wait(); err != nil {
+func (r *Run) interrupted(s *stepper, saves *folder.Background, state folder.State) error {
+	if err := saves.Wait(); err != nil {
 		r.logf("%v: trying again at step %d", err, state.Step)
 	}
-	last, _, err := r.Backend.Range(int32(saves.last)) // what is whole, the process that writes knows
+	last, _, err := r.Backend.Range(int32(saves.Last)) // what is whole, the process that writes knows
 	if err != nil {
 		return err
 	}
-	saves.last = int(last)
-	if state.Step > saves.last {
-		if err := errors.Join(saves.start(state, s.snapshot), saves.wait()); err != nil {
+	saves.Last = int(last)
+	if state.Step > saves.Last {
+		if err := errors.Join(saves.Start(state, s.snapshot), saves.Wait()); err != nil {
 			return r.unsaved(saves, state, err)
 		}
 		return fmt.Errorf("%w at step %d, saved in %s: %s", ErrInterrupted, state.Step,
-			filepath.Join(r.Options.OutputDir, checkpointName(state.Step)), r.howToGoOn(state.Step))
+			filepath.Join(r.Options.OutputDir, folder.Name(state.Step)), r.howToGoOn(state.Step))
 	}
 	return fmt.Errorf("%w at step %d, with no step made since the last checkpoint: %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
 }
@@ -515,8 +374,8 @@ func (r *Run) interrupted(s *stepper, saves *background, state State) error {
 // was continued from an earlier one, latest would be another.
 func (r *Run) howToGoOn(step int) string {
 	name := "latest"
-	if names, err := Checkpoints(r.Options.OutputDir); err == nil && len(names) > 0 && step > 0 && names[0] != checkpointName(step) {
-		name = checkpointName(step)
+	if names, err := folder.Checkpoints(r.Options.OutputDir); err == nil && len(names) > 0 && step > 0 && names[0] != folder.Name(step) {
+		name = folder.Name(step)
 	}
 	given := r.Options.ResumeFromCheckpoint
 	switch {

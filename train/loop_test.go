@@ -23,6 +23,7 @@ import (
 	"limner/models/noise"
 	"limner/models/unet"
 	"limner/models/vae"
+	"limner/train/folder"
 	"limner/train/loss"
 	"limner/train/optim"
 	"limner/train/watch"
@@ -154,7 +155,7 @@ func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || slices.Contains([]string{"metrics.jsonl", runName, lockName, "diary.html"}, entry.Name()) {
+		if err != nil || entry.IsDir() || slices.Contains([]string{"metrics.jsonl", folder.RunName, ".limner.lock", "diary.html"}, entry.Name()) {
 			return err
 		}
 		raw, err := os.ReadFile(path)
@@ -262,7 +263,7 @@ func TestDamagedCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := files(t, filepath.Join(o.OutputDir, "checkpoint-6"))
-	newest := filepath.Join(o.OutputDir, "checkpoint-6", optimizerName)
+	newest := filepath.Join(o.OutputDir, "checkpoint-6", "optimizer.safetensors")
 	if err := os.Truncate(newest, 100); err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +271,7 @@ func TestDamagedCheckpoint(t *testing.T) {
 	if err := do(t, context.Background(), b, NewAutoencoder, o, r); err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []string{"checkpoint-6 is damaged", optimizerName + ": got 100 bytes", "going on from " + filepath.Join(o.OutputDir, "checkpoint-4")} {
+	for _, text := range []string{"checkpoint-6 is damaged", "optimizer.safetensors" + ": got 100 bytes", "going on from " + filepath.Join(o.OutputDir, "checkpoint-4")} {
 		if !strings.Contains(log.String(), text) {
 			t.Errorf("the log lacks %q:\n%s", text, log)
 		}
@@ -299,12 +300,12 @@ func TestCheckpointsTotalLimit(t *testing.T) {
 	if err := do(t, context.Background(), b, NewAutoencoder, o, r); err != nil {
 		t.Fatal(err)
 	}
-	names, err := Checkpoints(o.OutputDir)
+	names, err := folder.Checkpoints(o.OutputDir)
 	if err != nil || fmt.Sprint(names) != "[checkpoint-6 checkpoint-5]" {
 		t.Errorf("got %v, %v", names, err)
 	}
 	for _, name := range names {
-		if err := VerifyCheckpoint(filepath.Join(o.OutputDir, name)); err != nil {
+		if err := folder.Verify(filepath.Join(o.OutputDir, name)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 
+	"limner/internal/refusal"
+	"limner/internal/units"
 	"limner/train/optim"
 	"limner/xla"
 )
@@ -64,7 +66,7 @@ func (s *stepper) checkMemory() error {
 		need = max(need+s.held(s.frozenValues(s.objective.Ahead.Frozen)), s.ahead.Memory().Total()+state+frozen)
 	}
 	if need > s.memory {
-		return &tooLarge{need: inUnits(need), limit: inUnits(s.memory)}
+		return &tooLarge{need: units.Bytes(need), limit: units.Bytes(s.memory)}
 	}
 	return nil
 }
@@ -100,7 +102,7 @@ func (r *Run) fit(ctx context.Context, settings stepSettings) (*stepper, error) 
 		}
 		figures += ", with gradient checkpointing " + large.Error()
 	}
-	return nil, ConfigError{fmt.Errorf("the training step does not fit the devices' memory (%s): %s", figures, r.advice())}
+	return nil, refusal.Errorf("the training step does not fit the devices' memory (%s): %s", figures, r.advice())
 }
 
 // advice says what makes a step smaller that was not done.

@@ -15,6 +15,7 @@ import (
 	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/models/safetensors"
+	"limner/train/folder"
 	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
@@ -111,15 +112,22 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 		step(3)
 		three := take()
 
-		components := []Component{{Name: "net", File: "net.safetensors"}}
-		saves := &saver{files: realFiles{}, outputDir: t.TempDir(), tree: objective.Trainable, memory: newOptimizerFile(o, objective.Trainable), components: components}
-		if err := saves.save(two, State{Step: 2}); err != nil {
+		output := folder.Output{Dir: t.TempDir()}
+		contents := folder.Contents{
+			Trainable: objective.Trainable, Components: []folder.Component{{Name: "net", File: "net.safetensors"}},
+			Optimizer: optimizerState(o, objective.Trainable),
+		}
+		if err := folder.NewSaver(output, contents, nil).Save(two, folder.State{Step: 2}); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		dir := filepath.Join(saves.outputDir, checkpointName(2))
-		checkDTypes(t, name, filepath.Join(dir, optimizerName), want[name])
-		if err := s.restore(t.Context(), &saved{dir, objective.Trainable, saves.memory.tree, components, false}); err != nil {
+		dir := filepath.Join(output.Dir, folder.Name(2))
+		checkDTypes(t, name, filepath.Join(dir, "optimizer.safetensors"), want[name])
+		from, _, err := folder.Open(dir, contents)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.restore(t.Context(), from); err != nil {
 			t.Fatal(err)
 		}
 		step(3)
@@ -146,21 +154,5 @@ func checkDTypes(t *testing.T, name, path string, want map[string]string) {
 		if tensor, ok := f.Tensor(key); !ok || tensor.DType != dtype {
 			t.Errorf("%s: %s is %q, want %s", name, key, tensor.DType, dtype)
 		}
-	}
-}
-
-// Checkpoints of earlier versions have moments of 16 bits in F32.
-func TestOlderMoments(t *testing.T) {
-	o := optim.DefaultOptimizer()
-	o.Moments = optim.MomentsBFloat16
-	s := tinySaver(t.TempDir(), realFiles{}, 0)
-	s.memory = newOptimizerFile(o, s.tree)
-	s.memory.dtype = "F32"
-	if err := s.saveAt(1); err != nil {
-		t.Fatal(err)
-	}
-	s.memory = newOptimizerFile(o, s.tree)
-	if err := s.check(1); err != nil {
-		t.Error(err)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"limner/internal/parity"
+	"limner/internal/refusal"
+	"limner/train/folder"
 )
 
 // What compilers say of programs that do not fit, as it was seen or as their source has it.
@@ -48,7 +50,7 @@ func TestCheckpointingByNeed(t *testing.T) {
 	err = run.Do(context.Background())
 	text := fmt.Sprint(err)
 	figures := regexp.MustCompile(`^the training step does not fit the devices' memory \(needs (\d+) kB of 0 kB, with gradient checkpointing needs (\d+) kB of 0 kB\): give a smaller --train_batch_size`).FindStringSubmatch(text)
-	if figures == nil || !errors.As(err, new(ConfigError)) {
+	if figures == nil || !errors.As(err, new(refusal.Error)) {
 		t.Fatalf("got %v", err)
 	}
 	without, _ := strconv.Atoi(figures[1])
@@ -65,7 +67,7 @@ func TestCheckpointingByNeed(t *testing.T) {
 	if want := fmt.Sprintf("(needs %d kB of %d kB): compiling it with gradient checkpointing", without, with+1); !strings.Contains(log.String(), want) {
 		t.Errorf("the log lacks %q:\n%s", want, log)
 	}
-	for _, name := range []string{runName, filepath.Join("checkpoint-1", recipeName)} {
+	for _, name := range []string{folder.RunName, filepath.Join("checkpoint-1", folder.RecordName)} {
 		raw, err := os.ReadFile(filepath.Join(o.OutputDir, name))
 		if err != nil || !bytes.Contains(raw, []byte(`"gradient_checkpointing_by_need": true`)) {
 			t.Errorf("%s does not say so: %v", name, err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"limner/internal/units"
 	"limner/train/optim"
 )
 
@@ -62,7 +63,7 @@ func (o Options) Validate() error {
 		bad("learning_rate: got %g, want above 0", o.LearningRate)
 	}
 	if o.MaxDeviceMemory < 0 {
-		bad("max_device_memory: got %s, want at least 0", inUnits(o.MaxDeviceMemory))
+		bad("max_device_memory: got %s, want at least 0", units.Bytes(o.MaxDeviceMemory))
 	}
 	if o.EMA != nil {
 		errs = append(errs, o.EMA.Validate())

@@ -5,15 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
-	"strings"
 
 	"limner/data"
 	"limner/data/imaging"
 	"limner/internal/disk"
+	"limner/internal/refusal"
+	"limner/internal/units"
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/sample/schedule"
+	"limner/train/folder"
 	"limner/xla"
 )
 
@@ -97,7 +98,7 @@ func (r Recipe) checkRows(b *xla.Backend, o Options) (err error) {
 
 // tooManyBatches refuses an optimizer step of more batches than an epoch has.
 func tooManyBatches(o Options, d *data.Dataset) error {
-	return ConfigError{fmt.Errorf("gradient_accumulation_steps: %d batches of %d are more than the %d rows of the dataset: use fewer", o.Accumulation, o.Batch, d.Len())}
+	return refusal.Errorf("gradient_accumulation_steps: %d batches of %d are more than the %d rows of the dataset: use fewer", o.Accumulation, o.Batch, d.Len())
 }
 
 // checkBatchMemory fails where the batches that are decoded ahead do not fit this machine's memory.
@@ -112,8 +113,8 @@ func checkBatchMemory(o data.Options) error {
 	rows, batches := o.BatchSize/max(1, o.Parts), o.Prefetch+2
 	need := 4 * float64(batches) * float64(rows) * float64(o.Resolution) * float64(o.Resolution) * float64(channels)
 	if free := xla.FreeMemory(); free > 0 && need > float64(free) {
-		return ConfigError{fmt.Errorf("%d batches of %d images of %d×%d pixels, which are decoded ahead, take %s of memory, %s are free: give a smaller --train_batch_size or --resolution",
-			batches, rows, o.Resolution, o.Resolution, inUnits(int64(min(need, 1e18))), inUnits(free))}
+		return refusal.Errorf("%d batches of %d images of %d×%d pixels, which are decoded ahead, take %s of memory, %s are free: give a smaller --train_batch_size or --resolution",
+			batches, rows, o.Resolution, o.Resolution, units.Bytes(int64(min(need, 1e18))), units.Bytes(free))
 	}
 	return nil
 }
@@ -139,20 +140,16 @@ func (r Recipe) ready(ctx context.Context, b *xla.Backend, o Options, model *dif
 	return r.DrawClass(ctx)
 }
 
-// checkFirstSpace is checkSpace before the rows are counted, which may be what the number of steps follows from: at least one checkpoint is
-// written.
+// checkFirstSpace fails where the disk cannot hold what is trained, before the rows are counted, which may be what the
+// number of steps follows from: at least one checkpoint is written.
 func checkFirstSpace(o Options, trainable nn.Tree) error {
-	names, err := Checkpoints(o.OutputDir)
+	step, err := folder.Newest(o.OutputDir)
 	if err != nil {
 		return err
-	}
-	step := 0
-	if len(names) > 0 {
-		step, _ = strconv.Atoi(strings.TrimPrefix(names[0], checkpointPrefix)) // Checkpoints lists numbers
 	}
 	steps := o.steps(0)
 	if steps == 0 {
 		steps = step + 1
 	}
-	return checkSpace(o, trainable, step, steps, len(names))
+	return o.output().CheckSpace(o.contents(trainable, nil), step, steps)
 }

@@ -14,6 +14,7 @@ import (
 	"limner/data/imaging"
 	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/train/folder"
 	"limner/train/loss"
 	"limner/train/watch"
 	"limner/xla"
@@ -104,7 +105,7 @@ func (r Recipe) Check(o Options, devices int) error {
 		return err
 	}
 	if !r.Planned {
-		if err := checkOutput(o); err != nil {
+		if err := o.output().Check(); err != nil {
 			return err
 		}
 	}
@@ -284,7 +285,7 @@ func (r Recipe) diffusion(name string, o Options, model *diffusers.Pipeline, tra
 }
 
 // diffusionRun prepares a run with the diffusion loss, which begins with weights.
-func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, model *diffusers.Pipeline, d loss.Diffusion, weights startWeights, components []Component, finish func(nn.Values) error) (run *Run, err error) {
+func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, model *diffusers.Pipeline, d loss.Diffusion, weights startWeights, components []folder.Component, finish func(nn.Values) error) (run *Run, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, weights.Close())

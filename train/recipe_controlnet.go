@@ -11,6 +11,7 @@ import (
 	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/train/folder"
 	"limner/xla"
 )
 
@@ -55,9 +56,9 @@ func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*R
 	if r.OnlyMidControl {
 		weights = weights.with(withoutDown(tree))
 	}
-	components := []Component{{Name: diffusers.ControlNet, Config: config}}
+	components := []folder.Component{{Name: diffusers.ControlNet, Config: config}}
 	if r.SDUnlocked {
-		components = append(components, Component{Name: diffusers.UNet, File: "unet_decoder.safetensors"})
+		components = append(components, folder.Component{Name: diffusers.UNet, File: "unet_decoder.safetensors"})
 	}
 	return r.diffusionRun(ctx, b, o, model, d, weights, components, func(trained nn.Values) error {
 		dir, all := o.OutputDir, weights.with(trained)

@@ -8,6 +8,7 @@ import (
 
 	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/train/folder"
 	"limner/train/loss"
 	"limner/xla"
 )
@@ -23,13 +24,13 @@ func NewTextToImage(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*
 		return nil, err
 	}
 	d := r.diffusion("text_to_image", o, model, diffusers.UNet+".")
-	components := []Component{{Name: diffusers.UNet, Config: model.UNet}}
+	components := []folder.Component{{Name: diffusers.UNet, Config: model.UNet}}
 	if r.TrainTextEncoder {
 		d.Train = append(d.Train, diffusers.TextEncoder+".")
-		components = append(components, Component{Name: diffusers.TextEncoder, Config: model.Text})
+		components = append(components, folder.Component{Name: diffusers.TextEncoder, Config: model.Text})
 		if model.XL != nil {
 			d.Train = append(d.Train, diffusers.TextEncoder2+".")
-			components = append(components, Component{Name: diffusers.TextEncoder2, Config: model.XL.Text})
+			components = append(components, folder.Component{Name: diffusers.TextEncoder2, Config: model.XL.Text})
 		}
 	}
 	if r.Planned {
@@ -84,8 +85,8 @@ func NewLoRA(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, er
 		}
 	}
 	weights.made = start
-	file := Component{Name: loss.LoRAPlace, File: loss.LoRAFile, Metadata: lora.Metadata(d.Tree())}
-	return r.diffusionRun(ctx, b, o, model, d, weights, []Component{file}, func(trained nn.Values) error {
+	file := folder.Component{Name: loss.LoRAPlace, File: loss.LoRAFile, Metadata: lora.Metadata(d.Tree())}
+	return r.diffusionRun(ctx, b, o, model, d, weights, []folder.Component{file}, func(trained nn.Values) error {
 		return lora.Save(o.OutputDir, r.LoRAFormat, d.Tree(), trained.Within(loss.LoRAPlace))
 	})
 }
@@ -115,9 +116,9 @@ func NewTextualInversion(ctx context.Context, b *xla.Backend, o Options, r Recip
 		return nil, errors.Join(err, weights.Close())
 	}
 	d := inversion()
-	var components []Component
+	var components []folder.Component
 	for i := range r.Tokens {
-		components = append(components, Component{Name: loss.TokenPlace(i), File: loss.TokenFile(r.Tokens, i)})
+		components = append(components, folder.Component{Name: loss.TokenPlace(i), File: loss.TokenFile(r.Tokens, i)})
 	}
 	return r.diffusionRun(ctx, b, o, model, d, weights, components, func(trained nn.Values) error {
 		return loss.SaveTokens(o.OutputDir, d, trained)

@@ -8,6 +8,7 @@ import (
 	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/train/folder"
 	"limner/train/loss"
 	"limner/xla"
 )
@@ -38,7 +39,7 @@ func NewAutoencoder(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*
 		return nil, errors.Join(err, weights.Close())
 	}
 	return &Run{
-		Options: o, Backend: b, Objective: objective, Components: []Component{{Name: diffusers.VAE, Config: model.VAE}},
+		Options: o, Backend: b, Objective: objective, Components: []folder.Component{{Name: diffusers.VAE, Config: model.VAE}},
 		Weights: weights, Dataset: dataset, OnStep: r.OnStep, Log: r.Log,
 		Recipe: r, Networks: map[string]any{diffusers.VAE: model.VAE},
 		Feed: func(batch *data.Batch) ([]*xla.Array, error) {

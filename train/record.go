@@ -13,7 +13,9 @@ import (
 	"strings"
 
 	"limner/data"
+	"limner/internal/refusal"
 	"limner/models/nn"
+	"limner/train/folder"
 	"limner/train/loss"
 )
 
@@ -144,9 +146,9 @@ func fingerprint(tree nn.Tree, weights Weights) (string, error) {
 func compare(raw []byte, now record) (notes []string, err error) {
 	was, err := flatten(raw)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", recipeName, err)
+		return nil, fmt.Errorf("%s: %w", folder.RecordName, err)
 	}
-	raw, err = encodeJSON(now)
+	raw, err = json.Marshal(now)
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +196,7 @@ func compare(raw []byte, now record) (notes []string, err error) {
 		errs = append(errs, errors.New(line))
 	}
 	if len(errs) > 0 {
-		return nil, ConfigError{fmt.Errorf("the run is not the one that it would go on with:\n%w\nset them back to go on, or start anew with another --output_dir", errors.Join(errs...))}
+		return nil, refusal.Errorf("the run is not the one that it would go on with:\n%w\nset them back to go on, or start anew with another --output_dir", errors.Join(errs...))
 	}
 	return notes, nil
 }

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"encoding/json"
 	"reflect"
 	"regexp"
 	"strings"
@@ -58,7 +59,7 @@ func TestCompare(t *testing.T) {
 		{"moved", func(r *record) { r.Recipe.Model, r.Recipe.Data = "/models/sd15", []string{"/data"} }, "", ""},
 		{"devices", func(r *record) { r.Devices, r.Plugin = 4, "tpu.so" }, "", "num_devices: checkpoint has 1, the run has 4: sums come in another order, so from here on the last bits differ"},
 	} {
-		raw, err := encodeJSON(tinyRecord())
+		raw, err := json.Marshal(tinyRecord())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +78,7 @@ func TestCompare(t *testing.T) {
 // A run that an earlier version began goes on.
 func TestCompareWithARecordOfNoContent(t *testing.T) {
 	was := tinyRecord()
-	raw, err := encodeJSON(was)
+	raw, err := json.Marshal(was)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"limner/internal/parity"
+	"limner/train/folder"
 	"limner/train/watch"
 	"limner/xla"
 )
@@ -19,7 +20,7 @@ import (
 func TestFailedSave(t *testing.T) {
 	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
 	o, r, log := smallRun(t, model, dataset)
-	inTheWay := filepath.Join(o.OutputDir, checkpointName(4))
+	inTheWay := filepath.Join(o.OutputDir, folder.Name(4))
 	r.OnStep = func(p watch.Progress) {
 		if p.Step == 3 {
 			if err := os.WriteFile(inTheWay, nil, 0o644); err != nil {
@@ -46,7 +47,7 @@ func TestFailedSave(t *testing.T) {
 	if want := "it is tried again in 0s; checkpoint-2 is saved and whole\n"; !strings.Contains(log.String(), want) {
 		t.Errorf("the log lacks %q:\n%s", want, log)
 	}
-	if err := VerifyCheckpoint(filepath.Join(o.OutputDir, checkpointName(2))); err != nil {
+	if err := folder.Verify(filepath.Join(o.OutputDir, folder.Name(2))); err != nil {
 		t.Error(err)
 	}
 	if err := os.Remove(inTheWay); err != nil {
@@ -65,7 +66,7 @@ func TestFailedSave(t *testing.T) {
 	}
 	r.OnStep = nil
 	checkTelemetry(t, o.OutputDir, log.String())
-	for _, want := range []string{"going on from " + filepath.Join(o.OutputDir, checkpointName(2)), "checkpoint-6 saved in "} {
+	for _, want := range []string{"going on from " + filepath.Join(o.OutputDir, folder.Name(2)), "checkpoint-6 saved in "} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, log)
 		}
@@ -85,12 +86,12 @@ func TestFailedSave(t *testing.T) {
 	}
 
 	// Without a checkpoint that can be read there is nothing to go on from, and starting anew would write over them.
-	names, err := Checkpoints(o.OutputDir)
+	names, err := folder.Checkpoints(o.OutputDir)
 	if err != nil || len(names) != 3 {
 		t.Fatal(names, err)
 	}
 	for _, name := range names {
-		if err := os.Remove(filepath.Join(o.OutputDir, name, manifestName)); err != nil {
+		if err := os.Remove(filepath.Join(o.OutputDir, name, "manifest.json")); err != nil {
 			t.Fatal(err)
 		}
 	}

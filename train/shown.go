@@ -1,6 +1,7 @@
 package train
 
 import (
+	"limner/train/folder"
 	"limner/train/watch"
 )
 
@@ -9,7 +10,7 @@ func (r *Run) shown(s *stepper, o Options) (watch.Run, error) {
 	flops, err := s.flops()
 	return watch.Run{
 		Options: r.Recipe.Watch, Name: r.Objective.Name, Model: r.Recipe.Model,
-		OutputDir: o.OutputDir, RecipeFile: textName, RecordFile: runName,
+		OutputDir: o.OutputDir, RecipeFile: folder.TextName, RecordFile: folder.RunName,
 		Steps: o.MaxTrainSteps, Batch: o.Batch, Images: o.images(), Devices: r.Backend.Devices(),
 		Parameters: r.Objective.Trainable.Size(), Rows: r.Dataset.Len(),
 		CompileTime: s.compileTime(), Loaded: s.loaded(), FLOPs: flops, Writes: r.leads(), Logf: r.logf,

@@ -3,14 +3,16 @@ package train
 import (
 	"context"
 	"fmt"
+
+	"limner/train/folder"
 )
 
 // leads says whether this process writes what the run makes: alone, or as the first of several. The others compute and read.
 func (r *Run) leads() bool { return r.Backend.Process().Leads() }
 
 // stopping says whether the run is to stop before the next step, since a process of it was told to. An error of saving is told to all.
-func (r *Run) stopping(told context.Context, saves *background) (bool, error) {
-	if err := r.Backend.Together(saves.poll()); err != nil {
+func (r *Run) stopping(told context.Context, saves *folder.Background) (bool, error) {
+	if err := r.Backend.Together(saves.Poll()); err != nil {
 		return false, err
 	}
 	stop := int32(0)

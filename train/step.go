@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"limner/models/nn"
+	"limner/train/folder"
 	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
@@ -195,7 +196,7 @@ func (s *stepper) batchValues() []xla.Value {
 
 // compileAndLoad has a step compiled and meanwhile puts what it keeps on the devices, see load: much of compiling is the work of one core.
 // described is the step before it is compiled. Once ctx is done both end.
-func compileAndLoad(ctx context.Context, described *stepper, compile func() (*stepper, error), weights func() (nn.Source, *saved)) (*stepper, error) {
+func compileAndLoad(ctx context.Context, described *stepper, compile func() (*stepper, error), weights func() (nn.Source, *folder.Checkpoint)) (*stepper, error) {
 	loading := make(chan error, 1)
 	go func() {
 		from, state := weights()
@@ -214,7 +215,7 @@ func compileAndLoad(ctx context.Context, described *stepper, compile func() (*st
 
 // load puts the frozen parameters and the state on the devices: that of the start where none was saved. Both at once, since much of it is
 // waiting for the system to find memory.
-func (s *stepper) load(ctx context.Context, weights nn.Source, state *saved) error {
+func (s *stepper) load(ctx context.Context, weights nn.Source, state *folder.Checkpoint) error {
 	var both errgroup.Group
 	both.Go(func() error { return s.begin(ctx, weights, state) })
 	both.Go(func() error { return errors.Join(s.loadFrozen(weights), s.loadZeros()) })
@@ -267,7 +268,7 @@ func putAll(b *xla.Backend, weights nn.Source, tree nn.Tree, values []xla.Value,
 
 // begin gives the devices a state: one that was saved, or where it is nil that of the start: averages equal to the parameters, and slots of
 // zeros, which are made while the first gradients are. Arrays that are there stay, with other contents.
-func (s *stepper) begin(ctx context.Context, weights nn.Source, state *saved) error {
+func (s *stepper) begin(ctx context.Context, weights nn.Source, state *folder.Checkpoint) error {
 	s.slots = nil
 	if state != nil {
 		return s.restore(ctx, state)
@@ -308,7 +309,7 @@ func (s *stepper) whole() error {
 }
 
 // restore gives the devices a state that was saved.
-func (s *stepper) restore(ctx context.Context, state *saved) error {
+func (s *stepper) restore(ctx context.Context, state *folder.Checkpoint) error {
 	if err := xla.FreeAll(s.state); err != nil {
 		return err
 	}
@@ -316,7 +317,7 @@ func (s *stepper) restore(ctx context.Context, state *saved) error {
 	for i, v := range s.layout {
 		places[v.name()] = i
 	}
-	return state.each(func(key string, data []float32) error {
+	return state.Each(func(key string, data []float32) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

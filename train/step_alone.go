@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"limner/models/nn"
+	"limner/train/folder"
 	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
@@ -18,7 +19,7 @@ type Step struct{ stepper *stepper }
 func CompileStep(ctx context.Context, b *xla.Backend, o loss.Objective, optimizer optim.Optimizer, seed uint64, weights func() nn.Source) (*Step, error) {
 	settings := stepSettings{optimizer: optimizer, accumulation: 1, inTwo: b.CPU()}
 	compile := func() (*stepper, error) { return newStepper(ctx, b, o, settings) }
-	s, err := compileAndLoad(ctx, describeStep(b, o, settings), compile, func() (nn.Source, *saved) { return weights(), nil })
+	s, err := compileAndLoad(ctx, describeStep(b, o, settings), compile, func() (nn.Source, *folder.Checkpoint) { return weights(), nil })
 	if err != nil {
 		return nil, err
 	}

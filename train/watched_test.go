@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -90,9 +91,31 @@ func TestWatchedRun(t *testing.T) {
 	}
 	checkValidations(t, o.OutputDir)
 	checkDiary(t, o.OutputDir)
+	checkCleared(t, o)
+}
+
+// checkCleared fails unless a start removes what a kill leaves of each file of a run.
+func checkCleared(t *testing.T, o Options) {
+	t.Helper()
+	var left []string
 	for name := range files(t, o.OutputDir) {
-		if base := filepath.Base(name); !strings.HasPrefix(name, "logs") && !temporary.MatchString("."+base+"5577006791947779410") {
-			t.Errorf("what a kill leaves of %s would stay in the output folder", name)
+		if strings.HasPrefix(name, "logs") || strings.HasPrefix(name, "checkpoint-") {
+			continue
+		}
+		path := filepath.Join(o.OutputDir, filepath.Dir(name), "."+filepath.Base(name)+"5577006791947779410")
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		left = append(left, path)
+	}
+	lock, err := o.output().Own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	for _, path := range left {
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s stays in the output folder: %v", path, err)
 		}
 	}
 }

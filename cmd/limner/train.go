@@ -10,6 +10,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
 	"limner/data"
+	"limner/internal/refusal"
 	"limner/models/diffusers"
 	"limner/train"
 	"limner/train/optim"
@@ -164,8 +165,7 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 	}
 	defer run.Close()
 	err = errors.Join(run.Do(ctx), steps.Close())
-	var config train.ConfigError
-	if errors.As(err, &config) {
+	if errors.As(err, new(refusal.Error)) {
 		return configError{err}
 	} else if err != nil {
 		return err

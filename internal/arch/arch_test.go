@@ -25,6 +25,7 @@ var arrows = map[string][]string{
 		"internal/disk",
 		"internal/plaintext",
 		"internal/printable",
+		"internal/refusal",
 		"internal/suggest",
 		"models/checkpoint",
 		"models/clip",
@@ -69,6 +70,15 @@ var arrows = map[string][]string{
 		"models/nn",
 		"xla/random",
 	},
+	"train/folder": {
+		"internal/disk",
+		"internal/plaintext",
+		"internal/refusal",
+		"internal/units",
+		"models/checkpoint",
+		"models/diffusers",
+		"models/nn",
+	},
 	"train/watch": {
 		"controlnet/condition",
 		"data",
@@ -98,6 +108,8 @@ var arrows = map[string][]string{
 		"data/imaging",
 		"internal/disk",
 		"internal/plaintext",
+		"internal/refusal",
+		"internal/units",
 		"models/checkpoint",
 		"models/clip",
 		"models/diffusers",
@@ -108,6 +120,7 @@ var arrows = map[string][]string{
 		"models/vae",
 		"sample",
 		"sample/schedule",
+		"train/folder",
 		"train/loss",
 		"train/optim",
 		"train/watch",
@@ -122,7 +135,7 @@ var arrows = map[string][]string{
 		"models/noise",
 		"models/unet",
 		"models/vae",
-		"train",
+		"train/folder",
 		"train/watch",
 	},
 	"sample": {
@@ -282,7 +295,9 @@ var arrows = map[string][]string{
 	},
 	"internal/golden":    {},
 	"internal/printable": {},
+	"internal/refusal":   {},
 	"internal/suggest":   {},
+	"internal/units":     {},
 	"internal/parity": {
 		"internal/golden",
 		"models/checkpoint",
@@ -299,7 +314,7 @@ var arrows = map[string][]string{
 var gomlxDoors = []string{"models/nn", "train", "xla", "xla/cpu", "xla/mosaic", "xla/plugin", "xla/patch"}
 
 // renamers may rename files and folders themselves; others publish what they write through internal/disk.
-var renamers = []string{"internal/disk", "models/hub", "sample/batch", "train", "xla/plugin"}
+var renamers = []string{"internal/disk", "models/hub", "sample/batch", "train/folder", "xla/plugin"}
 
 var gomlxForAll = []string{
 	"github.com/gomlx/gomlx/pkg/core/graph", "github.com/gomlx/gomlx/pkg/core/shapes",

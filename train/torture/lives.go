@@ -18,7 +18,7 @@ import (
 	"syscall"
 	"time"
 
-	"limner/train"
+	"limner/train/folder"
 	"limner/train/watch"
 )
 
@@ -326,12 +326,12 @@ func (t *torture) check(p *process, s *seen) error {
 	if from := fmt.Sprintf("going on from %s", filepath.Join(t.run, fmt.Sprintf("checkpoint-%d\n", s.before))); s.before > 0 && saidBeginning.MatchString(p.log()) && !strings.Contains(p.log(), from) {
 		return fmt.Errorf("it did not go on from checkpoint-%d: %s", s.before, p.log())
 	}
-	names, err := train.Checkpoints(t.run)
+	names, err := folder.Checkpoints(t.run)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if err := train.VerifyCheckpoint(filepath.Join(t.run, name)); err != nil {
+		if err := folder.Verify(filepath.Join(t.run, name)); err != nil {
 			t.lost++
 			return fmt.Errorf("%s in %s: %w", name, t.run, err)
 		}

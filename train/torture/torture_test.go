@@ -15,23 +15,23 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// folder is where limner is built for all tests.
-var folder string
+// buildDir is where limner is built for all tests.
+var buildDir string
 
 func TestMain(m *testing.M) { os.Exit(inFolder(m)) }
 
 func inFolder(m *testing.M) int {
 	var err error
-	if folder, err = os.MkdirTemp("", "limner-torture-"); err != nil {
+	if buildDir, err = os.MkdirTemp("", "limner-torture-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(folder)
+	defer os.RemoveAll(buildDir)
 	return m.Run()
 }
 
 var built = sync.OnceValues(func() (string, error) {
-	limner := filepath.Join(folder, "limner")
+	limner := filepath.Join(buildDir, "limner")
 	if out, err := exec.Command("go", "build", "-o", limner, "limner/cmd/limner").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}

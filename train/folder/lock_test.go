@@ -1,4 +1,4 @@
-package train
+package folder
 
 import (
 	"fmt"
@@ -13,14 +13,14 @@ func TestLock(t *testing.T) {
 	if err := checkOwner(dir); err != nil {
 		t.Fatal(err)
 	}
-	o := Options{OutputDir: dir}
-	lock, err := ownOutput(o)
+	o := Output{Dir: dir}
+	lock, err := o.Own()
 	if err != nil {
 		t.Fatal(err)
 	}
 	who := fmt.Sprintf("output folder %s is in use by process %d on ", dir, os.Getpid())
-	_, err = ownOutput(o)
-	for name, err := range map[string]error{"a second owner": err, "a look": checkOutput(o)} {
+	_, err = o.Own()
+	for name, err := range map[string]error{"a second owner": err, "a look": o.Check()} {
 		if err == nil || !strings.Contains(err.Error(), who) || !strings.Contains(err.Error(), filepath.Base(os.Args[0])) || !strings.Contains(err.Error(), "--output_dir") {
 			t.Errorf("%s: got %v", name, err)
 		}
@@ -28,14 +28,14 @@ func TestLock(t *testing.T) {
 	if err := lock.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := checkOutput(o); err != nil {
+	if err := o.Check(); err != nil {
 		t.Errorf("after its end: %v", err)
 	}
 	// A kill can leave the file empty.
 	if err := os.Truncate(filepath.Join(dir, lockName), 0); err != nil {
 		t.Fatal(err)
 	}
-	if lock, err = ownOutput(o); err != nil {
+	if lock, err = o.Own(); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Truncate(filepath.Join(dir, lockName), 0); err != nil {
@@ -57,16 +57,16 @@ func TestContents(t *testing.T) {
 		{"thesis.tex", "holds something else (thesis.tex)"},
 		{"checkpoint-2", "holds something else (checkpoint-2)"},
 		{".run.json", "holds something else (.run.json)"},
-		{runName, "holds a run already"},
+		{RunName, "holds a run already"},
 		{".run.json1234567", ""},
 		{lockName, ""},
 		{asidePrefix + "checkpoint-2", ""},
 	} {
-		o := Options{OutputDir: t.TempDir()}
-		if err := os.WriteFile(filepath.Join(o.OutputDir, c.name), nil, 0o644); err != nil {
+		o := Output{Dir: t.TempDir()}
+		if err := os.WriteFile(filepath.Join(o.Dir, c.name), nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		lock, err := ownOutput(o)
+		lock, err := o.Own()
 		if c.want == "" {
 			if err != nil {
 				t.Errorf("%s: %v", c.name, err)
@@ -78,7 +78,7 @@ func TestContents(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
 		}
-		if entries, err := os.ReadDir(o.OutputDir); err != nil || len(entries) != 1 {
+		if entries, err := os.ReadDir(o.Dir); err != nil || len(entries) != 1 {
 			t.Errorf("%s: the folder holds %v, %v", c.name, entries, err)
 		}
 	}
@@ -87,14 +87,14 @@ func TestContents(t *testing.T) {
 // A checkpoint to go on from is one of the output folder's, by its name or its path.
 func TestResumedCheckpoint(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(dir, checkpointName(4)), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, Name(4)), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for given, ok := range map[string]bool{
 		"": true, "latest": true, "checkpoint-4": true, dir + "/checkpoint-4": true, dir + "/checkpoint-4/": true,
 		"../../checkpoint-4": false, "checkpoint-5": false, "../x": false, "/": false, "..": false, "checkpoint-4/..": false,
 	} {
-		err := Options{OutputDir: dir, ResumeFromCheckpoint: given}.checkResumed()
+		err := Output{Dir: dir, ResumeFromCheckpoint: given}.checkResumed()
 		if ok != (err == nil) || !ok && !strings.Contains(err.Error(), "there are checkpoint-4") {
 			t.Errorf("%q: got %v", given, err)
 		}

@@ -1,11 +1,9 @@
-package train
+package folder
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,30 +15,24 @@ import (
 	"limner/models/nn"
 )
 
-// The prefixes of folders in an output folder that are no checkpoints: one that is being written, one that another of its
-// name is taking the place of, and one that is being removed.
-const (
-	asidePrefix    = ".writing-"
-	replacedPrefix = ".replaced-"
-	removedPrefix  = ".removing-"
-)
-
-// saver writes the checkpoints of a run.
-type saver struct {
-	files      fileSystem
-	outputDir  string
-	tree       nn.Tree
-	memory     optimizerFile // of the optimizer
-	components []Component
-	ema        bool
-	keep       int // checkpoints_total_limit; 0 keeps all
-	recipe     any // recipe.json
+// Saver writes the checkpoints of a run.
+type Saver struct {
+	files     fileSystem
+	outputDir string
+	contents  Contents
+	keep      int // checkpoints; 0 keeps all
+	record    any
 }
 
-// save writes a checkpoint of values, whose keys are "group.component.key", and then removes those that are too many. Until
+// NewSaver saves into an output folder, with a record of what the run is made of in each checkpoint.
+func NewSaver(o Output, contents Contents, record any) *Saver {
+	return &Saver{files: realFiles{}, outputDir: o.Dir, contents: contents, keep: o.Keep, record: record}
+}
+
+// Save writes a checkpoint of values, whose keys are "group.component.key", and then removes those that are too many. Until
 // the new one is durable nothing of the old ones is touched.
-func (s *saver) save(values nn.Values, state State) error {
-	name := checkpointName(state.Step)
+func (s *Saver) Save(values nn.Values, state State) error {
+	name := Name(state.Step)
 	aside := filepath.Join(s.outputDir, asidePrefix+name)
 	// One of a save that failed and could not be cleared away.
 	if err := s.files.RemoveAll(aside); err != nil {
@@ -66,25 +58,26 @@ type notPruned struct{ error }
 func (e *notPruned) Unwrap() error { return e.error }
 
 // write makes the folder of a checkpoint, whole and synced.
-func (s *saver) write(dir string, values nn.Values, state State) error {
-	w := folder{files: s.files, dir: dir, manifest: manifest{Files: map[string]manifestFile{}}}
+func (s *Saver) write(dir string, values nn.Values, state State) error {
+	w := writer{files: s.files, dir: dir, manifest: manifest{Files: map[string]manifestFile{}}}
 	if err := w.mkdir("."); err != nil {
 		return err
 	}
-	for _, c := range s.components {
-		if err := w.component(c.at(false), c, s.tree, values.Within("param")); err != nil {
+	for _, c := range s.contents.Components {
+		if err := w.component(c.at(false), c, s.contents.Trainable, values.Within("param")); err != nil {
 			return err
 		}
-		if s.ema {
-			if err := w.component(c.at(true), c, s.tree, values.Within("ema")); err != nil {
+		if s.contents.EMA {
+			if err := w.component(c.at(true), c, s.contents.Trainable, values.Within("ema")); err != nil {
 				return err
 			}
 		}
 	}
-	if err := w.model(optimizerName, s.memory.tree, pick(s.memory.tree, values), s.memory.dtype); err != nil {
+	optimizer := s.contents.Optimizer
+	if err := w.model(optimizerName, optimizer.Tree, pick(optimizer.Tree, values), optimizer.DType); err != nil {
 		return err
 	}
-	if err := w.json(recipeName, s.recipe); err != nil {
+	if err := w.json(RecordName, s.record); err != nil {
 		return err
 	}
 	if err := w.json(stateName, state); err != nil {
@@ -101,7 +94,7 @@ func (s *saver) write(dir string, values nn.Values, state State) error {
 }
 
 // publish gives a finished folder its name.
-func (s *saver) publish(aside, name string) error {
+func (s *Saver) publish(aside, name string) error {
 	names, err := checkpoints(s.files, s.outputDir)
 	if err != nil {
 		return err
@@ -131,7 +124,7 @@ func (s *saver) publish(aside, name string) error {
 
 // prune removes all but the newest checkpoints up to the one just written. Later ones, which are damaged or of a run that was
 // continued from an earlier step, stay until they are written again.
-func (s *saver) prune(step int) error {
+func (s *Saver) prune(step int) error {
 	if s.keep == 0 {
 		return nil
 	}
@@ -139,7 +132,7 @@ func (s *saver) prune(step int) error {
 	if err != nil {
 		return err
 	}
-	names = names[slices.Index(names, checkpointName(step)):]
+	names = names[slices.Index(names, Name(step)):]
 	for _, name := range names[min(s.keep, len(names)):] {
 		// It loses its name first: what has the name of a checkpoint is always whole.
 		removed := filepath.Join(s.outputDir, removedPrefix+name)
@@ -156,22 +149,22 @@ func (s *saver) prune(step int) error {
 	return nil
 }
 
-// folder writes the files of a checkpoint and keeps the manifest.
-type folder struct {
+// writer writes the files of a checkpoint and keeps the manifest.
+type writer struct {
 	files    fileSystem
 	dir      string
 	dirs     []string
 	manifest manifest
 }
 
-func (w *folder) mkdir(name string) error {
+func (w *writer) mkdir(name string) error {
 	path := filepath.Join(w.dir, name)
 	w.dirs = append(w.dirs, path)
 	return w.files.Mkdir(path)
 }
 
 // component writes a network as diffusers' folder of it, and what is none as its file.
-func (w *folder) component(at string, c Component, tree nn.Tree, values nn.Values) error {
+func (w *writer) component(at string, c Component, tree nn.Tree, values nn.Values) error {
 	if c.File != "" {
 		return w.create(at, func(to io.Writer) error {
 			return checkpoint.WriteModelWith(to, tree.Within(c.Name), values.Within(c.Name), "F32", c.Metadata)
@@ -191,11 +184,11 @@ func (w *folder) component(at string, c Component, tree nn.Tree, values nn.Value
 	return w.json(filepath.Join(dir, "config.json"), c.Config)
 }
 
-func (w *folder) model(name string, tree nn.Tree, values nn.Values, dtype string) error {
+func (w *writer) model(name string, tree nn.Tree, values nn.Values, dtype string) error {
 	return w.create(name, func(to io.Writer) error { return checkpoint.WriteModel(to, tree, values, dtype) })
 }
 
-func (w *folder) json(name string, v any) error {
+func (w *writer) json(name string, v any) error {
 	return w.create(name, func(to io.Writer) error {
 		raw, err := encodeJSON(v)
 		if err != nil {
@@ -207,7 +200,7 @@ func (w *folder) json(name string, v any) error {
 }
 
 // create writes and syncs one file and adds it to the manifest.
-func (w *folder) create(name string, write func(io.Writer) error) error {
+func (w *writer) create(name string, write func(io.Writer) error) error {
 	f, err := w.files.Create(filepath.Join(w.dir, name))
 	if err != nil {
 		return err
@@ -223,7 +216,7 @@ func (w *folder) create(name string, write func(io.Writer) error) error {
 	return nil
 }
 
-func (w *folder) syncDirs() error {
+func (w *writer) syncDirs() error {
 	for _, dir := range w.dirs {
 		if err := w.files.SyncDir(dir); err != nil {
 			return err
@@ -251,16 +244,6 @@ type counter struct{ n int64 }
 func (c *counter) Write(p []byte) (int, error) {
 	c.n += int64(len(p))
 	return len(p), nil
-}
-
-// encodeJSON is indented, with a newline at the end. Equal values give equal bytes.
-func encodeJSON(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	err := enc.Encode(v)
-	return b.Bytes(), err
 }
 
 // pick are the values of a tree out of more.

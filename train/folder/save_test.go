@@ -1,4 +1,4 @@
-package train
+package folder
 
 import (
 	"bytes"
@@ -13,51 +13,67 @@ import (
 	"syscall"
 	"testing"
 
-	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
-	"limner/train/optim"
 )
 
 // tinySaver saves two networks of some parameters, with averages.
-func tinySaver(dir string, files fileSystem, keep int) *saver {
+func tinySaver(dir string, files fileSystem, keep int) *Saver {
 	tree := nn.Tree{
 		{Key: "unet.conv_in.weight", Shape: []int{3, 3, 4, 8}, Kind: nn.Kernel},
 		{Key: "unet.conv_in.bias", Shape: []int{8}},
 		{Key: "text_encoder.proj.weight", Shape: []int{5, 7}, Kind: nn.Dense},
 	}
-	return &saver{
-		files: files, outputDir: dir, tree: tree, memory: newOptimizerFile(optim.DefaultOptimizer(), tree), ema: true, keep: keep, recipe: map[string]any{"seed": 3},
-		components: []Component{
-			{Name: diffusers.UNet, Config: map[string]any{"sample_size": 8}}, {Name: diffusers.TextEncoder, Config: map[string]any{"vocab_size": 5}},
-		},
+	contents := Contents{Trainable: tree, EMA: true, Optimizer: moments(tree, "F32"), Components: []Component{
+		{Name: diffusers.UNet, Config: map[string]any{"sample_size": 8}}, {Name: diffusers.TextEncoder, Config: map[string]any{"vocab_size": 5}},
+	}}
+	s := NewSaver(Output{Dir: dir, Keep: keep}, contents, map[string]any{"seed": 3})
+	s.files = files
+	return s
+}
+
+// moments are the optimizer state of AdamW.
+func moments(tree nn.Tree, dtype string) OptimizerState {
+	o := OptimizerState{DType: dtype}
+	for _, spec := range tree {
+		for _, slot := range []string{"exp_avg.", "exp_avg_sq."} {
+			moment := spec
+			moment.Key = slot + spec.Key
+			o.Tree = append(o.Tree, moment)
+		}
 	}
+	return o
 }
 
 // valuesAt are the state after a step.
-func (s *saver) valuesAt(step int) nn.Values {
+func (s *Saver) valuesAt(step int) nn.Values {
 	values, rng := nn.Values{}, rand.New(rand.NewPCG(1, uint64(step)))
-	for _, v := range stateLayout(s.tree, optim.DefaultOptimizer().Method(), s.ema) {
-		data := make([]float32, v.spec.Size())
-		for i := range data {
-			data[i] = float32(rng.NormFloat64())
+	add := func(tree nn.Tree, place string) {
+		for _, spec := range tree {
+			data := make([]float32, spec.Size())
+			for i := range data {
+				data[i] = float32(rng.NormFloat64())
+			}
+			values[place+spec.Key] = data
 		}
-		values[v.name()] = data
 	}
+	add(s.contents.Trainable, "param.")
+	add(s.contents.Trainable, "ema.")
+	add(s.contents.Optimizer.Tree, "")
 	return values
 }
 
-func (s *saver) saveAt(step int) error {
-	return s.save(s.valuesAt(step), State{Step: step, Images: 4 * step, NextBatch: step, Seed: 3})
+func (s *Saver) saveAt(step int) error {
+	return s.Save(s.valuesAt(step), State{Step: step, Images: 4 * step, NextBatch: step, Seed: 3})
 }
 
 // check fails unless the checkpoint of a step is there as it was saved.
-func (s *saver) check(step int) error {
-	dir := filepath.Join(s.outputDir, checkpointName(step))
-	if err := VerifyCheckpoint(dir); err != nil {
+func (s *Saver) check(step int) error {
+	dir := filepath.Join(s.outputDir, Name(step))
+	if err := Verify(dir); err != nil {
 		return err
 	}
-	state, values, err := readCheckpoint(&saved{dir, s.tree, s.memory.tree, s.components, s.ema})
+	state, values, err := readCheckpoint(dir, s.contents)
 	if err != nil {
 		return err
 	}
@@ -68,11 +84,12 @@ func (s *saver) check(step int) error {
 }
 
 // readCheckpoint reads a whole checkpoint.
-func readCheckpoint(from *saved) (state State, values nn.Values, err error) {
-	if err := checkpoint.ReadConfig(filepath.Join(from.dir, stateName), &state); err != nil {
+func readCheckpoint(dir string, contents Contents) (state State, values nn.Values, err error) {
+	from, state, err := Open(dir, contents)
+	if err != nil {
 		return state, nil, err
 	}
-	values, err = from.values()
+	values, err = from.Values()
 	return state, values, err
 }
 
@@ -162,16 +179,16 @@ func firstError(calls ...func() error) error {
 // Whichever call of a save fails, the save says so, the checkpoints before it are whole, and the next save works.
 func TestEachCallOfASaveFails(t *testing.T) {
 	for _, replace := range []bool{false, true} {
-		prepare := func(files fileSystem) *saver {
+		prepare := func(files fileSystem) *Saver {
 			s := tinySaver(t.TempDir(), realFiles{}, 1)
 			if err := s.saveAt(2); err != nil {
 				t.Fatal(err)
 			}
 			if replace { // a damaged one of the same name
-				if err := os.Mkdir(filepath.Join(s.outputDir, checkpointName(4)), 0o755); err != nil {
+				if err := os.Mkdir(filepath.Join(s.outputDir, Name(4)), 0o755); err != nil {
 					t.Fatal(err)
 				}
-				if err := os.WriteFile(filepath.Join(s.outputDir, checkpointName(4), manifestName), []byte("{"), 0o644); err != nil {
+				if err := os.WriteFile(filepath.Join(s.outputDir, Name(4), manifestName), []byte("{"), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -191,7 +208,7 @@ func TestEachCallOfASaveFails(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), fault.Error()) {
 					t.Errorf("call %d with %q: got %v", k, fault, err)
 				}
-				if err != nil && !strings.Contains(err.Error(), checkpointName(4)) {
+				if err != nil && !strings.Contains(err.Error(), Name(4)) {
 					t.Errorf("call %d: %q does not say what could not be saved", k, err)
 				}
 				failed++
@@ -227,7 +244,7 @@ func checkNames(t *testing.T, dir string, steps ...int) {
 	}
 	want, got := map[string]bool{}, map[string]bool{}
 	for _, step := range steps {
-		want[checkpointName(step)] = true
+		want[Name(step)] = true
 	}
 	for _, entry := range entries {
 		got[entry.Name()] = true
@@ -243,7 +260,7 @@ func TestFlippedBits(t *testing.T) {
 	if err := s.saveAt(2); err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(s.outputDir, checkpointName(2))
+	dir := filepath.Join(s.outputDir, Name(2))
 	var paths []string
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() {
@@ -266,7 +283,7 @@ func TestFlippedBits(t *testing.T) {
 		if err := os.WriteFile(path, damaged, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if VerifyCheckpoint(dir) == nil {
+		if Verify(dir) == nil {
 			t.Errorf("%s: bit %d flipped and not detected", path, bit)
 		} else {
 			detected++
@@ -332,14 +349,14 @@ func TestClearOutput(t *testing.T) {
 	}
 	at := func(name string) string { return filepath.Join(s.outputDir, name) }
 	for from, to := range map[string]string{
-		checkpointName(2): removedPrefix + checkpointName(2),
-		checkpointName(4): replacedPrefix + checkpointName(4), // killed before the new one had its name
+		Name(2): removedPrefix + Name(2),
+		Name(4): replacedPrefix + Name(4), // killed before the new one had its name
 	} {
 		if err := os.Rename(at(from), at(to)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{asidePrefix + checkpointName(8), replacedPrefix + checkpointName(6), "unet"} {
+	for _, name := range []string{asidePrefix + Name(8), replacedPrefix + Name(6), "unet"} {
 		if err := os.Mkdir(at(name), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -363,5 +380,17 @@ func TestClearOutput(t *testing.T) {
 		if err := s.check(step); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// Checkpoints of earlier versions have moments of 16 bits in F32.
+func TestOlderMoments(t *testing.T) {
+	s := tinySaver(t.TempDir(), realFiles{}, 0)
+	if err := s.saveAt(1); err != nil {
+		t.Fatal(err)
+	}
+	s.contents.Optimizer.DType = "BF16"
+	if err := s.check(1); err != nil {
+		t.Error(err)
 	}
 }

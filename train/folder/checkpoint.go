@@ -1,10 +1,12 @@
-package train
+// Package folder keeps the output folder of a training run: its lock, its checkpoints, and the space that they take.
+package folder
 
 import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,8 +18,6 @@ import (
 	"strings"
 
 	"limner/internal/plaintext"
-	"limner/models/checkpoint"
-	"limner/models/nn"
 )
 
 // A checkpoint is a folder checkpoint-N in the output folder, N being the optimizer steps made. It holds the trained
@@ -28,9 +28,19 @@ const (
 	checkpointPrefix = "checkpoint-"
 	optimizerName    = "optimizer.safetensors"
 	stateName        = "trainer_state.json"
-	recipeName       = "recipe.json"
 	manifestName     = "manifest.json"
 )
+
+// The prefixes of folders in an output folder that are no checkpoints: one that is being written, one that another of its
+// name is taking the place of, and one that is being removed.
+const (
+	asidePrefix    = ".writing-"
+	replacedPrefix = ".replaced-"
+	removedPrefix  = ".removing-"
+)
+
+// RecordName is the file of a checkpoint that says what its run was made of.
+const RecordName = "recipe.json"
 
 // Component is a trained network, for saving.
 type Component struct {
@@ -70,10 +80,20 @@ type manifestFile struct {
 	SHA256 string `json:"sha256"`
 }
 
-func checkpointName(step int) string { return checkpointPrefix + strconv.Itoa(step) }
+// Name is that of the checkpoint after a step.
+func Name(step int) string { return checkpointPrefix + strconv.Itoa(step) }
 
 // Checkpoints lists the names of the checkpoints in an output folder, the newest first.
 func Checkpoints(outputDir string) ([]string, error) { return checkpoints(realFiles{}, outputDir) }
+
+// Newest is the step of the newest checkpoint in an output folder; 0 where there is none.
+func Newest(outputDir string) (step int, err error) {
+	names, err := Checkpoints(outputDir)
+	if err != nil || len(names) == 0 {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimPrefix(names[0], checkpointPrefix))
+}
 
 func checkpoints(files fileSystem, outputDir string) ([]string, error) {
 	entries, err := files.ReadDir(outputDir)
@@ -94,8 +114,8 @@ func checkpoints(files fileSystem, outputDir string) ([]string, error) {
 	return names, nil
 }
 
-// VerifyCheckpoint reads every file of a checkpoint and fails unless each is as its manifest says, to the bit.
-func VerifyCheckpoint(dir string) error {
+// Verify reads every file of a checkpoint and fails unless each is as its manifest says, to the bit.
+func Verify(dir string) error {
 	raw, err := os.ReadFile(filepath.Join(dir, manifestName))
 	if err != nil {
 		return err
@@ -108,7 +128,7 @@ func VerifyCheckpoint(dir string) error {
 	if again, err := encodeJSON(m); err != nil || !bytes.Equal(raw, again) {
 		return fmt.Errorf("%s: is not as it was written", manifestName)
 	}
-	for _, name := range []string{stateName, recipeName, optimizerName} {
+	for _, name := range []string{stateName, RecordName, optimizerName} {
 		if _, ok := m.Files[name]; !ok {
 			return fmt.Errorf("%s: does not list %s", manifestName, name)
 		}
@@ -138,59 +158,12 @@ func hashFile(path string) (manifestFile, error) {
 	return manifestFile{Size: size, SHA256: hex.EncodeToString(h.Sum(nil))}, err
 }
 
-// saved is the state in a verified checkpoint, which is read where it is needed.
-type saved struct {
-	dir          string
-	tree, memory nn.Tree
-	components   []Component
-	ema          bool
-}
-
-// files calls do with each file of the state, the tree of what it holds, and what stands before the keys in the state's.
-func (s *saved) files(do func(m *checkpoint.Model, tree nn.Tree, place string) error) error {
-	with := func(open func(string) (*checkpoint.Model, error), name string, tree nn.Tree, place string) error {
-		m, err := open(filepath.Join(s.dir, name))
-		if err != nil {
-			return err
-		}
-		return errors.Join(do(m, tree, place), m.Close())
-	}
-	groups := []string{"param"}
-	if s.ema {
-		groups = append(groups, "ema")
-	}
-	for _, c := range s.components {
-		open := checkpoint.OpenModel
-		if c.File != "" {
-			open = checkpoint.OpenModelFile
-		}
-		for _, group := range groups {
-			if err := with(open, c.at(group == "ema"), s.tree.Within(c.Name), group+"."+c.Name+"."); err != nil {
-				return err
-			}
-		}
-	}
-	return with(checkpoint.OpenModelFile, optimizerName, s.memory, "")
-}
-
-// check fails unless the files hold what is expected.
-func (s *saved) check() error {
-	return s.files(func(m *checkpoint.Model, tree nn.Tree, _ string) error { return m.Check(tree) })
-}
-
-// each calls visit with every array of the state. The keys are "group.component.key"; data is visit's until it returns.
-func (s *saved) each(visit func(key string, data []float32) error) error {
-	return s.files(func(m *checkpoint.Model, tree nn.Tree, place string) error {
-		return m.Each(tree, func(spec nn.Spec, data []float32) error { return visit(place+spec.Key, data) })
-	})
-}
-
-// values are the whole state.
-func (s *saved) values() (nn.Values, error) {
-	values := nn.Values{}
-	err := s.each(func(key string, data []float32) error {
-		values[key] = slices.Clone(data)
-		return nil
-	})
-	return values, err
+// encodeJSON is indented, with a newline at the end. Equal values give equal bytes.
+func encodeJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	err := enc.Encode(v)
+	return b.Bytes(), err
 }

@@ -1,4 +1,4 @@
-package train
+package folder
 
 import (
 	"strings"
@@ -6,7 +6,6 @@ import (
 
 	"limner/internal/disk"
 	"limner/models/nn"
-	"limner/train/optim"
 )
 
 func TestCheckSpace(t *testing.T) {
@@ -33,8 +32,8 @@ func TestCheckSpace(t *testing.T) {
 		{"going on between two", 0, 985, 1000, 0, ""},
 		{"done", 0, 1000, 1000, 0, ""},
 	} {
-		o := Options{Optimizer: optim.DefaultOptimizer(), OutputDir: t.TempDir(), CheckpointingSteps: 10, CheckpointsTotalLimit: c.limit}
-		err := checkSpace(o, tree, c.step, c.steps, c.existing)
+		o := Output{Dir: t.TempDir(), Every: 10, Keep: c.limit}
+		err := o.checkSpace(Contents{Trainable: tree, Optimizer: moments(tree, "F32")}, c.step, c.steps, c.existing)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
 		}
@@ -43,15 +42,21 @@ func TestCheckSpace(t *testing.T) {
 
 // What a checkpoint is said to take is what it takes, or a little more.
 func TestCheckpointBytes(t *testing.T) {
-	for _, o := range memoryOptimizers() {
-		s := tinySaver(t.TempDir(), realFiles{}, 0)
-		s.tree = append(s.tree, nn.Spec{Key: "unet.big", Shape: []int{1000, 100}, Kind: nn.Dense})
-		s.memory = newOptimizerFile(o, s.tree)
-		values := nn.Values{}
-		for _, v := range stateLayout(s.tree, o.Method(), true) {
-			values[v.name()] = make([]float32, v.spec.Size())
+	big := nn.Spec{Key: "unet.big", Shape: []int{1000, 100}, Kind: nn.Dense}
+	codes := nn.Spec{Key: "exp_avg." + big.Key, Shape: big.Shape, Kind: nn.Codes}
+	s := tinySaver(t.TempDir(), realFiles{}, 0)
+	s.contents.Trainable = append(s.contents.Trainable, big)
+	for name, o := range map[string]OptimizerState{
+		"float32":  moments(s.contents.Trainable, "F32"),
+		"bfloat16": moments(s.contents.Trainable, "BF16"),
+		"codes":    {Tree: nn.Tree{codes, {Key: "exp_avg_absmax." + big.Key, Shape: []int{400}}}, DType: "F32"},
+	} {
+		s.outputDir, s.contents.Optimizer = t.TempDir(), o
+		values := s.valuesAt(1)
+		for i := range values[codes.Key] {
+			values[codes.Key][i] = float32(i % 256)
 		}
-		if err := s.save(values, State{Step: 1}); err != nil {
+		if err := s.Save(values, State{Step: 1}); err != nil {
 			t.Fatal(err)
 		}
 		var size int64
@@ -62,8 +67,8 @@ func TestCheckpointBytes(t *testing.T) {
 			}
 			size += f.Size
 		}
-		if got := checkpointBytes(s.tree, s.memory, true); got < size || float64(got) > 1.01*float64(size) {
-			t.Errorf("%s with moments in %s: computed %d bytes, written %d", o.Name, o.Moments, got, size)
+		if got := s.contents.bytes(); got < size || float64(got) > 1.01*float64(size) {
+			t.Errorf("%s: computed %d bytes, written %d", name, got, size)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package train
+package folder
 
 import (
 	"errors"
@@ -15,10 +15,10 @@ func TestBackground(t *testing.T) {
 	var log strings.Builder
 	var saved []int
 	release := make(chan error)
-	b := &background{
-		agree: func(err error) error { return err },
-		logf:  func(format string, args ...any) { fmt.Fprintf(&log, format+"\n", args...) },
-		save: func(values nn.Values, state State) error {
+	b := &Background{
+		Agree: func(err error) error { return err },
+		Logf:  func(format string, args ...any) { fmt.Fprintf(&log, format+"\n", args...) },
+		Save: func(values nn.Values, state State) error {
 			err := <-release
 			if err == nil {
 				saved = append(saved, int(values["x"][0]))
@@ -30,32 +30,32 @@ func TestBackground(t *testing.T) {
 		return func() (nn.Values, error) { return nn.Values{"x": {x}}, nil }
 	}
 	// Training goes on while it saves.
-	if err := errors.Join(b.start(State{Step: 2}, snapshot(2)), b.poll()); err != nil || b.last != 0 {
-		t.Fatalf("got %v, last %d", err, b.last)
+	if err := errors.Join(b.Start(State{Step: 2}, snapshot(2)), b.Poll()); err != nil || b.Last != 0 {
+		t.Fatalf("got %v, last %d", err, b.Last)
 	}
 	// The next one waits, and says so.
 	go func() { release <- nil; release <- errors.New("no space left") }()
-	if err := b.start(State{Step: 4}, snapshot(4)); err != nil || b.last != 2 {
-		t.Fatalf("got %v, last %d", err, b.last)
+	if err := b.Start(State{Step: 4}, snapshot(4)); err != nil || b.Last != 2 {
+		t.Fatalf("got %v, last %d", err, b.Last)
 	}
 	for _, want := range []string{"checkpoint-4 waits for checkpoint-2 to be saved\n", "checkpoint-2 saved in 0.0"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, &log)
 		}
 	}
-	if err := b.wait(); err == nil || err.Error() != "no space left\ntried 1 times; checkpoint-2 is saved and whole" || b.last != 2 {
-		t.Errorf("got %v, last %d", err, b.last)
+	if err := b.Wait(); err == nil || err.Error() != "no space left\ntried 1 times; checkpoint-2 is saved and whole" || b.Last != 2 {
+		t.Errorf("got %v, last %d", err, b.Last)
 	}
 	// Each error is told once, and after it one can save again.
-	if err := errors.Join(b.wait(), b.poll()); err != nil {
+	if err := errors.Join(b.Wait(), b.Poll()); err != nil {
 		t.Error(err)
 	}
 	go func() { release <- nil }()
-	if err := errors.Join(b.start(State{Step: 5}, snapshot(5)), b.wait()); err != nil || b.last != 5 || !slices.Equal(saved, []int{2, 5}) {
-		t.Errorf("got %v, last %d, saved %v", err, b.last, saved)
+	if err := errors.Join(b.Start(State{Step: 5}, snapshot(5)), b.Wait()); err != nil || b.Last != 5 || !slices.Equal(saved, []int{2, 5}) {
+		t.Errorf("got %v, last %d, saved %v", err, b.Last, saved)
 	}
 	broken := func() (nn.Values, error) { return nil, errors.New("device lost") }
-	if err := b.start(State{Step: 6}, broken); err == nil || err.Error() != "save checkpoint-6: device lost" {
+	if err := b.Start(State{Step: 6}, broken); err == nil || err.Error() != "save checkpoint-6: device lost" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -78,17 +78,17 @@ func TestSaveIsTriedAgain(t *testing.T) {
 		tries := 0
 		stopped := make(chan struct{})
 		close(stopped)
-		b := &background{
-			agree: func(err error) error { return err }, last: 2, pauses: []time.Duration{time.Hour, time.Hour}, hurry: stopped,
-			logf: func(format string, args ...any) { fmt.Fprintf(&log, format+"\n", args...) },
-			save: func(nn.Values, State) error {
+		b := &Background{
+			Agree: func(err error) error { return err }, Last: 2, Pauses: []time.Duration{time.Hour, time.Hour}, Hurry: stopped,
+			Logf: func(format string, args ...any) { fmt.Fprintf(&log, format+"\n", args...) },
+			Save: func(nn.Values, State) error {
 				if tries++; tries <= len(c.fails) {
 					return c.fails[tries-1]
 				}
 				return nil
 			},
 		}
-		err := errors.Join(b.start(State{Step: 4}, func() (nn.Values, error) { return nil, nil }), b.wait())
+		err := errors.Join(b.Start(State{Step: 4}, func() (nn.Values, error) { return nil, nil }), b.Wait())
 		if (err == nil) != (c.want == "") || err != nil && err.Error() != c.want || tries != c.tries {
 			t.Errorf("%s: got %v after %d tries, want %q after %d", name, err, tries, c.want, c.tries)
 		}

@@ -1,0 +1,51 @@
+package train
+
+import (
+	"time"
+
+	"limner/models/nn"
+	"limner/train/folder"
+)
+
+// output is the run's folder.
+func (o Options) output() folder.Output {
+	return folder.Output{
+		Dir: o.OutputDir, ResumeFromCheckpoint: o.ResumeFromCheckpoint, Every: o.CheckpointingSteps, Keep: o.CheckpointsTotalLimit,
+	}
+}
+
+// contents are what the checkpoints hold of a run that trains the components of a tree.
+func (o Options) contents(trainable nn.Tree, components []folder.Component) folder.Contents {
+	return folder.Contents{
+		Trainable: trainable, Components: components, EMA: o.EMA != nil, Optimizer: optimizerState(o.Optimizer, trainable),
+	}
+}
+
+// mark makes the output folder this run's, if there is room for what is left of it.
+func (r *Run) mark(o Options, made record, step int) (err error) {
+	if r.leads() {
+		contents := o.contents(r.Objective.Trainable, r.Components)
+		if err = o.output().CheckSpace(contents, step, o.MaxTrainSteps); err == nil {
+			err = o.output().Mark(made, r.Recipe.Text)
+		}
+	}
+	return r.Backend.Together(err)
+}
+
+// background saves into the output folder. Beside a process that leads it takes part in the snapshots alone.
+func (r *Run) background(o Options, made record) *folder.Background {
+	b := &folder.Background{Logf: r.logf, Agree: r.Backend.Together, Save: func(nn.Values, folder.State) error { return nil }}
+	if r.leads() {
+		saver := folder.NewSaver(o.output(), o.contents(r.Objective.Trainable, r.Components), made)
+		b.Pauses, b.Save = r.pauses(), saver.Save
+	}
+	return b
+}
+
+// pauses are those between the tries of a save.
+func (r *Run) pauses() []time.Duration {
+	if r.savePauses != nil {
+		return r.savePauses
+	}
+	return folder.SavePauses
+}
