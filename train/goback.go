@@ -12,7 +12,7 @@ import (
 // data after that step's. state.NextBatch says where that is.
 func (r *Run) goBack(s *stepper, state *folder.State, saves *folder.Background, o Options, made record, bad *notFinite) error {
 	// The others read the checkpoint that the first process has then written.
-	if err := r.sameStep(saves.Last, r.Backend.Together(saves.Wait())); err != nil {
+	if err := r.processes().sameStep(saves.Last, o.OutputDir, saves.Wait()); err != nil {
 		return errors.Join(bad, err)
 	}
 	if state.WentBackAt != 0 {
@@ -20,10 +20,10 @@ func (r *Run) goBack(s *stepper, state *folder.State, saves *folder.Background, 
 			bad, state.WentBackAt, r.place(saves.Last))
 	}
 	good, from, err := r.lastGood(saves.Last, o, made)
-	if err := r.Backend.Together(err); err != nil {
+	if err := r.processes().agree(err); err != nil {
 		return errors.Join(bad, err)
 	}
-	if err := r.Backend.Together(s.begin(context.Background(), r.Weights, from)); err != nil {
+	if err := r.processes().agree(s.begin(context.Background(), r.Weights, from)); err != nil {
 		return errors.Join(bad, err)
 	}
 	r.logf("%v: going back to %s once, and on with other images", bad, r.place(good.Step))

@@ -12,40 +12,10 @@ import (
 	"limner/data"
 	"limner/internal/refusal"
 	"limner/models/nn"
-	"limner/sample"
 	"limner/train/folder"
-	"limner/train/loss"
 	"limner/train/watch"
 	"limner/xla"
 )
-
-// ErrInterrupted says that a run was stopped early with everything saved.
-var ErrInterrupted = errors.New("stopped early")
-
-// Run is a training run.
-type Run struct {
-	Options    Options
-	Backend    *xla.Backend
-	Objective  loss.Objective
-	Components []folder.Component // the trainable networks
-	Weights    Weights            // of all networks, that the run begins with
-	Dataset    *data.Dataset
-	Recipe     Recipe                                  // what the run was made from; compared when it goes on
-	Networks   map[string]any                          // their configs by name, compared too; those of Components need not be here
-	Feed       func(*data.Batch) ([]*xla.Array, error) // puts a batch on the devices, in the objective's order
-	Finish     func(trained nn.Values) error           // publishes the result
-
-	// Drawing is the model that validation draws with, given the parameters on the devices by key; nil: it draws none.
-	Drawing func(resident map[string]*xla.Array) sample.Model
-	Held    *watch.Held // rows for the validation loss; nil: there is none
-
-	OnStep func(watch.Progress)
-	Log    io.Writer // hears what a person may want to know; nil: silence
-
-	compiled   *stepper        // by Do, for the next Do
-	savePauses []time.Duration // between the tries of a save; nil: folder.SavePauses
-	byNeed     bool            // gradient checkpointing was not asked for, but nothing else fits the devices
-}
 
 // Do trains until the last step, or until ctx is cancelled: then it saves a checkpoint and returns an error that wraps
 // ErrInterrupted. The result depends on the options, the starting values and the dataset alone, however often the run was
@@ -66,26 +36,24 @@ func (r *Run) Do(ctx context.Context) error {
 	if o.Schedule.Steps == 0 {
 		o.Schedule.Steps = o.MaxTrainSteps
 	}
-	if !r.leads() {
-		if err := r.Backend.Together(nil); err != nil {
-			return err
-		}
-		return r.do(ctx, o)
-	}
-	lock, err := o.output().Own()
-	if err := r.Backend.Together(err); err != nil {
-		if lock != nil {
-			err = errors.Join(err, lock.Close())
-		}
+	var lock io.Closer
+	err := r.processes().lead(func() (err error) {
+		lock, err = o.output().Own()
 		return err
+	})
+	if err == nil {
+		err = r.do(ctx, o)
 	}
-	return errors.Join(r.do(ctx, o), lock.Close())
+	if lock != nil {
+		err = errors.Join(err, lock.Close())
+	}
+	return err
 }
 
 // do trains in an output folder that this process owns, or the process that leads.
 func (r *Run) do(ctx context.Context, o Options) error {
 	made, state, from, err := r.begin(o)
-	if err := r.sameStep(state.Step, r.Backend.Together(err)); err != nil {
+	if err := r.processes().sameStep(state.Step, o.OutputDir, err); err != nil {
 		return err
 	}
 	if err := r.mark(o, made, state.Step); err != nil {
@@ -105,7 +73,7 @@ func (r *Run) do(ctx context.Context, o Options) error {
 	if o.EMA != nil {
 		group = "ema"
 	}
-	if !r.leads() {
+	if !r.processes().leads() {
 		return nil
 	}
 	if err := r.Finish(values.Within(group)); err != nil {
@@ -117,20 +85,20 @@ func (r *Run) do(ctx context.Context, o Options) error {
 // train makes the steps that are left and returns the state at the end, which is saved. from is the state to begin with; nil
 // begins with the starting values.
 func (r *Run) train(ctx context.Context, o Options, made record, state *folder.State, from *folder.Checkpoint) (nn.Values, error) {
-	bound := r.Backend.Bound(ctx)
+	bound := r.processes().bound(ctx)
 	compile := func() (*stepper, error) { return r.compile(bound, o) }
 	s, err := compileAndLoad(bound, describeStep(r.Backend, r.Objective, o.settings(r.Backend)), compile, func() (nn.Source, *folder.Checkpoint) { return r.Weights, from })
-	if err = r.Backend.Together(err); errors.Is(err, context.Canceled) {
+	if err = r.processes().agree(err); errors.Is(err, context.Canceled) {
 		return nil, fmt.Errorf("%w while compiling, at step %d: nothing was lost, %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
 	} else if err != nil {
 		return nil, err
 	}
-	if made.ByNeed = r.byNeed; made.ByNeed && r.leads() {
+	if made.ByNeed = r.byNeed; made.ByNeed && r.processes().leads() {
 		if err := o.output().Mark(made, nil); err != nil {
 			return nil, err
 		}
 	}
-	if err := r.Backend.Together(r.steps(ctx, s, state, o, made)); err != nil {
+	if err := r.processes().agree(r.steps(ctx, s, state, o, made)); err != nil {
 		return nil, err
 	}
 	values, err := s.snapshot()
@@ -157,35 +125,6 @@ func (r *Run) compile(ctx context.Context, o Options) (*stepper, error) {
 	return &s, s.plant(o.Seed)
 }
 
-// announce says what is done to a program.
-func (r *Run) announce(program string) func(loading bool, compiling xla.Expected) {
-	return func(loading bool, compiling xla.Expected) {
-		if loading {
-			r.logf("loading %s", program)
-		} else {
-			r.logf("compiling %s%s", program, compiling)
-		}
-	}
-}
-
-func (r *Run) logf(format string, args ...any) {
-	if r.Log != nil {
-		fmt.Fprintf(r.Log, format+"\n", args...)
-	}
-}
-
-// Close closes the datasets and the files of the weights.
-func (r *Run) Close() error {
-	err := r.Dataset.Close()
-	if r.Held != nil {
-		err = errors.Join(err, r.Held.Dataset.Close())
-	}
-	if files, ok := r.Weights.(io.Closer); ok {
-		err = errors.Join(err, files.Close())
-	}
-	return err
-}
-
 // steps runs the loop proper from state to the last step, and saves that.
 func (r *Run) steps(ctx context.Context, s *stepper, state *folder.State, o Options, made record) (err error) {
 	shown, err := r.shown(s, o)
@@ -195,7 +134,7 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *folder.State, o Opti
 	w := watch.New(shown, state.Step)
 	defer func() { err = errors.Join(err, w.Close()) }()
 	told := ctx
-	ctx = r.Backend.Bound(ctx)
+	ctx = r.processes().bound(ctx)
 	batches, err := r.Dataset.Batches(ctx, state.NextBatch)
 	if err != nil {
 		return err
@@ -213,7 +152,7 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *folder.State, o Opti
 	start, done, wentBackAt := time.Now(), 0, 0
 	var between watch.Spent // since the last step
 	for state.Step < o.MaxTrainSteps {
-		if stop, err := r.stopping(told, saves); err != nil {
+		if stop, err := r.processes().stopping(told.Err() != nil, saves.Poll()); err != nil {
 			return r.unsaved(saves, *state, err)
 		} else if stop {
 			return r.interrupted(s, saves, *state)
@@ -280,7 +219,7 @@ func (e *notFed) Unwrap() error { return e.error }
 // ended saves what was learnt before an error that left the state as it was, and ends the run with that. A process among others cannot: they
 // may not have met the error.
 func (r *Run) ended(s *stepper, saves *folder.Background, state folder.State, err error) error {
-	if !r.Backend.Process().Alone() || state.Step == 0 {
+	if !r.processes().alone() || state.Step == 0 {
 		return err
 	}
 	if state.Step > saves.Last {
@@ -355,11 +294,11 @@ func (r *Run) interrupted(s *stepper, saves *folder.Background, state folder.Sta
 	if err := saves.Wait(); err != nil {
 		r.logf("%v: trying again at step %d", err, state.Step)
 	}
-	last, _, err := r.Backend.Range(int32(saves.Last)) // what is whole, the process that writes knows
+	last, err := r.processes().least(saves.Last) // what is whole, the process that writes knows
 	if err != nil {
 		return err
 	}
-	saves.Last = int(last)
+	saves.Last = last
 	if state.Step > saves.Last {
 		if err := errors.Join(saves.Start(state, s.snapshot), saves.Wait()); err != nil {
 			return r.unsaved(saves, state, err)

@@ -22,20 +22,19 @@ func (o Options) contents(trainable nn.Tree, components []folder.Component) fold
 }
 
 // mark makes the output folder this run's, if there is room for what is left of it.
-func (r *Run) mark(o Options, made record, step int) (err error) {
-	if r.leads() {
-		contents := o.contents(r.Objective.Trainable, r.Components)
-		if err = o.output().CheckSpace(contents, step, o.MaxTrainSteps); err == nil {
-			err = o.output().Mark(made, r.Recipe.Text)
+func (r *Run) mark(o Options, made record, step int) error {
+	return r.processes().lead(func() error {
+		if err := o.output().CheckSpace(o.contents(r.Objective.Trainable, r.Components), step, o.MaxTrainSteps); err != nil {
+			return err
 		}
-	}
-	return r.Backend.Together(err)
+		return o.output().Mark(made, r.Recipe.Text)
+	})
 }
 
 // background saves into the output folder. Beside a process that leads it takes part in the snapshots alone.
 func (r *Run) background(o Options, made record) *folder.Background {
-	b := &folder.Background{Logf: r.logf, Agree: r.Backend.Together, Save: func(nn.Values, folder.State) error { return nil }}
-	if r.leads() {
+	b := &folder.Background{Logf: r.logf, Agree: r.processes().agree, Save: func(nn.Values, folder.State) error { return nil }}
+	if r.processes().leads() {
 		saver := folder.NewSaver(o.output(), o.contents(r.Objective.Trainable, r.Components), made)
 		b.Pauses, b.Save = r.pauses(), saver.Save
 	}

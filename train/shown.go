@@ -13,7 +13,7 @@ func (r *Run) shown(s *stepper, o Options) (watch.Run, error) {
 		OutputDir: o.OutputDir, RecipeFile: folder.TextName, RecordFile: folder.RunName,
 		Steps: o.MaxTrainSteps, Batch: o.Batch, Images: o.images(), Devices: r.Backend.Devices(),
 		Parameters: r.Objective.Trainable.Size(), Rows: r.Dataset.Len(),
-		CompileTime: s.compileTime(), Loaded: s.loaded(), FLOPs: flops, Writes: r.leads(), Logf: r.logf,
+		CompileTime: s.compileTime(), Loaded: s.loaded(), FLOPs: flops, Writes: r.processes().leads(), Logf: r.logf,
 	}, err
 }
 
