@@ -13,6 +13,7 @@ import (
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/models/noise"
+	"limner/models/sd"
 	"limner/models/vae"
 	"limner/train"
 	"limner/train/loss"
@@ -39,9 +40,7 @@ func controlDiffusion(cached bool) loss.Diffusion {
 	text.HiddenSize, text.IntermediateSize = controlText, 4*controlText
 	text.NumHiddenLayers, text.NumAttentionHeads = 6, 4
 	return loss.Diffusion{
-		Networks: loss.Networks{
-			UNet: u, ControlNet: &control, VAE: v, Text: text, Noise: schedule, Compute: dtypes.Float32,
-		},
+		Networks: sd.Networks{UNet: u, VAE: v, Text: text, Noise: schedule}, ControlNet: &control, Compute: dtypes.Float32,
 		Sizes: loss.Sizes{Batch: controlBatch, Resolution: controlSide, Tokens: text.MaxPositionEmbeddings},
 		Name:  "controlnet", Train: []string{diffusers.ControlNet + "."}, CachedLatents: cached,
 	}

@@ -11,6 +11,7 @@ import (
 	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/models/noise"
+	"limner/models/sd"
 	"limner/models/unet"
 	"limner/train"
 	"limner/train/loss"
@@ -38,9 +39,7 @@ func smallUNet() unet.Config {
 // trainObjective is the ε loss of a UNet on latents and text embeddings; noise and timesteps are drawn on the device.
 // Its batch is latents and text embeddings.
 func trainObjective(c unet.Config) loss.Objective {
-	diffusion := loss.Diffusion{
-		Networks: loss.Networks{UNet: c, Noise: noise.StableDiffusion(), Compute: dtypes.Float32},
-	}
+	diffusion := loss.Diffusion{Networks: sd.Networks{UNet: c, Noise: noise.StableDiffusion()}, Compute: dtypes.Float32}
 	return loss.Objective{
 		Name:      "bench",
 		Trainable: c.Tree().Under("unet"),

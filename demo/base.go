@@ -20,8 +20,8 @@ import (
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/models/noise"
+	"limner/models/sd"
 	"limner/models/unet"
-	"limner/models/vae"
 	"limner/train"
 	"limner/train/optim"
 	"limner/train/watch"
@@ -74,10 +74,7 @@ type Record struct {
 
 // tinyModel is the base model's structure: Stable Diffusion 1.x's, small.
 func tinyModel(tokenizer *clip.Tokenizer) *diffusers.Pipeline {
-	p := &diffusers.Pipeline{
-		UNet: unet.Default(), VAE: vae.Default(), Text: clip.Default(), Noise: noise.StableDiffusion(),
-		Tokenizer: tokenizer,
-	}
+	p := &diffusers.Pipeline{Networks: sd.Default(), Tokenizer: tokenizer}
 	p.UNet.SampleSize = Size / 8
 	p.UNet.BlockOutChannels = []int{64, 128, 128}
 	p.UNet.DownBlockTypes = []string{"CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"}

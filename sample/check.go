@@ -29,8 +29,8 @@ func (m Model) Check(s Shape, devices int) error {
 		bad("the VAE's out_channels is %d, supported: 3", n)
 	}
 	for _, e := range m.encoders() {
-		if have, want := e.config.VocabSize, e.tokenizer.VocabSize(); have < want {
-			bad("%s: the tokenizer has %d tokens, vocab_size is %d", e.component, want, have)
+		if have, want := e.Config.VocabSize, e.tokenizer.VocabSize(); have < want {
+			bad("%s: the tokenizer has %d tokens, vocab_size is %d", e.Name, want, have)
 		}
 	}
 	latents := m.Pipeline.VAE.LatentChannels
@@ -91,7 +91,7 @@ func (p *Pipeline) check(r Request, sched schedule.Schedule) error {
 	if len(r.Seeds) != n && random && r.draws == nil {
 		bad("%d seeds for %d images: give one for each", len(r.Seeds), n)
 	}
-	return errors.Join(append(errs, p.model.CheckClipSkip(r.ClipSkip), p.checkImages(r), p.checkControl(r))...)
+	return errors.Join(append(errs, p.model.Pipeline.CheckClipSkip(r.ClipSkip), p.checkImages(r), p.checkControl(r))...)
 }
 
 // checkImages reports what does not fit of the images to begin from.

@@ -23,7 +23,7 @@ func (m Model) trees() trees {
 	}
 	networks := m.Pipeline.UNet.Tree().Under(diffusers.UNet)
 	for _, e := range m.encoders() {
-		t.text = append(t.text, m.withoutAdded(e.config.Tree().Under(e.component))...)
+		t.text = append(t.text, m.withoutAdded(e.Config.Tree().Under(e.Name))...)
 	}
 	for i, c := range m.ControlNets {
 		embedding := ControlNetName(i) + "." + controlnet.Embedding
@@ -102,7 +102,7 @@ func (p *Pipeline) unpack(key stepKey, nodes []*Node) stepInputs {
 		loras: next(), coefficients: next(), noise: next(), guidance: next(), conditioning: next(),
 		projections: map[string]*Node{}, conditions: map[int]*Node{},
 	}
-	if p.model.Pipeline.XL != nil {
+	if p.model.Pipeline.XL() {
 		in.context.Pooled, in.context.TimeIDs = next(), next()
 	}
 	for _, layer := range p.projectionsAtWork(key.controls) {
@@ -191,7 +191,7 @@ func keepKnown(x *Node, in stepInputs) *Node {
 // contextValues are the inputs for what the network is told of the prompts beside the projections of their text.
 func (p *Pipeline) contextValues(key stepKey) []xla.Value {
 	m, rows := p.model.Pipeline, p.rows(key.guidance)
-	if m.XL == nil {
+	if !m.XL() {
 		return nil
 	}
 	return []xla.Value{batch("pooled", dtypes.Float32, rows, m.UNet.PooledDim()), batch("time_ids", dtypes.Float32, rows, unet.TimeIDs)}

@@ -157,7 +157,7 @@ func (r *round) context(u *uploader, in *roundInputs) *xla.Array {
 		add(r.texts.prompt[i], r.timeIDs())
 	}
 	width := r.model.Pipeline.UNet.CrossAttentionDim
-	if r.model.Pipeline.XL != nil {
+	if r.model.Pipeline.XL() {
 		in.context = []*xla.Array{u.put(pooled, xla.Batch, rows, len(pooled)/rows), u.put(ids, xla.Batch, rows, unet.TimeIDs)}
 	}
 	return u.put(text, xla.Batch, rows, len(text)/rows/width, width)

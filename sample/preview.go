@@ -14,7 +14,7 @@ var latentColours = map[bool][5][3]float32{ // by whether the model is SDXL
 // Preview shows roughly what latents [height/8, width/8, channels] look like, without the VAE: a pixel for each latent,
 // enlarged to the size of the image.
 func (m Model) Preview(latents []float32, height, width int) *imaging.RGB {
-	factors, scale, channels := latentColours[m.Pipeline.XL != nil], m.Pipeline.VAE.Scale(), m.Pipeline.VAE.LatentChannels
+	factors, scale, channels := latentColours[m.Pipeline.XL()], m.Pipeline.VAE.Scale(), m.Pipeline.VAE.LatentChannels
 	out := imaging.NewRGB(width, height)
 	for y := range height {
 		for x := range width {

@@ -62,7 +62,7 @@ func compile(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (
 		m.Log = io.Discard
 	}
 	m.Log = &sharedLog{to: m.Log}
-	if err := errors.Join(m.Check(s, b.Devices()), m.CheckClipSkip(r.ClipSkip)); err != nil {
+	if err := errors.Join(m.Check(s, b.Devices()), m.Pipeline.CheckClipSkip(r.ClipSkip)); err != nil {
 		return nil, err
 	}
 	p := &Pipeline{

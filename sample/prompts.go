@@ -99,7 +99,7 @@ func (p *Pipeline) embed(ctx context.Context, r Request, clipSkip int, tokens ma
 
 // zeroNegative says whether zeros stand for the negative prompts: SDXL's way where none is given.
 func (p *Pipeline) zeroNegative(r Request) bool {
-	return len(r.NegativePrompts) == 0 && p.model.Pipeline.XL != nil && p.model.Pipeline.XL.ForceZeros
+	return len(r.NegativePrompts) == 0 && p.model.Pipeline.XL() && p.model.Pipeline.ForceZeros
 }
 
 // chunkEncoder runs the text encoders on distinct chunks.
@@ -223,13 +223,13 @@ func (w *chunkEncoder) assemble(style clip.Style, encoded []clip.Encoded) (embed
 			if encoded[k].Weighted() {
 				empty = w.done[chunkKey(row(encoded, -1))].hidden[k]
 			}
-			if err := clip.ApplyWeights(style, hidden[k], empty, encoded[k].Weights[i], e.config.HiddenSize); err != nil {
+			if err := clip.ApplyWeights(style, hidden[k], empty, encoded[k].Weights[i], e.Config.HiddenSize); err != nil {
 				return embedding{}, err
 			}
 		}
 		for token := range encoded[0].IDs[i] {
 			for k, e := range encoders {
-				out.text = append(out.text, hidden[k][token*e.config.HiddenSize:(token+1)*e.config.HiddenSize]...)
+				out.text = append(out.text, hidden[k][token*e.Config.HiddenSize:(token+1)*e.Config.HiddenSize]...)
 			}
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"limner/models/clip"
-	"limner/models/diffusers"
 )
 
 // embed gives the embeddings of one prompt on SDXL's two text encoders.
@@ -103,27 +102,5 @@ func TestNegativePromptOfSDXL(t *testing.T) {
 	skip, _ := embedPrompt(t, p, clip.Plain, "a cat", func(r *Request) { r.ClipSkip = 1 })
 	if slices.Equal(skip.prompt[0].text, e.prompt[0].text) || !slices.Equal(skip.negative[0].text, e.negative[0].text) {
 		t.Error("clip skip: want another prompt and the same negative prompt")
-	}
-}
-
-// Layers that an encoder does not have are refused, whichever encoder has the fewest.
-func TestCheckClipSkip(t *testing.T) {
-	two, three := clip.Config{NumHiddenLayers: 2}, clip.Config{NumHiddenLayers: 3}
-	sd := Model{Pipeline: &diffusers.Pipeline{Text: two}}
-	xl := Model{Pipeline: &diffusers.Pipeline{Text: three, XL: &diffusers.XL{Text: two}}}
-	for _, c := range []struct {
-		model Model
-		skip  int
-		want  string
-	}{
-		{sd, 2, ""}, {xl, 1, ""},
-		{sd, -1, "clip_skip -1: want 0 to 2"},
-		{sd, 3, "clip_skip 3: want 0 to 2, text_encoder has 2 layers"},
-		{xl, 2, "clip_skip 2: want 0 to 1, text_encoder_2 has 2 layers, of which SDXL leaves out one more"},
-		{xl, 3, "clip_skip 3: want 0 to 2, text_encoder has 3 layers, of which SDXL leaves out one more"},
-	} {
-		if err := c.model.CheckClipSkip(c.skip); c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
-			t.Errorf("clip skip %d: got %v, want %q", c.skip, err, c.want)
-		}
 	}
 }

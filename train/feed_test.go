@@ -24,7 +24,7 @@ func TestFeedXL(t *testing.T) {
 	d.Batch, d.Resolution = 2, 2*d.VAE.Scale() // 2×2 latents of 4 means and 4 log variances
 	moments := func(v float32) []float32 { return slices.Repeat([]float32{v}, 2*2*8) }
 	feed := DiffusionFeed{
-		Backend: b, Diffusion: d, Tokenizer: p.Tokenizer, Tokenizer2: p.XL.Tokenizer,
+		Backend: b, Diffusion: d, Tokenizer: p.Tokenizer, Tokenizer2: p.Tokenizer2,
 		Caption: func(batch *data.Batch, i int) string { return batch.Captions[i] },
 		Moments: Moments{upright: [][]float32{moments(1), moments(2)}, flipped: [][]float32{moments(3), moments(4)}},
 	}
@@ -48,7 +48,7 @@ func TestFeedXL(t *testing.T) {
 				t.Errorf("time ids %v, want %v (%v)", got, wantTimes, err)
 			}
 		case loss.InputTokens, loss.InputTokens2:
-			tokenizer := map[string]*clip.Tokenizer{loss.InputTokens: p.Tokenizer, loss.InputTokens2: p.XL.Tokenizer}[value.Name]
+			tokenizer := map[string]*clip.Tokenizer{loss.InputTokens: p.Tokenizer, loss.InputTokens2: p.Tokenizer2}[value.Name]
 			want := tokenIDs(tokenizer, []string{"a red circle", "two cats"})
 			if got, err := xla.Get[int32](arrays[i]); err != nil || !slices.Equal(got, want) {
 				t.Errorf("%s: %v, want %v (%v)", value.Name, got, want, err)

@@ -18,6 +18,7 @@ import (
 	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/models/noise"
+	"limner/models/sd"
 	"limner/models/unet"
 	"limner/train/loss"
 	"limner/train/optim"
@@ -33,10 +34,9 @@ func tinyDiffusion(t *testing.T, withControlNet bool) (loss.Diffusion, parity.Mo
 // goldenDiffusion is tinyDiffusion for a family of models.
 func goldenDiffusion(t *testing.T, family string, withControlNet bool) (loss.Diffusion, parity.Model) {
 	t.Helper()
-	d := loss.Diffusion{Networks: loss.Networks{
-		UNet:    parity.Config(t, unet.ParseConfig, family, "unet", "config.json"),
-		Noise:   parity.Config(t, noise.ParseConfig, family, "scheduler", "scheduler_config.json"),
-		Compute: dtypes.Float32,
+	d := loss.Diffusion{Compute: dtypes.Float32, Networks: sd.Networks{
+		UNet:  parity.Config(t, unet.ParseConfig, family, "unet", "config.json"),
+		Noise: parity.Config(t, noise.ParseConfig, family, "scheduler", "scheduler_config.json"),
 	}}
 	base := parity.Load(t, d.UNet.Tree(), family, "unet")
 	model := parity.Model{Tree: base.Tree.Under("unet"), Values: base.Values.Under("unet")}

@@ -21,8 +21,8 @@ import (
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/models/noise"
+	"limner/models/sd"
 	"limner/models/unet"
-	"limner/models/vae"
 	"limner/train/folder"
 	"limner/train/loss"
 	"limner/train/optim"
@@ -37,7 +37,7 @@ func smallModel(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &diffusers.Pipeline{UNet: unet.Default(), VAE: vae.Default(), Text: clip.Default(), Noise: noise.Default(), Tokenizer: tokenizer}
+	p := &diffusers.Pipeline{Networks: sd.Default(), Tokenizer: tokenizer}
 	p.UNet.BlockOutChannels, p.UNet.LayersPerBlock, p.UNet.NormNumGroups = []int{8, 8}, 1, 4
 	p.UNet.DownBlockTypes = []string{"CrossAttnDownBlock2D", "DownBlock2D"}
 	p.UNet.UpBlockTypes = []string{"UpBlock2D", "CrossAttnUpBlock2D"}
@@ -55,11 +55,12 @@ func smallModel(t *testing.T) string {
 func smallXL(t *testing.T, dir string) string {
 	t.Helper()
 	p := openModel(t, dir)
-	p.ClassName, p.XL = "StableDiffusionXLPipeline", &diffusers.XL{Text: p.Text, Tokenizer: p.Tokenizer}
-	p.XL.Text.Architectures, p.XL.Text.ProjectionDim = []string{clip.WithProjection}, 6
+	text := p.Text
+	text.Architectures, text.ProjectionDim = []string{clip.WithProjection}, 6
+	p.ClassName, p.Text2, p.Tokenizer2 = "StableDiffusionXLPipeline", &text, p.Tokenizer
 	embedding, width, input := "text_time", 4, 6+6*4
 	p.UNet.AdditionEmbedType, p.UNet.AdditionTimeEmbedDim, p.UNet.AdditionInputDim = &embedding, &width, &input
-	p.UNet.CrossAttentionDim = p.Text.HiddenSize + p.XL.Text.HiddenSize
+	p.UNet.CrossAttentionDim = p.Text.HiddenSize + text.HiddenSize
 	return saveModel(t, p)
 }
 

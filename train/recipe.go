@@ -162,7 +162,7 @@ func checkDropout(model *diffusers.Pipeline, components ...string) error {
 		case diffusers.TextEncoder:
 			field, share = "attention_dropout", model.Text.AttentionDropout
 		case diffusers.TextEncoder2:
-			field, share = "attention_dropout", model.XL.Text.AttentionDropout
+			field, share = "attention_dropout", model.Text2.AttentionDropout
 		}
 		if share != 0 {
 			errs = append(errs, fmt.Errorf("%s/config.json: %s is %g, and training is supported without: set it to 0", component, field, share))
@@ -271,12 +271,9 @@ func closeBoth(dataset, held *data.Dataset) error {
 // diffusion is the loss of the model's networks with what begins with train trained.
 func (r Recipe) diffusion(name string, o Options, model *diffusers.Pipeline, train ...string) loss.Diffusion {
 	d := loss.Diffusion{
-		Networks: loss.Networks{UNet: model.UNet, VAE: model.VAE, Text: model.Text, Noise: model.Noise, Compute: r.Compute},
-		Sizes:    loss.Sizes{Batch: o.Batch, Resolution: r.Resolution, Tokens: model.Tokenizer.MaxLength()},
-		Name:     name, Train: train, Loss: r.Loss, CachedLatents: r.CacheLatents, Masked: r.Columns.MaskColumn != "",
-	}
-	if model.XL != nil {
-		d.Text2 = &model.XL.Text
+		Networks: model.Networks, Compute: r.Compute,
+		Sizes: loss.Sizes{Batch: o.Batch, Resolution: r.Resolution, Tokens: model.Tokenizer.MaxLength()},
+		Name:  name, Train: train, Loss: r.Loss, CachedLatents: r.CacheLatents, Masked: r.Columns.MaskColumn != "",
 	}
 	if r.Prior != nil {
 		d.PriorRows, d.PriorWeight = o.Batch/2, r.Prior.Weight
@@ -306,11 +303,13 @@ func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, mod
 			err = errors.Join(err, closeBoth(dataset, held))
 		}
 	}()
-	feed := DiffusionFeed{Backend: b, Diffusion: d, Tokenizer: model.Tokenizer, Dropout: r.ProportionEmpty, Seed: o.Seed, Caption: r.caption(o)}
-	networks := map[string]any{diffusers.UNet: model.UNet, diffusers.VAE: model.VAE, diffusers.TextEncoder: model.Text, "scheduler": model.Noise}
-	if model.XL != nil {
-		feed.Tokenizer2 = model.XL.Tokenizer
-		networks[diffusers.TextEncoder2] = model.XL.Text
+	feed := DiffusionFeed{
+		Backend: b, Diffusion: d, Tokenizer: model.Tokenizer, Tokenizer2: model.Tokenizer2,
+		Dropout: r.ProportionEmpty, Seed: o.Seed, Caption: r.caption(o),
+	}
+	networks := map[string]any{diffusers.UNet: model.UNet, diffusers.VAE: model.VAE, "scheduler": model.Noise}
+	for _, e := range model.TextEncoders() {
+		networks[e.Name] = e.Config
 	}
 	if r.CacheLatents {
 		encoder := Encoder{

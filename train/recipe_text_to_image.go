@@ -26,11 +26,9 @@ func NewTextToImage(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*
 	d := r.diffusion("text_to_image", o, model, diffusers.UNet+".")
 	components := []folder.Component{{Name: diffusers.UNet, Config: model.UNet}}
 	if r.TrainTextEncoder {
-		d.Train = append(d.Train, diffusers.TextEncoder+".")
-		components = append(components, folder.Component{Name: diffusers.TextEncoder, Config: model.Text})
-		if model.XL != nil {
-			d.Train = append(d.Train, diffusers.TextEncoder2+".")
-			components = append(components, folder.Component{Name: diffusers.TextEncoder2, Config: model.XL.Text})
+		for _, e := range model.TextEncoders() {
+			d.Train = append(d.Train, e.Name+".")
+			components = append(components, folder.Component{Name: e.Name, Config: e.Config})
 		}
 	}
 	if r.Planned {

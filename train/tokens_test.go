@@ -38,7 +38,7 @@ func TestGoldenTextualInversion(t *testing.T) {
 	}
 	d := Recipe{Compute: dtypes.Float32, CacheLatents: true}.diffusion("golden", Options{Batch: 2}, p, "learned_embeds.")
 	d.Tokens = tokens
-	spec := loss.TokenTree(tokens, d.Encoders())[0]
+	spec := loss.TokenTree(tokens, d.TextEncoders())[0]
 	if alone {
 		parity.Check(t, "the row at first", parity.Tensor{Data: start[spec.Key], Shape: spec.Shape[1:]}, first, 0)
 	}
@@ -51,7 +51,7 @@ func TestGoldenTextualInversion(t *testing.T) {
 	model := parity.Model{Tree: d.Tree(), Values: nn.Merge(values, start)}
 	got := parity.Run(t, model, inputs, func(trained nn.Params, in []*Node, out map[string]*Node) {
 		s, full := sampleOf(in), d.Params(trained, trained, nil)
-		s.Text = d.EncodeText(full, map[string]*Node{loss.InputTokens: ConvertDType(in[3], dtypes.Int32)}).Text
+		s.Text = d.Context(full, map[string]*Node{loss.InputTokens: ConvertDType(in[3], dtypes.Int32)}).Text
 		out["loss"], out["text"] = d.LossBy(d.Predict(full, s), s), s.Text
 		out["grad"] = Gradient(out["loss"], trained.Param(spec.Key, spec.Kind, spec.Init, spec.FanIn, spec.Shape...))[0]
 	})

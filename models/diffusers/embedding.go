@@ -22,8 +22,8 @@ type textSide struct {
 
 func (p *Pipeline) textSides() []textSide {
 	sides := []textSide{{TextEncoder, &p.Text, &p.Tokenizer}}
-	if p.XL != nil {
-		sides = append(sides, textSide{TextEncoder2, &p.XL.Text, &p.XL.Tokenizer})
+	if p.XL() {
+		sides = append(sides, textSide{TextEncoder2, p.Text2, &p.Tokenizer2})
 	}
 	return sides
 }

@@ -219,8 +219,8 @@ func TestLoRAWithTokens(t *testing.T) {
 	check := func(p *diffusers.Pipeline) {
 		t.Helper()
 		want := []int32{int32(size), int32(size + 1)}
-		if got := p.Tokenizer.Encode("<cat>"); !slices.Equal(got, want) || p.Text.VocabSize != size+2 || p.XL.Text.VocabSize != size+2 {
-			t.Errorf("got %v of %d and %d tokens, want %v", got, p.Text.VocabSize, p.XL.Text.VocabSize, want)
+		if got := p.Tokenizer.Encode("<cat>"); !slices.Equal(got, want) || p.Text.VocabSize != size+2 || p.Text2.VocabSize != size+2 {
+			t.Errorf("got %v of %d and %d tokens, want %v", got, p.Text.VocabSize, p.Text2.VocabSize, want)
 		}
 		values, err := p.Load(diffusers.TextEncoder2)
 		if err != nil {

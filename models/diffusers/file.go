@@ -144,8 +144,9 @@ func guess(c *checkpoint.Checkpoint) (*Pipeline, error) {
 		return nil, err
 	}
 	if second != "" {
-		p.XL = &XL{Text: guessText(parts[second], true), ForceZeros: true}
-		if p.XL.Tokenizer, err = clip.Standard(clip.PadExclamation); err != nil {
+		text := guessText(parts[second], true)
+		p.Text2, p.ForceZeros = &text, true
+		if p.Tokenizer2, err = clip.Standard(clip.PadExclamation); err != nil {
 			return nil, err
 		}
 	}

@@ -17,14 +17,14 @@ import (
 	"limner/models/nn"
 	"limner/models/noise"
 	"limner/models/safetensors"
+	"limner/models/sd"
 	"limner/models/unet"
-	"limner/models/vae"
 )
 
 // publishedLike is a small model built as those of a family were published, but for its widths.
 func publishedLike(t *testing.T, family checkpoint.Family) *diffusers.Pipeline {
 	t.Helper()
-	p := &diffusers.Pipeline{ClassName: "StableDiffusionPipeline", UNet: unet.Default(), VAE: vae.Default(), Text: clip.Default(), Noise: noise.Default()}
+	p := &diffusers.Pipeline{ClassName: "StableDiffusionPipeline", Networks: sd.Default()}
 	p.UNet.BlockOutChannels, p.UNet.LayersPerBlock, p.UNet.CrossAttentionDim = []int{64, 128}, 1, 64
 	p.UNet.DownBlockTypes, p.UNet.UpBlockTypes = []string{"CrossAttnDownBlock2D", "DownBlock2D"}, []string{"UpBlock2D", "CrossAttnUpBlock2D"}
 	p.VAE.BlockOutChannels, p.VAE.SampleSize = []int{32, 32}, 512
@@ -32,7 +32,6 @@ func publishedLike(t *testing.T, family checkpoint.Family) *diffusers.Pipeline {
 	p.VAE.UpBlockTypes = slices.Repeat([]string{"UpDecoderBlock2D"}, 2)
 	p.Text.HiddenSize, p.Text.IntermediateSize, p.Text.NumHiddenLayers, p.Text.NumAttentionHeads, p.Text.ProjectionDim = 64, 128, 2, 1, 64
 	p.Text.BOSTokenID, p.Text.EOSTokenID = 0, 2
-	p.Noise.BetaStart, p.Noise.BetaEnd, p.Noise.BetaSchedule = 0.00085, 0.012, "scaled_linear"
 	p.Noise.ClipSample, p.Noise.SetAlphaToOne, p.Noise.StepsOffset, p.Noise.SkipPRKSteps = false, false, 1, true
 	p.Noise.ClassName = "PNDMScheduler"
 	switch family {
@@ -48,7 +47,7 @@ func publishedLike(t *testing.T, family checkpoint.Family) *diffusers.Pipeline {
 		p.UNet.AdditionEmbedType, p.UNet.AdditionTimeEmbedDim, p.UNet.AdditionInputDim = &kind, &channels, &width
 		text := p.Text
 		text.Architectures, text.HiddenAct, text.HiddenSize, text.NumAttentionHeads, text.ProjectionDim = []string{clip.WithProjection}, "gelu", 128, 2, 32
-		p.XL = &diffusers.XL{Text: text, ForceZeros: true}
+		p.Text2, p.ForceZeros = &text, true
 		p.Noise.ClassName = "EulerDiscreteScheduler"
 	}
 	pad := clip.PadEnd
@@ -59,8 +58,8 @@ func publishedLike(t *testing.T, family checkpoint.Family) *diffusers.Pipeline {
 	if p.Tokenizer, err = clip.Standard(pad); err != nil {
 		t.Fatal(err)
 	}
-	if p.XL != nil {
-		if p.XL.Tokenizer, err = clip.Standard(clip.PadExclamation); err != nil {
+	if p.XL() {
+		if p.Tokenizer2, err = clip.Standard(clip.PadExclamation); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -6,9 +6,8 @@ import (
 	"strings"
 
 	"limner/models/clip"
-	"limner/models/noise"
+	"limner/models/sd"
 	"limner/models/unet"
-	"limner/models/vae"
 )
 
 // Families are the names of the models whose structure is known without their files.
@@ -16,10 +15,7 @@ var Families = []string{"sd15", "sd21", "sdxl"}
 
 // Family is the structure of Stable Diffusion 1.5, 2.1 or XL, without weights.
 func Family(name string) (*Pipeline, error) {
-	p := &Pipeline{
-		ClassName: "StableDiffusionPipeline", UNet: unet.Default(), VAE: vae.Default(), Text: clip.Default(),
-		Noise: noise.StableDiffusion(),
-	}
+	p := &Pipeline{ClassName: "StableDiffusionPipeline", Networks: sd.Default()}
 	p.VAE.BlockOutChannels, p.VAE.LayersPerBlock = []int{128, 256, 512, 512}, 2
 	p.VAE.DownBlockTypes = slices.Repeat([]string{"DownEncoderBlock2D"}, 4)
 	p.VAE.UpBlockTypes = slices.Repeat([]string{"UpDecoderBlock2D"}, 4)
@@ -39,11 +35,11 @@ func Family(name string) (*Pipeline, error) {
 		text := p.Text
 		text.Architectures = []string{clip.WithProjection}
 		text.HiddenSize, text.IntermediateSize, text.NumAttentionHeads, text.NumHiddenLayers, text.ProjectionDim = 1280, 5120, 20, 32, 1280
-		second, err := clip.Standard(clip.PadExclamation)
-		if err != nil {
+		p.Text2, p.ForceZeros = &text, true
+		var err error
+		if p.Tokenizer2, err = clip.Standard(clip.PadExclamation); err != nil {
 			return nil, err
 		}
-		p.XL = &XL{Text: text, Tokenizer: second, ForceZeros: true}
 	default:
 		return nil, fmt.Errorf("got model %s, want %s", name, strings.Join(Families, ", "))
 	}

@@ -18,42 +18,34 @@ import (
 	"limner/models/clip"
 	"limner/models/nn"
 	"limner/models/noise"
+	"limner/models/sd"
 	"limner/models/unet"
 	"limner/models/vae"
 )
 
 // The folders of a model's components, which are also the names of their parameters' places in a tree.
 const (
-	UNet         = "unet"
-	VAE          = "vae"
-	TextEncoder  = "text_encoder"
-	TextEncoder2 = "text_encoder_2"
-	ControlNet   = "controlnet"
+	UNet         = sd.UNet
+	VAE          = sd.VAE
+	TextEncoder  = sd.TextEncoder
+	TextEncoder2 = sd.TextEncoder2
+	ControlNet   = sd.ControlNet
 )
 
-// Pipeline is a Stable Diffusion pipeline: the configs of its networks and its tokenizers. Weights are read by Load, or opened
-// by Weights.
+// Pipeline is a Stable Diffusion pipeline: the configs of its networks and its tokenizers. Weights are read by Load, or
+// opened by Weights.
 type Pipeline struct {
-	Dir        string // or a single file
-	ClassName  string // in model_index.json
-	UNet       unet.Config
-	VAE        vae.Config
-	Text       clip.Config
-	Noise      noise.Config
+	Dir       string // or a single file
+	ClassName string // in model_index.json
+	sd.Networks
 	Tokenizer  *clip.Tokenizer
-	XL         *XL  // nil but in SDXL
+	Tokenizer2 *clip.Tokenizer // of SDXL's second text encoder; nil elsewhere
+	// ForceZeros, in SDXL, makes the embeddings of a negative prompt that was not given zeros, not those of "".
+	ForceZeros bool
 	single     bool // Dir is a file
 	variant    string
 	added      map[string][]float32 // rows of textual inversions, by text encoder
 	inversions []inversion
-}
-
-// XL is what an SDXL pipeline has beyond the others.
-type XL struct {
-	Text      clip.Config // of text_encoder_2
-	Tokenizer *clip.Tokenizer
-	// ForceZeros makes the embeddings of a negative prompt that was not given zeros, not those of "".
-	ForceZeros bool
 }
 
 // classes are the pipelines that a folder may name: whether they are SDXL's.
@@ -92,21 +84,16 @@ func openFolder(dir string, log io.Writer) (*Pipeline, error) {
 		return nil, err
 	}
 	if classes[p.ClassName] {
-		if p.XL, err = openXL(dir, index.ForceZeros, log); err != nil {
+		text, err := readConfig(dir, TextEncoder2+"/config.json", clip.ParseConfig, log, clip.Own...)
+		if err != nil {
 			return nil, err
 		}
+		if p.Tokenizer2, err = clip.LoadTokenizer(filepath.Join(dir, "tokenizer_2")); err != nil {
+			return nil, err
+		}
+		p.Text2, p.ForceZeros = &text, index.ForceZeros
 	}
 	return p, p.check()
-}
-
-func openXL(dir string, forceZeros bool, log io.Writer) (*XL, error) {
-	xl := &XL{ForceZeros: forceZeros}
-	var err error
-	if xl.Text, err = readConfig(dir, TextEncoder2+"/config.json", clip.ParseConfig, log, clip.Own...); err != nil {
-		return nil, err
-	}
-	xl.Tokenizer, err = clip.LoadTokenizer(filepath.Join(dir, "tokenizer_2"))
-	return xl, err
 }
 
 // index is the part of model_index.json that matters.
@@ -147,13 +134,13 @@ func (p *Pipeline) check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	width, pooled := p.Text.HiddenSize, 0
-	if p.XL != nil {
-		width, pooled = width+p.XL.Text.HiddenSize, p.XL.Text.ProjectionDim
-		if !p.XL.Text.Projects() {
-			bad("%s: architectures is %v, want %s", TextEncoder2, p.XL.Text.Architectures, clip.WithProjection)
+	if p.XL() {
+		width, pooled = width+p.Text2.HiddenSize, p.Text2.ProjectionDim
+		if !p.Text2.Projects() {
+			bad("%s: architectures is %v, want %s", TextEncoder2, p.Text2.Architectures, clip.WithProjection)
 		}
-		if p.XL.Tokenizer.MaxLength() != p.Tokenizer.MaxLength() {
-			bad("tokenizer_2 makes %d tokens, tokenizer %d: want the same", p.XL.Tokenizer.MaxLength(), p.Tokenizer.MaxLength())
+		if p.Tokenizer2.MaxLength() != p.Tokenizer.MaxLength() {
+			bad("tokenizer_2 makes %d tokens, tokenizer %d: want the same", p.Tokenizer2.MaxLength(), p.Tokenizer.MaxLength())
 		}
 	}
 	if p.UNet.CrossAttentionDim != width {
@@ -172,8 +159,8 @@ func (p *Pipeline) check() error {
 	if got := p.Tokenizer.VocabSize(); got > p.Text.VocabSize {
 		bad("the tokenizer has ids up to %d, the text encoder takes them up to %d", got-1, p.Text.VocabSize-1)
 	}
-	if p.XL != nil && p.XL.Tokenizer.VocabSize() > p.XL.Text.VocabSize {
-		bad("tokenizer_2 has ids up to %d, %s takes them up to %d", p.XL.Tokenizer.VocabSize()-1, TextEncoder2, p.XL.Text.VocabSize-1)
+	if p.XL() && p.Tokenizer2.VocabSize() > p.Text2.VocabSize {
+		bad("tokenizer_2 has ids up to %d, %s takes them up to %d", p.Tokenizer2.VocabSize()-1, TextEncoder2, p.Text2.VocabSize-1)
 	}
 	if p.Tokenizer.MaxLength() > p.Text.MaxPositionEmbeddings {
 		bad("the tokenizer makes %d tokens, the text encoder takes %d", p.Tokenizer.MaxLength(), p.Text.MaxPositionEmbeddings)
@@ -202,10 +189,18 @@ func readConfig[C any](dir, name string, parse func([]byte) (C, error), log io.W
 	return c, nil
 }
 
+// Tokenizers are those of TextEncoders, in the same order.
+func (p *Pipeline) Tokenizers() []*clip.Tokenizer {
+	if p.XL() {
+		return []*clip.Tokenizer{p.Tokenizer, p.Tokenizer2}
+	}
+	return []*clip.Tokenizer{p.Tokenizer}
+}
+
 // Components are the networks of the pipeline.
 func (p *Pipeline) Components() []string {
 	all := []string{UNet, VAE, TextEncoder}
-	if p.XL != nil {
+	if p.XL() {
 		all = append(all, TextEncoder2)
 	}
 	return all
@@ -221,7 +216,7 @@ func (p *Pipeline) Tree(component string) nn.Tree {
 	case TextEncoder:
 		return p.Text.Tree()
 	case TextEncoder2:
-		return p.XL.Text.Tree()
+		return p.Text2.Tree()
 	}
 	return nil
 }

@@ -125,7 +125,7 @@ func (p *Pipeline) config(component string) any {
 	case VAE:
 		return p.VAE
 	case TextEncoder2:
-		return p.XL.Text
+		return *p.Text2
 	}
 	return p.Text
 }
@@ -144,8 +144,8 @@ func (p *Pipeline) save(dir string, saveComponent func(component string) error) 
 		return err
 	}
 	tokenizers := map[string]*clip.Tokenizer{"tokenizer": p.Tokenizer}
-	if p.XL != nil {
-		tokenizers["tokenizer_2"] = p.XL.Tokenizer
+	if p.XL() {
+		tokenizers["tokenizer_2"] = p.Tokenizer2
 	}
 	for name, tokenizer := range tokenizers {
 		if err := tokenizer.Save(filepath.Join(dir, name)); err != nil {
@@ -169,11 +169,11 @@ func (p *Pipeline) index() any {
 		"unet":              []string{"diffusers", "UNet2DConditionModel"},
 		"vae":               []string{"diffusers", "AutoencoderKL"},
 	}
-	if p.XL == nil {
+	if !p.XL() {
 		fields["requires_safety_checker"], fields["safety_checker"] = false, none
 		return fields
 	}
-	fields["force_zeros_for_empty_prompt"], fields["image_encoder"] = p.XL.ForceZeros, none
+	fields["force_zeros_for_empty_prompt"], fields["image_encoder"] = p.ForceZeros, none
 	fields["text_encoder_2"] = []string{"transformers", clip.WithProjection}
 	fields["tokenizer_2"] = []string{"transformers", "CLIPTokenizer"}
 	return fields

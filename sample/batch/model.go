@@ -33,7 +33,7 @@ func (l *List) load(ctx context.Context) (loadedModel, error) {
 		if _, err := m.Schedule(j.Request(), j.Height, j.Width); err != nil {
 			return m, UsageError{err}
 		}
-		if err := m.CheckClipSkip(j.ClipSkip); err != nil {
+		if err := pipeline.CheckClipSkip(j.ClipSkip); err != nil {
 			return m, UsageError{fmt.Errorf("--%w", err)}
 		}
 	}

@@ -9,26 +9,11 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
 	"limner/controlnet"
-	"limner/models/clip"
-	"limner/models/diffusers"
 	"limner/models/nn"
-	"limner/models/noise"
+	"limner/models/sd"
 	"limner/models/unet"
-	"limner/models/vae"
 	"limner/xla"
 )
-
-// Networks are the parts of a Stable Diffusion model, and how they are computed. Their parameters stand in a run's
-// trees below the names of their folders: unet, controlnet, vae, text_encoder, text_encoder_2.
-type Networks struct {
-	UNet       unet.Config
-	ControlNet *controlnet.Config // nil: the UNet alone
-	VAE        vae.Config
-	Text       clip.Config
-	Text2      *clip.Config // nil but in SDXL
-	Noise      noise.Config
-	Compute    dtypes.DType // of activations
-}
 
 // Sizes are the shapes of a diffusion batch.
 type Sizes struct {
@@ -37,9 +22,12 @@ type Sizes struct {
 	Tokens     int // of a caption
 }
 
-// Diffusion is the loss of a batch by a model's networks, and what of them is trained.
+// Diffusion is the loss of a batch by a model's networks, and what of them is trained. Their parameters stand in a run's
+// trees below their places of package sd.
 type Diffusion struct {
-	Networks
+	sd.Networks
+	ControlNet *controlnet.Config // nil: the UNet alone
+	Compute    dtypes.DType       // of activations
 	Sizes
 	Name           string   // of the objective
 	Train          []string // what the keys of trained parameters begin with
@@ -57,16 +45,16 @@ type Diffusion struct {
 func (d Diffusion) Tree() nn.Tree {
 	var tree nn.Tree
 	if d.ControlNet != nil {
-		tree = d.ControlNet.Tree().Under(diffusers.ControlNet)
+		tree = d.ControlNet.Tree().Under(sd.ControlNet)
 	}
-	tree = append(tree, d.UNet.Tree().Under(diffusers.UNet)...)
-	for _, e := range d.Encoders() {
-		tree = append(tree, e.tree(d.Tokens)...)
+	tree = append(tree, d.UNet.Tree().Under(sd.UNet)...)
+	for _, e := range d.TextEncoders() {
+		tree = append(tree, encoderTree(e, d.Tokens)...)
 	}
 	if d.LoRA != nil {
 		tree = append(tree, d.LoRA.Tree(tree)...)
 	}
-	return append(tree, TokenTree(d.Tokens, d.Encoders())...)
+	return append(tree, TokenTree(d.Tokens, d.TextEncoders())...)
 }
 
 // trains says whether a parameter is trained.
@@ -81,7 +69,7 @@ func (d Diffusion) Objective() Objective {
 		build := func(frozen nn.Params, pixels *Node) *Node {
 			return EncodeMoments(d.VAE, frozen, ConvertDType(pixels, d.Compute))
 		}
-		o.Ahead = &Ahead{Input: d.Inputs()[0], Frozen: d.VAE.EncoderTree().Under(diffusers.VAE), Build: build}
+		o.Ahead = &Ahead{Input: d.Inputs()[0], Frozen: d.VAE.EncoderTree().Under(sd.VAE), Build: build}
 	}
 	for _, spec := range d.Tree() {
 		if d.trains(spec.Key) {
@@ -122,7 +110,7 @@ func (d Diffusion) inputs() []xla.Value {
 	side := d.Resolution / d.VAE.Scale()
 	moments := BatchValue(InputMoments, dtypes.Float32, d.Batch, side, side, 2*d.VAE.LatentChannels)
 	values := []xla.Value{moments, BatchValue(InputTokens, dtypes.Int32, d.Batch, d.Sizes.Tokens)}
-	if d.Text2 != nil {
+	if d.XL() {
 		values = append(values,
 			BatchValue(InputTokens2, dtypes.Int32, d.Batch, d.Sizes.Tokens),
 			BatchValue(InputTimeIDs, dtypes.Float32, d.Batch, unet.TimeIDs))
@@ -146,7 +134,7 @@ func BatchValue(name string, dtype dtypes.DType, dims ...int) xla.Value {
 func (d Diffusion) Params(trainable, frozen nn.Params, draw *Draws) nn.Params {
 	p := nn.Join(trainable, frozen)
 	if len(d.Tokens) > 0 {
-		p = withTokens(p, d.Tokens, d.Encoders())
+		p = withTokens(p, d.Tokens, d.TextEncoders())
 	}
 	if d.LoRA != nil {
 		p = d.LoRA.adapt(p, d.Tree(), d.Compute, draw)
@@ -161,7 +149,7 @@ func (d Diffusion) BatchLoss(trainable, frozen nn.Params, batch []*Node, draw Dr
 	}
 	p := d.Params(trainable, frozen, &draw)
 	latents := d.latents(in[InputMoments], draw)
-	context := d.EncodeText(p, in)
+	context := d.Context(p, in)
 	sample := d.Draw(draw, latents, context.Text)
 	sample.Pooled, sample.TimeIDs, sample.Cond = context.Pooled, context.TimeIDs, in[InputCondition]
 	if d.Masked {
@@ -250,12 +238,12 @@ func (d Diffusion) Predict(p nn.Params, s Sample) *Node {
 	var residuals *unet.Residuals
 	if d.ControlNet != nil {
 		cond := ConvertDType(s.Cond, d.Compute)
-		residuals = d.ControlNet.Forward(p.In(diffusers.ControlNet), noisy, s.Timesteps, context, cond)
+		residuals = d.ControlNet.Forward(p.In(sd.ControlNet), noisy, s.Timesteps, context, cond)
 		if d.OnlyMidControl {
 			for i, x := range residuals.Down {
 				residuals.Down[i] = ZerosLike(x)
 			}
 		}
 	}
-	return d.UNet.Forward(p.In(diffusers.UNet), noisy, s.Timesteps, context, residuals)
+	return d.UNet.Forward(p.In(sd.UNet), noisy, s.Timesteps, context, residuals)
 }

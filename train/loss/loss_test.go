@@ -13,6 +13,7 @@ import (
 	"limner/internal/parity"
 	"limner/models/nn"
 	"limner/models/noise"
+	"limner/models/sd"
 )
 
 func predicting(prediction string) noise.Config {
@@ -179,7 +180,7 @@ func TestLossErrors(t *testing.T) {
 // An offset moves all pixels of an image's channel alike; a perturbation is in the input's noise only.
 func TestNoiseOfASample(t *testing.T) {
 	seed := parity.Tensor{Data: []float32{7}, Shape: []int{}}
-	d := Diffusion{Networks: Networks{Noise: noise.StableDiffusion()}}
+	d := Diffusion{Networks: sd.Networks{Noise: noise.StableDiffusion()}}
 	got := parity.Run(t, parity.Model{}, []parity.Tensor{seed}, func(_ nn.Params, in []*Node, out map[string]*Node) {
 		seed := ConvertDType(in[0], dtypes.Uint64)
 		draw, latents := Draws{Seed: seed, Step: seed}, Zeros(seed.Graph(), shapes.Make(dtypes.Float32, 2, 8, 8, 3))

@@ -13,6 +13,7 @@ import (
 	"limner/models/clip"
 	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/models/sd"
 )
 
 // Token is a new token whose embeddings are learned (Gal et al. 2022, arXiv:2208.01618).
@@ -45,12 +46,12 @@ func tokenKey(tokens []Token, i, side, sides int) string {
 }
 
 // TokenTree lists the new embeddings: float32 [vectors, hidden_size] of each token and text encoder.
-func TokenTree(tokens []Token, encoders []encoder) nn.Tree {
+func TokenTree(tokens []Token, encoders []sd.Encoder) nn.Tree {
 	var tree nn.Tree
 	for i, token := range tokens {
 		for side, e := range encoders {
 			tree = append(tree, nn.Spec{
-				Key: tokenKey(tokens, i, side, len(encoders)), Shape: []int{token.Vectors, e.config.HiddenSize}, Kind: nn.Table, Init: nn.InitNormal,
+				Key: tokenKey(tokens, i, side, len(encoders)), Shape: []int{token.Vectors, e.Config.HiddenSize}, Kind: nn.Table, Init: nn.InitNormal,
 			})
 		}
 	}
@@ -58,17 +59,17 @@ func TokenTree(tokens []Token, encoders []encoder) nn.Tree {
 }
 
 // withTokens puts the new embeddings behind the rows of each text encoder's table. Only they have gradients.
-func withTokens(p nn.Params, tokens []Token, encoders []encoder) nn.Params {
+func withTokens(p nn.Params, tokens []Token, encoders []sd.Encoder) nn.Params {
 	tables := nn.Tree{}
 	var nodes []*Node
 	for side, e := range encoders {
-		rows := e.config.VocabSize - tokenRows(tokens)
-		table := p.In(e.name).Param(TokenTable, nn.Table, nn.InitNormal, 0, rows, e.config.HiddenSize)
+		rows := e.Config.VocabSize - tokenRows(tokens)
+		table := p.In(e.Name).Param(TokenTable, nn.Table, nn.InitNormal, 0, rows, e.Config.HiddenSize)
 		parts := []*Node{ConvertDType(table, dtypes.Float32)}
 		for i, token := range tokens {
-			parts = append(parts, p.Param(tokenKey(tokens, i, side, len(encoders)), nn.Table, nn.InitNormal, 0, token.Vectors, e.config.HiddenSize))
+			parts = append(parts, p.Param(tokenKey(tokens, i, side, len(encoders)), nn.Table, nn.InitNormal, 0, token.Vectors, e.Config.HiddenSize))
 		}
-		tables = append(tables, nn.Spec{Key: e.name + "." + TokenTable, Shape: []int{e.config.VocabSize, e.config.HiddenSize}})
+		tables = append(tables, nn.Spec{Key: e.Name + "." + TokenTable, Shape: []int{e.Config.VocabSize, e.Config.HiddenSize}})
 		nodes = append(nodes, Concatenate(parts, 0))
 	}
 	return nn.Join(nn.Bind(tables, nodes), p)
@@ -77,9 +78,9 @@ func withTokens(p nn.Params, tokens []Token, encoders []encoder) nn.Params {
 // TokenRows are the new embeddings by the key of the table that they are added to.
 func (d Diffusion) TokenRows() map[string]nn.Tree {
 	rows := map[string]nn.Tree{}
-	encoders := d.Encoders()
+	encoders := d.TextEncoders()
 	for i, spec := range TokenTree(d.Tokens, encoders) { // of each token, one for each encoder
-		key := encoders[i%len(encoders)].name + "." + TokenTable
+		key := encoders[i%len(encoders)].Name + "." + TokenTable
 		rows[key] = append(rows[key], spec)
 	}
 	return rows
@@ -128,11 +129,7 @@ func CheckTokens(tokens []Token, model *diffusers.Pipeline) error {
 }
 
 func tokenizers(model *diffusers.Pipeline) []**clip.Tokenizer {
-	all := []**clip.Tokenizer{&model.Tokenizer}
-	if model.XL != nil {
-		all = append(all, &model.XL.Tokenizer)
-	}
-	return all
+	return []**clip.Tokenizer{&model.Tokenizer, &model.Tokenizer2}[:len(model.TextEncoders())]
 }
 
 // AddTokens adds the tokens to the model's tokenizers and to the configs of its text encoders, and returns the
@@ -143,10 +140,7 @@ func AddTokens(tokens []Token, model *diffusers.Pipeline, weights nn.Source) (nn
 		placeholders = append(placeholders, clip.Placeholder{Text: token.Text, Vectors: token.Vectors})
 	}
 	start := nn.Values{}
-	configs := []*clip.Config{&model.Text}
-	if model.XL != nil {
-		configs = append(configs, &model.XL.Text)
-	}
+	configs := []*clip.Config{&model.Text, model.Text2}[:len(model.TextEncoders())]
 	for side, tokenizer := range tokenizers(model) {
 		config := configs[side]
 		name := []string{diffusers.TextEncoder, diffusers.TextEncoder2}[side] + "." + TokenTable
@@ -180,7 +174,7 @@ func TokenFile(tokens []Token, i int) string {
 
 // SaveTokens writes a file for each token, which limner sample --textual_inversion reads.
 func SaveTokens(dir string, d Diffusion, trained nn.Values) error {
-	tree := TokenTree(d.Tokens, d.Encoders())
+	tree := TokenTree(d.Tokens, d.TextEncoders())
 	for i := range d.Tokens {
 		place := TokenPlace(i)
 		err := checkpoint.SaveEmbedding(dir, TokenFile(d.Tokens, i), d.Tokens[i].Text, tree.Within(place), trained.Within(place))

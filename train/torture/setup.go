@@ -8,9 +8,8 @@ import (
 	"limner/models/clip"
 	"limner/models/diffusers"
 	"limner/models/nn"
-	"limner/models/noise"
+	"limner/models/sd"
 	"limner/models/unet"
-	"limner/models/vae"
 )
 
 // prepare writes a model whose networks compile in a second and a dataset, and returns their folders.
@@ -20,7 +19,7 @@ func prepare(ctx context.Context, dir string) (model, dataset string, err error)
 	if err != nil {
 		return "", "", err
 	}
-	p := &diffusers.Pipeline{UNet: unet.Default(), VAE: vae.Default(), Text: clip.Default(), Noise: noise.Default(), Tokenizer: tokenizer}
+	p := &diffusers.Pipeline{Networks: sd.Default(), Tokenizer: tokenizer}
 	p.UNet.BlockOutChannels, p.UNet.LayersPerBlock, p.UNet.NormNumGroups = []int{8}, 1, 4
 	p.UNet.DownBlockTypes, p.UNet.UpBlockTypes = []string{"DownBlock2D"}, []string{"UpBlock2D"}
 	p.UNet.CrossAttentionDim, p.UNet.AttentionHeadDim = 8, unet.PerLevel{1}
