@@ -19,14 +19,14 @@ func Example() {
 	}
 	defer os.RemoveAll(dir)
 
-	made := circles.Default()
-	made.Count, made.Seed = 64, 1
-	if err := circles.Write(context.Background(), made, filepath.Join(dir, "set"), nil); err != nil {
+	drawing := circles.Default()
+	drawing.Count, drawing.Seed = 64, 1
+	if err := circles.Write(context.Background(), drawing, filepath.Join(dir, "set"), nil); err != nil {
 		log.Fatal(err)
 	}
 
 	options := data.DefaultOptions()
-	options.Resolution, options.BatchSize = made.Size, 16
+	options.Resolution, options.BatchSize = drawing.Size, 16
 	set, err := data.Open([]string{filepath.Join(dir, "set")}, options)
 	if err != nil {
 		log.Fatal(err)
@@ -43,7 +43,7 @@ func Example() {
 	}
 	fmt.Println(set.Len(), "rows,", set.StepsPerEpoch(), "steps an epoch")
 	fmt.Println(len(batch.Captions), "captions,", len(batch.Pixels), "pixel values")
-	fmt.Println(made.Example(0).Caption())
+	fmt.Println(drawing.Example(0).Caption())
 	// Output:
 	// 64 rows, 4 steps an epoch
 	// 16 captions, 196608 pixel values

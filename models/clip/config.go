@@ -42,18 +42,22 @@ func (c Config) Projects() bool { return slices.Contains(c.Architectures, WithPr
 
 var fixed = nn.Fixed{"model_type": {`"clip_text_model"`}, "pruned_heads": {"{}"}}
 
-// Own are fields of the class that do not change the graph: initialisation, how the weights are stored, the library's version.
+// Own are fields of the class that do not change the graph: initialisation, how the weights are stored, the library's
+// version.
 var Own = []string{"dtype", "torch_dtype", "initializer_factor", "initializer_range", "transformers_version", "dropout"}
 
-// ofBase are fields that older versions of transformers wrote of its base class into every config: outputs, and the generation of text.
+// ofBase are fields that older versions of transformers wrote of its base class into every config: outputs, and the
+// generation of text.
 var ofBase = []string{
-	"return_dict", "use_return_dict", "output_hidden_states", "output_attentions", "output_scores", "torchscript", "use_bfloat16", "tf_legacy_loss",
-	"tie_word_embeddings", "tie_encoder_decoder", "chunk_size_feed_forward", "is_encoder_decoder", "is_decoder", "add_cross_attention",
-	"cross_attention_hidden_size", "max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty",
-	"temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
-	"bad_words_ids", "num_return_sequences", "return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values",
-	"exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens", "finetuning_task", "id2label", "label2id", "tokenizer_class",
-	"prefix", "sep_token_id", "decoder_start_token_id", "task_specific_params", "problem_type",
+	"return_dict", "use_return_dict", "output_hidden_states", "output_attentions", "output_scores", "torchscript",
+	"use_bfloat16", "tf_legacy_loss", "tie_word_embeddings", "tie_encoder_decoder", "chunk_size_feed_forward",
+	"is_encoder_decoder", "is_decoder", "add_cross_attention", "cross_attention_hidden_size", "max_length",
+	"min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty", "temperature",
+	"top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
+	"encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "return_dict_in_generate",
+	"forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty",
+	"suppress_tokens", "begin_suppress_tokens", "finetuning_task", "id2label", "label2id", "tokenizer_class", "prefix",
+	"sep_token_id", "decoder_start_token_id", "task_specific_params", "problem_type",
 }
 
 // Default holds the values that transformers gives to fields that a file leaves out.

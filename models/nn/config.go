@@ -13,13 +13,15 @@ import (
 	"limner/internal/plaintext"
 )
 
-// Fixed names the config fields of which only some values are supported, as JSON texts. "[false, …]" is a list of any length of false.
+// Fixed names the config fields of which only some values are supported, as JSON texts. "[false, …]" is a list of any
+// length of false.
 type Fixed map[string][]string
 
 // DecodeConfig decodes a config.json into the struct v points to, whose fields carry JSON tags. Every other field of
-// the file must stand in fixed with one of its values, be named in ignored or by Foreign, be null, or begin with an underscore; the error names
-// each field that does not, with its value and what is supported. A field of v tagged list:"level" may also be given as a list with the same number
-// for each level, one tagged list:"pair" as one for height and width.
+// the file must stand in fixed with one of its values, be named in ignored or by Foreign, be null, or begin with an
+// underscore; the error names each field that does not, with its value and what is supported. A field of v tagged
+// list:"level" may also be given as a list with the same number for each level, one tagged list:"pair" as one for
+// height and width.
 func DecodeConfig(raw []byte, v any, fixed Fixed, ignored ...string) error {
 	var fields map[string]json.RawMessage
 	if err := plaintext.JSON(raw, &fields); err != nil {
@@ -29,7 +31,7 @@ func DecodeConfig(raw []byte, v any, fixed Fixed, ignored ...string) error {
 		return errors.New("got null, want an object")
 	}
 	known := slices.Concat(ignored, harmless)
-	var bad []error
+	var errs []error
 	to := reflect.ValueOf(v).Elem()
 	for _, field := range reflect.VisibleFields(to.Type()) {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
@@ -43,7 +45,7 @@ func DecodeConfig(raw []byte, v any, fixed Fixed, ignored ...string) error {
 			err = plaintext.JSON(value, to.FieldByIndex(field.Index).Addr().Interface())
 		}
 		if err != nil {
-			bad = append(bad, fmt.Errorf("field %s: %w", name, err))
+			errs = append(errs, fmt.Errorf("field %s: %w", name, err))
 		}
 	}
 	for name, value := range fields {
@@ -57,13 +59,14 @@ func DecodeConfig(raw []byte, v any, fixed Fixed, ignored ...string) error {
 		switch allowed, ok := fixed[name]; {
 		case !ok && compact.String() == "null":
 		case !ok:
-			bad = append(bad, fmt.Errorf("field %s: unknown, so it cannot be honoured (it is %s)", name, &compact))
+			errs = append(errs, fmt.Errorf("field %s: unknown, so it cannot be honoured (it is %s)", name, &compact))
 		case !slices.ContainsFunc(allowed, func(text string) bool { return isValue(compact.String(), text) }):
-			bad = append(bad, fmt.Errorf("field %s: got %s, supported: %s", name, &compact, strings.Join(allowed, ", ")))
+			errs = append(errs, fmt.Errorf("field %s: got %s, supported: %s",
+				name, &compact, strings.Join(allowed, ", ")))
 		}
 	}
-	sort.Slice(bad, func(i, j int) bool { return bad[i].Error() < bad[j].Error() })
-	return errors.Join(bad...)
+	sort.Slice(errs, func(i, j int) bool { return errs[i].Error() < errs[j].Error() })
+	return errors.Join(errs...)
 }
 
 // isValue says whether a value without spaces is one of Fixed.
@@ -77,7 +80,8 @@ func isValue(compact, allowed string) bool {
 	return ok && !slices.ContainsFunc(strings.Split(inner, ","), func(e string) bool { return e != element })
 }
 
-// sameNumber is the number that a list holds again and again, one for each level of the network or for height and width; whatever is no list stays.
+// sameNumber is the number that a list holds again and again, one for each level of the network or for height and
+// width; whatever is no list stays.
 func sameNumber(value json.RawMessage, kind string, fields map[string]json.RawMessage) (json.RawMessage, error) {
 	var list []json.RawMessage
 	if kind == "" || json.Unmarshal(value, &list) != nil || list == nil {
@@ -101,15 +105,16 @@ func sameNumber(value json.RawMessage, kind string, fields map[string]json.RawMe
 	return list[0], nil
 }
 
-// harmless are fields that other programs leave in configs and that no class of diffusers or transformers computes with: what EMAModel writes of
-// the average, how the weights were stored, and notes.
+// harmless are fields that other programs leave in configs and that no class of diffusers or transformers computes
+// with: what EMAModel writes of the average, how the weights were stored, and notes.
 var harmless = []string{
 	"decay", "inv_gamma", "power", "min_decay", "optimization_step", "update_after_step", "use_ema_warmup",
 	"torch_dtype", "dtype", "transformers_version", "diffusers_version", "name_or_path",
 	"note", "notes", "comment", "comments", "description", "title", "author", "license", "tags",
 }
 
-// Foreign lists the fields of a config that DecodeConfig passes over because no class computes with them, but for own, which the class has itself.
+// Foreign lists the fields of a config that DecodeConfig passes over because no class computes with them, but for own,
+// which the class has itself.
 func Foreign(raw []byte, own ...string) []string {
 	var fields map[string]json.RawMessage
 	if plaintext.JSON(raw, &fields) != nil {

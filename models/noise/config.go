@@ -223,24 +223,24 @@ const most = 10000
 // Validate reports every field whose value is not supported.
 func (c Config) Validate() error {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	report := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	among := func(name, got string, supported ...string) {
 		if !slices.Contains(supported, got) {
-			bad("%s: got %q, supported: %s", name, got, strings.Join(supported, ", "))
+			report("%s: got %q, supported: %s", name, got, strings.Join(supported, ", "))
 		}
 	}
 	if c.NumTrainTimesteps < 1 || c.NumTrainTimesteps > most {
-		bad("num_train_timesteps: got %d, want 1 to %d", c.NumTrainTimesteps, most)
+		report("num_train_timesteps: got %d, want 1 to %d", c.NumTrainTimesteps, most)
 	}
 	if c.TrainedBetas != nil {
 		if n := len(*c.TrainedBetas); n != c.NumTrainTimesteps {
-			bad("trained_betas: got %d, want num_train_timesteps, %d", n, c.NumTrainTimesteps)
+			report("trained_betas: got %d, want num_train_timesteps, %d", n, c.NumTrainTimesteps)
 		}
 		if i := slices.IndexFunc(*c.TrainedBetas, func(b float64) bool { return !(0 < b && b < 1) }); i >= 0 {
-			bad("trained_betas: got %g at %d, want between 0 and 1", (*c.TrainedBetas)[i], i)
+			report("trained_betas: got %g at %d, want between 0 and 1", (*c.TrainedBetas)[i], i)
 		}
 	} else if !(0 < c.BetaStart && c.BetaStart <= c.BetaEnd && c.BetaEnd < 1) {
-		bad("beta_start, beta_end: got %g and %g, want 0 < start ≤ end < 1", c.BetaStart, c.BetaEnd)
+		report("beta_start, beta_end: got %g and %g, want 0 < start ≤ end < 1", c.BetaStart, c.BetaEnd)
 	}
 	among("beta_schedule", c.BetaSchedule, "linear", "scaled_linear", squaredCosine, "sigmoid")
 	among("prediction_type", c.PredictionType, c.predictions()...)
@@ -253,35 +253,35 @@ func (c Config) Validate() error {
 	among("algorithm_type", c.AlgorithmType, "dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver", "deis")
 	among("solver_type", c.SolverType, "midpoint", "heun", "bh1", "bh2", "logrho")
 	if c.UseDynamicShifting && !(0 <= c.BaseImageSeqLen && c.BaseImageSeqLen < c.MaxImageSeqLen) {
-		bad("base_image_seq_len, max_image_seq_len: got %d and %d, want 0 ≤ base < max",
+		report("base_image_seq_len, max_image_seq_len: got %d and %d, want 0 ≤ base < max",
 			c.BaseImageSeqLen, c.MaxImageSeqLen)
 	}
 	if c.SolverOrder < 1 || c.SolverOrder > 3 {
-		bad("solver_order: got %d, want 1 to 3", c.SolverOrder)
+		report("solver_order: got %d, want 1 to 3", c.SolverOrder)
 	}
 	if c.StepsOffset < 0 || c.StepsOffset > most {
-		bad("steps_offset: got %d, want 0 to %d", c.StepsOffset, most)
+		report("steps_offset: got %d, want 0 to %d", c.StepsOffset, most)
 	}
 	if one := []bool{c.UseKarrasSigmas, c.UseExponentialSigmas, c.UseBetaSigmas}; count(one) > 1 {
-		bad("use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas: got %v, want one of them at most", one)
+		report("use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas: got %v, want one of them at most", one)
 	}
 	if c.ClipSample && !(c.ClipSampleRange > 0) {
-		bad("clip_sample_range: got %g, want more than 0", c.ClipSampleRange)
+		report("clip_sample_range: got %g, want more than 0", c.ClipSampleRange)
 	}
 	if c.Thresholding && !(c.SampleMaxValue > 0 && 0 <= c.DynamicThresholdingRatio && c.DynamicThresholdingRatio <= 1) {
-		bad("sample_max_value, dynamic_thresholding_ratio: got %g and %g, want more than 0, and 0 to 1",
+		report("sample_max_value, dynamic_thresholding_ratio: got %g and %g, want more than 0, and 0 to 1",
 			c.SampleMaxValue, c.DynamicThresholdingRatio)
 	}
 	if !(c.SigmaMin >= 0 && c.SigmaMax >= 0) {
-		bad("sigma_min, sigma_max: got %g and %g, want at least 0", c.SigmaMin, c.SigmaMax)
+		report("sigma_min, sigma_max: got %g and %g, want at least 0", c.SigmaMin, c.SigmaMax)
 	}
 	if c.OriginalInferenceSteps < 1 || c.OriginalInferenceSteps > most ||
 		c.ClassName == LCM && c.OriginalInferenceSteps > c.NumTrainTimesteps {
-		bad("original_inference_steps: got %d, want 1 to num_train_timesteps, %d",
+		report("original_inference_steps: got %d, want 1 to num_train_timesteps, %d",
 			c.OriginalInferenceSteps, c.NumTrainTimesteps)
 	}
 	if !(c.FlowShift > 0 && c.Shift > 0) {
-		bad("flow_shift, shift: got %g and %g, want more than 0", c.FlowShift, c.Shift)
+		report("flow_shift, shift: got %g and %g, want more than 0", c.FlowShift, c.Shift)
 	}
 	return errors.Join(errs...)
 }

@@ -159,17 +159,17 @@ func (c Config) Validate() error {
 // Validate reports every field whose value cannot be built.
 func (c Encoder) Validate() error {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	report := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	levels := len(c.BlockOutChannels)
 	if err := nn.TooManyLevels("block_out_channels", levels); err != nil {
 		return err
 	}
 	if len(c.DownBlockTypes) != levels {
-		bad("down_block_types: %d entries for %d block_out_channels", len(c.DownBlockTypes), levels)
+		report("down_block_types: %d entries for %d block_out_channels", len(c.DownBlockTypes), levels)
 	}
 	for _, t := range c.DownBlockTypes[:min(len(c.DownBlockTypes), levels)] {
 		if t != "DownBlock2D" && t != "CrossAttnDownBlock2D" {
-			bad("down_block_types: got %q, supported: CrossAttnDownBlock2D, DownBlock2D", t)
+			report("down_block_types: got %q, supported: CrossAttnDownBlock2D, DownBlock2D", t)
 		}
 	}
 	errs = append(errs, nn.OutOfRange(
@@ -187,15 +187,15 @@ func (c Encoder) Validate() error {
 		{"transformer_layers_per_block", c.TransformerLayers, nn.MostLayers},
 	} {
 		if len(f.values) != 1 && len(f.values) != levels {
-			bad("%s: %d entries for %d block_out_channels", f.name, len(f.values), levels)
+			report("%s: %d entries for %d block_out_channels", f.name, len(f.values), levels)
 		}
 		errs = append(errs, nn.CountsOutOfRange(f.name, f.values, f.most)...)
 	}
 	if !(c.NormEps >= 0 && c.NormEps <= 1) {
-		bad("norm_eps: got %g, want 0 to 1", c.NormEps)
+		report("norm_eps: got %g, want 0 to 1", c.NormEps)
 	}
 	if !(c.Dropout >= 0 && c.Dropout < 1) {
-		bad("dropout: got %g, want at least 0 and below 1", c.Dropout)
+		report("dropout: got %g, want at least 0 and below 1", c.Dropout)
 	}
 	errs = append(errs, c.validateAddition()...)
 	if len(errs) > 0 {
@@ -205,20 +205,20 @@ func (c Encoder) Validate() error {
 	for level, channels := range c.BlockOutChannels {
 		layers += c.LayersPerBlock * (1 + c.TransformerLayers.At(level))
 		if channels%c.NormNumGroups != 0 {
-			bad("block_out_channels: %d does not divide into norm_num_groups %d", channels, c.NormNumGroups)
+			report("block_out_channels: %d does not divide into norm_num_groups %d", channels, c.NormNumGroups)
 		}
 		if heads := c.AttentionHeadDim.At(level); channels%heads != 0 {
-			bad("attention_head_dim: %d channels do not divide over %d heads", channels, heads)
+			report("attention_head_dim: %d channels do not divide over %d heads", channels, heads)
 		}
 	}
 	if c.BlockOutChannels[0]%2 != 0 {
-		bad("block_out_channels: the first is %d, want an even number", c.BlockOutChannels[0])
+		report("block_out_channels: the first is %d, want an even number", c.BlockOutChannels[0])
 	}
 	if half := float64(c.BlockOutChannels[0] / 2); !(c.FreqShift >= 0 && c.FreqShift < half) {
-		bad("freq_shift: got %g, want 0 to less than %g, half of the first of block_out_channels", c.FreqShift, half)
+		report("freq_shift: got %g, want 0 to less than %g, half of the first of block_out_channels", c.FreqShift, half)
 	}
 	if layers > nn.MostLayers {
-		bad("layers_per_block, transformer_layers_per_block: got %d layers in all levels, want at most %d",
+		report("layers_per_block, transformer_layers_per_block: got %d layers in all levels, want at most %d",
 			layers, nn.MostLayers)
 	}
 	return errors.Join(errs...)

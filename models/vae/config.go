@@ -57,23 +57,23 @@ func (c Config) Scale() int { return 1 << (len(c.BlockOutChannels) - 1) }
 // Validate reports every field whose value cannot be built.
 func (c Config) Validate() error {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	report := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	levels := len(c.BlockOutChannels)
 	if err := nn.TooManyLevels("block_out_channels", levels); err != nil {
 		return err
 	}
 	if len(c.DownBlockTypes) != levels || len(c.UpBlockTypes) != levels {
-		bad("down_block_types, up_block_types: %d and %d entries for %d block_out_channels",
+		report("down_block_types, up_block_types: %d and %d entries for %d block_out_channels",
 			len(c.DownBlockTypes), len(c.UpBlockTypes), levels)
 	}
 	for _, t := range c.DownBlockTypes[:min(len(c.DownBlockTypes), levels)] {
 		if t != "DownEncoderBlock2D" {
-			bad("down_block_types: got %q, supported: DownEncoderBlock2D", t)
+			report("down_block_types: got %q, supported: DownEncoderBlock2D", t)
 		}
 	}
 	for _, t := range c.UpBlockTypes[:min(len(c.UpBlockTypes), levels)] {
 		if t != "UpDecoderBlock2D" {
-			bad("up_block_types: got %q, supported: UpDecoderBlock2D", t)
+			report("up_block_types: got %q, supported: UpDecoderBlock2D", t)
 		}
 	}
 	errs = append(errs, nn.OutOfRange(
@@ -87,11 +87,11 @@ func (c Config) Validate() error {
 	errs = append(errs, nn.CountsOutOfRange("block_out_channels", c.BlockOutChannels, nn.MostChannels)...)
 	for _, channels := range c.BlockOutChannels {
 		if c.NormNumGroups > 0 && channels%c.NormNumGroups != 0 {
-			bad("block_out_channels: %d does not divide into norm_num_groups %d", channels, c.NormNumGroups)
+			report("block_out_channels: %d does not divide into norm_num_groups %d", channels, c.NormNumGroups)
 		}
 	}
 	if !(c.ScalingFactor >= 1e-6 && c.ScalingFactor <= 1e6) {
-		bad("scaling_factor: got %g, want 1e-6 to 1e6", c.ScalingFactor)
+		report("scaling_factor: got %g, want 1e-6 to 1e6", c.ScalingFactor)
 	}
 	return errors.Join(errs...)
 }

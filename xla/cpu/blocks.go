@@ -13,19 +13,19 @@ import (
 	"limner/xla/pjrt"
 )
 
-// redirected are the addresses of the tables of plugins whose blocks are kept.
+// redirected holds the tables of the plugins whose blocks are kept, by address.
 var redirected sync.Map
 
-// keepBlocks has the large blocks that a plugin takes and frees kept for its next programs: see blocks.c.
+// keepBlocks makes the large blocks that a plugin allocates and frees available to its next programs: see blocks.c.
 func keepBlocks(t pjrt.Table) {
 	if _, done := redirected.LoadOrStore(t.Address(), true); !done {
 		C.limner_keep_blocks(C.uintptr_t(t.Address()))
 	}
 }
 
-// kept is how many bytes of large blocks are free and kept.
+// kept is the number of bytes in large blocks that were freed and are kept.
 func kept() int64 { return int64(C.limner_kept()) }
 
-// Trim gives memory that a plugin freed back to the system: what is kept, and what the C library holds on to, of which
-// a compiler leaves much.
+// Trim returns freed memory to the system: the kept blocks, and what the C library holds, which is much after
+// compiling.
 func Trim() { C.limner_trim() }

@@ -1,4 +1,4 @@
-// Package cpu is all that is only for XLA on CPUs: layers of float32 in C that programs call in place of XLA's, and the
+// Package cpu is all that is only for XLA on CPUs: float32 layers in C that programs call in place of XLA's, and the
 // memory of a program's temporaries, which is kept from one run to the next.
 package cpu
 
@@ -24,8 +24,9 @@ func Enabled(getenv func(string) string) (bool, error) {
 	}
 }
 
-// Use takes a CPU plugin: the memory that it frees is kept for its next programs. It returns the layers that are faster
-// than XLA's for programs on so many devices; those are for one, on which all that they are given lies.
+// Use applies this package to a CPU plugin: the memory that it frees is kept for its next programs. It returns the
+// layers that are faster than XLA's. There are none for several devices, since a layer needs all of its operands on
+// one.
 func Use(t pjrt.Table, devices int) Layers {
 	keepBlocks(t)
 	if devices > 1 || register(t) != nil {
@@ -38,7 +39,7 @@ func Use(t pjrt.Table, devices int) Layers {
 	return layers
 }
 
-// Describe says what of this package is used on this processor.
+// Describe says which parts of this package are used on this processor.
 func Describe() string {
 	kernels := []string{"normalization"}
 	if wideVectors() {

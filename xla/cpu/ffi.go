@@ -21,27 +21,28 @@ import (
 
 // The names under which programs call the functions that register registers, in C's order.
 const (
-	// convolution maps x [batch, rows, columns, in] and w [size, size, in, out], plus a bias [out] if it is given one,
-	// with attributes padding (zeros before rows and columns; those after them follow from the result's shape) and
-	// stride. It takes out in multiples of convolveWide; with a matrixUnit in in such multiples too, and else no
-	// padding and lines of the result in multiples of quad.
+	// convolution maps x [batch, rows, columns, in] and w [size, size, in, out], plus an optional bias [out], with
+	// attributes padding (zeros before rows and columns; those after them follow from the result's shape) and stride.
+	// out must be a multiple of convolveWide. With a matrixUnit in must be one too; else there must be no padding, and
+	// the width of the result must be a multiple of quad.
 	convolution = "limner_convolve"
 	// attention maps q [batch, queries, channels], k and v [batch, keys, channels], with an attribute heads, over which
-	// the channels are split. It takes queries in multiples of quad.
+	// the channels are split. The number of queries must be a multiple of quad.
 	attention = "limner_attend"
 	// normalization is group normalization of x [batch, positions, channels] with a scale and a shift [channels], and
-	// attributes epsilon, groups, and silu, which is 1 for SiLU of it. It takes channels in multiples of lanes.
+	// attributes epsilon, groups, and silu, which is 1 to apply SiLU to the result. The number of channels must be a
+	// multiple of lanes.
 	normalization = "limner_normalize"
 )
 
-// What the functions take.
+// The multiples that the functions need.
 const (
 	lanes        = 16
 	quad         = 4
 	convolveWide = 32
 )
 
-// register lets programs of the CPU plugin call our own functions on float32. It fails where the plugin takes none, or
+// register lets programs of the CPU plugin call our own float32 functions. It fails if the plugin takes none, or only
 // those of another version.
 func register(t pjrt.Table) error {
 	for i, name := range []string{convolution, attention, normalization} {
@@ -55,9 +56,9 @@ func register(t pjrt.Table) error {
 	return nil
 }
 
-// wideVectors reports whether the processor has the vector instructions with which our functions are faster than what
-// XLA makes.
+// wideVectors reports whether the processor has the vector instructions with which our functions are faster than XLA's
+// code.
 func wideVectors() bool { return C.limner_wide_vectors() != 0 }
 
-// matrixUnit reports whether the processor has a unit for products of matrices, which the system lends.
+// matrixUnit reports whether the processor has a unit for products of matrices that the system lets us use.
 func matrixUnit() bool { return C.limner_amx() != 0 }

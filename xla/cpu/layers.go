@@ -11,8 +11,8 @@ import (
 	"limner/xla/patch"
 )
 
-// Layers are layers through which no gradient flows, each nil where what XLA makes is as fast. They return nil for
-// shapes and dtypes that they do not take.
+// Layers are layers without gradients, each nil where XLA's code is as fast. They return nil for shapes and dtypes that
+// they do not take.
 type Layers struct {
 	Attention     func(q, k, v *Node, heads int) *Node
 	Convolution   func(x, w, bias *Node, stride int, padding [2]int) *Node

@@ -6,7 +6,7 @@ import (
 	"limner/xla/hlo"
 )
 
-// Fields of XLA's messages, from a serialized program of its CPU compiler inwards.
+// Fields of XLA's messages, from a serialized program of its CPU compiler inward.
 const (
 	fieldProgram        protowire.Number = 1 // ExecutableAndOptionsProto, to a CompilationResultProto
 	fieldModuleAndMore  protowire.Number = 1 // CompilationResultProto, to a HloModuleProtoWithConfig
@@ -20,10 +20,10 @@ const (
 	fieldCalled         protowire.Number = 38
 )
 
-// Lighten leaves out of a serialized program of XLA's CPU compiler what is inside of fusions: it was compiled, and
-// running the program needs no more of it than the shapes of what goes in and comes out. Four fifths of a training
-// step's instructions are there, and half of the time that loading takes is theirs. Each fusion becomes the call of a
-// function that is not in the program. The result is undefined for any other format.
+// Lighten removes the insides of fusions from a serialized program of XLA's CPU compiler: they are compiled already,
+// and running the program needs only the shapes of their operands and results. They are four fifths of a training
+// step's instructions and half of the time of loading. Each fusion becomes a call of a function that is not in the
+// program. The result is undefined for any other format.
 func Lighten(program []byte) []byte {
 	return hlo.Within(program, fieldProgram, func(b []byte) []byte {
 		return hlo.Within(b, fieldModuleAndMore, func(b []byte) []byte {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// collect adds the collectives of a computation and of those that it calls. Computations of fusions and of operations
-// that run beside others hold collectives too.
+// collect adds the collectives of a computation and of those that it calls. Computations of fusions and of asynchronous
+// operations contain collectives too.
 func (m *hloModule) collect(id int64, times float64, byKind map[string]float64) {
 	c := m.computations[id]
 	if c == nil {
@@ -18,7 +18,7 @@ func (m *hloModule) collect(id int64, times float64, byKind map[string]float64) 
 				kind = "reduce-scatter"
 			}
 			byKind[kind] += times * c.whole(in)
-			continue // what it calls only adds numbers
+			continue // the computation it calls only adds numbers
 		}
 		n := times
 		if in.opcode == "while" {
@@ -30,19 +30,19 @@ func (m *hloModule) collect(id int64, times float64, byKind map[string]float64) 
 	}
 }
 
-// collectives are XLA's names of them.
+// collectives are XLA's names of the collectives.
 var collectives = map[string]bool{
 	"all-reduce": true, "all-gather": true, "reduce-scatter": true, "all-to-all": true, "ragged-all-to-all": true,
 	"collective-permute": true, "collective-broadcast": true,
 }
 
-// whole is the larger of what goes into a collective and what comes out. A start's result also names its operands, so
-// that only the largest part counts.
+// whole is the larger of a collective's operands and its result, in bytes. A start's result also has the operands, so
+// only its largest part counts.
 func (c *hloComputation) whole(in *hloInstruction) float64 {
 	var operands float64
 	for _, id := range in.operands {
-		if from := c.byID[id]; from != nil {
-			operands += from.shape.size()
+		if operand := c.byID[id]; operand != nil {
+			operands += operand.shape.size()
 		}
 	}
 	if !strings.HasSuffix(in.opcode, "-start") {
@@ -54,13 +54,13 @@ func (c *hloComputation) whole(in *hloInstruction) float64 {
 	return operands
 }
 
-// size is how many bytes there are in a shape, wherever they are.
+// size is the number of bytes of a shape, in main memory and on the chip.
 func (s hloShape) size() float64 {
 	main, onChip := s.places()
 	return main + onChip
 }
 
-// slices says whether an operation of the computation takes a device's own part of the result of another.
+// slices says whether an operation of the computation takes the device's own part of the result of instruction id.
 func (c *hloComputation) slices(id int64) bool {
 	return slices.ContainsFunc(c.instructions, func(in *hloInstruction) bool {
 		return in.opcode == "dynamic-slice" && slices.Contains(in.operands, id)

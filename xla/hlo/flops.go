@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// What is read of an operation's text.
+// What is read from an operation's text.
 var (
 	hloTypes       = regexp.MustCompile(`: \(tensor<([^>]*)>, tensor<([^>]*)>\) -> tensor<([^>]*)>`)
 	hloContracting = regexp.MustCompile(`lhs_contracting_dimensions = \[([0-9, ]*)\]`)
@@ -17,8 +17,8 @@ var (
 	hloKernelFLOPs = regexp.MustCompile(`\\"flops\\": (\d+)`) // as mosaic.Kernel.Config has them
 )
 
-// FLOPs counts the operations of a program by their layers. What counts is one device's share, of so many; a kernel's
-// configuration is that of one device.
+// FLOPs counts the floating-point operations of a program by layers: one device's share of them. The configuration of a
+// kernel is already that of one device.
 func FLOPs(program []Statement, devices float64) (map[string]float64, error) {
 	layers := map[string]float64{}
 	for _, s := range live(program) {
@@ -38,7 +38,7 @@ func FLOPs(program []Statement, devices float64) (map[string]float64, error) {
 
 const kernelCall = "stablehlo.custom_call"
 
-// flops are those of an operation; 0 of one that is not counted.
+// flops counts an operation's; 0 if it is of a kind that is not counted.
 func (s Statement) flops() (float64, error) {
 	count := dotFLOPs
 	switch s.operation {
@@ -84,7 +84,7 @@ func dotFLOPs(attributes string, types []string) (float64, error) {
 	return n, nil
 }
 
-// convolutionFLOPs is two for each element of the result and of the part of the kernel that makes one of its channels.
+// convolutionFLOPs is two for each element of the result and of the part of the kernel for one output channel.
 func convolutionFLOPs(attributes string, types []string) (float64, error) {
 	kernel, err := hloDims(types[1])
 	if err != nil {

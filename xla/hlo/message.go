@@ -2,7 +2,8 @@ package hlo
 
 import "google.golang.org/protobuf/encoding/protowire"
 
-// Within is a message with what change makes of its messages of one field, without those that it makes nil of.
+// Within is a message with change applied to its submessages of one field; those for which change returns nil are left
+// out.
 func Within(message []byte, at protowire.Number, change func([]byte) []byte) []byte {
 	out := make([]byte, 0, len(message))
 	EachWhole(message, func(field protowire.Number, _ uint64, bytes, whole []byte) {
@@ -15,12 +16,12 @@ func Within(message []byte, at protowire.Number, change func([]byte) []byte) []b
 	return out
 }
 
-// Each calls visit with every field of a message. Fields that are numbers come as number.
+// Each calls visit with every field of a message, numbers as number, all others as bytes.
 func Each(message []byte, visit func(field protowire.Number, number uint64, bytes []byte)) {
 	EachWhole(message, func(field protowire.Number, number uint64, bytes, _ []byte) { visit(field, number, bytes) })
 }
 
-// EachWhole is [Each], with the field as it stands in the message.
+// EachWhole is [Each], with the encoded field as whole.
 func EachWhole(message []byte, visit func(field protowire.Number, number uint64, bytes, whole []byte)) {
 	for len(message) > 0 {
 		field, kind, tag := protowire.ConsumeTag(message)
@@ -46,7 +47,7 @@ func EachWhole(message []byte, visit func(field protowire.Number, number uint64,
 	}
 }
 
-// BytesField is the last of a message's fields of that number.
+// BytesField is the last of a message's fields with the number want.
 func BytesField(message []byte, want protowire.Number) (found []byte) {
 	Each(message, func(field protowire.Number, _ uint64, bytes []byte) {
 		if field == want {

@@ -1,5 +1,5 @@
-// Package hlo reads programs: what they compute, move and hold, from StableHLO's text before compiling and from XLA's
-// messages after it.
+// Package hlo reads programs: what they compute, move and keep in memory, from StableHLO's text before compiling and
+// from XLA's messages after it.
 package hlo
 
 import (
@@ -9,28 +9,28 @@ import (
 	"strings"
 )
 
-// Statement is an operation of a program's main function, with all lines that it takes, or a line that is none.
+// Statement is an operation of a program's main function, with all of its lines, or another line.
 type Statement struct {
 	text              string
-	operation         string   // such as stablehlo.add; "" of a line that is none
+	operation         string   // such as stablehlo.add; "" of a line that is no operation
 	results, operands []string // their names
-	layer             string   // of a network: the path of the parameters that were used last up to here; "" of none
+	layer             string   // of a network: the path of the parameters used last; "" before the first
 }
 
-// What is read of a program's lines: main's arguments, and where an operation begins.
+// What is read from a program's lines: main's arguments, and the start of an operation.
 var (
 	argument = regexp.MustCompile(`(%\w+): tensor<`)
 	begins   = regexp.MustCompile(`^    (?:(%\S+(?:, %\S+)*) = )?"([\w.]+)"\(([^)]*)\)`)
 )
 
-// Parse reads a program's text. names are those of main's arguments, in order, which give the operations their layers;
-// nil gives none.
+// Parse reads a program's text. names are the names of main's arguments, in order, by which operations are assigned to
+// layers; with nil none is.
 //
-// A layer's operations follow the use of its parameters. Those of its gradient do nearly, so that a few are taken for a
-// neighbour's.
+// The operations of a layer follow the use of its parameters. In its gradient that is nearly so: a few are assigned to
+// a neighbour.
 func Parse(program []byte, names []string) []Statement {
 	var all []Statement
-	layers := map[string]string{} // of the arguments, and of what is made of one of them alone
+	layers := map[string]string{} // of the arguments, and of values that depend on one of them alone
 	layer, open := "", false
 	for line := range bytes.Lines(program) {
 		text := string(line)
@@ -52,14 +52,14 @@ func Parse(program []byte, names []string) []Statement {
 		}
 		s := Statement{text: text, operation: m[2], results: list(m[1]), operands: list(m[3])}
 		for _, operand := range s.operands {
-			if of := layers[operand]; of != "" {
-				layer = of
+			if own := layers[operand]; own != "" {
+				layer = own
 			}
 		}
 		if s.layer = layer; len(s.operands) == 1 && len(s.results) == 1 && layers[s.operands[0]] != "" {
 			layers[s.results[0]] = layer // a cast or another shape of a parameter
 		}
-		// An operation with regions or many attributes ends in a line of its own.
+		// An operation with regions or many attributes ends on a later line.
 		open = !strings.Contains(text, ") -> ")
 		all = append(all, s)
 	}
@@ -73,7 +73,7 @@ func list(text string) []string {
 	return strings.Split(text, ", ")
 }
 
-// layerOf is the layer of a parameter; "" of what is no parameter of a network.
+// layerOf is the layer of a parameter; "" if name is no parameter of a network.
 func layerOf(name string) string {
 	at := strings.LastIndexByte(name, '.')
 	if at < 0 {
@@ -82,7 +82,7 @@ func layerOf(name string) string {
 	return name[:at]
 }
 
-// Named is the text of a program with the layers as the locations of its operations, which compilers call them by.
+// Named is the text of a program with the layers as locations of its operations, which compilers use as their names.
 func Named(all []Statement) []byte {
 	var out bytes.Buffer
 	for _, s := range all {
@@ -99,7 +99,7 @@ func Named(all []Statement) []byte {
 	return out.Bytes()
 }
 
-// live are the operations whose results the program's results need. Gradients leave others, which compilers take out.
+// live are the operations that the program's results depend on. Gradients leave others behind, which compilers remove.
 func live(all []Statement) []Statement {
 	needed := map[string]bool{}
 	var kept []Statement

@@ -11,11 +11,11 @@ import (
 // largestShown is how many layers Largest names.
 const largestShown = 3
 
-// Tensor is a result of an operation, before the compiler merged operations: it may not be in memory at all.
+// Tensor is the result of an operation before the compiler fuses operations: it may never be in memory.
 type Tensor struct {
 	Layer string  `json:"layer"` // see Traffic; "" of none
-	Type  string  `json:"type"`  // of the whole, as StableHLO writes it: 4x64x64x320xbf16
-	Bytes float64 `json:"bytes"` // on one device, if the first axis is divided where it can be
+	Type  string  `json:"type"`  // of all devices together, in StableHLO's syntax: 4x64x64x320xbf16
+	Bytes float64 `json:"bytes"` // on one device, if the first axis is divided over devices where possible
 }
 
 func (t Tensor) String() string {
@@ -29,7 +29,7 @@ func (t Tensor) String() string {
 // result is the end of an operation with one result.
 var result = regexp.MustCompile(`-> tensor<([^>]*x([a-z]+[0-9]+))>\n?$`)
 
-// Largest are the layers of a program with the largest tensors, the largest of each, in the order of their sizes.
+// Largest lists the largest tensor of each of the layers with the largest ones, by size.
 func Largest(program []Statement, devices int) []Tensor {
 	byLayer := map[string]Tensor{}
 	for _, s := range live(program) {

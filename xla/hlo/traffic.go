@@ -7,20 +7,20 @@ import (
 )
 
 // Traffic is what a compiled program moves between a device's main memory and its units in one run, counted from the
-// optimised program: the operands and results of each operation that are not kept in on-chip memory, and of a slice's
-// operand what is kept of it. A compiler's cost analysis counts on-chip memory too.
+// optimised program: the operands and results of each operation that are not in on-chip memory; of a slice's operand
+// only the part that it reads. A compiler's cost analysis counts on-chip memory too.
 type Traffic struct {
 	Bytes  float64
-	OnChip float64            // what would be main memory's traffic, too, if no memory were on the chip
+	OnChip float64            // what would also be traffic of main memory without on-chip memory
 	ByKind map[string]float64 // of Bytes, by the operation
 
 	// ByLayer is Bytes by the layer of a network: the path of the parameters that were used last before an operation;
 	// "" for operations before the first.
 	ByLayer map[string]float64
 
-	// Collectives are what moves between devices: the bytes of the wholes that are summed, gathered or exchanged, by
-	// the kind of operation, as one device sees them. A whole is what a device holds before a sum is divided, or after
-	// parts are gathered.
+	// Collectives is what moves between devices, in bytes by the kind of operation: the full arrays that are summed,
+	// gathered or exchanged, as one device sees them. A full array is what a device has before a sum is divided, or
+	// after parts are gathered.
 	Collectives map[string]float64
 }
 
@@ -36,7 +36,7 @@ func CountTraffic(module []byte) (Traffic, error) {
 	return t, nil
 }
 
-// hloModule is what is read of an HloModuleProto.
+// hloModule is what is read from an HloModuleProto.
 type hloModule struct {
 	computations map[int64]*hloComputation
 	entry        int64
@@ -55,9 +55,9 @@ type hloInstruction struct {
 	opcode   string
 	operands []int64
 	called   []int64
-	trips    float64 // of a while whose number is known
+	trips    float64 // of a while with a known number of trips
 	shape    hloShape
-	layer    string // where named put it
+	layer    string // which Named put there
 }
 
 // hloShape is an array's or a tuple's.
@@ -67,7 +67,7 @@ type hloShape struct {
 	parts  []hloShape
 }
 
-// main is how many bytes are in main memory, and how many on chip.
+// places is how many bytes are in main memory, and how many on the chip.
 func (s hloShape) places() (main, onChip float64) {
 	for _, part := range s.parts {
 		m, c := part.places()
@@ -79,7 +79,7 @@ func (s hloShape) places() (main, onChip float64) {
 	return main + s.bytes, onChip
 }
 
-// free are the operations that move nothing themselves.
+// free are the operations that move no bytes themselves.
 var free = map[string]bool{
 	"parameter": true, "constant": true, "tuple": true, "get-tuple-element": true, "bitcast": true,
 	"after-all": true, "partition-id": true, "copy-done": true, "all-reduce-done": true, "all-gather-done": true,
@@ -108,7 +108,7 @@ func (m *hloModule) count(id int64, times float64, t *Traffic) {
 		if free[in.opcode] {
 			continue
 		}
-		// A start's shape has parts: the destination, and what it comes from.
+		// A start's shape has parts: the destination and the source.
 		written := in.shape
 		switch {
 		case in.opcode == "copy-start" && len(written.parts) > 0:
@@ -118,11 +118,11 @@ func (m *hloModule) count(id int64, times float64, t *Traffic) {
 		}
 		main, onChip := written.places()
 		for _, operand := range in.operands {
-			from := c.byID[operand]
-			if from == nil {
+			source := c.byID[operand]
+			if source == nil {
 				continue
 			}
-			read := from.shape
+			read := source.shape
 			if m.slices(in) {
 				read.bytes = min(read.bytes, written.bytes)
 			}
@@ -136,8 +136,8 @@ func (m *hloModule) count(id int64, times float64, t *Traffic) {
 	}
 }
 
-// layer is an operation's, or that of what its result goes to: what the compiler adds to bring parameters to the chip
-// has none.
+// layer is the operation's layer, or that of its first user: operations that the compiler adds to bring parameters to
+// the chip have none of their own.
 func (c *hloComputation) layer(in *hloInstruction) string {
 	for in != nil && in.layer == "" {
 		in = c.user[in.id]
@@ -152,8 +152,8 @@ func (c *hloComputation) layer(in *hloInstruction) string {
 func (m *hloModule) slices(in *hloInstruction) bool {
 	opcode := in.opcode
 	if opcode == "async-start" && len(in.called) == 1 {
-		if of := m.computations[in.called[0]]; of != nil && len(of.instructions) > 0 {
-			opcode = of.instructions[len(of.instructions)-1].opcode
+		if called := m.computations[in.called[0]]; called != nil && len(called.instructions) > 0 {
+			opcode = called.instructions[len(called.instructions)-1].opcode
 		}
 	}
 	return opcode == "slice" || opcode == "dynamic-slice"
@@ -180,8 +180,8 @@ func parseHLO(module []byte) (*hloModule, error) {
 			m.entry = int64(number)
 		}
 	})
-	if unordered != "" { // XLA writes callees first, which also rules out circles
-		return nil, fmt.Errorf("computation %q calls one that does not stand before it", unordered)
+	if unordered != "" { // XLA writes callees first, which also rules out cycles
+		return nil, fmt.Errorf("computation %q calls one that does not precede it", unordered)
 	}
 	if m.computations[m.entry] == nil {
 		for id, c := range m.computations {

@@ -86,7 +86,7 @@ func TestCountTraffic(t *testing.T) {
 			traffic.Bytes, err)
 	}
 	circle := append(computation("main", 2, instruction("x", "call", 1, number(38, 2))), message(2, []byte("main"))...)
-	if _, err := hlo.CountTraffic(circle); err == nil || !strings.Contains(err.Error(), `"main" calls one that does not stand before it`) {
+	if _, err := hlo.CountTraffic(circle); err == nil || !strings.Contains(err.Error(), `"main" calls one that does not precede it`) {
 		t.Errorf("a computation that calls itself: got %v", err)
 	}
 	if _, err := hlo.CountTraffic(nil); err == nil || !strings.Contains(err.Error(), "no entry computation") {

@@ -1,11 +1,11 @@
 package mosaic
 
-// Softmax attention without its matrix of scores in main memory (Dao et al. 2022, arXiv:2205.14135). Each place of the
+// Softmax attention without its matrix of scores in main memory (Dao et al. 2022, arXiv:2205.14135). Each point of the
 // grid has all keys and a part of the queries of one head. Arrays are [heads of all images, width of a head, tokens]:
-// tokens along the lanes, so that nothing is padded where a head is narrower than 128; scores are [keys, queries], so
-// that sums over keys run over rows.
+// tokens are along the lanes, so that heads narrower than 128 need no padding; scores are [keys, queries], so that sums
+// over keys run over rows.
 
-// vectorMemory is what a kernel's blocks and matrices may take of a core's 16 MB, in bytes.
+// vectorMemory is the part of a core's 16 MB that a kernel's blocks and matrices may use, in bytes.
 const vectorMemory = 14 << 20
 
 // Attention are the shapes of an attention: queries and keys are numbers of tokens.
@@ -13,8 +13,8 @@ type Attention struct {
 	Heads, Width, Queries, Keys int // Heads of all images
 }
 
-// part is how many queries a place of the grid takes with so many keys, 0 if not even 128 fit. keys, scores and queries
-// are the bytes that are held for each element of the keys', the scores' and the queries' shape.
+// part is how many queries a point of the grid takes, 0 if not even 128 fit. keys, scores and queries are the bytes
+// needed for each element of the keys, the scores and the queries.
 func (a Attention) part(keys, scores, queries int) int {
 	for _, part := range []int{512, 256, 128} {
 		if a.Queries%part == 0 && a.Keys*(a.Width*keys+part*scores)+a.Width*part*queries <= vectorMemory {
@@ -24,16 +24,16 @@ func (a Attention) part(keys, scores, queries int) int {
 	return 0
 }
 
-// Blocks are held twice, since the next is fetched while one is used. Forward: keys and values; scores in float32 twice
-// and in bfloat16; queries and results.
+// There are two of each block, since the next is fetched while one is used. Forward: keys and values; scores in float32
+// twice and in bfloat16; queries and results.
 func (a Attention) forwardPart() int { return a.part(2*(2+2), 4+4+2, 2*(2+2)) }
 
 // Backward: also the float32 gradients of keys and values; one more matrix in bfloat16; and of the queries' shape four
 // arrays.
 func (a Attention) backwardPart() int { return a.part(2*(2+2+4+4), 4+4+2+2, 2*(2+2+2+2)) }
 
-// pieces is in how many pieces of at least 128 the keys are taken, each by a kernel of its own, so that a part of the
-// queries fits; 0 if none do.
+// pieces is the number of pieces, of at least 128, into which the keys are split, each with a kernel of its own, so
+// that a part of the queries fits; 0 if none does.
 func (a Attention) pieces(part func(Attention) int) int {
 	for n := 1; n <= 64; n++ {
 		piece := a
@@ -70,7 +70,7 @@ func (a Attention) Forward() *Kernel {
 }
 
 // Backward maps scaled queries, keys, values, the gradient of the attention, the attention and the logarithms to the
-// gradients of the queries, bfloat16, and of keys and values, float32. The scores are computed once more.
+// gradients of the queries, bfloat16, and of keys and values, float32. The scores are computed again.
 func (a Attention) Backward() *Kernel {
 	n := a.backwardPart()
 	query, key, row := Block{BF16, a.Width, n, true}, Block{BF16, a.Width, a.Keys, false}, Block{F32, 1, n, true}

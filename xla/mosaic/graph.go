@@ -11,8 +11,8 @@ import (
 )
 
 // Attend is multi-head attention: q [batch, queries, channels], k and v [batch, keys, channels], bfloat16, the channels
-// split over heads; the result is like q. It is nil where there is no kernel for the shapes or the dtype. The batch may
-// be divided over the devices.
+// split over heads; the result is like q. It is nil if there is no kernel for the shapes or the dtype. The batch may be
+// divided over the devices.
 func Attend(q, k, v *Node, heads int) *Node {
 	batch, queries, channels := q.Shape().Dim(0), q.Shape().Dim(1), q.Shape().Dim(2)
 	a := Attention{Heads: batch * heads, Width: channels / heads, Queries: queries, Keys: k.Shape().Dim(1)}
@@ -24,7 +24,8 @@ func Attend(q, k, v *Node, heads int) *Node {
 	var gradients [3]*Node
 	zero := ScalarZero(q.Graph(), q.DType())
 	for i := range in {
-		// What flows back is what the kernels find, by way of one element of each input, times 0, in the output.
+		// One element of each input, times 0, is added to the output: through it the output's gradient leads to the
+		// gradients that the kernels compute.
 		input := IdentityWithCustomGradient(in[i], func(_, _ *Node) *Node { return gradients[i] })
 		zero = Add(zero, MulScalar(Reshape(Slice(input, AxisElem(0), AxisElem(0), AxisElem(0))), 0))
 		in[i] = byHead(StopGradient(in[i]), heads)
@@ -39,20 +40,20 @@ func Attend(q, k, v *Node, heads int) *Node {
 	})
 }
 
-// byHead turns [batch, tokens, channels] into [batch·heads, width, tokens].
+// byHead reshapes [batch, tokens, channels] to [batch·heads, width, tokens].
 func byHead(x *Node, heads int) *Node {
 	batch, n, channels := x.Shape().Dim(0), x.Shape().Dim(1), x.Shape().Dim(2)
 	x = TransposeAllDims(Reshape(x, batch, n, heads, channels/heads), 0, 2, 3, 1)
 	return Reshape(x, batch*heads, channels/heads, n)
 }
 
-// tokens turns [batch·heads, width, tokens] into [batch, tokens, channels].
+// tokens reshapes [batch·heads, width, tokens] to [batch, tokens, channels].
 func tokens(x *Node, batch int) *Node {
 	heads, width, n := x.Shape().Dim(0)/batch, x.Shape().Dim(1), x.Shape().Dim(2)
 	return Reshape(TransposeAllDims(Reshape(x, batch, heads, width, n), 0, 3, 1, 2), batch, n, heads*width)
 }
 
-// on are the shapes on one of the devices.
+// on is the attention's shapes on one of the devices.
 func (a Attention) on(devices int) Attention {
 	a.Heads /= devices
 	return a
@@ -62,7 +63,7 @@ func (a Attention) shape(dtype dtypes.DType, rows, columns int) shapes.Shape {
 	return shapes.Make(dtype, a.Heads, rows, columns)
 }
 
-// split cuts keys or values into pieces of tokens.
+// split splits keys or values into pieces of tokens.
 func split(x *Node, pieces int) []*Node {
 	if pieces == 1 {
 		return []*Node{x}
@@ -75,8 +76,7 @@ func split(x *Node, pieces int) []*Node {
 	return parts
 }
 
-// forward calls the kernel of that name on [queries, keys, values], and puts the attentions to the pieces of the keys
-// together.
+// forward calls the forward kernel on [queries, keys, values], once for each piece of the keys, and merges the results.
 func (a Attention) forward(in []*Node) (y, logs *Node) {
 	pieces := a.forwardPieces()
 	piece := a
@@ -92,8 +92,8 @@ func (a Attention) forward(in []*Node) (y, logs *Node) {
 	return merge(ys, ls)
 }
 
-// merge puts the attentions to pieces of the keys together: the softmax over all keys weighs each piece by its share of
-// the divisor, exp(logs_i) / Σ exp(logs_j).
+// merge combines the attentions to pieces of the keys: the softmax over all keys weights each piece by its share of the
+// divisor, exp(logs_i) / Σ exp(logs_j).
 func merge(ys, ls []*Node) (y, logs *Node) {
 	if len(ys) == 1 {
 		return ys[0], ls[0]
@@ -110,7 +110,7 @@ func merge(ys, ls []*Node) (y, logs *Node) {
 	return ConvertDType(Div(total, sum), ys[0].DType()), Add(most, Log(sum))
 }
 
-// backward calls the kernel of that name, once for each piece of the keys. The gradients are bfloat16.
+// backward calls the backward kernel, once for each piece of the keys. The gradients are bfloat16.
 func (a Attention) backward(in []*Node, dy, y, logs *Node) (dq, dk, dv *Node) {
 	pieces := a.backwardPieces()
 	piece := a

@@ -1,5 +1,5 @@
-// Package mosaic writes kernels for the cores of a TPU, in the text of Mosaic, the compiler beneath Pallas: what such a
-// kernel keeps to itself never lies in a chip's main memory.
+// Package mosaic writes kernels for the cores of a TPU, in the text of Mosaic, the compiler beneath Pallas: a kernel's
+// intermediate values are never in the chip's main memory.
 package mosaic
 
 import (
@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Type is an element's.
+// Type is the type of an element.
 type Type string
 
 const (
@@ -24,19 +24,19 @@ func (t Type) bytes() int {
 	return 2
 }
 
-// Block is how a kernel sees an operand or a result [batch, rows, columns]: at each place of its grid (row of the
-// batch, part of the columns) it has all rows, and all columns or the part's.
+// Block is the part of an operand or a result [batch, rows, columns] that a kernel has at each point of its grid (row
+// of the batch, part of the columns): all rows, and all columns or the part's.
 type Block struct {
 	Type          Type
-	Rows, Columns int  // of what is seen
-	Parted        bool // the columns are a part's
+	Rows, Columns int  // of the block
+	Parted        bool // the columns are those of the part
 }
 
 func (b Block) memref() string {
 	return fmt.Sprintf("memref<1x%dx%dx%s, #tpu.memory_space<vmem>>", b.Rows, b.Columns, b.Type)
 }
 
-// bytes is the size of the whole array of which a grid of that size sees blocks.
+// bytes is the size of the whole array for a grid of the given size.
 func (b Block) bytes(batch, parts int) int {
 	if !b.Parted {
 		parts = 1
@@ -44,7 +44,7 @@ func (b Block) bytes(batch, parts int) int {
 	return batch * parts * b.Rows * b.Columns * b.Type.bytes()
 }
 
-// Kernel is one being written. Its methods add operations, whose values are matrices.
+// Kernel is a kernel under construction. Its methods add operations, whose values are matrices.
 type Kernel struct {
 	name           string
 	batch, parts   int // the grid
@@ -52,7 +52,7 @@ type Kernel struct {
 	results        []Block
 	ops            []op
 	values         int
-	flops          float64 // of one place of the grid
+	flops          float64 // of one point of the grid
 	transcendental float64
 }
 
@@ -61,7 +61,7 @@ type op struct {
 	name       string
 	attributes string
 	in         []Value
-	out        Value // zero where there is none
+	out        Value // zero if there is none
 	block      int   // of a load or a store
 	axes       [2]int
 }
@@ -77,7 +77,7 @@ func (v Value) vector() string { return fmt.Sprintf("vector<%dx%dx%s>", v.rows, 
 
 func (v Value) String() string { return fmt.Sprintf("%%v%d", v.id) }
 
-// New begins a kernel that runs at each place of a grid.
+// New starts a kernel that runs at each point of a grid.
 func New(name string, batch, parts int, operands, results []Block) *Kernel {
 	return &Kernel{name: name, batch: batch, parts: parts, operands: operands, results: results}
 }
@@ -129,7 +129,7 @@ func (k *Kernel) Dot(a Value, i int, b Value, j int) Value {
 	return out
 }
 
-// The operations on elements. The second operand of one on two may have a single row, which stands for all.
+// The operations on elements. The second of two operands may have a single row, which is broadcast.
 func (k *Kernel) Add(a, b Value) Value { return k.binary("arith.addf", a, b) }
 func (k *Kernel) Sub(a, b Value) Value { return k.binary("arith.subf", a, b) }
 func (k *Kernel) Mul(a, b Value) Value { return k.binary("arith.mulf", a, b) }
@@ -156,7 +156,7 @@ func (k *Kernel) Narrow(a Value) Value {
 	return k.add("arith.truncf", "", k.value(BF16, a.rows, a.columns), a)
 }
 
-// Widen turns into float32.
+// Widen converts to float32.
 func (k *Kernel) Widen(a Value) Value {
 	return k.add("arith.extf", "", k.value(F32, a.rows, a.columns), a)
 }
@@ -182,7 +182,7 @@ func (k *Kernel) Config() string {
 		base64.StdEncoding.EncodeToString([]byte(k.Text())), grid*k.flops, grid*k.transcendental, moved)
 }
 
-// FLOPs are the operations of its products over the whole grid.
+// FLOPs counts the operations of the kernel's products over the whole grid.
 func (k *Kernel) FLOPs() float64 { return float64(k.batch*k.parts) * k.flops }
 
 // Text is the kernel in Mosaic's stable dialect.
@@ -205,7 +205,7 @@ type writer struct {
 
 func (w *writer) line(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 
-// fresh is a new name for a value that only the text has.
+// fresh is a new name for a value that no Value stands for.
 func (w *writer) fresh() string {
 	w.names++
 	return fmt.Sprintf("%%t%d", w.names)
@@ -247,7 +247,7 @@ func (w *writer) function(k *Kernel) {
 		strings.Join(kinds, ", "), k.batch, k.parts, k.name, strings.Join(windows, ", "))
 }
 
-// transform writes the function that tells which block of an array belongs to a place of the grid.
+// transform writes the function that maps a point of the grid to its block of an array.
 func (w *writer) transform(i int, b Block) {
 	w.line(`"stable_mosaic.func.func"() ({`)
 	w.line(`^bb0(%%g0: i32, %%g1: i32):`)

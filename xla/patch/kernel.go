@@ -138,14 +138,14 @@ func (b *builder) add(operation string, operands []*graph.Node, results []shapes
 	}
 	var ops []backends.Op
 	for _, shape := range results {
-		// A value comes into being as the result of an operation, which is taken out again.
+		// Only an operation can create a value: it is removed again.
 		op, err := b.Iota(shape, 0)
 		if err != nil {
 			return nil, err
 		}
-		made := main.Statements[len(main.Statements)-1]
+		iota := main.Statements[len(main.Statements)-1]
 		main.Statements = main.Statements[:len(main.Statements)-1]
-		added.Outputs = append(added.Outputs, made.Outputs...)
+		added.Outputs = append(added.Outputs, iota.Outputs...)
 		ops = append(ops, op)
 	}
 	main.Statements = append(main.Statements, added)

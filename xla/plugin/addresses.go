@@ -6,20 +6,19 @@ import (
 )
 
 // A limit of the address space (ulimit -v) is reached without warning: XLA, the C library's threads and Go's runtime
-// end the process where they get no more of it. So what is known to be wanted is compared with what is left before it
-// is taken.
+// end the process when they get no more. So known needs are compared with what is left beforehand.
 const (
 	leastAddresses   = 2500 << 20 // a plugin, and a small program
 	addressesPerCore = 160 << 20  // of its threads
 
-	CompilingAddresses = 512 << 20 // that compiling a program wants at the least
+	CompilingAddresses = 512 << 20 // the least that compiling a program needs
 )
 
-// addressSpace is how many bytes of addresses this process may take in all, and how many it may still take. Tests put
-// another in its place.
+// addressSpace is how many bytes of addresses this process may take in all, and how many it may still take. Tests
+// replace it.
 var addressSpace = limitOfAddresses
 
-// checkAddressLimit fails where the limit leaves no room for a plugin at all.
+// checkAddressLimit fails if the limit leaves no room for a plugin at all.
 func checkAddressLimit() error {
 	limit, _, limited := addressSpace()
 	if least := int64(leastAddresses + addressesPerCore*runtime.NumCPU()); limited && limit < least {
@@ -30,7 +29,7 @@ func checkAddressLimit() error {
 	return nil
 }
 
-// CheckAddresses fails where not so many bytes of addresses are left.
+// CheckAddresses fails if fewer bytes of addresses are left. what names their use.
 func CheckAddresses(what string, bytes int64) error {
 	limit, left, limited := addressSpace()
 	if limited && left < bytes {

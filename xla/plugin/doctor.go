@@ -17,11 +17,11 @@ import (
 // headerAPI is the PJRT C API version that go-xla is built against.
 const headerAPI = "0.83"
 
-// DoctorOptions say what to look at.
+// DoctorOptions say what to check.
 type DoctorOptions struct {
 	Backend string         // as for [Find]
 	Devices int            // how many CPU devices to make; 0 is one
-	Install InstallOptions // the plugin is installed if it is not there
+	Install InstallOptions // the plugin is installed if it is missing
 	Cache   string         // folder of compiled programs, as in [Options]
 	WorkDir string         // the folder that output goes to; empty: the current one
 	Timeout time.Duration  // for loading the plugin and finding its devices; 0: a minute
@@ -43,9 +43,9 @@ type PluginReport struct {
 	Path            string `json:"path"`
 	Package         string `json:"package,omitempty"` // if limner installed it
 	Version         string `json:"version,omitempty"`
-	SHA256          string `json:"sha256,omitempty"`         // that it must have
-	Checked         bool   `json:"sha256_checked,omitempty"` // and has: all of the file was read
-	API             string `json:"pjrt_api"`                 // that the plugin reports
+	SHA256          string `json:"sha256,omitempty"`         // which it must have
+	Checked         bool   `json:"sha256_checked,omitempty"` // it has that: all of the file was read
+	API             string `json:"pjrt_api"`                 // of the plugin
 	HeaderAPI       string `json:"pjrt_api_header"`          // that limner is built against
 	Platform        string `json:"platform,omitempty"`
 	PlatformVersion string `json:"platform_version,omitempty"`
@@ -55,7 +55,7 @@ type PluginReport struct {
 type DeviceReport struct {
 	Name        string `json:"name"`
 	Kind        string `json:"kind"`
-	MemoryBytes int64  `json:"memory_bytes,omitempty"` // that programs may use; 0: the plugin does not say
+	MemoryBytes int64  `json:"memory_bytes,omitempty"` // available to programs; 0: unknown
 	InUseBytes  int64  `json:"in_use_bytes,omitempty"`
 }
 
@@ -67,7 +67,7 @@ type MachineReport struct {
 	MemoryBytes     int64  `json:"memory_bytes,omitempty"` // 0: unknown
 	AvailableMemory int64  `json:"available_memory_bytes,omitempty"`
 	Go              string `json:"go"`
-	Kernels         string `json:"cpu_kernels"` // of limner's own, for XLA on this processor
+	Kernels         string `json:"cpu_kernels"` // limner's own, on this processor
 }
 
 // FolderReport describes a folder that limner reads or writes.
@@ -75,7 +75,7 @@ type FolderReport struct {
 	Name       string `json:"name"`
 	Path       string `json:"path"`
 	Exists     bool   `json:"exists"`
-	Writable   bool   `json:"writable"` // the folder, or if it is not there the one to make it in
+	Writable   bool   `json:"writable"` // the folder, or if it is missing the one to create it in
 	FreeBytes  int64  `json:"free_bytes,omitempty"`
 	TotalBytes int64  `json:"total_bytes,omitempty"`
 }
@@ -86,9 +86,8 @@ type Problem struct {
 	Do   string `json:"do"`
 }
 
-// Diagnose looks at everything that limner needs from a machine: the plugin, which it
-// installs, loads and asks for its devices; memory; folders and their disks. It returns
-// what it found out also where something fails; only Problems say so.
+// Diagnose checks everything that limner needs from a machine: the plugin, which it installs, loads and asks for its
+// devices; memory; folders and their disks. Failures are in the report's Problems, beside all that it could find out.
 func Diagnose(ctx context.Context, o DoctorOptions) Report {
 	if o.Backend == "" {
 		o.Backend = "cpu"
@@ -111,7 +110,7 @@ func (r *Report) problem(do, what string, args ...any) {
 	r.Problems = append(r.Problems, Problem{What: fmt.Sprintf(what, args...), Do: do})
 }
 
-// machine fills in the host.
+// machine describes the host.
 func (r *Report) machine() {
 	r.Machine = MachineReport{OS: runtime.GOOS, Arch: runtime.GOARCH, Cores: runtime.NumCPU(), Go: runtime.Version()}
 	switch on, err := cpu.Enabled(os.Getenv); {
@@ -167,12 +166,12 @@ func (r *Report) plugin(ctx context.Context, o DoctorOptions) {
 	}
 }
 
-// opened is what a plugin says about itself.
+// opened is what a plugin reports of itself.
 type opened struct {
 	api     string
 	devices clientDevices
 	loadErr error // the plugin could not be loaded
-	err     error // it has no devices for us
+	err     error // it has no usable devices
 }
 
 // openPlugin loads the plugin and asks for its devices. It may take long, or crash in a broken plugin.
@@ -195,7 +194,7 @@ func openPlugin(path string, o DoctorOptions) (found opened) {
 	return found
 }
 
-// opened fills in what the plugin said.
+// opened adds to the report what the plugin reported.
 func (r *Report) opened(found opened, path string) {
 	r.Plugin.API = found.api
 	if err := checkAddressLimit(); err != nil {
@@ -239,7 +238,7 @@ func noDevicesAdvice(path string) string {
 	}
 }
 
-// markBeside reads the mark of the install that path belongs to.
+// markBeside reads the mark of the installation that path belongs to.
 func markBeside(path string) (installMark, error) {
 	var m installMark
 	data, err := disk.ReadFile(filepath.Join(filepath.Dir(path), markFile), maxMark)

@@ -6,7 +6,7 @@ import (
 	"limner/xla/pjrt"
 )
 
-// clientDevices is what a client says about its platform and devices.
+// clientDevices is what a client reports of its platform and devices.
 type clientDevices struct {
 	platform, version string
 	list              []DeviceReport

@@ -13,7 +13,7 @@ import (
 // Space below which a folder is a problem: a plugin, or a dataset with its checkpoints.
 const leastFree = 1e9
 
-// folders fills in the folders that limner uses.
+// folders describes the folders that limner uses.
 func (r *Report) folders(o DoctorOptions) {
 	cache := o.Install.CacheDir
 	if cache == "" {
@@ -52,7 +52,7 @@ func (r *Report) folders(o DoctorOptions) {
 	r.programs(o.Cache)
 }
 
-// shared reports a plugin that others could replace, or change by its folder: it is native code, too.
+// shared reports a plugin that other users could change or replace: it is native code, too.
 func (r *Report) shared(path string) {
 	if err := disk.CheckPrivate(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		r.problem("do what the message says if nobody else works with it, or use a plugin in a folder of your own",
@@ -60,10 +60,11 @@ func (r *Report) shared(path string) {
 	}
 }
 
-// ExecutableExt ends the name of a compiled program's file in the cache.
+// ExecutableExt is the extension of compiled programs in the cache.
 const ExecutableExt = ".executable"
 
-// programs reports what is not loaded from the cache of compiled programs, because others could have put it there.
+// programs reports the compiled programs that are not loaded from the cache because other users could have put them
+// there.
 func (r *Report) programs(folder string) {
 	const do = "do what the message says if nobody else works with it, else remove it: it is only a cache; " +
 		"or set LIMNER_COMPILATION_CACHE_DIR to a folder of your own"
@@ -92,7 +93,7 @@ func (r *Report) programs(folder string) {
 	}
 }
 
-// inspectFolder looks at path, or at the folder above it that is there.
+// inspectFolder checks path, or the nearest folder above it that exists.
 func inspectFolder(name, path string) FolderReport {
 	report := FolderReport{Name: name, Path: path}
 	info, err := os.Stat(path)
@@ -111,7 +112,7 @@ func inspectFolder(name, path string) FolderReport {
 	return report
 }
 
-// nearest is path, or the folder above it that is there.
+// nearest is path, or the nearest folder above it that exists.
 func nearest(path string) string {
 	for {
 		_, err := os.Stat(path)

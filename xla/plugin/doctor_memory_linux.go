@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// HostMemory returns the memory that the machine, or the container, has and has left; 0 if unknown.
+// HostMemory returns the memory of the machine, or of the container, in total and available; 0 if unknown.
 func HostMemory() (total, available int64) {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/term"
 )
 
-// In each stallLimit a download must bring at least leastBytes, or it is given up.
+// In each stallLimit a download must receive at least leastBytes, or it fails.
 const (
 	stallLimit = time.Minute
 	leastBytes = 64 << 10
@@ -23,7 +23,7 @@ const (
 
 var errStalled = fmt.Errorf("less than %d bytes in %s", leastBytes, stallLimit)
 
-// download writes the wheel to path, checked and on the disk.
+// download writes the wheel to path, checks it and syncs it to the disk.
 func (w Wheel) download(ctx context.Context, path string, r installReporter) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -34,7 +34,7 @@ func (w Wheel) download(ctx context.Context, path string, r installReporter) err
 	if err != nil {
 		return err
 	}
-	request.Header.Set("Accept-Encoding", "identity") // the wheel's bytes, as they are
+	request.Header.Set("Accept-Encoding", "identity") // no compression of the wheel in transit
 	client := http.Client{Transport: &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: 20 * time.Second}).DialContext,
@@ -62,7 +62,7 @@ func (w Wheel) download(ctx context.Context, path string, r installReporter) err
 	return downloadError(ctx, err)
 }
 
-// downloadError shortens what net/http says: the caller names the URL.
+// downloadError shortens an error of net/http: the caller names the URL.
 func downloadError(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -94,7 +94,7 @@ func (r *resetOnWrite) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// installReporter tells the user what an install does. A nil writer makes it silent.
+// installReporter tells the user what an installation does. With a nil writer it is silent.
 type installReporter struct{ w io.Writer }
 
 // say writes one line.

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// SetEnv sets what a plugin reads from the process's environment, before it is
-// loaded; variables that the user has set stay as they are.
+// SetEnv sets what a plugin reads from the process's environment, before it is loaded; variables that the user has set
+// are not changed.
 //
-//   - Plugins log every client that they make to stderr: only warnings shall get there.
+//   - Plugins log every client that they create to stderr: only warnings are let through.
 //   - libtpu on a machine without a TPU asks Google Cloud's metadata server what it runs
 //     on, for more than a minute; told not to, it fails at once and still compiles.
 //   - go-xla looks for NVIDIA's libraries when a CUDA plugin is loaded and then sets

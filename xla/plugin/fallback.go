@@ -14,9 +14,8 @@ import (
 	"github.com/gomlx/go-xla/pkg/pjrt"
 )
 
-// installFromGoXLA gets the CPU plugin from go-xla's own releases, for platforms that PyPI
-// has none for. go-xla pins no hash for them and its download does not heed ctx, which is
-// looked at before and after.
+// installFromGoXLA gets the CPU plugin from go-xla's own releases, for platforms that PyPI has none for. go-xla pins no
+// hash for them and its download ignores ctx, which is checked before and after.
 func installFromGoXLA(ctx context.Context, platform string, opts InstallOptions) (string, error) {
 	s := pluginSlot{plugins: filepath.Join(opts.CacheDir, "plugins"), name: "go-xla-cpu-" + pjrt.DefaultCPUVersion}
 	r := installReporter{w: opts.Progress}

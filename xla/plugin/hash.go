@@ -14,7 +14,7 @@ import (
 	"limner/internal/disk"
 )
 
-// damagedError is an installed plugin that is not what it must be.
+// damagedError is the error for an installed plugin whose hash differs from what it must be.
 type damagedError struct{ path, got, want string }
 
 func (e damagedError) Error() string {
@@ -38,7 +38,7 @@ func installedHash(path string) string {
 	return mark.SHA256
 }
 
-// IsPinnedCPU says whether a plugin, by what Library.Identity says of it, is the CPU plugin whose forms are known.
+// IsPinnedCPU says whether an identity, of Library.Identity, is that of the pinned CPU plugin, whose formats are known.
 func IsPinnedCPU(identity string) bool {
 	for _, w := range Wheels() {
 		if w.Name == "cpu" && identity == w.plugin()+" "+w.PluginSHA256 {
@@ -48,18 +48,18 @@ func IsPinnedCPU(identity string) bool {
 	return false
 }
 
-// stamp is a file whose SHA-256 was taken, and how it looked then. Plugins have hundreds of megabytes: they are read
-// again only when something of that has changed.
+// stamp is the SHA-256 of a file, with its size and times when that was computed. Plugins have hundreds of megabytes:
+// they are read again only when one of these has changed.
 type stamp struct {
 	Path     string `json:"path"`
 	Size     int64  `json:"size"`
 	Modified int64  `json:"modified"` // in nanoseconds since 1970
-	Changed  int64  `json:"changed"`  // the inode, likewise
+	Changed  int64  `json:"changed"`  // of the inode, likewise
 	Inode    uint64 `json:"inode"`
 	SHA256   string `json:"sha256"`
 }
 
-// maxStamp is more than any stamp has.
+// maxStamp is more bytes than any stamp has.
 const maxStamp = 1 << 16
 
 // stampFile is the stamp beside an installed plugin.
@@ -72,9 +72,9 @@ func stampOf(path string, info fs.FileInfo) stamp {
 	return stamp{Path: path, Size: info.Size(), Modified: info.ModTime().UnixNano(), Changed: changed, Inode: inode}
 }
 
-// knownHash is the SHA-256 of an open file: what the stamp at path noted says, if the file looks the same and nobody
-// else could have written the stamp. Else the file is read, and the stamp written, which fails in silence: the next
-// process reads the file again. Without noted there is none.
+// knownHash is the SHA-256 of an open file: the one in the stamp at path noted, if the file's size and times are the
+// same and no other user could have written the stamp. Else the file is read and the stamp written; if writing fails,
+// the next process reads the file again. With noted "" there is no stamp.
 func knownHash(ctx context.Context, f *os.File, noted string) (string, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -103,7 +103,7 @@ func knownHash(ctx context.Context, f *os.File, noted string) (string, error) {
 	return now.SHA256, nil
 }
 
-// readStamp is empty if there is no stamp that can be relied on.
+// readStamp returns an empty stamp if there is none that can be trusted.
 func readStamp(path string) (s stamp) {
 	if path == "" {
 		return stamp{}
@@ -115,7 +115,7 @@ func readStamp(path string) (s stamp) {
 	return s
 }
 
-// hashOf reads an open file of that size from its beginning and returns its SHA-256 in hexadecimal.
+// hashOf reads an open file of the given size from its start and returns its SHA-256 in hexadecimal.
 func hashOf(ctx context.Context, f *os.File, size int64) (string, error) {
 	hash := sha256.New()
 	n, err := io.Copy(hash, contextReader{ctx, io.NewSectionReader(f, 0, size)})

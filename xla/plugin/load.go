@@ -20,10 +20,10 @@ import (
 // Library is a plugin that this process has loaded.
 type Library struct {
 	path  string
-	file  *os.File // what was loaded, whatever comes to lie at path
+	file  *os.File // the loaded file, even if another is at path by now
 	Table pjrt.Table
 
-	// hash gives its SHA-256. That of a file which limner did not install is noted in folder.
+	// hash gives the file's SHA-256. For a file that limner did not install, its stamp is in folder.
 	hash func(folder string) (string, error)
 }
 
@@ -37,7 +37,7 @@ var libraries struct {
 }
 
 // Load loads a plugin, once, and gives go-xla a copy of its table through which clients compile as their backends say.
-// One that limner installed is loaded only if it has the SHA-256 that it must have.
+// A plugin that limner installed is loaded only if its SHA-256 is right.
 func Load(path string) (*Library, error) {
 	libraries.Lock()
 	defer libraries.Unlock()
@@ -65,7 +65,7 @@ func Load(path string) (*Library, error) {
 	return l, nil
 }
 
-// check compares the hash of a plugin that limner installed, and leaves that of another until it is wanted.
+// check compares the hash of a plugin that limner installed; that of another is computed when it is needed.
 func (l *Library) check() error {
 	want := installedHash(l.path)
 	if want == "" {
@@ -94,7 +94,7 @@ func (l *Library) load() error {
 	return goxla.RegisterPreloadedPlugin(l.path, l.Table.Intercepted().Address())
 }
 
-// noted is the hash of a file that limner did not install.
+// noted is the hash of a file that limner did not install, with a stamp in folder.
 func (l *Library) noted(folder string) (string, error) {
 	stamp := ""
 	if folder != "" {
@@ -103,7 +103,8 @@ func (l *Library) noted(folder string) (string, error) {
 	return knownHash(context.Background(), l.file, stamp)
 }
 
-// identity is the name and the SHA-256 of the plugin's file.
+// Identity is the name and the SHA-256 of the plugin's file. A stamp in folder saves reading a file that limner did not
+// install.
 func (l *Library) Identity(folder string) (string, error) {
 	hash, err := l.hash(folder)
 	if err != nil {
@@ -112,9 +113,9 @@ func (l *Library) Identity(folder string) (string, error) {
 	return filepath.Base(l.path) + " " + hash, nil
 }
 
-// descriptorName is a name by which the loader opens the very file that is open, where the system has such names. A
-// library that looks for others beside itself, as NVIDIA's does, must be opened in its folder: then that is held open,
-// and the file in it compared.
+// descriptorName is a name by which the loader opens the same file as f, if the system has such names. A library that
+// looks for others beside itself, as NVIDIA's does, must be opened in its folder: then the folder is kept open, and the
+// file in it compared with f.
 func descriptorName(f *os.File, path string) (name string, folder *os.File, err error) {
 	if runtime.GOOS != "linux" {
 		return path, nil, disk.SameFile(f, path)
@@ -132,7 +133,7 @@ func descriptorName(f *os.File, path string) (name string, folder *os.File, err 
 	return name, folder, disk.SameFile(f, name)
 }
 
-// looksBesideItself says whether a library names folders relative to its own. What is no library does not.
+// looksBesideItself says whether a file is a library that names folders relative to its own.
 func looksBesideItself(f *os.File) bool {
 	library, err := elf.NewFile(f)
 	if err != nil {

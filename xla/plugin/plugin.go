@@ -1,5 +1,4 @@
-// Package plugin finds PJRT plugins, installs them from PyPI, checks and loads them, and says what is wrong with a
-// machine.
+// Package plugin finds PJRT plugins, installs them from PyPI, checks and loads them, and diagnoses a machine.
 package plugin
 
 import (
@@ -15,10 +14,10 @@ import (
 	"limner/internal/disk"
 )
 
-// Wheel pins one PJRT plugin: a file on PyPI, to the byte. A wheel is a zip archive, so
-// no Python is needed to unpack it.
+// Wheel pins one PJRT plugin: a file on PyPI, by its hash. A wheel is a zip archive, so no Python is needed to unpack
+// it.
 type Wheel struct {
-	Name     string // what --backend calls it: cpu, tpu or cuda
+	Name     string // the value of --backend: cpu, tpu or cuda
 	Package  string // the package's name on PyPI
 	Version  string
 	Platform string // GOOS/GOARCH
@@ -87,10 +86,10 @@ func (w Wheel) file() string { return path.Base(w.URL) }
 // plugin is the name of the unpacked plugin's file.
 func (w Wheel) plugin() string { return path.Base(w.Member) }
 
-// InstallOptions say where plugins are kept and who hears about a download.
+// InstallOptions say where plugins are kept and where progress is written.
 type InstallOptions struct {
 	CacheDir string              // holds the folder plugins; empty: see [CacheDir]
-	Progress io.Writer           // a terminal gets a bar, another writer plain lines; nil: silence
+	Progress io.Writer           // a bar on a terminal, plain lines elsewhere; nil: none
 	Getenv   func(string) string // nil: os.Getenv
 }
 
@@ -101,8 +100,8 @@ func (o InstallOptions) getenv(key string) string {
 	return o.Getenv(key)
 }
 
-// CacheDir is the folder for what limner downloads and may download again: the
-// environment variable LIMNER_CACHE, or limner in the user's cache folder.
+// CacheDir is the folder for downloads, which can be repeated: the environment variable LIMNER_CACHE, or limner in the
+// user's cache folder.
 func CacheDir(getenv func(string) string) (string, error) {
 	if dir := getenv("LIMNER_CACHE"); dir != "" {
 		return filepath.Abs(dir)
@@ -114,13 +113,12 @@ func CacheDir(getenv func(string) string) (string, error) {
 	return filepath.Join(dir, "limner"), nil
 }
 
-// Find returns the absolute path of the PJRT plugin for a backend: cpu (the same as
-// ""), tpu, cuda, or a path, which contains a separator or ends in .so, .dylib or .dll
-// and is used as it is. The environment variable LIMNER_PLUGIN=/path/x.so names the file
-// to use for cpu, tpu and cuda. Without it the pinned wheel is downloaded on first use
-// (see [Wheels]); a wheel of the right name that lies in <cache>/plugins already is
-// checked and unpacked instead. A plugin appears under its final name whole and checked,
-// or not at all, however many processes ask for it at once.
+// Find returns the absolute path of the PJRT plugin for a backend: cpu (the same as ""), tpu, cuda, or a path, which
+// contains a separator or ends in .so, .dylib or .dll and is not installed. The environment variable
+// LIMNER_PLUGIN=/path/x.so names the file to use for cpu, tpu and cuda. Without it the pinned wheel is downloaded on
+// first use (see [Wheels]); a wheel of the right name that is already in <cache>/plugins is checked and unpacked
+// instead. A plugin appears under its final name complete and checked, or not at all, also if several processes install
+// it at once.
 //
 // PyPI has no CPU plugin for macOS, Windows and Linux on arm64: there go-xla's own installer
 // fetches one, which has no pinned hash. That path compiles here, but was not run.
@@ -167,12 +165,12 @@ func Find(ctx context.Context, name string, opts InstallOptions) (string, error)
 	}
 }
 
-// IsCPU reports whether the plugin takes the number of devices from us.
+// IsCPU reports whether the plugin lets us choose the number of devices.
 func IsCPU(backend, path string) bool {
 	return backend == "cpu" || strings.Contains(filepath.Base(path), "cpu")
 }
 
-// isPath tells a plugin's path from a backend's name.
+// isPath says whether name is a plugin's path and not a backend's name.
 func isPath(name string) bool {
 	if strings.ContainsRune(name, '/') || strings.ContainsRune(name, filepath.Separator) {
 		return true

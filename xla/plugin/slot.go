@@ -17,17 +17,17 @@ import (
 	"limner/internal/plaintext"
 )
 
-// markFile is the file beside an unpacked plugin that says the install is whole.
+// markFile is the file beside an unpacked plugin that marks a complete installation.
 const markFile = "installed.json"
 
-// maxMark is more than any mark has.
+// maxMark is more bytes than any mark has.
 const maxMark = 1 << 16
 
 // installMark is the content of markFile.
 type installMark struct {
 	Package string `json:"package"`
 	Version string `json:"version"`
-	Source  string `json:"source_sha256"` // of the wheel; empty where no hash is pinned
+	Source  string `json:"source_sha256"` // of the wheel; empty if no hash is pinned
 	File    string `json:"file"`
 	Size    int64  `json:"size"`
 	SHA256  string `json:"sha256"`
@@ -42,7 +42,7 @@ type pluginSlot struct {
 	plugins string // the folder plugins
 	name    string // <package>-<version>
 	source  string // SHA-256 of the wheel that the mark must name
-	plugin  string // SHA-256 of the plugin; empty where none is pinned
+	plugin  string // SHA-256 of the plugin; empty if none is pinned
 }
 
 func (s pluginSlot) dir() string { return filepath.Join(s.plugins, s.name) }
@@ -54,7 +54,7 @@ func (w Wheel) slot(cacheDir string) pluginSlot {
 	}
 }
 
-// readMark returns the mark and the plugin's path if the install is whole.
+// readMark returns the mark and the plugin's path if the installation is complete.
 func (s pluginSlot) readMark() (installMark, string, error) {
 	var m installMark
 	data, err := disk.ReadFile(filepath.Join(s.dir(), markFile), maxMark)
@@ -78,7 +78,7 @@ func (s pluginSlot) readMark() (installMark, string, error) {
 	return m, path, nil
 }
 
-// installed returns the plugin's path if the install is whole and the plugin's bytes are those that were installed.
+// installed returns the plugin's path if the installation is complete and the plugin is unchanged since.
 func (s pluginSlot) installed(ctx context.Context) (string, error) {
 	m, path, err := s.readMark()
 	if err != nil {
@@ -96,9 +96,8 @@ func (s pluginSlot) installed(ctx context.Context) (string, error) {
 	return path, err
 }
 
-// fill runs fetch, which puts the plugin into an empty folder and returns its mark, and
-// moves that folder to its final name. Only one process at a time does so; the others
-// wait and find the plugin there.
+// fill runs fetch, which puts the plugin into an empty folder and returns its mark, and moves that folder to its final
+// name. Only one process at a time does so; the others wait and then use its plugin.
 func (s pluginSlot) fill(ctx context.Context, r installReporter,
 	fetch func(stage string) (installMark, error)) (string, error) {
 	if path, err := s.installed(ctx); err == nil {
@@ -158,7 +157,7 @@ func (s pluginSlot) lock(ctx context.Context, r installReporter) (unlock func(),
 	return func() { lock.Close() }, nil
 }
 
-// removeLeftovers deletes what killed installs left behind. The caller holds the lock.
+// removeLeftovers deletes what killed installations left behind. The caller holds the lock.
 func (s pluginSlot) removeLeftovers() error {
 	old, err := filepath.Glob(filepath.Join(s.plugins, "."+s.name+".new-*"))
 	if err != nil {
@@ -190,7 +189,7 @@ func (s pluginSlot) commit(stage string, m installMark) error {
 	if err := disk.SyncDir(stage); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(s.dir()); err != nil { // there only if it is damaged
+	if err := os.RemoveAll(s.dir()); err != nil { // exists only if damaged
 		return err
 	}
 	if err := os.Rename(stage, s.dir()); err != nil {
@@ -199,7 +198,7 @@ func (s pluginSlot) commit(stage string, m installMark) error {
 	return disk.SyncDir(s.plugins)
 }
 
-// writeSynced creates a file, lets fill write it, and returns its size once it is on the disk.
+// writeSynced creates a file, calls fill to write it, and returns its size once it is synced.
 func writeSynced(path string, fill func(io.Writer) error) (size int64, err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
@@ -223,7 +222,7 @@ func writeSynced(path string, fill func(io.Writer) error) (size int64, err error
 func checkFree(dir string, need int64) error {
 	free, _, err := disk.Space(dir)
 	if err != nil || free >= need {
-		return nil // unknown is no reason to refuse: a full disk shows itself when writing
+		return nil // if unknown, writing will fail on a full disk
 	}
 	return hintDiskFull(fmt.Errorf("%d MB needed, %d MB free: %w", need/1e6, free/1e6, syscall.ENOSPC), dir)
 }
