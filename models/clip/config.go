@@ -24,7 +24,7 @@ type Config struct {
 	BOSTokenID            int      `json:"bos_token_id"`
 	EOSTokenID            int      `json:"eos_token_id"`
 	PadTokenID            int      `json:"pad_token_id"`
-	AttentionDropout      float64  `json:"attention_dropout,omitempty"` // in training, which is not supported; nothing in sampling
+	AttentionDropout      float64  `json:"attention_dropout,omitempty"` // when training: unsupported
 	ProjectionDim         int      `json:"projection_dim"`              // of CLIPTextModelWithProjection alone
 }
 

@@ -35,7 +35,7 @@ type Encoder struct {
 	UpcastAttention   bool     `json:"upcast_attention"`             // queries times keys in float32
 	NormNumGroups     int      `json:"norm_num_groups"`
 	NormEps           float64  `json:"norm_eps"`
-	Dropout           float64  `json:"dropout,omitempty"` // of residual blocks in training, which is not supported; nothing in sampling
+	Dropout           float64  `json:"dropout,omitempty"` // of residual blocks when training: unsupported
 
 	// AdditionEmbedType is "text_time" in SDXL, whose time embedding also takes the pooled text embeddings and six
 	// numbers about the image, and nil elsewhere.
