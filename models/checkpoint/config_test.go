@@ -31,7 +31,8 @@ func TestReadConfigOfAnyEditor(t *testing.T) {
 		}
 		var c struct{ N int }
 		err := ReadConfig(path, &c)
-		if want == "" && (err != nil || c.N != 3) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+		if want == "" && (err != nil || c.N != 3) ||
+			want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%q: %+v, error %v, want %q", raw, c, err, want)
 		}
 	}

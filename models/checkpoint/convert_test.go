@@ -28,12 +28,16 @@ func TestConvertRoundTrips(t *testing.T) {
 			convert(t, Conversion{In: in, Out: single, To: ToSingleFile})
 			convert(t, Conversion{In: single, Out: again, To: ToDiffusers, Config: in})
 			for _, component := range model.components {
-				sameTensors(t, openModel(t, filepath.Join(again, component)), openModel(t, filepath.Join(in, component)))
-				if c, _ := os.ReadFile(filepath.Join(again, component, "config.json")); !bytes.Contains(c, []byte("{")) {
+				sameTensors(t, openModel(t, filepath.Join(again, component)),
+					openModel(t, filepath.Join(in, component)))
+				if c, _ := os.ReadFile(filepath.Join(again, component, "config.json")); !bytes.Contains(c,
+					[]byte("{")) {
 					t.Errorf("no config of %s", component)
 				}
 			}
-			for _, file := range []string{"model_index.json", "tokenizer/merges.txt", "scheduler/scheduler_config.json"} {
+			for _, file := range []string{
+				"model_index.json", "tokenizer/merges.txt", "scheduler/scheduler_config.json",
+			} {
 				if _, err := os.Stat(filepath.Join(again, file)); err != nil {
 					t.Error(err)
 				}
@@ -57,7 +61,9 @@ func TestConvertKeepsBytes(t *testing.T) {
 	single, again := filepath.Join(dir, "x.safetensors"), filepath.Join(dir, "again")
 	convert(t, Conversion{In: in, Out: single, To: ToSingleFile})
 	convert(t, Conversion{In: single, Out: again, To: ToDiffusers, Config: in})
-	for _, file := range []string{"unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors", "unet/config.json"} {
+	for _, file := range []string{
+		"unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors", "unet/config.json",
+	} {
 		want, err := os.ReadFile(filepath.Join(in, file))
 		if err != nil {
 			t.Fatal(err)
@@ -103,7 +109,8 @@ func TestConvertFlax(t *testing.T) {
 	var config struct {
 		ClassName string `json:"_class_name"`
 	}
-	if err := ReadConfig(filepath.Join(out, "config.json"), &config); err != nil || config.ClassName != "UNet2DConditionModel" {
+	if err := ReadConfig(filepath.Join(out, "config.json"), &config); err != nil ||
+		config.ClassName != "UNet2DConditionModel" {
 		t.Errorf("got %q, %v", config.ClassName, err)
 	}
 }
@@ -152,12 +159,19 @@ func TestConvertRejects(t *testing.T) {
 		conversion Conversion
 		want       string
 	}{
-		"unknown target":     {Conversion{In: sd15, To: "ckpt"}, `convert to "ckpt"`},
-		"no config":          {Conversion{In: single, To: ToDiffusers}, "--config"},
-		"config of another":  {Conversion{In: single, To: ToDiffusers, Config: sd21}, "cross_attention_dim: the weights of " + single + " have 32, the config 24"},
-		"full folder":        {Conversion{In: sd15, To: ToDiffusers, Out: full}, "is not empty"},
-		"a UNet alone":       {Conversion{In: filepath.Join(sd15, "unet"), To: ToSingleFile}, "a unet alone has no single-file form"},
-		"LoRA to a folder":   {Conversion{In: lora, To: ToDiffusers}, "LoRA is no network: a LoRA is converted to lora-diffusers"},
+		"unknown target": {Conversion{In: sd15, To: "ckpt"}, `convert to "ckpt"`},
+		"no config":      {Conversion{In: single, To: ToDiffusers}, "--config"},
+		"config of another": {
+			Conversion{In: single, To: ToDiffusers, Config: sd21},
+			"cross_attention_dim: the weights of " + single + " have 32, the config 24",
+		},
+		"full folder": {Conversion{In: sd15, To: ToDiffusers, Out: full}, "is not empty"},
+		"a UNet alone": {
+			Conversion{In: filepath.Join(sd15, "unet"), To: ToSingleFile}, "a unet alone has no single-file form",
+		},
+		"LoRA to a folder": {
+			Conversion{In: lora, To: ToDiffusers}, "LoRA is no network: a LoRA is converted to lora-diffusers",
+		},
 		"model to LoRA":      {Conversion{In: single, To: ToLoRAKohya}, "holds no LoRA but: whole model"},
 		"nothing there":      {Conversion{In: filepath.Join(full, "gone"), To: ToSingleFile}, "no such file"},
 		"no model":           {Conversion{In: full, To: ToSingleFile}, "has no diffusion_pytorch_model.safetensors"},
@@ -181,7 +195,8 @@ func TestDescribe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p := d.Components[0]; d.Kind != KindLoRA || p.Name != UNet || p.Layers != 128 || !slices.Equal(p.Ranks, []int{4}) || p.Parameters != 21568 {
+	if p := d.Components[0]; d.Kind != KindLoRA || p.Name != UNet || p.Layers != 128 ||
+		!slices.Equal(p.Ranks, []int{4}) || p.Parameters != 21568 {
 		t.Errorf("got %s with %+v", d.Kind, p)
 	}
 	d, err = Describe(golden.Path(t, "sdxl-tiny"))
@@ -192,7 +207,8 @@ func TestDescribe(t *testing.T) {
 	for _, p := range d.Components {
 		names = append(names, p.Name)
 	}
-	if want := []string{"controlnet", "text_encoder", "text_encoder_2", "unet", "vae"}; !slices.Equal(names, want) || d.Family != SDXL || d.Format != "folder" {
+	if want := []string{"controlnet", "text_encoder", "text_encoder_2", "unet", "vae"}; !slices.Equal(names, want) ||
+		d.Family != SDXL || d.Format != "folder" {
 		t.Errorf("got %v, %s, %s", names, d.Family, d.Format)
 	}
 	if !slices.ContainsFunc(d.Tensors, func(i TensorInfo) bool { return i.Key == "unet/conv_in.weight" }) {

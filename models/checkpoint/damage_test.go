@@ -13,7 +13,8 @@ import (
 	"limner/models/safetensors"
 )
 
-// A file that is cut short while it is in use says so, wherever it is read: single elements, small and large tensors, in every order and dtype.
+// A file that is cut short while it is in use says so, wherever it is read: single elements, small and large tensors,
+// in every order and dtype.
 func TestFileThatIsCutShort(t *testing.T) {
 	const want = "the file changed while it was in use"
 	tree := nn.Tree{
@@ -56,7 +57,10 @@ func TestFileThatIsCutShort(t *testing.T) {
 	var entries []safetensors.Entry
 	for _, s := range tree {
 		tensor, _ := m.Tensor(s.Key)
-		entries = append(entries, safetensors.Entry{Key: s.Key, DType: "F32", Shape: tensor.Shape, Parts: []safetensors.Tensor{tensor}, Order: safetensors.MemoryOrder})
+		entries = append(entries, safetensors.Entry{
+			Key: s.Key, DType: "F32", Shape: tensor.Shape, Parts: []safetensors.Tensor{tensor},
+			Order: safetensors.MemoryOrder,
+		})
 	}
 	writeErr := safetensors.Write(copied, entries, nil)
 	if _, err := os.Stat(copied); err == nil {
@@ -65,7 +69,9 @@ func TestFileThatIsCutShort(t *testing.T) {
 	tensor, _ := m.Tensor("bias")
 	_, floatErr := tensor.Float32s()
 	sampleErr := m.Sample(tree, tree, 5, func(nn.Spec, []float32) error { return nil })
-	for name, err := range map[string]error{"load": loadErr, "write": writeErr, "float32s": floatErr, "sample": sampleErr} {
+	for name, err := range map[string]error{
+		"load": loadErr, "write": writeErr, "float32s": floatErr, "sample": sampleErr,
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", name, err)
 		}
@@ -89,7 +95,10 @@ func TestWeightsAreRegularFiles(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error
 		want string
-	}{"open": {openErr, "a pipe"}, "file": {fileErr, "a pipe"}, "model": {modelErr, "a pipe"}, "config": {ReadConfig(device, &v), "a device"}} {
+	}{
+		"open": {openErr, "a pipe"}, "file": {fileErr, "a pipe"}, "model": {modelErr, "a pipe"},
+		"config": {ReadConfig(device, &v), "a device"},
+	} {
 		if c.err == nil || !strings.Contains(c.err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", name, c.err, c.want)
 		}

@@ -85,7 +85,10 @@ func (c *Checkpoint) describe() (Description, error) {
 
 // describeFolder describes the folder of a component, or each folder with weights in that of a model.
 func describeFolder(dir string) (Description, error) {
-	d := Description{Path: dir, Format: "folder", Kind: KindPipeline, Dialect: DialectDiffusers, Family: UnknownFamily, Tensors: []TensorInfo{}}
+	d := Description{
+		Path: dir, Format: "folder", Kind: KindPipeline, Dialect: DialectDiffusers, Family: UnknownFamily,
+		Tensors: []TensorInfo{},
+	}
 	if _, err := os.Stat(filepath.Join(dir, "model_index.json")); err != nil {
 		m, err := OpenModel(dir)
 		if err != nil {

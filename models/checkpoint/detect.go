@@ -70,9 +70,10 @@ func OpenFile(path string) (*Checkpoint, error) {
 // differenceKey marks the file of a ControlNet whose weights are to be added to those of the model it was made for.
 const differenceKey = "difference"
 
-const explainDifference = "its key \"" + differenceKey + "\" says that it holds a ControlNet's difference to the model it was " +
-	"made for, which is not supported: take the whole ControlNet, or add that model's weights to those of the same keys and " +
-	"leave the key out"
+const explainDifference = "its key \"" + differenceKey +
+	"\" says that it holds a ControlNet's difference to the model it was " +
+	"made for, which is not supported: take the whole ControlNet, or add that model's weights to " +
+	"those of the same keys and leave the key out"
 
 // IsDifference says whether the file is a ControlNet that lacks the weights of the model it was made for.
 func (c *Checkpoint) IsDifference() bool {
@@ -137,9 +138,10 @@ func explainFormat(head []byte) string {
 }
 
 // unpickleFile says why a pickled file is not read, and what to do.
-const unpickleFile = "which are never loaded because they can run code: take the .safetensors file of the same model, or convert it " +
-	"once with Python: for a whole model diffusers' StableDiffusionPipeline.from_single_file(IN).save_pretrained(OUT), for a LoRA, an " +
-	"embedding or one network safetensors.torch.save_file(torch.load(IN, weights_only=True), OUT)"
+const unpickleFile = "which are never loaded because they can run code: " +
+	"take the .safetensors file of the same model, or convert it once with Python: " +
+	"for a whole model diffusers' StableDiffusionPipeline.from_single_file(IN).save_pretrained(OUT), for a LoRA, " +
+	"an embedding or one network safetensors.torch.save_file(torch.load(IN, weights_only=True), OUT)"
 
 func (c *Checkpoint) openSafetensors() error {
 	f, err := safetensors.Open(c.path)
@@ -262,7 +264,8 @@ func (c *Checkpoint) openPipeline() {
 	}
 	for _, p := range []place{
 		{"model.diffusion_model.", UNet, fromLDMUNet, ""},
-		{"control_model.", ControlNet, fromLDMControlNet, ""}, // the first ControlNets were published with the model they control
+		// The first ControlNets were published together with the model that they control.
+		{"control_model.", ControlNet, fromLDMControlNet, ""},
 		{"first_stage_model.", VAE, fromLDMVAE, ""},
 		{"cond_stage_model.transformer.", TextEncoder, fromLDMText, SD1},
 		{"cond_stage_model.model.", TextEncoder, openCLIP(true), SD2},
@@ -281,11 +284,11 @@ func (c *Checkpoint) openPipeline() {
 	}
 }
 
-// Marks is what a whole model's file says of its noise schedule beyond its family's, by tensors that are empty.
+// Marks is what empty tensors in a whole model's file say of its noise schedule.
 type Marks struct {
 	VPrediction bool   // v_pred: it predicts v
 	ZeroSNR     bool   // ztsnr: nothing is left of the image at the last timestep
-	EDM         string // the key of one that has EDM's noise levels in place of betas (Karras et al. 2022); "" of others
+	EDM         string // the key of a model with EDM's noise levels (Karras et al. 2022) instead of betas; else ""
 }
 
 // The keys of marks.
@@ -358,7 +361,8 @@ func (c *Checkpoint) only() (*Model, error) {
 	case len(all) == 1:
 		return c.parts[all[0]], nil
 	case len(all) > 1:
-		return nil, fmt.Errorf("open model %s: a whole model (%s), want a file with one network", c.path, strings.Join(all, ", "))
+		return nil, fmt.Errorf("open model %s: a whole model (%s), want a file with one network",
+			c.path, strings.Join(all, ", "))
 	case c.parts[""] != nil:
 		return c.parts[""], nil
 	}

@@ -15,7 +15,9 @@ import (
 
 // zeros is a tensor of float16 to write.
 func zeros(key string, shape ...int) safetensors.Entry {
-	return safetensors.Entry{Key: key, DType: "F16", Shape: shape, Data: make([]byte, 2*safetensors.Tensor{Shape: shape}.Size())}
+	return safetensors.Entry{
+		Key: key, DType: "F16", Shape: shape, Data: make([]byte, 2*safetensors.Tensor{Shape: shape}.Size()),
+	}
 }
 
 func writeFile(t testing.TB, entries ...safetensors.Entry) string {
@@ -30,7 +32,8 @@ func writeFile(t testing.TB, entries ...safetensors.Entry) string {
 func TestOpenFileKinds(t *testing.T) {
 	unet := func(prefix string, crossAttention int) []safetensors.Entry {
 		return []safetensors.Entry{
-			zeros(prefix+"down_blocks.0.resnets.0.conv1.weight", 320, 320, 3, 3), zeros(prefix+"up_blocks.0.resnets.0.conv1.weight", 320, 640, 3, 3),
+			zeros(prefix+"down_blocks.0.resnets.0.conv1.weight", 320, 320, 3, 3),
+			zeros(prefix+"up_blocks.0.resnets.0.conv1.weight", 320, 640, 3, 3),
 			zeros(prefix+"conv_in.weight", 320, 9, 3, 3),
 			zeros(prefix+"down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight", 4, crossAttention),
 		}
@@ -45,24 +48,68 @@ func TestOpenFileKinds(t *testing.T) {
 	}{
 		"inpainting SD 1.x": {unet("", 768), KindComponent, DialectDiffusers, SD1, true, []string{UNet}},
 		"SD 2.x":            {unet("", 1024), KindComponent, DialectDiffusers, SD2, true, []string{UNet}},
-		"SDXL":              {append(unet("", 2048), zeros("add_embedding.linear_1.weight", 4, 2816)), KindComponent, DialectDiffusers, SDXL, true, []string{UNet}},
-		"refiner":           {append(unet("", 1280), zeros("add_embedding.linear_1.weight", 4, 2560)), KindComponent, DialectDiffusers, SDXLRefiner, true, []string{UNet}},
-		"bare LDM UNet":     {[]safetensors.Entry{zeros("input_blocks.0.0.weight", 4, 4, 3, 3), zeros("input_blocks.1.0.in_layers.0.weight", 4), zeros("output_blocks.0.0.in_layers.0.weight", 4)}, KindComponent, DialectLDM, UnknownFamily, false, []string{UNet}},
-		"LDM VAE":           {[]safetensors.Entry{zeros("encoder.down.0.block.0.norm1.weight", 4), zeros("decoder.up.0.block.0.norm1.weight", 4)}, KindComponent, DialectLDM, UnknownFamily, false, []string{VAE}},
-		"prefixed LDM VAE":  {[]safetensors.Entry{zeros("first_stage_model.encoder.down.0.block.0.norm1.weight", 4)}, KindComponent, DialectLDM, UnknownFamily, false, []string{VAE}},
-		"text encoder":      {[]safetensors.Entry{zeros("text_model.embeddings.token_embedding.weight", 9, 768)}, KindComponent, DialectDiffusers, SD1, false, []string{TextEncoder}},
-		"with projection":   {[]safetensors.Entry{zeros("text_model.embeddings.token_embedding.weight", 9, 1280), zeros("text_projection.weight", 1280, 1280)}, KindComponent, DialectDiffusers, SDXL, false, []string{TextEncoder}},
-		"diffusers token":   {[]safetensors.Entry{zeros("<cat>", 768)}, KindEmbedding, DialectDiffusers, UnknownFamily, false, nil},
-		"A1111 token":       {[]safetensors.Entry{zeros("emb_params", 2, 768)}, KindEmbedding, DialectA1111, UnknownFamily, false, nil},
-		"SDXL token":        {[]safetensors.Entry{zeros("clip_l", 2, 768), zeros("clip_g", 2, 1280)}, KindEmbedding, DialectA1111, UnknownFamily, false, nil},
-		"whole refiner":     {[]safetensors.Entry{zeros("model.diffusion_model.input_blocks.0.0.weight", 4, 4, 3, 3), zeros("conditioner.embedders.0.model.token_embedding.weight", 9, 8)}, KindPipeline, DialectLDM, SDXLRefiner, false, []string{UNet, TextEncoder2}},
-		"UNet in its place": {[]safetensors.Entry{zeros("model.diffusion_model.input_blocks.0.0.weight", 4, 4, 3, 3)}, KindComponent, DialectLDM, UnknownFamily, false, []string{UNet}},
-		"something else":    {[]safetensors.Entry{zeros("a.b", 4), zeros("c.d", 4)}, KindUnknown, DialectNone, UnknownFamily, false, nil},
-		"nothing":           {nil, KindUnknown, DialectNone, UnknownFamily, false, nil},
+		"SDXL": {
+			append(unet("", 2048), zeros("add_embedding.linear_1.weight", 4, 2816)), KindComponent, DialectDiffusers,
+			SDXL, true, []string{UNet},
+		},
+		"refiner": {
+			append(unet("", 1280), zeros("add_embedding.linear_1.weight", 4, 2560)), KindComponent, DialectDiffusers,
+			SDXLRefiner, true, []string{UNet},
+		},
+		"bare LDM UNet": {
+			[]safetensors.Entry{
+				zeros("input_blocks.0.0.weight", 4, 4, 3, 3), zeros("input_blocks.1.0.in_layers.0.weight", 4),
+				zeros("output_blocks.0.0.in_layers.0.weight", 4),
+			}, KindComponent, DialectLDM, UnknownFamily, false, []string{UNet},
+		},
+		"LDM VAE": {
+			[]safetensors.Entry{
+				zeros("encoder.down.0.block.0.norm1.weight", 4), zeros("decoder.up.0.block.0.norm1.weight", 4),
+			}, KindComponent, DialectLDM, UnknownFamily, false, []string{VAE},
+		},
+		"prefixed LDM VAE": {
+			[]safetensors.Entry{zeros("first_stage_model.encoder.down.0.block.0.norm1.weight", 4)}, KindComponent,
+			DialectLDM, UnknownFamily, false, []string{VAE},
+		},
+		"text encoder": {
+			[]safetensors.Entry{zeros("text_model.embeddings.token_embedding.weight", 9, 768)}, KindComponent,
+			DialectDiffusers, SD1, false, []string{TextEncoder},
+		},
+		"with projection": {
+			[]safetensors.Entry{
+				zeros("text_model.embeddings.token_embedding.weight", 9, 1280),
+				zeros("text_projection.weight", 1280, 1280),
+			}, KindComponent, DialectDiffusers, SDXL, false, []string{TextEncoder},
+		},
+		"diffusers token": {
+			[]safetensors.Entry{zeros("<cat>", 768)}, KindEmbedding, DialectDiffusers, UnknownFamily, false, nil,
+		},
+		"A1111 token": {
+			[]safetensors.Entry{zeros("emb_params", 2, 768)}, KindEmbedding, DialectA1111, UnknownFamily, false, nil,
+		},
+		"SDXL token": {
+			[]safetensors.Entry{zeros("clip_l", 2, 768), zeros("clip_g", 2, 1280)}, KindEmbedding, DialectA1111,
+			UnknownFamily, false, nil,
+		},
+		"whole refiner": {
+			[]safetensors.Entry{
+				zeros("model.diffusion_model.input_blocks.0.0.weight", 4, 4, 3, 3),
+				zeros("conditioner.embedders.0.model.token_embedding.weight", 9, 8),
+			}, KindPipeline, DialectLDM, SDXLRefiner, false, []string{UNet, TextEncoder2},
+		},
+		"UNet in its place": {
+			[]safetensors.Entry{zeros("model.diffusion_model.input_blocks.0.0.weight", 4, 4, 3, 3)}, KindComponent,
+			DialectLDM, UnknownFamily, false, []string{UNet},
+		},
+		"something else": {
+			[]safetensors.Entry{zeros("a.b", 4), zeros("c.d", 4)}, KindUnknown, DialectNone, UnknownFamily, false, nil,
+		},
+		"nothing": {nil, KindUnknown, DialectNone, UnknownFamily, false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := openFile(t, writeFile(t, c.entries...))
-			if got.Kind != c.kind || got.Dialect != c.dialect || got.Family != c.family || got.Inpainting != c.inpainting {
+			if got.Kind != c.kind || got.Dialect != c.dialect || got.Family != c.family ||
+				got.Inpainting != c.inpainting {
 				t.Errorf("got %s, %s, %s, inpainting %v", got.Kind, got.Dialect, got.Family, got.Inpainting)
 			}
 			if !slices.Equal(got.Components(), c.components) {
@@ -89,7 +136,8 @@ func TestOtherFormatsAreExplained(t *testing.T) {
 		if err := os.WriteFile(path, []byte(c.content), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := OpenFile(path); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
+		if _, err := OpenFile(path); err == nil || !strings.Contains(err.Error(), c.want) ||
+			!strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %v, want the path and %q", name, err, c.want)
 		}
 	}
@@ -104,10 +152,19 @@ func TestOtherFormatsAreExplained(t *testing.T) {
 func TestWrongNetworkIsNamedFirst(t *testing.T) {
 	sd15 := treeOf(t, openModel(t, golden.Path(t, "sd15-tiny", "unet")))
 	for name, c := range map[string]struct{ path, want string }{
-		"family":     {golden.Path(t, "sdxl-tiny", "unet"), "this is a UNet of SDXL base (cross_attention_dim 40, in_channels 4), the run wants a UNet of SD 1.x (cross_attention_dim 32, in_channels 4): "},
-		"ControlNet": {golden.Path(t, "sd15-tiny", "controlnet"), "this is a ControlNet of SD 1.x (cross_attention_dim 32), the run wants a UNet"},
-		"VAE":        {golden.Path(t, "sd15-tiny", "vae"), "this is a VAE (latent_channels 4), the run wants a UNet"},
-		"text":       {golden.Path(t, "sd15-tiny", "text_encoder"), "this is a text encoder (hidden_size 32), the run wants a UNet"},
+		"family": {
+			golden.Path(t, "sdxl-tiny", "unet"), "this is a UNet of SDXL base (cross_attention_dim 40, " +
+				"in_channels 4), the run wants a UNet of SD 1.x (cross_attention_dim 32, in_channels 4): ",
+		},
+		"ControlNet": {
+			golden.Path(t, "sd15-tiny", "controlnet"),
+			"this is a ControlNet of SD 1.x (cross_attention_dim 32), the run wants a UNet",
+		},
+		"VAE": {golden.Path(t, "sd15-tiny", "vae"), "this is a VAE (latent_channels 4), the run wants a UNet"},
+		"text": {
+			golden.Path(t, "sd15-tiny", "text_encoder"),
+			"this is a text encoder (hidden_size 32), the run wants a UNet",
+		},
 	} {
 		_, err := openModel(t, c.path).Load(sd15)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -160,8 +217,9 @@ func TestWholeOpenCLIP(t *testing.T) {
 			entries = append(entries, e)
 		}
 	}
-	entries = append(entries, zeros("cond_stage_model.model.text_projection", 24, 24), zeros("cond_stage_model.model.logit_scale"),
-		zeros("model_ema.decay"), zeros("model_ema.diffusion_modelout0weight", 8), zeros("alphas_cumprod", 1000), zeros("betas", 1000))
+	entries = append(entries, zeros("cond_stage_model.model.text_projection", 24, 24),
+		zeros("cond_stage_model.model.logit_scale"), zeros("model_ema.decay"),
+		zeros("model_ema.diffusion_modelout0weight", 8), zeros("alphas_cumprod", 1000), zeros("betas", 1000))
 	c := openFile(t, writeFile(t, entries...))
 	for component, want := range components {
 		m, _ := c.Component(component)
@@ -170,7 +228,8 @@ func TestWholeOpenCLIP(t *testing.T) {
 	if c.Kind != KindPipeline || c.Family != SD2 {
 		t.Errorf("got %s, %s", c.Kind, c.Family)
 	}
-	if _, err := OpenModelFile(c.Path()); err == nil || !strings.Contains(err.Error(), "a whole model (unet, vae, text_encoder)") {
+	if _, err := OpenModelFile(c.Path()); err == nil ||
+		!strings.Contains(err.Error(), "a whole model (unet, vae, text_encoder)") {
 		t.Errorf("as one network: got %v", err)
 	}
 }
@@ -205,10 +264,12 @@ func TestGoldenStructure(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := Structure{
-			InChannels: c.InChannels, OutChannels: c.OutChannels, BlockOutChannels: c.BlockOutChannels, LayersPerBlock: c.LayersPerBlock,
-			CrossAttentionDim: c.CrossAttentionDim, LinearProjection: c.Linear, AdditionInputDim: c.AdditionInputDim,
-			ConditioningChannels: c.Conditioning, ConditioningEmbeddingOutChannels: c.Embedding, LatentChannels: c.LatentChannels,
-			VocabSize: c.VocabSize, HiddenSize: c.HiddenSize, IntermediateSize: c.IntermediateSize, NumHiddenLayers: c.Layers, MaxPositionEmbeddings: c.Positions,
+			InChannels: c.InChannels, OutChannels: c.OutChannels, BlockOutChannels: c.BlockOutChannels,
+			LayersPerBlock: c.LayersPerBlock, CrossAttentionDim: c.CrossAttentionDim, LinearProjection: c.Linear,
+			AdditionInputDim: c.AdditionInputDim, ConditioningChannels: c.Conditioning,
+			ConditioningEmbeddingOutChannels: c.Embedding, LatentChannels: c.LatentChannels, VocabSize: c.VocabSize,
+			HiddenSize: c.HiddenSize, IntermediateSize: c.IntermediateSize, NumHiddenLayers: c.Layers,
+			MaxPositionEmbeddings: c.Positions,
 		}
 		switch c.ClassName {
 		case "UNet2DConditionModel":
@@ -269,8 +330,11 @@ func TestDifferenceIsRefused(t *testing.T) {
 	for key, tensor := range bare {
 		prefixed["control_model."+key] = tensor
 	}
-	for name, tensors := range map[string]map[string]safetensors.Tensor{"diffusers": whole.tensors, "LDM": bare, "LDM, prefixed": prefixed} {
-		entries := []safetensors.Entry{entryOf(differenceKey, safetensors.Floats([]int{1}, []float32{1}, safetensors.FileOrder), "")}
+	for name, tensors := range map[string]map[string]safetensors.Tensor{
+		"diffusers": whole.tensors, "LDM": bare, "LDM, prefixed": prefixed,
+	} {
+		entries := []safetensors.Entry{entryOf(differenceKey,
+			safetensors.Floats([]int{1}, []float32{1}, safetensors.FileOrder), "")}
 		for key, tensor := range tensors {
 			entries = append(entries, entryOf(key, tensor, ""))
 		}
@@ -282,13 +346,17 @@ func TestDifferenceIsRefused(t *testing.T) {
 		_, folderErr := OpenModel(dir)
 		for job, err := range map[string]error{
 			"a file": openErr, "a folder": folderErr,
-			"conversion": Conversion{In: path, Out: filepath.Join(dir, "out"), To: ToDiffusers, Config: golden.Path(t, "sd15-tiny", "controlnet")}.Run(),
+			"conversion": Conversion{
+				In: path, Out: filepath.Join(dir, "out"), To: ToDiffusers,
+				Config: golden.Path(t, "sd15-tiny", "controlnet"),
+			}.Run(),
 		} {
 			if err == nil || !strings.Contains(err.Error(), `its key "difference" says that it holds a ControlNet's difference`) {
 				t.Errorf("%s, %s: got %v", name, job, err)
 			}
 		}
-		if d, err := Describe(path); err != nil || !d.Difference || len(d.Components) != 1 || d.Components[0].Name != ControlNet {
+		if d, err := Describe(path); err != nil || !d.Difference || len(d.Components) != 1 ||
+			d.Components[0].Name != ControlNet {
 			t.Errorf("%s: described as %+v, %v", name, d.Components, err)
 		}
 	}

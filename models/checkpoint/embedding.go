@@ -26,8 +26,8 @@ type Embedding struct {
 	tensors map[string]safetensors.Tensor // as the file spells them
 }
 
-// encoderKeys are the keys of a text encoder's vectors in files for several encoders: its name in the original code of SDXL, and that of
-// diffusers' earlier scripts.
+// encoderKeys are the keys of a text encoder's vectors in files for several encoders: its name in the original code of
+// SDXL, and that of diffusers' earlier scripts.
 var encoderKeys = map[string][]string{
 	TextEncoder:  {"clip_l", "text_encoders_0"},
 	TextEncoder2: {"clip_g", "text_encoders_1"},
@@ -38,8 +38,8 @@ func isEncoderKey(key string) bool {
 	return slices.Contains(encoderKeys[TextEncoder], key) || slices.Contains(encoderKeys[TextEncoder2], key)
 }
 
-// Embedding is the textual inversion that the file holds. Its token is the key of diffusers' files, else what the metadata says, else the
-// file's name without its extension.
+// Embedding is the textual inversion that the file holds. Its token is the key of diffusers' files, else what the
+// metadata says, else the file's name without its extension.
 func (c *Checkpoint) Embedding() (Embedding, error) {
 	if c.Kind != KindEmbedding {
 		return Embedding{}, fmt.Errorf("it holds no textual inversion but: %s", c.Kind)
@@ -53,7 +53,8 @@ func (c *Checkpoint) Embedding() (Embedding, error) {
 	return e, nil
 }
 
-// Vectors are those for a text encoder, TextEncoder or TextEncoder2: the only tensor, or the one under the encoder's key.
+// Vectors are those for a text encoder, TextEncoder or TextEncoder2: the only tensor, or the one under the encoder's
+// key.
 func (e Embedding) Vectors(component string) (safetensors.Tensor, error) {
 	for key, t := range e.tensors {
 		if len(e.tensors) == 1 || slices.Contains(encoderKeys[component], key) {
@@ -64,8 +65,8 @@ func (e Embedding) Vectors(component string) (safetensors.Tensor, error) {
 		strings.Join(slices.Sorted(maps.Keys(e.tensors)), ", "))
 }
 
-// isEmbedding tells whose file of a textual inversion this is: A1111's have emb_params, or the dictionary
-// that was pickled once, those for several text encoders the encoders' keys; diffusers' have the token itself as their one key.
+// isEmbedding tells whose file of a textual inversion this is: A1111's have emb_params, or the dictionary that was
+// pickled once, those for several text encoders the encoders' keys; diffusers' have the token itself as their one key.
 func isEmbedding(tensors map[string]safetensors.Tensor) Dialect {
 	if len(tensors) == 0 || len(tensors) > 2 {
 		return DialectNone
@@ -105,7 +106,8 @@ func bundled(tensors map[string]safetensors.Tensor) ([]Embedding, error) {
 	var all []Embedding
 	for _, token := range slices.Sorted(maps.Keys(byToken)) {
 		if isEmbedding(byToken[token]) != DialectA1111 {
-			return nil, fmt.Errorf("%s%s: no textual inversion: want emb_params or string_to_param of one text encoder, or clip_l and clip_g; got %s",
+			return nil, fmt.Errorf("%s%s: no textual inversion: want emb_params or string_to_param of one text "+
+				"encoder, or clip_l and clip_g; got %s",
 				bundlePrefix, token, strings.Join(slices.Sorted(maps.Keys(byToken[token])), ", "))
 		}
 		all = append(all, Embedding{token, byToken[token]})

@@ -19,7 +19,8 @@ func ExampleOpenFile() {
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "vae.safetensors")
 	err = safetensors.Write(path, []safetensors.Entry{
-		{Key: "encoder.down.0.block.0.conv1.weight", DType: "F16", Shape: []int{8, 8, 3, 3}, Data: make([]byte, 8*8*9*2)},
+		{Key: "encoder.down.0.block.0.conv1.weight", DType: "F16", Shape: []int{8, 8, 3, 3},
+			Data: make([]byte, 8*8*9*2)},
 		{Key: "encoder.mid.attn_1.q.bias", DType: "F16", Shape: []int{8}, Data: make([]byte, 16)},
 	}, nil)
 	if err != nil {

@@ -20,7 +20,9 @@ var flaxAttention = map[string]string{"query": "to_q", "key": "to_k", "value": "
 // fromFlax translates the weights of a Flax model to the names that diffusers and transformers give
 // them in PyTorch. Kernels stand in memory's layout as they are.
 func fromFlax(tensors map[string]safetensors.Tensor) (translated, error) {
-	t := translated{tensors: make(map[string]safetensors.Tensor, len(tensors)), spelled: make(map[string]string, len(tensors))}
+	t := translated{
+		tensors: make(map[string]safetensors.Tensor, len(tensors)), spelled: make(map[string]string, len(tensors)),
+	}
 	for _, path := range slices.Sorted(maps.Keys(tensors)) {
 		tensor := tensors[path]
 		parts := strings.Split(strings.TrimPrefix(path, "params/"), "/")

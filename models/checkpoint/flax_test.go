@@ -60,27 +60,35 @@ func TestMsgpack(t *testing.T) {
 		keys []string
 		fail string
 	}{
-		"nested":             {"\x82\xa1a\x81\xa1b" + array("xy") + "\xa1c" + array("z"), []string{"a/b", "c"}, ""},
-		"numbers beside":     {"\x83\xa1a\x05\xa1b\xcb\x00\x00\x00\x00\x00\x00\x00\x00\xa1c\xc0", nil, ""},
-		"in pieces":          {"\x81\xa1a\x83\xb9" + chunked + "\xc3\xa5shape\x82\xa10\x01\xa11\x03\xa6chunks\x82\xa10" + array("xy") + "\xa11" + array("z"), []string{"a"}, ""},
-		"pieces in disorder": {"\x81\xa1a\x83\xb9" + chunked + "\xc3\xa5shape\x81\xa11\x01\xa6chunks\x81\xa10" + array("x"), nil, `got entry "1", want 0`},
-		"a piece short":      {"\x81\xa1a\x83\xb9" + chunked + "\xc3\xa5shape\x81\xa10\x02\xa6chunks\x81\xa10" + array("x"), nil, "got 1 bytes, want 2"},
-		"empty":              {"", nil, "truncated"},
-		"no map":             {"\x91\x01", nil, "holds no map"},
-		"key is a number":    {"\x81\x01\x01", nil, "key is no text"},
-		"key is not UTF-8":   {"\x81\xa1\xff\x01", nil, "not UTF-8"},
-		"twice":              {"\x82\xa1a" + array("x") + "\xa1a" + array("y"), nil, `"a" appears twice`},
-		"list":               {"\x81\xa1a\x91\x01", nil, "holds a list"},
-		"trailing":           {"\x81\xa1a" + array("x") + "\x00", nil, "1 bytes after the end"},
-		"claimed map":        {"\xdf\xff\xff\xff\xff\xa1a" + array("x"), nil, "truncated"},
-		"claimed string":     {"\x81\xdb\xff\xff\xff\xffa", nil, "truncated"},
-		"claimed array":      {"\x81\xa1a\xc9\xff\xff\xff\xff\x01", nil, "truncated"},
-		"unused byte":        {"\x81\xa1a\xc1", nil, "begins no value"},
-		"too few bytes":      {"\x81\xa1a\xc7\x0c\x01\x93\x91\x02\xa5uint8\xc4\x01x", nil, "got 1 bytes, want 2"},
-		"unknown dtype":      {"\x81\xa1a\xc7\x0c\x01\x93\x91\x01\xa5uint9\xc4\x01x", nil, `dtype "uint9"`},
-		"negative shape":     {"\x81\xa1a\xc7\x0c\x01\x93\x91\xff\xa5uint8\xc4\x01x", nil, "something else than numbers"},
-		"long name":          {"\x81\xda\x02\x00" + strings.Repeat("a", 512) + array("x"), nil, "longer than 512"},
-		"deep":               {strings.Repeat("\x81\xa1a", 100) + "\x01", nil, "more than 64 deep"},
+		"nested":         {"\x82\xa1a\x81\xa1b" + array("xy") + "\xa1c" + array("z"), []string{"a/b", "c"}, ""},
+		"numbers beside": {"\x83\xa1a\x05\xa1b\xcb\x00\x00\x00\x00\x00\x00\x00\x00\xa1c\xc0", nil, ""},
+		"in pieces": {
+			"\x81\xa1a\x83\xb9" + chunked + "\xc3\xa5shape\x82\xa10\x01\xa11\x03\xa6chunks\x82\xa10" + array("xy") +
+				"\xa11" + array("z"), []string{"a"}, "",
+		},
+		"pieces in disorder": {
+			"\x81\xa1a\x83\xb9" + chunked + "\xc3\xa5shape\x81\xa11\x01\xa6chunks\x81\xa10" + array("x"), nil, `got entry "1", want 0`,
+		},
+		"a piece short": {
+			"\x81\xa1a\x83\xb9" + chunked + "\xc3\xa5shape\x81\xa10\x02\xa6chunks\x81\xa10" + array("x"),
+			nil, "got 1 bytes, want 2",
+		},
+		"empty":            {"", nil, "truncated"},
+		"no map":           {"\x91\x01", nil, "holds no map"},
+		"key is a number":  {"\x81\x01\x01", nil, "key is no text"},
+		"key is not UTF-8": {"\x81\xa1\xff\x01", nil, "not UTF-8"},
+		"twice":            {"\x82\xa1a" + array("x") + "\xa1a" + array("y"), nil, `"a" appears twice`},
+		"list":             {"\x81\xa1a\x91\x01", nil, "holds a list"},
+		"trailing":         {"\x81\xa1a" + array("x") + "\x00", nil, "1 bytes after the end"},
+		"claimed map":      {"\xdf\xff\xff\xff\xff\xa1a" + array("x"), nil, "truncated"},
+		"claimed string":   {"\x81\xdb\xff\xff\xff\xffa", nil, "truncated"},
+		"claimed array":    {"\x81\xa1a\xc9\xff\xff\xff\xff\x01", nil, "truncated"},
+		"unused byte":      {"\x81\xa1a\xc1", nil, "begins no value"},
+		"too few bytes":    {"\x81\xa1a\xc7\x0c\x01\x93\x91\x02\xa5uint8\xc4\x01x", nil, "got 1 bytes, want 2"},
+		"unknown dtype":    {"\x81\xa1a\xc7\x0c\x01\x93\x91\x01\xa5uint9\xc4\x01x", nil, `dtype "uint9"`},
+		"negative shape":   {"\x81\xa1a\xc7\x0c\x01\x93\x91\xff\xa5uint8\xc4\x01x", nil, "something else than numbers"},
+		"long name":        {"\x81\xda\x02\x00" + strings.Repeat("a", 512) + array("x"), nil, "longer than 512"},
+		"deep":             {strings.Repeat("\x81\xa1a", 100) + "\x01", nil, "more than 64 deep"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tensors, err := parseMsgpack(strings.NewReader(c.data), int64(len(c.data)))

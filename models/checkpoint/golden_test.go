@@ -101,8 +101,10 @@ func TestGoldenModels(t *testing.T) {
 			for _, s := range tree {
 				want, _ := m.Tensor(s.Key)
 				got, ok := again.Tensor(s.Key)
-				if !ok || got.DType != want.DType || !slices.Equal(got.Shape, want.Shape) || !bytes.Equal(bytesIn(t, got), bytesIn(t, want)) {
-					t.Errorf("%s: got %s %v, want %s %v with the same bytes", s.Key, got.DType, got.Shape, want.DType, want.Shape)
+				if !ok || got.DType != want.DType || !slices.Equal(got.Shape, want.Shape) ||
+					!bytes.Equal(bytesIn(t, got), bytesIn(t, want)) {
+					t.Errorf("%s: got %s %v, want %s %v with the same bytes",
+						s.Key, got.DType, got.Shape, want.DType, want.Shape)
 				}
 			}
 		})
@@ -149,7 +151,8 @@ func TestGoldenFiles(t *testing.T) {
 			}
 			defer f.Close()
 			out := filepath.Join(t.TempDir(), "x.safetensors")
-			if err := safetensors.Write(out, entriesOf(f, func(key string) string { return key }), f.Metadata()); err != nil {
+			if err := safetensors.Write(out, entriesOf(f, func(key string) string { return key }),
+				f.Metadata()); err != nil {
 				t.Fatal(err)
 			}
 			got, err := os.ReadFile(out)
@@ -176,7 +179,10 @@ func entriesOf(f interface {
 	for _, key := range f.Keys() {
 		if name := rename(key); name != "" {
 			tensor, _ := f.Tensor(key)
-			entries = append(entries, safetensors.Entry{Key: name, DType: tensor.DType, Shape: tensor.Shape, Order: tensor.Order, Parts: []safetensors.Tensor{tensor}})
+			entries = append(entries, safetensors.Entry{
+				Key: name, DType: tensor.DType, Shape: tensor.Shape, Order: tensor.Order,
+				Parts: []safetensors.Tensor{tensor},
+			})
 		}
 	}
 	return entries
@@ -263,7 +269,9 @@ func TestGoldenShards(t *testing.T) {
 	want := load(t, m, tree)
 	dir := t.TempDir()
 	index := map[string]string{}
-	names := []string{"diffusion_pytorch_model-00001-of-00002.safetensors", "diffusion_pytorch_model-00002-of-00002.safetensors"}
+	names := []string{
+		"diffusion_pytorch_model-00001-of-00002.safetensors", "diffusion_pytorch_model-00002-of-00002.safetensors",
+	}
 	for i, name := range names {
 		entries := entriesOf(m, func(key string) string {
 			if len(key)%2 != i {

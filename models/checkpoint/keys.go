@@ -23,7 +23,8 @@ func newName(key string) string {
 	if m == nil {
 		return key
 	}
-	return m[1] + map[string]string{"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}[m[2]] + m[3]
+	return m[1] + map[string]string{"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}[m[2]] +
+		m[3]
 }
 
 // match finds the tree's parameter for each key of a file: the key itself first, then an old

@@ -115,7 +115,9 @@ func (t *translated) add(key, file string, tensor safetensors.Tensor) {
 
 // translate renames the keys of a network. Those without a new name stay, to be listed as extra.
 func translate(part map[string]safetensors.Tensor, n names) translated {
-	t := translated{tensors: make(map[string]safetensors.Tensor, len(part)), spelled: make(map[string]string, len(part))}
+	t := translated{
+		tensors: make(map[string]safetensors.Tensor, len(part)), spelled: make(map[string]string, len(part)),
+	}
 	for _, key := range slices.Sorted(maps.Keys(part)) {
 		name, _ := n.of(key)
 		t.add(name, key, part[key])

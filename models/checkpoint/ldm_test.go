@@ -19,9 +19,14 @@ var tinyModels = map[string]struct {
 	components []string
 	key        string // one that a single file must have; %d is the number of the text encoder's last layer
 }{
-	"sd15-tiny": {SD1, []string{UNet, VAE, TextEncoder}, "cond_stage_model.transformer.text_model.final_layer_norm.weight"},
-	"sd21-tiny": {SD2, []string{UNet, VAE, TextEncoder}, "cond_stage_model.model.transformer.resblocks.%d.attn.in_proj_weight"},
-	"sdxl-tiny": {SDXL, []string{UNet, VAE, TextEncoder, TextEncoder2}, "conditioner.embedders.1.model.text_projection"},
+	"sd15-tiny": {
+		SD1, []string{UNet, VAE, TextEncoder}, "cond_stage_model.transformer.text_model.final_layer_norm.weight",
+	},
+	"sd21-tiny": {
+		SD2, []string{UNet, VAE, TextEncoder}, "cond_stage_model.model.transformer.resblocks.%d.attn.in_proj_weight",
+	},
+	"sdxl-tiny": {SDXL, []string{UNet, VAE, TextEncoder, TextEncoder2},
+		"conditioner.embedders.1.model.text_projection"},
 }
 
 // folder opens all components of a whole model.
@@ -105,9 +110,10 @@ func TestGoldenSingleFile(t *testing.T) {
 				t.Errorf("no %s", key)
 			}
 			for _, key := range c.Keys() {
-				if i := slices.IndexFunc([]string{"down_blocks", "up_blocks", "resnets", "self_attn.q"}, func(s string) bool {
-					return strings.Contains(key, s) && !strings.Contains(key, ".transformer.text_model.")
-				}); i >= 0 {
+				if i := slices.IndexFunc([]string{"down_blocks", "up_blocks", "resnets", "self_attn.q"},
+					func(s string) bool {
+						return strings.Contains(key, s) && !strings.Contains(key, ".transformer.text_model.")
+					}); i >= 0 {
 					t.Errorf("%s keeps diffusers' name", key)
 				}
 			}
@@ -169,7 +175,9 @@ func TestGoldenControlNetFile(t *testing.T) {
 			var entries []safetensors.Entry
 			for _, key := range c.Keys() {
 				tensor, _ := c.Tensor(key)
-				entries = append(entries, safetensors.Entry{Key: "control_model." + key, DType: tensor.DType, Shape: tensor.Shape, Data: bytesIn(t, tensor)})
+				entries = append(entries, safetensors.Entry{
+					Key: "control_model." + key, DType: tensor.DType, Shape: tensor.Shape, Data: bytesIn(t, tensor),
+				})
 			}
 			if err := safetensors.Write(path, entries, nil); err != nil {
 				t.Fatal(err)

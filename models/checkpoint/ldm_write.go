@@ -150,7 +150,8 @@ func (m *Model) entries(n names, dtype string) ([]safetensors.Entry, error) {
 		all = append(all, entryOf(name, m.tensors[key], dtype))
 	}
 	if len(unknown) > 0 {
-		return nil, fmt.Errorf("%s: %d keys have no place in the original naming:%s", m.path, len(unknown), list(unknown))
+		return nil, fmt.Errorf("%s: %d keys have no place in the original naming:%s",
+			m.path, len(unknown), list(unknown))
 	}
 	return all, nil
 }
@@ -169,7 +170,9 @@ func (m *Model) ldmControlNet(dtype string) ([]safetensors.Entry, error) {
 func (m *Model) ldmVAE(dtype string) ([]safetensors.Entry, error) {
 	mods := modulesOf(m.tensors)
 	n := vaeNames(mods.count("encoder.down_blocks"), mods.count("encoder.down_blocks.0.resnets")).inverse()
-	for _, same := range []string{"encoder.conv_in", "encoder.conv_out", "decoder.conv_in", "decoder.conv_out", "quant_conv", "post_quant_conv"} {
+	for _, same := range []string{
+		"encoder.conv_in", "encoder.conv_out", "decoder.conv_in", "decoder.conv_out", "quant_conv", "post_quant_conv",
+	} {
 		n[same] = same
 	}
 	entries, err := m.entries(n, dtype)

@@ -126,7 +126,9 @@ func checkTree(tree nn.Tree) error {
 			return fmt.Errorf("the model has %s twice", s.Key)
 		}
 		seen[s.Key] = true
-		rank, ok := map[nn.Kind]int{nn.Vector: 1, nn.Dense: 2, nn.Kernel: 4, nn.Table: 2, nn.Array: len(s.Shape), nn.Codes: len(s.Shape)}[s.Kind]
+		rank, ok := map[nn.Kind]int{
+			nn.Vector: 1, nn.Dense: 2, nn.Kernel: 4, nn.Table: 2, nn.Array: len(s.Shape), nn.Codes: len(s.Shape),
+		}[s.Kind]
 		if !ok || len(s.Shape) != rank {
 			return fmt.Errorf("the model's %v does not have the rank of its kind, %d", s, rank)
 		}

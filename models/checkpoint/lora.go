@@ -44,9 +44,9 @@ func (l LoRALayer) Rank() int { return l.Down.Shape[0] }
 // Scale is Alpha/Rank, by which the change is multiplied beside the user's scale.
 func (l LoRALayer) Scale() float64 { return l.Alpha / float64(l.Rank()) }
 
-// OpenLoRA opens a LoRA in any of its dialects: a file, or a folder that LoRAFile finds it in. What is no plain LoRA (LoHa, LoKr, DoRA, Tucker
-// decompositions, whole differences) is an error that names it. Names with underscores are put into
-// dots by the words they are made of; Check does so by the network's own.
+// OpenLoRA opens a LoRA in any of its dialects: a file, or a folder that LoRAFile finds it in. What is no plain LoRA
+// (LoHa, LoKr, DoRA, Tucker decompositions, whole differences) is an error that names it. Names with underscores are
+// put into dots by the words they are made of; Check does so by the network's own.
 func OpenLoRA(path string) (*LoRA, error) {
 	path, err := LoRAFile(path)
 	if err != nil {
@@ -90,7 +90,9 @@ func (c *Checkpoint) lora() (*LoRA, error) {
 		at := place{k.component, k.module}
 		layer := layers[at]
 		if layer == nil {
-			layer = &LoRALayer{Component: k.component, Module: k.module, Alpha: math.NaN(), kohya: k.kohya, named: k.named}
+			layer = &LoRALayer{
+				Component: k.component, Module: k.module, Alpha: math.NaN(), kohya: k.kohya, named: k.named,
+			}
 			layers[at] = layer
 		}
 		if err := layer.set(k.role, c.tensors[key]); err != nil {
@@ -193,8 +195,8 @@ func (l *LoRALayer) check() error {
 // explainLoRAKey says what kind of change a key belongs to that is no plain LoRA.
 func explainLoRAKey(key string) string {
 	for _, k := range []struct{ mark, name string }{
-		{"hada_", "LoHa"}, {"lokr_", "LoKr"}, {"dora_scale", "DoRA"}, {"lora_magnitude_vector", "DoRA"}, {"lora_mid", "a Tucker decomposition"},
-		{"oft_", "OFT"}, {".diff", "a whole difference"}, {".bias", "a bias"},
+		{"hada_", "LoHa"}, {"lokr_", "LoKr"}, {"dora_scale", "DoRA"}, {"lora_magnitude_vector", "DoRA"},
+		{"lora_mid", "a Tucker decomposition"}, {"oft_", "OFT"}, {".diff", "a whole difference"}, {".bias", "a bias"},
 	} {
 		if strings.Contains(key, k.mark) {
 			return k.name
@@ -233,7 +235,9 @@ func (l *LoRA) layer(component string, s nn.Spec) (LoRALayer, bool) {
 	if !ok {
 		return LoRALayer{}, false
 	}
-	i := slices.IndexFunc(l.Layers, func(layer LoRALayer) bool { return layer.Component == component && layer.Module == module })
+	i := slices.IndexFunc(l.Layers, func(layer LoRALayer) bool {
+		return layer.Component == component && layer.Module == module
+	})
 	if i < 0 {
 		return LoRALayer{}, false
 	}

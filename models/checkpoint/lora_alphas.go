@@ -80,7 +80,8 @@ func (c *peftConfig) alphaOf(module string, rank int) (float64, error) {
 	if r, ok := c.ranks.of(module); ok && r.value != float64(rank) {
 		return 0, fmt.Errorf("rank_pattern %q of PEFT's config says rank %g, down has %d rows", r.key, r.value, rank)
 	} else if !ok && c.rank != nil && *c.rank != rank {
-		return 0, fmt.Errorf("PEFT's config says rank %d (r) and has no rank_pattern for it, down has %d rows", *c.rank, rank)
+		return 0, fmt.Errorf("PEFT's config says rank %d (r) and has no rank_pattern for it, down has %d rows",
+			*c.rank, rank)
 	}
 	alpha := float64(rank)
 	if c.alpha != nil {

@@ -53,7 +53,8 @@ func (l *LoRA) Check(component string, tree nn.Tree) error {
 			wrong = append(wrong, line)
 		case !layer.fits(s):
 			wrong = append(wrong, fmt.Sprintf("shape: %s: got %s, want %s", layer.Module, layer.widths(), widths(s)))
-			if in := layer.Down.Shape[1]; header == "" && strings.HasSuffix(layer.Module, ".attn2.to_k") && in != s.Shape[0] {
+			if in := layer.Down.Shape[1]; header == "" && strings.HasSuffix(layer.Module, ".attn2.to_k") &&
+				in != s.Shape[0] {
 				header = fmt.Sprintf("made for %s of cross_attention_dim %d%s, this one has %d%s: ",
 					article(component), in, familyOfWidth(in), s.Shape[0], familyOfWidth(s.Shape[0]))
 			}
@@ -61,7 +62,8 @@ func (l *LoRA) Check(component string, tree nn.Tree) error {
 	}
 	l.sort()
 	if len(wrong) > 0 {
-		return fmt.Errorf("LoRA %s: %s%d of %d layers do not fit the %s:%s", l.path, header, len(wrong), n, component, list(wrong))
+		return fmt.Errorf("LoRA %s: %s%d of %d layers do not fit the %s:%s",
+			l.path, header, len(wrong), n, component, list(wrong))
 	}
 	return nil
 }

@@ -11,8 +11,9 @@ import (
 // peftFile is PEFT's name of a LoRA's file.
 const peftFile = "adapter_model.safetensors"
 
-// LoRAFile is path or, of a folder, the file of the LoRA in it: the one under the name that diffusers and limner or PEFT give it, else the only
-// safetensors file. A path to nothing is returned as it is: whoever opens it says what is wrong.
+// LoRAFile is path or, of a folder, the file of the LoRA in it: the one under the name that diffusers and limner or
+// PEFT give it, else the only safetensors file. A path to nothing is returned as it is: whoever opens it says what is
+// wrong.
 func LoRAFile(path string) (string, error) {
 	return fileIn(path, "LoRA", "pytorch_lora_weights.safetensors", peftFile)
 }
@@ -50,10 +51,12 @@ func fileIn(path, kind string, names ...string) (string, error) {
 	case len(files) == 1:
 		return filepath.Join(path, files[0]), nil
 	case len(files) > 1:
-		return "", fmt.Errorf("open %s %s: the folder has several files, and none of them is named %s: give one of %s", kind, path,
-			strings.Join(names, " or "), strings.Join(files, ", "))
+		return "", fmt.Errorf("open %s %s: the folder has several files, and none of them is named %s: give one of %s",
+			kind, path, strings.Join(names, " or "), strings.Join(files, ", "))
 	case len(pickled) > 0:
-		return "", fmt.Errorf("open %s %s: the folder has only pickled weights (%s), %s", kind, path, pickled[0], unpickleFile)
+		return "", fmt.Errorf("open %s %s: the folder has only pickled weights (%s), %s",
+			kind, path, pickled[0], unpickleFile)
 	}
-	return "", fmt.Errorf("open %s %s: the folder has no .safetensors file: give the folder that the file is in", kind, path)
+	return "", fmt.Errorf("open %s %s: the folder has no .safetensors file: give the folder that the file is in",
+		kind, path)
 }

@@ -15,8 +15,8 @@ var loraMarks = []struct {
 }{
 	{".lora_down.", DialectKohya}, {".lora_up.", DialectKohya}, {".hada_w", DialectKohya}, {".lokr_w", DialectKohya},
 	{".lora_A.", DialectPEFT}, {".lora_B.", DialectPEFT},
-	{".lora.down.", DialectDiffusers}, {".lora.up.", DialectDiffusers}, {"_lora.down.", DialectDiffusers}, {"_lora.up.", DialectDiffusers},
-	{".lora_linear_layer.", DialectDiffusers},
+	{".lora.down.", DialectDiffusers}, {".lora.up.", DialectDiffusers}, {"_lora.down.", DialectDiffusers},
+	{"_lora.up.", DialectDiffusers}, {".lora_linear_layer.", DialectDiffusers},
 }
 
 // isLoRA tells whose naming of a LoRA the keys follow, if any.
@@ -79,7 +79,10 @@ func parseLoRAKey(key string) loraKey {
 		for _, p := range kohyaPlaces {
 			if rest, ok := strings.CutPrefix(name, p.prefix); ok {
 				rest = underscored(rest) // some tools write attn1.to_q behind it
-				return loraKey{component: p.component, module: splitKohya(rest), named: splitKohya(rest), kohya: rest, role: e.role}
+				return loraKey{
+					component: p.component, module: splitKohya(rest), named: splitKohya(rest),
+					kohya: rest, role: e.role,
+				}
 			}
 		}
 		k := loraKey{module: strings.TrimPrefix(name, "base_model.model."), role: e.role}

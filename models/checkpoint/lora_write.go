@@ -31,7 +31,9 @@ func (l *LoRA) Save(path string, dialect Dialect, dtype string) error {
 			more, err = layer.diffusersEntries(dtype)
 		case DialectPEFT:
 			name := layer.Component + "." + layer.Module
-			more = []safetensors.Entry{entryOf(name+".lora_A.weight", layer.Down, dtype), entryOf(name+".lora_B.weight", layer.Up, dtype)}
+			more = []safetensors.Entry{
+				entryOf(name+".lora_A.weight", layer.Down, dtype), entryOf(name+".lora_B.weight", layer.Up, dtype),
+			}
 		case DialectKohya:
 			more = l.kohyaEntries(layer, dtype)
 		default:

@@ -28,7 +28,8 @@ func (v InMemory) Stream(tree nn.Tree, dtype string, visit nn.Visit) error {
 			return err
 		}
 		err = visit(s, func(to []byte) error {
-			if err := safetensors.Floats(s.Shape, values, safetensors.FileOrder).MoveTo(to, dtype, safetensors.FileOrder); err != nil {
+			if err := safetensors.Floats(s.Shape, values, safetensors.FileOrder).MoveTo(to, dtype,
+				safetensors.FileOrder); err != nil {
 				return fmt.Errorf("parameter %s: %w", s.Key, err)
 			}
 			return nil
@@ -82,8 +83,8 @@ func Collect(from nn.Source, tree nn.Tree) (nn.Values, error) {
 	return values, nil
 }
 
-// toFile changes values from memory's layout to a diffusers file's, in scratch, which grows as needed. It returns its argument where
-// the two are the same.
+// toFile changes values from memory's layout to a diffusers file's, in scratch, which grows as needed. It returns its
+// argument where the two are the same.
 func toFile(s nn.Spec, memory []float32, scratch *[]float32) []float32 {
 	shape := s.FileShape()
 	if orderOf(s.Kind) == safetensors.FileOrder || safetensors.SameOrder(shape) {
@@ -91,6 +92,7 @@ func toFile(s nn.Spec, memory []float32, scratch *[]float32) []float32 {
 	}
 	*scratch = slices.Grow((*scratch)[:0], len(memory))
 	file := (*scratch)[:len(memory)]
-	_ = safetensors.Floats(shape, memory, safetensors.MemoryOrder).MoveTo(safetensors.BytesOf(file), "F32", safetensors.FileOrder) // F32 holds them all
+	_ = safetensors.Floats(shape, memory, safetensors.MemoryOrder).MoveTo(safetensors.BytesOf(file), "F32",
+		safetensors.FileOrder) // F32 holds them all
 	return file
 }

@@ -58,7 +58,8 @@ func TestInMemory(t *testing.T) {
 		}
 	}
 	short := func(_ nn.Spec, write func(to []byte) error) error { return write(make([]byte, 7)) }
-	if err := values.Stream(tree, "F32", short); err == nil || err.Error() != "parameter b: 7 bytes for 2 elements of F32, want 8" {
+	if err := values.Stream(tree, "F32", short); err == nil ||
+		err.Error() != "parameter b: 7 bytes for 2 elements of F32, want 8" {
 		t.Errorf("too little room: got %v", err)
 	}
 }

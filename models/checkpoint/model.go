@@ -1,5 +1,6 @@
-// Package checkpoint maps model files to named tensors and back: the key spellings of every format, Flax msgpack, LoRAs, conversion, and
-// the change between a file's layout and memory's. safetensors files themselves are models/safetensors.
+// Package checkpoint maps model files to named tensors and back: the key spellings of every format, Flax msgpack,
+// LoRAs, conversion, and the change between a file's layout and memory's. safetensors files themselves are
+// models/safetensors.
 package checkpoint
 
 import (
@@ -105,7 +106,8 @@ func explainAbsence(names []string) string {
 		}
 	}
 	if len(other) > 0 {
-		return fmt.Sprintf("has %s, want diffusion_pytorch_model.safetensors or model.safetensors", strings.Join(other, ", "))
+		return fmt.Sprintf("has %s, want diffusion_pytorch_model.safetensors or model.safetensors",
+			strings.Join(other, ", "))
 	}
 	return "has no diffusion_pytorch_model.safetensors and no model.safetensors"
 }

@@ -59,7 +59,8 @@ func TestSaveLoadIdentity(t *testing.T) {
 // What an optimizer remembers has other shapes than parameters, and codes are whole numbers.
 func TestSaveArraysAndCodes(t *testing.T) {
 	tree := nn.Tree{
-		{Key: "factor", Shape: []int{3, 2, 5}, Kind: nn.Array}, {Key: "codes", Shape: []int{2, 256}, Kind: nn.Codes}, {Key: "w", Shape: []int{3, 2}, Kind: nn.Dense},
+		{Key: "factor", Shape: []int{3, 2, 5}, Kind: nn.Array}, {Key: "codes", Shape: []int{2, 256}, Kind: nn.Codes},
+		{Key: "w", Shape: []int{3, 2}, Kind: nn.Dense},
 	}
 	want := nn.Values{"factor": make([]float32, 30), "codes": make([]float32, 512), "w": {1, 2, 3, 4, 5, 6}}
 	for i := range want["factor"] {
@@ -81,7 +82,8 @@ func TestSaveArraysAndCodes(t *testing.T) {
 	}
 	parameters := slices.Clone(tree)
 	parameters[1].Kind = nn.Table
-	if err := m.Check(parameters); err == nil || !strings.Contains(err.Error(), "dtype: codes: got U8, want F32, F16, BF16 or F64") {
+	if err := m.Check(parameters); err == nil ||
+		!strings.Contains(err.Error(), "dtype: codes: got U8, want F32, F16, BF16 or F64") {
 		t.Errorf("codes as parameters: got %v", err)
 	}
 	codes := slices.Clone(tree)
@@ -92,7 +94,8 @@ func TestSaveArraysAndCodes(t *testing.T) {
 	for _, bad := range []float32{-1, 0.5, 256, float32(math.NaN())} {
 		want["codes"][300] = bad
 		text := fmt.Sprintf("element [1 44] is %g, which U8 cannot hold", bad)
-		if err := SaveModel(dir, "bad.safetensors", tree, want, "F32"); err == nil || !strings.Contains(err.Error(), text) {
+		if err := SaveModel(dir, "bad.safetensors", tree, want, "F32"); err == nil ||
+			!strings.Contains(err.Error(), text) {
 			t.Errorf("a code of %g: got %v", bad, err)
 		}
 	}
@@ -140,8 +143,11 @@ func TestBothSpellings(t *testing.T) {
 	if found[tree[0].Key] != tree[0].Key || !slices.Equal(extra, []string{"mid_block.attentions.0.query.bias"}) {
 		t.Errorf("got %v and extra %v, want today's key and the old one extra", found, extra)
 	}
-	found, extra = match(tree, []string{"text_model.mid_block.attentions.0.query.bias", "mid_block.attentions.0.proj_attn.bias"})
-	if found[tree[0].Key] != "text_model.mid_block.attentions.0.query.bias" || !slices.Equal(extra, []string{"mid_block.attentions.0.proj_attn.bias"}) {
+	found, extra = match(tree, []string{
+		"text_model.mid_block.attentions.0.query.bias", "mid_block.attentions.0.proj_attn.bias",
+	})
+	if found[tree[0].Key] != "text_model.mid_block.attentions.0.query.bias" ||
+		!slices.Equal(extra, []string{"mid_block.attentions.0.proj_attn.bias"}) {
 		t.Errorf("got %v and extra %v, want the old key and proj_attn extra", found, extra)
 	}
 }
@@ -152,17 +158,27 @@ func TestOpenModelChoice(t *testing.T) {
 		open  string // the file that is taken, or
 		fail  string // part of the error
 	}{
-		"diffusers first": {[]string{"model.safetensors", "diffusion_pytorch_model.safetensors"}, "diffusion_pytorch_model.safetensors", ""},
+		"diffusers first": {
+			[]string{"model.safetensors", "diffusion_pytorch_model.safetensors"},
+			"diffusion_pytorch_model.safetensors", "",
+		},
 		"transformers":    {[]string{"model.safetensors", "pytorch_model.bin"}, "model.safetensors", ""},
 		"full before f16": {[]string{"model.fp16.safetensors", "model.safetensors"}, "model.safetensors", ""},
-		"fp16 only":       {[]string{"diffusion_pytorch_model.fp16.safetensors"}, "diffusion_pytorch_model.fp16.safetensors", ""},
-		"bf16 only":       {[]string{"model.bf16.safetensors"}, "model.bf16.safetensors", ""},
-		"pickle":          {[]string{"config.json", "diffusion_pytorch_model.bin"}, "", "only pickled weights (diffusion_pytorch_model.bin)"},
-		"ckpt":            {[]string{"v1-5-pruned.ckpt"}, "", "safe_serialization=True"},
-		"flax":            {[]string{"diffusion_flax_model.msgpack"}, "diffusion_flax_model.msgpack", ""},
-		"other name":      {[]string{"unet.safetensors"}, "", "has unet.safetensors, want diffusion_pytorch_model.safetensors"},
-		"nothing":         {[]string{"config.json"}, "", "has no diffusion_pytorch_model.safetensors"},
-		"empty index":     {[]string{"model.safetensors.index.fp16.json"}, "", "weight_map is missing"},
+		"fp16 only": {
+			[]string{"diffusion_pytorch_model.fp16.safetensors"}, "diffusion_pytorch_model.fp16.safetensors", "",
+		},
+		"bf16 only": {[]string{"model.bf16.safetensors"}, "model.bf16.safetensors", ""},
+		"pickle": {
+			[]string{"config.json", "diffusion_pytorch_model.bin"}, "",
+			"only pickled weights (diffusion_pytorch_model.bin)",
+		},
+		"ckpt": {[]string{"v1-5-pruned.ckpt"}, "", "safe_serialization=True"},
+		"flax": {[]string{"diffusion_flax_model.msgpack"}, "diffusion_flax_model.msgpack", ""},
+		"other name": {
+			[]string{"unet.safetensors"}, "", "has unet.safetensors, want diffusion_pytorch_model.safetensors",
+		},
+		"nothing":     {[]string{"config.json"}, "", "has no diffusion_pytorch_model.safetensors"},
+		"empty index": {[]string{"model.safetensors.index.fp16.json"}, "", "weight_map is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -207,20 +223,25 @@ func TestSaveModelRejects(t *testing.T) {
 	values["other"] = nil
 	dir := t.TempDir()
 	err := SaveModel(dir, "model.safetensors", smallTree, values, "F16")
-	for _, want := range []string{"3 values do not fit", "size: conv.bias: got 3 values, want 4", "missing: token.weight", "extra: other"} {
+	for _, want := range []string{
+		"3 values do not fit", "size: conv.bias: got 3 values, want 4", "missing: token.weight", "extra: other",
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
-	if err := SaveModel(dir, "model.safetensors", smallTree, smallValues(), "I8"); err == nil || !strings.Contains(err.Error(), `dtype "I8"`) {
+	if err := SaveModel(dir, "model.safetensors", smallTree, smallValues(), "I8"); err == nil ||
+		!strings.Contains(err.Error(), `dtype "I8"`) {
 		t.Errorf("got %v", err)
 	}
 	twice := append(slices.Clone(smallTree), smallTree[0])
-	if err := SaveModel(dir, "model.safetensors", twice, smallValues(), "F32"); err == nil || !strings.Contains(err.Error(), "conv.weight twice") {
+	if err := SaveModel(dir, "model.safetensors", twice, smallValues(), "F32"); err == nil ||
+		!strings.Contains(err.Error(), "conv.weight twice") {
 		t.Errorf("got %v", err)
 	}
 	flat := nn.Tree{{Key: "a", Shape: []int{2}, Kind: nn.Dense}}
-	if err := SaveModel(dir, "model.safetensors", flat, nn.Values{"a": {1, 2}}, "F32"); err == nil || !strings.Contains(err.Error(), "rank") {
+	if err := SaveModel(dir, "model.safetensors", flat, nn.Values{"a": {1, 2}}, "F32"); err == nil ||
+		!strings.Contains(err.Error(), "rank") {
 		t.Errorf("got %v", err)
 	}
 	if left, _ := os.ReadDir(dir); len(left) > 0 {
@@ -243,7 +264,8 @@ func TestConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := "{\n  \"block_out_channels\": [\n    1,\n    2\n  ],\n  \"act_fn\": \"<silu>\"\n}\n"; string(text) != got {
+	if got := "{\n  \"block_out_channels\": [\n    1,\n    2\n  ],\n  \"act_fn\": \"<silu>\"\n" +
+		"}\n"; string(text) != got {
 		t.Errorf("got %s", text)
 	}
 	var got config
@@ -260,11 +282,13 @@ func TestConfig(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := ReadConfig(path, &got); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+		if err := ReadConfig(path, &got); err == nil || !strings.Contains(err.Error(), want) ||
+			!strings.Contains(err.Error(), path) {
 			t.Errorf("%q: got %v, want %q", text, err, want)
 		}
 	}
-	if err := ReadConfig(filepath.Join(dir, "gone.json"), &got); err == nil || !strings.Contains(err.Error(), "gone.json: file does not exist") {
+	if err := ReadConfig(filepath.Join(dir, "gone.json"), &got); err == nil ||
+		!strings.Contains(err.Error(), "gone.json: file does not exist") {
 		t.Errorf("got %v", err)
 	}
 }

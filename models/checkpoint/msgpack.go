@@ -197,8 +197,8 @@ const flaxArray = 1
 // chunked is the key that marks an array which Flax stored in pieces.
 const chunked = "__msgpack_chunked_array__"
 
-// parseMsgpack reads a file of Flax weights of that size, but for the elements. The tensors' keys are the names in the file, joined by
-// "/", and their shapes and elements stand as in the file.
+// parseMsgpack reads a file of Flax weights of that size, but for the elements. The tensors' keys are the names in the
+// file, joined by "/", and their shapes and elements stand as in the file.
 func parseMsgpack(file io.ReaderAt, size int64) (map[string]safetensors.Tensor, error) {
 	r := &msgpackReader{file: file, end: size}
 	v, err := r.next()
@@ -219,7 +219,8 @@ func parseMsgpack(file io.ReaderAt, size int64) (map[string]safetensors.Tensor, 
 }
 
 // readMap reads a map of n entries into tensors. A map that is an array in pieces is returned instead.
-func (r *msgpackReader) readMap(n uint64, path []string, tensors map[string]safetensors.Tensor) (*safetensors.Tensor, error) {
+func (r *msgpackReader) readMap(n uint64, path []string,
+	tensors map[string]safetensors.Tensor) (*safetensors.Tensor, error) {
 	if len(path) > maxDepth {
 		return nil, fmt.Errorf("maps are nested more than %d deep", maxDepth)
 	}
@@ -288,7 +289,8 @@ func (r *msgpackReader) readArray(n uint64) (*safetensors.Tensor, error) {
 // numpyDTypes are numpy's names of the dtypes that weights have.
 var numpyDTypes = map[string]string{
 	"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64",
-	"int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8", "uint8": "U8", "uint16": "U16", "uint32": "U32", "uint64": "U64", "bool": "BOOL",
+	"int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8", "uint8": "U8", "uint16": "U16", "uint32": "U32",
+	"uint64": "U64", "bool": "BOOL",
 }
 
 func (r *msgpackReader) array() (*safetensors.Tensor, error) {

@@ -66,15 +66,18 @@ func modelEntries(tree nn.Tree, values nn.Values, dtype string) ([]safetensors.E
 		case !ok:
 			wrong = append(wrong, fmt.Sprintf("missing: %s %v", s.Key, s.Shape))
 		case len(v) != s.Size():
-			wrong = append(wrong, fmt.Sprintf("size: %s: got %d values, want %d for %v", s.Key, len(v), s.Size(), s.Shape))
+			wrong = append(wrong, fmt.Sprintf("size: %s: got %d values, want %d for %v",
+				s.Key, len(v), s.Size(), s.Shape))
 		}
 		as := dtype
 		if s.Kind == nn.Codes {
 			as = codesDType
 		}
-		entries[i] = safetensors.Entry{Key: s.Key, DType: as, Shape: s.FileShape(), Float32s: func() ([]float32, error) {
-			return toFile(s, v, &scratch), nil
-		}}
+		entries[i] = safetensors.Entry{
+			Key: s.Key, DType: as, Shape: s.FileShape(), Float32s: func() ([]float32, error) {
+				return toFile(s, v, &scratch), nil
+			},
+		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(left)) {
 		wrong = append(wrong, "extra: "+key)

@@ -7,9 +7,9 @@ import (
 	"limner/models/safetensors"
 )
 
-// Stream is that of nn.Source: it checks the model against the tree as Load does, then calls visit with every parameter in the
-// tree's order. No memory is taken but for the parts of one parameter that are on their way. A finite value that F16 cannot
-// hold is an error that names it.
+// Stream is that of nn.Source: it checks the model against the tree as Load does, then calls visit with every parameter
+// in the tree's order. No memory is taken but for the parts of one parameter that are on their way. A finite value that
+// F16 cannot hold is an error that names it.
 func (m *Model) Stream(tree nn.Tree, dtype string, visit nn.Visit) error {
 	return m.StreamPart(tree, tree, dtype, visit)
 }
@@ -29,8 +29,9 @@ func (m *Model) StreamPart(tree, part nn.Tree, dtype string, visit nn.Visit) err
 	})
 }
 
-// Sample checks the model against the tree, then calls visit with n elements of every parameter of a part of it, spread evenly over the
-// parameter in memory's layout; with all elements of smaller ones. No more of the file is read than what they lie in.
+// Sample checks the model against the tree, then calls visit with n elements of every parameter of a part of it, spread
+// evenly over the parameter in memory's layout; with all elements of smaller ones. No more of the file is read than
+// what they lie in.
 func (m *Model) Sample(tree, part nn.Tree, n int, visit func(spec nn.Spec, elements []float32) error) error {
 	return m.visit(tree, part, func(s nn.Spec, t safetensors.Tensor) error {
 		elements := make([]float32, min(n, s.Size()))

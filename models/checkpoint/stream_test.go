@@ -98,7 +98,8 @@ func checkSample(t *testing.T, m *Model, tree nn.Tree, loaded nn.Values) {
 	if err != nil || len(visited) != len(part) || visited[0].Key != part[0].Key {
 		t.Errorf("visited %v, %v", visited, err)
 	}
-	if err := m.Sample(tree, nn.Tree{{Key: "nothing"}}, 1, nil); err == nil || !strings.Contains(err.Error(), "no parameter nothing") {
+	if err := m.Sample(tree, nn.Tree{{Key: "nothing"}}, 1, nil); err == nil ||
+		!strings.Contains(err.Error(), "no parameter nothing") {
 		t.Errorf("a parameter that is not there: got %v", err)
 	}
 }
@@ -130,7 +131,8 @@ func TestStreamRejects(t *testing.T) {
 		return func(s nn.Spec, write func(to []byte) error) error { return write(make([]byte, width*s.Size())) }
 	}
 	err := m.Stream(smallTree, "F16", read(2))
-	if want := "linear.weight: element [32 1] is -70000, which F16 cannot hold: its largest value is 65504"; err == nil || !strings.Contains(err.Error(), want) {
+	if want := "linear.weight: element [32 1] is -70000, which F16 cannot hold: " +
+		"its largest value is 65504"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %q", err, want)
 	}
 	if err := m.Stream(smallTree, "BF16", read(2)); err != nil {
@@ -139,13 +141,15 @@ func TestStreamRejects(t *testing.T) {
 	if err := m.Stream(smallTree, "I8", read(1)); err == nil || !strings.Contains(err.Error(), `dtype "I8"`) {
 		t.Errorf("got %v", err)
 	}
-	if err := m.Stream(smallTree[1:], "F32", read(4)); err == nil || !strings.Contains(err.Error(), "extra: conv.weight") {
+	if err := m.Stream(smallTree[1:], "F32", read(4)); err == nil ||
+		!strings.Contains(err.Error(), "extra: conv.weight") {
 		t.Errorf("got %v", err)
 	}
 	if err := m.Stream(smallTree, "F32", read(2)); err == nil || !strings.Contains(err.Error(), "bytes for ") {
 		t.Errorf("too little room: got %v", err)
 	}
-	if err := m.Stream(smallTree, "F32", func(nn.Spec, func(to []byte) error) error { return os.ErrClosed }); err != os.ErrClosed {
+	if err := m.Stream(smallTree, "F32", func(nn.Spec, func(to []byte) error) error { return os.ErrClosed }); err !=
+		os.ErrClosed {
 		t.Errorf("got %v, want what visit returned", err)
 	}
 	err = SaveModel(t.TempDir(), "x.safetensors", smallTree, values, "F16")
@@ -215,14 +219,18 @@ func bigFile(t testing.TB, dtype string, count, side int) (string, nn.Tree) {
 }
 
 func BenchmarkStream(b *testing.B) {
-	for _, c := range []struct{ from, to string }{{"F16", "F32"}, {"F32", "F32"}, {"F32", "BF16"}, {"F32", "F16"}, {"F16", "F16"}} {
+	for _, c := range []struct{ from, to string }{
+		{"F16", "F32"}, {"F32", "F32"}, {"F32", "BF16"}, {"F32", "F16"}, {"F16", "F16"},
+	} {
 		b.Run(c.from+" to "+c.to, func(b *testing.B) {
 			path, tree := bigFile(b, c.from, 4, 2048)
 			m := openModelFile(b, path)
 			b.SetBytes(int64(sizeIn(b, c.to, tree.Size())))
 			to := make([]byte, sizeIn(b, c.to, tree[0].Size()))
 			for b.Loop() {
-				if err := m.Stream(tree, c.to, func(_ nn.Spec, write func(to []byte) error) error { return write(to) }); err != nil {
+				if err := m.Stream(tree, c.to, func(_ nn.Spec, write func(to []byte) error) error {
+					return write(to)
+				}); err != nil {
 					b.Fatal(err)
 				}
 			}

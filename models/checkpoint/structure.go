@@ -143,18 +143,21 @@ func (k keyShapes) controlNet() Structure {
 		s.ConditioningEmbeddingOutChannels = []int{first}
 	}
 	for i := 1; k.modules[at(embedding, "blocks", i)]; i += 2 {
-		s.ConditioningEmbeddingOutChannels = append(s.ConditioningEmbeddingOutChannels, k.dim(at(embedding, "blocks", i, "weight"), 0))
+		s.ConditioningEmbeddingOutChannels = append(s.ConditioningEmbeddingOutChannels,
+			k.dim(at(embedding, "blocks", i, "weight"), 0))
 	}
 	return s
 }
 
 func (k keyShapes) vae() Structure {
 	s := Structure{
-		Component: VAE, InChannels: k.dim("encoder.conv_in.weight", 1), OutChannels: k.dim("decoder.conv_out.weight", 0),
-		LayersPerBlock: k.count("encoder.down_blocks.0.resnets"), LatentChannels: k.dim("decoder.conv_in.weight", 1),
+		Component: VAE, InChannels: k.dim("encoder.conv_in.weight", 1),
+		OutChannels: k.dim("decoder.conv_out.weight", 0), LayersPerBlock: k.count("encoder.down_blocks.0.resnets"),
+		LatentChannels: k.dim("decoder.conv_in.weight", 1),
 	}
 	for level := range k.count("encoder.down_blocks") {
-		s.BlockOutChannels = append(s.BlockOutChannels, k.dim(at("encoder.down_blocks", level, "resnets.0.conv1.weight"), 0))
+		s.BlockOutChannels = append(s.BlockOutChannels,
+			k.dim(at("encoder.down_blocks", level, "resnets.0.conv1.weight"), 0))
 	}
 	return s
 }

@@ -25,7 +25,8 @@ type LoRALayer struct {
 	Scale     float64 // alpha/rank
 }
 
-// OpenLoRA reads a LoRA of any dialect, from a file or from the folder that it is in. It fails if a layer is not in the pipeline's networks or has other widths there.
+// OpenLoRA reads a LoRA of any dialect, from a file or from the folder that it is in. It fails if a layer is not in the
+// pipeline's networks or has other widths there.
 func (p *Pipeline) OpenLoRA(path string) (*LoRA, error) {
 	file, err := checkpoint.OpenLoRA(path)
 	if err != nil {

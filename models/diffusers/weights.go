@@ -14,8 +14,8 @@ import (
 	"limner/models/nn"
 )
 
-// Weights are networks' weights in their files, below the names of their components. They are a source of parameters, which
-// are read one at a time and never all in memory.
+// Weights are networks' weights in their files, below the names of their components. They are a source of parameters,
+// which are read one at a time and never all in memory.
 type Weights struct {
 	parts map[string]part
 	files []*checkpoint.Checkpoint // the single files that parts are in
@@ -86,8 +86,8 @@ func (p *Pipeline) withAdded(w *Weights) *Weights {
 	return w
 }
 
-// Open adds the weights of a component from its folder or from a single file. The tree lists all of its parameters, without
-// its name.
+// Open adds the weights of a component from its folder or from a single file. The tree lists all of its parameters,
+// without its name.
 func (w *Weights) Open(component, path string, tree nn.Tree) error {
 	if isFile(path) {
 		c, err := checkpoint.OpenFile(path)
@@ -109,14 +109,15 @@ func (w *Weights) Open(component, path string, tree nn.Tree) error {
 func (w *Weights) take(c *checkpoint.Checkpoint, component string, tree nn.Tree) error {
 	m, ok := c.Component(component)
 	if !ok {
-		return fmt.Errorf("load %s: the file has no %s, only %s", c.Path(), component, strings.Join(c.Components(), ", "))
+		return fmt.Errorf("load %s: the file has no %s, only %s",
+			c.Path(), component, strings.Join(c.Components(), ", "))
 	}
 	w.parts[component] = part{model: m, tree: tree}
 	return nil
 }
 
-// Stream is that of nn.Source, in the tree's order. The tree's keys begin with the names of components, of which it may list a part; all of a
-// component is compared with its file.
+// Stream is that of nn.Source, in the tree's order. The tree's keys begin with the names of components, of which it may
+// list a part; all of a component is compared with its file.
 func (w *Weights) Stream(tree nn.Tree, dtype string, visit nn.Visit) error {
 	return w.each(tree, func(p part, component string, some nn.Tree) error {
 		return p.model.StreamPart(p.tree, some, dtype, func(spec nn.Spec, write func(to []byte) error) error {
@@ -130,8 +131,8 @@ func (w *Weights) Stream(tree nn.Tree, dtype string, visit nn.Visit) error {
 	})
 }
 
-// Sample calls visit with n elements of each parameter of a tree as Stream's, see checkpoint.Model.Sample. Rows that are added to
-// token embeddings are left out.
+// Sample calls visit with n elements of each parameter of a tree as Stream's, see checkpoint.Model.Sample. Rows that
+// are added to token embeddings are left out.
 func (w *Weights) Sample(tree nn.Tree, n int, visit func(spec nn.Spec, elements []float32) error) error {
 	return w.each(tree, func(p part, component string, some nn.Tree) error {
 		return p.model.Sample(p.tree, some, n, func(spec nn.Spec, elements []float32) error {
@@ -141,9 +142,10 @@ func (w *Weights) Sample(tree nn.Tree, n int, visit func(spec nn.Spec, elements 
 	})
 }
 
-// Fingerprint tells components from others by a SHA-256, in hex, over the names and shapes of their parameters and four elements of each, as
-// float32. So it takes no time to speak of, where reading gigabytes of weights would take seconds; it is the same of a folder and a single file, and
-// weights that were trained, merged or rounded otherwise have another. Rows that are added to token embeddings are left out.
+// Fingerprint tells components from others by a SHA-256, in hex, over the names and shapes of their parameters and four
+// elements of each, as float32. So it takes no time to speak of, where reading gigabytes of weights would take seconds;
+// it is the same of a folder and a single file, and weights that were trained, merged or rounded otherwise have
+// another. Rows that are added to token embeddings are left out.
 func (w *Weights) Fingerprint(components ...string) (string, error) {
 	h := sha256.New()
 	for _, component := range components {
@@ -194,13 +196,14 @@ func (w *Weights) each(tree nn.Tree, do func(p part, component string, some nn.T
 func visitExtended(spec nn.Spec, write func(to []byte) error, rows []float32, dtype string, visit nn.Visit) error {
 	had, width := spec.Shape[0], spec.Shape[1]
 	more := nn.Spec{Key: spec.Key, Shape: []int{len(rows) / width, width}}
-	return checkpoint.InMemory{spec.Key: rows}.Stream(nn.Tree{more}, dtype, func(_ nn.Spec, writeMore func(to []byte) error) error {
-		spec.Shape = []int{had + more.Shape[0], width}
-		return visit(spec, func(to []byte) error {
-			n := len(to) / spec.Shape[0] * had
-			return errors.Join(write(to[:n]), writeMore(to[n:]))
+	return checkpoint.InMemory{spec.Key: rows}.Stream(nn.Tree{more}, dtype,
+		func(_ nn.Spec, writeMore func(to []byte) error) error {
+			spec.Shape = []int{had + more.Shape[0], width}
+			return visit(spec, func(to []byte) error {
+				n := len(to) / spec.Shape[0] * had
+				return errors.Join(write(to[:n]), writeMore(to[n:]))
+			})
 		})
-	})
 }
 
 // Check fails if a component's file does not hold its parameters and no others.

@@ -145,7 +145,8 @@ func (r repoCache) open(ref Ref, s Selection) (Snapshot, error) {
 		return Snapshot{}, fmt.Errorf("%s in the cache: %w", ref, err)
 	}
 	if len(choice.missing) > 0 {
-		return Snapshot{}, fmt.Errorf("%s is only in part in the cache %s: %s missing", ref, r.snapshot(commit), few(choice.missing))
+		return Snapshot{}, fmt.Errorf("%s is only in part in the cache %s: %s missing",
+			ref, r.snapshot(commit), few(choice.missing))
 	}
 	return r.snapshotOf(commit, choice), nil
 }
@@ -161,7 +162,8 @@ func (r repoCache) snapshotOf(commit string, c choice) Snapshot {
 // explainAbsence says how much of a revision there is.
 func (r repoCache) explainAbsence(ref Ref) error {
 	for _, pattern := range []string{"snapshots/*", "blobs/*.incomplete"} {
-		if found, err := filepath.Glob(filepath.Join(r.dir, filepath.FromSlash(pattern))); err == nil && len(found) > 0 {
+		if found, err := filepath.Glob(filepath.Join(r.dir, filepath.FromSlash(pattern))); err == nil &&
+			len(found) > 0 {
 			return fmt.Errorf("revision %s of %s is not whole in the cache %s", ref.Revision, ref.Repo, r.dir)
 		}
 	}
@@ -210,7 +212,8 @@ func hintCache(err error) error {
 	case errors.Is(err, fs.ErrPermission), isReadOnly(err):
 		return fmt.Errorf("%w: set HF_HUB_CACHE to a folder that you can write", err)
 	case isFull(err):
-		return fmt.Errorf("%w: free some space on the cache's disk, or set HF_HUB_CACHE to a folder on another one", err)
+		return fmt.Errorf("%w: free some space on the cache's disk, or set HF_HUB_CACHE to a folder on another one",
+			err)
 	}
 	return err
 }

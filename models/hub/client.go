@@ -72,7 +72,9 @@ func (c *Client) find(ctx context.Context, ref Ref, s Selection) (Snapshot, erro
 	local, localErr := repo.open(ref, s)
 	if c.options.Offline {
 		if localErr != nil {
-			return Snapshot{}, fmt.Errorf("%w: HF_HUB_OFFLINE is set, so nothing is downloaded: unset it and run again with a network", localErr)
+			return Snapshot{},
+				fmt.Errorf("%w: HF_HUB_OFFLINE is set, so nothing is downloaded: unset it and run again with a network",
+					localErr)
 		}
 		return local, nil
 	}
@@ -92,7 +94,8 @@ func (c *Client) find(ctx context.Context, ref Ref, s Selection) (Snapshot, erro
 		c.logf("%s: %v: taking commit %.8s from the cache", c.options.Endpoint, err, local.Commit)
 		return local, nil
 	}
-	return Snapshot{}, fmt.Errorf("look up %s at %s: %w, and %w: check the network, or set HF_ENDPOINT to a mirror that you can reach",
+	return Snapshot{}, fmt.Errorf("look up %s at %s: %w, and %w: check the network, "+
+		"or set HF_ENDPOINT to a mirror that you can reach",
 		ref, c.options.Endpoint, err, localErr)
 }
 

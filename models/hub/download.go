@@ -47,7 +47,8 @@ func (c *Client) download(ctx context.Context, repo repoCache, ref Ref, commit s
 		return hintCache(fmt.Errorf("make the cache's folder: %w", err))
 	}
 	if free, err := disk.Free(repo.dir); err == nil && free < need {
-		return fmt.Errorf("%s needs %d MB, the disk of %s has %d MB free: free some space, or set HF_HUB_CACHE to a folder on another disk",
+		return fmt.Errorf("%s needs %d MB, the disk of %s has %d MB free: "+
+			"free some space, or set HF_HUB_CACHE to a folder on another disk",
 			ref, need/1e6, repo.dir, free/1e6)
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -83,12 +84,15 @@ func sizeOf(path string) int64 {
 
 // fetchBlob downloads a blob if no other process does or did, and gives it its name when it is
 // whole. It says whether it had to.
-func (c *Client) fetchBlob(ctx context.Context, repo repoCache, ref Ref, commit string, f file, m *meter) (came bool, err error) {
+func (c *Client) fetchBlob(ctx context.Context, repo repoCache, ref Ref, commit string, f file,
+	m *meter) (came bool, err error) {
 	path := repo.blob(f.etag)
 	if hasSize(path, f.size) {
 		return false, nil
 	}
-	unlock, err := repo.lock(ctx, f.etag, func() { c.logf("another process is downloading %s: waiting for it", f.path) })
+	unlock, err := repo.lock(ctx, f.etag, func() {
+		c.logf("another process is downloading %s: waiting for it", f.path)
+	})
 	if err != nil {
 		return false, err
 	}
@@ -258,7 +262,8 @@ func (t *transfer) receive(ctx context.Context) error {
 // begin looks whether an answer goes on where the file ends.
 func (t *transfer) begin(r *http.Response) error {
 	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		return contentError{fmt.Errorf("the server sends the file in the encoding %s, which was not asked for", t.client.quote(e))}
+		return contentError{fmt.Errorf("the server sends the file in the encoding %s, which was not asked for",
+			t.client.quote(e))}
 	}
 	switch r.StatusCode {
 	case http.StatusOK:
@@ -272,7 +277,8 @@ func (t *transfer) begin(r *http.Response) error {
 	case http.StatusPartialContent:
 		start, total, ok := parseContentRange(r.Header.Get("Content-Range"))
 		if !ok || start != t.have || total >= 0 && total != t.file.size {
-			return t.damaged("the server sends another range than asked for (%s)", t.client.quote(r.Header.Get("Content-Range")))
+			return t.damaged("the server sends another range than asked for (%s)",
+				t.client.quote(r.Header.Get("Content-Range")))
 		}
 		return nil
 	case http.StatusRequestedRangeNotSatisfiable:

@@ -292,7 +292,9 @@ func pipelineFiles() map[string][]byte {
 		"unet/config.json":                        []byte(`{"sample_size": 8}`),
 		"unet/diffusion_flax_model.msgpack":       weights("flax", 90_000),
 	}
-	for _, name := range []string{"unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors"} {
+	for _, name := range []string{
+		"unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors",
+	} {
 		files[name] = weights(name, 400_000)
 	}
 	return files

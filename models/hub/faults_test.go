@@ -100,19 +100,24 @@ var faults = []fault{
 		answer(w, http.StatusOK, nil, f.data)
 	}},
 	{"range ignored, then cut", func(w http.ResponseWriter, r *http.Request, f fakeFile, rng *rand.Rand) {
-		answer(w, http.StatusOK, http.Header{"Content-Length": {strconv.Itoa(len(f.data))}}, f.data[:rng.IntN(len(f.data))])
+		answer(w, http.StatusOK, http.Header{"Content-Length": {strconv.Itoa(len(f.data))}},
+			f.data[:rng.IntN(len(f.data))])
 		panic(http.ErrAbortHandler)
 	}},
 	{"another range", func(w http.ResponseWriter, r *http.Request, f fakeFile, rng *rand.Rand) {
 		start := rng.IntN(len(f.data))
-		answer(w, http.StatusPartialContent, http.Header{"Content-Range": {fmt.Sprintf("bytes %d-%d/%d", start, len(f.data)-1, len(f.data))}}, f.data[start:])
+		answer(w, http.StatusPartialContent, http.Header{
+			"Content-Range": {fmt.Sprintf("bytes %d-%d/%d", start, len(f.data)-1, len(f.data))},
+		}, f.data[start:])
 	}},
 	{"range without a header", func(w http.ResponseWriter, r *http.Request, f fakeFile, rng *rand.Rand) {
 		answer(w, http.StatusPartialContent, nil, f.data[rng.IntN(len(f.data)):])
 	}},
 	{"range of another length", func(w http.ResponseWriter, r *http.Request, f fakeFile, rng *rand.Rand) {
 		start, _, _ := span(r, f)
-		answer(w, http.StatusPartialContent, http.Header{"Content-Range": {fmt.Sprintf("bytes %d-%d/%d", start, len(f.data), len(f.data)+1)}}, f.data[start:])
+		answer(w, http.StatusPartialContent, http.Header{
+			"Content-Range": {fmt.Sprintf("bytes %d-%d/%d", start, len(f.data), len(f.data)+1)},
+		}, f.data[start:])
 	}},
 	{"no such range", func(w http.ResponseWriter, r *http.Request, f fakeFile, rng *rand.Rand) {
 		w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
@@ -233,7 +238,8 @@ func TestFaultyDownloads(t *testing.T) {
 				if len(corrupt) > 0 || whole != len(repo.files) {
 					t.Errorf("%d blobs are whole of %d, corrupt %v", whole, len(repo.files), corrupt)
 				}
-				if left, _ := filepath.Glob(filepath.Join(o.Cache, "models--*", "blobs", "*.incomplete")); len(left) > 0 {
+				if left, _ := filepath.Glob(filepath.Join(o.Cache, "models--*", "blobs", "*.incomplete")); len(left) >
+					0 {
 					t.Errorf("left behind: %v", left)
 				}
 				mu.Lock()
@@ -263,7 +269,8 @@ func TestFaultyDownloads(t *testing.T) {
 	if total < 200 {
 		t.Errorf("%d faulty downloads, want at least 200", total)
 	}
-	t.Logf("%d faulty answers of %d kinds in the downloads of %d files (%d at once right), %d fetches gave up and were run again; %d blobs, 0 corrupt",
+	t.Logf("%d faulty answers of %d kinds in the downloads of %d files (%d at once right), "+
+		"%d fetches gave up and were run again; %d blobs, 0 corrupt",
 		total, len(faults), faulty+clean, clean, gaveUp, blobs)
 }
 
@@ -322,7 +329,9 @@ func TestRetryAfter(t *testing.T) {
 			t.Errorf("%s %s: %s, want %s", c.name, c.value, got, c.want)
 		}
 	}
-	hub := newFakeHub(t, map[string]*fakeRepo{"org/name": {files: map[string][]byte{"lora.safetensors": []byte("lora")}}})
+	hub := newFakeHub(t, map[string]*fakeRepo{
+		"org/name": {files: map[string][]byte{"lora.safetensors": []byte("lora")}},
+	})
 	var asked []time.Time
 	hub.setFault(func(w http.ResponseWriter, r *http.Request, f fakeFile, n int) bool {
 		asked = append(asked, time.Now())

@@ -103,8 +103,10 @@ func (c *Client) quote(s string) string { return fmt.Sprintf("%.80q", c.options.
 // leastRate is how many bytes a second have to come.
 const leastRate = 1 << 10
 
-// send makes one request, which ends where in a whole StallTimeout arrived is told of less than leastRate. The caller reads the body and calls done.
-func (c *Client) send(ctx context.Context, client *http.Client, method, address, rangeHeader string) (r *http.Response, arrived func(n int), done func(), err error) {
+// send makes one request, which ends where in a whole StallTimeout arrived is told of less than leastRate. The caller
+// reads the body and calls done.
+func (c *Client) send(ctx context.Context, client *http.Client,
+	method, address, rangeHeader string) (r *http.Response, arrived func(n int), done func(), err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	p := &pace{limit: c.options.StallTimeout, stop: cancel}
 	p.timer = time.AfterFunc(p.limit, p.ended)
@@ -159,7 +161,8 @@ type redirectError struct{ error }
 // checkRedirect refuses what does not lead on: other schemes than the web's, and circles.
 func checkRedirect(r *http.Request, via []*http.Request) error {
 	if s := r.URL.Scheme; s != "https" && s != "http" {
-		return redirectError{fmt.Errorf("the server redirects to an address that begins with %.20q, want https or http", s+":")}
+		return redirectError{fmt.Errorf("the server redirects to an address that begins with %.20q, want https or http",
+			s+":")}
 	}
 	if len(via) >= maxRedirects {
 		return redirectError{fmt.Errorf("the server redirects more than %d times, or in a circle", maxRedirects)}
@@ -202,7 +205,8 @@ func hopeless(err error) bool {
 	var dns *net.DNSError
 	var cert *tls.CertificateVerificationError
 	var redirect redirectError
-	return errors.As(err, &dns) && dns.IsNotFound || errors.As(err, &cert) || errors.As(err, &redirect) || errors.Is(err, errTooLong)
+	return errors.As(err, &dns) && dns.IsNotFound || errors.As(err, &cert) || errors.As(err, &redirect) ||
+		errors.Is(err, errTooLong)
 }
 
 // answerTimeouts is how many times StallTimeout an answer other than a file may take in all.
@@ -213,7 +217,8 @@ var errTooLong = errors.New("the answer takes too long")
 // getLimited reads a whole small answer.
 func (c *Client) getLimited(ctx context.Context, address string, limit int64) ([]byte, error) {
 	longest := answerTimeouts * c.options.StallTimeout
-	ctx, cancel := context.WithTimeoutCause(ctx, longest, networkError{fmt.Errorf("%w: more than %s", errTooLong, longest)})
+	ctx, cancel := context.WithTimeoutCause(ctx, longest,
+		networkError{fmt.Errorf("%w: more than %s", errTooLong, longest)})
 	defer cancel()
 	r, arrived, done, err := c.send(ctx, c.http, http.MethodGet, address, "")
 	if err != nil {

@@ -40,7 +40,8 @@ func TestFetch(t *testing.T) {
 	if diff := cmp.Diff(pipelineWanted, slices.Sorted(slices.Values(s.Files))); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
-	if want := filepath.Join(o.Cache, "models--org--name", "snapshots", testCommit); s.Dir != want || s.Path != want || s.Commit != testCommit {
+	if want := filepath.Join(o.Cache, "models--org--name", "snapshots", testCommit); s.Dir != want || s.Path != want ||
+		s.Commit != testCommit {
 		t.Errorf("got %+v, want the folder %s", s, want)
 	}
 	if done != total || total < 400_000 {
@@ -51,7 +52,8 @@ func TestFetch(t *testing.T) {
 	if got, err := os.Readlink(filepath.Join(s.Dir, unet.name)); err != nil || got != "../../../blobs/"+unet.sha256() {
 		t.Errorf("link %q, %v", got, err)
 	}
-	if got, err := os.ReadFile(filepath.Join(o.Cache, "models--org--name", "refs", "main")); err != nil || string(got) != testCommit {
+	if got, err := os.ReadFile(filepath.Join(o.Cache, "models--org--name", "refs", "main")); err != nil ||
+		string(got) != testCommit {
 		t.Errorf("refs/main %q, %v", got, err)
 	}
 	if _, err := os.Stat(filepath.Join(o.Cache, ".locks", "models--org--name", unet.sha256()+".lock")); err != nil {
@@ -67,7 +69,8 @@ func TestFetch(t *testing.T) {
 	}
 	before = hub.count("", "")
 	o.Offline = true
-	if again, err := newClient(t, o).Fetch(t.Context(), ref, Selection{}); err != nil || !slices.Equal(again.Files, s.Files) {
+	if again, err := newClient(t, o).Fetch(t.Context(), ref, Selection{}); err != nil ||
+		!slices.Equal(again.Files, s.Files) {
 		t.Errorf("offline: %v, %v", again, err)
 	}
 	if n := hub.count("", "") - before; n != 0 {
@@ -169,8 +172,9 @@ func TestToken(t *testing.T) {
 	}
 	c.logf("the token is %s", testToken)
 	for name, text := range map[string]string{
-		"error": err.Error(), "quoting error": quoted.Error(), "error tree": fmt.Sprintf("%+v %#v", err, err), "log": log.String(),
-		"options": fmt.Sprintf("%v %+v %#v", o, o, o), "client": fmt.Sprintf("%v %+v %#v", c, c, c),
+		"error": err.Error(), "quoting error": quoted.Error(), "error tree": fmt.Sprintf("%+v %#v", err, err),
+		"log": log.String(), "options": fmt.Sprintf("%v %+v %#v", o, o, o),
+		"client": fmt.Sprintf("%v %+v %#v", c, c, c),
 	} {
 		if strings.Contains(text, testToken) {
 			t.Errorf("%s shows the token: %s", name, text)
@@ -219,20 +223,28 @@ func TestRefusals(t *testing.T) {
 		token Token
 		want  []string // parts of the error; none for success
 	}{
-		"gated":              {"org/gated", Token{}, []string{"accept the conditions at", "/org/gated", "set HF_TOKEN"}},
-		"gated, wrong token": {"org/gated", bad, []string{"accept the conditions at", "/org/gated", "with the account"}},
-		"gated, token":       {"org/gated", good, nil},
-		"private":            {"org/private", Token{}, []string{"no public model org/private", "spelling", "set HF_TOKEN"}},
+		"gated": {
+			"org/gated", Token{}, []string{"accept the conditions at", "/org/gated", "set HF_TOKEN"},
+		},
+		"gated, wrong token": {
+			"org/gated", bad, []string{"accept the conditions at", "/org/gated", "with the account"},
+		},
+		"gated, token": {"org/gated", good, nil},
+		"private": {
+			"org/private", Token{}, []string{"no public model org/private", "spelling", "set HF_TOKEN"},
+		},
 		"private, bad token": {"org/private", bad, []string{"no model org/private", "the token in use", "spelling"}},
 		"private, token":     {"org/private", good, nil},
 		"misspelt":           {"org/nmae", Token{}, []string{"no public model org/nmae"}},
 		"revision":           {"org/name@nowhere", Token{}, []string{`org/name has no revision "nowhere"`}},
 		"file":               {"org/name/nothing.safetensors", Token{}, []string{"nothing.safetensors"}},
 		"pickled file":       {"org/name/v1-5-pruned.ckpt", Token{}, []string{"v1-5-pruned.ckpt is pickled"}},
-		"pickled repo":       {"org/pickled", Token{}, []string{"a.ckpt", "save_pretrained(OUT, safe_serialization=True)"}},
-		"escape":             {"org/escape", Token{}, []string{`"../../../evil" is outside the repo`}},
-		"absolute":           {"org/absolute", Token{}, []string{`"/etc/passwd" is outside the repo`}},
-		"windows":            {"org/windows", Token{}, []string{"outside the repo"}},
+		"pickled repo": {
+			"org/pickled", Token{}, []string{"a.ckpt", "save_pretrained(OUT, safe_serialization=True)"},
+		},
+		"escape":   {"org/escape", Token{}, []string{`"../../../evil" is outside the repo`}},
+		"absolute": {"org/absolute", Token{}, []string{`"/etc/passwd" is outside the repo`}},
+		"windows":  {"org/windows", Token{}, []string{"outside the repo"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ref, err := ParseRef(c.ref)
@@ -251,7 +263,8 @@ func TestRefusals(t *testing.T) {
 				}
 			}
 			if c.want != nil {
-				if _, err := os.Stat(filepath.Join(o.Cache, "models--"+strings.ReplaceAll(ref.Repo, "/", "--"), "refs")); err == nil {
+				if _, err := os.Stat(filepath.Join(o.Cache, "models--"+strings.ReplaceAll(ref.Repo, "/", "--"),
+					"refs")); err == nil {
 					t.Error("a refused fetch left a ref")
 				}
 			}
@@ -285,7 +298,8 @@ func TestNoNetwork(t *testing.T) {
 	}
 	o.Cache = t.TempDir()
 	_, err = newClient(t, o).Fetch(t.Context(), ref, Selection{})
-	if err == nil || !strings.Contains(err.Error(), "connection refused") || !strings.Contains(err.Error(), "HF_ENDPOINT") ||
+	if err == nil || !strings.Contains(err.Error(), "connection refused") ||
+		!strings.Contains(err.Error(), "HF_ENDPOINT") ||
 		!strings.Contains(err.Error(), "not in the cache") {
 		t.Errorf("without a cache: %v", err)
 	}
@@ -328,7 +342,8 @@ func TestInterrupted(t *testing.T) {
 	}
 	offline := o
 	offline.Offline = true
-	if _, err := newClient(t, offline).Fetch(t.Context(), ref, Selection{}); err == nil || !strings.Contains(err.Error(), "not whole in the cache") {
+	if _, err := newClient(t, offline).Fetch(t.Context(), ref, Selection{}); err == nil ||
+		!strings.Contains(err.Error(), "not whole in the cache") {
 		t.Errorf("half a model offline: %v", err)
 	}
 	var ranges []string
@@ -391,13 +406,15 @@ func TestOfflinePart(t *testing.T) {
 	o.Offline = true
 	c := newClient(t, o)
 	for _, name := range []string{
-		"unet/diffusion_pytorch_model.safetensors", "vae/config.json", "tokenizer/merges.txt", "scheduler/scheduler_config.json",
+		"unet/diffusion_pytorch_model.safetensors", "vae/config.json", "tokenizer/merges.txt",
+		"scheduler/scheduler_config.json",
 	} {
 		path := filepath.Join(s.Dir, name)
 		if err := os.Rename(path, path+".away"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Fetch(t.Context(), ref, Selection{}); err == nil || !strings.Contains(err.Error(), name+" missing") ||
+		if _, err := c.Fetch(t.Context(), ref, Selection{}); err == nil ||
+			!strings.Contains(err.Error(), name+" missing") ||
 			!strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -413,11 +430,13 @@ func TestOfflinePart(t *testing.T) {
 	if err := os.Remove(blob); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Fetch(t.Context(), ref, Selection{}); err == nil || !strings.Contains(err.Error(), "vae/config.json missing") {
+	if _, err := c.Fetch(t.Context(), ref, Selection{}); err == nil ||
+		!strings.Contains(err.Error(), "vae/config.json missing") {
 		t.Errorf("a dangling link: %v", err)
 	}
 	for arg, want := range map[string]string{
-		"org/name@v2": "not whole in the cache", "org/other": "org/other is not in the cache", "org/name/lora.safetensors": "lora.safetensors missing",
+		"org/name@v2": "not whole in the cache", "org/other": "org/other is not in the cache",
+		"org/name/lora.safetensors": "lora.safetensors missing",
 	} {
 		ref, err := ParseRef(arg)
 		if err != nil {
@@ -470,7 +489,8 @@ func TestFullDisk(t *testing.T) {
 		if !strings.HasPrefix(r.URL.Path, "/api/") {
 			t.Errorf("asked for %s", r.URL.Path)
 		}
-		fmt.Fprintf(w, `{"sha": %q, "siblings": [{"rfilename": "lora.safetensors", "size": %d, "blobId": %[1]q}]}`, testCommit, int64(1)<<49)
+		fmt.Fprintf(w, `{"sha": %q, "siblings": [{"rfilename": "lora.safetensors", "size": %d, "blobId": %[1]q}]}`,
+			testCommit, int64(1)<<49)
 	}))
 	defer server.Close()
 	o := DefaultOptions()
@@ -479,7 +499,8 @@ func TestFullDisk(t *testing.T) {
 		t.Skip("the free space is not known here")
 	}
 	_, err := newClient(t, o).Fetch(t.Context(), Ref{Repo: "org/name", Revision: "main"}, Selection{})
-	if err == nil || !strings.Contains(err.Error(), "needs 562949953 MB") || !strings.Contains(err.Error(), "HF_HUB_CACHE") {
+	if err == nil || !strings.Contains(err.Error(), "needs 562949953 MB") ||
+		!strings.Contains(err.Error(), "HF_HUB_CACHE") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -489,7 +510,9 @@ func TestReadOnlyCache(t *testing.T) {
 	if os.Getuid() == 0 {
 		t.Skip("root may write everywhere")
 	}
-	hub := newFakeHub(t, map[string]*fakeRepo{"org/name": {files: pipelineFiles()}, "org/other": {files: pipelineFiles()}})
+	hub := newFakeHub(t, map[string]*fakeRepo{
+		"org/name": {files: pipelineFiles()}, "org/other": {files: pipelineFiles()},
+	})
 	o := hub.options(t)
 	c := newClient(t, o)
 	if _, err := c.Fetch(t.Context(), Ref{Repo: "org/name", Revision: "main"}, Selection{}); err != nil {
@@ -512,7 +535,8 @@ func TestReadOnlyCache(t *testing.T) {
 	for ref, selection := range map[Ref]Selection{
 		{Repo: "org/other", Revision: "main"}: {}, {Repo: "org/name", Revision: "main"}: {Variant: "fp16"},
 	} {
-		if _, err := c.Fetch(t.Context(), ref, selection); err == nil || !strings.Contains(err.Error(), "HF_HUB_CACHE") {
+		if _, err := c.Fetch(t.Context(), ref, selection); err == nil ||
+			!strings.Contains(err.Error(), "HF_HUB_CACHE") {
 			t.Errorf("%s: %v", ref, err)
 		}
 	}

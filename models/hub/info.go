@@ -35,7 +35,8 @@ type repoInfo struct {
 
 // info asks the Hub for a revision's commit and files.
 func (c *Client) info(ctx context.Context, ref Ref, attempts int) (repoInfo, error) {
-	address := fmt.Sprintf("%s/api/models/%s/revision/%s?blobs=true", c.options.Endpoint, ref.Repo, url.PathEscape(ref.Revision))
+	address := fmt.Sprintf("%s/api/models/%s/revision/%s?blobs=true",
+		c.options.Endpoint, ref.Repo, url.PathEscape(ref.Revision))
 	var data []byte
 	err := c.retry(ctx, attempts, "look up "+ref.String(), func() (_ bool, err error) {
 		data, err = c.getLimited(ctx, address, maxInfo)
@@ -182,7 +183,8 @@ func (c *Client) explain(ref Ref, err error) error {
 		return fmt.Errorf("%s: %w", ref, err)
 	}
 	page, token := c.options.Endpoint+"/"+ref.Repo, c.options.Token.IsSet()
-	invalid := strings.HasPrefix(status.message, "Invalid credentials") || strings.HasPrefix(status.message, "Invalid username")
+	invalid := strings.HasPrefix(status.message, "Invalid credentials") ||
+		strings.HasPrefix(status.message, "Invalid username")
 	switch {
 	case status.reason == "GatedRepo" && token:
 		return fmt.Errorf("%s is gated: accept the conditions at %s with the account that HF_TOKEN belongs to, "+
@@ -190,21 +192,26 @@ func (c *Client) explain(ref Ref, err error) error {
 	case status.reason == "GatedRepo":
 		return fmt.Errorf("%s is gated: accept the conditions at %s and set HF_TOKEN: %w", ref.Repo, page, err)
 	case status.reason == "RevisionNotFound":
-		return fmt.Errorf("%s has no revision %q: see the branches and tags at %s/tree/main: %w", ref.Repo, ref.Revision, page, err)
+		return fmt.Errorf("%s has no revision %q: see the branches and tags at %s/tree/main: %w",
+			ref.Repo, ref.Revision, page, err)
 	case status.reason == "EntryNotFound":
 		return fmt.Errorf("%s: a file that the Hub lists is not there: %w", ref, err)
 	case status.code == http.StatusUnauthorized && token && invalid:
-		return fmt.Errorf("%s: the Hub does not know the token: make a new one at %s/settings/tokens and set HF_TOKEN, "+
-			"or unset it for a public model: %w", ref.Repo, c.options.Endpoint, err)
-	case status.reason == "RepoNotFound" || status.code == http.StatusUnauthorized || status.code == http.StatusNotFound && status.reason == "":
+		return fmt.Errorf(
+			"%s: the Hub does not know the token: make a new one at %s/settings/tokens and set HF_TOKEN, "+
+				"or unset it for a public model: %w", ref.Repo, c.options.Endpoint, err)
+	case status.reason == "RepoNotFound" || status.code == http.StatusUnauthorized ||
+		status.code == http.StatusNotFound && status.reason == "":
 		if token {
 			return fmt.Errorf("no model %s at %s that the token in use may read: check the spelling, "+
 				"and if it is private, that HF_TOKEN has access to it: %w", ref.Repo, c.options.Endpoint, err)
 		}
-		return fmt.Errorf("no public model %s at %s: check the spelling, and if it is private or gated, set HF_TOKEN: %w",
+		return fmt.Errorf("no public model %s at %s: check the spelling, "+
+			"and if it is private or gated, set HF_TOKEN: %w",
 			ref.Repo, c.options.Endpoint, err)
 	case status.code == http.StatusForbidden:
-		return fmt.Errorf("%s: no permission: see that HF_TOKEN may read this repo, at %s/settings/tokens: %w", ref.Repo, c.options.Endpoint, err)
+		return fmt.Errorf("%s: no permission: see that HF_TOKEN may read this repo, at %s/settings/tokens: %w",
+			ref.Repo, c.options.Endpoint, err)
 	}
 	return fmt.Errorf("%s: %w", ref, err)
 }

@@ -21,7 +21,8 @@ func python(t *testing.T, env []string, into any, program string, args ...string
 	if interpreter == "" {
 		t.Fatal("set LIMNER_PYTHON to a Python that has huggingface_hub")
 	}
-	cmd := exec.CommandContext(t.Context(), interpreter, append([]string{"-c", "import json, os, sys\n" + program}, args...)...)
+	cmd := exec.CommandContext(t.Context(), interpreter,
+		append([]string{"-c", "import json, os, sys\n" + program}, args...)...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "HF_HUB_DISABLE_TELEMETRY=1"}, env...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -107,8 +108,13 @@ print(json.dumps(path.split(sys.argv[-1])[0].rstrip("/")))`,
 			hub := newFakeHub(t, map[string]*fakeRepo{"org/name": repo})
 			o := hub.options(t)
 			ref := Ref{Repo: "org/name", Revision: "main"}
-			env := []string{"HF_ENDPOINT=" + hub.hub.URL, "HF_HUB_CACHE=" + o.Cache, "HF_HUB_DISABLE_XET=1", "HF_TOKEN=" + testToken}
-			part := slices.DeleteFunc(slices.Clone(pipelineWanted), func(n string) bool { return strings.HasPrefix(n, "vae/") })
+			env := []string{
+				"HF_ENDPOINT=" + hub.hub.URL, "HF_HUB_CACHE=" + o.Cache, "HF_HUB_DISABLE_XET=1",
+				"HF_TOKEN=" + testToken,
+			}
+			part := slices.DeleteFunc(slices.Clone(pipelineWanted), func(n string) bool {
+				return strings.HasPrefix(n, "vae/")
+			})
 
 			// Half of it first: offline that is an error, online the rest alone is downloaded.
 			var path string
@@ -116,7 +122,8 @@ print(json.dumps(path.split(sys.argv[-1])[0].rstrip("/")))`,
 			offline := o
 			offline.Offline = true
 			_, err := newClient(t, offline).Fetch(t.Context(), ref, Selection{})
-			if err == nil || !strings.Contains(err.Error(), "vae/config.json, vae/diffusion_pytorch_model.safetensors missing") {
+			if err == nil ||
+				!strings.Contains(err.Error(), "vae/config.json, vae/diffusion_pytorch_model.safetensors missing") {
 				t.Errorf("half a model: %v", err)
 			}
 			s, err := newClient(t, o).Fetch(t.Context(), ref, Selection{})
@@ -125,7 +132,8 @@ print(json.dumps(path.split(sys.argv[-1])[0].rstrip("/")))`,
 			}
 			checkFiles(t, s, repo)
 			for name, n := range hub.served {
-				if n != 1 && !strings.Contains(name, ".json") && !strings.HasSuffix(name, ".txt") { // Python asks for headers first
+				// Python asks for the headers of small files first.
+				if n != 1 && !strings.Contains(name, ".json") && !strings.HasSuffix(name, ".txt") {
 					t.Errorf("%s was asked for %d times", name, n)
 				}
 			}

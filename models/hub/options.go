@@ -26,8 +26,10 @@ type Options struct {
 	RetryDelay    time.Duration // before the first new try; doubled for each further one
 	MaxRetryDelay time.Duration // the longest of these, and of what a server may ask for
 
-	Log      func(line string)                    // gets what a user should read; nil is silent
-	Progress func(done, total int64, file string) // gets the bytes of a whole fetch, from one goroutine at a time; nil is silent
+	// Log is called with lines for the user, Progress with the bytes of a whole fetch, by one goroutine at a time.
+	// Either may be nil.
+	Log      func(line string)
+	Progress func(done, total int64, file string)
 }
 
 // DefaultOptions has everything but the cache's folder.
@@ -113,7 +115,8 @@ func readToken(path string, getenv func(string) string) (Token, error) {
 		return Token{}, nil
 	}
 	if err != nil {
-		return Token{}, fmt.Errorf("read the Hub token: %w: set HF_TOKEN_PATH to a file that you can read, or HF_TOKEN", err)
+		return Token{}, fmt.Errorf("read the Hub token: %w: set HF_TOKEN_PATH to a file that you can read, or HF_TOKEN",
+			err)
 	}
 	t, err := NewToken(string(data))
 	if err != nil {
@@ -172,7 +175,8 @@ func parseEndpoint(s string) (*url.URL, error) {
 	case err != nil:
 		return nil, errors.New("HF_ENDPOINT is not an address: want one such as https://huggingface.co")
 	case u.User != nil:
-		return nil, errors.New("HF_ENDPOINT holds a user or password: give the address alone, and the token in HF_TOKEN")
+		return nil, errors.New("HF_ENDPOINT holds a user or password: " +
+			"give the address alone, and the token in HF_TOKEN")
 	case u.Scheme != "https" && u.Scheme != "http", u.Host == "", u.RawQuery != "", u.Fragment != "":
 		return nil, fmt.Errorf("HF_ENDPOINT %q: want an address such as https://huggingface.co", s)
 	}

@@ -62,7 +62,9 @@ func TestAnswersEnd(t *testing.T) {
 
 // A file that comes a byte at a time is given up too.
 func TestFilesDoNotCrawl(t *testing.T) {
-	hub := newFakeHub(t, map[string]*fakeRepo{"org/name": {files: map[string][]byte{"lora.safetensors": make([]byte, 1<<20)}}})
+	hub := newFakeHub(t, map[string]*fakeRepo{
+		"org/name": {files: map[string][]byte{"lora.safetensors": make([]byte, 1<<20)}},
+	})
 	hub.setFault(func(w http.ResponseWriter, r *http.Request, f fakeFile, n int) bool {
 		w.Header().Set("Content-Length", fmt.Sprint(len(f.data)))
 		trickle(w, r, 1)
@@ -116,11 +118,13 @@ func TestCacheHoldsRegularFiles(t *testing.T) {
 		}
 	}
 	ref := Ref{Repo: "org/name", Revision: "main"}
-	if _, err := newClient(t, o).Fetch(t.Context(), ref, Selection{}); err == nil || !strings.Contains(err.Error(), left+": not a regular file") {
+	if _, err := newClient(t, o).Fetch(t.Context(), ref, Selection{}); err == nil ||
+		!strings.Contains(err.Error(), left+": not a regular file") {
 		t.Errorf("a pipe: got %v", err)
 	}
 	o.Offline = true
-	if _, err := newClient(t, o).Fetch(t.Context(), ref, Selection{}); err == nil || !strings.Contains(err.Error(), "a device") {
+	if _, err := newClient(t, o).Fetch(t.Context(), ref, Selection{}); err == nil ||
+		!strings.Contains(err.Error(), "a device") {
 		t.Errorf("a device: got %v", err)
 	}
 }

@@ -73,7 +73,8 @@ func (r Ref) Validate() error {
 }
 
 func validRevision(s string) bool {
-	return len(s) <= 255 && revisionPattern.MatchString(s) && fs.ValidPath(s) && !strings.Contains(s, "..") && !strings.HasSuffix(s, ".lock")
+	return len(s) <= 255 && revisionPattern.MatchString(s) && fs.ValidPath(s) && !strings.Contains(s, "..") &&
+		!strings.HasSuffix(s, ".lock")
 }
 
 // validPath says whether a name from a server or a user stays inside a folder on every system.

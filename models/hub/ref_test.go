@@ -61,9 +61,10 @@ func TestParseRef(t *testing.T) {
 
 func TestIsRef(t *testing.T) {
 	for s, want := range map[string]bool{
-		"org/name": true, "org/name@v1": true, "org/name/lora.safetensors": true, "org/name/unet": true, "a.b/c-d_e": true,
-		"": false, "name": false, "./name": false, "../org/name": false, "/org/name": false, "~/models/name": false,
-		`C:\models\name`: false, "out/model.safetensors": false, "out/model.ckpt": false, "org//name": false, "org/name/": true,
+		"org/name": true, "org/name@v1": true, "org/name/lora.safetensors": true,
+		"org/name/unet": true, "a.b/c-d_e": true, "": false, "name": false, "./name": false, "../org/name": false,
+		"/org/name": false, "~/models/name": false, `C:\models\name`: false, "out/model.safetensors": false,
+		"out/model.ckpt": false, "org//name": false, "org/name/": true,
 	} {
 		if got := IsRef(s); got != want {
 			t.Errorf("%q: %v, want %v", s, got, want)
@@ -73,7 +74,9 @@ func TestIsRef(t *testing.T) {
 
 // FuzzParseRef asks that what is taken stays below the repo's folder, and is written as it is read.
 func FuzzParseRef(f *testing.F) {
-	for _, s := range []string{"org/name", "org/name@refs/pr/1", "org/name/a/b.safetensors@v1", "../..@..", "a/b@c/../d", "a/b/..", "a/b@\x00"} {
+	for _, s := range []string{
+		"org/name", "org/name@refs/pr/1", "org/name/a/b.safetensors@v1", "../..@..", "a/b@c/../d", "a/b/..", "a/b@\x00",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

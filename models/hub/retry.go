@@ -24,7 +24,8 @@ func temporary(err error) bool {
 		return !hopeless(err)
 	case errors.As(err, &status):
 		switch {
-		case status.code == http.StatusRequestTimeout, status.code == http.StatusTooEarly, status.code == http.StatusTooManyRequests:
+		case status.code == http.StatusRequestTimeout, status.code == http.StatusTooEarly,
+			status.code == http.StatusTooManyRequests:
 			return true
 		case status.elsewhere: // a signed address that ran out: the Hub signs another
 			return true

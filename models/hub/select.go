@@ -28,7 +28,8 @@ var components = []string{
 
 // tokenizerFiles are taken where they are; the first two must be.
 var tokenizerFiles = []string{
-	"vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json",
+	"vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
+	"added_tokens.json", "tokenizer.json",
 }
 
 var pickled = []string{".bin", ".ckpt", ".pt", ".pth"}
@@ -56,8 +57,10 @@ type choice struct {
 func (c choice) explain(ref Ref) error {
 	if len(c.pickled) > 0 {
 		return fmt.Errorf("%s has only pickled weights (%s), which are never loaded because they can run code: "+
-			"take a repo or a revision that has .safetensors, or convert the whole model once with Python's diffusers: "+
-			"DiffusionPipeline.from_pretrained(%q, use_safetensors=False).save_pretrained(OUT, safe_serialization=True)",
+			"take a repo or a revision that has .safetensors, or convert the whole model once "+
+			"with Python's diffusers: "+
+			"DiffusionPipeline.from_pretrained(%q, use_safetensors=False).save_pretrained(OUT, "+
+			"safe_serialization=True)",
 			ref, few(c.pickled), ref.Repo)
 	}
 	if len(c.missing) > 0 {
@@ -145,7 +148,8 @@ func (l *layout) pipeline(index []byte) error {
 		return err == nil && len(class) == 2 && class[1] != nil
 	}
 	if !named("unet") {
-		return fmt.Errorf("model_index.json names no unet (_class_name %s): want a Stable Diffusion pipeline", orNone(entries["_class_name"]))
+		return fmt.Errorf("model_index.json names no unet (_class_name %s): want a Stable Diffusion pipeline",
+			orNone(entries["_class_name"]))
 	}
 	l.need("model_index.json")
 	for _, c := range components {
@@ -210,7 +214,8 @@ func (l *layout) at(name string) error {
 		return nil
 	}
 	if slices.Contains(pickled, path.Ext(name)) {
-		return fmt.Errorf("%s is pickled, and never loaded because it can run code: take the .safetensors file of the same model", name)
+		return fmt.Errorf("%s is pickled, and never loaded because it can run code: "+
+			"take the .safetensors file of the same model", name)
 	}
 	l.single(name)
 	return nil
@@ -248,12 +253,14 @@ func (l *layout) root() error {
 	case len(weights) == 1:
 		l.single(weights[0])
 	case len(weights) > 1:
-		return fmt.Errorf("has %d weights files: name one of them behind the repo's name, as in org/name/%s: %s", len(weights), weights[0], few(weights))
+		return fmt.Errorf("has %d weights files: name one of them behind the repo's name, as in org/name/%s: %s",
+			len(weights), weights[0], few(weights))
 	case len(bad) > 0:
 		l.pickled, l.missing = bad, []string{"model_index.json"}
 	default:
 		return errors.New("has no model_index.json and no .safetensors file at its root: " +
-			"want a pipeline, a component such as a ControlNet, or a weights file: a folder in it is named as in org/name/folder")
+			"want a pipeline, a component such as a ControlNet, or a weights file: " +
+			"a folder in it is named as in org/name/folder")
 	}
 	return nil
 }

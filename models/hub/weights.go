@@ -28,7 +28,8 @@ func bases(dir string) []string {
 func (l *layout) weights(dir string) []weightSet {
 	variants := []string{"", "fp16", "bf16"}
 	if l.variant != "" {
-		variants = slices.Insert(slices.DeleteFunc(variants, func(v string) bool { return v == l.variant }), 0, l.variant)
+		variants = slices.Insert(slices.DeleteFunc(variants, func(v string) bool { return v == l.variant }),
+			0, l.variant)
 	}
 	names := l.names(dir)
 	var sets []weightSet
@@ -60,7 +61,8 @@ func dotted(variant string) string {
 // shards lists the index and every shard of a set of which something is there.
 func shards(names []string, base, variant string) []string {
 	// Both diffusers' way to name the variant of a shard and its older one.
-	pattern := regexp.MustCompile(fmt.Sprintf(`^%s(%s-\d{5}-of-(\d{5})|-\d{5}-of-(\d{5})%[2]s)\.safetensors$`, base, regexp.QuoteMeta(variant)))
+	pattern := regexp.MustCompile(fmt.Sprintf(`^%s(%s-\d{5}-of-(\d{5})|-\d{5}-of-(\d{5})%[2]s)\.safetensors$`,
+		base, regexp.QuoteMeta(variant)))
 	var files []string
 	for _, index := range indexNames(base, variant) {
 		if slices.Contains(names, index) {
