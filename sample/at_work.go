@@ -8,8 +8,8 @@ import (
 // has guess mode on.
 func (p *Pipeline) stepKey(r Request, sched schedule.Schedule, call, chunks int) stepKey {
 	key := stepKey{
-		guidance: guided(r.GuidanceScale), chunks: chunks, controls: p.atWork(r, call, len(sched.Calls)), masked: r.Masks != nil || p.model.inpaints(),
-		threshold: sched.Threshold,
+		guidance: guided(r.GuidanceScale), chunks: chunks, controls: p.atWork(r, call, len(sched.Calls)),
+		masked: r.Masks != nil || p.model.inpaints(), threshold: sched.Threshold,
 	}
 	key.rescale = key.guidance && r.GuidanceRescale > 0
 	key.guess = key.controls != 0 && p.guesses(r)

@@ -31,7 +31,8 @@ func TestFolderMissing(t *testing.T) {
 	if got := missing(); !slices.Equal(got, []int{0, 2}) {
 		t.Errorf("with image 1 there: %v are missing", got)
 	}
-	if r := f.Request([]int{0, 2}); !slices.Equal(r.Seeds, []uint64{7, 9}) || !slices.Equal(r.Prompts, []string{"dogs", "dogs"}) {
+	if r := f.Request([]int{0, 2}); !slices.Equal(r.Seeds, []uint64{7, 9}) ||
+		!slices.Equal(r.Prompts, []string{"dogs", "dogs"}) {
 		t.Errorf("seeds %v for %q", r.Seeds, r.Prompts)
 	}
 	for _, name := range []string{"mine.jpg", "his.webp"} {

@@ -26,7 +26,8 @@ func schedulerStep(t schedule.Threshold, x, output *Node, memory []*Node, noise,
 	if len(memory) != schedule.Memories {
 		panic(fmt.Sprintf("%d tensors of memory: want %d", len(memory), schedule.Memories))
 	}
-	x0 := Add(Mul(x, coefficient(coefficients, schedule.OffsetX0)), Mul(output, coefficient(coefficients, schedule.OffsetX0+1)))
+	x0 := Add(Mul(x, coefficient(coefficients, schedule.OffsetX0)),
+		Mul(output, coefficient(coefficients, schedule.OffsetX0+1)))
 	if t != (schedule.Threshold{}) {
 		s := BroadcastToShape(thresholdOf(t, x0), x0.Shape())
 		x0 = Div(Clip(x0, Neg(s), s), s)

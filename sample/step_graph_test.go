@@ -50,10 +50,14 @@ func TestStepGraphFollowsTheHost(t *testing.T) {
 		threshold schedule.Threshold
 	}{
 		{"plain", []schedule.Schedule{
-			mustSchedule(t, "unipc", sd15, 20, o), mustSchedule(t, "pndm", sd15, 20, o), mustSchedule(t, "ddim", clipped, 20, o),
-			mustSchedule(t, "dpm++_3m", sd15, 20, o), mustSchedule(t, "heun", sd15, 20, o),
+			mustSchedule(t, "unipc", sd15, 20, o), mustSchedule(t, "pndm", sd15, 20, o),
+			mustSchedule(t, "ddim", clipped, 20, o), mustSchedule(t, "dpm++_3m", sd15, 20, o),
+			mustSchedule(t, "heun", sd15, 20, o),
 		}, schedule.Threshold{}},
-		{"threshold", []schedule.Schedule{mustSchedule(t, "ddim", thresholded, 20, o)}, schedule.Threshold{Ratio: 0.8, Max: 1.5}},
+		{
+			"threshold", []schedule.Schedule{mustSchedule(t, "ddim", thresholded, 20, o)},
+			schedule.Threshold{Ratio: 0.8, Max: 1.5},
+		},
 	} {
 		// One program takes every schedule's step 9.
 		const at = 9

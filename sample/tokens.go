@@ -25,7 +25,8 @@ func (p *Pipeline) tokenize(r Request, prompt string) ([]clip.Encoded, error) {
 			if r.TruncatePrompts {
 				p.tell("prompt %q is cut after %d of its %d tokens\n", opening(prompt), size, encoded.Tokens)
 			} else {
-				p.tell("prompt %q has %d tokens: it is encoded in %d chunks of %d\n", opening(prompt), encoded.Tokens, n, size)
+				p.tell("prompt %q has %d tokens: it is encoded in %d chunks of %d\n",
+					opening(prompt), encoded.Tokens, n, size)
 			}
 		}
 		if r.TruncatePrompts {
@@ -39,7 +40,8 @@ func (p *Pipeline) tokenize(r Request, prompt string) ([]clip.Encoded, error) {
 // noLoRATag fails for a prompt that names LoRAs: callers apply them and take their names out.
 func noLoRATag(prompt string) error {
 	if clip.HasLoRATag(prompt) {
-		return errors.New("<lora:…> names a LoRA, which limner sample applies with prompt_style a1111; elsewhere the text encoder would read it as words")
+		return errors.New("<lora:…> names a LoRA, which limner sample applies with prompt_style a1111; " +
+			"elsewhere the text encoder would read it as words")
 	}
 	return nil
 }

@@ -72,5 +72,6 @@ func (l *List) interrupted() error {
 	if !l.out.began && l.out.goOn == nil {
 		return fmt.Errorf("%w before the first image: nothing was lost, the same command starts again", ErrInterrupted)
 	}
-	return fmt.Errorf("%w, %d of %d images are in %s: the same command with --resume goes on", ErrInterrupted, l.count(), len(l.jobs), l.options.OutputDir)
+	return fmt.Errorf("%w, %d of %d images are in %s: the same command with --resume goes on",
+		ErrInterrupted, l.count(), len(l.jobs), l.options.OutputDir)
 }

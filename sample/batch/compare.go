@@ -25,7 +25,9 @@ func (l *List) compare(model []UsedFile) error {
 	var errs []error
 	for _, j := range l.jobs {
 		if err := compareFiles(was.Files, slices.Concat(model, j.files)); err != nil {
-			errs = append(errs, ConfigError{fmt.Errorf("like: %s: %w\ngive what it was made with, or leave --like out and give the settings that limner show prints", like, err)})
+			errs = append(errs,
+				ConfigError{fmt.Errorf("like: %s: %w\ngive what it was made with, or leave --like out and give the "+
+					"settings that limner show prints", like, err)})
 		}
 	}
 	return joinDistinct(errs)
@@ -42,9 +44,11 @@ func (l *List) compareDevices() {
 	}
 	if was, err := ReadRecord(like); err == nil && was.Devices != 0 && was.Devices != devices {
 		if was.Devices < 1 || was.Devices > mostRecordedDevices {
-			fmt.Fprintf(l.host.Log, "%s says that it was sampled on %d devices, which cannot be: its record is damaged\n", like, was.Devices)
+			fmt.Fprintf(l.host.Log, "%s says that it was sampled on %d devices, which cannot be: "+
+				"its record is damaged\n", like, was.Devices)
 			return
 		}
-		fmt.Fprintf(l.host.Log, "%s was sampled on %d devices, this is on %d: the last bits may differ, --num_devices %d repeats it\n", like, was.Devices, devices, was.Devices)
+		fmt.Fprintf(l.host.Log, "%s was sampled on %d devices, this is on %d: "+
+			"the last bits may differ, --num_devices %d repeats it\n", like, was.Devices, devices, was.Devices)
 	}
 }

@@ -24,7 +24,8 @@ func (l *List) texts(j *job, r ImageRecord) ([]imaging.Text, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []imaging.Text{{Key: imaging.TextParameters, Value: l.parameters(j)}, {Key: imaging.TextLimner, Value: raw}}, nil
+	return []imaging.Text{{Key: imaging.TextParameters, Value: l.parameters(j)}, {Key: imaging.TextLimner, Value: raw}},
+		nil
 }
 
 // parameters is the text that A1111's web UI writes into images, which it and Civitai read.
@@ -79,8 +80,9 @@ func (l *List) parameters(j *job) string {
 func samplerTitle(name string) string {
 	name, karras := strings.CutSuffix(name, "_karras")
 	title, ok := map[string]string{
-		"ddim": "DDIM", "ddpm": "DDPM", "pndm": "PLMS", "lms": "LMS", "euler": "Euler", "euler_a": "Euler a", "heun": "Heun", "unipc": "UniPC",
-		"lcm": "LCM", "dpm++": "DPM++ 2M", "dpm++_2m": "DPM++ 2M", "dpm++_3m": "DPM++ 3M", "dpm++_sde": "DPM++ SDE", "dpm++_2m_sde": "DPM++ 2M SDE",
+		"ddim": "DDIM", "ddpm": "DDPM", "pndm": "PLMS", "lms": "LMS", "euler": "Euler", "euler_a": "Euler a",
+		"heun": "Heun", "unipc": "UniPC", "lcm": "LCM", "dpm++": "DPM++ 2M", "dpm++_2m": "DPM++ 2M",
+		"dpm++_3m": "DPM++ 3M", "dpm++_sde": "DPM++ SDE", "dpm++_2m_sde": "DPM++ 2M SDE",
 		"dpm++_3m_sde": "DPM++ 3M SDE",
 	}[name]
 	if !ok {

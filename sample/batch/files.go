@@ -41,7 +41,8 @@ const (
 
 // fileFlags are those flags in the order in which files are listed and compared.
 var fileFlags = []string{
-	modelFlag, variantFlag, configFlag, loraFlag, inversionFlag, controlNetFlag, noiseFlag, imageFlag, maskFlag, controlFlag,
+	modelFlag, variantFlag, configFlag, loraFlag, inversionFlag, controlNetFlag, noiseFlag,
+	imageFlag, maskFlag, controlFlag,
 }
 
 // baseName is the last part of a path of any system; of a model on the Hub, all of its name.
@@ -134,14 +135,16 @@ func compareFiles(was, now []UsedFile) error {
 	for _, flag := range fileFlags {
 		old, given := withFlag(was, flag), withFlag(now, flag)
 		if len(old) != len(given) {
-			errs = append(errs, fmt.Errorf("it was made with %s, this command gives %s", times(len(old), flag), times(len(given), flag)))
+			errs = append(errs, fmt.Errorf("it was made with %s, this command gives %s",
+				times(len(old), flag), times(len(given), flag)))
 			continue
 		}
 		for i, file := range old {
 			switch {
 			case file.SHA256 != "" && file.SHA256 != given[i].SHA256:
-				errs = append(errs, fmt.Errorf("--%s: %q is not the %q that it was made with: its SHA-256 is %s and was %q",
-					flag, given[i].Name, file.Name, given[i].SHA256, file.SHA256))
+				errs = append(errs,
+					fmt.Errorf("--%s: %q is not the %q that it was made with: its SHA-256 is %s and was %q",
+						flag, given[i].Name, file.Name, given[i].SHA256, file.SHA256))
 			case flag == variantFlag && file.Name != given[i].Name:
 				errs = append(errs, fmt.Errorf("--%s: %q, it was made with %q", flag, given[i].Name, file.Name))
 			}

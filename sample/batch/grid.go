@@ -107,7 +107,8 @@ func fit(rows [][]place, titles []string) (k int, sizes [][]image.Point) {
 				sizes[i], most = append(sizes[i], p.scaled(k)), max(most, p.width, p.height)
 			}
 		}
-		if size := sample.GridSize(sizes, gridGap, titles...); max(size.X, size.Y) <= gridSide && size.X*size.Y <= gridPixels {
+		if size := sample.GridSize(sizes, gridGap, titles...); max(size.X, size.Y) <= gridSide &&
+			size.X*size.Y <= gridPixels {
 			return k, sizes
 		}
 	}

@@ -14,10 +14,12 @@ import (
 func TestGridOfMany(t *testing.T) {
 	for _, c := range []struct {
 		prompts, images, width, height, controls int
-		want                                     string // columns × rows of the grid, what its images are divided by, and its size
+		want                                     string // columns × rows of the grid, its scale down, its size
 	}{
-		{2, 2, 64, 64, 0, "2×2, 1, 152×152"}, {5, 1, 64, 64, 0, "3×2, 1, 224×152"}, {1, 4, 512, 512, 0, "4×1, 1, 2088×528"}, {1, 2, 5000, 8, 0, "2×1, 2, 5024×20"},
-		{1, 500, 512, 512, 0, "23×22, 3, 4125×3946"}, {10, 100, 512, 512, 1, "33×40, 4, 4496×5448"}, {100_000, 1, 512, 512, 0, "317×316, 52, 5714×5696"},
+		{2, 2, 64, 64, 0, "2×2, 1, 152×152"}, {5, 1, 64, 64, 0, "3×2, 1, 224×152"},
+		{1, 4, 512, 512, 0, "4×1, 1, 2088×528"}, {1, 2, 5000, 8, 0, "2×1, 2, 5024×20"},
+		{1, 500, 512, 512, 0, "23×22, 3, 4125×3946"}, {10, 100, 512, 512, 1, "33×40, 4, 4496×5448"},
+		{100_000, 1, 512, 512, 0, "317×316, 52, 5714×5696"},
 	} {
 		l := &List{host: Host{Log: io.Discard}, options: &Options{Outputs: Outputs{NumImages: c.images}}}
 		for i := range c.prompts * c.images {

@@ -25,7 +25,8 @@ func (c *Options) list() ([]*job, error) {
 		return nil, err
 	}
 	if n := len(lines) * c.NumImages; n > mostImages {
-		return nil, fmt.Errorf("%d images (--num_images %d for each of %d): want at most %d", n, c.NumImages, len(lines), mostImages)
+		return nil, fmt.Errorf("%d images (--num_images %d for each of %d): want at most %d",
+			n, c.NumImages, len(lines), mostImages)
 	}
 	if err := c.applyLoRATags(lines); err != nil {
 		return nil, err

@@ -51,7 +51,8 @@ func (c *Options) openLatents(work []*job, m sample.Model) (g *givenLatents, err
 		j.files = append(j.files, named(noiseFlag, c.Latents, sum))
 		want := []int{len(work), channels, j.Height / scale, j.Width / scale}
 		if !slices.Equal(tensor.Shape, want) {
-			return nil, fmt.Errorf("load latents: %s: %s has the shape %v, want %v for %d images of %d×%d pixels", c.Latents, latentsKey, tensor.Shape, want, len(work), j.Width, j.Height)
+			return nil, fmt.Errorf("load latents: %s: %s has the shape %v, want %v for %d images of %d×%d pixels",
+				c.Latents, latentsKey, tensor.Shape, want, len(work), j.Width, j.Height)
 		}
 	}
 	return &givenLatents{f, tensor}, nil
@@ -128,7 +129,9 @@ func latentEntries(work []*job, channels, scale int) []safetensors.Entry {
 	if !same {
 		return entries
 	}
-	return []safetensors.Entry{{Key: latentsKey, DType: "F32", Shape: append([]int{len(work)}, parts[0].Shape[1:]...), Parts: parts}}
+	return []safetensors.Entry{
+		{Key: latentsKey, DType: "F32", Shape: append([]int{len(work)}, parts[0].Shape[1:]...), Parts: parts},
+	}
 }
 
 // latentKey is the tensor of a job in a file of images of several sizes.
@@ -164,8 +167,10 @@ func latentOffsets(f *os.File, work []*job, channels, scale int) ([]int64, error
 		offsets[i] = from
 		from += size
 	}
-	if info, err := f.Stat(); err != nil || len(header) != 1 && len(header) != len(work) || len(header) == 1 && info.Size() != from {
-		return nil, errors.Join(errors.New("it is not that of these images: remove it, and they are sampled again"), err)
+	if info, err := f.Stat(); err != nil || len(header) != 1 && len(header) != len(work) ||
+		len(header) == 1 && info.Size() != from {
+		return nil, errors.Join(errors.New("it is not that of these images: remove it, and they are sampled again"),
+			err)
 	}
 	return offsets, nil
 }

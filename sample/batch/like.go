@@ -17,9 +17,10 @@ import (
 // picture comes from anywhere, so what is loaded, opened, written or downloaded, and on how many devices, the command
 // line alone says.
 var RecordedSettings = []string{
-	"prompt", "negative_prompt", "prompt_style", "truncate_prompts", "clip_skip", "height", "width", "seed", "scheduler", "num_inference_steps",
-	"guidance_scale", "guidance_rescale", "eta", "strength", "preprocess", "lora_scale", "controlnet_conditioning_scale", "control_guidance_start",
-	"control_guidance_end", "guess_mode", "background", "original_size", "crops_coords_top_left", "target_size", "prediction_type", "dtype",
+	"prompt", "negative_prompt", "prompt_style", "truncate_prompts", "clip_skip", "height", "width", "seed",
+	"scheduler", "num_inference_steps", "guidance_scale", "guidance_rescale", "eta", "strength", "preprocess",
+	"lora_scale", "controlnet_conditioning_scale", "control_guidance_start", "control_guidance_end", "guess_mode",
+	"background", "original_size", "crops_coords_top_left", "target_size", "prediction_type", "dtype",
 	"enable_vae_slicing", "enable_vae_tiling", "batch_row", "batch_size",
 }
 
@@ -104,7 +105,8 @@ func parseRecord(raw []byte) (Record, error) {
 	return r, nil
 }
 
-// checkRecordSize reads a record token by token, and fails at the first list or object that is too long, before any value is kept.
+// checkRecordSize reads a record token by token, and fails at the first list or object that is too long, before any
+// value is kept.
 func checkRecordSize(raw []byte) error {
 	if n := len(raw); n > mostRecordText {
 		return fmt.Errorf("it has %d bytes, more than the limit of %d", n, mostRecordText)
@@ -125,7 +127,8 @@ func checkRecordSize(raw []byte) error {
 			continue
 		}
 		if left[last]--; left[last] < 0 {
-			return fmt.Errorf("a list or object has more than the limit of %d entries at byte %d", mostEntries, tokens.InputOffset())
+			return fmt.Errorf("a list or object has more than the limit of %d entries at byte %d",
+				mostEntries, tokens.InputOffset())
 		}
 		switch token {
 		case json.Delim('['):

@@ -16,7 +16,8 @@ func TestReadRecordOfADevice(t *testing.T) {
 // A record names files without their folders.
 func TestNamed(t *testing.T) {
 	for want, value := range map[string]string{
-		"c": "/home/me/c", "d": `C:\home\me\d`, "org/l": "org/l", "t=u": "t=/home/me/u", "plugin.so": "/home/me/plugin.so", "x": "/home/me/x/",
+		"c": "/home/me/c", "d": `C:\home\me\d`, "org/l": "org/l", "t=u": "t=/home/me/u",
+		"plugin.so": "/home/me/plugin.so", "x": "/home/me/x/",
 	} {
 		flag := controlFlag
 		if strings.Contains(value, "=") {
@@ -35,12 +36,20 @@ func TestCompareFiles(t *testing.T) {
 		was, now []UsedFile
 		want     string
 	}{
-		"equal under other names": {[]UsedFile{model, control}, []UsedFile{{modelFlag, "n", "1"}, {controlFlag, "y.png", "2"}}, ""},
-		"not known":               {[]UsedFile{{modelFlag, "m", ""}}, []UsedFile{model}, ""},
-		"another model":           {[]UsedFile{model}, []UsedFile{{modelFlag, "m", "3"}}, `"m" is not the "m" that it was made with: its SHA-256 is 3 and was "1"`},
-		"more files":              {[]UsedFile{model}, []UsedFile{model, control}, "it was made with no --control_image, this command gives --control_image"},
-		"fewer files":             {[]UsedFile{control, control}, []UsedFile{control}, "it was made with 2 times --control_image, this command gives --control_image"},
-		"another variant":         {[]UsedFile{{variantFlag, "fp16", ""}}, []UsedFile{{variantFlag, "ema", ""}}, `--variant: "ema", it was made with "fp16"`},
+		"equal under other names": {
+			[]UsedFile{model, control}, []UsedFile{{modelFlag, "n", "1"}, {controlFlag, "y.png", "2"}}, "",
+		},
+		"not known":     {[]UsedFile{{modelFlag, "m", ""}}, []UsedFile{model}, ""},
+		"another model": {[]UsedFile{model}, []UsedFile{{modelFlag, "m", "3"}}, `"m" is not the "m" that it was made with: its SHA-256 is 3 and was "1"`},
+		"more files": {
+			[]UsedFile{model}, []UsedFile{model, control},
+			"it was made with no --control_image, this command gives --control_image",
+		},
+		"fewer files": {
+			[]UsedFile{control, control}, []UsedFile{control},
+			"it was made with 2 times --control_image, this command gives --control_image",
+		},
+		"another variant": {[]UsedFile{{variantFlag, "fp16", ""}}, []UsedFile{{variantFlag, "ema", ""}}, `--variant: "ema", it was made with "fp16"`},
 	} {
 		err := compareFiles(c.was, c.now)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
@@ -55,12 +64,18 @@ func TestParseRecordLimits(t *testing.T) {
 		return open + strings.Repeat(entry+",", n-1) + entry + end
 	}
 	for name, c := range map[string]struct{ record, want string }{
-		"as many prompts":    {list(`{"sample":{"prompt":[`, `""`, `]}}`, 1000), ""},
-		"more prompts":       {list(`{"sample":{"prompt":[`, `""`, `]}}`, 1001), "more than the limit of 1000 entries at byte 3023"},
-		"more files":         {list(`{"files":[`, `{}`, `]}`, 1001), "more than the limit of 1000 entries"},
-		"more settings":      {list(`{"sample":{`, `"a":1`, `}}`, 1001), "more than the limit of 1000 entries"},
-		"more lists":         {list(`{"files":[],"sample":{"seed":[`, `[]`, `]}}`, 1001), "more than the limit of 1000 entries"},
-		"more bytes":         {`{"version":"` + strings.Repeat("x", 1<<20) + `"}`, "it has 1048590 bytes, more than the limit of 1048576"},
+		"as many prompts": {list(`{"sample":{"prompt":[`, `""`, `]}}`, 1000), ""},
+		"more prompts": {
+			list(`{"sample":{"prompt":[`, `""`, `]}}`, 1001), "more than the limit of 1000 entries at byte 3023",
+		},
+		"more files":    {list(`{"files":[`, `{}`, `]}`, 1001), "more than the limit of 1000 entries"},
+		"more settings": {list(`{"sample":{`, `"a":1`, `}}`, 1001), "more than the limit of 1000 entries"},
+		"more lists": {
+			list(`{"files":[],"sample":{"seed":[`, `[]`, `]}}`, 1001), "more than the limit of 1000 entries",
+		},
+		"more bytes": {
+			`{"version":"` + strings.Repeat("x", 1<<20) + `"}`, "it has 1048590 bytes, more than the limit of 1048576",
+		},
 		"an end too many":    {`{}]`, "invalid character ']'"},
 		"no end":             {`{"files":[`, "unexpected end of JSON input"},
 		"two values":         {`{}{}`, "invalid character '{'"},
@@ -97,7 +112,8 @@ func TestSettingsOfRecords(t *testing.T) {
 		}
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if !slices.Contains(RecordedSettings, name) && !slices.Contains(fileFlags, name) && name != "revision" {
-			t.Errorf("%s (%s): may a record set it (RecordedSettings), or does it name files (fileFlags)?", field.Name, name)
+			t.Errorf("%s (%s): may a record set it (RecordedSettings), or does it name files (fileFlags)?",
+				field.Name, name)
 		}
 	}
 }

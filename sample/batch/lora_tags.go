@@ -42,16 +42,19 @@ func newLoRANames(given []string, folder string) (loraNames, error) {
 	if folder == "" {
 		return names, nil
 	}
-	entries, depth := 0, strings.Count(strings.TrimRight(filepath.Clean(folder), string(filepath.Separator)), string(filepath.Separator))
+	entries, depth := 0, strings.Count(strings.TrimRight(filepath.Clean(folder), string(filepath.Separator)),
+		string(filepath.Separator))
 	err := filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if entries++; entries > mostLoRAEntries {
-			return fmt.Errorf("%s holds more than %d files and folders: give the folder of the LoRAs themselves", folder, mostLoRAEntries)
+			return fmt.Errorf("%s holds more than %d files and folders: give the folder of the LoRAs themselves",
+				folder, mostLoRAEntries)
 		}
 		if e.IsDir() && strings.Count(filepath.Clean(path), string(filepath.Separator))-depth > mostLoRADepth {
-			return fmt.Errorf("%s: more than %d folders deep: give the folder of the LoRAs themselves", path, mostLoRADepth)
+			return fmt.Errorf("%s: more than %d folders deep: give the folder of the LoRAs themselves",
+				path, mostLoRADepth)
 		}
 		if !e.IsDir() && filepath.Ext(path) == ".safetensors" {
 			name := loraName(path)
@@ -80,7 +83,8 @@ func (n loraNames) find(name string) (given int, path string, err error) {
 	case len(places) == 0 && len(paths) == 1:
 		return -1, paths[0], nil
 	case len(places)+len(paths) > 1:
-		return 0, "", fmt.Errorf("%d LoRAs have the name %q: give one of them by --lora", max(len(places), len(paths)), name)
+		return 0, "", fmt.Errorf("%d LoRAs have the name %q: give one of them by --lora",
+			max(len(places), len(paths)), name)
 	}
 	known := n.known()
 	if len(known) == 0 {
@@ -137,8 +141,8 @@ func (c *Options) applyLoRATags(lines []Settings) error {
 	}
 	a1111 := func(d Settings) bool { return clip.Style(d.PromptStyle) == clip.A1111 }
 	if c.LoRADir != "" && !slices.ContainsFunc(lines, a1111) {
-		return errors.New("--lora_dir needs --prompt_style a1111, whose prompts name its files by <lora:NAME:WEIGHT>: " +
-			"leave it out, or give a file by --lora")
+		return errors.New("--lora_dir needs --prompt_style a1111, whose prompts name its " +
+			"files by <lora:NAME:WEIGHT>: leave it out, or give a file by --lora")
 	}
 	if len(used) == 0 {
 		return nil
@@ -169,7 +173,8 @@ func (d *Settings) loraTags() ([]clip.LoRATag, error) {
 		return tags, err
 	}
 	if clip.HasLoRATag(d.Prompt[0]) {
-		return nil, fmt.Errorf("prompt %q names a LoRA by <lora:…>, which --prompt_style a1111 applies; with %s, take it out and give --lora and --lora_scale",
+		return nil, fmt.Errorf("prompt %q names a LoRA by <lora:…>, which --prompt_style a1111 applies; "+
+			"with %s, take it out and give --lora and --lora_scale",
 			d.Prompt[0], d.PromptStyle)
 	}
 	return nil, nil

@@ -92,7 +92,8 @@ func openOutput(dir string, resume bool) (*output, error) {
 	case resume:
 		o.goOn = &record
 	case record.Unfinished:
-		return nil, fmt.Errorf("output folder %s holds %d of the %d images of a command that was stopped: give --resume to go on with it, or empty the folder",
+		return nil, fmt.Errorf("output folder %s holds %d of the %d images of a command that was stopped: "+
+			"give --resume to go on with it, or empty the folder",
 			dir, record.present(dir), len(record.Images))
 	}
 	return o, checkWritable(dir)
@@ -202,7 +203,8 @@ func (o *output) checkSpace(need int64) error {
 	if err != nil || free+o.frees >= need {
 		return nil // unknown is no reason to refuse: a full disk shows itself when writing
 	}
-	return fmt.Errorf("output folder %s: the images take about %d MB, %d MB are free: name an --output_dir on another disk, or make space",
+	return fmt.Errorf("output folder %s: the images take about %d MB, %d MB are free: "+
+		"name an --output_dir on another disk, or make space",
 		o.dir, need/1e6+1, (free+o.frees)/1e6)
 }
 
@@ -271,7 +273,9 @@ func (o *output) stream(name string, fill func(io.Writer) error) error {
 }
 
 // hashed are the flags whose files a record knows by their SHA-256.
-var hashed = []string{modelFlag, "revision", loraFlag, inversionFlag, controlNetFlag, imageFlag, maskFlag, controlFlag, noiseFlag}
+var hashed = []string{
+	modelFlag, "revision", loraFlag, inversionFlag, controlNetFlag, imageFlag, maskFlag, controlFlag, noiseFlag,
+}
 
 // differences says in what a command is not the one that a record is of. Files count by their SHA-256 and not by where
 // they lie.

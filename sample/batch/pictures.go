@@ -84,7 +84,8 @@ func lookAt(work []*job, background string, log io.Writer) (*pictures, error) {
 				return nil, err
 			}
 			if mask.width*image.height != mask.height*image.width {
-				return nil, fmt.Errorf("mask %s of %d×%d pixels has another aspect than image %s of %d×%d", j.Mask[0], mask.width, mask.height, j.Image[0], image.width, image.height)
+				return nil, fmt.Errorf("mask %s of %d×%d pixels has another aspect than image %s of %d×%d",
+					j.Mask[0], mask.width, mask.height, j.Image[0], image.width, image.height)
 			}
 		}
 		for _, path := range j.ControlImage {
@@ -131,7 +132,8 @@ func (p *pictures) again(flag, path string) (*imaging.RGB, error) {
 			return nil, err
 		}
 		if sum != p.known[path].sum {
-			return nil, fmt.Errorf("%s %s changed while images were sampled from it: put it back, or begin in another --output_dir", strings.ReplaceAll(flag, "_", " "), path)
+			return nil, fmt.Errorf("%s %s changed while images were sampled from it: "+
+				"put it back, or begin in another --output_dir", strings.ReplaceAll(flag, "_", " "), path)
 		}
 	}
 	p.read[path] = m

@@ -42,7 +42,8 @@ func (l *List) prepare() error {
 	return l.checkSpace()
 }
 
-// checkMemory fails where the machine has too little memory for a shape on CPU devices, whose programs would take all of it first.
+// checkMemory fails where the machine has too little memory for a shape on CPU devices, whose programs would take all
+// of it first.
 func (l *List) checkMemory(s sample.Shape) error {
 	free, devices := xla.FreeMemory(), l.backend.Devices()
 	need := l.model.LeastMemory(s, devices) * int64(devices)
@@ -50,7 +51,8 @@ func (l *List) checkMemory(s sample.Shape) error {
 		return nil
 	}
 	return fmt.Errorf("%d images of %d×%d pixels at once take more than %.1f GB of memory, %.1f GB are free: "+
-		"choose a smaller --height, --width or --batch_size, or --enable_vae_tiling", s.Batch, s.Width, s.Height, float64(need)/1e9, float64(free)/1e9)
+		"choose a smaller --height, --width or --batch_size, or --enable_vae_tiling", s.Batch, s.Width, s.Height,
+		float64(need)/1e9, float64(free)/1e9)
 }
 
 // grouped sorts the jobs by size, then by whatever else a request has once for all images.
@@ -179,7 +181,8 @@ func (l *List) sample(ctx context.Context) (err error) {
 		return err
 	}
 	if len(rounds) == 0 && l.complete() {
-		fmt.Fprintf(l.host.Log, "all %d images are in %s: nothing is left to sample\n", len(l.jobs), l.options.OutputDir)
+		fmt.Fprintf(l.host.Log, "all %d images are in %s: nothing is left to sample\n",
+			len(l.jobs), l.options.OutputDir)
 		return l.problems()
 	}
 	start := time.Now()
@@ -217,7 +220,8 @@ func (l *List) sampleRounds(ctx context.Context, rounds []round) (err error) {
 }
 
 // sampleSize samples rounds of one size. The folder is touched when the first image can be sampled.
-func (l *List) sampleSize(ctx context.Context, rounds []round, step func(round, int, func() ([]float32, error))) (err error) {
+func (l *List) sampleSize(ctx context.Context, rounds []round,
+	step func(round, int, func() ([]float32, error))) (err error) {
 	first, err := l.request(rounds[0])
 	if err != nil {
 		return err
@@ -231,7 +235,8 @@ func (l *List) sampleSize(ctx context.Context, rounds []round, step func(round, 
 		return err
 	}
 	quiet := context.AfterFunc(ctx, func() {
-		fmt.Fprintln(l.host.Log, "limner: stopping when what is being decoded is written; a second signal leaves at once")
+		fmt.Fprintln(l.host.Log, "limner: stopping when what is being decoded is written; "+
+			"a second signal leaves at once")
 	})
 	defer quiet()
 	return pipeline.Each(ctx, func(yield func(sample.Request, error) bool) {

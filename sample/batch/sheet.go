@@ -26,7 +26,8 @@ func (c *Options) sheet() (*sheet, error) {
 		errs = append(errs, fmt.Errorf("--xy is given %d settings: a sheet has two sides", len(c.XY)))
 	}
 	if c.NumImages != 1 || c.PromptFile != "" || len(c.Prompt) > 1 {
-		errs = append(errs, errors.New("--xy samples one prompt once for each place: leave out --num_images, --prompt_file and further prompts"))
+		errs = append(errs, errors.New("--xy samples one prompt once for each place: "+
+			"leave out --num_images, --prompt_file and further prompts"))
 	}
 	axes := make([]axis, 2)
 	axes[1] = axis{Values: []string{""}}

@@ -50,7 +50,10 @@ func (s *sheet) places(l *List) (rows [][]place, titles []string) {
 		var row []place
 		if named {
 			label := sample.Label(s.Y.label(y))
-			row = append(row, place{width: label.Width, height: label.Height, text: true, read: func() (*imaging.RGB, error) { return label, nil }})
+			row = append(row, place{
+				width: label.Width, height: label.Height, text: true,
+				read: func() (*imaging.RGB, error) { return label, nil },
+			})
 		}
 		for _, j := range l.jobs[i*len(s.X.Values) : (i+1)*len(s.X.Values)] {
 			row = append(row, l.result(j))

@@ -48,7 +48,8 @@ func (l *List) resume() error {
 		for _, line := range differences[:min(len(differences), most)] {
 			text += "\n" + line
 		}
-		return UsageError{fmt.Errorf("resume: %s is of another command, so it cannot go on there: give its settings, or another --output_dir%s", l.options.OutputDir, text)}
+		return UsageError{fmt.Errorf("resume: %s is of another command, so it cannot go on there: "+
+			"give its settings, or another --output_dir%s", l.options.OutputDir, text)}
 	}
 	latents := !l.options.SaveLatents || isFile(l.options.path(latentsFile)) || isFile(l.options.path(latentsPart))
 	other := ""
@@ -66,7 +67,8 @@ func (l *List) resume() error {
 		l.record.Images[i] = entry
 	}
 	if other != "" {
-		fmt.Fprintf(l.host.Log, "resume: images in %s are of limner %s, those that are missing are sampled by %s\n", l.options.OutputDir, other, l.host.Version)
+		fmt.Fprintf(l.host.Log, "resume: images in %s are of limner %s, those that are missing are sampled by %s\n",
+			l.options.OutputDir, other, l.host.Version)
 	}
 	return nil
 }
@@ -123,7 +125,8 @@ func (l *List) begin() (err error) {
 		}
 	}
 	if l.options.SaveLatents {
-		l.latents, err = openLatentsWriter(l.options.path(latentsFile), l.jobs, l.model.Pipeline.VAE.LatentChannels, l.model.Pipeline.VAE.Scale())
+		l.latents, err = openLatentsWriter(l.options.path(latentsFile), l.jobs, l.model.Pipeline.VAE.LatentChannels,
+			l.model.Pipeline.VAE.Scale())
 	}
 	return err
 }
@@ -215,7 +218,8 @@ func (l *List) preview(r round, step int, latents func() ([]float32, error)) err
 		if err != nil {
 			return err
 		}
-		if err := l.out.write(filepath.Join(previewDir, fmt.Sprintf("image-%05d-step-%04d.png", j.index, step)), raw); err != nil {
+		if err := l.out.write(filepath.Join(previewDir, fmt.Sprintf("image-%05d-step-%04d.png", j.index, step)),
+			raw); err != nil {
 			return err
 		}
 		shown = append(shown, m)

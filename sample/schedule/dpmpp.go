@@ -80,9 +80,11 @@ func newDPM(c noise.Config) (dpm, error) {
 	}
 	switch {
 	case !s.x0 && c.FinalSigmasType == "zero":
-		return s, fmt.Errorf("algorithm_type %s: does not reach final_sigmas_type zero: use sigma_min, or dpmsolver++", c.AlgorithmType)
+		return s, fmt.Errorf("algorithm_type %s: does not reach final_sigmas_type zero: use sigma_min, or dpmsolver++",
+			c.AlgorithmType)
 	case !s.x0 && c.PredictionType == noise.FlowPrediction:
-		return s, fmt.Errorf("algorithm_type %s: does not support prediction_type %s: use dpmsolver++", c.AlgorithmType, c.PredictionType)
+		return s, fmt.Errorf("algorithm_type %s: does not support prediction_type %s: use dpmsolver++",
+			c.AlgorithmType, c.PredictionType)
 	case !s.x0 && s.sde && c.SolverOrder == 3:
 		return s, fmt.Errorf("algorithm_type %s: solver_order 3 is not defined: use 1 or 2", c.AlgorithmType)
 	}

@@ -13,7 +13,9 @@ func newFlowMatch(c noise.Config, steps, begin int, o Options) (Schedule, error)
 	schedule := Schedule{Sigmas: levels.Sigmas, InitNoiseSigma: 1}
 	for i := begin; i < steps; i++ {
 		sigma, next := levels.Sigmas[i], levels.Sigmas[i+1]
-		call := Call{Timestep: levels.Timesteps[i], InputScale: 1, Signal: 1 - sigma, Sigma: sigma, X0: [2]float64{1, -sigma}}
+		call := Call{
+			Timestep: levels.Timesteps[i], InputScale: 1, Signal: 1 - sigma, Sigma: sigma, X0: [2]float64{1, -sigma},
+		}
 		// x' = x + (σ'-σ)·v
 		call.Next = sum(ofX(1), ofOutput(next-sigma))
 		if c.StochasticSampling {

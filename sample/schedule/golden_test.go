@@ -74,7 +74,8 @@ func TestParity(t *testing.T) {
 				}
 			}
 			tolerance := 1e-5
-			if config.UseKarrasSigmas || config.UseExponentialSigmas || config.UseBetaSigmas || config.UseLuLambdas || class == noise.LMS {
+			if config.UseKarrasSigmas || config.UseExponentialSigmas || config.UseBetaSigmas || config.UseLuLambdas ||
+				class == noise.LMS {
 				tolerance = 5e-5
 			}
 			for n, run := range c.Runs {
@@ -168,7 +169,8 @@ func checkState(t *testing.T, call int, got []float64, want []float32, tolerance
 		}
 	}
 	if worst > max(tolerance*largest, rounding) {
-		t.Errorf("latents after call %d: error %.2g, tolerance %.2g; worst at %d: got %g, want %g", call, worst/largest, tolerance, at, got[at], want[at])
+		t.Errorf("latents after call %d: error %.2g, tolerance %.2g; worst at %d: got %g, want %g",
+			call, worst/largest, tolerance, at, got[at], want[at])
 	}
 	return worst / largest
 }

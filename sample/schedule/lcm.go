@@ -38,7 +38,8 @@ func newLCM(c noise.Config, steps, begin int, _ Options) (Schedule, error) {
 func lcmTimesteps(c noise.Config, steps int) ([]int, error) {
 	original := c.OriginalInferenceSteps
 	if steps < 1 || steps > original {
-		return nil, fmt.Errorf("num_inference_steps %d: want 1 to %d, the schedule's original_inference_steps", steps, original)
+		return nil, fmt.Errorf("num_inference_steps %d: want 1 to %d, the schedule's original_inference_steps",
+			steps, original)
 	}
 	stride := c.NumTrainTimesteps / original
 	out := make([]int, steps)

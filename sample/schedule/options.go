@@ -8,14 +8,14 @@ import (
 // Options are what the schedulers can be asked for beyond their config, under the names of diffusers' step and
 // set_timesteps.
 type Options struct {
-	Strength              float64  `json:"strength"`                 // of image to image: the share of the steps that is made
+	Strength              float64  `json:"strength"`                 // image to image: the share of steps to run
 	Eta                   float64  `json:"eta"`                      // DDIM: 0 adds no noise, 1 as much as DDPM
 	UseClippedModelOutput bool     `json:"use_clipped_model_output"` // DDIM: ε̂ follows from the clipped x̂₀
 	SChurn                float64  `json:"s_churn"`                  // Euler: how much noise is added over all steps
 	STmin                 float64  `json:"s_tmin"`                   // Euler: the noise level from which on it is
 	STmax                 float64  `json:"s_tmax"`                   // Euler: the noise level up to which it is
 	SNoise                float64  `json:"s_noise"`                  // Euler: the standard deviation of that noise
-	Mu                    *float64 `json:"mu"`                       // of use_dynamic_shifting; nil follows from LatentSize
+	Mu                    *float64 `json:"mu"`                       // for use_dynamic_shifting; nil: from LatentSize
 	LatentSize            [2]int   `json:"-"`                        // height and width
 }
 

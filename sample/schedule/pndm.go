@@ -124,7 +124,8 @@ func pndmTimesteps(c noise.Config, steps int) ([]int, error) {
 		return spaced, nil
 	}
 	if steps < 4 {
-		return nil, fmt.Errorf("num_inference_steps %d: PNDM's Runge-Kutta steps want at least 4: or set skip_prk_steps", steps)
+		return nil, fmt.Errorf("num_inference_steps %d: PNDM's Runge-Kutta steps want at least 4: "+
+			"or set skip_prk_steps", steps)
 	}
 	half := c.NumTrainTimesteps / steps / 2
 	var out []int

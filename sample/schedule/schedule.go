@@ -17,7 +17,7 @@ type Schedule struct {
 	Scheduler      string    // the class of diffusers
 	InitNoiseSigma float64   // the first latents are unit noise times this
 	Sigmas         []float64 // the noise levels from the first to the final one, in the classes that have them
-	Steps          int       // denoising steps, as a progress bar counts them: some schedulers call the network more often
+	Steps          int       // denoising steps; some schedulers call the network more often
 	Calls          []Call
 	ClipRange      float64   // x̂₀ is clipped to ±ClipRange; 0: it is not
 	Threshold      Threshold // of x̂₀
@@ -163,8 +163,8 @@ func initialSigma(c noise.Config, sigmas []float64) float64 {
 	return largest
 }
 
-// StepsDone is how many of Steps are done after so many calls, as diffusers' progress bars count: the calls by which PNDM
-// warms up are none, two of Heun's are one.
+// StepsDone is how many of Steps are done after so many calls, as diffusers' progress bars count: the calls by which
+// PNDM warms up are none, two of Heun's are one.
 func (s Schedule) StepsDone(calls int) int {
 	order := 1
 	if s.Scheduler == noise.Heun {
@@ -186,9 +186,12 @@ func (s Schedule) finish(c noise.Config) (Schedule, error) {
 		s.ClipRange = c.ClipSampleRange
 	}
 	for i, call := range s.Calls {
-		for _, v := range append(s.Coefficients(i), float32(call.Signal), float32(call.Sigma), float32(s.InitNoiseSigma)) {
+		for _, v := range append(s.Coefficients(i), float32(call.Signal), float32(call.Sigma),
+			float32(s.InitNoiseSigma)) {
 			if v := float64(v); math.IsNaN(v) || math.IsInf(v, 0) {
-				return Schedule{}, fmt.Errorf("%s: a coefficient at timestep %g is %g: use another prediction_type or spacing", c.ClassName, call.Timestep, v)
+				return Schedule{},
+					fmt.Errorf("%s: a coefficient at timestep %g is %g: use another prediction_type or spacing",
+						c.ClassName, call.Timestep, v)
 			}
 		}
 	}

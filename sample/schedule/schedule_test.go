@@ -152,7 +152,10 @@ func TestNewErrors(t *testing.T) {
 		want    string
 	}{
 		{"eular", sd15(t), 5, DefaultOptions(), `scheduler "eular": unknown; the nearest are euler,`},
-		{"", func() noise.Config { c := sd15(t); c.ClassName = "TCDScheduler"; return c }(), 5, DefaultOptions(), "name one by --scheduler NAME"},
+		{
+			"", func() noise.Config { c := sd15(t); c.ClassName = "TCDScheduler"; return c }(), 5, DefaultOptions(),
+			"name one by --scheduler NAME",
+		},
 		{"ddim", sd15(t), 0, DefaultOptions(), "num_inference_steps 0: want 1 to 1000"},
 		{"ddim", sd15(t), 1001, DefaultOptions(), "want 1 to 1000"},
 		{"ddim", sd15(t), 1000, DefaultOptions(), "use 999"},
@@ -168,7 +171,10 @@ func TestNewErrors(t *testing.T) {
 		{"heun", zero, 5, DefaultOptions(), ""},
 		{"ddim", sd15(t), 5, strength, "strength 0.1 leaves none of 5 steps: use at least 10"},
 		{"ddim", sd15(t), 5, Options{}, "strength 0: want more than 0"},
-		{"flow_match_euler", func() noise.Config { c := sd15(t); c.UseDynamicShifting = true; return c }(), 5, DefaultOptions(), "needs mu"},
+		{
+			"flow_match_euler", func() noise.Config { c := sd15(t); c.UseDynamicShifting = true; return c }(), 5,
+			DefaultOptions(), "needs mu",
+		},
 	} {
 		_, err := New(c.name, c.config, c.steps, c.options)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
@@ -177,8 +183,8 @@ func TestNewErrors(t *testing.T) {
 	}
 }
 
-// Every name has a schedule of 1 to 50 steps, and on to the end of the trajectory from anywhere in it.
-// TestStepsDone counts as diffusers' progress bars do, also where the network is called more often than there are steps.
+// Every name has a schedule of 1 to 50 steps, and on to the end of the trajectory from anywhere in it. TestStepsDone
+// counts as diffusers' progress bars do, also where the network is called more often than there are steps.
 func TestStepsDone(t *testing.T) {
 	half := DefaultOptions()
 	half.Strength = 0.5
@@ -266,14 +272,18 @@ func TestEveryName(t *testing.T) {
 
 // FuzzNew: no file, name or number of steps makes New panic.
 func FuzzNew(f *testing.F) {
-	f.Add([]byte(`{"_class_name": "PNDMScheduler", "beta_schedule": "scaled_linear", "skip_prk_steps": true}`), "euler", 5, 0.6)
+	f.Add([]byte(`{"_class_name": "PNDMScheduler", "beta_schedule": "scaled_linear", "skip_prk_steps": true}`),
+		"euler", 5, 0.6)
 	f.Add([]byte(`{"use_karras_sigmas": true, "lambda_min_clipped": -Infinity, "solver_order": 3}`), "dpm++", 20, 1.0)
 	f.Add([]byte(`{"trained_betas": [0.1, 0.2], "num_train_timesteps": 2, "disable_corrector": [0]}`), "unipc", 2, 1.0)
-	f.Add([]byte(`{"timestep_spacing": "trailing", "rescale_betas_zero_snr": true, "prediction_type": "v_prediction"}`), "ddim", 7, 0.5)
+	f.Add([]byte(`{"timestep_spacing": "trailing", "rescale_betas_zero_snr": true, "prediction_type": "v_prediction"}`),
+		"ddim", 7, 0.5)
 	f.Add([]byte(`{"use_flow_sigmas": true, "prediction_type": "flow_prediction", "flow_shift": 3}`), "unipc", 1, 1.0)
-	f.Add([]byte(`{"lambda_min_clipped": -5.1, "beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing"}`), "dpm++", 9, 1.0)
+	f.Add([]byte(`{"lambda_min_clipped": -5.1, "beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing"}`),
+		"dpm++", 9, 1.0)
 	for _, s := range schedulers() {
-		f.Add([]byte(`{"use_beta_sigmas": true, "num_train_timesteps": 20, "original_inference_steps": 10}`), s.name, 3, 0.9)
+		f.Add([]byte(`{"use_beta_sigmas": true, "num_train_timesteps": 20, "original_inference_steps": 10}`),
+			s.name, 3, 0.9)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, name string, steps int, strength float64) {
 		c, err := noise.ParseConfig(raw)
