@@ -14,7 +14,8 @@ func TestNoAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := exec.Command("sh", "-c", `ulimit -v 300000; exec "$0" -test.run=^$`, binary).CombinedOutput()
-	if err == nil || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), "only 0.3 GB of address space (ulimit -v), want at least 2.1 GB") {
+	if err == nil || strings.Count(string(out), "\n") != 1 ||
+		!strings.Contains(string(out), "only 0.3 GB of address space (ulimit -v), want at least 2.1 GB") {
 		t.Errorf("%v, said %q", err, out)
 	}
 }

@@ -41,7 +41,10 @@ type executableFlags struct {
 
 // devices are those that the flags choose. Programs that the files have are loaded from them.
 func (f runFlags) devices(executables ...string) xla.Options {
-	return xla.Options{Backend: f.Backend, Devices: f.NumDevices, Log: os.Stderr, Cache: f.compilationCache(), Executables: executables}
+	return xla.Options{
+		Backend: f.Backend, Devices: f.NumDevices, Log: os.Stderr, Cache: f.compilationCache(),
+		Executables: executables,
+	}
 }
 
 // open takes the devices, installing their plugin on first use.

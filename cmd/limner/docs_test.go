@@ -19,7 +19,9 @@ func pages(t *testing.T) []string {
 	if err != nil || len(pages) == 0 {
 		t.Fatalf("no pages in docs: %v", err)
 	}
-	for _, name := range []string{"README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "models/QUIRKS.md", "testdata/README.md"} {
+	for _, name := range []string{
+		"README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "models/QUIRKS.md", "testdata/README.md",
+	} {
 		pages = append(pages, filepath.Join(root, name))
 	}
 	return pages
@@ -92,8 +94,8 @@ var fewer = map[string][]string{
 	"sample": {"--num_inference_steps", "2"},
 }
 
-// TestPageCommandsRun runs what README.md and the pages on data, training, sampling and the cache tell, in this order, but for the numbers of
-// fewer.
+// TestPageCommandsRun runs what README.md and the pages on data, training, sampling and the cache tell, in this order,
+// but for the numbers of fewer.
 func TestPageCommandsRun(t *testing.T) {
 	dirs := map[string]string{"README.md": pageFolder(t)}
 	docs := pageFolder(t)
@@ -181,7 +183,8 @@ func headings(t *testing.T, page string) []string {
 	for line := range strings.Lines(string(raw)) {
 		if title, ok := strings.CutPrefix(strings.TrimLeft(line, "#"), " "); ok && strings.HasPrefix(line, "#") {
 			signs := regexp.MustCompile(`[^\p{L}\p{N}\s_-]`)
-			anchors = append(anchors, strings.ReplaceAll(strings.ToLower(signs.ReplaceAllString(strings.TrimSpace(title), "")), " ", "-"))
+			anchors = append(anchors,
+				strings.ReplaceAll(strings.ToLower(signs.ReplaceAllString(strings.TrimSpace(title), "")), " ", "-"))
 		}
 	}
 	return anchors
@@ -240,7 +243,8 @@ func TestVersion(t *testing.T) {
 	if first, _, _ := strings.Cut(rest, " "); first != version {
 		t.Errorf("CHANGELOG.md begins with %q, the version is %s", first, version)
 	}
-	if stdout, _, code := limner(t, t.TempDir(), "version"); code != 0 || !strings.HasPrefix(stdout, "limner "+version) {
+	if stdout, _, code := limner(t, t.TempDir(), "version"); code != 0 ||
+		!strings.HasPrefix(stdout, "limner "+version) {
 		t.Errorf("limner version prints %q, exit code %d", stdout, code)
 	}
 }

@@ -25,7 +25,8 @@ It installs the plugin if it is not there. The exit code is 0 where nothing is w
 
 func (c doctorCmd) Run(ctx context.Context) error {
 	r := plugin.Diagnose(ctx, plugin.DoctorOptions{
-		Backend: c.Backend, Devices: c.NumDevices, Install: plugin.InstallOptions{Progress: os.Stderr}, Cache: c.compilationCache(),
+		Backend: c.Backend, Devices: c.NumDevices, Install: plugin.InstallOptions{Progress: os.Stderr},
+		Cache: c.compilationCache(),
 	})
 	text := r.Text()
 	if c.JSON {

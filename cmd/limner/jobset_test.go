@@ -10,7 +10,8 @@ import (
 	"limner/xla"
 )
 
-// TestJobSet reads the manifest for a v4-32: a pod for each of its machines with all chips of one, and flags that train controlnet has.
+// TestJobSet reads the manifest for a v4-32: a pod for each of its machines with all chips of one, and flags that train
+// controlnet has.
 func TestJobSet(t *testing.T) {
 	raw, err := os.ReadFile("../../docs/tpu-jobset.yaml")
 	if err != nil {

@@ -77,7 +77,8 @@ func TestHelpAndVersion(t *testing.T) {
 			t.Errorf("limner %v: exit code %d\n%s\nwant what limner %v prints:\n%s", c[0], code, got, c[1], want)
 		}
 	}
-	if _, stderr, code := limner(t, t.TempDir(), "help", "paint"); code != 2 || !strings.Contains(stderr, "unexpected argument paint") {
+	if _, stderr, code := limner(t, t.TempDir(), "help", "paint"); code != 2 ||
+		!strings.Contains(stderr, "unexpected argument paint") {
 		t.Errorf("limner help paint: exit code %d\n%s", code, stderr)
 	}
 }
@@ -87,8 +88,9 @@ func TestExitCode(t *testing.T) {
 		err  error
 		want int
 	}{
-		{nil, 0}, {errors.New("x"), 1}, {usageError{errors.New("x")}, 2}, {fmt.Errorf("step: %w", train.ErrInterrupted), 75},
-		{configError{errors.New("x")}, 78}, {errors.Join(errors.New("x"), configError{errors.New("y")}), 78},
+		{nil, 0}, {errors.New("x"), 1}, {usageError{errors.New("x")}, 2},
+		{fmt.Errorf("step: %w", train.ErrInterrupted), 75}, {configError{errors.New("x")}, 78},
+		{errors.Join(errors.New("x"), configError{errors.New("y")}), 78},
 	} {
 		if got := exitCode(c.err); got != c.want {
 			t.Errorf("%v: got %d, want %d", c.err, got, c.want)
@@ -157,20 +159,43 @@ func TestBadInput(t *testing.T) {
 		return append([]string{"sample", "--model", model, "--prompt", "x", "--output_dir", "out"}, args...)
 	}
 	train := func(recipe string, args ...string) []string {
-		return append([]string{"train", recipe, "--model", model, "--train_data_dir", "full", "--output_dir", "out"}, args...)
+		return append([]string{"train", recipe, "--model", model, "--train_data_dir", "full", "--output_dir", "out"},
+			args...)
 	}
 	for _, c := range []struct {
 		code int
 		want string
 		args []string
 	}{
-		{2, "learning_rate: got -1, want above 0\n  proportion_empty_prompts: got 3, want 0 to 1\n  rank: got 0, want 1 to 16384\n", train("lora", "--rank", "0", "--learning_rate=-1", "--proportion_empty_prompts", "3")},
-		{2, "learning_rate: got -1", train("lora", "--learning_rate=-1", "--backend", "gpu")}, // before devices are opened
-		{2, "class_data_dir: give a folder for the images of the class\n  class_prompt: say what the class is\n", train("dreambooth", "--instance_prompt", "x", "--with_prior_preservation")},
-		{78, "full holds something else (letter.txt)", train("dreambooth", "--output_dir", "full", "--instance_prompt", "x", "--with_prior_preservation", "--class_prompt", "y", "--class_data_dir", "out")},
-		{2, "they go with --with_prior_preservation, which was not given", train("lora", "--instance_prompt", "x", "--class_prompt", "y")},
-		{2, "initializer_token: 2 for 1 placeholder tokens", train("textual-inversion", "--placeholder_token", "<x>", "--initializer_token", "a", "--initializer_token", "b")},
-		{78, "full holds neither *.parquet files nor images", train("text-to-image", "--train_batch_size", "1", "--resolution", "64")},
+		{
+			2, "learning_rate: got -1, want above 0\n  proportion_empty_prompts: got 3, want 0 to 1\n  rank: got 0, " +
+				"want 1 to 16384\n", train("lora", "--rank", "0", "--learning_rate=-1",
+				"--proportion_empty_prompts", "3"),
+		},
+		// Before devices are opened.
+		{2, "learning_rate: got -1", train("lora", "--learning_rate=-1", "--backend", "gpu")},
+		{
+			2, "class_data_dir: give a folder for the images of the class\n  class_prompt: say what the class is\n",
+			train("dreambooth", "--instance_prompt", "x", "--with_prior_preservation"),
+		},
+		{
+			78, "full holds something else (letter.txt)",
+			train("dreambooth", "--output_dir", "full", "--instance_prompt", "x", "--with_prior_preservation",
+				"--class_prompt", "y", "--class_data_dir", "out"),
+		},
+		{
+			2, "they go with --with_prior_preservation, which was not given",
+			train("lora", "--instance_prompt", "x", "--class_prompt", "y"),
+		},
+		{
+			2, "initializer_token: 2 for 1 placeholder tokens",
+			train("textual-inversion", "--placeholder_token", "<x>", "--initializer_token", "a",
+				"--initializer_token", "b"),
+		},
+		{
+			78, "full holds neither *.parquet files nor images",
+			train("text-to-image", "--train_batch_size", "1", "--resolution", "64"),
+		},
 		{2, "unexpected argument sampel", []string{"sampel"}},
 		{2, "missing flags: --out=DIR (see limner data synth circles --help)", []string{"data", "synth", "circles"}},
 		{2, "count 0: want at least 1", []string{"data", "synth", "circles", "--count=0", "--out", "out"}},
@@ -181,11 +206,17 @@ func TestBadInput(t *testing.T) {
 		{2, "use 999", sample("--num_inference_steps", "1000")},
 		{2, "--num_images 0: want 1 to 100000", sample("--num_images", "0")},
 		{2, "--control_image needs --controlnet_model_name_or_path", sample("--control_image", "x.png")},
-		{1, "x.png: no such file", sample("--controlnet", filepath.Join(model, "controlnet"), "--control_image", "x.png")},
+		{
+			1, "x.png: no such file", sample("--controlnet", filepath.Join(model, "controlnet"),
+				"--control_image", "x.png"),
+		},
 		{78, "height 65: want a multiple of 8 pixels: the nearest are 64 and 72", sample("--height", "65")},
 		{2, `scheduler "unipcc": unknown; the nearest are unipc`, sample("--scheduler", "unipcc")},
 		{2, "--mask needs --image", sample("--mask", "x.png")},
-		{2, "2 control images for 1 ControlNets and 1 prompts", sample("--controlnet", "c", "--control_image", "x.png", "--control_image", "y.png")},
+		{
+			2, "2 control images for 1 ControlNets and 1 prompts",
+			sample("--controlnet", "c", "--control_image", "x.png", "--control_image", "y.png"),
+		},
 		{2, "--xy: stepps is nothing that may change", sample("--xy", "stepps=1")},
 		{2, `num_inference_steps: got "x", want a whole number`, sample("--xy", "steps=4,x")},
 		{2, "--xy is given 3 settings: a sheet has two sides", sample("--xy", "steps=1", "seed=1", "--xy", "eta=0")},
@@ -195,7 +226,8 @@ func TestBadInput(t *testing.T) {
 		{1, `unknown backend "gpu"`, sample("--backend", "gpu")},
 	} {
 		stdout, stderr, code := limner(t, dir, c.args...)
-		if code != c.code || !strings.Contains(stderr, c.want) || !strings.HasPrefix(stderr, "limner: ") || stdout != "" {
+		if code != c.code || !strings.Contains(stderr, c.want) || !strings.HasPrefix(stderr, "limner: ") ||
+			stdout != "" {
 			t.Errorf("limner %q: exit code %d, want %d; got %q, want %q", c.args, code, c.code, stderr, c.want)
 		}
 		if strings.Contains(stderr, "goroutine") {

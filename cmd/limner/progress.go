@@ -22,8 +22,8 @@ const (
 	laterEvery   = time.Minute            // they come this often
 )
 
-// progress shows how far a piece of work is: a bar on a terminal, a line now and then elsewhere. Nothing is shown before the
-// first Step.
+// progress shows how far a piece of work is: a bar on a terminal, a line now and then elsewhere. Nothing is shown
+// before the first Step.
 type progress struct {
 	out   *os.File
 	label string
@@ -53,7 +53,8 @@ func (p *progress) columns() int {
 	return 80 // it does not say
 }
 
-// Step says that done of total steps are done. fields are names and values to show beside that, such as "loss 0.1 lr 1e-5".
+// Step says that done of total steps are done. fields are names and values to show beside that, such as "loss 0.1 lr
+// 1e-5".
 func (p *progress) Step(done, total int, fields string) {
 	fields = printable.Line(fields, printable.LineLimit) // it may hold the name of a file
 	now := time.Now()

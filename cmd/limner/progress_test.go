@@ -28,7 +28,9 @@ func TestProgressLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"training: 11 of 20, loss 0.5", "training: 15 of 20, loss 0.5, 10 s left", "training: 20 of 20, loss 0.5", ""}
+	want := []string{
+		"training: 11 of 20, loss 0.5", "training: 15 of 20, loss 0.5, 10 s left", "training: 20 of 20, loss 0.5", "",
+	}
 	if got := strings.Split(string(raw), "\n"); strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -77,7 +79,8 @@ func TestFitting(t *testing.T) {
 
 func TestDuration(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		0: "0 s", 1499 * time.Millisecond: "1 s", 61 * time.Second: "1 min 01 s", 3*time.Hour + 125*time.Second: "3 h 02 min",
+		0: "0 s", 1499 * time.Millisecond: "1 s", 61 * time.Second: "1 min 01 s",
+		3*time.Hour + 125*time.Second: "3 h 02 min",
 	} {
 		if got := duration(d); got != want {
 			t.Errorf("%v: got %q, want %q", d, got, want)

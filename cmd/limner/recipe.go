@@ -20,8 +20,8 @@ import (
 	"limner/xla/plugin"
 )
 
-// recipeFile is a YAML file with values of the command's other flags under their names. Flags on the command line come before
-// it, and it before the defaults.
+// recipeFile is a YAML file with values of the command's other flags under their names. Flags on the command line come
+// before it, and it before the defaults.
 type recipeFile string
 
 // BeforeResolve gives the flags that the command line does not set their values in the file.
@@ -42,7 +42,8 @@ func (f recipeFile) read(command *kong.Context) (*recipeReader, error) {
 	return readFields(string(f), raw, command)
 }
 
-// place says of the settings in an error, one a line, where they stand in the recipe; those of the command line stand nowhere.
+// place says of the settings in an error, one a line, where they stand in the recipe; those of the command line stand
+// nowhere.
 func (f recipeFile) place(command *kong.Context, err error) error {
 	if f == "" {
 		return err
@@ -54,7 +55,8 @@ func (f recipeFile) place(command *kong.Context, err error) error {
 	return r.place(err)
 }
 
-// What a recipe may be at most: the time and memory that the YAML parser takes grow with the square of the file and of its depth.
+// What a recipe may be at most: the time and memory that the YAML parser takes grow with the square of the file and of
+// its depth.
 const (
 	mostRecipe = 1 << 16 // bytes
 	mostDepth  = 16      // lists and mappings within each other
@@ -63,10 +65,12 @@ const (
 // whereFlags say where a run lies and not what it is, so a recipe that is written does without them.
 var whereFlags = []string{"output-dir", "resume-from-checkpoint", "compilation-cache-dir", "executable"}
 
-// codeFlags name native code, or where it is loaded from. A recipe is passed on, so they are the command line's alone, with what to do instead.
+// codeFlags name native code, or where it is loaded from. A recipe is passed on, so they are the command line's alone,
+// with what to do instead.
 var codeFlags = map[string]string{
-	"executable":            "a recipe names no programs: give --executable FILE on the command line",
-	"compilation-cache-dir": "a recipe does not say where compiled programs are loaded from: give --compilation_cache_dir DIR on the command line",
+	"executable": "a recipe names no programs: give --executable FILE on the command line",
+	"compilation-cache-dir": "a recipe does not say where compiled programs are loaded from: " +
+		"give --compilation_cache_dir DIR on the command line",
 }
 
 // isBackendName says whether a backend is one that limner installs, and not the path of a plugin.
@@ -102,8 +106,8 @@ func (r *recipeReader) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (
 	return r.fields[flag.Name], nil
 }
 
-// Validate reports everything that is wrong with the file at once, each with its line and column: beside what cannot be read, the values of
-// other fields that are out of range. Those alone are left to the command.
+// Validate reports everything that is wrong with the file at once, each with its line and column: beside what cannot be
+// read, the values of other fields that are out of range. Those alone are left to the command.
 func (r *recipeReader) Validate(*kong.Application) error {
 	c, ok := r.command.Selected().Target.Interface().(trainer)
 	if len(r.errs) == 0 || !ok {
@@ -137,12 +141,13 @@ func (r *recipeReader) place(err error) error {
 	return errors.Join(placed...)
 }
 
-// readFields reads a recipe's values by the names of flags, as kong's mappers take them. It fails where the text is no YAML; what else is wrong
-// with it the reader tells.
+// readFields reads a recipe's values by the names of flags, as kong's mappers take them. It fails where the text is no
+// YAML; what else is wrong with it the reader tells.
 func readFields(path string, raw []byte, command *kong.Context) (*recipeReader, error) {
 	tokens := lexer.Tokenize(string(raw))
 	if at := tooDeep(tokens); at != nil {
-		return nil, fmt.Errorf("%s:%d:%d: more than %d lists and mappings within each other", path, at.Position.Line, at.Position.Column, mostDepth)
+		return nil, fmt.Errorf("%s:%d:%d: more than %d lists and mappings within each other",
+			path, at.Position.Line, at.Position.Column, mostDepth)
 	}
 	file, err := parser.Parse(tokens, 0)
 	if err != nil {
@@ -153,7 +158,10 @@ func readFields(path string, raw []byte, command *kong.Context) (*recipeReader, 
 		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	r := &recipeReader{path: path, command: command, flags: commandFlags(command.Selected()), fields: map[string]any{}, tokens: map[string]*token.Token{}}
+	r := &recipeReader{
+		path: path, command: command, flags: commandFlags(command.Selected()), fields: map[string]any{},
+		tokens: map[string]*token.Token{},
+	}
 	for i, document := range file.Docs {
 		switch body := document.Body.(type) {
 		case nil, *ast.CommentGroupNode:
@@ -171,8 +179,9 @@ func readFields(path string, raw []byte, command *kong.Context) (*recipeReader, 
 	return r, nil
 }
 
-// tooDeep is the token at which lists and mappings are nested deeper than the parser may be given, or nil. Those that are nested by indentation
-// are few in a file of bounded size; the others open with brackets, or with dashes in one line.
+// tooDeep is the token at which lists and mappings are nested deeper than the parser may be given, or nil. Those that
+// are nested by indentation are few in a file of bounded size; the others open with brackets, or with dashes in one
+// line.
 func tooDeep(tokens token.Tokens) *token.Token {
 	brackets, dashes, line := 0, 0, 0
 	for _, t := range tokens {
@@ -195,7 +204,8 @@ func tooDeep(tokens token.Tokens) *token.Token {
 }
 
 func (r *recipeReader) bad(at *token.Token, format string, args ...any) {
-	r.errs = append(r.errs, fmt.Errorf("%s:%d:%d: %s", r.path, at.Position.Line, at.Position.Column, fmt.Sprintf(format, args...)))
+	r.errs = append(r.errs, fmt.Errorf("%s:%d:%d: %s",
+		r.path, at.Position.Line, at.Position.Column, fmt.Sprintf(format, args...)))
 }
 
 // field takes up one line of a recipe.
@@ -206,7 +216,9 @@ func (r *recipeReader) field(field *ast.MappingValueNode) {
 		r.bad(at, "%s: %s", at.Value, advice)
 		return
 	}
-	i := slices.IndexFunc(r.flags, func(f *kong.Flag) bool { return f.Name == name || slices.Contains(f.Aliases, name) })
+	i := slices.IndexFunc(r.flags, func(f *kong.Flag) bool {
+		return f.Name == name || slices.Contains(f.Aliases, name)
+	})
 	if i < 0 {
 		r.unknown(at, name)
 		return
@@ -221,7 +233,8 @@ func (r *recipeReader) field(field *ast.MappingValueNode) {
 		err = checkValue(flag, value)
 	}
 	if text, ok := value.(string); err == nil && ok && flag.Name == "backend" && !isBackendName(text) {
-		err = fmt.Errorf("got %q, want cpu, tpu or cuda: a recipe names no plugin, give --backend PATH on the command line", text)
+		err = fmt.Errorf("got %q, want cpu, tpu or cuda: a recipe names no plugin, "+
+			"give --backend PATH on the command line", text)
 	}
 	if err != nil {
 		r.bad(field.Value.GetToken(), "%s: %v", underscored(flag.Name), err)
@@ -242,7 +255,8 @@ func (r *recipeReader) unknown(at *token.Token, name string) {
 	for _, flag := range r.flags {
 		names = append(names, underscored(flag.Name))
 	}
-	r.bad(at, "%s is no flag of %s%s", at.Value, r.command.Selected().FullPath(), suggest.Near(underscored(name), names))
+	r.bad(at, "%s is no flag of %s%s", at.Value, r.command.Selected().FullPath(),
+		suggest.Near(underscored(name), names))
 }
 
 // recipeValue is what a flag's mapper takes: text or, for a flag that may be given several times, a list. null is nil.
@@ -299,7 +313,9 @@ func scalar(node ast.Node) (string, error) {
 // checkValue fails where the flag's mapper would, or where the flag has other choices.
 func checkValue(flag *kong.Flag, value any) error {
 	scratch := reflect.New(flag.Target.Type()).Elem()
-	if err := flag.Mapper.Decode(&kong.DecodeContext{Value: flag.Value, Scan: kong.Scan().PushTyped(value, kong.FlagValueToken)}, scratch); err != nil {
+	if err := flag.Mapper.Decode(&kong.DecodeContext{
+		Value: flag.Value, Scan: kong.Scan().PushTyped(value, kong.FlagValueToken),
+	}, scratch); err != nil {
 		return err
 	}
 	if choices := flag.EnumSlice(); flag.Enum != "" && !slices.Contains(choices, fmt.Sprint(scratch)) {
@@ -308,8 +324,8 @@ func checkValue(flag *kong.Flag, value any) error {
 	return nil
 }
 
-// resolvedRecipe writes down every flag that has a value, but for where the run and native code lie: with --recipe and another --output_dir
-// it makes the same run.
+// resolvedRecipe writes down every flag that has a value, but for where the run and native code lie: with --recipe and
+// another --output_dir it makes the same run.
 func resolvedRecipe(command *kong.Context) ([]byte, error) {
 	var fields yaml.MapSlice
 	for _, flag := range commandFlags(command.Selected()) {
@@ -326,7 +342,8 @@ func resolvedRecipe(command *kong.Context) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write recipe: %w", err)
 	}
-	head := fmt.Sprintf("# %s --recipe recipe.yaml --output_dir DIR makes the same run.\n", command.Selected().FullPath())
+	head := fmt.Sprintf("# %s --recipe recipe.yaml --output_dir DIR makes the same run.\n",
+		command.Selected().FullPath())
 	return append([]byte(head), body...), nil
 }
 

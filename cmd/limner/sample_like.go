@@ -15,7 +15,9 @@ import (
 // BeforeResolve gives the flags that the command line does not set their values in the image's record, and fails where
 // the command line does not name the files that the image was made with.
 func (sampleCmd) BeforeResolve(command *kong.Context) error {
-	i := slices.IndexFunc(command.Path, func(step *kong.Path) bool { return step.Flag != nil && step.Flag.Name == "like" })
+	i := slices.IndexFunc(command.Path, func(step *kong.Path) bool {
+		return step.Flag != nil && step.Flag.Name == "like"
+	})
 	if i < 0 {
 		return nil
 	}
@@ -128,7 +130,8 @@ func missingFiles(command *kong.Context, image string, files []batch.UsedFile) e
 // shellWord quotes a word for a shell, if it needs it.
 func shellWord(word string) string {
 	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./=,:@+%", r)
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+			strings.ContainsRune("-_./=,:@+%", r)
 	}
 	if word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
 		return word

@@ -67,8 +67,11 @@ func files(t *testing.T, dir string) map[string]string {
 func TestSampleResume(t *testing.T) {
 	model, dir := golden.Path(t, "sd15-tiny"), t.TempDir()
 	command := func(out string, more ...string) []string {
-		return append([]string{"sample", "--model", model, "--prompt", "a", "--prompt", "b", "--num_images", "31", "--num_inference_steps", "3", "--guidance_scale", "1",
-			"--batch_size", "2", "--scheduler", "euler_a", "--save_latents", "--preview_steps", "2", "--output_dir", out}, more...)
+		return append([]string{
+			"sample", "--model", model, "--prompt", "a", "--prompt", "b", "--num_images", "31", "--num_inference_steps",
+			"3", "--guidance_scale", "1", "--batch_size", "2", "--scheduler", "euler_a", "--save_latents",
+			"--preview_steps", "2", "--output_dir", out,
+		}, more...)
 	}
 	if _, stderr, code := limner(t, dir, command("whole")...); code != 0 {
 		t.Fatal(stderr)
@@ -82,7 +85,10 @@ func TestSampleResume(t *testing.T) {
 		code   int
 		says   string
 	}{
-		{syscall.SIGTERM, exitInterrupted, "stopped early, %d of 62 images are in stopped: the same command with --resume goes on"}, {syscall.SIGKILL, -1, ""},
+		{
+			syscall.SIGTERM, exitInterrupted,
+			"stopped early, %d of 62 images are in stopped: the same command with --resume goes on",
+		}, {syscall.SIGKILL, -1, ""},
 	} {
 		out := filepath.Join(dir, "stopped")
 		if err := os.RemoveAll(out); err != nil {
@@ -111,16 +117,20 @@ func TestSampleResume(t *testing.T) {
 			}
 		}
 		before := files(t, out)
-		if _, stderr, code := limner(t, dir, command("stopped")...); code != 1 || !strings.Contains(stderr, fmt.Sprintf("holds %d of the 62 images", len(images))) || !strings.Contains(stderr, "--resume") {
+		if _, stderr, code := limner(t, dir, command("stopped")...); code != 1 ||
+			!strings.Contains(stderr, fmt.Sprintf("holds %d of the 62 images", len(images))) ||
+			!strings.Contains(stderr, "--resume") {
 			t.Errorf("without --resume: exit code %d, %q", code, stderr)
 		}
-		if _, stderr, code := limner(t, dir, command("stopped", "--resume", "--seed", "9")...); code != exitUsage || !strings.Contains(stderr, "--seed: was 0, is 9") {
+		if _, stderr, code := limner(t, dir, command("stopped", "--resume", "--seed", "9")...); code != exitUsage ||
+			!strings.Contains(stderr, "--seed: was 0, is 9") {
 			t.Errorf("with another seed: exit code %d, %q", code, stderr)
 		}
 		if !equalFiles(t, files(t, out), before) {
 			t.Errorf("%v: what was refused changed the folder", c.signal)
 		}
-		if stdout, stderr, code := limner(t, dir, command("stopped", "--resume")...); code != 0 || strings.Count(stdout, "  seed ") != 62-len(images) {
+		if stdout, stderr, code := limner(t, dir, command("stopped", "--resume")...); code != 0 ||
+			strings.Count(stdout, "  seed ") != 62-len(images) {
 			t.Errorf("%v: resumed: exit code %d, %q, %q", c.signal, code, stdout, stderr)
 		}
 		if !equalFiles(t, files(t, out), want) {
@@ -128,7 +138,8 @@ func TestSampleResume(t *testing.T) {
 		}
 	}
 	_, stderr, code := limner(t, dir, command("stopped", "--resume")...)
-	if code != 0 || !strings.Contains(stderr, "nothing is left to sample") || !equalFiles(t, files(t, filepath.Join(dir, "stopped")), want) {
+	if code != 0 || !strings.Contains(stderr, "nothing is left to sample") ||
+		!equalFiles(t, files(t, filepath.Join(dir, "stopped")), want) {
 		t.Errorf("a finished folder: exit code %d, %q", code, stderr)
 	}
 }

@@ -28,13 +28,17 @@ func readFile(t *testing.T, parts ...string) []byte {
 // An image carries its recipe: another run repeats it to the bit, and its latents begin where they were saved.
 func TestSampleAndRepeat(t *testing.T) {
 	model, dir := golden.Path(t, "sd15-tiny"), t.TempDir()
-	stdout, stderr, code := limner(t, dir, "sample", "--model", model, "--prompt", "a, b", "--prompt", "猫", "--num_images", "2", "--num_inference_steps", "3",
-		"--guidance_scale", "1", "--seed", "5", "--batch_size", "2", "--scheduler", "EulerAncestralDiscreteScheduler", "--save_latents", "--preview_steps", "1",
-		"--output_dir", "out")
-	if code != 0 || !strings.Contains(stdout, "image-00001.png  seed 6  a, b\n") || !strings.Contains(stderr, "sampling: 6 of 6") {
+	stdout, stderr, code := limner(t, dir, "sample", "--model", model, "--prompt", "a, b", "--prompt", "猫",
+		"--num_images", "2", "--num_inference_steps", "3", "--guidance_scale", "1", "--seed", "5", "--batch_size", "2",
+		"--scheduler", "EulerAncestralDiscreteScheduler", "--save_latents", "--preview_steps",
+		"1", "--output_dir", "out")
+	if code != 0 || !strings.Contains(stdout, "image-00001.png  seed 6  a, b\n") ||
+		!strings.Contains(stderr, "sampling: 6 of 6") {
 		t.Fatalf("exit code %d, output %q, log %q", code, stdout, stderr)
 	}
-	for name, want := range map[string]string{"image-00003.png": "64×64", "grid.png": "152×152", "previews/image-00003-step-0002.png": "64×64"} {
+	for name, want := range map[string]string{
+		"image-00003.png": "64×64", "grid.png": "152×152", "previews/image-00003-step-0002.png": "64×64",
+	} {
 		m, err := imaging.Decode(readFile(t, dir, "out", name))
 		if err != nil {
 			t.Fatal(err)
@@ -53,16 +57,20 @@ func TestSampleAndRepeat(t *testing.T) {
 	}
 
 	stdout, _, code = limner(t, dir, "show", "out/image-00003.png")
-	for _, want := range []string{"猫\n", "Steps: 3, Sampler: Euler a, CFG scale: 1, Seed: 8, Size: 64x64, Model: sd15-tiny", `"scheduler": "euler_a"`} {
+	for _, want := range []string{
+		"猫\n", "Steps: 3, Sampler: Euler a, CFG scale: 1, Seed: 8, Size: 64x64, Model: sd15-tiny", `"scheduler": "euler_a"`,
+	} {
 		if code != 0 || !strings.Contains(stdout, want) {
 			t.Errorf("show: exit code %d, %q is not in %s", code, want, stdout)
 		}
 	}
 	_, stderr, code = limner(t, dir, "sample", "--like", "out/image-00003.png", "--output_dir", "again")
-	if want := "\n  limner sample --like out/image-00003.png --output-dir again --pretrained_model_name_or_path PATH/sd15-tiny\n"; code != exitUsage || !strings.Contains(stderr, want) {
+	if want := "\n  limner sample --like out/image-00003.png --output-dir again --pretrained_model_name_or_path " +
+		"PATH/sd15-tiny\n"; code != exitUsage || !strings.Contains(stderr, want) {
 		t.Fatalf("without a model: exit code %d, want %q in %q", code, want, stderr)
 	}
-	if _, stderr, code := limner(t, dir, "sample", "--like", "out/image-00003.png", "--model", model, "--output_dir", "again"); code != 0 {
+	if _, stderr, code := limner(t, dir, "sample", "--like", "out/image-00003.png", "--model", model,
+		"--output_dir", "again"); code != 0 {
 		t.Fatal(stderr)
 	}
 	if !bytes.Equal(readFile(t, dir, "again", "image-00000.png"), readFile(t, dir, "out", "image-00003.png")) {
@@ -83,9 +91,12 @@ func sampleFromExecutable(t *testing.T, dir, want string) {
 		t.Fatalf("the cache has %v (%v), want a denoising step", steps, err)
 	}
 	slices.SortFunc(steps, func(a, b string) int { return lastUse(t, a).Compare(lastUse(t, b)) })
-	_, log, code := limner(t, dir, "sample", "--like", "out/image-00003.png", "--model", golden.Path(t, "sd15-tiny"), "--output_dir", "loaded", "--compilation_cache_dir", "off",
-		"--executable", steps[len(steps)-1])
-	for _, says := range []string{"loading the denoising step (batch 2", "no executable of decode was brought along, only of denoise\n", "compiling the image decoder"} {
+	_, log, code := limner(t, dir, "sample", "--like", "out/image-00003.png", "--model", golden.Path(t, "sd15-tiny"),
+		"--output_dir", "loaded", "--compilation_cache_dir", "off", "--executable", steps[len(steps)-1])
+	for _, says := range []string{
+		"loading the denoising step (batch 2", "no executable of decode was brought along, only of denoise\n",
+		"compiling the image decoder",
+	} {
 		if code != 0 || !strings.Contains(log, says) {
 			t.Errorf("exit code %d, want %q in %s", code, says, log)
 		}
@@ -108,13 +119,17 @@ func lastUse(t *testing.T, path string) time.Time {
 func TestPictureSequence(t *testing.T) {
 	png := bytes.Repeat([]byte("limner"), 1000)
 	kitty := pictureSequence("kitty", png)
-	if n := strings.Count(kitty, "\x1b_G"); n != 2 || !strings.HasPrefix(kitty, "\x1b_Gf=100,a=T,m=1;") || !strings.Contains(kitty, "\x1b_Gm=0;") {
+	if n := strings.Count(kitty, "\x1b_G"); n != 2 || !strings.HasPrefix(kitty, "\x1b_Gf=100,a=T,m=1;") ||
+		!strings.Contains(kitty, "\x1b_Gm=0;") {
 		t.Errorf("kitty: %d chunks", n)
 	}
-	if s := pictureSequence("iterm2", png); !strings.HasPrefix(s, "\x1b]1337;File=inline=1;size=6000:") || !strings.HasSuffix(s, "\a") {
+	if s := pictureSequence("iterm2", png); !strings.HasPrefix(s, "\x1b]1337;File=inline=1;size=6000:") ||
+		!strings.HasSuffix(s, "\a") {
 		t.Error("iterm2")
 	}
-	for name, want := range map[string]string{"TERM_PROGRAM=WezTerm": "iterm2", "TERM=xterm-kitty": "kitty", "TERM=xterm": ""} {
+	for name, want := range map[string]string{
+		"TERM_PROGRAM=WezTerm": "iterm2", "TERM=xterm-kitty": "kitty", "TERM=xterm": "",
+	} {
 		key, value, _ := strings.Cut(name, "=")
 		if got := pictureProtocol(func(k string) string {
 			if k == key {
@@ -129,8 +144,8 @@ func TestPictureSequence(t *testing.T) {
 
 func TestSheet(t *testing.T) {
 	model, dir := golden.Path(t, "sd15-tiny"), t.TempDir()
-	_, stderr, code := limner(t, dir, "sample", "--model", model, "--prompt", "<a> & b", "--xy", "steps=1,2", "prompt=a, b|c", "--guidance_scale", "1",
-		"--output_format", "jpeg", "--output_dir", "out")
+	_, stderr, code := limner(t, dir, "sample", "--model", model, "--prompt", "<a> & b", "--xy", "steps=1,2",
+		"prompt=a, b|c", "--guidance_scale", "1", "--output_format", "jpeg", "--output_dir", "out")
 	if code != 0 {
 		t.Fatal(stderr)
 	}

@@ -33,7 +33,8 @@ Files are told by their content, not by their names: whole models and networks i
 Flax weights, LoRAs and textual inversions. Of an image it prints what it says of itself, as limner sample and A1111's web UI write it.`
 }
 
-// What is printed of a file at most. All of a file of weights is printed where it is asked for as JSON, an image's texts never are.
+// What is printed of a file at most. All of a file of weights is printed where it is asked for as JSON, an image's
+// texts never are.
 const (
 	mostShownText   = 1 << 15 // bytes of a text of an image
 	mostShownString = 4000    // of each string in it
@@ -84,7 +85,8 @@ func showTexts(path string, texts []imaging.Text, asJSON bool, err error) error 
 		return configError{fmt.Errorf("%s: %w", path, err)}
 	}
 	if len(texts) == 0 {
-		return configError{fmt.Errorf("%s says nothing of itself: its text was never there, or was taken out on its way here", path)}
+		return configError{fmt.Errorf("%s says nothing of itself: its text was never there, "+
+			"or was taken out on its way here", path)}
 	}
 	all := map[string]any{}
 	values := &cutter{left: mostShownValues}
@@ -164,7 +166,8 @@ func describe(d checkpoint.Description, all bool) string {
 			fmt.Fprintf(&b, "  … and %d more: --all lists all\n", len(d.Metadata)-i)
 			break
 		}
-		fmt.Fprintf(&b, "  %s: %s\n", printable.Line(key, mostShownName), printable.Line(d.Metadata[key], mostShownValue))
+		fmt.Fprintf(&b, "  %s: %s\n", printable.Line(key, mostShownName),
+			printable.Line(d.Metadata[key], mostShownValue))
 	}
 	fmt.Fprintf(&b, "\ntensors (%d)\n", len(d.Tensors))
 	for _, line := range tensorLines(d.Tensors, all) {
@@ -207,7 +210,8 @@ func tensorLines(tensors []checkpoint.TensorInfo, all bool) []string {
 		if !all {
 			key = numbers.ReplaceAllString(key, "$1#")
 		}
-		line := fmt.Sprintf("%-4s %s  %s", printable.Line(t.DType, mostShownName), printable.Line(fmt.Sprint(t.Shape), mostShownName), printable.Line(key, mostShownName))
+		line := fmt.Sprintf("%-4s %s  %s", printable.Line(t.DType, mostShownName),
+			printable.Line(fmt.Sprint(t.Shape), mostShownName), printable.Line(key, mostShownName))
 		if counts[line]++; counts[line] == 1 {
 			lines = append(lines, line)
 		}

@@ -27,12 +27,17 @@ func TestDescribeIsPrintable(t *testing.T) {
 		metadata[fmt.Sprint(steering, i)] = steering + strings.Repeat("x", 100_000)
 	}
 	d := checkpoint.Description{
-		Path: "file" + steering, Metadata: metadata, Reasons: []string{steering}, Components: []checkpoint.Part{{Name: "unet", Problem: steering}},
-		Tensors: []checkpoint.TensorInfo{{Key: steering, DType: steering, Shape: make([]int, 100_001)}, {Key: strings.Repeat("x", 1_000_000), DType: "F32"}},
+		Path: "file" + steering, Metadata: metadata, Reasons: []string{steering},
+		Components: []checkpoint.Part{{Name: "unet", Problem: steering}},
+		Tensors: []checkpoint.TensorInfo{
+			{Key: steering, DType: steering, Shape: make([]int, 100_001)},
+			{Key: strings.Repeat("x", 1_000_000), DType: "F32"},
+		},
 	}
 	for _, all := range []bool{false, true} {
 		text := describe(d, all)
-		if limit := map[bool]int{false: 100_000, true: 2_000_000}[all]; steers(text) || strings.Contains(text, "\nlimner: ") || len(text) > limit {
+		if limit := map[bool]int{false: 100_000, true: 2_000_000}[all]; steers(text) ||
+			strings.Contains(text, "\nlimner: ") || len(text) > limit {
 			t.Errorf("all %v: %d bytes, want at most %d: %.3000q", all, len(text), limit, text)
 		}
 	}
@@ -43,14 +48,18 @@ func TestErrorText(t *testing.T) {
 	for range 1000 {
 		err = errors.Join(err, errors.New("x"))
 	}
-	if text := errorText(err); steers(text) || len(text) > 10_000 || !strings.HasSuffix(text, "\n  … and 803 more lines") {
+	if text := errorText(err); steers(text) || len(text) > 10_000 ||
+		!strings.HasSuffix(text, "\n  … and 803 more lines") {
 		t.Errorf("got %d bytes: %.3000q", len(text), text)
 	}
 }
 
 func TestShowImage(t *testing.T) {
 	dir := t.TempDir()
-	texts := []imaging.Text{{Key: imaging.TextParameters, Value: steering + strings.Repeat("猫", 1_000_000)}, {Key: imaging.TextLimner, Value: `{"a":"` + "\u009b\u202e" + `"}`}}
+	texts := []imaging.Text{
+		{Key: imaging.TextParameters, Value: steering + strings.Repeat("猫", 1_000_000)},
+		{Key: imaging.TextLimner, Value: `{"a":"` + "\u009b\u202e" + `"}`},
+	}
 	raw, err := imaging.Encode(imaging.NewRGB(8, 8), "png", texts)
 	if err != nil {
 		t.Fatal(err)
@@ -62,14 +71,18 @@ func TestShowImage(t *testing.T) {
 	if code != 0 || steers(stdout) || len(stdout) > 2*mostShownText || !strings.Contains(stdout, `a\u001b[2J\u009b1A\u202eb`+"\n  limner: all is well") {
 		t.Errorf("exit code %d, %d bytes: %.3000q", code, len(stdout), stdout)
 	}
-	if stdout, _, code = limner(t, dir, "show", "--json", "x.png"); code != 0 || steers(stdout) || !strings.Contains(stdout, `"a": "\u009b\u202e"`) {
+	if stdout, _, code = limner(t, dir, "show", "--json", "x.png"); code != 0 || steers(stdout) ||
+		!strings.Contains(stdout, `"a": "\u009b\u202e"`) {
 		t.Errorf("exit code %d: %.3000q", code, stdout)
 	}
-	prompts, err := json.Marshal(map[string]any{"sample": map[string]any{"prompt": make([]string, 5000)}, "version": strings.Repeat("v", 1_000_000)})
+	prompts, err := json.Marshal(map[string]any{
+		"sample": map[string]any{"prompt": make([]string, 5000)}, "version": strings.Repeat("v", 1_000_000),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err = imaging.Encode(imaging.NewRGB(8, 8), "png", []imaging.Text{{Key: imaging.TextLimner, Value: string(prompts)}})
+	raw, err = imaging.Encode(imaging.NewRGB(8, 8), "png",
+		[]imaging.Text{{Key: imaging.TextLimner, Value: string(prompts)}})
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "many.png"), raw, 0o644)
 	}
@@ -78,15 +91,21 @@ func TestShowImage(t *testing.T) {
 	}
 	for _, args := range [][]string{{"show", "many.png"}, {"show", "--json", "many.png"}} {
 		stdout, _, code := limner(t, dir, args...)
-		if code != 0 || len(stdout) > 3*mostShownString || strings.Count(stdout, "\n") > 50 || !strings.Contains(stdout, "… (4980 more entries)") || !strings.Contains(stdout, "… (996000 more bytes)") {
+		if code != 0 || len(stdout) > 3*mostShownString || strings.Count(stdout, "\n") > 50 ||
+			!strings.Contains(stdout, "… (4980 more entries)") || !strings.Contains(stdout, "… (996000 more bytes)") {
 			t.Errorf("%q: exit code %d, %d bytes: %.3000q", args, code, len(stdout), stdout)
 		}
 	}
 	if err := unix.Mkfifo(filepath.Join(dir, "pipe"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"show", "pipe"}, {"sample", "--model", "m", "--output_dir", "out", "--like", "pipe"}, {"sample", "--model", "m", "--output_dir", "out", "--prompt_file", "pipe"}, {"sample", "--model", "m", "--output_dir", "out", "--prompt", "x", "--image", "pipe"}} {
-		if _, stderr, code := limner(t, dir, args...); code != exitConfig || !strings.Contains(stderr, "not a regular file") {
+	for _, args := range [][]string{
+		{"show", "pipe"}, {"sample", "--model", "m", "--output_dir", "out", "--like", "pipe"},
+		{"sample", "--model", "m", "--output_dir", "out", "--prompt_file", "pipe"},
+		{"sample", "--model", "m", "--output_dir", "out", "--prompt", "x", "--image", "pipe"},
+	} {
+		if _, stderr, code := limner(t, dir, args...); code != exitConfig ||
+			!strings.Contains(stderr, "not a regular file") {
 			t.Errorf("%q: exit code %d, %q", args, code, stderr)
 		}
 	}
