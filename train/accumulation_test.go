@@ -25,9 +25,9 @@ func runOf(t *testing.T, prepare prepare, o Options, r Recipe) []watch.Progress 
 	return steps
 }
 
-// Three batches of two images make the steps of one batch of six, over two epochs of three steps and two rows that make none: the
-// same rows, captions and random numbers, and sums in another order. Those differ by some 1e-7 of a number, which six steps at
-// 1e-3 leave below 1e-4 of a loss.
+// Three batches of two images make the steps of one batch of six, over two epochs of three steps and two rows that make
+// none: the same rows, captions and random numbers, and sums in another order. Those differ by some 1e-7 of a number,
+// which six steps at 1e-3 leave below 1e-4 of a loss.
 func TestAccumulationIsALargeBatch(t *testing.T) {
 	model, dataset := smallModel(t), smallDataset(t)
 	o, r, _ := smallRun(t, model, dataset)
@@ -38,20 +38,24 @@ func TestAccumulationIsALargeBatch(t *testing.T) {
 	o.Batch, o.Accumulation, o.MaxTrainSteps, o.NumTrainEpochs = 2, 3, 0, 2
 	small := runOf(t, NewTextToImage, o, r)
 	if len(large) != 6 || len(small) != 6 {
-		t.Fatalf("two epochs of 20 rows in steps of 6 images are 6 steps: got %d in large batches, %d in small ones", len(large), len(small))
+		t.Fatalf("two epochs of 20 rows in steps of 6 images are 6 steps: got %d in large batches, %d in small ones",
+			len(large), len(small))
 	}
 	for i := range large {
 		if large[i].Epoch != i/3 || small[i].Epoch != i/3 || large[i].Images != 6*(i+1) || small[i].Images != 6*(i+1) {
 			t.Errorf("step %d: got %+v in large batches, %+v in small ones", i+1, large[i], small[i])
 		}
-		if math.Abs(large[i].Loss-small[i].Loss) > 1e-4*large[i].Loss || math.Abs(large[i].GradNorm-small[i].GradNorm) > 1e-3*large[i].GradNorm {
+		if math.Abs(large[i].Loss-small[i].Loss) > 1e-4*large[i].Loss ||
+			math.Abs(large[i].GradNorm-small[i].GradNorm) > 1e-3*large[i].GradNorm {
 			t.Errorf("step %d: got %+v in large batches, %+v in small ones", i+1, large[i], small[i])
 		}
 	}
 	if math.Abs(large[0].GradNorm-small[0].GradNorm) > 1e-5*large[0].GradNorm {
-		t.Errorf("the first gradients' norm is %g in large batches, %g in small ones", large[0].GradNorm, small[0].GradNorm)
+		t.Errorf("the first gradients' norm is %g in large batches, %g in small ones",
+			large[0].GradNorm, small[0].GradNorm)
 	}
-	if want := "global batch 2, per-device batch 2, devices 1, accumulation 3, 6 images a step"; !strings.Contains(log.String(), want) {
+	if want := "global batch 2, per-device batch 2, devices 1, accumulation 3, " +
+		"6 images a step"; !strings.Contains(log.String(), want) {
 		t.Errorf("the log lacks %q:\n%s", want, log)
 	}
 }
@@ -104,7 +108,8 @@ func TestTooMuchAccumulation(t *testing.T) {
 	o, r, _ := smallRun(t, smallModel(t), smallDataset(t))
 	o.Accumulation = 6
 	err := do(t, context.Background(), parity.Backend(t), newDecoder, o, r)
-	if err == nil || !strings.Contains(err.Error(), "gradient_accumulation_steps: 6 batches of 4 are more than the 20 rows") {
+	if err == nil ||
+		!strings.Contains(err.Error(), "gradient_accumulation_steps: 6 batches of 4 are more than the 20 rows") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -47,7 +47,10 @@ func readXL(t *testing.T) (numbers xlNumbers) {
 func xlBatch(f parity.File, control bool) func(i int) []parity.Tensor {
 	return func(i int) []parity.Tensor {
 		at := fmt.Sprintf("batch%d.", i)
-		batch := []parity.Tensor{f.Image(at + "latents"), f.Image(at + "noise"), f.Get(at + "timesteps"), f.Get("prompt_embeds"), f.Get("pooled"), f.Get(at + "time_ids")}
+		batch := []parity.Tensor{
+			f.Image(at + "latents"), f.Image(at + "noise"), f.Get(at + "timesteps"), f.Get("prompt_embeds"),
+			f.Get("pooled"), f.Get(at + "time_ids"),
+		}
 		if control {
 			batch = append(batch, f.Image(at+"cond_u8").Map(parity.FromCondition))
 		}
@@ -70,9 +73,12 @@ func TestGoldenControlNetStepsXL(t *testing.T) {
 	open := func(name string) parity.File { return parity.Open(t, "train_xl", name) }
 	numbers := readXL(t).ControlNet
 	checkSteps(t, d, model, "controlnet", goldenSteps{
-		numbers: numbers.goldenNumbers, batch: xlBatch(open("controlnet_batches.safetensors"), true), sample: sampleXL, tolerance: 2e-4,
-		first: named(open("controlnet_grads.safetensors"), "controlnet.", ""), after: named(open("controlnet_after3.safetensors"), "controlnet.", ""),
-		alone: map[int]goldenStep{2: {numbers.Nonsquare, named(open("controlnet_grads_nonsquare.safetensors"), "controlnet.", "grad.")}},
+		numbers: numbers.goldenNumbers, batch: xlBatch(open("controlnet_batches.safetensors"), true),
+		sample: sampleXL, tolerance: 2e-4, first: named(open("controlnet_grads.safetensors"), "controlnet.", ""),
+		after: named(open("controlnet_after3.safetensors"), "controlnet.", ""),
+		alone: map[int]goldenStep{
+			2: {numbers.Nonsquare, named(open("controlnet_grads_nonsquare.safetensors"), "controlnet.", "grad.")},
+		},
 	})
 }
 
@@ -91,14 +97,16 @@ func TestGoldenLoRAStepsXL(t *testing.T) {
 	addLoRA(t, &d, &model, file, &loss.LoRA{Rank: numbers.Rank, Alpha: numbers.Alpha, Targets: loss.AttentionTargets})
 	g := parity.Open(t, "train_xl", "lora", "golden.safetensors")
 	checkSteps(t, d, model, loss.LoRAPlace, goldenSteps{
-		numbers: numbers.goldenNumbers, batch: xlBatch(parity.Open(t, "train_xl", "controlnet_batches.safetensors"), false), sample: sampleXL, tolerance: 5e-4,
+		numbers: numbers.goldenNumbers, batch: xlBatch(parity.Open(t, "train_xl", "controlnet_batches.safetensors"),
+			false), sample: sampleXL, tolerance: 5e-4,
 		first: named(g, "lora.unet.", "grad."), after: named(g, "lora.unet.", "after3."),
 		alone: map[int]goldenStep{2: {numbers.Nonsquare, named(g, "lora.unet.", "grad_batch2.")}},
 	})
 }
 
-// Prior preservation without and with min-SNR, which weighs each image of the instance by its own timestep and leaves the class's alone. Half
-// batches of one image are each image twice. The cases snr_script are what diffusers' script makes of one image, by the timesteps of both halves.
+// Prior preservation without and with min-SNR, which weighs each image of the instance by its own timestep and leaves
+// the class's alone. Half batches of one image are each image twice. The cases snr_script are what diffusers' script
+// makes of one image, by the timesteps of both halves.
 func TestGoldenPriorPreservation(t *testing.T) {
 	numbers := readXL(t).Prior
 	g := parity.Open(t, "train_xl", "dreambooth_prior.safetensors")
@@ -108,7 +116,10 @@ func TestGoldenPriorPreservation(t *testing.T) {
 		if !slices.Contains(finetuningLosses, kind) {
 			continue
 		}
-		got := program([]parity.Tensor{g.Image(at + ".latents"), g.Image(at + ".noise"), g.Get(at + ".timesteps"), g.Get(at + ".encoder_hidden_states")}, kind)
+		got := program([]parity.Tensor{
+			g.Image(at + ".latents"), g.Image(at + ".noise"), g.Get(at + ".timesteps"),
+			g.Get(at + ".encoder_hidden_states"),
+		}, kind)
 		parity.CheckNumber(t, name+": loss", float64(got["loss"].Data[0]), want.Loss, 1e-5)
 		parity.CheckNumber(t, name+": gradient norm", float64(got["norm"].Data[0]), want.Norm, 2e-5)
 		for _, spec := range model.Tree {
@@ -122,8 +133,9 @@ func TestGoldenPriorPreservation(t *testing.T) {
 // finetuningLosses are the mean of a batch's losses, and those of prior preservation.
 var finetuningLosses = []string{"mean", "plain", "snr"}
 
-// finetuning computes one of finetuningLosses by the goldens' UNet, its gradients and their norm. One program serves all of them, and all goldens of
-// one shape: it chooses the loss by factors, and each row of a smaller batch stands in it several times, which changes neither half's mean.
+// finetuning computes one of finetuningLosses by the goldens' UNet, its gradients and their norm. One program serves
+// all of them, and all goldens of one shape: it chooses the loss by factors, and each row of a smaller batch stands in
+// it several times, which changes neither half's mean.
 func finetuning(t *testing.T) (parity.Model, func(inputs []parity.Tensor, loss string) parity.Results) {
 	t.Helper()
 	mean, model := tinyDiffusion(t, false)
@@ -142,7 +154,9 @@ func finetuning(t *testing.T) (parity.Model, func(inputs []parity.Tensor, loss s
 	build := func(p nn.Params, in []*Node, out map[string]*Node) {
 		s, factors := sampleOf(in[:4]), in[4]
 		prediction := mean.Predict(p, s)
-		losses := Stack([]*Node{mean.LossBy(prediction, s), prior.LossBy(prediction, s), weighted.LossBy(prediction, s)}, 0)
+		losses := Stack([]*Node{
+			mean.LossBy(prediction, s), prior.LossBy(prediction, s), weighted.LossBy(prediction, s),
+		}, 0)
 		putGradients(p, specs, ReduceAllSum(Mul(losses, factors)), out)
 	}
 	programs := map[string]*parity.Program{}

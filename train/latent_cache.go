@@ -20,9 +20,9 @@ import (
 	"limner/models/vae"
 )
 
-// latentCache keeps moments in files: DIR/VAE/xx/IMAGE.safetensors, where VAE is a hash of the encoder's config and weights, and
-// IMAGE one of the pixels as the VAE sees them, after decoding, resizing, cropping and flipping. So an entry is right wherever
-// the folder is brought, and whatever made it.
+// latentCache keeps moments in files: DIR/VAE/xx/IMAGE.safetensors, where VAE is a hash of the encoder's config and
+// weights, and IMAGE one of the pixels as the VAE sees them, after decoding, resizing, cropping and flipping. So an
+// entry is right wherever the folder is brought, and whatever made it.
 type latentCache struct {
 	root, vae string
 	size      int // values of an entry
@@ -61,7 +61,9 @@ func newLatentCache(root string, c vae.Config, weights nn.Source, resolution int
 		fmt.Fprintln(h, spec.Key, spec.Shape, sums[spec.Key])
 	}
 	side := resolution / c.Scale()
-	cache := &latentCache{root: root, vae: shortHash(h.Sum(nil)), size: side * side * 2 * c.LatentChannels, made: map[string][]float32{}}
+	cache := &latentCache{
+		root: root, vae: shortHash(h.Sum(nil)), size: side * side * 2 * c.LatentChannels, made: map[string][]float32{},
+	}
 	cache.writes.SetLimit(latentWriters)
 	return cache, nil
 }
@@ -135,7 +137,8 @@ func (c *latentCache) writeEntry(path string, moments []float32) error {
 	}
 	sum := sha256.Sum256(raw)
 	entry := safetensors.Entry{Key: latentTensor, DType: "F32", Shape: []int{len(moments)}, Data: raw}
-	return safetensors.Write(path, []safetensors.Entry{entry}, map[string]string{latentHash: hex.EncodeToString(sum[:])})
+	return safetensors.Write(path, []safetensors.Entry{entry},
+		map[string]string{latentHash: hex.EncodeToString(sum[:])})
 }
 
 // report says what the cache was good for, and why it was not for the rest.

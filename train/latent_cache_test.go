@@ -27,7 +27,8 @@ func smallEncoder(t *testing.T) Encoder {
 		t.Fatal(err)
 	}
 	return Encoder{
-		Backend: parity.Backend(t), VAE: p.VAE, Weights: checkpoint.InMemory(values), Resolution: 16, Batch: 4, Progress: func(int, int) {},
+		Backend: parity.Backend(t), VAE: p.VAE, Weights: checkpoint.InMemory(values), Resolution: 16, Batch: 4,
+		Progress: func(int, int) {},
 	}
 }
 
@@ -82,7 +83,8 @@ func TestLatentCache(t *testing.T) {
 	if err := os.Truncate(entries[1], 100); err != nil {
 		t.Fatal(err)
 	}
-	got := encode(e, "latents: 38 were in "+dir+", 2 were encoded\n", entries[0]+": its bytes are not those that were written", "encoded anew: "+entries[1])
+	got := encode(e, "latents: 38 were in "+dir+", 2 were encoded\n",
+		entries[0]+": its bytes are not those that were written", "encoded anew: "+entries[1])
 	if !reflect.DeepEqual(got, first) {
 		t.Error("mending the cache gives other moments")
 	}
@@ -104,7 +106,8 @@ func TestLatentCache(t *testing.T) {
 	if err := os.WriteFile(blocked.CacheDir, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := blocked.Encode(context.Background(), dataset); err == nil || strings.Count(err.Error(), "cache_dir: ") != 1 {
+	if _, err := blocked.Encode(context.Background(), dataset); err == nil ||
+		strings.Count(err.Error(), "cache_dir: ") != 1 {
 		t.Errorf("entries that cannot be written: %v, want one error of cache_dir", err)
 	}
 }
@@ -114,7 +117,8 @@ func TestEncodeSkipsBadRows(t *testing.T) {
 	e := smallEncoder(t)
 	dir := t.TempDir()
 	for i, size := range []struct{ width, height int }{{16, 16}, {400_000, 1}, {20, 18}} {
-		if err := imaging.WritePNG(filepath.Join(dir, fmt.Sprintf("%d.png", i)), imaging.NewRGB(size.width, size.height)); err != nil {
+		if err := imaging.WritePNG(filepath.Join(dir, fmt.Sprintf("%d.png", i)),
+			imaging.NewRGB(size.width, size.height)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -10,9 +10,11 @@ import (
 	"limner/train/loss"
 )
 
-// results check what a recipe of TestResumeToTheSameBits leaves in its output folder, as those read it who draw with it.
+// results check what a recipe of TestResumeToTheSameBits leaves in its output folder, as those read it who draw with
+// it.
 var results = map[string]func(t *testing.T, model, dir string){
-	"controlnet": checkUnlocked, "lora": checkLoRAFiles, "textual-inversion": checkTokenFiles, "text-to-image": checkWholeModel,
+	"controlnet": checkUnlocked, "lora": checkLoRAFiles, "textual-inversion": checkTokenFiles,
+	"text-to-image": checkWholeModel,
 }
 
 func openModel(t *testing.T, dir string) *diffusers.Pipeline {
@@ -40,7 +42,8 @@ func checkUnlocked(t *testing.T, model, dir string) {
 	}
 	changed := 0
 	for _, spec := range result.UNet.Tree() {
-		decoder := strings.HasPrefix(spec.Key, "up_blocks.") || strings.HasPrefix(spec.Key, "conv_norm_out.") || strings.HasPrefix(spec.Key, "conv_out.")
+		decoder := strings.HasPrefix(spec.Key, "up_blocks.") || strings.HasPrefix(spec.Key, "conv_norm_out.") ||
+			strings.HasPrefix(spec.Key, "conv_out.")
 		same := slices.Equal(before["unet."+spec.Key], after["unet."+spec.Key])
 		if !decoder && !same {
 			t.Errorf("%s is frozen and changed", spec.Key)
@@ -54,7 +57,8 @@ func checkUnlocked(t *testing.T, model, dir string) {
 	}
 }
 
-// checkLoRAFiles wants one LoRA in both namings, with a trained B. That of diffusers has no alpha, so the scale of 2 is in B.
+// checkLoRAFiles wants one LoRA in both namings, with a trained B. That of diffusers has no alpha, so the scale of 2 is
+// in B.
 func checkLoRAFiles(t *testing.T, model, dir string) {
 	p := openModel(t, model)
 	ours, err := p.OpenLoRA(filepath.Join(dir, loss.LoRAFile))
@@ -76,7 +80,8 @@ func checkLoRAFiles(t *testing.T, model, dir string) {
 	for _, layer := range ours.Layers {
 		other := named[layer.Path]
 		if layer.Scale != 1 || other.Scale != 2 {
-			t.Errorf("%s: scale %g in diffusers' naming, %g in kohya's, want 1 and 2", layer.Path, layer.Scale, other.Scale)
+			t.Errorf("%s: scale %g in diffusers' naming, %g in kohya's, want 1 and 2",
+				layer.Path, layer.Scale, other.Scale)
 		}
 		for i := range other.Up {
 			other.Up[i] *= 2
@@ -106,7 +111,8 @@ func checkTokenFiles(t *testing.T, model, dir string) {
 	if got := p.Text.VocabSize - rows; got != 3 {
 		t.Errorf("%d embeddings were added, want 3", got)
 	}
-	if ids := p.Tokenizer.Encode("<x> <y>"); !slices.Equal(ids, []int32{int32(rows), int32(rows + 1), int32(rows + 2)}) {
+	if ids := p.Tokenizer.Encode("<x> <y>"); !slices.Equal(ids,
+		[]int32{int32(rows), int32(rows + 1), int32(rows + 2)}) {
 		t.Errorf("the tokens are %v", ids)
 	}
 }
@@ -122,7 +128,10 @@ func checkWholeModel(t *testing.T, model, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"unet.conv_in.weight", "text_encoder_2.text_model.encoder.layers.0.self_attn.q_proj.weight", "text_encoder_2.text_projection.weight"} {
+	for _, key := range []string{
+		"unet.conv_in.weight", "text_encoder_2.text_model.encoder.layers.0.self_attn.q_proj.weight",
+		"text_encoder_2.text_projection.weight",
+	} {
 		if slices.Equal(before[key], after[key]) {
 			t.Errorf("%s did not change", key)
 		}

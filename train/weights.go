@@ -8,11 +8,12 @@ import (
 	"limner/models/nn"
 )
 
-// Weights are the parameters that a run begins with, below the names of their networks. They are read where they are needed, so that what a
-// model's files hold need not be in this machine's memory beside the devices'.
+// Weights are the parameters that a run begins with, below the names of their networks. They are read where they are
+// needed, so that what a model's files hold need not be in this machine's memory beside the devices'.
 type Weights interface {
 	nn.Source
-	// Sample calls visit with n elements of each parameter of the tree, in any order, spread evenly over it; with all elements of smaller ones.
+	// Sample calls visit with n elements of each parameter of the tree, in any order, spread evenly over it; with all
+	// elements of smaller ones.
 	Sample(tree nn.Tree, n int, visit func(spec nn.Spec, elements []float32) error) error
 }
 
@@ -26,18 +27,23 @@ type startWeights struct {
 // Stream is that of nn.Source.
 func (w startWeights) Stream(tree nn.Tree, dtype string, visit nn.Visit) error {
 	return w.each(tree, func(from Weights, part nn.Tree, asked func(nn.Spec) nn.Spec) error {
-		return from.Stream(part, dtype, func(spec nn.Spec, write func(to []byte) error) error { return visit(asked(spec), write) })
+		return from.Stream(part, dtype, func(spec nn.Spec, write func(to []byte) error) error {
+			return visit(asked(spec), write)
+		})
 	})
 }
 
 // Sample is that of Weights.
 func (w startWeights) Sample(tree nn.Tree, n int, visit func(spec nn.Spec, elements []float32) error) error {
 	return w.each(tree, func(from Weights, part nn.Tree, asked func(nn.Spec) nn.Spec) error {
-		return from.Sample(part, n, func(spec nn.Spec, elements []float32) error { return visit(asked(spec), elements) })
+		return from.Sample(part, n, func(spec nn.Spec, elements []float32) error {
+			return visit(asked(spec), elements)
+		})
 	})
 }
 
-// each calls do with the parts of a tree that come from one place, under the keys that they have there: asked gives back the tree's.
+// each calls do with the parts of a tree that come from one place, under the keys that they have there: asked gives
+// back the tree's.
 func (w startWeights) each(tree nn.Tree, do func(from Weights, part nn.Tree, asked func(nn.Spec) nn.Spec) error) error {
 	var made, filed, copied nn.Tree
 	copies := map[string]string{}

@@ -12,7 +12,10 @@ import (
 // Each parameter comes from where it should, with its own key, however it is read.
 func TestStartWeights(t *testing.T) {
 	files := checkpoint.InMemory{"unet.a": {1, 2}, "unet.b": {3}, "unet.c": {4}}
-	w := startWeights{files: files, made: nn.Values{"unet.b": {5}, "new.d": {6}}, copied: map[string]string{"new.a": "unet.a", "new.b": "unet.b"}}
+	w := startWeights{
+		files: files, made: nn.Values{"unet.b": {5}, "new.d": {6}},
+		copied: map[string]string{"new.a": "unet.a", "new.b": "unet.b"},
+	}
 	var tree nn.Tree
 	want := nn.Values{"unet.a": {1, 2}, "unet.b": {5}, "unet.c": {4}, "new.a": {1, 2}, "new.b": {3}, "new.d": {6}}
 	for key, values := range want {
@@ -29,13 +32,15 @@ func TestStartWeights(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("sampled %v, %v, want %v", got, err, want)
 	}
-	if got, err := checkpoint.Collect(w.with(nn.Values{"new.a": {7, 8}}), tree); err != nil || !reflect.DeepEqual(got["new.a"], []float32{7, 8}) {
+	if got, err := checkpoint.Collect(w.with(nn.Values{"new.a": {7, 8}}), tree); err != nil ||
+		!reflect.DeepEqual(got["new.a"], []float32{7, 8}) {
 		t.Errorf("trained: %v, %v", got["new.a"], err)
 	}
 	if got, err := checkpoint.Collect(w, tree); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("with changed what it was made of: %v, %v", got, err)
 	}
-	if _, err := checkpoint.Collect(w, nn.Tree{{Key: "unet.x", Shape: []int{1}}}); err == nil || !strings.Contains(err.Error(), "unet.x") {
+	if _, err := checkpoint.Collect(w, nn.Tree{{Key: "unet.x", Shape: []int{1}}}); err == nil ||
+		!strings.Contains(err.Error(), "unet.x") {
 		t.Errorf("a parameter that is nowhere: %v", err)
 	}
 }

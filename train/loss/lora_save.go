@@ -61,7 +61,8 @@ func (l LoRA) Load(model *diffusers.Pipeline, networks nn.Tree, path string) (nn
 		return nil, err
 	}
 	if tokens := file.Tokens(); len(tokens) > 0 {
-		return nil, fmt.Errorf("%s: it holds textual inversions (%s), which training a LoRA does not go on with: take a file without them", file.Path,
+		return nil, fmt.Errorf("%s: it holds textual inversions (%s), which training a LoRA does not go on with: "+
+			"take a file without them", file.Path,
 			strings.Join(tokens, ", "))
 	}
 	found := map[string]diffusers.LoRALayer{}
@@ -92,10 +93,12 @@ func (l LoRA) Load(model *diffusers.Pipeline, networks nn.Tree, path string) (nn
 	}
 	const advice = "(see lora_targets, train_conv, train_text_encoder)"
 	if n := len(missing); n > 0 {
-		wrong = append(wrong, fmt.Sprintf("layers to train that the file lacks: %d, the first %s %s", n, missing[0], advice))
+		wrong = append(wrong, fmt.Sprintf("layers to train that the file lacks: %d, the first %s %s",
+			n, missing[0], advice))
 	}
 	if n := len(found); n > 0 {
-		wrong = append(wrong, fmt.Sprintf("layers of the file that are not to be trained: %d, the first %s %s", n, slices.Sorted(maps.Keys(found))[0], advice))
+		wrong = append(wrong, fmt.Sprintf("layers of the file that are not to be trained: %d, the first %s %s",
+			n, slices.Sorted(maps.Keys(found))[0], advice))
 	}
 	if len(wrong) > 0 {
 		return nil, fmt.Errorf("%s is of another LoRA:\n  %s", path, strings.Join(wrong, "\n  "))
@@ -115,7 +118,11 @@ func (l LoRA) Save(dir, format string, networks nn.Tree, values nn.Values) error
 			Up:   checkpoint.NewTensor(b, values[strings.TrimPrefix(b.Key, LoRAPlace+".")]),
 		})
 	}
-	file := checkpoint.LoRA{Layers: layers, Metadata: maps.Clone(map[string]string{"ss_network_dim": fmt.Sprint(l.Rank), "ss_network_alpha": fmt.Sprint(l.Alpha)})}
+	file := checkpoint.LoRA{
+		Layers: layers, Metadata: maps.Clone(map[string]string{
+			"ss_network_dim": fmt.Sprint(l.Rank), "ss_network_alpha": fmt.Sprint(l.Alpha),
+		}),
+	}
 	if format != "kohya" {
 		if err := file.Save(filepath.Join(dir, LoRAFile), checkpoint.DialectDiffusers, "F32"); err != nil {
 			return err

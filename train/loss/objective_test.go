@@ -19,7 +19,9 @@ func TestRandomNumbers(t *testing.T) {
 			key := ConvertDType(Reshape(Slice(in[0], AxisElem(seed))), dtypes.Uint64)
 			for step := range 2 {
 				draw := Draws{Seed: key, Step: Const(key.Graph(), uint64(step+1))}
-				for _, purpose := range []uint32{drawNoise, drawTimesteps, drawPosterior, drawOffset, drawPerturbation, DrawRounding} {
+				for _, purpose := range []uint32{
+					drawNoise, drawTimesteps, drawPosterior, drawOffset, drawPerturbation, DrawRounding,
+				} {
 					out[fmt.Sprintf("seed %d, step %d, purpose %d", seed, step, purpose)] = draw.normal(purpose, 8)
 				}
 			}

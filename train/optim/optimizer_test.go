@@ -127,17 +127,18 @@ func TestQuantization(t *testing.T) {
 		}
 	}
 	positive := x.Map(func(v float32) float32 { return float32(math.Abs(float64(v))) })
-	got := parity.Run(t, parity.Model{}, []parity.Tensor{codes, x, positive}, func(_ nn.Params, in []*Node, out map[string]*Node) {
-		for name, sign := range map[string]signedness{"signed": signed, "unsigned": unsigned} {
-			out[name] = ratioOf(in[0], sign)
-			node := in[1]
-			if sign == unsigned {
-				node = in[2]
+	got := parity.Run(t, parity.Model{}, []parity.Tensor{codes, x, positive},
+		func(_ nn.Params, in []*Node, out map[string]*Node) {
+			for name, sign := range map[string]signedness{"signed": signed, "unsigned": unsigned} {
+				out[name] = ratioOf(in[0], sign)
+				node := in[1]
+				if sign == unsigned {
+					node = in[2]
+				}
+				codes, absmax := quantize(node, sign)
+				out["again "+name] = dequantize(codes, absmax, node.Shape(), sign)
 			}
-			codes, absmax := quantize(node, sign)
-			out["again "+name] = dequantize(codes, absmax, node.Shape(), sign)
-		}
-	})
+		})
 	for name, sign := range map[string]float64{"signed": 1, "unsigned": 2} {
 		// Dettmers' code, part by part.
 		want := []float64{0, 1}
@@ -176,7 +177,8 @@ func TestQuantization(t *testing.T) {
 					nearest = min(nearest, math.Abs(ratio*largest-float64(v)))
 				}
 				if off := math.Abs(again - float64(v)); !(off <= nearest+2e-7*largest) {
-					t.Fatalf("%s: %g came back as %g, off by %g; the nearest is off by %g", name, v, again, off, nearest)
+					t.Fatalf("%s: %g came back as %g, off by %g; the nearest is off by %g",
+						name, v, again, off, nearest)
 				}
 			}
 		}
@@ -240,14 +242,18 @@ func TestSmallMoments(t *testing.T) {
 }
 
 func TestOptimizerErrors(t *testing.T) {
-	o := Optimizer{Name: "sgd", Moments: "f8", WeightDecay: -1, MaxGradNorm: math.NaN(), AdamW: AdamW{Beta1: 1}, Lion: Lion{Beta2: 2}}
+	o := Optimizer{
+		Name: "sgd", Moments: "f8", WeightDecay: -1, MaxGradNorm: math.NaN(),
+		AdamW: AdamW{Beta1: 1}, Lion: Lion{Beta2: 2},
+	}
 	err := o.Validate()
 	if err == nil {
 		t.Fatal("nothing was found")
 	}
 	for _, want := range []string{
-		`optimizer: got "sgd", supported: adamw, lion, adafactor`, `adam_moments_dtype: got "f8"`, "adam_weight_decay: got -1", "max_grad_norm: got NaN",
-		"adam_beta1: got 1", "adam_epsilon: got 0", "lion_beta2: got 2", "adafactor_eps1: got 0", "adafactor_decay_rate: got 0",
+		`optimizer: got "sgd", supported: adamw, lion, adafactor`, `adam_moments_dtype: got "f8"`,
+		"adam_weight_decay: got -1", "max_grad_norm: got NaN", "adam_beta1: got 1", "adam_epsilon: got 0",
+		"lion_beta2: got 2", "adafactor_eps1: got 0", "adafactor_decay_rate: got 0",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in:\n%v", want, err)

@@ -24,7 +24,9 @@ func TestGoldenSchedules(t *testing.T) {
 	golden.ReadJSON(t, &file, "train", "lr_schedules.json")
 	values := parity.Open(t, "train", "lr_schedules.safetensors")
 	for name, c := range file.Configs {
-		s := Schedule{Name: c.Name, Warmup: c.Warmup, Steps: c.Steps, Cycles: c.Cycles, Power: c.Power, StepRules: c.Rules}
+		s := Schedule{
+			Name: c.Name, Warmup: c.Warmup, Steps: c.Steps, Cycles: c.Cycles, Power: c.Power, StepRules: c.Rules,
+		}
 		if err := s.Validate(); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -82,8 +84,10 @@ func le64(b []byte) (v uint64) {
 }
 
 func TestScheduleErrors(t *testing.T) {
-	for _, s := range []Schedule{{Name: "cosin"}, {Name: "linear", Warmup: -1}, {Name: "piecewise_constant", StepRules: "1:10"},
-		{Name: "piecewise_constant", StepRules: "1:a,2"}} {
+	for _, s := range []Schedule{
+		{Name: "cosin"}, {Name: "linear", Warmup: -1}, {Name: "piecewise_constant", StepRules: "1:10"},
+		{Name: "piecewise_constant", StepRules: "1:a,2"},
+	} {
 		if s.Validate() == nil {
 			t.Errorf("%+v was accepted", s)
 		}

@@ -1,5 +1,5 @@
-// Command torture kills and stops real training runs at random moments, and fails if anything published is lost or a run that
-// was killed ends with other weights than one that was not.
+// Command torture kills and stops real training runs at random moments, and fails if anything published is lost or a
+// run that was killed ends with other weights than one that was not.
 package main
 
 import (
@@ -27,7 +27,8 @@ type options struct {
 func main() {
 	o := options{log: os.Stderr}
 	flag.StringVar(&o.limner, "limner", "bin/limner", "the command to torture")
-	flag.StringVar(&o.dir, "dir", "", "folder for everything; without it, a temporary one that is removed if nothing was lost")
+	flag.StringVar(&o.dir, "dir", "",
+		"folder for everything; without it, a temporary one that is removed if nothing was lost")
 	flag.IntVar(&o.kills, "kills", 200, "kills -9, half of them while it writes")
 	flag.IntVar(&o.stops, "stops", 100, "signals that ask to stop")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of the moments")
@@ -88,7 +89,8 @@ func (t *torture) all() error {
 			return err
 		}
 		if n := t.lives; n%10 == 0 {
-			fmt.Fprintf(t.log, "%d lives: %d kills anywhere, %d while writing, %d stops, %d rounds\n", n, t.anywhere, t.inside, t.stopped, t.rounds)
+			fmt.Fprintf(t.log, "%d lives: %d kills anywhere, %d while writing, %d stops, %d rounds\n",
+				n, t.anywhere, t.inside, t.stopped, t.rounds)
 		}
 	}
 }
@@ -98,7 +100,8 @@ func (t *torture) table(took time.Duration) string {
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "kills -9 at any moment\t%d\n", t.anywhere)
 	fmt.Fprintf(w, "kills -9 while writing\t%d\n", t.inside)
-	fmt.Fprintf(w, "signals to stop\t%d\t(%d saved, %d with nothing new to save)\n", t.stopped, t.stoppedSaved, t.stopped-t.stoppedSaved)
+	fmt.Fprintf(w, "signals to stop\t%d\t(%d saved, %d with nothing new to save)\n",
+		t.stopped, t.stoppedSaved, t.stopped-t.stoppedSaved)
 	fmt.Fprintf(w, "second signals\t%d\t(slowest exit %.2f s)\n", t.left, t.slowest.Seconds())
 	fmt.Fprintf(w, "checkpoints read back whole\t%d\n", t.verified)
 	fmt.Fprintf(w, "published checkpoints lost\t%d\n", t.lost)

@@ -19,8 +19,8 @@ var (
 	saidResume = regexp.MustCompile(`--resume_from_checkpoint (\S+)`)
 )
 
-// A run is stopped in every phase of its life, one after another, each time started again as the message says: so a phase is reached only if
-// the advice before it works. In the end it is the run that nothing stopped.
+// A run is stopped in every phase of its life, one after another, each time started again as the message says: so a
+// phase is reached only if the advice before it works. In the end it is the run that nothing stopped.
 func TestStoppedInEveryPhase(t *testing.T) {
 	tt := &torture{options: options{limner: build(t), dir: t.TempDir()}}
 	var err error
@@ -29,10 +29,15 @@ func TestStoppedInEveryPhase(t *testing.T) {
 	}
 	output, resume := filepath.Join(tt.dir, "run"), ""
 	start := func(output, resume string) *process {
-		r := &recipe{args: []string{"dreambooth", "--instance_prompt", "red circle", "--with_prior_preservation", "--class_prompt", "circle",
-			"--class_data_dir", filepath.Join(tt.dir, "class"), "--num_class_images", "12", "--sample_batch_size", "1", "--cache_latents",
-			"--validation_prompt", "blue circle", "--num_validation_images", "1", "--validation_inference_steps", "900", "--validation_steps", "10",
-			"--max_train_steps", "40", "--checkpoints_total_limit", "9", "--resume_from_checkpoint", resume}}
+		r := &recipe{
+			args: []string{
+				"dreambooth", "--instance_prompt", "red circle", "--with_prior_preservation",
+				"--class_prompt", "circle", "--class_data_dir", filepath.Join(tt.dir, "class"), "--num_class_images",
+				"12", "--sample_batch_size", "1", "--cache_latents", "--validation_prompt", "blue circle",
+				"--num_validation_images", "1", "--validation_inference_steps", "900", "--validation_steps", "10",
+				"--max_train_steps", "40", "--checkpoints_total_limit", "9", "--resume_from_checkpoint", resume,
+			},
+		}
 		p, err := tt.start(r, output)
 		if err != nil {
 			t.Fatal(err)

@@ -14,8 +14,8 @@ type appendedFile interface {
 	Sync() error
 }
 
-// appended is a file that grows by whole records: what a failing disk took of a record is cut off again, so that the next one stands behind
-// the last whole one.
+// appended is a file that grows by whole records: what a failing disk took of a record is cut off again, so that the
+// next one stands behind the last whole one.
 type appended struct {
 	file appendedFile
 	size int64 // of the whole records

@@ -97,7 +97,8 @@ func (d *diary) write(validated []Validated, spent Spent) error {
 		Curves:  curves(steps, validated), Split: d.split(spent), Facts: d.facts(steps),
 	}
 	if n := len(steps); n > 0 {
-		shown.Status = fmt.Sprintf("step %d of %d, epoch %d, %d images seen", steps[n-1].Step, d.run.Steps, steps[n-1].Epoch, steps[n-1].Images)
+		shown.Status = fmt.Sprintf("step %d of %d, epoch %d, %d images seen",
+			steps[n-1].Step, d.run.Steps, steps[n-1].Epoch, steps[n-1].Images)
 	}
 	if c := convergence(validated); c != nil {
 		shown.Convergence = fmt.Sprintf("The condition began to be followed between steps %d and %d: F1 %.2f to %.2f.",
@@ -137,14 +138,16 @@ func curves(steps []Progress, validated []Validated) []curve {
 	mean := smoothed(loss)
 	loss.Faint = true
 	losses := curve{Title: "loss", Lines: []line{loss, mean}}
-	held, f1, precision, recall := line{Name: "held-out rows"}, line{Name: "F1"}, line{Name: "precision"}, line{Name: "recall"}
+	held, f1, precision, recall := line{Name: "held-out rows"}, line{Name: "F1"},
+		line{Name: "precision"}, line{Name: "recall"}
 	for _, v := range validated {
 		x := float64(v.Step)
 		if v.Loss != nil {
 			held.Points = append(held.Points, [2]float64{x, *v.Loss})
 		}
 		if f := v.Fidelity; f != nil {
-			f1.Points, precision.Points = append(f1.Points, [2]float64{x, f.F1}), append(precision.Points, [2]float64{x, f.Precision})
+			f1.Points, precision.Points = append(f1.Points, [2]float64{x, f.F1}),
+				append(precision.Points, [2]float64{x, f.Precision})
 			recall.Points = append(recall.Points, [2]float64{x, f.Recall})
 		}
 	}
@@ -160,8 +163,14 @@ func curves(steps []Progress, validated []Validated) []curve {
 	}
 	all = append(all,
 		curve{Title: "learning rate", Lines: []line{of("lr", func(p Progress) float64 { return p.LearningRate })}},
-		curve{Title: "gradient norm", Log: true, Lines: []line{of("before clipping", func(p Progress) float64 { return p.GradNorm })}},
-		curve{Title: "images per second", Lines: []line{of("since the start", func(p Progress) float64 { return p.ImagesPerSecond })}},
+		curve{
+			Title: "gradient norm", Log: true,
+			Lines: []line{of("before clipping", func(p Progress) float64 { return p.GradNorm })},
+		},
+		curve{
+			Title: "images per second",
+			Lines: []line{of("since the start", func(p Progress) float64 { return p.ImagesPerSecond })},
+		},
 	)
 	for _, c := range all {
 		for i := range c.Lines {
@@ -217,8 +226,8 @@ func (d *diary) split(s Spent) []fact {
 	total := time.Since(d.began).Seconds()
 	other := max(0, total-s.DataWait-s.Device-s.Saving-s.Validation)
 	return []fact{
-		{Name: "device", Number: s.Device}, {Name: "waiting for data", Number: s.DataWait}, {Name: "saving", Number: s.Saving},
-		{Name: "validation", Number: s.Validation}, {Name: "other", Number: other},
+		{Name: "device", Number: s.Device}, {Name: "waiting for data", Number: s.DataWait},
+		{Name: "saving", Number: s.Saving}, {Name: "validation", Number: s.Validation}, {Name: "other", Number: other},
 	}
 }
 
@@ -231,7 +240,10 @@ func (d *diary) facts(steps []Progress) []fact {
 	}
 	facts := []fact{
 		{Name: "parameters trained", Value: fmt.Sprint(r.Parameters)},
-		{Name: "images in a step", Value: fmt.Sprintf("%d, on %d devices %d each", r.Batch, r.Devices, r.Batch/r.Devices)},
+		{
+			Name: "images in a step", Value: fmt.Sprintf("%d, on %d devices %d each",
+				r.Batch, r.Devices, r.Batch/r.Devices),
+		},
 		{Name: "rows of the dataset", Value: fmt.Sprint(r.Rows)},
 		{Name: "compiling", Value: compiling},
 		{Name: "model work", Value: fmt.Sprintf("%.3g TFLOP for an image", r.flopsPerImage()/1e12)},
@@ -239,7 +251,10 @@ func (d *diary) facts(steps []Progress) []fact {
 	if n := len(steps); n > 0 {
 		last := steps[n-1]
 		facts = append(facts,
-			fact{Name: "throughput", Value: fmt.Sprintf("%.3g images/s, %.3g TFLOP/s in the last step", last.ImagesPerSecond, last.TFLOPs)},
+			fact{
+				Name: "throughput", Value: fmt.Sprintf("%.3g images/s, %.3g TFLOP/s in the last step",
+					last.ImagesPerSecond, last.TFLOPs),
+			},
 			fact{Name: "data stall", Value: fmt.Sprintf("%.2f %% of the time", 100*last.DataStall)})
 		if last.PeakShare > 0 {
 			facts = append(facts, fact{Name: "share of the peak", Value: fmt.Sprintf("%.1f %%", 100*last.PeakShare)})
@@ -270,14 +285,16 @@ func (d *diary) validations(validated []Validated) ([]diaryValidation, error) {
 			if err != nil {
 				return nil, err
 			}
-			shown.Images = append(shown.Images, diaryImage{source, fmt.Sprintf("%s (seed %d)", image.Prompt, image.Seed)})
+			shown.Images = append(shown.Images,
+				diaryImage{source, fmt.Sprintf("%s (seed %d)", image.Prompt, image.Seed)})
 		}
 		out = append(out, shown)
 	}
 	return out, nil
 }
 
-// small is a picture of the output folder as the page embeds it. Each is made once: the page is written anew at every validation.
+// small is a picture of the output folder as the page embeds it. Each is made once: the page is written anew at every
+// validation.
 func (d *diary) small(file string) (source string, err error) {
 	source, ok := d.smalls[file]
 	if !ok {

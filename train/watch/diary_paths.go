@@ -9,8 +9,9 @@ import (
 
 // pathKeys are the fields of recipe.yaml and run.json that say where something lies.
 var pathKeys = []string{
-	"pretrained_model_name_or_path", "controlnet_model_name_or_path", "original_config", "train_data_dir", "class_data_dir", "network_weights", "cache_dir",
-	"logging_dir", "output_dir", "validation_image", "validation_data_dir", "resume_from_checkpoint",
+	"pretrained_model_name_or_path", "controlnet_model_name_or_path", "original_config", "train_data_dir",
+	"class_data_dir", "network_weights", "cache_dir", "logging_dir", "output_dir", "validation_image",
+	"validation_data_dir", "resume_from_checkpoint",
 }
 
 var (
@@ -19,8 +20,8 @@ var (
 	hubName = regexp.MustCompile(`^\w[\w.-]*/\w[\w.-]*(@\S+)?$`)
 )
 
-// withoutFolders leaves of the paths in recipe.yaml or run.json, as they are written a value a line, their last parts: the diary is a page to pass
-// on. Names on the Hub stay.
+// withoutFolders leaves of the paths in recipe.yaml or run.json, as they are written a value a line, their last parts:
+// the diary is a page to pass on. Names on the Hub stay.
 func withoutFolders(text string) string {
 	lines := strings.Split(text, "\n")
 	isPath := false

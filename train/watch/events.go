@@ -15,7 +15,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// events writes a file of TensorBoard's: records of framed tensorflow.Event messages. The file is made with the first of them.
+// events writes a file of TensorBoard's: records of framed tensorflow.Event messages. The file is made with the first
+// of them.
 type events struct {
 	dir  string
 	step int       // that the run goes on after: what earlier files say of later steps is void
@@ -40,7 +41,8 @@ func (e *events) open() error {
 	if err != nil {
 		host = "localhost"
 	}
-	name := fmt.Sprintf("events.out.tfevents.%010d.%s.%d.%d", time.Now().Unix(), host, os.Getpid(), time.Now().Nanosecond())
+	name := fmt.Sprintf("events.out.tfevents.%010d.%s.%d.%d",
+		time.Now().Unix(), host, os.Getpid(), time.Now().Nanosecond())
 	path := filepath.Join(e.dir, name)
 	file, err := openAppended(path)
 	if err != nil {
@@ -50,7 +52,8 @@ func (e *events) open() error {
 	version = protowire.AppendString(version, "brain.Event:2")
 	start := protowire.AppendTag(nil, sessionStatus, protowire.VarintType)
 	start = protowire.AppendVarint(start, sessionStart)
-	if err := file.write(append(framed(0, version), framed(e.step+1, field(nil, eventSessionLog, start))...)); err != nil {
+	if err := file.write(append(framed(0, version), framed(e.step+1, field(nil, eventSessionLog, start))...)); err !=
+		nil {
 		return errors.Join(err, file.close(), os.Remove(path)) // another one is made in its place
 	}
 	e.file = file
@@ -102,7 +105,8 @@ func (e *events) write(step int, what []byte) error {
 func framed(step int, what []byte) []byte {
 	var event []byte
 	now := float64(time.Now().UnixNano()) / float64(time.Second)
-	event = protowire.AppendFixed64(protowire.AppendTag(event, eventWallTime, protowire.Fixed64Type), math.Float64bits(now))
+	event = protowire.AppendFixed64(protowire.AppendTag(event, eventWallTime, protowire.Fixed64Type),
+		math.Float64bits(now))
 	event = protowire.AppendVarint(protowire.AppendTag(event, eventStep, protowire.VarintType), uint64(step))
 	event = append(event, what...)
 	record := binary.LittleEndian.AppendUint64(nil, uint64(len(event)))

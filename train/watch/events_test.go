@@ -57,7 +57,8 @@ func TestEvents(t *testing.T) {
 	var records []map[protowire.Number][][]byte
 	for len(raw) > 0 {
 		n := int(binary.LittleEndian.Uint64(raw))
-		if binary.LittleEndian.Uint32(raw[8:]) != maskedCRC(raw[:8]) || binary.LittleEndian.Uint32(raw[12+n:]) != maskedCRC(raw[12:12+n]) {
+		if binary.LittleEndian.Uint32(raw[8:]) != maskedCRC(raw[:8]) ||
+			binary.LittleEndian.Uint32(raw[12+n:]) != maskedCRC(raw[12:12+n]) {
 			t.Fatal("a wrong checksum")
 		}
 		records = append(records, fields(t, raw[12:12+n]))
@@ -74,11 +75,13 @@ func TestEvents(t *testing.T) {
 		t.Fatalf("%d values", len(values))
 	}
 	first := fields(t, values[0])
-	if string(first[valueTag][0]) != "loss" || math.Float32frombits(binary.LittleEndian.Uint32(first[valueSimple][0])) != 1.5 {
+	if string(first[valueTag][0]) != "loss" ||
+		math.Float32frombits(binary.LittleEndian.Uint32(first[valueSimple][0])) != 1.5 {
 		t.Error("the first value is not the loss")
 	}
 	image := fields(t, fields(t, fields(t, records[3][eventSummary][0])[summaryValue][0])[valueImage][0])
-	if width, _ := protowire.ConsumeVarint(image[imageWidth][0]); width != 300 || string(image[imageEncoded][0]) != "png" {
+	if width, _ := protowire.ConsumeVarint(image[imageWidth][0]); width != 300 ||
+		string(image[imageEncoded][0]) != "png" {
 		t.Error("the image is another")
 	}
 	// The check value of the Castagnoli polynomial is 0xe3069283.

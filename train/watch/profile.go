@@ -15,8 +15,8 @@ const profileDir = "profile"
 // profileAfter is how many steps of a process pass before the profile: the first ones also fill caches.
 const profileAfter = 2
 
-// profiler traces some steps: what the loop did when, as Chrome's trace viewer and Perfetto read it. It does not sample the CPU: the
-// signals of Go's profiler, which also reach XLA's threads, corrupt their memory.
+// profiler traces some steps: what the loop did when, as Chrome's trace viewer and Perfetto read it. It does not sample
+// the CPU: the signals of Go's profiler, which also reach XLA's threads, corrupt their memory.
 type profiler struct {
 	dir    string
 	steps  int
@@ -48,7 +48,8 @@ func (p *profiler) span(name string, start time.Time) {
 	}
 	const microsecond = float64(time.Microsecond)
 	p.events = append(p.events, traceEvent{
-		Name: name, Phase: "X", Start: float64(start.Sub(p.began)) / microsecond, Duration: float64(time.Since(start)) / microsecond, Process: 1, Thread: 1,
+		Name: name, Phase: "X", Start: float64(start.Sub(p.began)) / microsecond,
+		Duration: float64(time.Since(start)) / microsecond, Process: 1, Thread: 1,
 	})
 }
 

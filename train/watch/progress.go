@@ -11,7 +11,7 @@ type Progress struct {
 	GradNorm        float64 `json:"grad_norm"` // before clipping
 	LearningRate    float64 `json:"lr"`
 	ImagesPerSecond float64 `json:"images_per_s"`
-	WentBackAt      int     `json:"went_back_at,omitempty"` // of the first step after going back: the step that was not finite
+	WentBackAt      int     `json:"went_back_at,omitempty"` // the step that was not finite, in the next step's line
 	Spent                   // in this step, or between the last one and this
 	DataStall       float64 `json:"data_stall"` // share of the time since the process began in which no batch was ready
 	TFLOPs          float64 `json:"tflops"`     // TFLOP/s of this step, over all devices
@@ -39,8 +39,9 @@ func (s *Spent) add(other Spent) {
 // scalars are the numbers of a step for TensorBoard; loss and lr are diffusers' names.
 func (p Progress) scalars() map[string]float64 {
 	numbers := map[string]float64{
-		"loss": p.Loss, "lr": p.LearningRate, "grad_norm": p.GradNorm, "epoch": float64(p.Epoch), "images_seen": float64(p.Images),
-		"throughput/images_per_s": p.ImagesPerSecond, "throughput/data_stall": p.DataStall, "throughput/tflops": p.TFLOPs,
+		"loss": p.Loss, "lr": p.LearningRate, "grad_norm": p.GradNorm, "epoch": float64(p.Epoch),
+		"images_seen": float64(p.Images), "throughput/images_per_s": p.ImagesPerSecond,
+		"throughput/data_stall": p.DataStall, "throughput/tflops": p.TFLOPs,
 	}
 	if p.PeakShare > 0 {
 		numbers["throughput/peak_share"] = p.PeakShare

@@ -75,9 +75,11 @@ func (m *metricsServer) set(values map[string]float64) {
 func (m *metricsServer) step(p Progress) {
 	m.spent.add(p.Spent)
 	m.set(map[string]float64{
-		"step": float64(p.Step), "steps": float64(p.Steps), "epoch": float64(p.Epoch), "images_seen": float64(p.Images), "loss": p.Loss, "grad_norm": p.GradNorm,
-		"learning_rate": p.LearningRate, "images_per_second": p.ImagesPerSecond, "seconds_left": p.Left.Seconds(), "data_stall_share": p.DataStall, "tflops": p.TFLOPs,
-		"data_wait_seconds": m.spent.DataWait, "device_seconds": m.spent.Device, "saving_seconds": m.spent.Saving, "validation_seconds": m.spent.Validation,
+		"step": float64(p.Step), "steps": float64(p.Steps), "epoch": float64(p.Epoch), "images_seen": float64(p.Images),
+		"loss": p.Loss, "grad_norm": p.GradNorm, "learning_rate": p.LearningRate,
+		"images_per_second": p.ImagesPerSecond, "seconds_left": p.Left.Seconds(), "data_stall_share": p.DataStall,
+		"tflops": p.TFLOPs, "data_wait_seconds": m.spent.DataWait, "device_seconds": m.spent.Device,
+		"saving_seconds": m.spent.Saving, "validation_seconds": m.spent.Validation,
 		"last_step_unixtime": float64(time.Now().Unix()),
 	})
 }

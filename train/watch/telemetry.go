@@ -1,7 +1,8 @@
 package watch
 
-// telemetry is what is written of a run beside its checkpoints and its result. A disk that is full or fails does not end the run: what
-// cannot be written is left out, which is said once of each kind, and the next of its kind is tried again.
+// telemetry is what is written of a run beside its checkpoints and its result. A disk that is full or fails does not
+// end the run: what cannot be written is left out, which is said once of each kind, and the next of its kind is tried
+// again.
 type telemetry struct {
 	logf func(format string, args ...any)
 	kept map[string]*outage // by what was to be written

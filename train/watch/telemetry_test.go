@@ -20,7 +20,8 @@ func TestTelemetry(t *testing.T) {
 		written.try("the diary", func() error { return err })
 	}
 	written.try("events", func() error { return full })
-	want := "the diary cannot be written: no space left\n  training goes on without it, and it is tried again\nthe diary can be written again\n" +
+	want := "the diary cannot be written: no space left\n  training goes on without it, and it is tried again\n" +
+		"the diary can be written again\n" +
 		"events cannot be written: no space left\n  training goes on without it, and it is tried again\n"
 	if log.String() != want {
 		t.Errorf("got %q, want %q", &log, want)

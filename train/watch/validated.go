@@ -48,7 +48,8 @@ func (v Validated) String() string {
 		words = append(words, fmt.Sprintf("loss %.4f", *v.Loss))
 	}
 	if f := v.Fidelity; f != nil {
-		words = append(words, fmt.Sprintf("condition followed: F1 %.2f, precision %.2f, recall %.2f", f.F1, f.Precision, f.Recall))
+		words = append(words, fmt.Sprintf("condition followed: F1 %.2f, precision %.2f, recall %.2f",
+			f.F1, f.Precision, f.Recall))
 	}
 	for _, image := range v.Images {
 		if image.Problem != "" {
@@ -109,7 +110,9 @@ func (v Validated) events(e *events, outputDir string) error {
 		numbers[fmt.Sprintf("validation/loss_%04d_%04d", r.From, r.To)] = r.Loss
 	}
 	if f := v.Fidelity; f != nil {
-		numbers["validation/condition_f1"], numbers["validation/condition_precision"], numbers["validation/condition_recall"] = f.F1, f.Precision, f.Recall
+		numbers["validation/condition_f1"] = f.F1
+		numbers["validation/condition_precision"] = f.Precision
+		numbers["validation/condition_recall"] = f.Recall
 	}
 	if err := e.scalars(v.Step, numbers); err != nil {
 		return err
@@ -135,8 +138,9 @@ type Convergence struct {
 	From, To      float64 // F1 there
 }
 
-// convergence finds sudden convergence in validations, in order of their steps: the largest rise of F1 from one to the next, if it is
-// at least half of all that F1 ever rose, and at least 0.15. nil where there is none, as when it rises evenly.
+// convergence finds sudden convergence in validations, in order of their steps: the largest rise of F1 from one to the
+// next, if it is at least half of all that F1 ever rose, and at least 0.15. nil where there is none, as when it rises
+// evenly.
 func convergence(validations []Validated) *Convergence {
 	const least = 0.15
 	measured := slices.DeleteFunc(slices.Clone(validations), func(v Validated) bool { return v.Fidelity == nil })

@@ -9,7 +9,8 @@ func TestConvergence(t *testing.T) {
 	of := func(f1 ...float64) []Validated {
 		var all []Validated
 		for i, f := range f1 {
-			all = append(all, Validated{Step: 100 * (i + 1), Fidelity: &Fidelity{F1: f}}, Validated{Step: 100*(i+1) + 50})
+			all = append(all, Validated{Step: 100 * (i + 1), Fidelity: &Fidelity{F1: f}},
+				Validated{Step: 100*(i+1) + 50})
 		}
 		return all
 	}
@@ -41,15 +42,29 @@ func TestValidationErrors(t *testing.T) {
 		{"", false, func(v *Validation) {}},
 		{"validation_image needs validation_prompt", true, func(v *Validation) { v.Images = []string{"x"} }},
 		{"a ControlNet draws with validation_image", true, func(v *Validation) { v.Prompts = []string{"x"} }},
-		{"only a ControlNet draws with images", false, func(v *Validation) { v.Prompts, v.Images = []string{"x"}, []string{"x"} }},
-		{"got 3 images for 2 prompts", true, func(v *Validation) { v.Prompts, v.Images = []string{"x", "y"}, []string{"a", "b", "c"} }},
-		{`validation_condition: got "depth", supported: canny, outline`, true, func(v *Validation) { v.Prompts, v.Images, v.Condition = []string{"x"}, []string{"a"}, "depth" }},
-		{"validation_steps: got 0, want at least 1", false, func(v *Validation) { v.Prompts, v.Steps = []string{"x"}, 0 }},
+		{
+			"only a ControlNet draws with images",
+			false, func(v *Validation) { v.Prompts, v.Images = []string{"x"}, []string{"x"} },
+		},
+		{
+			"got 3 images for 2 prompts", true, func(v *Validation) {
+				v.Prompts, v.Images = []string{"x", "y"}, []string{"a", "b", "c"}
+			},
+		},
+		{
+			`validation_condition: got "depth", supported: canny, outline`,
+			true, func(v *Validation) { v.Prompts, v.Images, v.Condition = []string{"x"}, []string{"a"}, "depth" },
+		},
+		{
+			"validation_steps: got 0, want at least 1",
+			false, func(v *Validation) { v.Prompts, v.Steps = []string{"x"}, 0 },
+		},
 		{"validation_rows: got 0, want at least 1", true, func(v *Validation) { v.Data, v.Rows = []string{"x"}, 0 }},
 	} {
 		v := DefaultValidation()
 		c.change(&v)
-		if err := v.Validate(c.control); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+		if err := v.Validate(c.control); (err == nil) != (c.want == "") ||
+			err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)
 		}
 	}

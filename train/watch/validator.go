@@ -131,7 +131,10 @@ func (v *validator) draw(ctx context.Context, out *Validated) error {
 	dir := filepath.Join(validationDir, fmt.Sprintf("step-%06d", out.Step))
 	var references []*imaging.RGB
 	for i, m := range result.Images {
-		image := ValidatedImage{File: filepath.Join(dir, fmt.Sprintf("%02d.png", i)), Prompt: v.request.Prompts[i], Seed: v.request.Seeds[i]}
+		image := ValidatedImage{
+			File: filepath.Join(dir, fmt.Sprintf("%02d.png", i)), Prompt: v.request.Prompts[i],
+			Seed: v.request.Seeds[i],
+		}
 		if v.conditions != nil {
 			references = append(references, v.conditions[i/v.NumImages])
 			image.Condition = v.names[i/v.NumImages]

@@ -143,7 +143,8 @@ func (w *Watcher) trace() {
 		waits := w.profile.waits()
 		err := w.profile.stop()
 		if waits && err == nil {
-			w.run.Logf("profile of %d steps in %s/trace.json, for Perfetto or chrome://tracing", w.profile.steps, w.profile.dir)
+			w.run.Logf("profile of %d steps in %s/trace.json, for Perfetto or chrome://tracing",
+				w.profile.steps, w.profile.dir)
 		}
 		return err
 	})
