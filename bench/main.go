@@ -4,7 +4,7 @@
 //	make bench-peers                      # once: the peers' environments, in bench/venv*
 //	make bench                            # every case, bench/results.json
 //	go run ./bench sd15_unet_forward      # one case, nothing written
-//	go run ./bench warm sd15_unet_forward # the start of a process that compiles, and of one that loads what it compiled
+//	go run ./bench warm sd15_unet_forward # starts of a process that compiles, and of one that loads the result
 //	go run ./bench tpu                    # what make bench-tpu compiled, ours beside Flax
 //	go run ./bench load sd15              # time and memory of loading a model of full size: sd15, sd21 or sdxl
 //

@@ -184,8 +184,10 @@ func TestAnimationDamaged(t *testing.T) {
 	for name, damage := range map[string]func([]byte){
 		"outside of the canvas": func(raw []byte) { raw[frame] = 1 },
 		"wider than its pixels": func(raw []byte) { raw[24], raw[frame+6] = 200, 100 },
-		"no frame":              func(raw []byte) { copy(raw[frame-8:], bytes.ReplaceAll(raw[frame-8:], []byte("ANMF"), []byte("XXXX"))) },
-		"longer than the file":  func(raw []byte) { raw[frame-2] = 0x7f },
+		"no frame": func(raw []byte) {
+			copy(raw[frame-8:], bytes.ReplaceAll(raw[frame-8:], []byte("ANMF"), []byte("XXXX")))
+		},
+		"longer than the file": func(raw []byte) { raw[frame-2] = 0x7f },
 	} {
 		damaged := bytes.Clone(raw)
 		damage(damaged)
