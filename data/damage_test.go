@@ -42,7 +42,7 @@ func TestOpenRejects(t *testing.T) {
 			t.Errorf("%q opened", paths)
 		}
 	}
-	o := Options{Resolution: -1, BatchSize: -2, Workers: -3, Prefetch: -4, BufferBytes: -5}
+	o := Options{Resolution: -1, BatchSize: -2, Reading: Reading{Workers: -3, BufferBytes: -5}, Prefetch: -4}
 	_, err = Open([]string{dir}, o)
 	for _, want := range []string{
 		"image_column", "caption_column", "resolution -1", "batch size -2", "workers -3", "prefetch -4", "buffer of -5",

@@ -14,44 +14,48 @@ import (
 	"sync"
 
 	"limner/data/imaging"
+	"limner/internal/settings"
 )
 
 // MaxResolution is the largest side of a batch's pictures, in pixels.
 const MaxResolution = 8192
 
+// Reading says what is read of the rows and how they become images: flags of limner train.
+type Reading struct {
+	ImageColumn             string `json:"image_column" default:"image" help:"Column of the images." resume:"same"`
+	ConditioningImageColumn string `json:"conditioning_image_column" default:"conditioning_image" help:"Column of the conditioning images." resume:"same"`
+	CaptionColumn           string `json:"caption_column" default:"text" help:"Column of the captions." resume:"same"`
+	RandomCrop              bool   `json:"random_crop" kong:"-" resume:"same"` // crop anywhere along the long side, instead of at the centre
+	RandomFlip              bool   `json:"random_flip" help:"Turn every other image around, its conditioning image and mask too." resume:"same"`
+	Background              string `json:"background" placeholder:"COLOUR" help:"Colour behind pictures that are not opaque: a CSS name or #RRGGBB. Without it alpha is dropped, as by Pillow." resume:"same"`
+	Workers                 int    `json:"-" name:"dataloader-num-workers" placeholder:"N" help:"Goroutines that decode images; without it, one for each core."`
+	// BufferBytes are those of encoded rows held at once; more are shuffled piecewise: it is part of the order.
+	BufferBytes int64 `json:"shuffle_buffer_bytes" kong:"-" default:"536870912" resume:"same"`
+}
+
+// DefaultReading reads the columns by the names of diffusers' example.
+func DefaultReading() Reading { return settings.Default[Reading]() }
+
 // Options say what to read and how to batch it.
 type Options struct {
-	ImageColumn             string // column of training images
-	ConditioningImageColumn string // column of conditioning images
-	CaptionColumn           string // column of captions
-	MaskColumn              string // column of masks; "" reads none
-	NeedConditioning        bool   // false: the conditioning column is not read and may be absent
-	NoCaptions              bool   // the caption column is not read and may be absent
-	HeldOut                 bool   // read the validation rows: of a folder with splits, validation's, else test's
-	Background              string // colour behind images that are not opaque, see ParseColour; "" drops their alpha
+	Reading
+	MaskColumn       string // column of masks; "" reads none
+	NeedConditioning bool   // false: the conditioning column is not read and may be absent
+	NoCaptions       bool   // the caption column is not read and may be absent
+	HeldOut          bool   // read the validation rows: of a folder with splits, validation's, else test's
 
 	Resolution  int    // side in pixels of the batches' images; see Fit. Row ignores it
 	BatchSize   int    // rows of a batch. Row ignores it
 	Part, Parts int    // read only part Part of Parts equal parts of each batch; 0 parts are one
 	Seed        uint64 // of the order
-	Workers     int    // goroutines that decode
-	BufferBytes int64  // of encoded rows held at once; the order depends on it: larger datasets are shuffled in pieces
 	Prefetch    int    // batches decoded ahead of the consumer
-	RandomCrop  bool   // crop anywhere along the long side, instead of at the centre
-	RandomFlip  bool   // mirror every other image
 
 	Log io.Writer // what is read, and once each what images lose; nil: no log
 }
 
-// DefaultOptions reads the columns by diffusers' example's names, on all cores.
+// DefaultOptions reads images, conditioning images and captions, on all cores.
 func DefaultOptions() Options {
-	return Options{
-		ImageColumn: "image", ConditioningImageColumn: "conditioning_image", CaptionColumn: "text",
-		NeedConditioning: true,
-		Workers:          runtime.GOMAXPROCS(0),
-		BufferBytes:      512 << 20,
-		Prefetch:         3,
-	}
+	return Options{Reading: DefaultReading(), NeedConditioning: true, Prefetch: 3}
 }
 
 // Validate reports every unusable field.
@@ -81,7 +85,7 @@ func (o Options) Validate() error {
 			o.Part, o.Parts, o.BatchSize))
 	}
 	const mostWorkers = 1024
-	if o.Workers < 1 || o.Workers > mostWorkers {
+	if o.Workers < 0 || o.Workers > mostWorkers {
 		errs = append(errs, fmt.Errorf("workers %d: want 1 to %d", o.Workers, mostWorkers))
 	}
 	if o.Prefetch < 1 {
@@ -133,6 +137,9 @@ type group struct{ rows, bytes int64 }
 func Open(paths []string, o Options) (*Dataset, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("data options: %w", err)
+	}
+	if o.Workers == 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
 	}
 	if len(paths) == 0 {
 		return nil, errors.New("no data files given: name parquet files, or a folder of them or of images")

@@ -199,10 +199,10 @@ func (o BaseOptions) options(name string, batch, steps int) train.Options {
 
 // recipe is the common part of the recipes of the VAE and the UNet.
 func recipe(h Hooks, model, dataset string) train.Recipe {
-	return train.Recipe{
-		Model: model, Data: []string{dataset}, Columns: data.DefaultOptions(), Resolution: Size, FromScratch: true,
-		Compute: dtypes.Float32, Log: h.Log, OnStep: h.Step, OnEncode: h.Count,
-	}
+	var r train.Recipe
+	r.Model, r.Data, r.Reading, r.Resolution, r.FromScratch = model, []string{dataset}, data.DefaultReading(), Size, true
+	r.Compute, r.Log, r.OnStep, r.OnEncode = dtypes.Float32, h.Log, h.Step, h.Count
+	return r
 }
 
 func trainVAE(ctx context.Context, b *xla.Backend, options train.Options, h Hooks, model *diffusers.Pipeline,

@@ -13,9 +13,9 @@ import (
 // Prior keeps a model's idea of a class while it learns one of its members: images that the model drew of the class stand
 // beside those of the member in each batch.
 type Prior struct {
-	Data   []string `json:"class_data_dir"`
-	Prompt string   `json:"class_prompt"`
-	Weight float64  `json:"prior_loss_weight"` // of the class images' loss
+	Data   []string `json:"class_data_dir" kong:"-" resume:"free"`
+	Prompt string   `json:"class_prompt" name:"class-prompt" placeholder:"TEXT" help:"Caption of the images of the class." resume:"same"`
+	Weight float64  `json:"prior_loss_weight" name:"prior-loss-weight" default:"1" help:"Weight of the loss on images of the class." resume:"same"`
 }
 
 // Validate reports every field out of range.

@@ -52,10 +52,10 @@ func trainedLoRA(l loss.LoRA, networks nn.Tree, resident map[string]*xla.Array) 
 	return out
 }
 
-// heldOut reads the rows for the validation loss in place of those to train on.
-func (r Recipe) heldOut() Recipe {
+// ofHeldOut reads the rows for the validation loss in place of those to train on.
+func (r Recipe) ofHeldOut() Recipe {
 	r.Data = slices.Clone(r.Watch.Validation.Data)
-	r.Prior, r.Columns.RandomFlip, r.Columns.RandomCrop, r.Columns.HeldOut = nil, false, false, true
+	r.Prior, r.RandomFlip, r.RandomCrop, r.heldOut = nil, false, false, true
 	return r
 }
 

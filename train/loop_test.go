@@ -91,14 +91,14 @@ func smallDataset(t *testing.T) string {
 // newWithTextEncoder trains the UNet and the text encoder, on images turned around and cropped anywhere beside those of a class.
 func newWithTextEncoder(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
 	r.TrainTextEncoder, r.CacheLatents = true, false
-	r.Columns.RandomCrop, r.Columns.RandomFlip = true, true
+	r.RandomCrop, r.RandomFlip = true, true
 	r.InstancePrompt, r.Prior = "red circle", &Prior{Data: r.Data, Prompt: "circle", Weight: 0.5}
 	return NewTextToImage(ctx, b, o, r)
 }
 
 // newUnlocked trains a ControlNet and the UNet's decoder on masked images, some of them turned around.
 func newUnlocked(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
-	r.SDUnlocked, r.Columns.RandomFlip, r.Columns.MaskColumn = true, true, "conditioning_image"
+	r.SDUnlocked, r.RandomFlip, r.MaskColumn = true, true, "conditioning_image"
 	return NewControlNet(ctx, b, o, r)
 }
 
@@ -133,11 +133,9 @@ func smallRun(t *testing.T, model, dataset string) (Options, Recipe, *bytes.Buff
 	o.Batch, o.MaxTrainSteps, o.CheckpointingSteps, o.LearningRate, o.Seed = 4, 6, 2, 1e-3, 3
 	ema := optim.DefaultEMA()
 	o.EMA = &ema
-	r := Recipe{
-		Model: model, Data: []string{dataset}, Columns: data.DefaultOptions(), Resolution: 16, CacheLatents: true, ProportionEmpty: 0.5,
-		EmbeddingChannels: []int{4, 8}, KLWeight: 1e-6, Compute: dtypes.Float32, Log: log,
-		OnEncode: func(int, int) {},
-	}
+	var r Recipe
+	r.Model, r.Data, r.Reading, r.Resolution, r.CacheLatents, r.ProportionEmpty = model, []string{dataset}, data.DefaultReading(), 16, true, 0.5
+	r.EmbeddingChannels, r.KLWeight, r.Compute, r.Log, r.OnEncode = []int{4, 8}, 1e-6, dtypes.Float32, log, func(int, int) {}
 	return o, r, log
 }
 

@@ -59,7 +59,7 @@ func wholeDiffusion(t *testing.T, name string) (loss.Diffusion, parity.Model) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := Recipe{Compute: dtypes.Float32, CacheLatents: true}.diffusion("golden", Options{Batch: 2}, p)
+	d := Recipe{Compute: dtypes.Float32, Diffusion: Diffusion{CacheLatents: true}}.diffusion("golden", Options{Batch: 2}, p)
 	values, err := p.Load(p.Components()...)
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ import (
 )
 
 // Preflight fails where a run would be refused for anything but its model: so it comes before that is looked for, and maybe downloaded.
-// What takes least comes first: the fields, the folders, the address, the pictures, the rows. Columns say what is read of these.
+// What takes least comes first: the fields, the folders, the address, the pictures, the rows.
 func (r Recipe) Preflight(b *xla.Backend, o Options) error {
 	err := r.Check(o, b.Devices())
 	if err == nil && b.Process().Leads() {
@@ -56,7 +56,7 @@ func (r Recipe) checkPlaces(o Options) error {
 
 // checkPictures fails where a conditioning image of validation cannot be read.
 func (r Recipe) checkPictures() error {
-	decoding, err := imaging.NewDecoding(r.Columns.Background)
+	decoding, err := imaging.NewDecoding(r.Background)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (r Recipe) checkRows(b *xla.Backend, o Options) (err error) {
 		own.Prior, o.Batch = nil, o.Batch/2
 	}
 	own.Log = nil // whoever opens the rows to read them says what there is to say
-	d, err := own.openRows(b, o)
+	d, err := own.dataset(b, o)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (r Recipe) checkRows(b *xla.Backend, o Options) (err error) {
 	if len(r.Watch.Validation.Data) == 0 {
 		return nil
 	}
-	held, err := own.heldOut().openRows(b, o)
+	held, err := own.ofHeldOut().dataset(b, o)
 	if err == nil {
 		err = errors.Join(apart(d, held), held.Close())
 	}

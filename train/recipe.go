@@ -22,40 +22,29 @@ import (
 
 // Recipe is what a run trains on what, besides its Options.
 type Recipe struct {
-	Model             string // pretrained_model_name_or_path: a Stable Diffusion folder or file
-	Opening           diffusers.Options
-	ControlNet        string        // controlnet_model_name_or_path: the ControlNet to go on from; "" copies the UNet's encoder
-	EmbeddingChannels []int         // conditioning_embedding_out_channels of a new ControlNet; nil is diffusers' default
-	Data              []string      // parquet files, or folders of them
-	Columns           data.Options  // names of columns, workers, buffers; the rest is set here
-	Resolution        int           // pixels, each way
-	CacheLatents      bool          // encode every image once, before training
-	CacheDir          string        // keeps what was encoded for other runs; "" does not
-	ProportionEmpty   float64       // proportion_empty_prompts: share of captions dropped
-	FromScratch       bool          // start the trained networks from random weights
-	TrainTextEncoder  bool          // with the UNet
-	SDUnlocked        bool          // train the UNet's decoder with its ControlNet
-	OnlyMidControl    bool          // add a ControlNet's residual to the UNet's middle block alone
-	LoRA              *loss.LoRA    // trained instead of the networks; nil trains those
-	LoRAWeights       string        // network_weights: the file of a LoRA to go on from; "" starts a new one
-	LoRAFormat        string        // of the result: "diffusers", "kohya" or "both"
-	Tokens            []loss.Token  // learned by textual inversion
-	Property          string        // what Tokens are, see Properties
-	InstancePrompt    string        // every caption, in place of a column; "" reads the column
-	Prior             *Prior        // images of the class of those in Data; nil: no prior preservation
-	KLWeight          float64       // of a VAE's loss
-	DecoderOnly       bool          // train the VAE's decoder and leave the latents as they are
-	Loss              loss.Loss     // of a diffusion model
-	Compute           dtypes.DType  // of activations: Float32 or BFloat16
-	Text              []byte        // recipe.yaml of the output folder: what a person gave; nil writes none
-	Watch             watch.Options // what is shown of the run
-	Planned           bool          // nothing but Run.Plan will be asked of it: no data and no weights are read, and Model may be one of diffusers.Families
-	Log               io.Writer     // hears what a person may want to know; nil: silence
-	OnStep            func(watch.Progress)
-	OnEncode          func(done, total int) // while latents are cached
+	Basics
+	Diffusion
+	ControlNetSettings
+	TextEncoderSettings
+	DreamBooth
+	LoRASettings
+	Inversion
+	Autoencoder
+	Compute dtypes.DType  `json:"compute_dtype" resume:"same"` // of activations: Float32 or BFloat16
+	Watch   watch.Options `json:"-"`                           // what is shown of the run
+
+	NeedConditioning bool   `json:"-"` // the rows have conditioning images
+	NoCaptions       bool   `json:"-"` // the rows need no captions
+	heldOut          bool   // the rows are those that training does not see
+	Text             []byte `json:"-"` // recipe.yaml of the output folder: what a person gave; nil writes none
+	// Planned says that nothing but Run.Plan will be asked of it: no data and no weights are read, and Model may be one of diffusers.Families.
+	Planned  bool                  `json:"-"`
+	Log      io.Writer             `json:"-"` // hears what a person may want to know; nil: silence
+	OnStep   func(watch.Progress)  `json:"-"`
+	OnEncode func(done, total int) `json:"-"` // while latents are cached
 
 	// DrawClass has the images of the class drawn that Prior's folder lacks: after all else was checked, before the rows are read. nil: they are there.
-	DrawClass func(context.Context) error
+	DrawClass func(context.Context) error `json:"-"`
 }
 
 // Validate reports every field out of range.
@@ -73,10 +62,10 @@ func (r Recipe) Validate() error {
 	if !(r.ProportionEmpty >= 0 && r.ProportionEmpty <= 1) {
 		errs = append(errs, fmt.Errorf("proportion_empty_prompts: got %g, want 0 to 1", r.ProportionEmpty))
 	}
-	if _, err := imaging.NewDecoding(r.Columns.Background); err != nil {
+	if _, err := imaging.NewDecoding(r.Background); err != nil {
 		errs = append(errs, err)
 	}
-	if r.CacheLatents && r.Columns.RandomCrop {
+	if r.CacheLatents && r.RandomCrop {
 		errs = append(errs, errors.New("cache_latents: a random crop shows each image anew in every epoch: give --center_crop, or leave one of them out"))
 	}
 	if r.CacheDir != "" && !r.CacheLatents {
@@ -94,7 +83,7 @@ func (r Recipe) Validate() error {
 	if r.Property != "" && !slices.Contains(Properties, r.Property) {
 		errs = append(errs, fmt.Errorf("learnable_property: got %q, want %s", r.Property, strings.Join(Properties, ", ")))
 	}
-	errs = append(errs, r.Loss.Check())
+	errs = append(errs, r.Loss.Validate())
 	return errors.Join(errs...)
 }
 
@@ -133,7 +122,7 @@ func (r Recipe) open(o Options, b *xla.Backend) (*diffusers.Pipeline, error) {
 	if in, out := model.UNet.InChannels, model.UNet.OutChannels; in != out {
 		return nil, fmt.Errorf("%s is an inpainting model (%d in_channels): supported for training are those with %d", r.Model, in, out)
 	}
-	if err := r.Loss.Validate(model.Noise); err != nil {
+	if err := r.Loss.CheckModel(model.Noise); err != nil {
 		return nil, err
 	}
 	model.Noise = r.Loss.Schedule(model.Noise)
@@ -148,7 +137,7 @@ func (r Recipe) model() (*diffusers.Pipeline, error) {
 	if r.Planned && slices.Contains(diffusers.Families, r.Model) {
 		return diffusers.Family(r.Model)
 	}
-	opening := r.Opening
+	opening := r.Opening()
 	opening.Log = r.Log
 	return diffusers.OpenWith(r.Model, opening)
 }
@@ -203,29 +192,31 @@ func (r Recipe) planned(b *xla.Backend, o Options, objective loss.Objective) (*R
 	return &Run{Options: o, Backend: b, Objective: objective}, nil
 }
 
-// dataset opens the images, and those of the class behind them. Beside other processes, this one's part of each batch is read.
-func (r Recipe) dataset(b *xla.Backend, o Options, conditioning bool) (*data.Dataset, error) {
-	r.Columns.NeedConditioning = conditioning
-	return r.openRows(b, o)
+// rows says what is read of the dataset. Beside other processes, this one's part of each batch is.
+func (r Recipe) rows(b *xla.Backend, o Options) data.Options {
+	rows := data.DefaultOptions()
+	rows.Reading, rows.MaskColumn = r.Reading, r.MaskColumn
+	rows.NeedConditioning, rows.HeldOut, rows.Log = r.NeedConditioning, r.heldOut, r.Log
+	rows.NoCaptions = r.NoCaptions || r.InstancePrompt != "" || r.Property != "" && r.Property != PropertyCaption
+	rows.Resolution, rows.BatchSize, rows.Seed = r.Resolution, o.Batch, o.Seed
+	rows.Part, rows.Parts = b.Process().Index, b.Process().Count
+	return rows
 }
 
-// openRows opens the rows that Columns say. It fails where no batch of them can be made, and where none of the first can be used.
-func (r Recipe) openRows(b *xla.Backend, o Options) (d *data.Dataset, err error) {
-	columns := r.Columns
-	columns.Log = r.Log
-	columns.NoCaptions = columns.NoCaptions || r.InstancePrompt != "" || r.Property != "" && r.Property != PropertyCaption
-	columns.Resolution, columns.BatchSize, columns.Seed = r.Resolution, o.Batch, o.Seed
-	columns.Part, columns.Parts = b.Process().Index, b.Process().Count
+// dataset opens the images, and those of the class behind them. It fails where no batch of them can be made, and where
+// none of the first can be used.
+func (r Recipe) dataset(b *xla.Backend, o Options) (d *data.Dataset, err error) {
+	rows := r.rows(b, o)
 	if r.Prior == nil {
-		d, err = data.Open(r.Data, columns)
+		d, err = data.Open(r.Data, rows)
 	} else {
-		d, err = data.OpenBoth(r.Data, r.Prior.Data, columns)
+		d, err = data.OpenBoth(r.Data, r.Prior.Data, rows)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if err = d.CheckBatches(); err == nil {
-		err = checkBatchMemory(columns)
+		err = checkBatchMemory(rows)
 	}
 	if err == nil {
 		err = d.CheckRows()
@@ -237,11 +228,11 @@ func (r Recipe) openRows(b *xla.Backend, o Options) (d *data.Dataset, err error)
 }
 
 // bothDatasets opens the images to train on and those for the validation loss, nil if there are to be none, before either is encoded.
-func (r Recipe) bothDatasets(b *xla.Backend, o Options, conditioning bool) (dataset, held *data.Dataset, err error) {
-	if dataset, err = r.dataset(b, o, conditioning); err != nil || len(r.Watch.Validation.Data) == 0 {
+func (r Recipe) bothDatasets(b *xla.Backend, o Options) (dataset, held *data.Dataset, err error) {
+	if dataset, err = r.dataset(b, o); err != nil || len(r.Watch.Validation.Data) == 0 {
 		return dataset, nil, err
 	}
-	if held, err = r.heldOut().dataset(b, o, conditioning); err == nil {
+	if held, err = r.ofHeldOut().dataset(b, o); err == nil {
 		err = apart(dataset, held)
 	}
 	if err != nil {
@@ -273,7 +264,7 @@ func (r Recipe) diffusion(name string, o Options, model *diffusers.Pipeline, tra
 	d := loss.Diffusion{
 		Networks: model.Networks, Compute: r.Compute,
 		Sizes: loss.Sizes{Batch: o.Batch, Resolution: r.Resolution, Tokens: model.Tokenizer.MaxLength()},
-		Name:  name, Train: train, Loss: r.Loss, CachedLatents: r.CacheLatents, Masked: r.Columns.MaskColumn != "",
+		Name:  name, Train: train, Loss: r.Loss, CachedLatents: r.CacheLatents, Masked: r.MaskColumn != "",
 	}
 	if r.Prior != nil {
 		d.PriorRows, d.PriorWeight = o.Batch/2, r.Prior.Weight
@@ -281,8 +272,18 @@ func (r Recipe) diffusion(name string, o Options, model *diffusers.Pipeline, tra
 	return d
 }
 
-// diffusionRun prepares a run with the diffusion loss, which begins with weights.
-func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, model *diffusers.Pipeline, d loss.Diffusion, weights startWeights, components []folder.Component, finish func(nn.Values) error) (run *Run, err error) {
+// training is what a recipe makes of a model.
+type training struct {
+	model      *diffusers.Pipeline
+	diffusion  loss.Diffusion
+	weights    startWeights       // those that it begins with
+	components []folder.Component // what is trained, as checkpoints have it
+	finish     func(trained nn.Values) error
+}
+
+// diffusionRun prepares a run with the diffusion loss. The weights are the run's, or closed when it fails.
+func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, t training) (run *Run, err error) {
+	model, d, weights := t.model, t.diffusion, t.weights
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, weights.Close())
@@ -294,7 +295,7 @@ func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, mod
 	if err := r.ready(ctx, b, o, model, d.Objective().Trainable); err != nil {
 		return nil, err
 	}
-	dataset, held, err := r.bothDatasets(b, o, d.ControlNet != nil)
+	dataset, held, err := r.bothDatasets(b, o)
 	if err != nil {
 		return nil, err
 	}
@@ -314,7 +315,7 @@ func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, mod
 	if r.CacheLatents {
 		encoder := Encoder{
 			Backend: b, VAE: model.VAE, Weights: weights, Resolution: r.Resolution, Batch: o.Batch,
-			Flips: r.Columns.RandomFlip, CacheDir: r.CacheDir,
+			Flips: r.RandomFlip, CacheDir: r.CacheDir,
 			Progress: r.OnEncode, Log: r.Log,
 		}
 		if feed.Moments, err = encoder.Encode(ctx, dataset); err != nil {
@@ -326,8 +327,8 @@ func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, mod
 		return nil, err
 	}
 	return &Run{
-		Options: o, Backend: b, Objective: d.Objective(), Components: components, Weights: weights, Dataset: dataset,
-		Feed: feed.Put, Finish: finish, OnStep: r.OnStep, Log: r.Log, Recipe: r, Networks: networks, Held: measured,
+		Options: o, Backend: b, Objective: d.Objective(), Components: t.components, Weights: weights, Dataset: dataset,
+		Feed: feed.Put, Finish: t.finish, OnStep: r.OnStep, Log: r.Log, Recipe: r, Networks: networks, Held: measured,
 		Drawing: r.drawing(model, d, weights),
 	}, nil
 }

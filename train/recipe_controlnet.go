@@ -24,6 +24,7 @@ func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*R
 	if r.TrainTextEncoder {
 		return nil, errors.New("train_text_encoder: a ControlNet is trained with the text encoder frozen")
 	}
+	r.NeedConditioning = true
 	model, err := r.open(o, b)
 	if err != nil {
 		return nil, err
@@ -33,7 +34,7 @@ func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*R
 		return nil, err
 	}
 	d := r.diffusion("controlnet", o, model, diffusers.ControlNet+".")
-	d.ControlNet, d.OnlyMidControl = &config, r.OnlyMidControl
+	d.ControlNet, d.Control = &config, r.Control
 	if r.SDUnlocked {
 		d.Train = append(d.Train, unetDecoder...)
 	}
@@ -60,7 +61,7 @@ func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*R
 	if r.SDUnlocked {
 		components = append(components, folder.Component{Name: diffusers.UNet, File: "unet_decoder.safetensors"})
 	}
-	return r.diffusionRun(ctx, b, o, model, d, weights, components, func(trained nn.Values) error {
+	return r.diffusionRun(ctx, b, o, training{model, d, weights, components, func(trained nn.Values) error {
 		dir, all := o.OutputDir, weights.with(trained)
 		if r.SDUnlocked {
 			dir = filepath.Join(o.OutputDir, diffusers.ControlNet)
@@ -73,7 +74,7 @@ func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*R
 			return err
 		}
 		return diffusers.SaveComponent(dir, diffusers.ControlNet, config, tree, values, "F32")
-	})
+	}})
 }
 
 // withoutDown puts the zero convolutions of a ControlNet's down blocks at zero: they have no say in training, and should have none in

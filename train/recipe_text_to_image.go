@@ -43,9 +43,9 @@ func NewTextToImage(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*
 			weights = weights.with(nn.InitValues(model.Tree(c.Name), o.Seed).Under(c.Name))
 		}
 	}
-	return r.diffusionRun(ctx, b, o, model, d, weights, components, func(trained nn.Values) error {
+	return r.diffusionRun(ctx, b, o, training{model, d, weights, components, func(trained nn.Values) error {
 		return weights.with(trained).save(model, o.OutputDir)
-	})
+	}})
 }
 
 // NewLoRA prepares the training of a LoRA for a frozen model.
@@ -84,9 +84,9 @@ func NewLoRA(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, er
 	}
 	weights.made = start
 	file := folder.Component{Name: loss.LoRAPlace, File: loss.LoRAFile, Metadata: lora.Metadata(d.Tree())}
-	return r.diffusionRun(ctx, b, o, model, d, weights, []folder.Component{file}, func(trained nn.Values) error {
+	return r.diffusionRun(ctx, b, o, training{model, d, weights, []folder.Component{file}, func(trained nn.Values) error {
 		return lora.Save(o.OutputDir, r.LoRAFormat, d.Tree(), trained.Within(loss.LoRAPlace))
-	})
+	}})
 }
 
 // NewTextualInversion prepares the training of embeddings of new tokens for a frozen model.
@@ -118,7 +118,7 @@ func NewTextualInversion(ctx context.Context, b *xla.Backend, o Options, r Recip
 	for i := range r.Tokens {
 		components = append(components, folder.Component{Name: loss.TokenPlace(i), File: loss.TokenFile(r.Tokens, i)})
 	}
-	return r.diffusionRun(ctx, b, o, model, d, weights, components, func(trained nn.Values) error {
+	return r.diffusionRun(ctx, b, o, training{model, d, weights, components, func(trained nn.Values) error {
 		return loss.SaveTokens(o.OutputDir, d, trained)
-	})
+	}})
 }

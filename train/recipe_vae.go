@@ -33,8 +33,8 @@ func NewAutoencoder(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*
 	} else if weights, err = r.weights(model, []string{diffusers.VAE}, nil); err != nil {
 		return nil, err
 	}
-	r.Columns.NoCaptions = true
-	dataset, err := r.dataset(b, o, false)
+	r.NoCaptions = true
+	dataset, err := r.dataset(b, o)
 	if err != nil {
 		return nil, errors.Join(err, weights.Close())
 	}

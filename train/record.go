@@ -9,20 +9,28 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
 	"limner/data"
 	"limner/internal/refusal"
+	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/train/folder"
-	"limner/train/loss"
 )
 
-// record is what a run is made of, resolved: recipe.json of its checkpoints and run.json of its output folder.
+// record is what a run is made of, resolved: recipe.json of its checkpoints and run.json of its output folder. A run may
+// go on with other values of its fields as their resume tags say:
+//
+//	same     it may not
+//	free     it may: the field has no say in the bits of the result
+//	reorder  it may, but the order of the sums on the devices changes with it, and so the last bits
+//
+// A field without the tag has to stay the same.
 type record struct {
 	Options   Options        `json:"options"`
-	Recipe    settings       `json:"recipe"`
+	Recipe    Recipe         `json:"recipe"`
 	Networks  map[string]any `json:"networks"` // their configs, and the noise schedule's
 	Objective string         `json:"objective"`
 	UseEMA    bool           `json:"use_ema"`
@@ -30,68 +38,39 @@ type record struct {
 	Dataset   string         `json:"dataset"` // its fingerprint
 	data.Content
 	Frozen    string `json:"frozen_weights"`
-	Devices   int    `json:"num_devices"`
-	PerDevice int    `json:"per_device_batch_size"`
-	Plugin    string `json:"plugin"`
-	ByNeed    bool   `json:"gradient_checkpointing_by_need"` // the step did not fit the devices without; it stays so when the run goes on
+	Devices   int    `json:"num_devices" resume:"reorder"`
+	PerDevice int    `json:"per_device_batch_size" resume:"free"`
+	Plugin    string `json:"plugin" resume:"reorder"`
+	// ByNeed says that the step did not fit the devices without gradient checkpointing: it stays so when the run goes on.
+	ByNeed bool `json:"gradient_checkpointing_by_need" resume:"free"`
 }
 
-// settings are the fields of Recipe that tell runs apart, under the names of flags.
-type settings struct {
-	Model             string       `json:"pretrained_model_name_or_path"`
-	ControlNet        string       `json:"controlnet_model_name_or_path"`
-	Data              []string     `json:"train_data_dir"`
-	ImageColumn       string       `json:"image_column"`
-	ConditionColumn   string       `json:"conditioning_image_column"`
-	CaptionColumn     string       `json:"caption_column"`
-	BufferBytes       int64        `json:"shuffle_buffer_bytes"`
-	Resolution        int          `json:"resolution"`
-	CacheLatents      bool         `json:"cache_latents"`
-	ProportionEmpty   float64      `json:"proportion_empty_prompts"`
-	FromScratch       bool         `json:"from_scratch"`
-	EmbeddingChannels []int        `json:"conditioning_embedding_out_channels"`
-	TrainTextEncoder  bool         `json:"train_text_encoder"`
-	KLWeight          float64      `json:"kl_weight"`
-	DecoderOnly       bool         `json:"train_decoder_only"`
-	Loss              loss.Loss    `json:"loss"`
-	SDUnlocked        bool         `json:"sd_unlocked"`
-	OnlyMidControl    bool         `json:"only_mid_control"`
-	LoRA              *loss.LoRA   `json:"lora"`
-	LoRAWeights       string       `json:"network_weights"`
-	Tokens            []loss.Token `json:"placeholder_token"`
-	Property          string       `json:"learnable_property"`
-	InstancePrompt    string       `json:"instance_prompt"`
-	Prior             *Prior       `json:"prior"`
-	MaskColumn        string       `json:"mask_column"`
-	RandomCrop        bool         `json:"random_crop"`
-	RandomFlip        bool         `json:"random_flip"`
-	Background        string       `json:"background"`
-	Compute           string       `json:"compute_dtype"`
+// resumeRules are the resume tags of a struct's fields, by the names that flatten gives these.
+func resumeRules(t reflect.Type) map[string]string {
+	rules := map[string]string{}
+	eachRecorded(t, "", func(name string, field reflect.StructField) { rules[name] = field.Tag.Get("resume") })
+	return rules
 }
 
-func (r Recipe) settings() settings {
-	return settings{
-		Model: r.Model, ControlNet: r.ControlNet, Data: r.Data,
-		ImageColumn: r.Columns.ImageColumn, ConditionColumn: r.Columns.ConditioningImageColumn, CaptionColumn: r.Columns.CaptionColumn,
-		BufferBytes: r.Columns.BufferBytes, Resolution: r.Resolution, CacheLatents: r.CacheLatents, ProportionEmpty: r.ProportionEmpty,
-		FromScratch: r.FromScratch, EmbeddingChannels: r.EmbeddingChannels, TrainTextEncoder: r.TrainTextEncoder, KLWeight: r.KLWeight,
-		DecoderOnly: r.DecoderOnly, SDUnlocked: r.SDUnlocked, OnlyMidControl: r.OnlyMidControl, LoRA: r.LoRA, LoRAWeights: r.LoRAWeights, Tokens: r.Tokens,
-		Property: r.Property, InstancePrompt: r.InstancePrompt, Prior: r.Prior, MaskColumn: r.Columns.MaskColumn,
-		RandomCrop: r.Columns.RandomCrop, RandomFlip: r.Columns.RandomFlip, Background: r.Columns.Background, Loss: r.Loss,
-		Compute: r.Compute.String(),
+// eachRecorded goes through the fields of a struct that its JSON has, those of structs in it too.
+func eachRecorded(t reflect.Type, name string, visit func(name string, field reflect.StructField)) {
+	for i := range t.NumField() {
+		field, inner := t.Field(i), t.Field(i).Type
+		key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		switch {
+		case key == "-" || !field.IsExported():
+		case field.Anonymous && key == "":
+			eachRecorded(inner, name, visit)
+		case inner.Kind() == reflect.Struct:
+			eachRecorded(inner, pathOf(name, key), visit)
+		default:
+			visit(pathOf(name, key), field)
+		}
 	}
 }
-
-// mayChange are the fields that may change when a run goes on: none of them has a say in the bits of its result. Where the frozen
-// weights and the rows come from does not matter either, since what they are is compared.
-var mayChange = []string{
-	"checkpointing_steps", "checkpoints_total_limit", "max_train_steps", "max_train_images", "num_train_epochs", "per_device_batch_size",
-	"pretrained_model_name_or_path", "controlnet_model_name_or_path", "train_data_dir", "class_data_dir", "from_scratch",
-	"conditioning_embedding_out_channels", "network_weights", "max_device_memory", "gradient_checkpointing_by_need",
-}
-
-// mayReorder are the fields that may change too, but with them the order of the sums on the devices, and so the last bits.
-var mayReorder = []string{"num_devices", "plugin", "fsdp", "gradient_checkpointing"}
 
 // The fields of data.Content.
 const (
@@ -99,9 +78,12 @@ const (
 	stampsName  = "dataset_files"
 )
 
-// record resolves what the run is made of, wherever its folder is and however often it was stopped. o.Schedule.Steps is set.
+// record resolves what the run is made of, wherever its folder and its model are and however often it was stopped.
+// o.Schedule.Steps is set.
 func (r *Run) record(o Options) (record, error) {
 	o.OutputDir, o.ResumeFromCheckpoint = "", ""
+	recipe := r.Recipe
+	recipe.ModelOptions = diffusers.ModelOptions{Model: recipe.Model}
 	dataset, err := r.Dataset.Fingerprint()
 	if err != nil {
 		return record{}, err
@@ -120,7 +102,7 @@ func (r *Run) record(o Options) (record, error) {
 		networks[c.Name] = c.Config
 	}
 	return record{
-		Options: o, Recipe: r.Recipe.settings(), Networks: networks, Objective: r.Objective.Name, UseEMA: o.EMA != nil,
+		Options: o, Recipe: recipe, Networks: networks, Objective: r.Objective.Name, UseEMA: o.EMA != nil,
 		Rows: r.Dataset.Len(), Dataset: dataset, Content: content, Frozen: frozen,
 		Devices: r.Backend.Devices(), PerDevice: o.Batch / r.Backend.Devices(), Plugin: filepath.Base(r.Backend.Plugin()),
 	}, nil
@@ -165,11 +147,12 @@ func compare(raw []byte, now record) (notes []string, err error) {
 			maps.DeleteFunc(fields, func(name, _ string) bool { return name == "ema" || strings.HasPrefix(name, "ema.") })
 		}
 	}
+	rules := resumeRules(reflect.TypeFor[record]())
 	var errs []error
 	both := maps.Clone(was)
 	maps.Copy(both, is)
 	for _, name := range slices.Sorted(maps.Keys(both)) {
-		if same(was[name], is[name]) || slices.Contains(mayChange, name) {
+		if same(was[name], is[name]) || rules[name] == "free" {
 			continue
 		}
 		line := fmt.Sprintf("%s: checkpoint has %s, the run has %s", name, orNothing(was[name]), orNothing(is[name]))
@@ -183,7 +166,7 @@ func compare(raw []byte, now record) (notes []string, err error) {
 			}
 			continue
 		}
-		if slices.Contains(mayReorder, name) {
+		if rules[name] == "reorder" {
 			notes = append(notes, line+": sums come in another order, so from here on the last bits differ from those of a run that was not changed")
 			continue
 		}
@@ -229,17 +212,20 @@ func flatten(raw []byte) (map[string]string, error) {
 			return err
 		}
 		for key, value := range object {
-			path := key
-			switch name {
-			case "", "options", "recipe", "schedule", "optimizer", "lora", "prior", "loss":
-			default:
-				path = name + "." + key
-			}
-			if err := walk(path, value); err != nil {
+			if err := walk(pathOf(name, key), value); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 	return fields, walk("", raw)
+}
+
+// pathOf is the name of a field in an object of that name: within options and recipe it is the flag's.
+func pathOf(object, key string) string {
+	switch object {
+	case "", "options", "recipe", "schedule", "optimizer", "lora", "prior", "loss":
+		return key
+	}
+	return object + "." + key
 }

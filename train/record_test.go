@@ -4,24 +4,30 @@ import (
 	"encoding/json"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
 	"limner/data"
+	"limner/internal/settings"
 	"limner/models/checkpoint"
+	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/train/loss"
 	"limner/train/optim"
+	"limner/train/watch"
 )
 
 func tinyRecord() record {
 	o := DefaultOptions()
-	o.Schedule = optim.Schedule{Name: "constant", Steps: 100}
+	o.Batch, o.Schedule = 4, optim.Schedule{Name: "constant", Steps: 100}
 	ema := optim.DefaultEMA()
 	o.EMA = &ema
+	basics := Basics{ModelOptions: diffusers.ModelOptions{Model: "sd15"}, Data: []string{"data"}, Resolution: 64, Reading: data.DefaultReading()}
 	return record{
-		Options: o, Recipe: Recipe{Model: "sd15", Data: []string{"data"}, Columns: data.DefaultOptions(), Resolution: 64, Compute: dtypes.Float32}.settings(),
+		Options: o, Recipe: Recipe{Basics: basics, Compute: dtypes.Float32},
 		Networks: map[string]any{"unet": map[string]any{"block_out_channels": []int{8, 16}}}, Objective: "controlnet", UseEMA: true, Rows: 20,
 		Dataset: "ab", Content: data.Content{Sum: "12", Stamps: "34"}, Frozen: "cd", Devices: 1, Plugin: "cpu.so",
 	}
@@ -44,7 +50,7 @@ func TestCompare(t *testing.T) {
 		{"average", func(r *record) { r.Options.EMA.Decay = 0.9 }, "ema.decay: checkpoint has 0.9999, the run has 0.9\n", ""},
 		{"resolution", func(r *record) { r.Recipe.Resolution = 128 }, "resolution: checkpoint has 64, the run has 128", ""},
 		{"column", func(r *record) { r.Recipe.CaptionColumn = "prompt" }, `caption_column: checkpoint has "text", the run has "prompt"`, ""},
-		{"dtype", func(r *record) { r.Recipe.Compute = "BFloat16" }, `compute_dtype: checkpoint has "Float32"`, ""},
+		{"dtype", func(r *record) { r.Recipe.Compute = dtypes.BFloat16 }, `compute_dtype: checkpoint has "Float32"`, ""},
 		{"rows", func(r *record) { r.Rows, r.Dataset = 21, "ef" }, "dataset: checkpoint has \"ab\", the run has \"ef\"\ndataset_rows: checkpoint has 20, the run has 21", ""},
 		{"other pictures", func(r *record) { r.Content = data.Content{Sum: "56", Stamps: "78"} }, "dataset_content: checkpoint has \"12\", the run has \"56\" (pictures or rows were replaced by others of the same sizes)\nset", ""},
 		{"copied", func(r *record) { r.Stamps = "78" }, "", "files of the dataset were copied or written since: samples of them are the same"},
@@ -90,12 +96,32 @@ func TestCompareWithARecordOfNoContent(t *testing.T) {
 	}
 }
 
-// A field that Recipe gets has to be among the settings, or here among those that have no say in the result.
-func TestSettingsAreWhole(t *testing.T) {
-	// Log, OnStep, OnEncode, Opening, Text, LoRAFormat, CacheDir, Watch, Planned, DrawClass and Columns, of which there are eight settings.
-	const silent, columns = 11, 8
-	if got, want := reflect.TypeFor[settings]().NumField(), reflect.TypeFor[Recipe]().NumField()-silent+columns; got != want {
-		t.Errorf("%d settings, want %d", got, want)
+// Whatever a record has says what becomes of a run that goes on with another value of it, and under the flag's name.
+func TestRecordedFieldsHaveARule(t *testing.T) {
+	for _, settings := range []reflect.Type{reflect.TypeFor[Options](), reflect.TypeFor[Recipe]()} {
+		eachRecorded(settings, "", func(name string, field reflect.StructField) {
+			if rule := field.Tag.Get("resume"); !slices.Contains([]string{"same", "free", "reorder"}, rule) {
+				t.Errorf("%s (%s): resume is %q, want same, free or reorder", name, field.Name, rule)
+			}
+			_, key, _ := strings.Cut("."+name, ".")
+			flag, named := field.Tag.Lookup("name")
+			if named && !strings.HasPrefix(name, "ema.") && strings.ReplaceAll(flag, "-", "_") != key {
+				t.Errorf("%s is recorded as %s", flag, name)
+			}
+		})
+	}
+}
+
+// The tags of defaults are values of their fields.
+func TestDefaults(t *testing.T) {
+	ema := optim.EMA{}
+	for _, s := range []any{&Options{EMA: &ema}, &Recipe{DreamBooth: DreamBooth{Prior: &Prior{}}, LoRASettings: LoRASettings{LoRA: &loss.LoRA{}}}, &watch.Options{}} {
+		if err := settings.SetDefaults(s); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := DefaultOptions(); got.LearningRate != 5e-6 || got.Schedule.Name != "constant" || got.Optimizer.Adafactor.DecayRate != -0.8 || got.EMA != nil || ema != optim.DefaultEMA() {
+		t.Errorf("got %+v and %+v", got, ema)
 	}
 }
 

@@ -21,6 +21,6 @@ func (r *Run) shown(s *stepper, o Options) (watch.Run, error) {
 func (r *Run) networks(s *stepper, o Options) watch.Networks {
 	return watch.Networks{
 		Backend: r.Backend, Objective: r.Objective, Step: s, Batch: o.Batch, Seed: o.Seed, Resolution: r.Recipe.Resolution,
-		Background: r.Recipe.Columns.Background, Drawing: r.Drawing, Held: r.Held, Log: r.Log, Announce: r.announce,
+		Background: r.Recipe.Background, Drawing: r.Drawing, Held: r.Held, Log: r.Log, Announce: r.announce,
 	}
 }

@@ -36,7 +36,7 @@ func TestGoldenTextualInversion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := Recipe{Compute: dtypes.Float32, CacheLatents: true}.diffusion("golden", Options{Batch: 2}, p, "learned_embeds.")
+	d := Recipe{Compute: dtypes.Float32, Diffusion: Diffusion{CacheLatents: true}}.diffusion("golden", Options{Batch: 2}, p, "learned_embeds.")
 	d.Tokens = tokens
 	spec := loss.TokenTree(tokens, d.TextEncoders())[0]
 	if alone {

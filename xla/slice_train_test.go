@@ -28,12 +28,9 @@ func sliceRun(t *testing.T, dataset, dir string) (train.Options, train.Recipe) {
 	o.OutputDir, o.Batch, o.MaxTrainSteps, o.CheckpointingSteps, o.Seed, o.FSDP = dir, 4, 4, 2, 3, true
 	ema := optim.DefaultEMA()
 	o.EMA = &ema
-	columns := data.DefaultOptions()
-	columns.RandomFlip = true
-	r := train.Recipe{
-		Model: golden.Path(t, "sd15-tiny"), Data: []string{dataset}, Columns: columns, Resolution: 16, DecoderOnly: true,
-		Compute: dtypes.Float32, OnEncode: func(int, int) {},
-	}
+	var r train.Recipe
+	r.Model, r.Data, r.Reading, r.Resolution = golden.Path(t, "sd15-tiny"), []string{dataset}, data.DefaultReading(), 16
+	r.RandomFlip, r.DecoderOnly, r.Compute, r.OnEncode = true, true, dtypes.Float32, func(int, int) {}
 	return o, r
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/alecthomas/kong"
@@ -17,6 +18,10 @@ func TestFlagGroups(t *testing.T) {
 		last := -1
 		for _, flag := range leaf.Flags {
 			if flag.Group == nil {
+				_, isRecipe := flag.Target.Interface().(recipeFile)
+				if strings.HasPrefix(leaf.FullPath(), "limner train ") && flag.Name != "help" && !isRecipe {
+					t.Errorf("%s: --%s is in no group", leaf.FullPath(), flag.Name)
+				}
 				continue
 			}
 			at := slices.IndexFunc(flagGroups, func(g kong.Group) bool { return g.Key == flag.Group.Key })

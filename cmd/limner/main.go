@@ -19,6 +19,7 @@ import (
 
 	"limner/internal/disk"
 	"limner/internal/printable"
+	"limner/internal/settings"
 	"limner/sample/batch"
 	"limner/train"
 )
@@ -94,10 +95,14 @@ func run(args []string) int {
 }
 
 func newParser() (*kong.Kong, error) {
-	k, err := kong.New(&cli{}, kong.Name("limner"), kong.Description(description),
+	var c cli
+	k, err := kong.New(&c, kong.Name("limner"), kong.Description(description),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}), kong.ExplicitGroups(flagGroups),
-		kong.Vars(demoDefaults()), kong.Vars(dataDefaults()), kong.Vars(batch.Defaults()), kong.NamedMapper("axes", kong.MapperFunc(decodeAxes)), kong.Vars(watchDefaults()), kong.Vars(lossDefaults()))
+		kong.Vars(demoDefaults()), kong.Vars(dataDefaults()), kong.Vars(batch.Defaults()),
+		kong.NamedMapper("axes", kong.MapperFunc(decodeAxes)))
 	if err == nil {
+		// Some settings have defaults and are no flags, which kong leaves alone.
+		err = errors.Join(settings.SetDefaults(&c.Train), settings.SetDefaults(&c.Plan.trainCmd))
 		relaxPlan(k)
 		orderFlags(k.Model.Node)
 	}

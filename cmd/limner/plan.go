@@ -19,13 +19,8 @@ import (
 
 // planCmd holds what can be planned: the commands with their own flags, of which those that name files are optional.
 type planCmd struct {
-	ControlNet       trainControlNetCmd       `cmd:"" name:"controlnet" set:"rate=5e-6" help:"As train controlnet."`
-	TextToImage      trainTextToImageCmd      `cmd:"" name:"text-to-image" set:"rate=1e-5" help:"As train text-to-image."`
-	LoRA             trainLoRACmd             `cmd:"" name:"lora" set:"rate=1e-4" help:"As train lora."`
-	DreamBooth       trainDreamBoothCmd       `cmd:"" name:"dreambooth" set:"rate=5e-6" help:"As train dreambooth."`
-	TextualInversion trainTextualInversionCmd `cmd:"" name:"textual-inversion" set:"rate=1e-4" help:"As train textual-inversion."`
-	VAE              trainVAECmd              `cmd:"" name:"vae" set:"rate=5e-6" help:"As train vae."`
-	Sample           sampleCmd                `cmd:"" name:"sample" help:"As sample."`
+	trainCmd
+	Sample sampleCmd `cmd:"" name:"sample"`
 
 	TPU          string  `name:"tpu" default:"v4-8" placeholder:"NAME" help:"TPU to plan for: v4-8 to v4-512, v5e-1 to v5e-256, v5p-8 to v5p-512, v6e-1 to v6e-256."`
 	Effort       string  `enum:"quick,default" default:"quick" help:"How much work the compiler may spend. quick (XLA's O0) takes minutes for Stable Diffusion 1.5; default, what a run compiles with, up to ten times that and three times the memory."`
@@ -54,7 +49,7 @@ var asPlan = strings.NewReplacer("limner train ", "limner plan ", "limner sample
 // optionalIn are the flags that say where files are, which planning does not need.
 var optionalIn = []string{"train-data-dir", "output-dir"}
 
-// relaxPlan makes those flags of plan's commands optional, and their examples plan's.
+// relaxPlan makes those flags of plan's commands optional, and their help and examples plan's.
 func relaxPlan(k *kong.Kong) {
 	for _, node := range k.Model.Children {
 		if node.Name != "plan" {
@@ -65,6 +60,10 @@ func relaxPlan(k *kong.Kong) {
 			lines := strings.SplitAfter(strings.TrimSpace(example), "\n")
 			last := slices.IndexFunc(lines, func(line string) bool { return !strings.HasSuffix(line, "\\\n") })
 			example = asPlan.Replace(strings.Join(lines[:last+1], ""))
+			command.Help = "As train " + command.Name + "."
+			if command.Name == "sample" {
+				command.Help = "As sample."
+			}
 			command.Detail = "Example:\n\n  " + strings.TrimSpace(example) + "\n\nlimner plan --help says what is printed. Files need not be there."
 			for _, flag := range command.Flags {
 				if slices.Contains(optionalIn, flag.Name) {
@@ -112,7 +111,7 @@ func (c *planCmd) train(ctx context.Context, what trainer, prepare prepareRun) e
 		return err
 	}
 	if !slices.Contains(diffusers.Families, r.Model) {
-		if r.Model, err = findModel(ctx, f.ModelOptions); err != nil {
+		if r.Model, err = findModel(ctx, f.Basics.ModelOptions); err != nil {
 			return err
 		}
 	}

@@ -124,7 +124,10 @@ seed: null
 		t.Fatal(err)
 	}
 	c := command.Selected().Target.Interface().(trainControlNetCmd)
-	got := []any{c.Model, c.Data, c.OutputDir, c.LearningRate, c.EmbeddingChannels, c.UseEMA, c.MixedPrecision, c.Seed, c.Resolution}
+	got := []any{
+		c.Basics.Model, c.Basics.Data, c.Options.OutputDir, c.Options.LearningRate, c.ControlNet.EmbeddingChannels, c.UseEMA, c.MixedPrecision,
+		c.Options.Seed, c.Basics.Resolution,
+	}
 	want := []any{"sd15", []string{"d"}, "run", 2e-5, []int{4, 8}, true, "no", uint64(0), 512}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v\nwant %v", got, want)
@@ -240,7 +243,7 @@ func TestRecipeOfAnyEditor(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if f := command.Selected().Target.Addr().Interface().(trainer).flags(); f.Seed != 7 || f.MaxTrainSteps != 3 {
+		if f := command.Selected().Target.Addr().Interface().(trainer).flags().Options; f.Seed != 7 || f.MaxTrainSteps != 3 {
 			t.Errorf("%s: seed %d, %d steps", name, f.Seed, f.MaxTrainSteps)
 		}
 	}

@@ -5,20 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/alecthomas/kong"
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
-	"limner/data"
 	"limner/internal/refusal"
-	"limner/models/diffusers"
 	"limner/train"
 	"limner/train/optim"
 	"limner/train/watch"
 	"limner/xla"
 )
 
-// trainCmd holds what can be trained.
+// trainCmd holds what can be trained. limner plan has the same commands.
 type trainCmd struct {
 	ControlNet       trainControlNetCmd       `cmd:"" name:"controlnet" set:"rate=5e-6" help:"Train a ControlNet for a frozen Stable Diffusion model."`
 	TextToImage      trainTextToImageCmd      `cmd:"" name:"text-to-image" set:"rate=1e-5" help:"Train the UNet of a Stable Diffusion model, from where it is or from scratch."`
@@ -28,59 +27,72 @@ type trainCmd struct {
 	VAE              trainVAECmd              `cmd:"" name:"vae" set:"rate=5e-6" help:"Train the VAE of a Stable Diffusion model."`
 }
 
-// trainFlags are the flags of every training, under the names of diffusers' scripts.
+// trainFlags are the flags of every training: the settings of packages train, optim and data, whose fields are the
+// flags, and shorthands. Like what else holds settings with a Validate, it is embedded in commands and has no name outside
+// of this package: kong would call Validate of others by itself, before the shorthands are written out.
 type trainFlags struct {
-	Recipe recipeFile `placeholder:"FILE" help:"YAML file with flags under their names, such as the recipe.yaml of an earlier run; flags given here come before it."`
-	diffusers.ModelOptions
-	Data      []string `name:"train-data-dir" aliases:"instance-data-dir" required:"" placeholder:"DIR" help:"Folder of parquet files (or a parquet file), or of images with metadata.jsonl or .txt captions; may be given several times."`
-	OutputDir string   `required:"" placeholder:"DIR" help:"Folder for checkpoints, metrics.jsonl and the result."`
-
-	Resolution      int    `default:"512" help:"Side of the training images in pixels; others are resized and cropped."`
-	TrainBatchSize  int    `default:"4" help:"Images of a step per device."`
-	GlobalBatchSize int    `placeholder:"N" help:"Images of a step over all devices, instead of --train_batch_size."`
-	MaxTrainSteps   int    `placeholder:"N" help:"Optimizer steps; overrides --num_train_epochs."`
-	NumTrainEpochs  int    `default:"1" help:"Passes over the dataset."`
-	Seed            uint64 `default:"0" help:"Of everything random."`
-	FromScratch     bool   `help:"Start the trained network from random weights of the same structure."`
-
-	LearningRate    float64 `default:"${rate}" help:"After warm-up."`
-	LRScheduler     string  `name:"lr-scheduler" default:"constant" help:"constant, constant_with_warmup, linear, cosine, cosine_with_restarts, polynomial or piecewise_constant."`
-	LRWarmupSteps   int     `name:"lr-warmup-steps" default:"500" help:"Steps in which the learning rate rises from 0; not with constant."`
-	LRNumCycles     float64 `name:"lr-num-cycles" default:"1" help:"Of cosine_with_restarts."`
-	LRPower         float64 `name:"lr-power" default:"1" help:"Of polynomial."`
-	StepRules       string  `placeholder:"RULES" help:"Of piecewise_constant: 1:10,0.1:20,0.01 for the whole rate before step 10, and so on."`
-	AdamBeta1       float64 `name:"adam-beta1" default:"0.9" help:"Decay of AdamW's first moment."`
-	AdamBeta2       float64 `name:"adam-beta2" default:"0.999" help:"Decay of AdamW's second moment."`
-	AdamWeightDecay float64 `default:"0.01" help:"Of any optimizer."`
-	AdamEpsilon     float64 `default:"1e-8" help:"Of AdamW."`
-	MaxGradNorm     float64 `default:"1" help:"Global norm that gradients are clipped to; 0 for no clipping."`
-	UseEMA          bool    `name:"use-ema" help:"Keep an average of the weights, and publish that."`
-	EMADecay        float64 `name:"ema-decay" default:"0.9999" help:"Largest decay of the average."`
-	MixedPrecision  string  `default:"no" enum:"no,bf16" help:"Compute in float32 (no) or bfloat16 (bf16). Weights stay in float32."`
-
-	optimizeFlags
-
-	CheckpointingSteps    int    `default:"500" help:"Steps between checkpoints."`
-	CheckpointsTotalLimit int    `placeholder:"N" help:"Checkpoints to keep; without it, all."`
-	ResumeFromCheckpoint  string `placeholder:"NAME" help:"latest, or the name of a checkpoint in the output folder."`
-
-	ImageColumn             string `default:"image" help:"Column of the images."`
-	ConditioningImageColumn string `default:"conditioning_image" help:"Column of the conditioning images."`
-	CaptionColumn           string `default:"text" help:"Column of the captions."`
-	CenterCrop              bool   `default:"true" negatable:"" help:"Crop images of other shapes at their centre."`
-	Background              string `placeholder:"COLOUR" help:"Colour behind pictures that are not opaque: a CSS name or #RRGGBB. Without it alpha is dropped, as by Pillow."`
-	RandomFlip              bool   `help:"Turn every other image around, its conditioning image and mask too."`
-	DataloaderNumWorkers    int    `placeholder:"N" help:"Goroutines that decode images; without it, one for each core."`
-
-	watchFlags
+	Recipe recipeFile   `placeholder:"FILE" help:"YAML file with flags under their names, such as the recipe.yaml of an earlier run; flags given here come before it."`
+	Basics train.Basics `embed:""`
+	shorthands
+	Options train.Options `embed:""`
+	Watch   watch.Options `embed:""`
 	executableFlags
 	runFlags
+}
+
+// shorthands are flags that stand for settings in the terms of diffusers' scripts, or in those of the devices.
+type shorthands struct {
+	TrainBatchSize int     `group:"steps" default:"4" help:"Images of a step per device."`
+	ScaleLR        bool    `name:"scale-lr" group:"steps" help:"Multiply the learning rate by the images of an optimizer step, over all devices."`
+	CenterCrop     bool    `group:"data" default:"true" negatable:"" help:"Crop images of other shapes at their centre."`
+	MixedPrecision string  `group:"memory" default:"no" enum:"no,bf16" help:"Compute in float32 (no) or bfloat16 (bf16). Weights stay in float32."`
+	DeviceMemoryGB float64 `name:"max-device-memory" group:"memory" placeholder:"GB" help:"GB that the step may take of each device, such as a GPU that others use; without it, all that there are."`
+	Use8bitAdam    bool    `name:"use-8bit-adam" group:"optimizer" help:"The same as --adam_moments_dtype 8bit."`
+	UseEMA         bool    `name:"use-ema" group:"optimizer" help:"Keep an average of the weights, and publish that."`
+	ReportTo       string  `group:"logging" enum:"tensorboard,none" default:"tensorboard" help:"tensorboard or none. metrics.jsonl and diary.html are always written."`
+}
+
+// diffusionFlags are those of trainings with the diffusion loss.
+type diffusionFlags struct {
+	Diffusion train.Diffusion `embed:""`
+}
+
+// tpuPeak is the bfloat16 peak of a TPU v4's chip in TFLOP/s.
+const tpuPeak = 275
+
+// settings are what the flags say on so many devices, with the shorthands written out.
+func (f trainFlags) settings(devices int) (train.Options, train.Recipe) {
+	o, r := f.Options, train.Recipe{Basics: f.Basics, Watch: f.Watch, Compute: dtypes.Float32, Log: os.Stderr}
+	if o.Batch == 0 {
+		o.Batch = f.TrainBatchSize * devices
+	}
+	if f.ScaleLR {
+		o.LearningRate *= float64(o.Batch * o.Accumulation)
+	}
+	if f.Use8bitAdam {
+		o.Optimizer.Moments = optim.Moments8Bit
+	}
+	if !f.UseEMA {
+		o.EMA = nil
+	}
+	o.MaxDeviceMemory = int64(f.DeviceMemoryGB * 1e9)
+	if f.MixedPrecision == "bf16" {
+		r.Compute = dtypes.BFloat16
+	}
+	r.RandomCrop = !f.CenterCrop
+	if f.ReportTo == "none" {
+		r.Watch.LoggingDir = ""
+	}
+	if r.Watch.PeakTFLOPs == 0 && strings.EqualFold(f.Backend, "tpu") {
+		r.Watch.PeakTFLOPs = tpuPeak
+	}
+	return o, r
 }
 
 // trainer is a command that trains.
 type trainer interface {
 	flags() trainFlags
-	// apply puts what the command's own flags say into a recipe. It fails where they do not go together.
+	// apply puts the command's own settings into a recipe. It fails where they do not go together.
 	apply(*train.Recipe) error
 }
 
@@ -89,13 +101,13 @@ func (f trainFlags) flags() trainFlags { return f }
 // trainSettings are what the flags of a training say. The error lists everything about them that is out of range. A training that is planned
 // needs no data and no place.
 func trainSettings(c trainer, devices int, planned bool) (train.Options, train.Recipe, error) {
-	o, r := c.flags().options(devices), c.flags().recipe()
+	o, r := c.flags().settings(devices)
 	err := c.apply(&r)
 	if planned {
 		r.Planned, r.Prior, o.OutputDir = true, nil, "plan"
 	}
 	_, control := c.(trainControlNetCmd)
-	r.Columns.NeedConditioning = control
+	r.NeedConditioning = control
 	return o, r, errors.Join(o.Validate(), r.Validate(), r.Watch.Validation.Validate(control), err)
 }
 
@@ -142,7 +154,7 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 	if err := r.Preflight(b, o); err != nil {
 		return configError{err}
 	}
-	r.Model, err = findModel(ctx, f.ModelOptions)
+	r.Model, err = findModel(ctx, f.Basics.ModelOptions)
 	if err := b.Together(err); err != nil {
 		return err
 	}
@@ -171,7 +183,7 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 		return err
 	}
 	if b.Process().Leads() {
-		fmt.Println(f.OutputDir)
+		fmt.Println(o.OutputDir)
 	}
 	return nil
 }
@@ -180,43 +192,4 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 func stepFields(p watch.Progress) string {
 	return fmt.Sprintf("loss %.4f lr %.2g images_per_s %.1f images %d",
 		p.Loss, p.LearningRate, p.ImagesPerSecond, p.Images)
-}
-
-func (f trainFlags) options(devices int) train.Options {
-	o := train.DefaultOptions()
-	o.OutputDir, o.Seed = f.OutputDir, f.Seed
-	o.Batch = f.GlobalBatchSize
-	if o.Batch == 0 {
-		o.Batch = f.TrainBatchSize * devices
-	}
-	o.MaxTrainSteps, o.NumTrainEpochs = f.MaxTrainSteps, f.NumTrainEpochs
-	o.LearningRate = f.LearningRate
-	o.Schedule = optim.Schedule{Name: f.LRScheduler, Warmup: f.LRWarmupSteps, Cycles: f.LRNumCycles, Power: f.LRPower, StepRules: f.StepRules}
-	o.Optimizer.AdamW = optim.AdamW{Beta1: f.AdamBeta1, Beta2: f.AdamBeta2, Epsilon: f.AdamEpsilon}
-	o.Optimizer.WeightDecay, o.Optimizer.MaxGradNorm = f.AdamWeightDecay, f.MaxGradNorm
-	f.optimizeFlags.apply(&o)
-	if f.UseEMA {
-		ema := optim.DefaultEMA()
-		ema.Decay = f.EMADecay
-		o.EMA = &ema
-	}
-	o.CheckpointingSteps, o.CheckpointsTotalLimit, o.ResumeFromCheckpoint = f.CheckpointingSteps, f.CheckpointsTotalLimit, f.ResumeFromCheckpoint
-	return o
-}
-
-func (f trainFlags) recipe() train.Recipe {
-	columns := data.DefaultOptions()
-	columns.ImageColumn, columns.ConditioningImageColumn, columns.CaptionColumn = f.ImageColumn, f.ConditioningImageColumn, f.CaptionColumn
-	columns.RandomCrop, columns.RandomFlip, columns.Background = !f.CenterCrop, f.RandomFlip, f.Background
-	if f.DataloaderNumWorkers > 0 {
-		columns.Workers = f.DataloaderNumWorkers
-	}
-	r := train.Recipe{
-		Model: f.Model, Opening: f.ModelOptions.Opening(), Data: f.Data, Columns: columns, Resolution: f.Resolution, FromScratch: f.FromScratch,
-		Compute: dtypes.Float32, Log: os.Stderr, Watch: f.watch(f.Backend),
-	}
-	if f.MixedPrecision == "bf16" {
-		r.Compute = dtypes.BFloat16
-	}
-	return r
 }

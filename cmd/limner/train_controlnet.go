@@ -11,12 +11,8 @@ import (
 
 type trainControlNetCmd struct {
 	trainFlags
-	cacheFlags
-	lossFlags
-	ControlNet        string `name:"controlnet-model-name-or-path" aliases:"controlnet" placeholder:"MODEL" help:"ControlNet to go on from: a folder, a single file, or org/name on the Hub; without it, a copy of the UNet's encoder."`
-	EmbeddingChannels []int  `name:"conditioning-embedding-out-channels" placeholder:"N,…" help:"Widths of a new ControlNet's conditioning embedding (default 16,32,96,256)."`
-	SDUnlocked        bool   `name:"sd-unlocked" help:"Train the UNet's decoder with the ControlNet: the result is a whole model, with the ControlNet in its folder controlnet."`
-	OnlyMidControl    bool   `help:"Control the UNet through its middle block alone."`
+	diffusionFlags
+	ControlNet train.ControlNetSettings `embed:""`
 }
 
 // Help shows one working example.
@@ -30,9 +26,9 @@ The result is a ControlNet in diffusers' layout in the output folder. Ctrl-C sav
 
 func (c trainControlNetCmd) Run(ctx context.Context, command *kong.Context) error {
 	return runTraining(ctx, command, c, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
-		if c.ControlNet != "" {
+		if r.ControlNet != "" {
 			var err error
-			if r.ControlNet, err = locate(ctx, c.ControlNet, ""); err != nil {
+			if r.ControlNet, err = locate(ctx, r.ControlNet, ""); err != nil {
 				return nil, err
 			}
 		}
@@ -41,8 +37,6 @@ func (c trainControlNetCmd) Run(ctx context.Context, command *kong.Context) erro
 }
 
 func (c trainControlNetCmd) apply(r *train.Recipe) error {
-	r.EmbeddingChannels, r.SDUnlocked, r.OnlyMidControl = c.EmbeddingChannels, c.SDUnlocked, c.OnlyMidControl
-	c.cacheFlags.apply(r)
-	c.lossFlags.apply(r)
+	r.Diffusion, r.ControlNetSettings = c.Diffusion, c.ControlNet
 	return nil
 }

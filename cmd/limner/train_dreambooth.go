@@ -18,10 +18,9 @@ import (
 
 type trainDreamBoothCmd struct {
 	trainFlags
-	cacheFlags
-	lossFlags
+	diffusionFlags
+	TextEncoder train.TextEncoderSettings `embed:""`
 	classFlags
-	TrainTextEncoder bool `help:"Train the text encoder too."`
 }
 
 // Help shows one working example.
@@ -39,11 +38,9 @@ func (c trainDreamBoothCmd) Run(ctx context.Context, command *kong.Context) erro
 }
 
 func (c trainDreamBoothCmd) apply(r *train.Recipe) error {
-	r.TrainTextEncoder = c.TrainTextEncoder
-	c.cacheFlags.apply(r)
-	c.lossFlags.apply(r)
+	r.Diffusion, r.TextEncoderSettings = c.Diffusion, c.TextEncoder
 	err := c.classFlags.apply(r)
-	if c.InstancePrompt == "" && !c.WithPriorPreservation { // with it, the class's flags ask for the prompt
+	if r.InstancePrompt == "" && !c.WithPriorPreservation { // with it, the class's flags ask for the prompt
 		err = errors.Join(errors.New("instance_prompt: say what the images show, such as \"a photo of sks dog\""), err)
 	}
 	return err
@@ -51,13 +48,11 @@ func (c trainDreamBoothCmd) apply(r *train.Recipe) error {
 
 // classFlags are DreamBooth's flags: what the images show, and the class of that.
 type classFlags struct {
-	InstancePrompt        string  `placeholder:"TEXT" help:"Caption of every image, in place of a column."`
-	WithPriorPreservation bool    `help:"Train on images that the model itself draws of the class too, half of each batch, so that it keeps its idea of it."`
-	ClassDataDir          string  `placeholder:"DIR" help:"Folder of the images of the class; those that are missing are drawn into it."`
-	ClassPrompt           string  `placeholder:"TEXT" help:"Caption of the images of the class."`
-	PriorLossWeight       float64 `default:"1" help:"Weight of the loss on images of the class."`
-	NumClassImages        int     `default:"100" help:"Images of the class to have at least."`
-	SampleBatchSize       int     `default:"4" help:"Images of the class drawn at once per device."`
+	DreamBooth            train.DreamBooth `embed:""`
+	WithPriorPreservation bool             `group:"data" help:"Train on images that the model itself draws of the class too, half of each batch, so that it keeps its idea of it."`
+	ClassDataDir          string           `group:"data" placeholder:"DIR" help:"Folder of the images of the class; those that are missing are drawn into it."`
+	NumClassImages        int              `group:"data" default:"100" help:"Images of the class to have at least."`
+	SampleBatchSize       int              `group:"data" default:"4" help:"Images of the class drawn at once per device."`
 }
 
 // mostClassImages is more than any class needs.
@@ -66,25 +61,27 @@ const mostClassImages = 1_000_000
 // check reports flags that are out of range or do not go together.
 func (f classFlags) check() error {
 	switch {
-	case !f.WithPriorPreservation && (f.ClassDataDir != "" || f.ClassPrompt != ""):
+	case !f.WithPriorPreservation && (f.ClassDataDir != "" || f.DreamBooth.Prior.Prompt != ""):
 		return errors.New("class_data_dir, class_prompt: they go with --with_prior_preservation, which was not given")
 	case f.NumClassImages < 0 || f.NumClassImages > mostClassImages:
 		return fmt.Errorf("num_class_images: got %d, want 0 to %d", f.NumClassImages, mostClassImages)
 	case f.SampleBatchSize < 1 || f.SampleBatchSize > batch.MostBatch:
 		return fmt.Errorf("sample_batch_size: got %d, want 1 to %d", f.SampleBatchSize, batch.MostBatch)
-	case f.WithPriorPreservation && f.InstancePrompt == "":
+	case f.WithPriorPreservation && f.DreamBooth.InstancePrompt == "":
 		return errors.New("instance_prompt: say what the images show, beside what their class is")
 	}
 	return nil
 }
 
 func (f classFlags) apply(r *train.Recipe) error {
-	r.InstancePrompt = f.InstancePrompt
+	r.DreamBooth = f.DreamBooth
+	r.Prior = nil
 	if f.WithPriorPreservation {
-		r.Prior = &train.Prior{Prompt: f.ClassPrompt, Weight: f.PriorLossWeight}
+		prior := *f.DreamBooth.Prior
 		if f.ClassDataDir != "" {
-			r.Prior.Data = []string{f.ClassDataDir}
+			prior.Data = []string{f.ClassDataDir}
 		}
+		r.Prior = &prior
 	}
 	return f.check()
 }
@@ -99,7 +96,7 @@ func (f classFlags) before(prepare prepareRun) prepareRun {
 
 // draw brings the folder of the class to the number of images that it should have.
 func (f classFlags) draw(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) error {
-	set := sample.Folder{Dir: f.ClassDataDir, Count: f.NumClassImages, Prompt: f.ClassPrompt, Seed: o.Seed}
+	set := sample.Folder{Dir: f.ClassDataDir, Count: f.NumClassImages, Prompt: r.Prior.Prompt, Seed: o.Seed}
 	missing, err := set.Missing()
 	if err != nil || len(missing) == 0 {
 		return err
@@ -110,7 +107,7 @@ func (f classFlags) draw(ctx context.Context, b *xla.Backend, o train.Options, r
 	if err := disk.Writable(f.ClassDataDir); err != nil {
 		return fmt.Errorf("class_data_dir: %w", err)
 	}
-	model, err := diffusers.OpenWith(r.Model, r.Opening)
+	model, err := diffusers.OpenWith(r.Model, r.Opening())
 	if err != nil {
 		return err
 	}

@@ -12,17 +12,16 @@ import (
 
 type trainLoRACmd struct {
 	trainFlags
-	cacheFlags
-	lossFlags
+	diffusionFlags
+	TextEncoder train.TextEncoderSettings `embed:""`
+	loraFlags
+	TrainConv bool `group:"model" help:"Train the convolutions of residual blocks and samplers too."`
 	classFlags
-	NetworkWeights   string   `placeholder:"FILE" help:"LoRA to go on from, in any naming; --rank and what is trained must be the file's."`
-	Rank             int      `default:"4" help:"Of the matrices that are trained."`
-	LoRAAlpha        float64  `name:"lora-alpha" placeholder:"X" help:"The matrices' product is multiplied by this over the rank; without it, by 1."`
-	LoRADropout      float64  `name:"lora-dropout" default:"0" help:"Share of a layer's inputs that its matrices do not see, in training."`
-	LoRATargets      []string `name:"lora-targets" default:"to_q,to_k,to_v,to_out.0" placeholder:"NAME,…" help:"Ends of the names of the UNet's layers to train."`
-	TrainConv        bool     `help:"Train the convolutions of residual blocks and samplers too."`
-	TrainTextEncoder bool     `help:"Train the attention of the text encoders too."`
-	LoRAFormat       string   `name:"lora-format" enum:"diffusers,kohya,both" default:"both" help:"Naming of the result: diffusers, kohya or both, a file for each."`
+}
+
+// loraFlags are those of the matrices.
+type loraFlags struct {
+	LoRA train.LoRASettings `embed:""`
 }
 
 // Help shows one working example.
@@ -39,18 +38,18 @@ func (c trainLoRACmd) Run(ctx context.Context, command *kong.Context) error {
 }
 
 func (c trainLoRACmd) apply(r *train.Recipe) error {
-	r.TrainTextEncoder, r.LoRAWeights, r.LoRAFormat = c.TrainTextEncoder, c.NetworkWeights, c.LoRAFormat
-	r.LoRA = &loss.LoRA{Rank: c.Rank, Alpha: c.LoRAAlpha, Dropout: c.LoRADropout, Targets: slices.Clone(c.LoRATargets)}
-	if c.LoRAAlpha == 0 {
-		r.LoRA.Alpha = float64(max(1, c.Rank)) // a rank below 1 is refused by itself
+	r.Diffusion, r.TextEncoderSettings, r.LoRASettings = c.Diffusion, c.TextEncoder, c.LoRA
+	lora := *c.LoRA.LoRA
+	lora.Targets = slices.Clone(lora.Targets)
+	if lora.Alpha == 0 {
+		lora.Alpha = float64(max(1, lora.Rank)) // a rank below 1 is refused by itself
 	}
 	if c.TrainConv {
-		r.LoRA.Targets = append(r.LoRA.Targets, loss.ConvTargets...)
+		lora.Targets = append(lora.Targets, loss.ConvTargets...)
 	}
-	if c.TrainTextEncoder {
-		r.LoRA.TextTargets = loss.TextEncoderTargets
+	if r.TrainTextEncoder {
+		lora.TextTargets = loss.TextEncoderTargets
 	}
-	c.cacheFlags.apply(r)
-	c.lossFlags.apply(r)
+	r.LoRA = &lora
 	return c.classFlags.apply(r)
 }

@@ -10,9 +10,8 @@ import (
 
 type trainTextToImageCmd struct {
 	trainFlags
-	cacheFlags
-	lossFlags
-	TrainTextEncoder bool `help:"Train the text encoders too."`
+	diffusionFlags
+	TextEncoder train.TextEncoderSettings `embed:""`
 }
 
 // Help shows one working example.
@@ -28,21 +27,6 @@ func (c trainTextToImageCmd) Run(ctx context.Context, command *kong.Context) err
 }
 
 func (c trainTextToImageCmd) apply(r *train.Recipe) error {
-	r.TrainTextEncoder = c.TrainTextEncoder
-	c.cacheFlags.apply(r)
-	c.lossFlags.apply(r)
+	r.Diffusion, r.TextEncoderSettings = c.Diffusion, c.TextEncoder
 	return nil
-}
-
-// cacheFlags are the flags of trainings that see images through the VAE.
-type cacheFlags struct {
-	CacheLatents           bool    `help:"Encode every image once before training; takes host memory for all latents."`
-	CacheDir               string  `placeholder:"DIR" help:"Folder that keeps the latents of --cache_latents for other runs, and other machines."`
-	MaskColumn             string  `placeholder:"NAME" help:"Column of masks: the loss counts where they are bright."`
-	ProportionEmptyPrompts float64 `default:"0" help:"Share of captions replaced by the empty one, which guidance needs."`
-}
-
-func (f cacheFlags) apply(r *train.Recipe) {
-	r.CacheLatents, r.CacheDir = f.CacheLatents, f.CacheDir
-	r.ProportionEmpty, r.Columns.MaskColumn = f.ProportionEmptyPrompts, f.MaskColumn
 }

@@ -12,12 +12,11 @@ import (
 
 type trainTextualInversionCmd struct {
 	trainFlags
-	cacheFlags
-	lossFlags
-	PlaceholderToken  []string `required:"" sep:"none" placeholder:"TEXT" help:"Token to learn, such as <cat-toy>; may be given several times."`
-	InitializerToken  []string `required:"" sep:"none" placeholder:"WORD" help:"Word that a token starts from: one for all, or one for each in their order."`
-	NumVectors        int      `default:"1" help:"Embeddings of each token."`
-	LearnableProperty string   `enum:"object,style,caption" default:"object" help:"What the tokens are, which chooses captions around them: object or style; or caption, for the captions of the dataset, with {} where the tokens stand, or else at the end."`
+	diffusionFlags
+	Inversion        train.Inversion `embed:""`
+	PlaceholderToken []string        `group:"model" required:"" sep:"none" placeholder:"TEXT" help:"Token to learn, such as <cat-toy>; may be given several times."`
+	InitializerToken []string        `group:"model" required:"" sep:"none" placeholder:"WORD" help:"Word that a token starts from: one for all, or one for each in their order."`
+	NumVectors       int             `group:"model" default:"1" help:"Embeddings of each token."`
 }
 
 // Help shows one working example.
@@ -34,9 +33,7 @@ func (c trainTextualInversionCmd) Run(ctx context.Context, command *kong.Context
 }
 
 func (c trainTextualInversionCmd) apply(r *train.Recipe) error {
-	r.Property = c.LearnableProperty
-	c.cacheFlags.apply(r)
-	c.lossFlags.apply(r)
+	r.Diffusion, r.Inversion = c.Diffusion, c.Inversion
 	tokens, initializers := len(c.PlaceholderToken), len(c.InitializerToken)
 	if initializers != 1 && initializers != tokens {
 		return fmt.Errorf("initializer_token: %d for %d placeholder tokens: give one for each, or one for all", initializers, tokens)

@@ -10,8 +10,7 @@ import (
 
 type trainVAECmd struct {
 	trainFlags
-	TrainDecoderOnly bool    `help:"Train the decoder and leave the latents, and so the UNet, as they are."`
-	KLWeight         float64 `name:"kl-weight" default:"1e-6" help:"Weight of the posterior's divergence from a standard normal."`
+	Autoencoder train.Autoencoder `embed:""`
 }
 
 // Help shows one working example.
@@ -27,7 +26,6 @@ func (c trainVAECmd) Run(ctx context.Context, command *kong.Context) error {
 }
 
 func (c trainVAECmd) apply(r *train.Recipe) error {
-	r.Columns.NoCaptions = true
-	r.KLWeight, r.DecoderOnly = c.KLWeight, c.TrainDecoderOnly
+	r.NoCaptions, r.Autoencoder = true, c.Autoencoder
 	return nil
 }

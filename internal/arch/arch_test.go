@@ -26,6 +26,7 @@ var arrows = map[string][]string{
 		"internal/plaintext",
 		"internal/printable",
 		"internal/refusal",
+		"internal/settings",
 		"internal/suggest",
 		"models/checkpoint",
 		"models/clip",
@@ -68,6 +69,7 @@ var arrows = map[string][]string{
 		"xla",
 	},
 	"train/optim": {
+		"internal/settings",
 		"models/nn",
 		"xla/random",
 	},
@@ -85,6 +87,7 @@ var arrows = map[string][]string{
 		"data",
 		"data/imaging",
 		"internal/disk",
+		"internal/settings",
 		"models/clip",
 		"models/nn",
 		"sample",
@@ -93,6 +96,7 @@ var arrows = map[string][]string{
 	},
 	"train/loss": {
 		"controlnet",
+		"internal/settings",
 		"models/checkpoint",
 		"models/clip",
 		"models/diffusers",
@@ -111,6 +115,7 @@ var arrows = map[string][]string{
 		"internal/disk",
 		"internal/plaintext",
 		"internal/refusal",
+		"internal/settings",
 		"internal/units",
 		"models/checkpoint",
 		"models/clip",
@@ -239,6 +244,7 @@ var arrows = map[string][]string{
 		"internal/disk",
 		"internal/parquetfile",
 		"internal/plaintext",
+		"internal/settings",
 	},
 	"internal/parquetfile": {},
 	"data/circles": {
@@ -310,6 +316,7 @@ var arrows = map[string][]string{
 	"internal/golden":    {},
 	"internal/printable": {},
 	"internal/refusal":   {},
+	"internal/settings":  {},
 	"internal/suggest":   {},
 	"internal/units":     {},
 	"internal/parity": {

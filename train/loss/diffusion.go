@@ -29,16 +29,21 @@ type Diffusion struct {
 	ControlNet *controlnet.Config // nil: the UNet alone
 	Compute    dtypes.DType       // of activations
 	Sizes
-	Name           string   // of the objective
-	Train          []string // what the keys of trained parameters begin with
-	LoRA           *LoRA    // matrices beside the networks' layers, below "lora"; nil: none
-	Tokens         []Token  // embeddings of new tokens, below "learned_embeds"
-	Loss           Loss
-	CachedLatents  bool    // the feed gives the moments of the VAE instead of pixels
-	Masked         bool    // the batch brings masks: the loss counts where they are bright
-	OnlyMidControl bool    // of a ControlNet's residuals, that of the middle block alone is added
-	PriorRows      int     // rows at the end of each batch that are of the class, for prior preservation
-	PriorWeight    float64 // of their loss beside that of the others
+	Name   string   // of the objective
+	Train  []string // what the keys of trained parameters begin with
+	LoRA   *LoRA    // matrices beside the networks' layers, below "lora"; nil: none
+	Tokens []Token  // embeddings of new tokens, below "learned_embeds"
+	Loss   Loss
+	Control
+	CachedLatents bool    // the feed gives the moments of the VAE instead of pixels
+	Masked        bool    // the batch brings masks: the loss counts where they are bright
+	PriorRows     int     // rows at the end of each batch that are of the class, for prior preservation
+	PriorWeight   float64 // of their loss beside that of the others
+}
+
+// Control says how a ControlNet in training reaches the UNet: flags of limner train controlnet.
+type Control struct {
+	OnlyMidControl bool `json:"only_mid_control" help:"Control the UNet through its middle block alone." resume:"same"`
 }
 
 // Tree lists every parameter that the loss reads. The VAE's encoder works ahead of it.

@@ -18,13 +18,13 @@ import (
 // LoRA says which layers get matrices of low rank to train, while the layers themselves stay as they are (Hu et al.
 // 2021, arXiv:2106.09685). Of a layer W they make W + alpha/rank·A·B.
 type LoRA struct {
-	Rank    int     `json:"rank"`
-	Alpha   float64 `json:"lora_alpha"`
-	Dropout float64 `json:"lora_dropout"` // share of the input's elements that A does not see
+	Rank    int     `json:"rank" default:"4" help:"Of the matrices that are trained." resume:"same"`
+	Alpha   float64 `json:"lora_alpha" name:"lora-alpha" placeholder:"X" help:"The matrices' product is multiplied by this over the rank; without it, by 1." resume:"same"`
+	Dropout float64 `json:"lora_dropout" name:"lora-dropout" default:"0" help:"Share of a layer's inputs that its matrices do not see, in training." resume:"same"`
 	// Targets are the last parts of the names of the UNet's layers, as in PEFT's target_modules, and TextTargets those
 	// of the text encoders'; none leaves the text encoders alone.
-	Targets     []string `json:"lora_targets"`
-	TextTargets []string `json:"lora_text_targets"`
+	Targets     []string `json:"lora_targets" name:"lora-targets" default:"to_q,to_k,to_v,to_out.0" placeholder:"NAME,…" help:"Ends of the names of the UNet's layers to train." resume:"same"`
+	TextTargets []string `json:"lora_text_targets" kong:"-" resume:"same"`
 }
 
 // AttentionTargets are the projections of attention, which diffusers' scripts train; ConvTargets are the convolutions

@@ -10,19 +10,20 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
+	"limner/internal/settings"
 	"limner/models/noise"
 )
 
-// Loss is what can be chosen of the diffusion loss, under the flags' names of diffusers' scripts and, for Huber's, of
-// kohya's sd-scripts. The zero value is the mean squared error of what the model predicts, at every timestep alike.
+// Loss is what can be chosen of the diffusion loss: flags of limner train, under the names of diffusers' scripts and, for
+// Huber's, of kohya's sd-scripts. The zero value is the mean squared error of what the model predicts, at every timestep alike.
 type Loss struct {
-	RescaleBetasZeroSNR bool    `json:"rescale_betas_zero_snr"` // nothing of the image is left at the last timestep
-	SNRGamma            float64 `json:"snr_gamma"`              // caps the weight of easy timesteps; 0 weighs all alike
-	NoiseOffset         float64 `json:"noise_offset"`           // of one more draw for each image and channel in the noise
-	InputPerturbation   float64 `json:"input_perturbation"`     // of noise that the input has and the target has not
-	Type                string  `json:"loss_type"`              // LossL2, LossHuber or LossSmoothL1; "" is LossL2
-	HuberC              float64 `json:"huber_c"`                // where Huber's losses go from squares to sizes
-	HuberSchedule       string  `json:"huber_schedule"`         // of HuberC over the timesteps
+	SNRGamma            float64 `json:"snr_gamma" name:"snr-gamma" default:"0" help:"Cap of the signal-to-noise ratio by which timesteps are weighted (min-SNR; 5 is usual); 0 weighs all alike." resume:"same"`
+	RescaleBetasZeroSNR bool    `json:"rescale_betas_zero_snr" name:"rescale-betas-zero-snr" help:"Leave nothing of the image at the last timestep; with v_prediction or sample." resume:"same"`
+	NoiseOffset         float64 `json:"noise_offset" default:"0" help:"Size of one more draw for each image and channel in the noise, for darker and brighter images." resume:"same"`
+	InputPerturbation   float64 `json:"input_perturbation" default:"0" help:"Size of noise that the input has and the target has not (0.1 is usual)." resume:"same"`
+	Type                string  `json:"loss_type" name:"loss-type" default:"l2" help:"l2, huber or smooth_l1." resume:"same"` // "" is l2
+	HuberC              float64 `json:"huber_c" name:"huber-c" default:"0.1" help:"Difference from which huber and smooth_l1 grow linearly." resume:"same"`
+	HuberSchedule       string  `json:"huber_schedule" default:"snr" help:"How that changes with the timestep: constant, exponential or snr." resume:"same"`
 	Timesteps
 }
 
@@ -37,9 +38,7 @@ const (
 )
 
 // DefaultLoss holds the defaults of the scripts.
-func DefaultLoss() Loss {
-	return Loss{Type: LossL2, HuberC: 0.1, HuberSchedule: HuberSNR, Timesteps: DefaultTimesteps()}
-}
+func DefaultLoss() Loss { return settings.Default[Loss]() }
 
 // Schedule is a model's noise schedule as the loss needs it.
 func (l Loss) Schedule(c noise.Config) noise.Config {
@@ -47,9 +46,9 @@ func (l Loss) Schedule(c noise.Config) noise.Config {
 	return c
 }
 
-// Validate reports every setting out of range, for a model with that noise schedule.
-func (l Loss) Validate(model noise.Config) error {
-	errs := []error{l.ranges(), l.Timesteps.Validate(model.NumTrainTimesteps)}
+// CheckModel reports every setting that does not fit a model with that noise schedule.
+func (l Loss) CheckModel(model noise.Config) error {
+	errs := []error{l.Timesteps.checkSteps(model.NumTrainTimesteps)}
 	c := l.Schedule(model)
 	if c.ClassName == noise.FlowMatch || c.PredictionType == noise.FlowPrediction {
 		errs = append(errs, fmt.Errorf("the model's scheduler (%s, prediction_type %s) is one of flow matching, which is not "+
@@ -61,11 +60,8 @@ func (l Loss) Validate(model noise.Config) error {
 	return errors.Join(errs...)
 }
 
-// Check reports every setting that is out of range with any model.
-func (l Loss) Check() error { return errors.Join(l.ranges(), l.Timesteps.check()) }
-
-// ranges is check without the timesteps.
-func (l Loss) ranges() error {
+// Validate reports every setting that is out of range with any model.
+func (l Loss) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	among := func(name, got string, supported ...string) {
@@ -86,7 +82,7 @@ func (l Loss) ranges() error {
 	if l.robust() && !(l.HuberC > 0 && l.HuberC <= 1) {
 		bad("huber_c: got %g, want above 0 and at most 1", l.HuberC)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, l.Timesteps.validate())...)
 }
 
 func (l Loss) robust() bool { return l.Type == LossHuber || l.Type == LossSmoothL1 }

@@ -1,6 +1,7 @@
 package loss
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -149,10 +150,11 @@ func TestRobustLosses(t *testing.T) {
 }
 
 func TestLossErrors(t *testing.T) {
-	err := Loss{
+	l := Loss{
 		SNRGamma: -1, NoiseOffset: math.NaN(), InputPerturbation: math.Inf(1), Type: LossHuber, HuberSchedule: "cosine",
 		Timesteps: Timesteps{Min: 5, Max: 5, Bias: BiasRange, Begin: 3, End: 2000},
-	}.Validate(noise.StableDiffusion())
+	}
+	err := errors.Join(l.Validate(), l.CheckModel(noise.StableDiffusion()))
 	if err == nil {
 		t.Fatal("nothing was found")
 	}
@@ -164,14 +166,14 @@ func TestLossErrors(t *testing.T) {
 			t.Errorf("%q is missing in:\n%v", want, err)
 		}
 	}
-	if err := (Loss{RescaleBetasZeroSNR: true}).Validate(noise.StableDiffusion()); err == nil || !strings.Contains(err.Error(), "want v_prediction or sample") {
+	if err := (Loss{RescaleBetasZeroSNR: true}).CheckModel(noise.StableDiffusion()); err == nil || !strings.Contains(err.Error(), "want v_prediction or sample") {
 		t.Errorf("zero SNR with ε: got %v", err)
 	}
-	if err := DefaultLoss().Validate(noise.Defaults(noise.FlowMatch)); err == nil || !strings.Contains(err.Error(), noise.FlowMatch) {
+	if err := DefaultLoss().CheckModel(noise.Defaults(noise.FlowMatch)); err == nil || !strings.Contains(err.Error(), noise.FlowMatch) {
 		t.Errorf("a schedule of flow matching: got %v", err)
 	}
 	for _, l := range []Loss{{}, DefaultLoss(), {RescaleBetasZeroSNR: true}} {
-		if err := l.Validate(predicting(noise.VPrediction)); err != nil {
+		if err := errors.Join(l.Validate(), l.CheckModel(predicting(noise.VPrediction))); err != nil {
 			t.Errorf("%+v: %v", l, err)
 		}
 	}

@@ -9,16 +9,16 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 )
 
-// Timesteps say which timesteps are trained, and which of them more often, under the flags' names of diffusers'
-// train_text_to_image_sdxl.py. The zero value draws all alike.
+// Timesteps say which timesteps are trained, and which of them more often: flags of limner train, under the names of
+// diffusers' train_text_to_image_sdxl.py. The zero value draws all alike.
 type Timesteps struct {
-	Min        int     `json:"min_timestep"`
-	Max        int     `json:"max_timestep"` // the first that is not drawn; 0: num_train_timesteps
-	Bias       string  `json:"timestep_bias_strategy"`
-	Multiplier float64 `json:"timestep_bias_multiplier"` // of the chance of those that the bias is for
-	Begin      int     `json:"timestep_bias_begin"`      // of BiasRange
-	End        int     `json:"timestep_bias_end"`        // the first after it
-	Portion    float64 `json:"timestep_bias_portion"`    // of BiasEarlier and BiasLater: the share of all timesteps
+	Min        int     `json:"min_timestep" name:"min-timestep" default:"0" help:"First timestep that is trained." resume:"same"`
+	Max        int     `json:"max_timestep" name:"max-timestep" placeholder:"N" help:"First timestep after those that are trained; without it, all of the model's are." resume:"same"`
+	Bias       string  `json:"timestep_bias_strategy" name:"timestep-bias-strategy" default:"none" help:"Timesteps to train more often: none, earlier, later or range." resume:"same"`
+	Multiplier float64 `json:"timestep_bias_multiplier" name:"timestep-bias-multiplier" default:"1" help:"How many times as often." resume:"same"`
+	Begin      int     `json:"timestep_bias_begin" name:"timestep-bias-begin" default:"0" help:"Of range: its first timestep." resume:"same"`
+	End        int     `json:"timestep_bias_end" name:"timestep-bias-end" default:"1000" help:"Of range: the first timestep after it." resume:"same"`
+	Portion    float64 `json:"timestep_bias_portion" name:"timestep-bias-portion" default:"0.25" help:"Of earlier and later: the share of all timesteps." resume:"same"`
 }
 
 // The values of Timesteps.Bias; "" is BiasNone.
@@ -29,14 +29,9 @@ const (
 	BiasRange   = "range"
 )
 
-// DefaultTimesteps holds the script's defaults.
-func DefaultTimesteps() Timesteps {
-	return Timesteps{Bias: BiasNone, Multiplier: 1, End: 1000, Portion: 0.25}
-}
-
-// Validate reports every setting out of range, for a schedule of n timesteps.
-func (s Timesteps) Validate(n int) error {
-	errs := []error{s.check()}
+// checkSteps reports every setting that does not fit a schedule of n timesteps.
+func (s Timesteps) checkSteps(n int) error {
+	var errs []error
 	if end := s.end(n); end > n || s.Min >= n {
 		errs = append(errs, fmt.Errorf("min_timestep, max_timestep: got %d and %d, want 0 ≤ min < max ≤ %d", s.Min, end, n))
 	}
@@ -46,8 +41,8 @@ func (s Timesteps) Validate(n int) error {
 	return errors.Join(errs...)
 }
 
-// check reports every setting that is out of range with any schedule.
-func (s Timesteps) check() error {
+// validate reports every setting that is out of range with any schedule.
+func (s Timesteps) validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if s.Min < 0 || s.Max < 0 || s.Max > 0 && s.Min >= s.Max {

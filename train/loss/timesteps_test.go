@@ -1,6 +1,7 @@
 package loss
 
 import (
+	"errors"
 	"math"
 	"testing"
 
@@ -28,7 +29,7 @@ func TestChances(t *testing.T) {
 		"a range":  {Timesteps{Bias: BiasRange, Multiplier: 0.5, Begin: 1, End: 3}, [n]float64{1, 0.5, 0.5, 1, 1, 1, 1, 1}},
 		"and both": {Timesteps{Min: 2, Bias: BiasRange, Multiplier: 2, Begin: 1, End: 3}, [n]float64{0, 0, 2, 1, 1, 1, 1, 1}},
 	} {
-		if err := c.timesteps.Validate(n); err != nil {
+		if err := errors.Join(c.timesteps.validate(), c.timesteps.checkSteps(n)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		for i, got := range c.timesteps.chances(n) {

@@ -14,17 +14,12 @@ import (
 // Adafactor are the settings of Shazeer and Stern 2018 (arXiv:1804.04235), under the names of transformers' class.
 // Without a first moment, as there by default.
 type Adafactor struct {
-	Epsilon1       float64 `json:"adafactor_eps1"`            // added to squares of gradients
-	Epsilon2       float64 `json:"adafactor_eps2"`            // least size of a parameter, for ScaleParameter
-	ClipThreshold  float64 `json:"adafactor_clip_threshold"`  // root mean square that an update is scaled down to
-	DecayRate      float64 `json:"adafactor_decay_rate"`      // the second moment's decay is 1 - n^DecayRate at step n
-	ScaleParameter bool    `json:"adafactor_scale_parameter"` // the learning rate is relative to a parameter's size
-	RelativeStep   bool    `json:"adafactor_relative_step"`   // the learning rate of step n is min(0.01, 1/√n), whatever the run's is
-}
-
-// DefaultAdafactor holds transformers' defaults, but with the learning rate of the run.
-func DefaultAdafactor() Adafactor {
-	return Adafactor{Epsilon1: 1e-30, Epsilon2: 1e-3, ClipThreshold: 1, DecayRate: -0.8}
+	Epsilon1       float64 `json:"adafactor_eps1" name:"adafactor-eps1" default:"1e-30" help:"Added to the squares of Adafactor's gradients." resume:"same"`
+	Epsilon2       float64 `json:"adafactor_eps2" name:"adafactor-eps2" default:"1e-3" help:"Least size of a parameter, for --adafactor_scale_parameter." resume:"same"`
+	ClipThreshold  float64 `json:"adafactor_clip_threshold" name:"adafactor-clip-threshold" default:"1" help:"Root mean square that Adafactor's updates are scaled down to." resume:"same"`
+	DecayRate      float64 `json:"adafactor_decay_rate" name:"adafactor-decay-rate" default:"-0.8" help:"Adafactor's second moment decays by 1 - n^this at step n." resume:"same"`
+	ScaleParameter bool    `json:"adafactor_scale_parameter" name:"adafactor-scale-parameter" help:"Take Adafactor's learning rate as relative to the size of each parameter." resume:"same"`
+	RelativeStep   bool    `json:"adafactor_relative_step" name:"adafactor-relative-step" help:"Let Adafactor's learning rate be min(0.01, 1/√step), whatever --learning_rate says." resume:"same"`
 }
 
 func (a Adafactor) validate() error {

@@ -12,13 +12,10 @@ import (
 
 // AdamW are the settings of Loshchilov and Hutter 2019 (arXiv:1711.05101).
 type AdamW struct {
-	Beta1   float64 `json:"adam_beta1"`
-	Beta2   float64 `json:"adam_beta2"`
-	Epsilon float64 `json:"adam_epsilon"`
+	Beta1   float64 `json:"adam_beta1" name:"adam-beta1" default:"0.9" help:"Decay of AdamW's first moment." resume:"same"`
+	Beta2   float64 `json:"adam_beta2" name:"adam-beta2" default:"0.999" help:"Decay of AdamW's second moment." resume:"same"`
+	Epsilon float64 `json:"adam_epsilon" name:"adam-epsilon" default:"1e-8" help:"Of AdamW." resume:"same"`
 }
-
-// DefaultAdamW holds the defaults of diffusers' scripts.
-func DefaultAdamW() AdamW { return AdamW{Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8} }
 
 func (a AdamW) validate() error {
 	errs := []error{decayInRange("adam_beta1", a.Beta1), decayInRange("adam_beta2", a.Beta2)}

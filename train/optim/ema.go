@@ -4,22 +4,22 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"limner/internal/settings"
 )
 
 // EMA are the settings of the moving average of the parameters: diffusers' EMAModel.
 type EMA struct {
-	Decay           float64 `json:"decay"`     // the largest
-	MinDecay        float64 `json:"min_decay"` // the smallest
-	UpdateAfterStep int     `json:"update_after_step"`
-	UseWarmup       bool    `json:"use_ema_warmup"` // 1-(1+n/inv_gamma)^-power instead of (1+n)/(10+n)
-	InvGamma        float64 `json:"inv_gamma"`
-	Power           float64 `json:"power"`
+	Decay           float64 `json:"decay" name:"ema-decay" default:"0.9999" help:"Largest decay of the average." resume:"same"`
+	MinDecay        float64 `json:"min_decay" kong:"-" resume:"same"` // the smallest
+	UpdateAfterStep int     `json:"update_after_step" kong:"-" resume:"same"`
+	UseWarmup       bool    `json:"use_ema_warmup" kong:"-" resume:"same"` // 1-(1+n/inv_gamma)^-power instead of (1+n)/(10+n)
+	InvGamma        float64 `json:"inv_gamma" kong:"-" default:"1" resume:"same"`
+	Power           float64 `json:"power" kong:"-" default:"0.6666666666666666" resume:"same"`
 }
 
 // DefaultEMA holds diffusers' defaults.
-func DefaultEMA() EMA {
-	return EMA{Decay: 0.9999, InvGamma: 1, Power: 2.0 / 3}
-}
+func DefaultEMA() EMA { return settings.Default[EMA]() }
 
 // Validate reports every setting out of range.
 func (e EMA) Validate() error {

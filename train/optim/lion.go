@@ -11,12 +11,9 @@ import (
 // Lion are the settings of Chen et al. 2023 (arXiv:2302.06675). Every parameter moves by the learning rate, so that
 // wants to be three to ten times smaller than AdamW's, and the weight decay as much larger.
 type Lion struct {
-	Beta1 float64 `json:"lion_beta1"` // of the direction
-	Beta2 float64 `json:"lion_beta2"` // of the moment
+	Beta1 float64 `json:"lion_beta1" name:"lion-beta1" default:"0.9" help:"Decay of Lion's direction; give it a third to a tenth of AdamW's learning rate." resume:"same"`
+	Beta2 float64 `json:"lion_beta2" name:"lion-beta2" default:"0.99" help:"Decay of Lion's moment." resume:"same"`
 }
-
-// DefaultLion holds the paper's defaults.
-func DefaultLion() Lion { return Lion{Beta1: 0.9, Beta2: 0.99} }
 
 func (l Lion) validate() error {
 	return errors.Join(decayInRange("lion_beta1", l.Beta1), decayInRange("lion_beta2", l.Beta2))

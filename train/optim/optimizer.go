@@ -12,15 +12,16 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
+	"limner/internal/settings"
 	"limner/models/nn"
 )
 
-// Optimizer says how parameters follow their gradients, under diffusers' flag names.
+// Optimizer says how parameters follow their gradients: flags of limner train, under diffusers' names.
 type Optimizer struct {
-	Name        string  `json:"optimizer"`          // one of Optimizers
-	WeightDecay float64 `json:"adam_weight_decay"`  // of each of them, apart from the gradient
-	MaxGradNorm float64 `json:"max_grad_norm"`      // gradients are scaled down to this global norm; 0 leaves them
-	Moments     string  `json:"adam_moments_dtype"` // one of MomentsDTypes: how AdamW and Lion keep their moments
+	Name        string  `json:"optimizer" name:"optimizer" default:"adamw" help:"adamw, lion or adafactor." resume:"same"` // one of Optimizers
+	WeightDecay float64 `json:"adam_weight_decay" name:"adam-weight-decay" default:"0.01" help:"Of any optimizer." resume:"same"`
+	MaxGradNorm float64 `json:"max_grad_norm" default:"1" help:"Global norm that gradients are clipped to; 0 for no clipping." resume:"same"`
+	Moments     string  `json:"adam_moments_dtype" name:"adam-moments-dtype" default:"f32" help:"How AdamW and Lion keep their moments: f32, bf16 (rounded by chance) or 8bit (in blocks of 256)." resume:"same"` // one of MomentsDTypes
 	AdamW
 	Lion
 	Adafactor
@@ -36,13 +37,9 @@ const (
 // Optimizers are the names that Optimizer knows.
 var Optimizers = []string{OptimizerAdamW, OptimizerLion, OptimizerAdafactor}
 
-// DefaultOptimizer holds the defaults of diffusers' scripts: AdamW. Those of the others are their papers'.
-func DefaultOptimizer() Optimizer {
-	return Optimizer{
-		Name: OptimizerAdamW, WeightDecay: 1e-2, MaxGradNorm: 1, Moments: MomentsFloat32,
-		AdamW: DefaultAdamW(), Lion: DefaultLion(), Adafactor: DefaultAdafactor(),
-	}
-}
+// DefaultOptimizer holds the defaults of diffusers' scripts: AdamW. Those of Lion are its paper's, Adafactor's are those
+// of transformers, but with the learning rate of the run.
+func DefaultOptimizer() Optimizer { return settings.Default[Optimizer]() }
 
 // Validate reports every setting out of range, those of optimizers that are not chosen included.
 func (o Optimizer) Validate() error {

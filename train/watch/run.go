@@ -2,14 +2,15 @@ package watch
 
 import "time"
 
-// Options say what a run shows of itself on its way. None of it has a say in the result.
+// Options say what a run shows of itself on its way: flags of limner train. None of it has a say in the result.
 type Options struct {
-	// LoggingDir is the folder for TensorBoard's events, below the output folder unless it is absolute; "" writes none.
-	LoggingDir     string
-	MetricsAddress string  // where Prometheus finds the run's numbers over HTTP, such as ":9090"; "" serves none
-	ProfileSteps   int     // steps to trace, after the first two
-	PeakTFLOPs     float64 // of one device; 0 is unknown
-	Validation     Validation
+	Validation Validation `group:"validation" embed:""`
+	// LoggingDir is below the output folder unless it is absolute; "" writes no events.
+	LoggingDir     string `group:"logging" default:"logs" help:"Folder for TensorBoard's events, below the output folder."`
+	MetricsAddress string `group:"logging" placeholder:"HOST:PORT" help:"Serve the run's numbers to Prometheus there, such as :9090."`
+	// ProfileSteps are those after the first two.
+	ProfileSteps int     `group:"logging" placeholder:"N" help:"Trace N steps into the output folder's profile/trace.json, for Perfetto or chrome://tracing."`
+	PeakTFLOPs   float64 `name:"device-peak-tflops" group:"logging" placeholder:"X" help:"Peak of a device in TFLOP/s, for the share of it that is used; without it, with --backend tpu, the 275 of a TPU v4's chip."`
 }
 
 // Run is what is shown of a run that does not change on its way.

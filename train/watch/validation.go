@@ -5,28 +5,27 @@ import (
 	"fmt"
 
 	"limner/controlnet/condition"
+	"limner/internal/settings"
 	"limner/models/clip"
-	"limner/sample"
 )
 
-// Validation says what a run draws and measures every some steps, under the flags' names of diffusers' scripts where those have one.
+// Validation says what a run draws and measures every some steps: flags of limner train, under the names of diffusers'
+// scripts where those have one.
 type Validation struct {
-	Steps             int // between validations
-	Prompts           []string
-	Images            []string // files of conditioning images: one for each prompt, or one for all; one prompt may go with all
-	NumImages         int      // for each prompt
-	NumInferenceSteps int
-	GuidanceScale     float64
-	Scheduler         string
-	Condition         string   // what the conditioning images show, see [condition.Named]; "" measures nothing
-	Data              []string // parquet files or folders of images that training does not see, for the loss
-	Rows              int      // of them
+	Prompts           []string `name:"validation-prompt" sep:"none" placeholder:"TEXT" help:"Prompt to draw while training; may be given several times."`
+	Images            []string `name:"validation-image" sep:"none" placeholder:"FILE" help:"Conditioning image for a ControlNet to draw with: one for all prompts, one for each, or several for one prompt."`
+	Steps             int      `name:"validation-steps" default:"100" help:"Steps between validations; the last step has one too."`
+	NumImages         int      `name:"num-validation-images" default:"4" help:"Images for each prompt, with the same noise every time."`
+	NumInferenceSteps int      `name:"validation-inference-steps" default:"20" help:"Denoising steps of these images."`
+	GuidanceScale     float64  `name:"validation-guidance-scale" default:"7.5" help:"How far they follow the prompt."`
+	Scheduler         string   `name:"validation-scheduler" default:"unipc" help:"Their scheduler, as of limner sample."`
+	Condition         string   `name:"validation-condition" enum:"canny,outline," default:"" placeholder:"NAME" help:"What --validation_image shows, canny or outline: it is taken from the images again, to measure how much of it they follow."`
+	Data              []string `name:"validation-data-dir" sep:"none" placeholder:"DIR" help:"Parquet files of images that training does not see, for the validation loss by timesteps."`
+	Rows              int      `name:"validation-rows" default:"256" help:"How many of them."`
 }
 
 // DefaultValidation has the defaults of diffusers' train_controlnet.py, whose validation draws with UniPC in 20 steps.
-func DefaultValidation() Validation {
-	return Validation{Steps: 100, NumImages: 4, NumInferenceSteps: 20, GuidanceScale: sample.DefaultRequest().GuidanceScale, Scheduler: "unipc", Rows: 256}
-}
+func DefaultValidation() Validation { return settings.Default[Validation]() }
 
 // wanted says whether there is anything to validate.
 func (v Validation) wanted() bool { return len(v.Prompts) > 0 || len(v.Data) > 0 }
