@@ -22,7 +22,8 @@ func (m Model) Check(s Shape, devices int) error {
 	for i, side := range []int{s.Height, s.Width} {
 		if side < scale || side%scale != 0 {
 			below := max(1, side/scale) * scale
-			bad("%s %d: want a multiple of %d pixels: the nearest are %d and %d", []string{"height", "width"}[i], side, scale, below, below+scale)
+			bad("%s %d: want a multiple of %d pixels: the nearest are %d and %d",
+				[]string{"height", "width"}[i], side, scale, below, below+scale)
 		}
 	}
 	if n := m.Pipeline.VAE.OutChannels; n != 3 {
@@ -43,14 +44,16 @@ func (m Model) Check(s Shape, devices int) error {
 			bad("ControlNet %d does not fit the model: %w", i+1, err)
 		}
 		if c.Stride() != scale {
-			bad("ControlNet %d has %d pixels for each latent, the VAE %d: conditioning_embedding_out_channels has the wrong number of entries", i+1, c.Stride(), scale)
+			bad("ControlNet %d has %d pixels for each latent, the VAE %d: "+
+				"conditioning_embedding_out_channels has the wrong number of entries", i+1, c.Stride(), scale)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// LeastMemory is the least that sampling a shape takes of each device, in bytes: a convolution's input and output at the full size of the latents
-// in the UNet or, of whole images, at that of the image in the VAE's decoder. What is needed is several times as much.
+// LeastMemory is the least that sampling a shape takes of each device, in bytes: a convolution's input and output at
+// the full size of the latents in the UNet or, of whole images, at that of the image in the VAE's decoder. What is
+// needed is several times as much.
 func (m Model) LeastMemory(s Shape, devices int) int64 {
 	scale := m.Pipeline.VAE.Scale()
 	most := s.Batch / devices * (s.Height / scale) * (s.Width / scale) * m.Pipeline.UNet.BlockOutChannels[0]
@@ -84,10 +87,12 @@ func (p *Pipeline) check(r Request, sched schedule.Schedule) error {
 		bad("%d LoRA scales for %d LoRAs: give one for each", len(r.LoRAScales), k)
 	}
 	if want := n * p.latentSize(); r.Latents != nil && len(r.Latents) != want {
-		bad("%d values of latents, want %d: %d images of %d×%d×%d", len(r.Latents), want, n, p.latentHeight(), p.latentWidth(), p.channels())
+		bad("%d values of latents, want %d: %d images of %d×%d×%d",
+			len(r.Latents), want, n, p.latentHeight(), p.latentWidth(), p.channels())
 	}
 	// With latents, only what else is random needs seeds.
-	random := r.Latents == nil || r.Images != nil || slices.ContainsFunc(sched.Calls, func(c schedule.Call) bool { return c.Noise })
+	random := r.Latents == nil || r.Images != nil ||
+		slices.ContainsFunc(sched.Calls, func(c schedule.Call) bool { return c.Noise })
 	if len(r.Seeds) != n && random && r.draws == nil {
 		bad("%d seeds for %d images: give one for each", len(r.Seeds), n)
 	}
@@ -130,7 +135,8 @@ func (p *Pipeline) checkControl(r Request) error {
 	default:
 		for i, c := range r.Conditions {
 			if one := p.conditionSize(i); len(c) != one && len(c) != n*one {
-				bad("%d values of conditioning images, want %d, %d for each of %d images, or one for all", len(c), n*one, one, n)
+				bad("%d values of conditioning images, want %d, %d for each of %d images, or one for all",
+					len(c), n*one, one, n)
 			}
 		}
 	}

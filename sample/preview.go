@@ -5,9 +5,11 @@ import "limner/data/imaging"
 // latentColours maps a latent's channels to red, green and blue in [-1, 1], by a linear fit to what the VAE decodes:
 // the factors that ComfyUI's previews use. The last row is added.
 var latentColours = map[bool][5][3]float32{ // by whether the model is SDXL
-	false: {{0.3512, 0.2297, 0.3227}, {0.3250, 0.4974, 0.2350}, {-0.2829, 0.1762, 0.2721}, {-0.2120, -0.2616, -0.7177}, {}},
+	false: {{0.3512, 0.2297, 0.3227}, {0.3250, 0.4974, 0.2350}, {-0.2829, 0.1762, 0.2721},
+		{-0.2120, -0.2616, -0.7177}, {}},
 	true: {
-		{0.3651, 0.4232, 0.4341}, {-0.2533, -0.0042, 0.1068}, {0.1076, 0.1111, -0.0362}, {-0.3165, -0.2492, -0.2188}, {0.1084, -0.0175, -0.0011},
+		{0.3651, 0.4232, 0.4341}, {-0.2533, -0.0042, 0.1068}, {0.1076, 0.1111, -0.0362}, {-0.3165, -0.2492, -0.2188},
+		{0.1084, -0.0175, -0.0011},
 	},
 }
 

@@ -47,7 +47,9 @@ func (r *Run) resume(o Options, made record) (folder.State, *folder.Checkpoint, 
 		return state, from, nil
 	}
 	if len(names) > 0 {
-		return state, nil, fmt.Errorf("every checkpoint in %s is damaged: bring one back from a copy, or start anew with another --output_dir", o.OutputDir)
+		return state, nil,
+			fmt.Errorf("every checkpoint in %s is damaged: bring one back from a copy, "+
+				"or start anew with another --output_dir", o.OutputDir)
 	}
 	r.logf("no checkpoint to go on from: starting at step 0")
 	return state, nil, nil

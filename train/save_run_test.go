@@ -15,8 +15,8 @@ import (
 	"limner/xla"
 )
 
-// A save that fails in the background again and again ends the run, with the checkpoints before it whole, and the run goes on when that is
-// mended. What else is written does not end it: it is tried again.
+// A save that fails in the background again and again ends the run, with the checkpoints before it whole, and the run
+// goes on when that is mended. What else is written does not end it: it is tried again.
 func TestFailedSave(t *testing.T) {
 	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
 	o, r, log := smallRun(t, model, dataset)
@@ -39,7 +39,10 @@ func TestFailedSave(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"stopped at step ", "save checkpoint-4: ", inTheWay, "tried 2 times; checkpoint-2 is saved and whole", "mend that, then go on with --resume_from_checkpoint latest"} {
+	for _, want := range []string{
+		"stopped at step ", "save checkpoint-4: ", inTheWay, "tried 2 times; checkpoint-2 is saved and whole",
+		"mend that, then go on with --resume_from_checkpoint latest",
+	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
@@ -66,7 +69,9 @@ func TestFailedSave(t *testing.T) {
 	}
 	r.OnStep = nil
 	checkTelemetry(t, o.OutputDir, log.String())
-	for _, want := range []string{"going on from " + filepath.Join(o.OutputDir, folder.Name(2)), "checkpoint-6 saved in "} {
+	for _, want := range []string{
+		"going on from " + filepath.Join(o.OutputDir, folder.Name(2)), "checkpoint-6 saved in ",
+	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, log)
 		}
@@ -78,7 +83,8 @@ func TestFailedSave(t *testing.T) {
 	before := files(t, o.OutputDir)
 	o.MaxTrainSteps = 8
 	err = do(t, ctx, b, newDecoder, o, r)
-	if want := "while compiling, at step 6: nothing was lost, the same command goes on from there"; !errors.Is(err, ErrInterrupted) || !strings.Contains(err.Error(), want) {
+	if want := "while compiling, at step 6: nothing was lost, the same command goes on from there"; !errors.Is(err,
+		ErrInterrupted) || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %q", err, want)
 	}
 	if after := files(t, o.OutputDir); len(after) != len(before) {
@@ -95,7 +101,8 @@ func TestFailedSave(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := do(t, context.Background(), b, newDecoder, o, r); err == nil || !strings.Contains(err.Error(), "every checkpoint in "+o.OutputDir+" is damaged") {
+	if err := do(t, context.Background(), b, newDecoder, o, r); err == nil ||
+		!strings.Contains(err.Error(), "every checkpoint in "+o.OutputDir+" is damaged") {
 		t.Errorf("got %v", err)
 	}
 }

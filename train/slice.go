@@ -12,7 +12,8 @@ type processes struct{ backend *xla.Backend }
 
 func (r *Run) processes() processes { return processes{r.Backend} }
 
-// leads says whether this process writes what the run makes: alone, or as the first of several. The others compute and read.
+// leads says whether this process writes what the run makes: alone, or as the first of several. The others compute and
+// read.
 func (p processes) leads() bool { return p.backend.Process().Leads() }
 
 // alone says whether there is no other.
@@ -32,8 +33,8 @@ func (p processes) lead(do func() error) (err error) {
 	return p.agree(err)
 }
 
-// stopping says whether the run is to stop before the next step, since any of its processes was told to. An error of one
-// of them is that of all.
+// stopping says whether the run is to stop before the next step, since any of its processes was told to. An error of
+// one of them is that of all.
 func (p processes) stopping(told bool, err error) (bool, error) {
 	if err := p.agree(err); err != nil {
 		return false, err
@@ -59,7 +60,8 @@ func (p processes) sameStep(step int, outputDir string, err error) error {
 	}
 	least, greatest, err := p.backend.Range(int32(step))
 	if err == nil && least != greatest {
-		err = fmt.Errorf("the machines of this run see checkpoints of other steps, %d to %d, in %s: it must be a folder that all of them share",
+		err = fmt.Errorf("the machines of this run see checkpoints of other steps, %d to %d, in %s: "+
+			"it must be a folder that all of them share",
 			least, greatest, outputDir)
 	}
 	return err

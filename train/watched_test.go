@@ -39,7 +39,9 @@ func watched(t *testing.T, r *Recipe) {
 	v.Steps, v.NumImages, v.NumInferenceSteps, v.GuidanceScale = 4, 2, 2, 2
 	v.Prompts, v.Images, v.Condition = []string{"red circle", "blue circle"}, []string{condition}, "outline"
 	v.Data, v.Rows = []string{smallDataset(t)}, 8
-	r.Watch = watch.Options{LoggingDir: "logs", MetricsAddress: "127.0.0.1:0", ProfileSteps: 2, PeakTFLOPs: 1, Validation: v}
+	r.Watch = watch.Options{
+		LoggingDir: "logs", MetricsAddress: "127.0.0.1:0", ProfileSteps: 2, PeakTFLOPs: 1, Validation: v,
+	}
 }
 
 // What is shown of a run changes nothing of it, and goes on where a run was stopped.
@@ -75,7 +77,9 @@ func TestWatchedRun(t *testing.T) {
 	if err := do(t, ctx, b, NewControlNet, o, r); !errors.Is(err, ErrInterrupted) {
 		t.Fatalf("stopped: got %v", err)
 	}
-	for _, want := range []string{"limner_step 5\n", "limner_steps 6\n", "limner_last_validation_step 4\n", "limner_images_seen 20\n"} {
+	for _, want := range []string{
+		"limner_step 5\n", "limner_steps 6\n", "limner_last_validation_step 4\n", "limner_images_seen 20\n",
+	} {
 		if !strings.Contains(numbers, want) {
 			t.Errorf("Prometheus' numbers have no %q:\n%s", want, numbers)
 		}
@@ -140,11 +144,14 @@ func checkValidations(t *testing.T, dir string) {
 	pictures := files(t, dir)
 	for i, step := range []int{4, 6} {
 		v := validated[i]
-		if v.Step != step || v.Loss == nil || len(v.Losses) != 4 || v.Losses[3] != (watch.RangeLoss{From: 750, To: 1000, Loss: v.Losses[3].Loss}) || v.Fidelity == nil || len(v.Images) != 4 {
+		if v.Step != step || v.Loss == nil || len(v.Losses) != 4 ||
+			v.Losses[3] != (watch.RangeLoss{From: 750, To: 1000, Loss: v.Losses[3].Loss}) || v.Fidelity == nil ||
+			len(v.Images) != 4 {
 			t.Fatalf("got %+v", v)
 		}
 		for k, image := range v.Images {
-			if image.File != fmt.Sprintf("validation/step-%06d/%02d.png", step, k) || pictures[image.File] == "" || pictures[image.Condition] == "" || image.Seed != 3+uint64(k) {
+			if image.File != fmt.Sprintf("validation/step-%06d/%02d.png", step, k) || pictures[image.File] == "" ||
+				pictures[image.Condition] == "" || image.Seed != 3+uint64(k) {
 				t.Errorf("image %d: %+v", k, image)
 			}
 		}
@@ -162,7 +169,8 @@ func checkValidations(t *testing.T, dir string) {
 		t.Errorf("%d files of events for two processes", events)
 	}
 	var trace struct{ TraceEvents []json.RawMessage }
-	if err := json.Unmarshal([]byte(pictures["profile/trace.json"]), &trace); err != nil || len(trace.TraceEvents) != 3*2 {
+	if err := json.Unmarshal([]byte(pictures["profile/trace.json"]), &trace); err != nil ||
+		len(trace.TraceEvents) != 3*2 {
 		t.Errorf("profile: %d events, %v", len(trace.TraceEvents), err)
 	}
 }
@@ -191,7 +199,8 @@ func checkDiary(t *testing.T, dir string) {
 }
 
 // drawingAgain is a pipeline as limner sample makes it, and the request for the first image of a validation.
-func drawingAgain(t *testing.T, b *xla.Backend, m sample.Model, o Options, v watch.Validation) (*sample.Pipeline, sample.Request) {
+func drawingAgain(t *testing.T, b *xla.Backend, m sample.Model, o Options,
+	v watch.Validation) (*sample.Pipeline, sample.Request) {
 	t.Helper()
 	weights, err := m.Pipeline.Weights(m.Pipeline.Components()...)
 	if err != nil {
@@ -200,7 +209,8 @@ func drawingAgain(t *testing.T, b *xla.Backend, m sample.Model, o Options, v wat
 	defer weights.Close()
 	m.Weights = weights
 	request := sample.DefaultRequest()
-	request.Prompts, request.Seeds, request.Scheduler, request.NumInferenceSteps = v.Prompts, []uint64{o.Seed}, v.Scheduler, v.NumInferenceSteps
+	request.Prompts, request.Seeds, request.Scheduler, request.NumInferenceSteps = v.Prompts, []uint64{o.Seed},
+		v.Scheduler, v.NumInferenceSteps
 	p, err := sample.New(context.Background(), b, m, sample.Shape{Batch: 1, Height: 16, Width: 16}, request)
 	if err != nil {
 		t.Fatal(err)
@@ -225,7 +235,8 @@ func drawOne(t *testing.T, p *sample.Pipeline, request sample.Request) *imaging.
 // validated is the first image that a validation drew after a step.
 func validated(t *testing.T, o Options, step int) *imaging.RGB {
 	t.Helper()
-	_, m, err := imaging.Decoding{}.DecodeFile(filepath.Join(o.OutputDir, "validation", fmt.Sprintf("step-%06d", step), "00.png"))
+	_, m, err := imaging.Decoding{}.DecodeFile(filepath.Join(o.OutputDir, "validation",
+		fmt.Sprintf("step-%06d", step), "00.png"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +248,9 @@ func TestValidationWithLoRA(t *testing.T) {
 	path, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
 	o, r, log := smallRun(t, path, dataset)
 	o.EMA, o.MaxTrainSteps, o.LearningRate = nil, 2, 0.1
-	r.LoRA, r.LoRAFormat = &loss.LoRA{Rank: 2, Alpha: 4, Targets: loss.AttentionTargets, TextTargets: loss.TextEncoderTargets}, "diffusers"
+	r.LoRA, r.LoRAFormat = &loss.LoRA{
+		Rank: 2, Alpha: 4, Targets: loss.AttentionTargets, TextTargets: loss.TextEncoderTargets,
+	}, "diffusers"
 	v := watch.DefaultValidation()
 	v.Steps, v.NumImages, v.NumInferenceSteps, v.Prompts = 2, 1, 2, []string{"red circle"}
 	r.Watch.Validation = v
@@ -277,7 +290,8 @@ func TestValidationWithTokens(t *testing.T) {
 	}
 	model := openModel(t, path)
 	for i := 1; i <= 2; i++ { // the files say which token they are of
-		if err := model.AddEmbedding(filepath.Join(o.OutputDir, fmt.Sprintf("learned_embeds-%d.safetensors", i)), ""); err != nil {
+		if err := model.AddEmbedding(filepath.Join(o.OutputDir, fmt.Sprintf("learned_embeds-%d.safetensors", i)),
+			""); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -12,11 +12,12 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 )
 
-// attentionKernel is multi-head attention on q [batch, queries, channels], k and v [batch, keys, channels] by a kernel of the devices' own. It returns nil for
-// shapes and dtypes that it does not take.
+// attentionKernel is multi-head attention on q [batch, queries, channels], k and v [batch, keys, channels] by a kernel
+// of the devices' own. It returns nil for shapes and dtypes that it does not take.
 type attentionKernel = func(q, k, v *Node, heads int) *Node
 
-// AttentionKernel is the devices' own attention, see [mosaic.Attend]; nil where they have none, or one that was found wrong.
+// AttentionKernel is the devices' own attention, see [mosaic.Attend]; nil where they have none, or one that was found
+// wrong.
 func (b *Backend) AttentionKernel() func(q, k, v *Node, heads int) *Node { return b.attention }
 
 // What the kernel is tried on: two images a device, of 256 tokens and two heads of 40 channels.
@@ -26,8 +27,8 @@ const (
 	triedWidth  = 40
 )
 
-// tryAttention runs a kernel once on the devices, and fails where the attention or its gradients are further from what XLA makes of attention's definition than
-// bfloat16 explains.
+// tryAttention runs a kernel once on the devices, and fails where the attention or its gradients are further from what
+// XLA makes of attention's definition than bfloat16 explains.
 func (b *Backend) tryAttention(ctx context.Context, kernel attentionKernel) (err error) {
 	shape := shapes.Make(dtypes.BFloat16, 2*b.n, triedTokens, triedHeads*triedWidth)
 	f := Function{Name: "try_attention"}
@@ -70,7 +71,9 @@ func (b *Backend) tryAttention(ctx context.Context, kernel attentionKernel) (err
 	}
 	inputs = append(inputs, results...) // to be freed
 	const tolerance = 0.03
-	for i, name := range []string{"attention", "gradient of the queries", "gradient of the keys", "gradient of the values"} {
+	for i, name := range []string{
+		"attention", "gradient of the queries", "gradient of the keys", "gradient of the values",
+	} {
 		off, err := Get[float32](results[i])
 		if err != nil {
 			return err
@@ -82,7 +85,8 @@ func (b *Backend) tryAttention(ctx context.Context, kernel attentionKernel) (err
 	return nil
 }
 
-// withGradients are the attention and its gradients by q, k and v, in float32, where in are these and the gradient of the attention.
+// withGradients are the attention and its gradients by q, k and v, in float32, where in are these and the gradient of
+// the attention.
 func withGradients(kernel attentionKernel, in []*Node) []*Node {
 	y := kernel(in[0], in[1], in[2], triedHeads)
 	loss := ReduceAllSum(ConvertDType(Mul(y, in[3]), dtypes.Float32))
@@ -99,7 +103,9 @@ func plainAttention(q, k, v *Node, heads int) *Node {
 	split := func(x *Node) *Node {
 		return Reshape(ConvertDType(x, dtypes.Float32), batch, tokens, heads, channels/heads)
 	}
-	scores := DotGeneral(MulScalar(split(q), 1/math.Sqrt(float64(channels/heads))), []int{3}, []int{0, 2}, split(k), []int{3}, []int{0, 2})
-	y := DotGeneral(Softmax(scores, -1), []int{3}, []int{0, 1}, split(v), []int{1}, []int{0, 2}) // [batch, heads, tokens, width]
+	scores := DotGeneral(MulScalar(split(q), 1/math.Sqrt(float64(channels/heads))), []int{3}, []int{0, 2},
+		split(k), []int{3}, []int{0, 2})
+	// [batch, heads, tokens, width]
+	y := DotGeneral(Softmax(scores, -1), []int{3}, []int{0, 1}, split(v), []int{1}, []int{0, 2})
 	return ConvertDType(Reshape(TransposeAllDims(y, 0, 2, 1, 3), batch, tokens, channels), q.DType())
 }

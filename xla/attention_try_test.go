@@ -26,7 +26,8 @@ func TestTryAttention(t *testing.T) {
 		t.Errorf("got %v for a wrong one", err)
 	}
 	frozen := func(q, k, v *Node, heads int) *Node { return plainAttention(q, StopGradient(k), v, heads) }
-	if err := b.tryAttention(t.Context(), frozen); err == nil || !strings.Contains(err.Error(), "gradient of the keys") {
+	if err := b.tryAttention(t.Context(), frozen); err == nil ||
+		!strings.Contains(err.Error(), "gradient of the keys") {
 		t.Errorf("got %v for one with a wrong gradient", err)
 	}
 }

@@ -18,10 +18,12 @@ func TestProgramsOfOthersAreNotLoaded(t *testing.T) {
 		t.Fatal(err)
 	}
 	anew := doWalk(t, o, walk(0.1))
-	if want := "compiling anew: " + path + " can be written by other users"; anew.program.FromCache || !strings.HasPrefix(anew.log, want) || strings.Count(anew.log, "\n") != 1 {
+	if want := "compiling anew: " + path + " can be written by other users"; anew.program.FromCache ||
+		!strings.HasPrefix(anew.log, want) || strings.Count(anew.log, "\n") != 1 {
 		t.Errorf("loaded %t, said %q, want one line with %q", anew.program.FromCache, anew.log, want)
 	}
-	if again := doWalk(t, o, walk(0.1)); !again.program.FromCache || again.log != "" || len(again.values) != len(good.values) {
+	if again := doWalk(t, o, walk(0.1)); !again.program.FromCache || again.log != "" ||
+		len(again.values) != len(good.values) {
 		t.Errorf("the program that took its place: loaded %t, said %q", again.program.FromCache, again.log)
 	}
 
@@ -33,7 +35,8 @@ func TestProgramsOfOthersAreNotLoaded(t *testing.T) {
 		t.Fatal(err)
 	}
 	shared := doWalk(t, o, walk(0.1))
-	if want := o.Cache + " can be written by other users"; shared.program.FromCache || !strings.Contains(shared.log, want) || strings.Count(shared.log, "\n") != 1 {
+	if want := o.Cache + " can be written by other users"; shared.program.FromCache ||
+		!strings.Contains(shared.log, want) || strings.Count(shared.log, "\n") != 1 {
 		t.Errorf("loaded %t, said %q, want one line with %q", shared.program.FromCache, shared.log, want)
 	}
 	if now, err := os.ReadFile(path); err != nil || string(now) != string(whole) {
@@ -57,7 +60,8 @@ func TestProgramsAreRegularFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		w := doWalk(t, o, walk(0.1))
-		if w.program.FromCache || !strings.Contains(w.log, "compiling anew: ") || !strings.Contains(w.log, name) || strings.Count(w.log, "\n") != 1 {
+		if w.program.FromCache || !strings.Contains(w.log, "compiling anew: ") || !strings.Contains(w.log, name) ||
+			strings.Count(w.log, "\n") != 1 {
 			t.Errorf("%s: loaded %t, said %q", name, w.program.FromCache, w.log)
 		}
 	}

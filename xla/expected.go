@@ -16,8 +16,8 @@ import (
 // Expected is how long compiling a program is expected to take; 0 where that is not known.
 type Expected time.Duration
 
-// String is what to put behind the announcement of a program, to one significant figure: ", about 20 s". Of what is unknown or takes less than a
-// second it is nothing.
+// String is what to put behind the announcement of a program, to one significant figure: ", about 20 s". Of what is
+// unknown or takes less than a second it is nothing.
 func (e Expected) String() string {
 	seconds := time.Duration(e).Seconds()
 	if seconds < 1 {
@@ -50,15 +50,16 @@ func newCompileTime(key programKey, operations int, took time.Duration) compileT
 
 // sameMachine says whether both were compiled by one compiler for devices of one kind, as far as the keys tell.
 func (t compileTime) sameMachine(o compileTime) bool {
-	return t.Program.Plugin == o.Program.Plugin && t.Program.Device == o.Program.Device && t.Program.Processor == o.Program.Processor
+	return t.Program.Plugin == o.Program.Plugin && t.Program.Device == o.Program.Device &&
+		t.Program.Processor == o.Program.Processor
 }
 
-// growth is the power of a program's operations that the time of compiling it goes with, as measured on programs of 280 to 59,000: large ones
-// have more that is small.
+// growth is the power of a program's operations that the time of compiling it goes with, as measured on programs of 280
+// to 59,000: large ones have more that is small.
 const growth = 0.7
 
-// expected is what compiling a program took here the last time, whatever its sizes were then, or else what the most similar one makes expect, or
-// else what is known of the compiler.
+// expected is what compiling a program took here the last time, whatever its sizes were then, or else what the most
+// similar one makes expect, or else what is known of the compiler.
 func (s *store) expected(key programKey, operations int) Expected {
 	want := newCompileTime(key, operations, 0)
 	const similar = 8 // times as many operations, or as few
@@ -75,8 +76,9 @@ func (s *store) expected(key programKey, operations int) Expected {
 	return Expected(seconds * float64(time.Second))
 }
 
-// usualSeconds are those of machines with two cores, and less with more, as far as compilers keep them busy: XLA:CPU takes 5.3 s for the 5,000
-// operations of Stable Diffusion 1.5's UNet, and libtpu a quarter of an hour for the 38,000 of its ControlNet's training step.
+// usualSeconds are those of machines with two cores, and less with more, as far as compilers keep them busy: XLA:CPU
+// takes 5.3 s for the 5,000 operations of Stable Diffusion 1.5's UNet, and libtpu a quarter of an hour for the 38,000
+// of its ControlNet's training step.
 func usualSeconds(device string, operations int) float64 {
 	const mostCores = 16
 	seconds := 0.0
@@ -102,12 +104,15 @@ func (s *store) times() []compileTime {
 	return slices.DeleteFunc(times, func(t compileTime) bool { return !(t.Operations > 0 && t.Seconds >= 0) })
 }
 
-// took notes how long a program took to compile, in place of the last time. Where that cannot be written, the next guess is worse.
+// took notes how long a program took to compile, in place of the last time. Where that cannot be written, the next
+// guess is worse.
 func (s *store) took(key programKey, operations int, d time.Duration) {
 	s.timing.Lock()
 	defer s.timing.Unlock()
 	now := newCompileTime(key, operations, d)
-	times := slices.DeleteFunc(s.times(), func(t compileTime) bool { return t.Program == now.Program && t.Operations == operations })
+	times := slices.DeleteFunc(s.times(), func(t compileTime) bool {
+		return t.Program == now.Program && t.Operations == operations
+	})
 	times = append(times, now)
 	raw, err := json.MarshalIndent(times[max(0, len(times)-maxTimes):], "", " ")
 	if err == nil && s.open() && operations > 0 {

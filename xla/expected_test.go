@@ -12,7 +12,8 @@ import (
 
 func TestExpectedString(t *testing.T) {
 	for seconds, want := range map[float64]string{
-		0: "", 0.99: "", 1: ", about 1 s", 4.7: ", about 5 s", 9.6: ", about 10 s", 23: ", about 20 s", 107: ", about 100 s", 2600: ", about 3000 s",
+		0: "", 0.99: "", 1: ", about 1 s", 4.7: ", about 5 s", 9.6: ", about 10 s", 23: ", about 20 s",
+		107: ", about 100 s", 2600: ", about 3000 s",
 	} {
 		if got := Expected(seconds * float64(time.Second)).String(); got != want {
 			t.Errorf("%g s: got %q, want %q", seconds, got, want)
@@ -22,7 +23,9 @@ func TestExpectedString(t *testing.T) {
 
 func TestExpected(t *testing.T) {
 	folder := t.TempDir()
-	cpu := programKey{Name: "denoise", Program: "1", Options: "2", Plugin: "cpu.so", Device: "cpu", Devices: 1, Processor: "x"}
+	cpu := programKey{
+		Name: "denoise", Program: "1", Options: "2", Plugin: "cpu.so", Device: "cpu", Devices: 1, Processor: "x",
+	}
 	decode, tpu, gpu, faster := cpu, cpu, cpu, cpu
 	decode.Name, tpu.Device, gpu.Device, faster.Processor = "decode", "TPU v4", "NVIDIA H100", "y"
 	other := cpu

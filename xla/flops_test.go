@@ -35,7 +35,8 @@ func TestFLOPs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const convolution, dense, batched = 2 * (2 * 4 * 4 * 6) * (3 * 3 * 4), 2 * (2 * 4 * 4 * 5) * 6, 2 * (2 * 16 * 16) * 5
+	const convolution, dense, batched = 2 * (2 * 4 * 4 * 6) * (3 * 3 * 4), 2 * (2 * 4 * 4 * 5) * 6,
+		2 * (2 * 16 * 16) * 5
 	// A gradient takes one such operation for each of the two inputs.
 	if want := float64(3 * (convolution + dense + batched)); got != want {
 		t.Errorf("got %g operations, want %g", got, want)

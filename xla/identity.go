@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// processor is what machine code that XLA makes here depends on: the processor's kind and abilities and, since loops are divided over
-// them, the number of its cores that this process may use.
+// processor is what machine code that XLA makes here depends on: the processor's kind and abilities and, since loops
+// are divided over them, the number of its cores that this process may use.
 func processor() string {
 	abilities, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil { // another system: its code stays on the machine

@@ -7,7 +7,8 @@ import (
 	"limner/xla/cpu"
 )
 
-// TestLightenedProgramsAreTheSame keeps a program without the insides of its fusions, so that nothing else can be loaded.
+// TestLightenedProgramsAreTheSame keeps a program without the insides of its fusions, so that nothing else can be
+// loaded.
 func TestLightenedProgramsAreTheSame(t *testing.T) {
 	o := Options{Cache: t.TempDir()}
 	cold := doWalk(t, o, walk(0.1))

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// findSlice is this machine among those of its TPU slice, without its devices: by the variables that Kubernetes' TPU webhook sets, else by what Google
-// Cloud says of a TPU VM. A machine of which neither knows is alone, and so is one whose process is bound to its own chips.
+// findSlice is this machine among those of its TPU slice, without its devices: by the variables that Kubernetes' TPU
+// webhook sets, else by what Google Cloud says of a TPU VM. A machine of which neither knows is alone, and so is one
+// whose process is bound to its own chips.
 func findSlice(env func(string) string, metadata func(attribute string) string) Process {
 	alone := Process{Count: 1}
 	if env("TPU_PROCESS_BOUNDS") != "" {
@@ -30,7 +31,8 @@ func findSlice(env func(string) string, metadata func(attribute string) string) 
 
 // metadata is an attribute of the virtual machine; "" if there is none, or nobody to ask.
 func metadata(attribute string) string {
-	request, err := http.NewRequest(http.MethodGet, "http://metadata.google.internal/computeMetadata/v1/instance/attributes/"+attribute, nil)
+	request, err := http.NewRequest(http.MethodGet,
+		"http://metadata.google.internal/computeMetadata/v1/instance/attributes/"+attribute, nil)
 	if err != nil {
 		return ""
 	}
@@ -52,10 +54,13 @@ func metadata(attribute string) string {
 func (o Options) beside(p Process) error {
 	switch {
 	case !o.Slice:
-		return fmt.Errorf("this is machine %d of %d of a TPU slice, counted from 0, and this command works on one machine: "+
-			"set TPU_PROCESS_BOUNDS=1,1,1 TPU_CHIPS_PER_PROCESS_BOUNDS=2,2,1 TPU_VISIBLE_DEVICES=0,1,2,3 to use this machine's chips alone", p.Index, p.Count)
+		return fmt.Errorf(
+			"this is machine %d of %d of a TPU slice, counted from 0, and this command works on one machine: "+
+				"set TPU_PROCESS_BOUNDS=1,1,1 TPU_CHIPS_PER_PROCESS_BOUNDS=2,2,1 TPU_VISIBLE_DEVICES=0,1,2,3 to use "+
+				"this machine's chips alone", p.Index, p.Count)
 	case o.Devices > 0:
-		return fmt.Errorf("%d devices asked for: on a slice of %d machines all devices work together", o.Devices, p.Count)
+		return fmt.Errorf("%d devices asked for: on a slice of %d machines all devices work together",
+			o.Devices, p.Count)
 	}
 	return nil
 }

@@ -60,7 +60,8 @@ func (c convertCmd) check() error {
 	return errors.Join(errs...)
 }
 
-// needsModel says whether more than the tensors matters: configs that nobody gave, a noise schedule other than theirs, or LoRAs.
+// needsModel says whether more than the tensors matters: configs that nobody gave, a noise schedule other than theirs,
+// or LoRAs.
 func (c convertCmd) needsModel() bool {
 	if c.To != string(checkpoint.ToDiffusers) {
 		return false

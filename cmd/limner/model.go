@@ -36,7 +36,9 @@ func findModel(ctx context.Context, o diffusers.ModelOptions) (string, error) {
 		return locate(ctx, o.Model, o.Variant)
 	}
 	if _, err := os.Stat(o.Model); err == nil {
-		return "", configError{fmt.Errorf("revision: %s is here and has none: leave --revision out, or name a model on the Hub", o.Model)}
+		return "",
+			configError{fmt.Errorf("revision: %s is here and has none: "+
+				"leave --revision out, or name a model on the Hub", o.Model)}
 	}
 	return locate(ctx, o.Model+"@"+o.Revision, o.Variant)
 }

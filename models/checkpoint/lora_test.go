@@ -37,7 +37,8 @@ func sameLayers(t *testing.T, got, want *LoRA) {
 	for i, w := range want.Layers {
 		g := got.Layers[i]
 		if g.Component != w.Component || g.Module != w.Module || g.Alpha != w.Alpha {
-			t.Fatalf("got %s of %s with alpha %g, want %s of %s with %g", g.Module, g.Component, g.Alpha, w.Module, w.Component, w.Alpha)
+			t.Fatalf("got %s of %s with alpha %g, want %s of %s with %g",
+				g.Module, g.Component, g.Alpha, w.Module, w.Component, w.Alpha)
 		}
 		if !bytes.Equal(bytesIn(t, g.Down), bytesIn(t, w.Down)) || !bytes.Equal(bytesIn(t, g.Up), bytesIn(t, w.Up)) {
 			t.Errorf("%s differs", w.Module)
@@ -170,13 +171,15 @@ func loraFile(t testing.TB, keys []string, shapes map[string][]int, metadata map
 	var entries []safetensors.Entry
 	for _, key := range keys {
 		shape := shapes[key]
-		entries = append(entries, safetensors.Entry{Key: key, DType: "F32", Shape: shape, Float32s: func() ([]float32, error) {
-			v := make([]float32, safetensors.Tensor{Shape: shape}.Size())
-			for i := range v {
-				v[i] = float32(rng.NormFloat64())
-			}
-			return v, nil
-		}})
+		entries = append(entries, safetensors.Entry{
+			Key: key, DType: "F32", Shape: shape, Float32s: func() ([]float32, error) {
+				v := make([]float32, safetensors.Tensor{Shape: shape}.Size())
+				for i := range v {
+					v[i] = float32(rng.NormFloat64())
+				}
+				return v, nil
+			},
+		})
 	}
 	path := filepath.Join(t.TempDir(), "lora.safetensors")
 	if err := safetensors.Write(path, entries, metadata); err != nil {
@@ -192,17 +195,33 @@ func TestLoRANames(t *testing.T) {
 		model, component string
 		underscored      func(module string, tree nn.Tree) string
 	}{
-		"SD 1.x":         {"sd15-tiny", UNet, func(m string, _ nn.Tree) string { return "lora_unet_" + underscored(m) }},
-		"SDXL":           {"sdxl-tiny", UNet, func(m string, _ nn.Tree) string { return "lora_unet_" + underscored(m) }},
+		"SD 1.x": {
+			"sd15-tiny", UNet, func(m string, _ nn.Tree) string { return "lora_unet_" + underscored(m) },
+		},
+		"SDXL": {
+			"sdxl-tiny", UNet, func(m string, _ nn.Tree) string { return "lora_unet_" + underscored(m) },
+		},
 		"original names": {"sdxl-tiny", UNet, originalName},
 		"original SD 2":  {"sd21-tiny", UNet, originalName},
-		"text encoder":   {"sd15-tiny", TextEncoder, func(m string, _ nn.Tree) string { return "lora_te_" + underscored(m) }},
-		"second encoder": {"sdxl-tiny", TextEncoder2, func(m string, _ nn.Tree) string { return "lora_te2_" + underscored(m) }},
+		"text encoder": {
+			"sd15-tiny", TextEncoder, func(m string, _ nn.Tree) string { return "lora_te_" + underscored(m) },
+		},
+		"second encoder": {
+			"sdxl-tiny", TextEncoder2, func(m string, _ nn.Tree) string { return "lora_te2_" + underscored(m) },
+		},
 		"mixed": {"sd15-tiny", UNet, func(m string, _ nn.Tree) string {
 			return "lora_unet_" + strings.Replace(m, ".", "_", strings.Count(m, ".")-2)
 		}},
-		"mixed encoder": {"sd15-tiny", TextEncoder, func(m string, _ nn.Tree) string { return "lora_te_" + strings.Replace(m, ".", "_", 4) }},
-		"bare encoder":  {"sdxl-tiny", TextEncoder, func(m string, _ nn.Tree) string { return "lora_te1_text_model_" + underscored(m) }},
+		"mixed encoder": {
+			"sd15-tiny", TextEncoder, func(m string, _ nn.Tree) string {
+				return "lora_te_" + strings.Replace(m, ".", "_", 4)
+			},
+		},
+		"bare encoder": {
+			"sdxl-tiny", TextEncoder, func(m string, _ nn.Tree) string {
+				return "lora_te1_text_model_" + underscored(m)
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tree := treeOf(t, openModel(t, golden.Path(t, c.model, c.component)))
@@ -254,19 +273,23 @@ func originalName(module string, tree nn.Tree) string {
 // TestSplitKohya needs no network.
 func TestSplitKohya(t *testing.T) {
 	for name, want := range map[string]string{
-		"down_blocks_0_attentions_1_transformer_blocks_0_attn1_to_out_0": "down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_out.0",
-		"mid_block_attentions_0_proj_in":                                 "mid_block.attentions.0.proj_in",
-		"up_blocks_2_resnets_1_time_emb_proj":                            "up_blocks.2.resnets.1.time_emb_proj",
-		"down_blocks_1_attentions_0_transformer_blocks_0_ff_net_0_proj":  "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj",
-		"text_model_encoder_layers_11_self_attn_q_proj":                  "text_model.encoder.layers.11.self_attn.q_proj",
-		"text_model_encoder_layers_0_mlp_fc1":                            "text_model.encoder.layers.0.mlp.fc1",
-		"input_blocks_4_1_transformer_blocks_0_attn2_to_k":               "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
-		"output_blocks_5_2_conv":                                         "up_blocks.1.upsamplers.0.conv",
-		"input_blocks_3_0_op":                                            "down_blocks.0.downsamplers.0.conv",
-		"middle_block_0_in_layers_2":                                     "mid_block.resnets.0.conv1",
-		"time_embed_0":                                                   "time_embedding.linear_1",
-		"":                                                               "",
-		"__":                                                             "__",
+		"down_blocks_0_attentions_1_transformer_blocks_0_attn1_to_out_0": "down_blocks.0.attentions.1." +
+			"transformer_blocks.0.attn1.to_out.0",
+		"mid_block_attentions_0_proj_in":      "mid_block.attentions.0.proj_in",
+		"up_blocks_2_resnets_1_time_emb_proj": "up_blocks.2.resnets.1.time_emb_proj",
+		"down_blocks_1_attentions_0_transformer_blocks_0_ff_net_0_proj": "down_blocks.1.attentions.0." +
+			"transformer_blocks.0.ff.net.0.proj",
+		"text_model_encoder_layers_11_self_attn_q_proj": "text_model.encoder.layers.11." +
+			"self_attn.q_proj",
+		"text_model_encoder_layers_0_mlp_fc1": "text_model.encoder.layers.0.mlp.fc1",
+		"input_blocks_4_1_transformer_blocks_0_attn2_to_k": "down_blocks.1.attentions.0." +
+			"transformer_blocks.0.attn2.to_k",
+		"output_blocks_5_2_conv":     "up_blocks.1.upsamplers.0.conv",
+		"input_blocks_3_0_op":        "down_blocks.0.downsamplers.0.conv",
+		"middle_block_0_in_layers_2": "mid_block.resnets.0.conv1",
+		"time_embed_0":               "time_embedding.linear_1",
+		"":                           "",
+		"__":                         "__",
 	} {
 		if got := splitKohya(name); got != want {
 			t.Errorf("%s: got %s, want %s", name, got, want)
@@ -282,8 +305,8 @@ func TestLoRADelta(t *testing.T) {
 		{Key: "other.weight", Shape: []int{5, 3}, Kind: nn.Dense},
 	}
 	shapes := map[string][]int{
-		"lora_unet_conv.lora_down.weight": {2, 5, 3, 3}, "lora_unet_conv.lora_up.weight": {7, 2, 1, 1}, "lora_unet_conv.alpha": {},
-		"lora_unet_proj.lora_down.weight": {2, 4}, "lora_unet_proj.lora_up.weight": {6, 2},
+		"lora_unet_conv.lora_down.weight": {2, 5, 3, 3}, "lora_unet_conv.lora_up.weight": {7, 2, 1, 1},
+		"lora_unet_conv.alpha": {}, "lora_unet_proj.lora_down.weight": {2, 4}, "lora_unet_proj.lora_up.weight": {6, 2},
 		"lora_unet_linear.lora_down.weight": {4, 5, 1, 1}, "lora_unet_linear.lora_up.weight": {3, 4, 1, 1},
 	}
 	l := openLoRA(t, loraFile(t, sortedKeys(shapes), shapes, nil))
@@ -395,18 +418,27 @@ func TestLoRARejects(t *testing.T) {
 		more map[string][]int
 		want string
 	}{
-		"LoHa":        {map[string][]int{"lora_unet_b.hada_w1_a": {1}}, "lora_unet_b.hada_w1_a: LoHa"},
-		"LoKr":        {map[string][]int{"lora_unet_b.lokr_w1": {1}}, "LoKr"},
-		"DoRA":        {map[string][]int{"lora_unet_a.dora_scale": {1}}, "DoRA"},
-		"Tucker":      {map[string][]int{"lora_unet_a.lora_mid.weight": {1}}, "Tucker"},
-		"difference":  {map[string][]int{"lora_unet_b.diff": {1}}, "a whole difference"},
-		"stray":       {map[string][]int{"x": {1}}, "no part of a LoRA"},
-		"no up":       {map[string][]int{"lora_unet_b.lora_down.weight": {4, 3}}, "b of unet: up is missing"},
-		"no down":     {map[string][]int{"lora_unet_b.lora_up.weight": {4, 3}}, "down is missing"},
-		"only alpha":  {map[string][]int{"lora_unet_b.alpha": {}}, "neither down nor up"},
-		"ranks":       {map[string][]int{"lora_unet_b.lora_down.weight": {4, 3}, "lora_unet_b.lora_up.weight": {2, 3}}, "differ in rank"},
-		"rank 3":      {map[string][]int{"lora_unet_b.lora_down.weight": {4, 3, 1}, "lora_unet_b.lora_up.weight": {2, 4}}, "down is [4 3 1]"},
-		"big up":      {map[string][]int{"lora_unet_b.lora_down.weight": {4, 3}, "lora_unet_b.lora_up.weight": {2, 4, 3, 3}}, "up is [2 4 3 3]"},
+		"LoHa":       {map[string][]int{"lora_unet_b.hada_w1_a": {1}}, "lora_unet_b.hada_w1_a: LoHa"},
+		"LoKr":       {map[string][]int{"lora_unet_b.lokr_w1": {1}}, "LoKr"},
+		"DoRA":       {map[string][]int{"lora_unet_a.dora_scale": {1}}, "DoRA"},
+		"Tucker":     {map[string][]int{"lora_unet_a.lora_mid.weight": {1}}, "Tucker"},
+		"difference": {map[string][]int{"lora_unet_b.diff": {1}}, "a whole difference"},
+		"stray":      {map[string][]int{"x": {1}}, "no part of a LoRA"},
+		"no up":      {map[string][]int{"lora_unet_b.lora_down.weight": {4, 3}}, "b of unet: up is missing"},
+		"no down":    {map[string][]int{"lora_unet_b.lora_up.weight": {4, 3}}, "down is missing"},
+		"only alpha": {map[string][]int{"lora_unet_b.alpha": {}}, "neither down nor up"},
+		"ranks": {
+			map[string][]int{"lora_unet_b.lora_down.weight": {4, 3}, "lora_unet_b.lora_up.weight": {2, 3}},
+			"differ in rank",
+		},
+		"rank 3": {
+			map[string][]int{"lora_unet_b.lora_down.weight": {4, 3, 1}, "lora_unet_b.lora_up.weight": {2, 4}},
+			"down is [4 3 1]",
+		},
+		"big up": {
+			map[string][]int{"lora_unet_b.lora_down.weight": {4, 3}, "lora_unet_b.lora_up.weight": {2, 4, 3, 3}},
+			"up is [2 4 3 3]",
+		},
 		"long alpha":  {map[string][]int{"lora_unet_a.alpha": {2}}, "want one number"},
 		"both spells": {map[string][]int{"unet.a.lora.down.weight": {4, 3}}, "a second one"},
 	} {
@@ -417,11 +449,13 @@ func TestLoRARejects(t *testing.T) {
 			}
 		}
 		path := loraFile(t, sortedKeys(shapes), shapes, nil)
-		if _, err := OpenLoRA(path); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
+		if _, err := OpenLoRA(path); err == nil || !strings.Contains(err.Error(), c.want) ||
+			!strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
 	}
-	if _, err := OpenLoRA(golden.Path(t, "sd15-tiny", "vae", "diffusion_pytorch_model.safetensors")); err == nil || !strings.Contains(err.Error(), "no LoRA but: component") {
+	if _, err := OpenLoRA(golden.Path(t, "sd15-tiny", "vae", "diffusion_pytorch_model.safetensors")); err == nil ||
+		!strings.Contains(err.Error(), "no LoRA but: component") {
 		t.Errorf("a VAE: got %v", err)
 	}
 }
@@ -434,7 +468,8 @@ func TestLoRAOfAnotherFamily(t *testing.T) {
 	}
 	l := openLoRA(t, loraFile(t, sortedKeys(shapes), shapes, nil))
 	err := l.Check(UNet, nn.Tree{
-		{Key: module + ".weight", Shape: []int{768, 320}, Kind: nn.Dense}, {Key: "conv_in.weight", Shape: []int{3, 3, 4, 8}, Kind: nn.Kernel},
+		{Key: module + ".weight", Shape: []int{768, 320}, Kind: nn.Dense},
+		{Key: "conv_in.weight", Shape: []int{3, 3, 4, 8}, Kind: nn.Kernel},
 	})
 	for _, want := range []string{
 		"made for a UNet of cross_attention_dim 2048 (SDXL), this one has 768 (SD 1.x)", "2 of 2 layers",
@@ -451,7 +486,9 @@ func TestLoRAOfAnotherFamily(t *testing.T) {
 }
 
 func ExampleLoRALayer() {
-	layer := LoRALayer{Down: safetensors.Tensor{Shape: []int{8, 320}}, Up: safetensors.Tensor{Shape: []int{320, 8}}, Alpha: 4}
+	layer := LoRALayer{
+		Down: safetensors.Tensor{Shape: []int{8, 320}}, Up: safetensors.Tensor{Shape: []int{320, 8}}, Alpha: 4,
+	}
 	fmt.Println(layer.Rank(), layer.Scale())
 	// Output: 8 0.5
 }
@@ -474,7 +511,8 @@ func TestSaveLoRAFromMemory(t *testing.T) {
 	defer f.Close()
 	tensor, _ := f.Tensor("unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora.up.weight")
 	got, err := tensor.Float32s()
-	if want := []float32{2, 8, 4, 10, 6, 12}; err != nil || !slices.Equal(got, want) || !slices.Equal(tensor.Shape, []int{3, 2}) {
+	if want := []float32{2, 8, 4, 10, 6, 12}; err != nil || !slices.Equal(got, want) ||
+		!slices.Equal(tensor.Shape, []int{3, 2}) {
 		t.Errorf("up: got %v of shape %v, %v; want %v", got, tensor.Shape, err, want)
 	}
 }
@@ -483,13 +521,15 @@ func TestSaveLoRAFromMemory(t *testing.T) {
 func TestBundledEmbeddings(t *testing.T) {
 	shapes := map[string][]int{
 		"lora_unet_mid_block.lora_down.weight": {4, 3}, "lora_unet_mid_block.lora_up.weight": {2, 4},
-		"bundle_emb.<cat>.clip_l": {2, 5}, "bundle_emb.<cat>.clip_g": {2, 6}, "bundle_emb.a dog.string_to_param.*": {3, 5},
+		"bundle_emb.<cat>.clip_l": {2, 5}, "bundle_emb.<cat>.clip_g": {2, 6},
+		"bundle_emb.a dog.string_to_param.*": {3, 5},
 	}
 	in := loraFile(t, sortedKeys(shapes), shapes, nil)
 	check := func(path string) {
 		t.Helper()
 		l := openLoRA(t, path)
-		if len(l.Layers) != 1 || len(l.Embeddings) != 2 || l.Embeddings[0].Token != "<cat>" || l.Embeddings[1].Token != "a dog" {
+		if len(l.Layers) != 1 || len(l.Embeddings) != 2 || l.Embeddings[0].Token != "<cat>" ||
+			l.Embeddings[1].Token != "a dog" {
 			t.Fatalf("got %d layers, %v", len(l.Layers), l.Embeddings)
 		}
 		for component, want := range map[string][]int{TextEncoder: {2, 5}, TextEncoder2: {2, 6}} {
@@ -509,7 +549,8 @@ func TestBundledEmbeddings(t *testing.T) {
 		if err := c.Run(); err != nil {
 			t.Fatal(err)
 		}
-		if got := log.String(); strings.Count(got, "\n") != said || said > 0 && !strings.Contains(got, "its textual inversions (<cat>, a dog) are left out") {
+		if got := log.String(); strings.Count(got, "\n") != said ||
+			said > 0 && !strings.Contains(got, "its textual inversions (<cat>, a dog) are left out") {
 			t.Errorf("%s: said %q", target, got)
 		}
 		if said == 0 {
@@ -532,12 +573,19 @@ func TestLoRAFolders(t *testing.T) {
 		found string
 		want  string
 	}{
-		"limner":  {[]string{diffusers, kohya, "recipe.yaml"}, diffusers, ""},
-		"kohya":   {[]string{kohya}, kohya, ""},
-		"PEFT":    {[]string{"README.md", "adapter_config.json", peftFile}, peftFile, ""},
-		"only":    {[]string{"cat.safetensors", "cat.png"}, "cat.safetensors", ""},
-		"several": {[]string{"b.safetensors", "a.safetensors"}, "", "several files, and none of them is named pytorch_lora_weights.safetensors or adapter_model.safetensors: give one of a.safetensors, b.safetensors"},
-		"pickled": {[]string{"pytorch_lora_weights.bin"}, "", "only pickled weights (pytorch_lora_weights.bin), which are never loaded"},
+		"limner": {[]string{diffusers, kohya, "recipe.yaml"}, diffusers, ""},
+		"kohya":  {[]string{kohya}, kohya, ""},
+		"PEFT":   {[]string{"README.md", "adapter_config.json", peftFile}, peftFile, ""},
+		"only":   {[]string{"cat.safetensors", "cat.png"}, "cat.safetensors", ""},
+		"several": {
+			[]string{"b.safetensors", "a.safetensors"}, "",
+			"several files, and none of them is named pytorch_lora_weights.safetensors or adapter_model.safetensors: " +
+				"give one of a.safetensors, b.safetensors",
+		},
+		"pickled": {
+			[]string{"pytorch_lora_weights.bin"}, "",
+			"only pickled weights (pytorch_lora_weights.bin), which are never loaded",
+		},
 		"nothing": {nil, "", "the folder has no .safetensors file"},
 	} {
 		dir := t.TempDir()
@@ -565,8 +613,8 @@ func TestLoRAFolders(t *testing.T) {
 	}
 }
 
-// diffusers tells its naming of a text encoder's layers by lora_linear_layer, and compares PEFT's config with names that lack
-// text_model since transformers 5.
+// diffusers tells its naming of a text encoder's layers by lora_linear_layer, and compares PEFT's config with names
+// that lack text_model since transformers 5.
 func TestSaveLoRAOfTextEncoders(t *testing.T) {
 	shapes := map[string][]int{}
 	for _, component := range []string{TextEncoder, TextEncoder2} {
@@ -582,7 +630,8 @@ func TestSaveLoRAOfTextEncoders(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range keysOf(t, path) {
-		if !strings.HasSuffix(key, ".q_proj.lora_linear_layer.down.weight") && !strings.HasSuffix(key, ".q_proj.lora_linear_layer.up.weight") {
+		if !strings.HasSuffix(key, ".q_proj.lora_linear_layer.down.weight") &&
+			!strings.HasSuffix(key, ".q_proj.lora_linear_layer.up.weight") {
 			t.Errorf("diffusers' naming: got %s", key)
 		}
 	}
@@ -642,7 +691,7 @@ func TestPatternIsRefused(t *testing.T) {
 	for config, want := range map[string]string{
 		`{"unet.alpha_pattern": {"(?!attn1).*": 2}}`:                 `"(?!attn1).*": the regular expression holds "(?!"`,
 		`{"unet.alpha_pattern": {"(a)\\1": 2}}`:                      `"(a)\\1": the regular expression is not supported`,
-		`{"unet.alpha_pattern": {"to_(q": 2}}`:                       `"to_(q": the regular expression is not supported`,
+		`{"unet.alpha_pattern": {"to_(q": 2}}`:                       `to_(q": the regular expression is not supported`,
 		`{"unet.alpha_pattern": {"[[:alpha:]]b": 2}}`:                `holds "[:"`,
 		`{"unet.alpha_pattern": {"\\pLb": 2}}`:                       `holds "\\p"`,
 		`{"unet.alpha_pattern": {"a{,3}": 2}}`:                       `holds "{,"`,
@@ -666,7 +715,8 @@ func TestPatternIsRefused(t *testing.T) {
 func TestPatternsAreWrittenUnambiguous(t *testing.T) {
 	shapes := map[string][]int{}
 	for module, rank := range map[string]int{"conv_in": 2, "x.conv_in": 3, "y.conv": 3} {
-		shapes["unet."+module+".lora_A.weight"], shapes["unet."+module+".lora_B.weight"] = []int{rank, 3}, []int{2, rank}
+		shapes["unet."+module+".lora_A.weight"], shapes["unet."+module+".lora_B.weight"] = []int{rank, 3},
+			[]int{2, rank}
 	}
 	path := filepath.Join(t.TempDir(), "x.safetensors")
 	if err := openLoRA(t, loraFile(t, sortedKeys(shapes), shapes, nil)).Save(path, DialectPEFT, ""); err != nil {

@@ -96,7 +96,11 @@ func TestTextualInversionFiles(t *testing.T) {
 			for _, d := range shape {
 				n *= d
 			}
-			entries = append(entries, safetensors.Entry{Key: key, DType: "F32", Shape: shape, Float32s: func() ([]float32, error) { return make([]float32, n), nil }})
+			entries = append(entries, safetensors.Entry{
+				Key: key, DType: "F32", Shape: shape, Float32s: func() ([]float32, error) {
+					return make([]float32, n), nil
+				},
+			})
 		}
 		if err := safetensors.Write(path, entries, nil); err != nil {
 			t.Fatal(err)
@@ -107,16 +111,33 @@ func TestTextualInversionFiles(t *testing.T) {
 		model, token, want string
 		tensors            map[string][]int
 	}{
-		"a1111.safetensors":  {model: "sd15-tiny", tensors: map[string][]int{"emb_params": {3, 32}}},
-		"xl.safetensors":     {model: "sdxl-tiny", tensors: map[string][]int{"clip_l": {2, 16}, "clip_g": {2, 24}}},
-		"older.safetensors":  {model: "sdxl-tiny", tensors: map[string][]int{"text_encoders_0": {2, 16}, "text_encoders_1": {2, 24}}},
-		"enc0.safetensors":   {model: "sd15-tiny", tensors: map[string][]int{"text_encoders_0": {2, 32}}},
-		"part.safetensors":   {model: "sdxl-tiny", tensors: map[string][]int{"clip_g": {2, 24}, "text_encoders_1": {2, 24}}, want: "it has no clip_l for the text_encoder, only clip_g, text_encoders_1"},
-		"named.safetensors":  {model: "sd15-tiny", token: "<mine>", tensors: map[string][]int{"<theirs>": {32}}},
-		"wide.safetensors":   {model: "sd15-tiny", tensors: map[string][]int{"emb_params": {1, 24}}, want: "vectors are 24 wide, the text_encoder's embeddings 32"},
-		"single.safetensors": {model: "sdxl-tiny", tensors: map[string][]int{"emb_params": {1, 16}}, want: "vectors are 16 wide, the text_encoder_2's embeddings 24"},
-		"space.safetensors":  {model: "sd15-tiny", token: "two words", tensors: map[string][]int{"emb_params": {1, 32}}, want: "white space"},
-		"twice.safetensors":  {model: "sd15-tiny", token: "circle</w>", tensors: map[string][]int{"emb_params": {1, 32}}, want: "already has"},
+		"a1111.safetensors": {model: "sd15-tiny", tensors: map[string][]int{"emb_params": {3, 32}}},
+		"xl.safetensors":    {model: "sdxl-tiny", tensors: map[string][]int{"clip_l": {2, 16}, "clip_g": {2, 24}}},
+		"older.safetensors": {
+			model: "sdxl-tiny", tensors: map[string][]int{"text_encoders_0": {2, 16}, "text_encoders_1": {2, 24}},
+		},
+		"enc0.safetensors": {model: "sd15-tiny", tensors: map[string][]int{"text_encoders_0": {2, 32}}},
+		"part.safetensors": {
+			model: "sdxl-tiny", tensors: map[string][]int{"clip_g": {2, 24}, "text_encoders_1": {2, 24}},
+			want: "it has no clip_l for the text_encoder, only clip_g, text_encoders_1",
+		},
+		"named.safetensors": {model: "sd15-tiny", token: "<mine>", tensors: map[string][]int{"<theirs>": {32}}},
+		"wide.safetensors": {
+			model: "sd15-tiny", tensors: map[string][]int{"emb_params": {1, 24}},
+			want: "vectors are 24 wide, the text_encoder's embeddings 32",
+		},
+		"single.safetensors": {
+			model: "sdxl-tiny", tensors: map[string][]int{"emb_params": {1, 16}},
+			want: "vectors are 16 wide, the text_encoder_2's embeddings 24",
+		},
+		"space.safetensors": {
+			model: "sd15-tiny", token: "two words", tensors: map[string][]int{"emb_params": {1, 32}},
+			want: "white space",
+		},
+		"twice.safetensors": {
+			model: "sd15-tiny", token: "circle</w>", tensors: map[string][]int{"emb_params": {1, 32}},
+			want: "already has",
+		},
 	} {
 		p, err := diffusers.Open(golden.Path(t, c.model))
 		if err != nil {
@@ -146,7 +167,8 @@ func TestTextualInversionFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.AddEmbedding(golden.Path(t, "train", "lora", "kohya.safetensors"), ""); err == nil || !strings.Contains(err.Error(), "no textual inversion but: LoRA") {
+	if err := p.AddEmbedding(golden.Path(t, "train", "lora", "kohya.safetensors"), ""); err == nil ||
+		!strings.Contains(err.Error(), "no textual inversion but: LoRA") {
 		t.Errorf("a LoRA: got %v", err)
 	}
 }
@@ -154,9 +176,12 @@ func TestTextualInversionFiles(t *testing.T) {
 // A file of SDXL has no key for its token, so its metadata holds it.
 func TestTextualInversionKeepsItsToken(t *testing.T) {
 	dir := t.TempDir()
-	tree := nn.Tree{{Key: "clip_l", Shape: []int{2, 16}, Kind: nn.Table}, {Key: "clip_g", Shape: []int{2, 24}, Kind: nn.Table}}
+	tree := nn.Tree{
+		{Key: "clip_l", Shape: []int{2, 16}, Kind: nn.Table}, {Key: "clip_g", Shape: []int{2, 24}, Kind: nn.Table},
+	}
 	for token, want := range map[string]string{"<Cat>": "", strings.Repeat("a", 600): "its token has 600 bytes"} {
-		if err := checkpoint.SaveEmbedding(dir, "learned.safetensors", token, tree, nn.InitValues(tree, 1)); err != nil {
+		if err := checkpoint.SaveEmbedding(dir, "learned.safetensors", token, tree,
+			nn.InitValues(tree, 1)); err != nil {
 			t.Fatal(err)
 		}
 		p, err := diffusers.Open(golden.Path(t, "sdxl-tiny"))
@@ -164,7 +189,8 @@ func TestTextualInversionKeepsItsToken(t *testing.T) {
 			t.Fatal(err)
 		}
 		path := filepath.Join(dir, "learned.safetensors")
-		if err := p.AddEmbedding(path, ""); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+		if err := p.AddEmbedding(path, ""); (err == nil) != (want == "") ||
+			err != nil && !strings.Contains(err.Error(), want) {
 			t.Fatalf("%.8s: got %v, want %q", token, err, want)
 		}
 		if want != "" {
@@ -174,7 +200,8 @@ func TestTextualInversionKeepsItsToken(t *testing.T) {
 			t.Fatal(err)
 		}
 		for text, want := range map[string][]string{
-			"a photo of a cat": {"<Cat>", "<other>"}, "(<cat>:1.2), sharp": {"<other>"}, "<CAT> BREAK <other>": nil, "learned": {"<Cat>", "<other>"},
+			"a photo of a cat": {"<Cat>", "<other>"}, "(<cat>:1.2), sharp": {"<other>"}, "<CAT> BREAK <other>": nil,
+			"learned": {"<Cat>", "<other>"},
 		} {
 			if got := p.UnusedTokens([]string{"", text}); !slices.Equal(got, want) {
 				t.Errorf("%q: got %v unused, want %v", text, got, want)
@@ -183,7 +210,8 @@ func TestTextualInversionKeepsItsToken(t *testing.T) {
 	}
 }
 
-// The tokens of textual inversions in a LoRA's file are known where the LoRA is applied, and stay in a model that it is added to.
+// The tokens of textual inversions in a LoRA's file are known where the LoRA is applied, and stay in a model that it is
+// added to.
 func TestLoRAWithTokens(t *testing.T) {
 	base := golden.Path(t, "sdxl-tiny")
 	p, err := diffusers.Open(base)
@@ -192,7 +220,9 @@ func TestLoRAWithTokens(t *testing.T) {
 	}
 	ones := func(key string, shape ...int) safetensors.Entry {
 		data := slices.Repeat([]float32{1}, nn.Spec{Shape: shape}.Size())
-		return safetensors.Entry{Key: key, DType: "F32", Shape: shape, Float32s: func() ([]float32, error) { return data, nil }}
+		return safetensors.Entry{
+			Key: key, DType: "F32", Shape: shape, Float32s: func() ([]float32, error) { return data, nil },
+		}
 	}
 	const module = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
 	width := p.UNet.BlockOutChannels[len(p.UNet.BlockOutChannels)-1]
@@ -219,7 +249,8 @@ func TestLoRAWithTokens(t *testing.T) {
 	check := func(p *diffusers.Pipeline) {
 		t.Helper()
 		want := []int32{int32(size), int32(size + 1)}
-		if got := p.Tokenizer.Encode("<cat>"); !slices.Equal(got, want) || p.Text.VocabSize != size+2 || p.Text2.VocabSize != size+2 {
+		if got := p.Tokenizer.Encode("<cat>"); !slices.Equal(got, want) || p.Text.VocabSize != size+2 ||
+			p.Text2.VocabSize != size+2 {
 			t.Errorf("got %v of %d and %d tokens, want %v", got, p.Text.VocabSize, p.Text2.VocabSize, want)
 		}
 		values, err := p.Load(diffusers.TextEncoder2)
@@ -244,7 +275,8 @@ func TestLoRAWithTokens(t *testing.T) {
 	}
 	check(p)
 	want := `its textual inversion "<cat>": its vectors are 32 wide, the text_encoder's embeddings 16: it was made for another family`
-	if _, err := p.OpenLoRA(write("other.safetensors", ones("bundle_emb.<cat>.emb_params", 1, 32))); err == nil || !strings.Contains(err.Error(), want) {
+	if _, err := p.OpenLoRA(write("other.safetensors", ones("bundle_emb.<cat>.emb_params", 1, 32))); err == nil ||
+		!strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %q", err, want)
 	}
 }

@@ -26,11 +26,13 @@ func publishedLike(t *testing.T, family checkpoint.Family) *diffusers.Pipeline {
 	t.Helper()
 	p := &diffusers.Pipeline{ClassName: "StableDiffusionPipeline", Networks: sd.Default()}
 	p.UNet.BlockOutChannels, p.UNet.LayersPerBlock, p.UNet.CrossAttentionDim = []int{64, 128}, 1, 64
-	p.UNet.DownBlockTypes, p.UNet.UpBlockTypes = []string{"CrossAttnDownBlock2D", "DownBlock2D"}, []string{"UpBlock2D", "CrossAttnUpBlock2D"}
+	p.UNet.DownBlockTypes, p.UNet.UpBlockTypes = []string{"CrossAttnDownBlock2D", "DownBlock2D"},
+		[]string{"UpBlock2D", "CrossAttnUpBlock2D"}
 	p.VAE.BlockOutChannels, p.VAE.SampleSize = []int{32, 32}, 512
 	p.VAE.DownBlockTypes = slices.Repeat([]string{"DownEncoderBlock2D"}, 2)
 	p.VAE.UpBlockTypes = slices.Repeat([]string{"UpDecoderBlock2D"}, 2)
-	p.Text.HiddenSize, p.Text.IntermediateSize, p.Text.NumHiddenLayers, p.Text.NumAttentionHeads, p.Text.ProjectionDim = 64, 128, 2, 1, 64
+	p.Text.HiddenSize, p.Text.IntermediateSize, p.Text.NumHiddenLayers, p.Text.NumAttentionHeads, p.Text.ProjectionDim =
+		64, 128, 2, 1, 64
 	p.Text.BOSTokenID, p.Text.EOSTokenID = 0, 2
 	p.Noise.ClipSample, p.Noise.SetAlphaToOne, p.Noise.StepsOffset, p.Noise.SkipPRKSteps = false, false, 1, true
 	p.Noise.ClassName = "PNDMScheduler"
@@ -40,13 +42,16 @@ func publishedLike(t *testing.T, family checkpoint.Family) *diffusers.Pipeline {
 		p.Text.HiddenAct, p.Noise.ClassName, p.Noise.PredictionType = "gelu", "DDIMScheduler", noise.VPrediction
 	case checkpoint.SDXL:
 		p.ClassName = "StableDiffusionXLPipeline"
-		p.UNet.DownBlockTypes, p.UNet.UpBlockTypes = []string{"DownBlock2D", "CrossAttnDownBlock2D"}, []string{"CrossAttnUpBlock2D", "UpBlock2D"}
-		p.UNet.LinearProjection, p.UNet.AttentionHeadDim, p.UNet.TransformerLayers = true, unet.PerLevel{1, 2}, unet.PerLevel{1, 2}
+		p.UNet.DownBlockTypes, p.UNet.UpBlockTypes = []string{"DownBlock2D", "CrossAttnDownBlock2D"},
+			[]string{"CrossAttnUpBlock2D", "UpBlock2D"}
+		p.UNet.LinearProjection, p.UNet.AttentionHeadDim, p.UNet.TransformerLayers = true,
+			unet.PerLevel{1, 2}, unet.PerLevel{1, 2}
 		p.UNet.CrossAttentionDim, p.UNet.SampleSize, p.VAE.ScalingFactor, p.VAE.SampleSize = 64+128, 128, 0.13025, 1024
 		kind, channels, width := "text_time", 256, 6*256+32
 		p.UNet.AdditionEmbedType, p.UNet.AdditionTimeEmbedDim, p.UNet.AdditionInputDim = &kind, &channels, &width
 		text := p.Text
-		text.Architectures, text.HiddenAct, text.HiddenSize, text.NumAttentionHeads, text.ProjectionDim = []string{clip.WithProjection}, "gelu", 128, 2, 32
+		text.Architectures, text.HiddenAct, text.HiddenSize, text.NumAttentionHeads, text.ProjectionDim =
+			[]string{clip.WithProjection}, "gelu", 128, 2, 32
 		p.Text2, p.ForceZeros = &text, true
 		p.Noise.ClassName = "EulerDiscreteScheduler"
 	}
@@ -86,7 +91,8 @@ func singleFile(t *testing.T, dir string, components []string, marks checkpoint.
 }
 
 var ignorePlace = cmp.Options{
-	cmpopts.IgnoreFields(diffusers.Pipeline{}, "Dir"), cmpopts.IgnoreFields(noise.Config{}, "Given"), cmpopts.IgnoreUnexported(diffusers.Pipeline{}), cmpopts.IgnoreTypes(&clip.Tokenizer{}),
+	cmpopts.IgnoreFields(diffusers.Pipeline{}, "Dir"), cmpopts.IgnoreFields(noise.Config{}, "Given"),
+	cmpopts.IgnoreUnexported(diffusers.Pipeline{}), cmpopts.IgnoreTypes(&clip.Tokenizer{}),
 }
 
 // A single file gives back the configs that its family was published with, and every weight.
@@ -161,7 +167,8 @@ func TestMarksOfSingleFiles(t *testing.T) {
 	} {
 		want, dir := savedLike(t, c.family)
 		path := singleFile(t, dir, want.Components(), c.marks)
-		want.Noise.ClassName, want.Noise.PredictionType, want.Noise.RescaleBetasZeroSNR = c.class, c.prediction, c.marks.ZeroSNR
+		want.Noise.ClassName, want.Noise.PredictionType, want.Noise.RescaleBetasZeroSNR = c.class,
+			c.prediction, c.marks.ZeroSNR
 		configs := []string{""}
 		if c.family == checkpoint.SDXL { // for one is enough
 			configs = append(configs, dir)
@@ -204,14 +211,19 @@ func TestFileOfEDMIsRefused(t *testing.T) {
 	var entries []safetensors.Entry
 	for _, key := range c.Keys() {
 		tensor, _ := c.Tensor(key)
-		entries = append(entries, safetensors.Entry{Key: key, DType: tensor.DType, Shape: tensor.Shape, Parts: []safetensors.Tensor{tensor}})
+		entries = append(entries, safetensors.Entry{
+			Key: key, DType: tensor.DType, Shape: tensor.Shape, Parts: []safetensors.Tensor{tensor},
+		})
 	}
 	mean := safetensors.RawTensor("F32", []int{1}, make([]byte, 4))
-	entries = append(entries, safetensors.Entry{Key: "edm_mean", DType: "F32", Shape: mean.Shape, Parts: []safetensors.Tensor{mean}})
+	entries = append(entries, safetensors.Entry{
+		Key: "edm_mean", DType: "F32", Shape: mean.Shape, Parts: []safetensors.Tensor{mean},
+	})
 	if err := safetensors.Write(path+".edm", entries, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := diffusers.Open(path + ".edm"); err == nil || !strings.Contains(err.Error(), "it holds edm_mean: a model of EDM's noise levels") {
+	if _, err := diffusers.Open(path + ".edm"); err == nil ||
+		!strings.Contains(err.Error(), "it holds edm_mean: a model of EDM's noise levels") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -286,8 +298,11 @@ func TestControlNetInASingleFile(t *testing.T) {
 		if err := checkpoint.SaveControlNetFile(path, m, ""); err != nil {
 			t.Fatal(err)
 		}
-		// The tiny widths do not divide into 32 groups, or leave no room for 256 channels a number, as the published ones do.
-		if _, err := diffusers.ReadControlNet(path, nil); err == nil || !strings.Contains(err.Error(), "norm_num_groups 32") && !strings.Contains(err.Error(), "want at least 1537") {
+		// The tiny widths do not divide into 32 groups, or leave no room for 256 channels a number, as the published
+		// ones do.
+		if _, err := diffusers.ReadControlNet(path, nil); err == nil ||
+			!strings.Contains(err.Error(), "norm_num_groups 32") &&
+				!strings.Contains(err.Error(), "want at least 1537") {
 			t.Errorf("%s: got %v", family, err)
 		}
 		if err := m.Close(); err != nil {
@@ -298,18 +313,22 @@ func TestControlNetInASingleFile(t *testing.T) {
 
 func TestNoWholeModel(t *testing.T) {
 	unetFile := golden.Path(t, "sd15-tiny", "unet", "diffusion_pytorch_model.safetensors")
-	if _, err := diffusers.Open(unetFile); err == nil || !strings.Contains(err.Error(), "holds no whole model but: component (unet)") {
+	if _, err := diffusers.Open(unetFile); err == nil ||
+		!strings.Contains(err.Error(), "holds no whole model but: component (unet)") {
 		t.Errorf("a UNet alone: got %v", err)
 	}
-	if _, err := diffusers.ReadControlNet(unetFile, nil); err == nil || !strings.Contains(err.Error(), "holds no ControlNet but: component (unet)") {
+	if _, err := diffusers.ReadControlNet(unetFile, nil); err == nil ||
+		!strings.Contains(err.Error(), "holds no ControlNet but: component (unet)") {
 		t.Errorf("a UNet for a ControlNet: got %v", err)
 	}
-	if _, err := diffusers.OpenWith(golden.Path(t, "sd15-tiny"), diffusers.Options{PredictionType: "noise"}); err == nil || !strings.Contains(err.Error(), `prediction type "noise": want epsilon, v_prediction or sample`) {
+	if _, err := diffusers.OpenWith(golden.Path(t, "sd15-tiny"),
+		diffusers.Options{PredictionType: "noise"}); err == nil || !strings.Contains(err.Error(), `prediction type "noise": want epsilon, v_prediction or sample`) {
 		t.Errorf("an unknown prediction type: got %v", err)
 	}
 	folder := golden.Path(t, "sd15-tiny")
 	for want, o := range map[string]diffusers.Options{
-		"original_config c: it goes with a single file": {Config: "c"}, `variant "fp17": ` + folder + " has no such weights": {Variant: "fp17"},
+		"original_config c: it goes with a single file":      {Config: "c"},
+		`variant "fp17": ` + folder + " has no such weights": {Variant: "fp17"},
 	} {
 		p, err := diffusers.OpenWith(folder, o)
 		if err == nil {
@@ -319,7 +338,8 @@ func TestNoWholeModel(t *testing.T) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
-	if _, err := diffusers.OpenWith(unetFile, diffusers.Options{Variant: "fp16"}); err == nil || !strings.Contains(err.Error(), "is a single file, which has none") {
+	if _, err := diffusers.OpenWith(unetFile, diffusers.Options{Variant: "fp16"}); err == nil ||
+		!strings.Contains(err.Error(), "is a single file, which has none") {
 		t.Errorf("a variant of a single file: got %v", err)
 	}
 }

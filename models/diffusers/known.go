@@ -26,15 +26,18 @@ func Family(name string) (*Pipeline, error) {
 	case "sd15":
 	case "sd21":
 		pad = clip.PadExclamation
-		p.UNet.CrossAttentionDim, p.UNet.LinearProjection, p.UNet.AttentionHeadDim = 1024, true, unet.PerLevel{5, 10, 20, 20}
-		p.Text.HiddenSize, p.Text.IntermediateSize, p.Text.NumAttentionHeads, p.Text.NumHiddenLayers = 1024, 4096, 16, 23
+		p.UNet.CrossAttentionDim, p.UNet.LinearProjection, p.UNet.AttentionHeadDim = 1024, true,
+			unet.PerLevel{5, 10, 20, 20}
+		p.Text.HiddenSize, p.Text.IntermediateSize, p.Text.NumAttentionHeads, p.Text.NumHiddenLayers = 1024,
+			4096, 16, 23
 		p.Noise.PredictionType = "v_prediction"
 	case "sdxl":
 		p.ClassName = "StableDiffusionXLPipeline"
 		p.UNet = xlUNet()
 		text := p.Text
 		text.Architectures = []string{clip.WithProjection}
-		text.HiddenSize, text.IntermediateSize, text.NumAttentionHeads, text.NumHiddenLayers, text.ProjectionDim = 1280, 5120, 20, 32, 1280
+		text.HiddenSize, text.IntermediateSize, text.NumAttentionHeads, text.NumHiddenLayers, text.ProjectionDim = 1280,
+			5120, 20, 32, 1280
 		p.Text2, p.ForceZeros = &text, true
 		var err error
 		if p.Tokenizer2, err = clip.Standard(clip.PadExclamation); err != nil {

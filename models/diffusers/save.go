@@ -16,10 +16,11 @@ import (
 // indexFile names the pipeline of a folder and its components.
 const indexFile = "model_index.json"
 
-// SaveComponent writes a network's config.json and weights to dir. The tree and the values are below the component's name.
-// dtype is "F32", "F16" or "BF16".
+// SaveComponent writes a network's config.json and weights to dir. The tree and the values are below the component's
+// name. dtype is "F32", "F16" or "BF16".
 func SaveComponent(dir, component string, config any, tree nn.Tree, values nn.Values, dtype string) error {
-	if err := checkpoint.SaveModel(dir, weightsFile(component), tree.Within(component), values.Within(component), dtype); err != nil {
+	if err := checkpoint.SaveModel(dir, weightsFile(component), tree.Within(component),
+		values.Within(component), dtype); err != nil {
 		return err
 	}
 	return checkpoint.WriteJSON(filepath.Join(dir, "config.json"), config)
@@ -38,7 +39,8 @@ func (p *Pipeline) Save(dir string, values nn.Values, dtype string) error {
 	return p.SaveEach(dir, dtype, func(string) (nn.Values, error) { return values, nil })
 }
 
-// SaveEach writes the whole model to dir, one network after the other: load gives the values of a component, below its name.
+// SaveEach writes the whole model to dir, one network after the other: load gives the values of a component, below its
+// name.
 func (p *Pipeline) SaveEach(dir, dtype string, load func(component string) (nn.Values, error)) error {
 	return p.save(dir, func(component string) error {
 		values, err := load(component)
@@ -50,8 +52,8 @@ func (p *Pipeline) SaveEach(dir, dtype string, load func(component string) (nn.V
 	})
 }
 
-// SaveFrom writes the whole model to dir, copying the weights one tensor at a time. dtype is "F32", "F16", "BF16", or "" to
-// keep each tensor's own.
+// SaveFrom writes the whole model to dir, copying the weights one tensor at a time. dtype is "F32", "F16", "BF16", or
+// "" to keep each tensor's own.
 func (p *Pipeline) SaveFrom(dir string, w *Weights, dtype string) error {
 	return p.save(dir, func(component string) error {
 		folder := filepath.Join(dir, component)
@@ -65,7 +67,8 @@ func (p *Pipeline) SaveFrom(dir string, w *Weights, dtype string) error {
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			return fmt.Errorf("save model: %w", err)
 		}
-		if err := checkpoint.SaveModelFile(filepath.Join(folder, weightsFile(component)), part.model, dtype); err != nil {
+		if err := checkpoint.SaveModelFile(filepath.Join(folder, weightsFile(component)),
+			part.model, dtype); err != nil {
 			return err
 		}
 		return checkpoint.WriteJSON(filepath.Join(folder, "config.json"), p.config(component))
@@ -81,8 +84,9 @@ func (p *Pipeline) Copy(dir, dtype string) error {
 	return errors.Join(p.SaveFrom(dir, w, dtype), w.Close())
 }
 
-// SaveFused writes the whole model to dir with LoRAs added to its weights, each times its scale, and with the textual inversions of their files. One network at a time is in
-// memory, as float32. dtype is "F32", "F16", "BF16", or "" for F32.
+// SaveFused writes the whole model to dir with LoRAs added to its weights, each times its scale, and with the textual
+// inversions of their files. One network at a time is in memory, as float32. dtype is "F32", "F16", "BF16", or "" for
+// F32.
 func (p *Pipeline) SaveFused(dir string, loras []string, scales []float64, dtype string) error {
 	for _, path := range loras { // whatever does not fit shows before anything is written
 		l, err := p.OpenLoRA(path)

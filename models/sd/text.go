@@ -10,13 +10,14 @@ import (
 )
 
 // EncodeText maps token ids int32 [batch, tokens], one node for each text encoder, to what the UNet reads of them, in
-// the given dtype: the hidden states [batch, tokens, hidden_size] of each text encoder, which the UNet reads beside each
-// other, and SDXL's pooled embeddings [batch, projection_dim], nil elsewhere.
+// the given dtype: the hidden states [batch, tokens, hidden_size] of each text encoder, which the UNet reads beside
+// each other, and SDXL's pooled embeddings [batch, projection_dim], nil elsewhere.
 //
 // Stable Diffusion reads the last hidden states behind the final norm, which clip skip moves so many layers to the
 // front. SDXL reads those before the last layer without the final norm, clip skip counted from there, and pools the
 // second text encoder's projection. p is at the root.
-func (n Networks) EncodeText(p nn.Params, ids []*Node, clipSkip int, dtype dtypes.DType) (hidden []*Node, pooled *Node) {
+func (n Networks) EncodeText(p nn.Params, ids []*Node, clipSkip int,
+	dtype dtypes.DType) (hidden []*Node, pooled *Node) {
 	for i, e := range n.TextEncoders() {
 		p := p.In(e.Name)
 		out := e.Config.Forward(p, ids[i], dtype)

@@ -28,7 +28,9 @@ func (l *List) load(ctx context.Context) (loadedModel, error) {
 	if err != nil {
 		return m, err
 	}
-	m.Model = sample.Model{Pipeline: pipeline, Compute: c.Compute(), Log: l.host.Log, VAESlicing: c.VAESlicing, VAETiling: c.VAETiling}
+	m.Model = sample.Model{
+		Pipeline: pipeline, Compute: c.Compute(), Log: l.host.Log, VAESlicing: c.VAESlicing, VAETiling: c.VAETiling,
+	}
 	for _, j := range l.jobs {
 		if _, err := m.Schedule(j.Request(), j.Height, j.Width); err != nil {
 			return m, UsageError{err}
@@ -41,7 +43,8 @@ func (l *List) load(ctx context.Context) (loadedModel, error) {
 		return m, err
 	}
 	for _, token := range pipeline.UnusedTokens(prompts(l.jobs)) {
-		fmt.Fprintf(m.Log, "%s stands in no prompt, so its textual inversion changes nothing: write it where it is meant\n", token)
+		fmt.Fprintf(m.Log, "%s stands in no prompt, so its textual inversion changes nothing: "+
+			"write it where it is meant\n", token)
 	}
 	if m.weights, err = pipeline.Weights(pipeline.Components()...); err != nil {
 		return m, ConfigError{err}

@@ -8,8 +8,8 @@ import (
 	"limner/models/nn"
 )
 
-// SavePauses are the times between the tries of a save. A disk that is full is mostly so for a while: something else is cleared, or somebody
-// reads the log.
+// SavePauses are the times between the tries of a save. A disk that is full is mostly so for a while: something else is
+// cleared, or somebody reads the log.
 var SavePauses = []time.Duration{10 * time.Second, time.Minute, 5 * time.Minute}
 
 // Background saves checkpoints from snapshots while training goes on, one at a time.
@@ -33,8 +33,8 @@ type outcome struct {
 	took time.Duration
 }
 
-// Start takes a snapshot and saves it in the background, after the save before, if that is still under way. Its error is
-// that of the save before or of the snapshot.
+// Start takes a snapshot and saves it in the background, after the save before, if that is still under way. Its error
+// is that of the save before or of the snapshot.
 func (b *Background) Start(state State, snapshot func() (nn.Values, error)) error {
 	begin := time.Now()
 	if b.Before != nil {
@@ -125,6 +125,7 @@ func (b *Background) Wait() error {
 		return fmt.Errorf("%w\ntried %d times; %s", o.err, 1+len(b.Pauses), b.kept())
 	}
 	b.Last = b.step
-	b.Logf("checkpoint-%d saved in %.2f s; training stood still for %.2f s of it", b.step, o.took.Seconds()+b.stall.Seconds(), b.stall.Seconds())
+	b.Logf("checkpoint-%d saved in %.2f s; training stood still for %.2f s of it",
+		b.step, o.took.Seconds()+b.stall.Seconds(), b.stall.Seconds())
 	return nil
 }

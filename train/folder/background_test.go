@@ -43,7 +43,8 @@ func TestBackground(t *testing.T) {
 			t.Errorf("the log lacks %q:\n%s", want, &log)
 		}
 	}
-	if err := b.Wait(); err == nil || err.Error() != "no space left\ntried 1 times; checkpoint-2 is saved and whole" || b.Last != 2 {
+	if err := b.Wait(); err == nil || err.Error() != "no space left\ntried 1 times; checkpoint-2 is saved and whole" ||
+		b.Last != 2 {
 		t.Errorf("got %v, last %d", err, b.Last)
 	}
 	// Each error is told once, and after it one can save again.
@@ -51,7 +52,8 @@ func TestBackground(t *testing.T) {
 		t.Error(err)
 	}
 	go func() { release <- nil }()
-	if err := errors.Join(b.Start(State{Step: 5}, snapshot(5)), b.Wait()); err != nil || b.Last != 5 || !slices.Equal(saved, []int{2, 5}) {
+	if err := errors.Join(b.Start(State{Step: 5}, snapshot(5)), b.Wait()); err != nil || b.Last != 5 ||
+		!slices.Equal(saved, []int{2, 5}) {
 		t.Errorf("got %v, last %d, saved %v", err, b.Last, saved)
 	}
 	broken := func() (nn.Values, error) { return nil, errors.New("device lost") }
@@ -69,18 +71,28 @@ func TestSaveIsTriedAgain(t *testing.T) {
 		want  string
 		log   []string
 	}{
-		"at once":    {nil, 1, "", []string{"checkpoint-4 saved"}},
-		"later":      {[]error{full, full}, 3, "", []string{"no space left\n  it is tried again at once; checkpoint-2 is saved and whole\n", "checkpoint-4 saved"}},
-		"never":      {[]error{full, full, full}, 3, "no space left\ntried 3 times; checkpoint-2 is saved and whole", nil},
-		"not pruned": {[]error{&notPruned{full}}, 1, "", []string{"no space left\n  the next save tries again\n", "checkpoint-4 saved"}},
+		"at once": {nil, 1, "", []string{"checkpoint-4 saved"}},
+		"later": {
+			[]error{full, full}, 3, "", []string{
+				"no space left\n  it is tried again at once; checkpoint-2 is saved and whole\n", "checkpoint-4 saved",
+			},
+		},
+		"never": {
+			[]error{full, full, full}, 3, "no space left\ntried 3 times; checkpoint-2 is saved and whole", nil,
+		},
+		"not pruned": {
+			[]error{&notPruned{full}}, 1, "", []string{
+				"no space left\n  the next save tries again\n", "checkpoint-4 saved",
+			},
+		},
 	} {
 		var log strings.Builder
 		tries := 0
 		stopped := make(chan struct{})
 		close(stopped)
 		b := &Background{
-			Agree: func(err error) error { return err }, Last: 2, Pauses: []time.Duration{time.Hour, time.Hour}, Hurry: stopped,
-			Logf: func(format string, args ...any) { fmt.Fprintf(&log, format+"\n", args...) },
+			Agree: func(err error) error { return err }, Last: 2, Pauses: []time.Duration{time.Hour, time.Hour},
+			Hurry: stopped, Logf: func(format string, args ...any) { fmt.Fprintf(&log, format+"\n", args...) },
 			Save: func(nn.Values, State) error {
 				if tries++; tries <= len(c.fails) {
 					return c.fails[tries-1]

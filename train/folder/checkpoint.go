@@ -21,9 +21,10 @@ import (
 )
 
 // A checkpoint is a folder checkpoint-N in the output folder, N being the optimizer steps made. It holds the trained
-// components in diffusers' layout (with an average, also below NAME_ema), what the optimizer remembers in optimizer.safetensors, where the run
-// stood in trainer_state.json, what it was made of in recipe.json, and, written last, manifest.json with the size and SHA-256
-// of every file. It is made aside and renamed when it is whole and synced.
+// components in diffusers' layout (with an average, also below NAME_ema), what the optimizer remembers in
+// optimizer.safetensors, where the run stood in trainer_state.json, what it was made of in recipe.json, and, written
+// last, manifest.json with the size and SHA-256 of every file. It is made aside and renamed when it is whole and
+// synced.
 const (
 	checkpointPrefix = "checkpoint-"
 	optimizerName    = "optimizer.safetensors"
@@ -31,8 +32,8 @@ const (
 	manifestName     = "manifest.json"
 )
 
-// The prefixes of folders in an output folder that are no checkpoints: one that is being written, one that another of its
-// name is taking the place of, and one that is being removed.
+// The prefixes of folders in an output folder that are no checkpoints: one that is being written, one that another of
+// its name is taking the place of, and one that is being removed.
 const (
 	asidePrefix    = ".writing-"
 	replacedPrefix = ".replaced-"
@@ -67,7 +68,8 @@ type State struct {
 	Epoch     int    `json:"epoch"`      // that the next batch is of
 	NextBatch int    `json:"next_batch"` // of the run, whose order follows from the seed
 	Seed      uint64 `json:"seed"`
-	// WentBackAt is the step that was not finite, so that the run went on from the checkpoint before it; 0: there was none.
+	// WentBackAt is the step that was not finite, so that the run went on from the checkpoint before it; 0: there was
+	// none.
 	WentBackAt int `json:"went_back_at,omitempty"`
 }
 

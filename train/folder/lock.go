@@ -13,8 +13,8 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// lockName is the file by whose lock a process owns an output folder. The kernel frees it however the process ends; the file
-// stays, since removing it would race with the next owner.
+// lockName is the file by whose lock a process owns an output folder. The kernel frees it however the process ends; the
+// file stays, since removing it would race with the next owner.
 const lockName = ".limner.lock"
 
 // owner is what the lock file says of the process that has it, or had it last.
@@ -39,7 +39,10 @@ func lockOutput(dir string) (*flock.Flock, error) {
 		return nil, errors.Join(fmt.Errorf("lock output folder: %w", err), lock.Close())
 	}
 	host, _ := os.Hostname() // for people only
-	raw, err := json.Marshal(owner{PID: os.Getpid(), Host: host, Started: time.Now().UTC().Truncate(time.Second), Command: strings.Join(os.Args, " ")})
+	raw, err := json.Marshal(owner{
+		PID: os.Getpid(), Host: host, Started: time.Now().UTC().Truncate(time.Second),
+		Command: strings.Join(os.Args, " "),
+	})
 	if err == nil {
 		err = os.WriteFile(path, append(raw, '\n'), 0o644)
 	}

@@ -21,7 +21,9 @@ func TestLock(t *testing.T) {
 	who := fmt.Sprintf("output folder %s is in use by process %d on ", dir, os.Getpid())
 	_, err = o.Own()
 	for name, err := range map[string]error{"a second owner": err, "a look": o.Check()} {
-		if err == nil || !strings.Contains(err.Error(), who) || !strings.Contains(err.Error(), filepath.Base(os.Args[0])) || !strings.Contains(err.Error(), "--output_dir") {
+		if err == nil || !strings.Contains(err.Error(), who) ||
+			!strings.Contains(err.Error(), filepath.Base(os.Args[0])) ||
+			!strings.Contains(err.Error(), "--output_dir") {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -92,7 +94,8 @@ func TestResumedCheckpoint(t *testing.T) {
 	}
 	for given, ok := range map[string]bool{
 		"": true, "latest": true, "checkpoint-4": true, dir + "/checkpoint-4": true, dir + "/checkpoint-4/": true,
-		"../../checkpoint-4": false, "checkpoint-5": false, "../x": false, "/": false, "..": false, "checkpoint-4/..": false,
+		"../../checkpoint-4": false, "checkpoint-5": false, "../x": false, "/": false, "..": false,
+		"checkpoint-4/..": false,
 	} {
 		err := Output{Dir: dir, ResumeFromCheckpoint: given}.checkResumed()
 		if ok != (err == nil) || !ok && !strings.Contains(err.Error(), "there are checkpoint-4") {

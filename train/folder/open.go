@@ -25,7 +25,8 @@ func Open(dir string, contents Contents) (*Checkpoint, State, error) {
 	return c, state, c.check()
 }
 
-// files calls do with each file of the state, the tree of what it holds, and what stands before the keys in the state's.
+// files calls do with each file of the state, the tree of what it holds, and what stands before the keys in the
+// state's.
 func (c *Checkpoint) files(do func(m *checkpoint.Model, tree nn.Tree, place string) error) error {
 	with := func(open func(string) (*checkpoint.Model, error), name string, tree nn.Tree, place string) error {
 		m, err := open(filepath.Join(c.dir, name))
@@ -44,7 +45,8 @@ func (c *Checkpoint) files(do func(m *checkpoint.Model, tree nn.Tree, place stri
 			open = checkpoint.OpenModelFile
 		}
 		for _, group := range groups {
-			if err := with(open, network.at(group == "ema"), c.contents.Trainable.Within(network.Name), group+"."+network.Name+"."); err != nil {
+			if err := with(open, network.at(group == "ema"), c.contents.Trainable.Within(network.Name),
+				group+"."+network.Name+"."); err != nil {
 				return err
 			}
 		}

@@ -22,9 +22,10 @@ const RunName = "run.json"
 // TextName is the file that the run can be made from again.
 const TextName = "recipe.yaml"
 
-// temporary are the names that files have while they are being written outside checkpoints: renameio's, with every ending that a
-// run's files have, and those with which a folder is tried. A process that is killed leaves them behind.
-var temporary = regexp.MustCompile(`^\.([A-Za-z0-9_.-]+\.(html|json|jsonl|png|safetensors|txt|yaml)|limner-try-)[0-9]+$`)
+// temporary are the names that files have while they are being written outside checkpoints: renameio's, with every
+// ending that a run's files have, and those with which a folder is tried. A process that is killed leaves them behind.
+var temporary = regexp.MustCompile(
+	`^\.([A-Za-z0-9_.-]+\.(html|json|jsonl|png|safetensors|txt|yaml)|limner-try-)[0-9]+$`)
 
 // Output is the output folder of a run, under the names of flags.
 type Output struct {
@@ -57,7 +58,8 @@ func (o Output) checkContents() error {
 	}
 	switch {
 	case ours && o.ResumeFromCheckpoint == "":
-		return fmt.Errorf("output folder %s holds a run already: give --resume_from_checkpoint latest to go on with it, or another --output_dir", o.Dir)
+		return fmt.Errorf("output folder %s holds a run already: give --resume_from_checkpoint latest to go on with "+
+			"it, or another --output_dir", o.Dir)
 	case !ours && len(others) > 0:
 		return fmt.Errorf("output folder %s holds something else (%s): give another --output_dir", o.Dir, others[0])
 	}
@@ -87,7 +89,8 @@ func (o Output) checkResumed() error {
 	if len(names) > 0 {
 		there = "there are " + strings.Join(names, ", ")
 	}
-	return refusal.Errorf("resume_from_checkpoint: %q is no checkpoint in %s: give latest or the name of one; %s", given, o.Dir, there)
+	return refusal.Errorf("resume_from_checkpoint: %q is no checkpoint in %s: give latest or the name of one; %s",
+		given, o.Dir, there)
 }
 
 func isAside(name string) bool {

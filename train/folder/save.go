@@ -29,8 +29,8 @@ func NewSaver(o Output, contents Contents, record any) *Saver {
 	return &Saver{files: realFiles{}, outputDir: o.Dir, contents: contents, keep: o.Keep, record: record}
 }
 
-// Save writes a checkpoint of values, whose keys are "group.component.key", and then removes those that are too many. Until
-// the new one is durable nothing of the old ones is touched.
+// Save writes a checkpoint of values, whose keys are "group.component.key", and then removes those that are too many.
+// Until the new one is durable nothing of the old ones is touched.
 func (s *Saver) Save(values nn.Values, state State) error {
 	name := Name(state.Step)
 	aside := filepath.Join(s.outputDir, asidePrefix+name)
@@ -122,8 +122,8 @@ func (s *Saver) publish(aside, name string) error {
 	return nil
 }
 
-// prune removes all but the newest checkpoints up to the one just written. Later ones, which are damaged or of a run that was
-// continued from an earlier step, stay until they are written again.
+// prune removes all but the newest checkpoints up to the one just written. Later ones, which are damaged or of a run
+// that was continued from an earlier step, stay until they are written again.
 func (s *Saver) prune(step int) error {
 	if s.keep == 0 {
 		return nil

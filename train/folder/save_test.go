@@ -25,7 +25,8 @@ func tinySaver(dir string, files fileSystem, keep int) *Saver {
 		{Key: "text_encoder.proj.weight", Shape: []int{5, 7}, Kind: nn.Dense},
 	}
 	contents := Contents{Trainable: tree, EMA: true, Optimizer: moments(tree, "F32"), Components: []Component{
-		{Name: diffusers.UNet, Config: map[string]any{"sample_size": 8}}, {Name: diffusers.TextEncoder, Config: map[string]any{"vocab_size": 5}},
+		{Name: diffusers.UNet, Config: map[string]any{"sample_size": 8}},
+		{Name: diffusers.TextEncoder, Config: map[string]any{"vocab_size": 5}},
 	}}
 	s := NewSaver(Output{Dir: dir, Keep: keep}, contents, map[string]any{"seed": 3})
 	s.files = files
@@ -188,7 +189,8 @@ func TestEachCallOfASaveFails(t *testing.T) {
 				if err := os.Mkdir(filepath.Join(s.outputDir, Name(4)), 0o755); err != nil {
 					t.Fatal(err)
 				}
-				if err := os.WriteFile(filepath.Join(s.outputDir, Name(4), manifestName), []byte("{"), 0o644); err != nil {
+				if err := os.WriteFile(filepath.Join(s.outputDir, Name(4), manifestName),
+					[]byte("{"), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -231,7 +233,8 @@ func TestEachCallOfASaveFails(t *testing.T) {
 				checkNames(t, s.outputDir, 6)
 			}
 		}
-		t.Logf("replacing %v: a save makes %d calls; %d failing calls, each once with no space, an I/O error and a short write", replace, count.calls, failed)
+		t.Logf("replacing %v: a save makes %d calls; %d failing calls, each once with no space, "+
+			"an I/O error and a short write", replace, count.calls, failed)
 	}
 }
 
@@ -309,7 +312,8 @@ func TestFlippedBits(t *testing.T) {
 	for bit := range 8 * int(info.Size()) {
 		flip(manifest, bit)
 	}
-	t.Logf("%d flipped bits over %d files and each of the manifest's %d: %d detected", flips, len(paths), 8*info.Size(), detected)
+	t.Logf("%d flipped bits over %d files and each of the manifest's %d: %d detected",
+		flips, len(paths), 8*info.Size(), detected)
 	if err := s.check(2); err != nil {
 		t.Error(err)
 	}
@@ -361,7 +365,10 @@ func TestClearOutput(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{".limner-try-2490575791", ".run.json123", ".metrics.jsonl77", "unet/.config.json5", ".diary.html5577006791947779410", ".recipe.yaml8", "unet/.diffusion_pytorch_model.safetensors9"} {
+	for _, name := range []string{
+		".limner-try-2490575791", ".run.json123", ".metrics.jsonl77", "unet/.config.json5",
+		".diary.html5577006791947779410", ".recipe.yaml8", "unet/.diffusion_pytorch_model.safetensors9",
+	} {
 		if err := os.WriteFile(at(name), nil, 0o644); err != nil {
 			t.Fatal(err)
 		}

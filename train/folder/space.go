@@ -6,8 +6,8 @@ import (
 	"limner/internal/units"
 )
 
-// CheckSpace fails if the disk cannot hold the checkpoints that a run of so many steps, which goes on after a step, will
-// keep at once beside those that are there, and one more while it is being written.
+// CheckSpace fails if the disk cannot hold the checkpoints that a run of so many steps, which goes on after a step,
+// will keep at once beside those that are there, and one more while it is being written.
 func (o Output) CheckSpace(c Contents, step, steps int) error {
 	names, err := Checkpoints(o.Dir)
 	if err != nil {

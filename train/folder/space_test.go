@@ -60,7 +60,10 @@ func TestCheckpointBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 		var size int64
-		for _, name := range []string{"unet/diffusion_pytorch_model.safetensors", "unet_ema/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors", "text_encoder_ema/model.safetensors", optimizerName} {
+		for _, name := range []string{
+			"unet/diffusion_pytorch_model.safetensors", "unet_ema/diffusion_pytorch_model.safetensors",
+			"text_encoder/model.safetensors", "text_encoder_ema/model.safetensors", optimizerName,
+		} {
 			f, err := hashFile(s.outputDir + "/checkpoint-1/" + name)
 			if err != nil {
 				t.Fatal(err)

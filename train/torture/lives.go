@@ -68,7 +68,12 @@ func (t *torture) prepare(ctx context.Context) (err error) {
 	t.recipes = []*recipe{
 		{name: "vae", args: []string{"vae", "--use_ema"}},
 		{name: "decoder", args: []string{"vae", "--train_decoder_only", "--lr_scheduler", "cosine"}},
-		{name: "text-to-image", args: []string{"text-to-image", "--use_ema", "--proportion_empty_prompts", "0.5", "--lr_scheduler", "constant_with_warmup"}},
+		{
+			name: "text-to-image", args: []string{
+				"text-to-image", "--use_ema", "--proportion_empty_prompts", "0.5", "--lr_scheduler",
+				"constant_with_warmup",
+			},
+		},
 	}
 	for _, r := range t.recipes {
 		r.reference = filepath.Join(t.dir, "reference-"+r.name)
@@ -110,9 +115,12 @@ func (p *process) log() string {
 }
 
 func (t *torture) start(r *recipe, output string) (*process, error) {
-	args := []string{"train", r.args[0], "--model", t.model, "--train_data_dir", t.dataset, "--output_dir", output, "--resolution", "8",
-		"--train_batch_size", "2", "--lr_warmup_steps", "5", "--learning_rate", "1e-3", "--seed", "3", "--resume_from_checkpoint", "latest",
-		"--max_train_steps", strconv.Itoa(steps), "--checkpointing_steps", strconv.Itoa(every), "--checkpoints_total_limit", strconv.Itoa(keep)}
+	args := []string{
+		"train", r.args[0], "--model", t.model, "--train_data_dir", t.dataset, "--output_dir",
+		output, "--resolution", "8", "--train_batch_size", "2", "--lr_warmup_steps", "5", "--learning_rate", "1e-3",
+		"--seed", "3", "--resume_from_checkpoint", "latest", "--max_train_steps", strconv.Itoa(steps),
+		"--checkpointing_steps", strconv.Itoa(every), "--checkpoints_total_limit", strconv.Itoa(keep),
+	}
 	args = append(args, r.args[1:]...) // the last one of a flag counts
 	p := &process{command: exec.Command(t.limner, args...), done: make(chan error, 1)}
 	p.command.Stderr = p
@@ -206,8 +214,8 @@ func (t *torture) live(end ending) error {
 	}
 }
 
-// await waits until the moment for a process to end has come, or it has ended. Most of a life goes by before its first step, so
-// half of the signals to stop come after its first save.
+// await waits until the moment for a process to end has come, or it has ended. Most of a life goes by before its first
+// step, so half of the signals to stop come after its first save.
 func (t *torture) await(p *process, s *seen, end ending, r *recipe) {
 	start, nth, aside := time.Now(), 1+t.rng.IntN(12), "" // a start writes three files of its own
 	moment := time.Duration(t.rng.Float64() * 1.1 * float64(r.took))
@@ -323,7 +331,9 @@ func (t *torture) check(p *process, s *seen) error {
 		t.lost++
 		return fmt.Errorf("a checkpoint was found damaged: %s", p.log())
 	}
-	if from := fmt.Sprintf("going on from %s", filepath.Join(t.run, fmt.Sprintf("checkpoint-%d\n", s.before))); s.before > 0 && saidBeginning.MatchString(p.log()) && !strings.Contains(p.log(), from) {
+	if from := fmt.Sprintf("going on from %s",
+		filepath.Join(t.run, fmt.Sprintf("checkpoint-%d\n", s.before))); s.before > 0 &&
+		saidBeginning.MatchString(p.log()) && !strings.Contains(p.log(), from) {
 		return fmt.Errorf("it did not go on from checkpoint-%d: %s", s.before, p.log())
 	}
 	names, err := folder.Checkpoints(t.run)
@@ -425,13 +435,15 @@ func results(dir string) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
 		name, _ := filepath.Rel(dir, path)
-		other := strings.HasPrefix(name, "checkpoint-") && name != fmt.Sprintf("checkpoint-%d", steps) // may be those of stops
+		// Checkpoints of other steps may be those of stops.
+		other := strings.HasPrefix(name, "checkpoint-") && name != fmt.Sprintf("checkpoint-%d", steps)
 		switch {
 		case err != nil:
 			return err
 		case entry.IsDir() && (other && filepath.Dir(name) == "." || name == "logs"): // events tell the time
 			return filepath.SkipDir
-		case entry.IsDir() || slices.Contains([]string{"metrics.jsonl", "run.json", ".limner.lock", "diary.html"}, name):
+		case entry.IsDir() ||
+			slices.Contains([]string{"metrics.jsonl", "run.json", ".limner.lock", "diary.html"}, name):
 			return nil
 		}
 		files[name], err = os.ReadFile(path)

@@ -52,7 +52,9 @@ func build(t *testing.T) string {
 
 // A small share of what make torture does.
 func TestTorture(t *testing.T) {
-	report, err := run(context.Background(), options{limner: build(t), dir: t.TempDir(), kills: 6, stops: 3, seed: 1, log: t.Output()})
+	report, err := run(context.Background(), options{
+		limner: build(t), dir: t.TempDir(), kills: 6, stops: 3, seed: 1, log: t.Output(),
+	})
 	if err != nil {
 		t.Error(err)
 	}
@@ -73,24 +75,38 @@ func TestBadInput(t *testing.T) {
 		code  int
 		want  []string
 	}{
-		{"a new one", []string{"--max_train_steps", "3"}, 0, []string{"starting at step 0", "compiling the training step", "compiled in", "checkpoint-3 saved in"}},
+		{
+			"a new one", []string{"--max_train_steps", "3"}, 0,
+			[]string{"starting at step 0", "compiling the training step", "compiled in", "checkpoint-3 saved in"},
+		},
 		{"changed", []string{"--seed", "4", "--learning_rate", "2e-3", "--use_ema"}, 78, []string{
 			"resume from " + output + "/checkpoint-3: the run is not the one that it would go on with",
-			"\n  learning_rate: checkpoint has 0.001, the run has 0.002", "\n  seed: checkpoint has 3, the run has 4", "\n  use_ema: checkpoint has false, the run has true",
+			"\n  learning_rate: checkpoint has 0.001, the run has 0.002", "\n  seed: checkpoint has 3, the run has 4",
+			"\n  use_ema: checkpoint has false, the run has true",
 			"set them back to go on, or start anew with another --output_dir"}},
 		{"a schedule of more steps", []string{"--lr_scheduler", "cosine"}, 78, []string{`lr_scheduler: checkpoint has "constant", the run has "cosine"`}},
-		{"another dataset", []string{"--train_data_dir", filepath.Join(tt.dir, "more")}, 78, []string{"dataset: checkpoint has", "dataset_rows: checkpoint has 20, the run has 42"}},
+		{
+			"another dataset", []string{"--train_data_dir", filepath.Join(tt.dir, "more")}, 78,
+			[]string{"dataset: checkpoint has", "dataset_rows: checkpoint has 20, the run has 42"},
+		},
 		{"no resuming", []string{"--resume_from_checkpoint", ""}, 78, []string{"holds a run already"}},
-		{"owned", []string{"owned"}, 78, []string{"in use by process 12 on tpu-1, started 2025-11-01T10:00:00Z: limner train", "give another --output_dir"}},
+		{
+			"owned", []string{"owned"}, 78, []string{
+				"in use by process 12 on tpu-1, started 2025-11-01T10:00:00Z: limner train",
+				"give another --output_dir",
+			},
+		},
 		{"more steps, fewer saves", []string{"--max_train_steps", "5", "--checkpointing_steps", "50"}, 0, []string{
-			"going on from " + output + "/checkpoint-3", "loading the training step", "loaded in", "checkpoint-5 saved in"}},
+			"going on from " + output + "/checkpoint-3", "loading the training step", "loaded in",
+			"checkpoint-5 saved in"}},
 		{"done", []string{"--max_train_steps", "5"}, 0, []string{"step 5 of 5 is made: nothing is left to train"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			flags := c.flags
 			switch c.name {
 			case "another dataset":
-				synth := exec.Command(tt.limner, "data", "synth", "circles", "--count", "22", "--size", "16", "--out", filepath.Join(tt.dir, "more"))
+				synth := exec.Command(tt.limner, "data", "synth", "circles", "--count", "22", "--size", "16", "--out",
+					filepath.Join(tt.dir, "more"))
 				if out, err := synth.CombinedOutput(); err != nil {
 					t.Fatalf("%v: %s", err, out)
 				}

@@ -10,7 +10,8 @@ import "unsafe"
 
 const unimplemented = 12
 
-// RegisterFunction lets programs of a CPU plugin call a C function of XLA_FFI's form under a name. It fails where the plugin takes none.
+// RegisterFunction lets programs of a CPU plugin call a C function of XLA_FFI's form under a name. It fails where the
+// plugin takes none.
 func (t Table) RegisterFunction(name string, function unsafe.Pointer) error {
 	const host = "Host"
 	extension := t.extension(C.extension_ffi)
