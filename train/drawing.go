@@ -3,7 +3,6 @@ package train
 import (
 	"context"
 	"maps"
-	"slices"
 	"strings"
 
 	"limner/data"
@@ -50,13 +49,6 @@ func trainedLoRA(l loss.LoRA, networks nn.Tree, resident map[string]*xla.Array) 
 		})
 	}
 	return out
-}
-
-// ofHeldOut reads the rows for the validation loss in place of those to train on.
-func (r Recipe) ofHeldOut() Recipe {
-	r.Data = slices.Clone(r.Watch.Validation.Data)
-	r.Prior, r.RandomFlip, r.RandomCrop, r.heldOut = nil, false, false, true
-	return r
 }
 
 // held measures the validation loss on the rows of a dataset; nil measures none. They are fed as those of training are, without dropout,

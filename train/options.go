@@ -6,6 +6,7 @@ import (
 
 	"limner/internal/settings"
 	"limner/internal/units"
+	"limner/train/folder"
 	"limner/train/optim"
 )
 
@@ -96,4 +97,11 @@ func (o Options) batches(devices int) string {
 		text += fmt.Sprintf(", accumulation %d, %d images a step", o.Accumulation, o.images())
 	}
 	return text
+}
+
+// output is the run's folder.
+func (o Options) output() folder.Output {
+	return folder.Output{
+		Dir: o.OutputDir, ResumeFromCheckpoint: o.ResumeFromCheckpoint, Every: o.CheckpointingSteps, Keep: o.CheckpointsTotalLimit,
+	}
 }

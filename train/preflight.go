@@ -6,11 +6,8 @@ import (
 	"fmt"
 	"net"
 
-	"limner/data"
 	"limner/data/imaging"
 	"limner/internal/disk"
-	"limner/internal/refusal"
-	"limner/internal/units"
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/sample/schedule"
@@ -22,7 +19,7 @@ import (
 // What takes least comes first: the fields, the folders, the address, the pictures, the rows.
 func (r Recipe) Preflight(b *xla.Backend, o Options) error {
 	err := r.Check(o, b.Devices())
-	if err == nil && b.Process().Leads() {
+	if err == nil && processesOf(b).leads() {
 		err = r.checkPlaces(o)
 	}
 	if err == nil {
@@ -31,7 +28,7 @@ func (r Recipe) Preflight(b *xla.Backend, o Options) error {
 	if err == nil {
 		err = r.checkRows(b, o)
 	}
-	return b.Together(err)
+	return processesOf(b).agree(err)
 }
 
 // checkPlaces fails where the run could not write or listen.
@@ -96,29 +93,6 @@ func (r Recipe) checkRows(b *xla.Backend, o Options) (err error) {
 	return nil
 }
 
-// tooManyBatches refuses an optimizer step of more batches than an epoch has.
-func tooManyBatches(o Options, d *data.Dataset) error {
-	return refusal.Errorf("gradient_accumulation_steps: %d batches of %d are more than the %d rows of the dataset: use fewer", o.Accumulation, o.Batch, d.Len())
-}
-
-// checkBatchMemory fails where the batches that are decoded ahead do not fit this machine's memory.
-func checkBatchMemory(o data.Options) error {
-	channels := 3
-	if o.NeedConditioning {
-		channels += 3
-	}
-	if o.MaskColumn != "" {
-		channels++
-	}
-	rows, batches := o.BatchSize/max(1, o.Parts), o.Prefetch+2
-	need := 4 * float64(batches) * float64(rows) * float64(o.Resolution) * float64(o.Resolution) * float64(channels)
-	if free := xla.FreeMemory(); free > 0 && need > float64(free) {
-		return refusal.Errorf("%d batches of %d images of %d×%d pixels, which are decoded ahead, take %s of memory, %s are free: give a smaller --train_batch_size or --resolution",
-			batches, rows, o.Resolution, o.Resolution, units.Bytes(int64(min(need, 1e18))), units.Bytes(free))
-	}
-	return nil
-}
-
 // ready comes when the model's configs are known: it fails where validation could not draw or the disk cannot hold what is trained, and
 // then has the images of the class drawn.
 func (r Recipe) ready(ctx context.Context, b *xla.Backend, o Options, model *diffusers.Pipeline, trainable nn.Tree) error {
@@ -129,7 +103,7 @@ func (r Recipe) ready(ctx context.Context, b *xla.Backend, o Options, model *dif
 			return fmt.Errorf("validation_scheduler, validation_inference_steps: %w", err)
 		}
 	}
-	if b.Process().Leads() {
+	if processesOf(b).leads() {
 		if err := checkFirstSpace(o, trainable); err != nil {
 			return err
 		}

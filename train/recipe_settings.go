@@ -1,6 +1,9 @@
 package train
 
 import (
+	"errors"
+	"fmt"
+
 	"limner/data"
 	"limner/models/diffusers"
 	"limner/train/loss"
@@ -65,3 +68,36 @@ type Autoencoder struct {
 	DecoderOnly bool    `json:"train_decoder_only" name:"train-decoder-only" group:"model" help:"Train the decoder and leave the latents, and so the UNet, as they are." resume:"same"`
 	KLWeight    float64 `json:"kl_weight" name:"kl-weight" group:"loss" default:"1e-6" help:"Weight of the posterior's divergence from a standard normal." resume:"same"`
 }
+
+// Prior keeps a model's idea of a class while it learns one of its members: images that the model drew of the class stand
+// beside those of the member in each batch.
+type Prior struct {
+	Data   []string `json:"class_data_dir" kong:"-" resume:"free"`
+	Prompt string   `json:"class_prompt" name:"class-prompt" placeholder:"TEXT" help:"Caption of the images of the class." resume:"same"`
+	Weight float64  `json:"prior_loss_weight" name:"prior-loss-weight" default:"1" help:"Weight of the loss on images of the class." resume:"same"`
+}
+
+// Validate reports every field out of range.
+func (p Prior) Validate() error {
+	var errs []error
+	if len(p.Data) == 0 {
+		errs = append(errs, errors.New("class_data_dir: give a folder for the images of the class"))
+	}
+	if p.Prompt == "" {
+		errs = append(errs, errors.New("class_prompt: say what the class is"))
+	}
+	if !(p.Weight > 0) {
+		errs = append(errs, fmt.Errorf("prior_loss_weight: got %g, want above 0", p.Weight))
+	}
+	return errors.Join(errs...)
+}
+
+// What new tokens may be, which chooses the captions that they are learned from.
+const (
+	PropertyObject  = "object"
+	PropertyStyle   = "style"
+	PropertyCaption = "caption" // the dataset's own captions
+)
+
+// Properties are the values of Recipe.Property.
+var Properties = []string{PropertyObject, PropertyStyle, PropertyCaption}

@@ -7,13 +7,6 @@ import (
 	"limner/train/folder"
 )
 
-// output is the run's folder.
-func (o Options) output() folder.Output {
-	return folder.Output{
-		Dir: o.OutputDir, ResumeFromCheckpoint: o.ResumeFromCheckpoint, Every: o.CheckpointingSteps, Keep: o.CheckpointsTotalLimit,
-	}
-}
-
 // contents are what the checkpoints hold of a run that trains the components of a tree.
 func (o Options) contents(trainable nn.Tree, components []folder.Component) folder.Contents {
 	return folder.Contents{

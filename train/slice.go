@@ -10,7 +10,10 @@ import (
 // processes are those that make a run together, in step; most runs have one. Nothing else here knows of more than one.
 type processes struct{ backend *xla.Backend }
 
-func (r *Run) processes() processes { return processes{r.Backend} }
+// processesOf are the processes whose devices a backend has.
+func processesOf(b *xla.Backend) processes { return processes{b} }
+
+func (r *Run) processes() processes { return processesOf(r.Backend) }
 
 // leads says whether this process writes what the run makes: alone, or as the first of several. The others compute and
 // read.
@@ -18,6 +21,12 @@ func (p processes) leads() bool { return p.backend.Process().Leads() }
 
 // alone says whether there is no other.
 func (p processes) alone() bool { return p.backend.Process().Alone() }
+
+// part says which part of each batch this process reads: part n of so many.
+func (p processes) part() (n, of int) {
+	process := p.backend.Process()
+	return process.Index, process.Count
+}
 
 // bound is ctx, or, beside others, one that nothing cancels: who leaves what all do together leaves the others waiting.
 func (p processes) bound(ctx context.Context) context.Context { return p.backend.Bound(ctx) }
