@@ -25,7 +25,7 @@ type Reading struct {
 	ImageColumn             string `json:"image_column" default:"image" help:"Column of the images." resume:"same"`
 	ConditioningImageColumn string `json:"conditioning_image_column" default:"conditioning_image" help:"Column of the conditioning images." resume:"same"`
 	CaptionColumn           string `json:"caption_column" default:"text" help:"Column of the captions." resume:"same"`
-	RandomCrop              bool   `json:"random_crop" kong:"-" resume:"same"` // crop anywhere along the long side, instead of at the centre
+	RandomCrop              bool   `json:"random_crop" kong:"-" resume:"same"` // along the long side, not at its centre
 	RandomFlip              bool   `json:"random_flip" help:"Turn every other image around, its conditioning image and mask too." resume:"same"`
 	Background              string `json:"background" placeholder:"COLOUR" help:"Colour behind pictures that are not opaque: a CSS name or #RRGGBB. Without it alpha is dropped, as by Pillow." resume:"same"`
 	Workers                 int    `json:"-" name:"dataloader-num-workers" placeholder:"N" help:"Goroutines that decode images; without it, one for each core."`

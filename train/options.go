@@ -27,7 +27,7 @@ type Options struct {
 	Seed                  uint64          `json:"seed" group:"steps" default:"0" help:"Of everything random." resume:"same"`
 	GradientCheckpointing bool            `json:"gradient_checkpointing" group:"memory" help:"Keep only the outputs of blocks for the gradient and compute the rest once more: less memory, a third more time. A run whose step does not fit the devices otherwise does so by itself." resume:"reorder"`
 	FSDP                  bool            `json:"fsdp" name:"fsdp" group:"memory" help:"Divide the parameters over the devices; moments and averages are in any case." resume:"reorder"`
-	MaxDeviceMemory       int64           `json:"max_device_memory" kong:"-" resume:"free"` // bytes that the step may take of a device; 0: all that there is
+	MaxDeviceMemory       int64           `json:"max_device_memory" kong:"-" resume:"free"` // bytes of a device; 0: all that there are
 	Optimizer             optim.Optimizer `json:"optimizer" group:"optimizer" embed:""`
 	EMA                   *optim.EMA      `json:"ema" group:"optimizer" embed:""` // nil keeps no average
 }

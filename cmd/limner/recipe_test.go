@@ -125,8 +125,8 @@ seed: null
 	}
 	c := command.Selected().Target.Interface().(trainControlNetCmd)
 	got := []any{
-		c.Basics.Model, c.Basics.Data, c.Options.OutputDir, c.Options.LearningRate, c.ControlNet.EmbeddingChannels, c.UseEMA, c.MixedPrecision,
-		c.Options.Seed, c.Basics.Resolution,
+		c.Basics.Model, c.Basics.Data, c.Options.OutputDir, c.Options.LearningRate, c.ControlNet.EmbeddingChannels,
+		c.UseEMA, c.MixedPrecision, c.Options.Seed, c.Basics.Resolution,
 	}
 	want := []any{"sd15", []string{"d"}, "run", 2e-5, []int{4, 8}, true, "no", uint64(0), 512}
 	if !reflect.DeepEqual(got, want) {

@@ -1,5 +1,5 @@
-// Package settings reads what the tags of settings structs say of their fields: which value each has by default, and
-// what becomes of a run that goes on with another one. Such a struct is also what the command line takes its flags from.
+// Package settings gives the fields of settings structs the values that their default tags say. The command line takes
+// its flags from the same structs, so that each default is written once.
 package settings
 
 import (

@@ -32,7 +32,10 @@ func TestDefaults(t *testing.T) {
 	if err := settings.SetDefaults(&got); err != nil {
 		t.Fatal(err)
 	}
-	want := outer{inner: inner{5e-6}, Name: "cosine", On: true, Steps: 500, Bytes: 512 << 20, Seed: 3, List: []int{4, 8}, Kept: "x", Some: &inner{5e-6}}
+	want := outer{
+		inner: inner{5e-6}, Name: "cosine", On: true, Steps: 500, Bytes: 512 << 20, Seed: 3, List: []int{4, 8},
+		Kept: "x", Some: &inner{5e-6},
+	}
 	want.Nested.Decay = -0.8
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
@@ -55,7 +58,9 @@ func TestDefaultsThatAreNone(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), `Steps: default "many"`) || got.Name != "linear" {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	for _, want := range []string{`Sides: default "4,x"`, "Side: default \"4\": a field of type int8 has no default by a tag"} {
+	for _, want := range []string{
+		`Sides: default "4,x"`, `Side: default "4": a field of type int8 has no default by a tag`,
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
