@@ -15,6 +15,7 @@ import (
 
 	"limner/data"
 	"limner/data/circles"
+	"limner/internal/settings"
 	"limner/models/checkpoint"
 	"limner/models/clip"
 	"limner/models/diffusers"
@@ -39,25 +40,21 @@ type Hooks struct {
 // Size is the side of the demo's pictures in pixels.
 const Size = 64
 
-// BaseOptions say how the base model is trained.
+// BaseOptions say how the base model is trained: flags of limner base, but the batches.
 type BaseOptions struct {
-	OutputDir string `json:"-"`
-	Seed      uint64 `json:"seed"`
-	Images    int    `json:"images"`
-	VAESteps  int    `json:"vae_steps"`
-	VAEBatch  int    `json:"vae_batch"`
-	UNetSteps int    `json:"unet_steps"`
-	UNetBatch int    `json:"unet_batch"`
+	OutputDir string `json:"-" required:"" placeholder:"DIR" help:"Folder for the dataset, the runs and, in DIR/base, the model."`
+	Seed      uint64 `json:"seed" default:"1" help:"Of everything random."`
+	Images    int    `json:"images" default:"8000" help:"Pictures in the dataset."`
+	VAESteps  int    `json:"vae_steps" name:"vae-steps" default:"1500" help:"Steps of the VAE's training."`
+	VAEBatch  int    `json:"vae_batch" kong:"-" default:"16"`
+	UNetSteps int    `json:"unet_steps" name:"unet-steps" default:"2500" help:"Steps of the UNet's training."`
+	UNetBatch int    `json:"unet_batch" kong:"-" default:"32"`
 	// DecoderSteps, of VAEBatch images, refine the VAE's decoder at the end, with the finished model.
-	DecoderSteps int `json:"decoder_steps"`
+	DecoderSteps int `json:"decoder_steps" default:"1600" help:"Steps that refine the VAE's decoder at the end."`
 }
 
 // DefaultBaseOptions are the options with which the shipped base model was trained.
-func DefaultBaseOptions() BaseOptions {
-	return BaseOptions{
-		Seed: 1, Images: 8000, VAESteps: 1500, VAEBatch: 16, UNetSteps: 2500, UNetBatch: 32, DecoderSteps: 1600,
-	}
-}
+func DefaultBaseOptions() BaseOptions { return settings.Default[BaseOptions]() }
 
 // Record is how a base model was trained, as training.json in its folder has it. Losses are means of the last hundred
 // steps.

@@ -12,6 +12,7 @@ import (
 	"limner/data/circles"
 	"limner/data/imaging"
 	"limner/internal/disk"
+	"limner/internal/settings"
 	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
@@ -21,26 +22,21 @@ import (
 	"limner/xla"
 )
 
-// Options say how the demo trains and samples.
+// Options say how the demo trains and samples: flags of limner demo.
 type Options struct {
-	OutputDir         string  `json:"-"`
-	Seed              uint64  `json:"seed"`
-	Images            int     `json:"images"` // of the dataset
-	Steps             int     `json:"max_train_steps"`
-	Batch             int     `json:"train_batch_size"`
-	LearningRate      float64 `json:"learning_rate"`
-	Cases             int     `json:"cases"` // prompts and outlines to sample
-	NumInferenceSteps int     `json:"num_inference_steps"`
-	GuidanceScale     float64 `json:"guidance_scale"`
+	OutputDir         string  `json:"-" default:"limner-demo" placeholder:"DIR" help:"Folder for everything that the demo makes."`
+	Seed              uint64  `json:"seed" default:"7" help:"Of everything random."`
+	Images            int     `json:"images" default:"3000" help:"Pictures in the dataset."`
+	Steps             int     `json:"max_train_steps" name:"max-train-steps" default:"800" help:"Steps of the ControlNet's training."`
+	Batch             int     `json:"train_batch_size" name:"train-batch-size" default:"16" help:"Images of a step."`
+	LearningRate      float64 `json:"learning_rate" default:"2e-3" help:"Of AdamW."`
+	Cases             int     `json:"cases" default:"64" help:"Unseen prompts and outlines to sample."`
+	NumInferenceSteps int     `json:"num_inference_steps" default:"16" help:"Denoising steps."`
+	GuidanceScale     float64 `json:"guidance_scale" default:"2" help:"Of classifier-free guidance."`
 }
 
 // DefaultOptions take some minutes on two cores.
-func DefaultOptions() Options {
-	return Options{
-		Seed: 7, Images: 3000, Steps: 800, Batch: 16, LearningRate: 2e-3, Cases: 64,
-		NumInferenceSteps: 16, GuidanceScale: 2,
-	}
-}
+func DefaultOptions() Options { return settings.Default[Options]() }
 
 // Validate reports every option out of range.
 func (o Options) Validate() error {

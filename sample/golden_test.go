@@ -366,7 +366,8 @@ func TestGoldenPromptEmbeddings(t *testing.T) {
 				p = sdxlPipeline(t)
 			}
 			texts, err := p.encode(context.Background(), Request{
-				Prompts: r.Args.Prompt, NegativePrompts: r.Args.NegativePrompt, GuidanceScale: r.Args.Guidance, PromptStyle: clip.Plain,
+				Prompts: r.Args.Prompt, NegativePrompts: r.Args.NegativePrompt,
+				Denoising: Denoising{GuidanceScale: r.Args.Guidance}, Encoding: Encoding{PromptStyle: clip.Plain},
 			})
 			if err != nil {
 				t.Fatal(err)

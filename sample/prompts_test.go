@@ -13,7 +13,10 @@ import (
 // embed gives the embeddings of one prompt on SDXL's two text encoders.
 func embedPrompt(t *testing.T, p *Pipeline, style clip.Style, prompt string, change func(r *Request)) (*embeddings, []float32) {
 	t.Helper()
-	r := Request{Prompts: []string{prompt}, NegativePrompts: []string{""}, GuidanceScale: 2, PromptStyle: style}
+	r := Request{
+		Prompts: []string{prompt}, NegativePrompts: []string{""},
+		Denoising: Denoising{GuidanceScale: 2}, Encoding: Encoding{PromptStyle: style},
+	}
 	if change != nil {
 		change(&r)
 	}
@@ -37,7 +40,7 @@ func TestLongPrompts(t *testing.T) {
 	if e.chunks < 2 || len(text) != e.chunks*tokens*width {
 		t.Fatalf("%d chunks, %d values", e.chunks, len(text))
 	}
-	request := Request{Prompts: []string{"a cat", long}, PromptStyle: clip.Plain}
+	request := Request{Prompts: []string{"a cat", long}, Encoding: Encoding{PromptStyle: clip.Plain}}
 	if n, err := p.model.Chunks(request); n != e.chunks || err != nil {
 		t.Errorf("the longest prompt takes %d chunks, want %d: %v", n, e.chunks, err)
 	}
@@ -82,7 +85,10 @@ func TestPromptStyles(t *testing.T) {
 	if token := zero[width : 2*width]; !slices.Equal(token, empty[width:2*width]) {
 		t.Error("comfy: a weight of 0 is not the empty prompt")
 	}
-	if _, err := p.encode(context.Background(), Request{Prompts: []string{"(x:1" + strings.Repeat("0", 60) + ")"}, PromptStyle: clip.A1111}); err == nil || !strings.Contains(err.Error(), "is too large") {
+	request := Request{
+		Prompts: []string{"(x:1" + strings.Repeat("0", 60) + ")"}, Encoding: Encoding{PromptStyle: clip.A1111},
+	}
+	if _, err := p.encode(context.Background(), request); err == nil || !strings.Contains(err.Error(), "is too large") {
 		t.Errorf("a huge weight: got %v", err)
 	}
 }

@@ -5,23 +5,18 @@ import (
 	"fmt"
 
 	"limner/data/imaging"
-	"limner/models/clip"
+	"limner/internal/settings"
 	"limner/sample/schedule"
 )
 
 // Request asks for images, one for each prompt. Its fields bear the names of diffusers' arguments.
 type Request struct {
-	Prompts           []string
-	NegativePrompts   []string // one for each prompt, one for all, or none: "" or, where SDXL asks for them, zeros
-	PromptStyle       clip.Style
-	TruncatePrompts   bool   // a prompt ends after one chunk of the text encoder, as in diffusers; else it takes as many as it needs
-	ClipSkip          int    // last layers of the text encoders to leave out
-	Scheduler         string // a name that schedule.New knows; "" is the model's own
-	schedule.Options         // strength is for Images only
-	NumInferenceSteps int
-	GuidanceScale     float64   // at most 1: no guidance, and the negative prompts go unused
-	GuidanceRescale   float64   // 0 to 1: how far guidance is kept from raising the contrast
-	LoRAScales        []float64 // one for each LoRA of the model; nil: 1 for each
+	Prompts         []string
+	NegativePrompts []string // one for each prompt, one for all, or none: "" or, where SDXL asks for them, zeros
+	Encoding
+	Denoising
+	schedule.Options           // strength is for Images only
+	LoRAScales       []float64 // one for each LoRA of the model; nil: 1 for each
 
 	// Seeds has one seed for each image. Everything random about an image depends on its seed and size only.
 	Seeds []uint64
@@ -68,7 +63,9 @@ type Request struct {
 
 // DefaultRequest has diffusers' defaults, and neither prompts nor seeds.
 func DefaultRequest() Request {
-	return Request{PromptStyle: clip.Plain, Options: schedule.DefaultOptions(), NumInferenceSteps: 50, GuidanceScale: 7.5}
+	return Request{
+		Encoding: settings.Default[Encoding](), Denoising: settings.Default[Denoising](), Options: schedule.DefaultOptions(),
+	}
 }
 
 // Image is one image of a request.

@@ -16,19 +16,8 @@ type dataCmd struct {
 }
 
 type circlesCmd struct {
-	Count   int    `default:"${circles_count}" help:"Examples to write."`
-	Size    int    `default:"${circles_size}" help:"Side of the pictures, in pixels."`
-	Seed    uint64 `default:"0" help:"Another seed gives other examples."`
-	Palette string `default:"${circles_palette}" help:"basic: 17 colours that are easy to tell apart; css: all CSS colour names."`
-	Out     string `required:"" aliases:"output-dir" placeholder:"DIR" help:"Folder to write, which must be new or empty. --output_dir is the same."`
-}
-
-// dataDefaults are the values of the flags' defaults, which package data holds.
-func dataDefaults() map[string]string {
-	c := circles.Default()
-	return map[string]string{
-		"circles_count": fmt.Sprint(c.Count), "circles_size": fmt.Sprint(c.Size), "circles_palette": c.Palette,
-	}
+	Set circles.Set `embed:""`
+	Out string      `required:"" aliases:"output-dir" placeholder:"DIR" help:"Folder to write, which must be new or empty. --output_dir is the same."`
 }
 
 // Help shows one working example.
@@ -42,13 +31,8 @@ same flags give the same bytes.`
 }
 
 func (c circlesCmd) Run(ctx context.Context) error {
-	set := circles.Default()
-	set.Count, set.Size, set.Seed, set.Palette = c.Count, c.Size, c.Seed, c.Palette
-	if err := set.Validate(); err != nil {
-		return usageError{err}
-	}
 	bar := newProgress(os.Stderr, "writing")
-	err := circles.Write(ctx, set, c.Out, func(done, total int) { bar.Step(done, total, "") })
+	err := circles.Write(ctx, c.Set, c.Out, func(done, total int) { bar.Step(done, total, "") })
 	if closeErr := bar.Close(); err == nil {
 		err = closeErr
 	}

@@ -9,15 +9,22 @@ import (
 // flagGroups are the groups that --help lists flags in, in this order: the usual ones first. A flag names its group by
 // the key, in a tag: group:"model".
 var flagGroups = []kong.Group{
+	{Key: "plan", Title: "Plan:"},
 	{Key: "model", Title: "Model:"},
+	{Key: "prompt", Title: "Prompt:"},
+	{Key: "images", Title: "Images:"},
 	{Key: "data", Title: "Data:"},
 	{Key: "output", Title: "Output:"},
+	{Key: "denoising", Title: "Denoising:"},
+	{Key: "image", Title: "Image to image and inpainting:"},
+	{Key: "control", Title: "ControlNet:"},
 	{Key: "steps", Title: "Steps and learning rate:"},
 	{Key: "validation", Title: "Validation:"},
 	{Key: "memory", Title: "Memory and precision:"},
 	{Key: "optimizer", Title: "Optimizer:"},
 	{Key: "loss", Title: "Loss:"},
 	{Key: "logging", Title: "Logging:"},
+	{Key: "sdxl", Title: "Sizes that SDXL is conditioned on:"},
 	{Key: "devices", Title: "Devices:"},
 }
 

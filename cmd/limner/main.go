@@ -21,6 +21,7 @@ import (
 	"limner/internal/printable"
 	"limner/internal/settings"
 	"limner/sample/batch"
+	"limner/sample/schedule"
 	"limner/train"
 )
 
@@ -98,11 +99,12 @@ func newParser() (*kong.Kong, error) {
 	var c cli
 	k, err := kong.New(&c, kong.Name("limner"), kong.Description(description),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}), kong.ExplicitGroups(flagGroups),
-		kong.Vars(demoDefaults()), kong.Vars(dataDefaults()), kong.Vars(batch.Defaults()),
-		kong.NamedMapper("axes", kong.MapperFunc(decodeAxes)))
+		kong.Vars{"schedulers": schedule.ShortNames()}, kong.NamedMapper("axes", kong.MapperFunc(decodeAxes)))
 	if err == nil {
 		// Some settings have defaults and are no flags, which kong leaves alone.
-		err = errors.Join(settings.SetDefaults(&c.Train), settings.SetDefaults(&c.Plan.trainCmd))
+		for _, command := range []any{&c.Train, &c.Plan.trainCmd, &c.Base, &c.Data} {
+			err = errors.Join(err, settings.SetDefaults(command))
+		}
 		relaxPlan(k)
 		orderFlags(k.Model.Node)
 	}

@@ -22,14 +22,14 @@ type planCmd struct {
 	trainCmd
 	Sample sampleCmd `cmd:"" name:"sample"`
 
-	TPU          string  `name:"tpu" default:"v4-8" placeholder:"NAME" help:"TPU to plan for: v4-8 to v4-512, v5e-1 to v5e-256, v5p-8 to v5p-512, v6e-1 to v6e-256."`
-	Effort       string  `enum:"quick,default" default:"quick" help:"How much work the compiler may spend. quick (XLA's O0) takes minutes for Stable Diffusion 1.5; default, what a run compiles with, up to ten times that and three times the memory."`
-	LargestBatch bool    `help:"Search the largest batch a chip that fits, by compiling."`
-	Advise       bool    `help:"Compile variants that take less memory or time, too: FSDP, cached latents, gradient checkpointing, half the batch with accumulation."`
-	Images       int     `placeholder:"N" help:"Images of the dataset, for hours and disk."`
-	Price        float64 `placeholder:"X" help:"What the TPU costs an hour, in any currency."`
-	Save         string  `placeholder:"FILE" help:"Write the compiled programs; those of --effort default train and sample on that TPU take with --executable instead of compiling."`
-	JSON         bool    `name:"json" help:"Print the reports as JSON."`
+	TPU          string  `group:"plan" name:"tpu" default:"v4-8" placeholder:"NAME" help:"TPU to plan for: v4-8 to v4-512, v5e-1 to v5e-256, v5p-8 to v5p-512, v6e-1 to v6e-256."`
+	Effort       string  `group:"plan" enum:"quick,default" default:"quick" help:"How much work the compiler may spend. quick (XLA's O0) takes minutes for Stable Diffusion 1.5; default, what a run compiles with, up to ten times that and three times the memory."`
+	LargestBatch bool    `group:"plan" help:"Search the largest batch a chip that fits, by compiling."`
+	Advise       bool    `group:"plan" help:"Compile variants that take less memory or time, too: FSDP, cached latents, gradient checkpointing, half the batch with accumulation."`
+	Images       int     `group:"plan" placeholder:"N" help:"Images of the dataset, for hours and disk."`
+	Price        float64 `group:"plan" placeholder:"X" help:"What the TPU costs an hour, in any currency."`
+	Save         string  `group:"plan" placeholder:"FILE" help:"Write the compiled programs; those of --effort default train and sample on that TPU take with --executable instead of compiling."`
+	JSON         bool    `group:"plan" name:"json" help:"Print the reports as JSON."`
 }
 
 // Help shows one working example.

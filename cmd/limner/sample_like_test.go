@@ -10,7 +10,9 @@ import (
 	"testing"
 
 	"limner/data/imaging"
+	"limner/models/clip"
 	"limner/models/diffusers"
+	"limner/sample"
 	"limner/sample/batch"
 )
 
@@ -119,9 +121,12 @@ func TestRecordCarriesNoPath(t *testing.T) {
 		},
 		ControlNets: []string{"/home/me/c", `C:\home\me\d`}, LoRA: []string{"org/l"}, LoRAScale: []float64{0.5},
 		TextualInversion: []string{"t=/home/me/u"}, Dtype: "bf16", Prompt: []string{`a "cat": {x}, [y] # — 猫`},
-		NegativePrompt: &negative, PromptStyle: "comfy", TruncatePrompts: true, ClipSkip: 1, Height: 64, Width: 72,
-		Seed: 1 << 63, Scheduler: "dpm++_2m_karras", NumInferenceSteps: 7, GuidanceScale: 1e-3, GuidanceRescale: 0.5,
-		Eta: 1, Image: []string{"/home/me/i, j"}, Mask: []string{"/home/me/k"}, Strength: &strength,
+		NegativePrompt: &negative, Height: 64, Width: 72,
+		Encoding: sample.Encoding{PromptStyle: clip.Comfy, TruncatePrompts: true, ClipSkip: 1},
+		Denoising: sample.Denoising{
+			Scheduler: "dpm++_2m_karras", NumInferenceSteps: 7, GuidanceScale: 1e-3, GuidanceRescale: 0.5,
+		},
+		Seed: 1 << 63, Eta: 1, Image: []string{"/home/me/i, j"}, Mask: []string{"/home/me/k"}, Strength: &strength,
 		ControlImage: []string{"/home/me/x", "/home/me/y"}, Preprocess: "canny",
 		ControlNetConditioningScale: []float64{1, 2}, ControlGuidanceStart: []float64{0.25},
 		ControlGuidanceEnd: []float64{0.75}, GuessMode: true, OriginalSize: []int{1, 2},

@@ -8,22 +8,22 @@ import (
 	"math/rand/v2"
 
 	"limner/data/imaging"
+	"limner/internal/settings"
 )
 
 // Set describes a synthetic dataset in the manner of fill50k: each example is a disc of one
-// colour on a background of another, its outline as the condition, and a caption naming both colours.
+// colour on a background of another, its outline as the condition, and a caption naming both colours. Its fields are
+// flags of limner data synth circles.
 type Set struct {
-	Count        int    `json:"count"`          // examples to write
-	Size         int    `json:"size"`           // side of the square pictures, in pixels
-	Seed         uint64 `json:"seed"`           // another seed gives other examples
-	Palette      string `json:"palette"`        // PaletteBasic or PaletteCSS
-	RowsPerShard int    `json:"rows_per_shard"` // rows of one parquet file
+	Count        int    `json:"count" default:"4096" help:"Examples to write."`
+	Size         int    `json:"size" default:"64" help:"Side of the pictures, in pixels."`
+	Seed         uint64 `json:"seed" default:"0" help:"Another seed gives other examples."`
+	Palette      string `json:"palette" default:"basic" help:"basic: 17 colours that are easy to distinguish; css: all CSS colour names."`
+	RowsPerShard int    `json:"rows_per_shard" kong:"-" default:"8192"` // rows of one parquet file
 }
 
 // Default is a set for the demo: small images in colours that are easy to distinguish.
-func Default() Set {
-	return Set{Count: 4096, Size: 64, Palette: imaging.PaletteBasic, RowsPerShard: 8192}
-}
+func Default() Set { return settings.Default[Set]() }
 
 // Validate reports every unusable field.
 func (c Set) Validate() error {

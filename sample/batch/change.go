@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"limner/internal/suggest"
+	"limner/models/clip"
 )
 
 // setting changes one value of an image.
@@ -50,7 +51,7 @@ func settings() []setting {
 			if !slices.Contains([]string{"plain", "a1111", "comfy"}, v) {
 				return fmt.Errorf("got %q, want plain, a1111 or comfy", v)
 			}
-			d.PromptStyle = v
+			d.PromptStyle = clip.Style(v)
 			return nil
 		}},
 	}

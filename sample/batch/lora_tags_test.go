@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"limner/models/clip"
+	"limner/sample"
 )
 
 func TestLoRATags(t *testing.T) {
@@ -82,7 +85,8 @@ func TestLoRATags(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			command := &Options{Settings: Settings{
-				Prompt: c.prompts, PromptStyle: "a1111", LoRA: []string{"/l/a.safetensors"}, NumInferenceSteps: 1,
+				Prompt: c.prompts, LoRA: []string{"/l/a.safetensors"},
+				Encoding: sample.Encoding{PromptStyle: clip.A1111}, Denoising: sample.Denoising{NumInferenceSteps: 1},
 			}, Outputs: Outputs{NumImages: 1}, LoRADir: dir}
 			if c.change != nil {
 				c.change(command)

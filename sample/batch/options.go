@@ -8,23 +8,23 @@ import (
 // Options say which images are sampled and where they go: flags of limner sample.
 type Options struct {
 	Settings
-	Like       string `placeholder:"IMAGE" help:"Repeat an image of limner sample: prompts, numbers and choices are its own unless flags say otherwise, model and files are given as flags and compared. On the same kind of device it is the same to the bit."`
-	PromptFile string `aliases:"from-file" placeholder:"FILE" help:"Prompts, one a line, with kohya's switches behind them; see above."`
-	LoRADir    string `name:"lora-dir" placeholder:"DIR" help:"Folder of LoRAs, of which those are loaded that a prompt names by <lora:NAME:WEIGHT>; see above."`
-	Outputs
+	Like       string `group:"images" placeholder:"IMAGE" help:"Repeat an image of limner sample: prompts, numbers and choices are its own unless flags say otherwise, model and files are given as flags and compared. On the same kind of device it is the same to the bit."`
+	PromptFile string `group:"prompt" aliases:"from-file" placeholder:"FILE" help:"Prompts, one a line, with kohya's switches behind them; see above."`
+	LoRADir    string `group:"model" name:"lora-dir" placeholder:"DIR" help:"Folder of LoRAs, of which those are loaded that a prompt names by <lora:NAME:WEIGHT>; see above."`
+	OutputDir  string `group:"output" required:"" placeholder:"DIR" help:"Folder for the images. One that holds an earlier result of this command is replaced, one whose command was stopped is kept for --resume; anything else is left alone."`
+	Resume     bool   `group:"output" help:"Go on where this command was stopped: images that are in the folder are not sampled again. Where there is none, begin."`
 
-	OutputDir string `required:"" placeholder:"DIR" help:"Folder for the images. One that holds an earlier result of this command is replaced, one whose command was stopped is kept for --resume; anything else is left alone."`
-	Resume    bool   `help:"Go on where this command was stopped: images that are in the folder are not sampled again. Where there is none, begin."`
+	Outputs
 }
 
 // Outputs say which images are sampled, and what is written of them and beside them.
 type Outputs struct {
-	XY           Axes   `json:"xy,omitempty" name:"xy" type:"axes" placeholder:"NAME=A,B,…" help:"Sample the prompt once for each value, or each pair of values if two settings are given, on one labelled sheet."`
-	NumImages    int    `json:"num_images" default:"1" help:"Images for each prompt."`
-	SaveLatents  bool   `json:"save_latents,omitempty" help:"Write latents.safetensors too: the latents after the last step, as the UNet sees them."`
-	OutputFormat string `json:"output_format" enum:"png,jpeg,webp" default:"png" help:"Of the images: png, jpeg or webp (without loss)."`
-	Grid         bool   `json:"grid" default:"true" negatable:"" help:"Write grid.png, all images in one, too."`
-	PreviewSteps int    `json:"preview_steps,omitempty" default:"0" placeholder:"N" help:"Write previews/ every N steps: what the latents look like, without the VAE."`
+	XY           Axes   `group:"images" json:"xy,omitempty" name:"xy" type:"axes" placeholder:"NAME=A,B,…" help:"Sample the prompt once for each value, or each pair of values if two settings are given, on one labelled sheet."`
+	NumImages    int    `group:"images" json:"num_images" default:"1" help:"Images for each prompt."`
+	SaveLatents  bool   `group:"output" json:"save_latents,omitempty" help:"Write latents.safetensors too: the latents after the last step, as the UNet sees them."`
+	OutputFormat string `group:"output" json:"output_format" enum:"png,jpeg,webp" default:"png" help:"Of the images: png, jpeg or webp (without loss)."`
+	Grid         bool   `group:"output" json:"grid" default:"true" negatable:"" help:"Write grid.png, all images in one, too."`
+	PreviewSteps int    `group:"output" json:"preview_steps,omitempty" default:"0" placeholder:"N" help:"Write previews/ every N steps: what the latents look like, without the VAE."`
 }
 
 // imagesPerDevice is the largest batch that is chosen where no flag says how large.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"limner/sample"
 )
 
 func TestPromptFile(t *testing.T) {
@@ -15,7 +17,7 @@ func TestPromptFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := promptFile(path, Settings{Seed: 3, GuidanceScale: 2}, 2); err == nil ||
+	if _, err := promptFile(path, Settings{Seed: 3, Denoising: sample.Denoising{GuidanceScale: 2}}, 2); err == nil ||
 		!strings.Contains(err.Error(), ":3: ") {
 		t.Errorf("a switch without a name: got %v", err)
 	}
@@ -32,7 +34,7 @@ func TestPromptFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte("\xef\xbb\xbf"+strings.Replace(text, "-- or", "or", 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	lines, err := promptFile(path, Settings{Seed: 3, GuidanceScale: 2}, 2)
+	lines, err := promptFile(path, Settings{Seed: 3, Denoising: sample.Denoising{GuidanceScale: 2}}, 2)
 	if err != nil || len(lines) != 3 {
 		t.Fatalf("got %d lines, %v", len(lines), err)
 	}

@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
 	"limner/data/imaging"
-	"limner/models/clip"
 	"limner/models/diffusers"
 	"limner/sample"
 	"limner/sample/schedule"
@@ -20,73 +18,44 @@ import (
 // the same names. Of a single image it has one prompt, and one control image for each ControlNet.
 type Settings struct {
 	diffusers.ModelOptions
-	ControlNets      []string  `json:"controlnet_model_name_or_path,omitempty" name:"controlnet-model-name-or-path" aliases:"controlnet" sep:"none" placeholder:"MODEL" help:"ControlNet: a folder in diffusers' layout, a single file, or org/name on the Hub; may be given several times. --controlnet is the same."`
-	LoRA             []string  `json:"lora,omitempty" name:"lora" sep:"none" placeholder:"MODEL" help:"LoRA to apply: a file, or the folder with it, of diffusers', PEFT's or kohya's naming, or org/name on the Hub; may be given several times."`
-	LoRAScale        []float64 `json:"lora_scale,omitempty" name:"lora-scale" placeholder:"X" help:"How far to apply each LoRA, in their order; 1 without it."`
-	TextualInversion []string  `json:"textual_inversion,omitempty" sep:"none" placeholder:"[TOKEN=]FILE" help:"Textual inversion; the token is the file's own, or the file's name, unless it is given. May be given several times."`
-	Dtype            string    `json:"dtype" enum:"f32,bf16" default:"f32" help:"Of weights and activations: f32 or bf16."`
+	ControlNets      []string  `json:"controlnet_model_name_or_path,omitempty" group:"control" name:"controlnet-model-name-or-path" aliases:"controlnet" sep:"none" placeholder:"MODEL" help:"ControlNet: a folder in diffusers' layout, a single file, or org/name on the Hub; may be given several times. --controlnet is the same."`
+	LoRA             []string  `json:"lora,omitempty" group:"model" name:"lora" sep:"none" placeholder:"MODEL" help:"LoRA to apply: a file, or the folder with it, of diffusers', PEFT's or kohya's naming, or org/name on the Hub; may be given several times."`
+	LoRAScale        []float64 `json:"lora_scale,omitempty" group:"model" name:"lora-scale" placeholder:"X" help:"How far to apply each LoRA, in their order; 1 without it."`
+	TextualInversion []string  `json:"textual_inversion,omitempty" group:"model" sep:"none" placeholder:"[TOKEN=]FILE" help:"Textual inversion; the token is the file's own, or the file's name, unless it is given. May be given several times."`
+	Dtype            string    `json:"dtype" group:"memory" enum:"f32,bf16" default:"f32" help:"Of weights and activations: f32 or bf16."`
 
-	Prompt          []string `json:"prompt" sep:"none" placeholder:"TEXT" help:"What to sample; may be given several times."`
-	NegativePrompt  *string  `json:"negative_prompt,omitempty" placeholder:"TEXT" help:"What to keep away from."`
-	PromptStyle     string   `json:"prompt_style" enum:"plain,a1111,comfy" default:"plain" help:"What brackets in prompts mean: plain (nothing), a1111 or comfy; see above."`
-	TruncatePrompts bool     `json:"truncate_prompts,omitempty" help:"Cut prompts after 75 tokens, as diffusers does, instead of encoding them in chunks of 75."`
-	ClipSkip        int      `json:"clip_skip,omitempty" default:"0" help:"Last layers of the text encoder to leave out."`
-	Height          int      `json:"height" placeholder:"PX" help:"Height in pixels; without it, that of --image, or what the model was trained for."`
-	Width           int      `json:"width" placeholder:"PX" help:"Width in pixels; likewise."`
-	Seed            uint64   `json:"seed" default:"0" help:"Of the first image; each further one has the next number."`
+	Prompt         []string `json:"prompt" group:"prompt" sep:"none" placeholder:"TEXT" help:"What to sample; may be given several times."`
+	NegativePrompt *string  `json:"negative_prompt,omitempty" group:"prompt" placeholder:"TEXT" help:"What to keep away from."`
+	sample.Encoding
+	Height int    `json:"height" group:"images" placeholder:"PX" help:"Height in pixels; without it, that of --image, or what the model was trained for."`
+	Width  int    `json:"width" group:"images" placeholder:"PX" help:"Width in pixels; likewise."`
+	Seed   uint64 `json:"seed" group:"images" default:"0" help:"Of the first image; each further one has the next number."`
 
-	Scheduler         string  `json:"scheduler" placeholder:"NAME" help:"Scheduler: ${schedulers}, or a class of diffusers; without it, the model's own."`
-	NumInferenceSteps int     `json:"num_inference_steps" default:"${sample_steps}" help:"Denoising steps."`
-	GuidanceScale     float64 `json:"guidance_scale" default:"${sample_guidance}" help:"How far to follow the prompt; at 1 and below, the negative prompt goes unused."`
-	GuidanceRescale   float64 `json:"guidance_rescale,omitempty" default:"0" help:"How far to keep guidance from raising the contrast: 0 to 1."`
-	Eta               float64 `json:"eta,omitempty" default:"0" help:"Noise that DDIM adds: 0 none, 1 as much as DDPM."`
+	sample.Denoising
+	Eta float64 `json:"eta,omitempty" group:"denoising" default:"0" help:"Noise that DDIM adds: 0 none, 1 as much as DDPM."`
 
-	Image    []string `json:"image,omitempty" sep:"none" placeholder:"FILE" help:"Image to begin from: one for all prompts, or one for each."`
-	Mask     []string `json:"mask,omitempty" aliases:"mask-image" sep:"none" placeholder:"FILE" help:"Where --image is painted anew: white. One for all prompts, or one for each."`
-	Strength *float64 `json:"strength,omitempty" placeholder:"X" help:"Share of the steps that is made on --image: 0.8 without it, with --mask 1."`
+	Image    []string `json:"image,omitempty" group:"image" sep:"none" placeholder:"FILE" help:"Image to begin from: one for all prompts, or one for each."`
+	Mask     []string `json:"mask,omitempty" group:"image" aliases:"mask-image" sep:"none" placeholder:"FILE" help:"Where --image is painted anew: white. One for all prompts, or one for each."`
+	Strength *float64 `json:"strength,omitempty" group:"image" placeholder:"X" help:"Share of the steps that is made on --image: 0.8 without it, with --mask 1."`
 
-	Background string `json:"background,omitempty" placeholder:"COLOUR" help:"Colour behind images that are not opaque, of --image, --mask and --control_image: a CSS name or #RRGGBB. Without it alpha is dropped, as by Pillow."`
+	Background string `json:"background,omitempty" group:"image" placeholder:"COLOUR" help:"Colour behind images that are not opaque, of --image, --mask and --control_image: a CSS name or #RRGGBB. Without it alpha is dropped, as by Pillow."`
 
-	ControlImage                []string  `json:"control_image,omitempty" sep:"none" placeholder:"FILE" help:"Conditioning image: one for each ControlNet, for all prompts or anew for each prompt in turn."`
-	Preprocess                  string    `json:"preprocess,omitempty" enum:"none,canny" default:"none" help:"What makes a conditioning image of a picture: none (it is one) or canny (its edges, between the thresholds 100 and 200)."`
-	ControlNetConditioningScale []float64 `json:"controlnet_conditioning_scale,omitempty" name:"controlnet-conditioning-scale" placeholder:"X" help:"How far to follow the conditioning images: one number for all ControlNets, or one for each; 1 without it."`
-	ControlGuidanceStart        []float64 `json:"control_guidance_start,omitempty" placeholder:"X" help:"Share of the steps before which a ControlNet rests: one for all, or one for each; 0 without it."`
-	ControlGuidanceEnd          []float64 `json:"control_guidance_end,omitempty" placeholder:"X" help:"Share of the steps after which a ControlNet rests: likewise; 1 without it."`
-	GuessMode                   bool      `json:"guess_mode,omitempty" help:"Show the ControlNets to the prompt's half of guidance only, as diffusers' guess_mode does."`
+	ControlImage                []string  `json:"control_image,omitempty" group:"control" sep:"none" placeholder:"FILE" help:"Conditioning image: one for each ControlNet, for all prompts or anew for each prompt in turn."`
+	Preprocess                  string    `json:"preprocess,omitempty" group:"control" enum:"none,canny" default:"none" help:"What makes a conditioning image of a picture: none (it is one) or canny (its edges, between the thresholds 100 and 200)."`
+	ControlNetConditioningScale []float64 `json:"controlnet_conditioning_scale,omitempty" group:"control" name:"controlnet-conditioning-scale" placeholder:"X" help:"How far to follow the conditioning images: one number for all ControlNets, or one for each; 1 without it."`
+	ControlGuidanceStart        []float64 `json:"control_guidance_start,omitempty" group:"control" placeholder:"X" help:"Share of the steps before which a ControlNet rests: one for all, or one for each; 0 without it."`
+	ControlGuidanceEnd          []float64 `json:"control_guidance_end,omitempty" group:"control" placeholder:"X" help:"Share of the steps after which a ControlNet rests: likewise; 1 without it."`
+	GuessMode                   bool      `json:"guess_mode,omitempty" group:"control" help:"Show the ControlNets to the prompt's half of guidance only, as diffusers' guess_mode does."`
 
-	OriginalSize       []int `json:"original_size,omitempty" placeholder:"PX,PX" help:"Height and width that SDXL is told of the picture before it was cropped."`
-	CropsCoordsTopLeft []int `json:"crops_coords_top_left,omitempty" placeholder:"PX,PX" help:"Top and left that SDXL is told of the crop."`
-	TargetSize         []int `json:"target_size,omitempty" placeholder:"PX,PX" help:"Height and width that SDXL is told of the result."`
+	OriginalSize       []int `json:"original_size,omitempty" group:"sdxl" placeholder:"PX,PX" help:"Height and width that SDXL is told of the picture before it was cropped."`
+	CropsCoordsTopLeft []int `json:"crops_coords_top_left,omitempty" group:"sdxl" placeholder:"PX,PX" help:"Top and left that SDXL is told of the crop."`
+	TargetSize         []int `json:"target_size,omitempty" group:"sdxl" placeholder:"PX,PX" help:"Height and width that SDXL is told of the result."`
 
-	VAESlicing bool   `json:"enable_vae_slicing,omitempty" name:"enable-vae-slicing" help:"Decode tiles of one image at a time on each device, which takes less memory. Whole images always are."`
-	VAETiling  bool   `json:"enable_vae_tiling,omitempty" name:"enable-vae-tiling" help:"Decode images larger than what the VAE was trained for in tiles, likewise. Where they overlap, the image is not quite the same."`
-	Latents    string `json:"latents,omitempty" placeholder:"FILE" help:"Safetensors file whose tensor latents [images, channels, height/8, width/8], unit normals, is what the images begin from in place of --seed."`
-	BatchRow   int    `json:"batch_row,omitempty" hidden:"" help:"Row of the batch that a single image is sampled in: --like sets it, since not all rows are alike to the last bit on CPUs."`
-	BatchSize  int    `json:"batch_size" placeholder:"N" help:"Images sampled at once, over all devices; without it, at most 4 on each."`
-}
-
-// Defaults are the values of the flags' defaults, which package sample holds.
-func Defaults() map[string]string {
-	r := sample.DefaultRequest()
-	return map[string]string{
-		"sample_steps": fmt.Sprint(r.NumInferenceSteps), "sample_guidance": fmt.Sprint(r.GuidanceScale), "schedulers": schedulerNames(),
-	}
-}
-
-// schedulerNames lists the schedulers' names without those that differ in a Karras schedule alone.
-func schedulerNames() string {
-	var text string
-	for _, name := range schedule.Names() {
-		if base, karras := strings.CutSuffix(name, "_karras"); karras && slices.Contains(schedule.Names(), base) {
-			text += "[_karras]"
-			continue
-		}
-		if text != "" {
-			text += ", "
-		}
-		text += name
-	}
-	return text
+	VAESlicing bool   `json:"enable_vae_slicing,omitempty" group:"memory" name:"enable-vae-slicing" help:"Decode tiles of one image at a time on each device, which takes less memory. Whole images always are."`
+	VAETiling  bool   `json:"enable_vae_tiling,omitempty" group:"memory" name:"enable-vae-tiling" help:"Decode images larger than what the VAE was trained for in tiles, likewise. Where they overlap, the image is not quite the same."`
+	Latents    string `json:"latents,omitempty" group:"images" placeholder:"FILE" help:"Safetensors file whose tensor latents [images, channels, height/8, width/8], unit normals, is what the images begin from in place of --seed."`
+	BatchRow   int    `json:"batch_row,omitempty" group:"images" hidden:"" help:"Row of the batch that a single image is sampled in: --like sets it, since not all rows are alike to the last bit on CPUs."`
+	BatchSize  int    `json:"batch_size" group:"memory" placeholder:"N" help:"Images sampled at once, over all devices; without it, at most 4 on each."`
 }
 
 // strength is the share of the steps that is made.
@@ -298,10 +267,9 @@ func (d *Settings) of(i int) Settings {
 
 // Request has all settings but its prompt, seed and pictures.
 func (d *Settings) Request() sample.Request {
-	r := sample.DefaultRequest()
-	r.PromptStyle, r.TruncatePrompts, r.ClipSkip = clip.Style(d.PromptStyle), d.TruncatePrompts, d.ClipSkip
-	r.Scheduler, r.Options, r.NumInferenceSteps = d.Scheduler, d.scheduleOptions(), d.NumInferenceSteps
-	r.GuidanceScale, r.GuidanceRescale, r.LoRAScales, r.GuessMode = d.GuidanceScale, d.GuidanceRescale, d.LoRAScale, d.GuessMode
+	r := sample.Request{
+		Encoding: d.Encoding, Denoising: d.Denoising, Options: d.scheduleOptions(), LoRAScales: d.LoRAScale, GuessMode: d.GuessMode,
+	}
 	each := func(numbers []float64) []float64 {
 		if len(numbers) == 1 {
 			return slices.Repeat(numbers, len(d.ControlNets))

@@ -67,6 +67,21 @@ func Names() []string {
 	return names
 }
 
+// ShortNames is what Names lists, as text for people: [_karras] stands behind those that have a variant of that name.
+func ShortNames() string {
+	names := Names()
+	var text []string
+	for _, name := range names {
+		base, karras := strings.CutSuffix(name, "_karras")
+		if i := slices.Index(text, base); karras && i >= 0 {
+			text[i] += "[_karras]"
+		} else {
+			text = append(text, name)
+		}
+	}
+	return strings.Join(text, ", ")
+}
+
 // New computes the schedule of a scheduler, which diffusers would build from the config by from_config: fields that were not
 // given have the defaults of the scheduler's class. The name is a short one of Names, a class of diffusers, or "" for
 // the config's own class.
