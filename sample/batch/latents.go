@@ -158,17 +158,17 @@ func latentOffsets(f *os.File, work []*job, channels, scale int) ([]int64, error
 		return nil, err
 	}
 	offsets := make([]int64, len(work))
-	from := 8 + n + header[latentsKey].DataOffsets[0]
+	offset := 8 + n + header[latentsKey].DataOffsets[0]
 	for i, j := range work {
 		size := int64(4 * channels * (j.Height / scale) * (j.Width / scale))
 		if one, ok := header[latentKey(j)]; ok {
-			from = 8 + n + one.DataOffsets[0]
+			offset = 8 + n + one.DataOffsets[0]
 		}
-		offsets[i] = from
-		from += size
+		offsets[i] = offset
+		offset += size
 	}
 	if info, err := f.Stat(); err != nil || len(header) != 1 && len(header) != len(work) ||
-		len(header) == 1 && info.Size() != from {
+		len(header) == 1 && info.Size() != offset {
 		return nil, errors.Join(errors.New("it is not that of these images: remove it, and they are sampled again"),
 			err)
 	}

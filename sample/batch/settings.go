@@ -47,9 +47,9 @@ type Settings struct {
 	ControlGuidanceEnd          []float64 `json:"control_guidance_end,omitempty" group:"control" placeholder:"X" help:"Share of the steps after which a ControlNet rests: likewise; 1 without it."`
 	GuessMode                   bool      `json:"guess_mode,omitempty" group:"control" help:"Show the ControlNets to the prompt's half of guidance only, as diffusers' guess_mode does."`
 
-	OriginalSize       []int `json:"original_size,omitempty" group:"sdxl" placeholder:"PX,PX" help:"Height and width that SDXL is told of the picture before it was cropped."`
-	CropsCoordsTopLeft []int `json:"crops_coords_top_left,omitempty" group:"sdxl" placeholder:"PX,PX" help:"Top and left that SDXL is told of the crop."`
-	TargetSize         []int `json:"target_size,omitempty" group:"sdxl" placeholder:"PX,PX" help:"Height and width that SDXL is told of the result."`
+	OriginalSize       []int `json:"original_size,omitempty" group:"sdxl" placeholder:"PX,PX" help:"Height and width of the picture before it was cropped, as SDXL is to take them."`
+	CropsCoordsTopLeft []int `json:"crops_coords_top_left,omitempty" group:"sdxl" placeholder:"PX,PX" help:"Top and left of the crop, likewise."`
+	TargetSize         []int `json:"target_size,omitempty" group:"sdxl" placeholder:"PX,PX" help:"Height and width of the result, likewise."`
 
 	VAESlicing bool   `json:"enable_vae_slicing,omitempty" group:"memory" name:"enable-vae-slicing" help:"Decode tiles of one image at a time on each device, which takes less memory. Whole images always are."`
 	VAETiling  bool   `json:"enable_vae_tiling,omitempty" group:"memory" name:"enable-vae-tiling" help:"Decode images larger than what the VAE was trained for in tiles, likewise. Where they overlap, the image is not quite the same."`
@@ -84,7 +84,7 @@ const (
 	MostBatch      = 4096      // images at once, over all devices; also of class images
 	mostSide       = 8192      // in pixels: 8 times SDXL's, where attention at the latents alone is split into 16384 parts
 	mostPixels     = 1 << 30   // of all images sampled at once
-	mostCoordinate = 1_000_000 // in pixels, that SDXL is told
+	mostCoordinate = 1_000_000 // in pixels, that SDXL is conditioned on
 	mostPrompt     = 20_000    // bytes
 	mostImages     = 100_000   // of one command
 )
@@ -92,9 +92,9 @@ const (
 // check reports every value that is out of range or does not fit another.
 func (d *Settings) check() error {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if n := len(d.LoRAScale); n > 0 && n != len(d.LoRA) {
-		bad("%d times --lora_scale for %d times --lora: give one for each", n, len(d.LoRA))
+		refuse("%d times --lora_scale for %d times --lora: give one for each", n, len(d.LoRA))
 	}
 	for _, f := range []struct {
 		name    string
@@ -104,7 +104,7 @@ func (d *Settings) check() error {
 		{"--control_guidance_end", d.ControlGuidanceEnd},
 	} {
 		if n := len(f.numbers); n > 1 && n != len(d.ControlNets) {
-			bad("%d times %s for %d ControlNets: give one for all, or one for each", n, f.name, len(d.ControlNets))
+			refuse("%d times %s for %d ControlNets: give one for all, or one for each", n, f.name, len(d.ControlNets))
 		}
 	}
 	return errors.Join(append(errs, d.CheckRanges(), d.checkPictures())...)
@@ -113,28 +113,28 @@ func (d *Settings) check() error {
 // CheckRanges reports every value that is out of range by itself, before anything is loaded or takes memory.
 func (d *Settings) CheckRanges() error {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if _, err := imaging.NewDecoding(d.Background); err != nil {
-		bad("--%v", err)
+		refuse("--%v", err)
 	}
 	for _, n := range []struct {
-		name              string
-		value, from, most int
+		name               string
+		value, least, most int
 	}{
 		{"--num_inference_steps", d.NumInferenceSteps, 1, mostSteps}, {"--clip_skip", d.ClipSkip, 0, 100},
 		{"--batch_row", d.BatchRow, 0, MostBatch - 1},
 	} {
-		if n.value < n.from || n.value > n.most {
-			bad("%s %d: want %d to %d", n.name, n.value, n.from, n.most)
+		if n.value < n.least || n.value > n.most {
+			refuse("%s %d: want %d to %d", n.name, n.value, n.least, n.most)
 		}
 	}
 	if err := d.checkSize(); err != nil {
 		errs = append(errs, err)
 	}
 	type scale struct {
-		name       string
-		values     []float64
-		from, most float64
+		name        string
+		values      []float64
+		least, most float64
 	}
 	scales := []scale{
 		{"--guidance_scale", []float64{d.GuidanceScale}, 0, mostScale}, {"--guidance_rescale", []float64{d.GuidanceRescale}, 0, 1},
@@ -147,25 +147,25 @@ func (d *Settings) CheckRanges() error {
 	}
 	for _, s := range scales {
 		for _, x := range s.values {
-			if !(x >= s.from && x <= s.most) {
-				bad("%s %g: want %g to %g", s.name, x, s.from, s.most)
+			if !(x >= s.least && x <= s.most) {
+				refuse("%s %g: want %g to %g", s.name, x, s.least, s.most)
 			}
 		}
 	}
-	return errors.Join(append(errs, d.checkTexts(), d.checkTold())...)
+	return errors.Join(append(errs, d.checkTexts(), d.checkConditionedSizes())...)
 }
 
 // checkSize reports sizes and batches that are out of range; 0 was not given.
 func (d *Settings) checkSize() error {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	for _, n := range []struct {
 		name  string
 		value int
 		most  int
 	}{{"--height", d.Height, mostSide}, {"--width", d.Width, mostSide}, {"--batch_size", d.BatchSize, MostBatch}} {
 		if n.value < 0 || n.value > n.most {
-			bad("%s %d: want 1 to %d", n.name, n.value, n.most)
+			refuse("%s %d: want 1 to %d", n.name, n.value, n.most)
 		}
 	}
 	pixels := max(1, d.Height) * max(1, d.Width)
@@ -194,8 +194,8 @@ func (d *Settings) checkTexts() error {
 	return errors.Join(errs...)
 }
 
-// checkTold reports what SDXL cannot be told.
-func (d *Settings) checkTold() error {
+// checkConditionedSizes reports sizes and coordinates that SDXL cannot be conditioned on.
+func (d *Settings) checkConditionedSizes() error {
 	var errs []error
 	for _, f := range []struct {
 		name string
@@ -216,26 +216,26 @@ func (d *Settings) checkTold() error {
 // checkPictures reports what does not fit of control images, images and masks.
 func (d *Settings) checkPictures() error {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	nets, prompts := len(d.ControlNets), len(d.Prompt)
 	switch n := len(d.ControlImage); {
 	case nets == 0 && n > 0:
-		bad("--control_image needs --controlnet_model_name_or_path")
+		refuse("--control_image needs --controlnet_model_name_or_path")
 	case nets > 0 && n == 0:
-		bad("--controlnet_model_name_or_path needs --control_image")
+		refuse("--controlnet_model_name_or_path needs --control_image")
 	case n != nets && n != nets*prompts:
-		bad("%d control images for %d ControlNets and %d prompts: give one for each ControlNet, for all prompts or for each", n, nets, prompts)
+		refuse("%d control images for %d ControlNets and %d prompts: give one for each ControlNet, for all prompts or for each", n, nets, prompts)
 	}
 	for name, files := range map[string][]string{"images": d.Image, "masks": d.Mask} {
 		if n := len(files); n > 1 && n != prompts {
-			bad("%d %s for %d prompts: give one for all, or one for each", n, name, prompts)
+			refuse("%d %s for %d prompts: give one for all, or one for each", n, name, prompts)
 		}
 	}
 	if d.Mask != nil && d.Image == nil {
-		bad("--mask needs --image")
+		refuse("--mask needs --image")
 	}
 	if d.Strength != nil && d.Image == nil {
-		bad("--strength needs --image")
+		refuse("--strength needs --image")
 	}
 	return errors.Join(errs...)
 }
