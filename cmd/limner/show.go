@@ -140,6 +140,9 @@ func describe(d checkpoint.Description, all bool) string {
 	if d.Dialect != "" {
 		kind += fmt.Sprintf(", named as by %s", d.Dialect)
 	}
+	if d.EMA {
+		kind += ", with EMA's weights too, which are passed over for the plain ones as by diffusers"
+	}
 	if d.Difference {
 		kind += ", a difference to the model it was made for"
 	}
@@ -147,6 +150,9 @@ func describe(d checkpoint.Description, all bool) string {
 	family := string(d.Family)
 	if d.Inpainting {
 		family += " inpainting"
+	}
+	if d.Variant != "" {
+		family += " " + d.Variant + ", not supported"
 	}
 	if len(d.Reasons) > 0 {
 		family += " (" + strings.Join(d.Reasons, "; ") + ")"

@@ -79,13 +79,13 @@ type source struct {
 	close    func() error
 }
 
-func openSource(path string) (*source, error) {
+func openSource(path string, log io.Writer) (*source, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("convert: %w", err)
 	}
 	if !info.IsDir() {
-		return openSourceFile(path)
+		return openSourceFile(path, log)
 	}
 	s := &source{networks: map[string]*Model{}, folder: path}
 	s.close = func() error {
@@ -139,15 +139,16 @@ func folderMarks(dir string) (Marks, error) {
 	return Marks{VPrediction: c.PredictionType == "v_prediction", ZeroSNR: c.RescaleBetasZeroSNR}, err
 }
 
-func openSourceFile(path string) (*source, error) {
+func openSourceFile(path string, log io.Writer) (*source, error) {
 	c, err := OpenFile(path)
 	if err != nil {
 		return nil, err
 	}
+	c.SayEMA(log)
 	names := c.Components()
 	if len(names) == 0 {
 		return nil, errors.Join(fmt.Errorf("convert %s: %s is no network: a LoRA is converted to %s, %s or %s",
-			path, c.Kind, ToLoRADiffusers, ToLoRAPEFT, ToLoRAKohya), c.Close())
+			path, c.What(), ToLoRADiffusers, ToLoRAPEFT, ToLoRAKohya), c.Close())
 	}
 	s := &source{networks: map[string]*Model{}, close: c.Close, marks: c.Marks()}
 	for _, name := range names {
@@ -160,7 +161,7 @@ func openSourceFile(path string) (*source, error) {
 }
 
 func (c Conversion) toSingleFile() error {
-	s, err := openSource(c.In)
+	s, err := openSource(c.In, c.Log)
 	if err != nil {
 		return err
 	}
@@ -178,7 +179,7 @@ func (c Conversion) toSingleFile() error {
 }
 
 func (c Conversion) toDiffusers() error {
-	s, err := openSource(c.In)
+	s, err := openSource(c.In, c.Log)
 	if err != nil {
 		return err
 	}

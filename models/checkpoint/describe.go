@@ -18,6 +18,8 @@ type Description struct {
 	Dialect    Dialect           `json:"dialect,omitempty"`
 	Family     Family            `json:"family"`
 	Inpainting bool              `json:"inpainting,omitempty"`
+	Variant    string            `json:"variant,omitempty"`    // see Variant; of the UNet
+	EMA        bool              `json:"ema,omitempty"`        // a whole model has EMA's weights too, which are passed over
 	Difference bool              `json:"difference,omitempty"` // of a ControlNet to the model it was made for
 	Reasons    []string          `json:"reasons,omitempty"`    // what led to the family
 	Components []Part            `json:"components,omitempty"`
@@ -63,6 +65,7 @@ func Describe(path string) (Description, error) {
 func (c *Checkpoint) describe() (Description, error) {
 	d := Description{
 		Path: c.path, Format: c.Format, Kind: c.Kind, Dialect: c.Dialect, Family: c.Family, Inpainting: c.Inpainting,
+		Variant: c.Variant, EMA: c.EMA,
 		Difference: c.IsDifference(), Reasons: c.Reasons, Metadata: c.Metadata, Tensors: infos("", c.tensors),
 	}
 	if c.Kind == KindLoRA {
@@ -92,6 +95,9 @@ func describeFolder(dir string) (Description, error) {
 	if _, err := os.Stat(filepath.Join(dir, "model_index.json")); err != nil {
 		m, err := OpenModel(dir)
 		if err != nil {
+			if file, fileErr := LoRAFile(dir); fileErr == nil {
+				return Describe(file)
+			}
 			return d, err
 		}
 		d.Kind = KindComponent
@@ -135,6 +141,9 @@ func (d *Description) add(name string, m *Model) {
 		d.Family, d.Reasons = family, reasons
 	}
 	d.Inpainting = d.Inpainting || s.Inpainting()
+	if s.Component == UNet {
+		d.Variant = Variant(s.InChannels)
+	}
 	d.Tensors = append(d.Tensors, infos(prefix, m.tensors)...)
 }
 

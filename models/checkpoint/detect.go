@@ -44,6 +44,8 @@ type Checkpoint struct {
 	Format     string // "safetensors" or "msgpack"
 	Family     Family
 	Inpainting bool              // the UNet takes a mask and a masked image
+	Variant    string            // see Variant; of the UNet
+	EMA        bool              // a whole model has EMA's weights too, which are passed over
 	Reasons    []string          // what led to the family
 	Metadata   map[string]string // of the safetensors header
 
@@ -189,6 +191,9 @@ func (c *Checkpoint) addPart(component string, t translated) bool {
 		c.Family, c.Reasons = family, append(c.Reasons, reasons...)
 	}
 	c.Inpainting = c.Inpainting || s.Inpainting()
+	if s.Component == UNet {
+		c.Variant = Variant(s.InChannels)
+	}
 	return true
 }
 
@@ -205,15 +210,21 @@ func (c *Checkpoint) detect() {
 		return false
 	}
 	plain := translated{tensors: c.tensors}
+	before, after := unsupported(c.tensors, true), unsupported(c.tensors, false)
 	switch {
+	case before != "":
+		c.Kind = before
 	case has("model.diffusion_model."):
 		c.Kind, c.Dialect = KindPipeline, DialectLDM
+		c.EMA = has("model_ema.")
 		c.openPipeline()
 		if len(c.Components()) == 1 { // a UNet that kept its place in a whole model
 			c.Kind = KindComponent
 		}
 	case isLoRA(c.tensors) != DialectNone:
 		c.Kind, c.Dialect = KindLoRA, isLoRA(c.tensors)
+	case after != "":
+		c.Kind = after
 	case has("control_model."):
 		c.Kind, c.Dialect = KindComponent, DialectLDM
 		c.addPart(ControlNet, fromLDMControlNet(within(c.tensors, "control_model.")).under("control_model."))
@@ -355,6 +366,13 @@ func (c *Checkpoint) Tensor(key string) (safetensors.Tensor, bool) {
 // Path is the name that the file was opened by.
 func (c *Checkpoint) Path() string { return c.path }
 
+// SayEMA tells log in one line which of EMA's and the plain weights are taken, where the file has both.
+func (c *Checkpoint) SayEMA(log io.Writer) {
+	if c.EMA && log != nil {
+		fmt.Fprintf(log, "%s holds the weights of EMA (model_ema) beside the plain ones (model.diffusion_model), which are taken, as diffusers does\n", c.path)
+	}
+}
+
 // only is the one network of the file. A file of no known kind is one with its own keys.
 func (c *Checkpoint) only() (*Model, error) {
 	switch all := c.Components(); {
@@ -363,6 +381,8 @@ func (c *Checkpoint) only() (*Model, error) {
 	case len(all) > 1:
 		return nil, fmt.Errorf("open model %s: a whole model (%s), want a file with one network",
 			c.path, strings.Join(all, ", "))
+	case c.parts[""] == nil && strings.Contains(c.What(), "not supported"):
+		return nil, fmt.Errorf("open model %s: %s", c.path, c.What())
 	case c.parts[""] != nil:
 		return c.parts[""], nil
 	}

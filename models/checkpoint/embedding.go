@@ -42,7 +42,7 @@ func isEncoderKey(key string) bool {
 // metadata says, else the file's name without its extension.
 func (c *Checkpoint) Embedding() (Embedding, error) {
 	if c.Kind != KindEmbedding {
-		return Embedding{}, fmt.Errorf("it holds no textual inversion but: %s", c.Kind)
+		return Embedding{}, fmt.Errorf("it holds no textual inversion but: %s", c.What())
 	}
 	e := Embedding{Token: strings.TrimSuffix(filepath.Base(c.path), filepath.Ext(c.path)), tensors: c.tensors}
 	if c.Dialect == DialectDiffusers {

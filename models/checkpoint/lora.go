@@ -65,7 +65,7 @@ func OpenLoRA(path string) (*LoRA, error) {
 
 func (c *Checkpoint) lora() (*LoRA, error) {
 	if c.Kind != KindLoRA {
-		return nil, fmt.Errorf("holds no LoRA but: %s", c.Kind)
+		return nil, fmt.Errorf("holds no LoRA but: %s", c.What())
 	}
 	l := &LoRA{Dialect: c.Dialect, Metadata: c.Metadata, path: c.path, release: c.release}
 	fields, err := readPEFTFields(c.Metadata, c.path)

@@ -13,7 +13,7 @@ var loraMarks = []struct {
 	mark    string
 	dialect Dialect
 }{
-	{".lora_down.", DialectKohya}, {".lora_up.", DialectKohya}, {".hada_w", DialectKohya}, {".lokr_w", DialectKohya},
+	{".lora_down.", DialectKohya}, {".lora_up.", DialectKohya},
 	{".lora_A.", DialectPEFT}, {".lora_B.", DialectPEFT},
 	{".lora.down.", DialectDiffusers}, {".lora.up.", DialectDiffusers}, {"_lora.down.", DialectDiffusers},
 	{"_lora.up.", DialectDiffusers}, {".lora_linear_layer.", DialectDiffusers},

@@ -609,6 +609,9 @@ func TestLoRAFolders(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", name, err, c.found)
 		case err == nil:
 			_ = l.Close()
+			if d, err := Describe(dir); err != nil || d.Kind != KindLoRA || d.Path != filepath.Join(dir, c.found) {
+				t.Errorf("%s: described as %s %s, %v", name, d.Kind, d.Path, err)
+			}
 		}
 	}
 }

@@ -307,7 +307,12 @@ func checkBytes(t *testing.T, family string) {
 
 func TestNoModel(t *testing.T) {
 	empty := t.TempDir()
-	other := t.TempDir()
+	other, refiner := t.TempDir(), t.TempDir()
+	index := `{"_class_name": "StableDiffusionXLImg2ImgPipeline", "text_encoder": [null, null]}`
+	if err := os.WriteFile(filepath.Join(refiner, "model_index.json"), []byte(index), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	edits := changed(t, "unet/config.json", `"in_channels": 4`, `"in_channels": 8`)
 	if err := os.WriteFile(filepath.Join(other, "model_index.json"), []byte(`{"_class_name": "FluxPipeline"}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -315,10 +320,97 @@ func TestNoModel(t *testing.T) {
 		filepath.Join(empty, "nowhere"): "no model folder at",
 		empty:                           "has no model_index.json",
 		other:                           `_class_name: got "FluxPipeline"`,
+		refiner:                         "it has no text_encoder, as the SDXL refiner, which is not supported: take SDXL base",
+		edits:                           "the UNet has 8 in_channels: it is of a model for InstructPix2Pix, which is not supported",
 	} {
 		if _, err := diffusers.Open(dir); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", dir, err, want)
 		}
+	}
+}
+
+// changed is a model with other text in one of its files.
+func changed(t *testing.T, file, was, is string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "model")
+	if err := os.CopyFS(dir, os.DirFS(golden.Path(t, "sd15-tiny"))); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, file)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(raw), was) {
+		t.Fatalf("%s has no %s", file, was)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(raw), was, is, 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Classes that compute with the same networks open, and are saved as the class without a ControlNet.
+func TestClassesOfTheSameNetworks(t *testing.T) {
+	for class, want := range map[string]string{
+		"StableDiffusionControlNetImg2ImgPipeline": "StableDiffusionImg2ImgPipeline", "StableDiffusionControlNetInpaintPipeline": "StableDiffusionInpaintPipeline",
+		"LatentConsistencyModelPipeline": "LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline": "LatentConsistencyModelImg2ImgPipeline",
+	} {
+		p, err := diffusers.Open(changed(t, "model_index.json", "StableDiffusionPipeline", class))
+		if err != nil {
+			t.Errorf("%s: %v", class, err)
+			continue
+		}
+		out := filepath.Join(t.TempDir(), "out")
+		if err := p.Copy(out, ""); err != nil {
+			t.Fatal(err)
+		}
+		raw, err := os.ReadFile(filepath.Join(out, "model_index.json"))
+		if err != nil || !strings.Contains(string(raw), `"`+want+`"`) {
+			t.Errorf("%s: saved as %s, %v", class, raw, err)
+		}
+	}
+}
+
+// Of a folder with EMA's weights and the plain ones it is said which are taken.
+func TestEMAOfFoldersIsSaid(t *testing.T) {
+	dir := changed(t, "unet/config.json", "{", "{")
+	plain := filepath.Join(dir, "unet", "diffusion_pytorch_model.safetensors")
+	open := func(variant, want string) {
+		t.Helper()
+		var log strings.Builder
+		if _, err := diffusers.OpenWith(dir, diffusers.Options{Variant: variant, Log: &log}); err != nil || !strings.Contains(log.String(), want) || (want == "") != (log.String() == "") {
+			t.Errorf("variant %q: got %q, %v, want %q", variant, &log, err, want)
+		}
+	}
+	open("", "")
+	raw, err := os.ReadFile(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := strings.Replace(plain, ".safetensors", ".non_ema.safetensors", 1)
+	if err := os.WriteFile(other, raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	open("", "those of EMA are taken, --variant non_ema takes the others")
+	open("non_ema", "the plain ones are taken")
+	if err := os.Remove(other); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(filepath.Join(dir, "unet_ema"), os.DirFS(filepath.Join(dir, "unet"))); err != nil {
+		t.Fatal(err)
+	}
+	open("", "unet_ema holds the weights of EMA")
+}
+
+// Folders of other networks are named by their class.
+func TestOtherNetworksAreNamed(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"_class_name": "T2IAdapter", "channels": [320]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := diffusers.ReadControlNet(dir, nil); err == nil || !strings.Contains(err.Error(), `_class_name: got "T2IAdapter", want ControlNetModel`) {
+		t.Errorf("got %v", err)
 	}
 }
 

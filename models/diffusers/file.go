@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -47,6 +48,9 @@ func OpenWith(path string, o Options) (*Pipeline, error) {
 		return nil, err
 	}
 	p.variant = o.Variant
+	if !p.single && o.Log != nil {
+		p.sayEMA(o.Log)
+	}
 	switch o.PredictionType {
 	case "":
 	case noise.Epsilon, noise.VPrediction, noise.Sample:
@@ -55,6 +59,23 @@ func OpenWith(path string, o Options) (*Pipeline, error) {
 		return nil, fmt.Errorf("prediction type %q: want %s, %s or %s", o.PredictionType, noise.Epsilon, noise.VPrediction, noise.Sample)
 	}
 	return p, nil
+}
+
+// nonEMA is the variant of the weights as they were trained, in folders whose others are EMA's average of them.
+const nonEMA = "non_ema"
+
+// sayEMA says in one line which of EMA's and the plain weights of the UNet are taken, where the folder has both.
+func (p *Pipeline) sayEMA(log io.Writer) {
+	dir := filepath.Join(p.Dir, UNet)
+	found, err := filepath.Glob(filepath.Join(dir, "*."+nonEMA+"*.safetensors"))
+	switch {
+	case err == nil && len(found) > 0 && p.variant == nonEMA:
+		fmt.Fprintf(log, "%s holds the weights of EMA and the plain ones (%s): the plain ones are taken\n", dir, nonEMA)
+	case err == nil && len(found) > 0:
+		fmt.Fprintf(log, "%s holds the weights of EMA and the plain ones (%s): those of EMA are taken, --variant %[2]s takes the others\n", dir, nonEMA)
+	case isFile(filepath.Join(dir+"_ema", "config.json")):
+		fmt.Fprintf(log, "%s holds the weights of EMA, %s the plain ones, which are taken\n", dir+"_ema", dir)
+	}
 }
 
 func isFile(path string) bool {
@@ -83,8 +104,9 @@ func openFile(path, configDir string, log io.Writer) (p *Pipeline, err error) {
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	if c.Kind != checkpoint.KindPipeline {
-		return nil, fmt.Errorf("load %s: it holds no whole model but: %s (%s)", path, c.Kind, strings.Join(c.Components(), ", "))
+		return nil, fmt.Errorf("load %s: it holds no whole model but: %s", path, c.What())
 	}
+	c.SayEMA(log)
 	if configDir != "" {
 		p, err = openFolder(configDir, log)
 	} else {
@@ -210,7 +232,7 @@ func guessControlNet(path string) (config controlnet.Config, err error) {
 	defer func() { err = errors.Join(err, c.Close()) }()
 	m, ok := c.Component(ControlNet)
 	if !ok {
-		return config, fmt.Errorf("load %s: it holds no ControlNet but: %s (%s)", path, c.Kind, strings.Join(c.Components(), ", "))
+		return config, fmt.Errorf("load %s: it holds no ControlNet but: %s", path, c.What())
 	}
 	s, ok := m.Structure()
 	if !ok || s.Component != ControlNet {

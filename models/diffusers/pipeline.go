@@ -51,11 +51,15 @@ type Pipeline struct {
 // classes are the pipelines that a folder may name: whether they are SDXL's.
 var classes = map[string]bool{
 	"StableDiffusionPipeline": false, "StableDiffusionControlNetPipeline": false, "StableDiffusionImg2ImgPipeline": false,
-	"StableDiffusionInpaintPipeline":      false,
-	"StableDiffusionXLPipeline":           true,
-	"StableDiffusionXLImg2ImgPipeline":    true,
-	"StableDiffusionXLInpaintPipeline":    true,
-	"StableDiffusionXLControlNetPipeline": true,
+	"StableDiffusionInpaintPipeline": false, "StableDiffusionControlNetImg2ImgPipeline": false,
+	"StableDiffusionControlNetInpaintPipeline": false,
+	"LatentConsistencyModelPipeline":           false, "LatentConsistencyModelImg2ImgPipeline": false,
+	"StableDiffusionXLPipeline":                  true,
+	"StableDiffusionXLImg2ImgPipeline":           true,
+	"StableDiffusionXLInpaintPipeline":           true,
+	"StableDiffusionXLControlNetPipeline":        true,
+	"StableDiffusionXLControlNetImg2ImgPipeline": true,
+	"StableDiffusionXLControlNetInpaintPipeline": true,
 }
 
 // Open is OpenWith without options.
@@ -98,8 +102,9 @@ func openFolder(dir string, log io.Writer) (*Pipeline, error) {
 
 // index is the part of model_index.json that matters.
 type index struct {
-	ClassName  string `json:"_class_name"`
-	ForceZeros bool   `json:"force_zeros_for_empty_prompt"`
+	ClassName  string    `json:"_class_name"`
+	Text       []*string `json:"text_encoder"` // library and class; null where there is none
+	ForceZeros bool      `json:"force_zeros_for_empty_prompt"`
 }
 
 // maxConfigBytes is the most of a config that is read: the largest have a few kilobytes.
@@ -125,6 +130,9 @@ func readIndex(dir string) (index, error) {
 	i.ClassName = nn.PyTorchClass(name)
 	if _, ok := classes[i.ClassName]; !ok {
 		return i, fmt.Errorf("load %s: _class_name: got %q, supported: %s", path, name, strings.Join(slices.Sorted(maps.Keys(classes)), ", "))
+	}
+	if classes[i.ClassName] && len(i.Text) == 2 && i.Text[1] == nil {
+		return i, fmt.Errorf("load %s: it has no text_encoder, as the %s, which is not supported: take %s", path, checkpoint.SDXLRefiner, checkpoint.SDXL)
 	}
 	return i, nil
 }
@@ -153,7 +161,9 @@ func (p *Pipeline) check() error {
 	if p.UNet.OutChannels != latents {
 		bad("the UNet has %d out_channels, the VAE %d latent_channels: want the same", p.UNet.OutChannels, latents)
 	}
-	if in := p.UNet.InChannels; in != latents && in != 2*latents+1 {
+	if in := p.UNet.InChannels; checkpoint.Variant(in) != "" && latents == 4 {
+		bad("the UNet has %d in_channels: it is of a model for %s, which is not supported", in, checkpoint.Variant(in))
+	} else if in != latents && in != 2*latents+1 {
 		bad("the UNet has %d in_channels: want the VAE's %d latent_channels or, for inpainting, %d", in, latents, 2*latents+1)
 	}
 	if got := p.Tokenizer.VocabSize(); got > p.Text.VocabSize {
@@ -256,6 +266,13 @@ func ReadControlNet(path string, log io.Writer) (controlnet.Config, error) {
 			return controlnet.Config{}, fmt.Errorf("%s is a whole model: give its ControlNet's folder, %s", path, sub)
 		}
 		return controlnet.Config{}, fmt.Errorf("%s is a whole model, without a folder %s: give the folder of a ControlNet", path, ControlNet)
+	}
+	var class struct {
+		Name string `json:"_class_name"`
+	}
+	err := checkpoint.ReadConfig(filepath.Join(path, "config.json"), &class)
+	if name := nn.PyTorchClass(class.Name); err == nil && name != "" && name != "ControlNetModel" {
+		return controlnet.Config{}, fmt.Errorf("load %s: _class_name: got %q, want ControlNetModel", filepath.Join(path, "config.json"), class.Name)
 	}
 	return readConfig(path, "config.json", controlnet.ParseConfig, log)
 }
