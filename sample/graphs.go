@@ -2,6 +2,7 @@ package sample
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -11,6 +12,7 @@ import (
 	"limner/controlnet"
 	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/models/sd"
 	"limner/models/unet"
 	"limner/sample/schedule"
 	"limner/xla"
@@ -23,7 +25,7 @@ func (m Model) trees() trees {
 	}
 	networks := m.Pipeline.UNet.Tree().Under(diffusers.UNet)
 	for _, e := range m.encoders() {
-		t.text = append(t.text, m.withoutAdded(e.Config.Tree().Under(e.Name))...)
+		t.text = append(t.text, slices.Concat(m.Added.Tree(e.Encoder), m.Added[e.Name])...)
 	}
 	for i, c := range m.ControlNets {
 		embedding := ControlNetName(i) + "." + controlnet.Embedding
@@ -162,19 +164,19 @@ func (p *Pipeline) residuals(key stepKey, params nn.Params, in stepInputs, scale
 	if guessing {
 		context = conditional(context)
 	}
-	var total *unet.Residuals
+	var controls []sd.Control
 	for i, c := range p.model.ControlNets {
-		cond := in.conditions[i]
-		if cond == nil {
+		if in.conditions[i] == nil {
 			continue
 		}
-		r := c.ForwardEmbedded(params.In(ControlNetName(i)), scaled, timesteps, context, cond)
-		r = c.Scale(r, Reshape(Slice(in.conditioning, AxisElem(i))), key.guess)
-		if total != nil {
-			r = total.Add(r)
-		}
-		total = r
+		controls = append(controls, sd.Control{
+			Config: c, Name: ControlNetName(i), Embedding: in.conditions[i],
+			Adjust: func(r *unet.Residuals) *unet.Residuals {
+				return c.Scale(r, Reshape(Slice(in.conditioning, AxisElem(i))), key.guess)
+			},
+		})
 	}
+	total := sd.Residuals(params, controls, scaled, timesteps, context)
 	if total != nil && guessing {
 		total = total.Map(withUnconditionalZeros)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
 	"limner/models/nn"
+	"limner/models/sd"
 	"limner/xla"
 )
 
@@ -18,24 +19,33 @@ import (
 // loraPrefix begins the names of those matrices.
 const loraPrefix = "lora"
 
-// loraKey is the place of a layer's matrices in a tree.
-func loraKey(lora int, path string) string { return fmt.Sprintf("%s%d.%s", loraPrefix, lora, path) }
-
 // LoRAKeys are the keys of a layer's matrices among the parameters of a Model with several LoRAs. path is the layer's,
 // from the network's name on.
 func LoRAKeys(lora int, path string) (down, up string) {
-	key := loraKey(lora, path)
+	key := fmt.Sprintf("%s%d.%s", loraPrefix, lora, path)
 	return key + ".down", key + ".up"
+}
+
+// lora describes the layers of LoRA i.
+func (m Model) lora(i int) []sd.LoRALayer {
+	var layers []sd.LoRALayer
+	for _, l := range m.LoRAs[i].Layers {
+		down, up := LoRAKeys(i, l.Path)
+		layers = append(layers, sd.LoRALayer{
+			Path: l.Path, Scale: l.Scale,
+			Down: nn.Spec{Key: down, Shape: l.DownShape}, Up: nn.Spec{Key: up, Shape: l.UpShape},
+		})
+	}
+	return layers
 }
 
 // loraTree lists the matrices of all LoRAs for the given networks.
 func (m Model) loraTree(components ...string) nn.Tree {
 	var tree nn.Tree
 	for i, lora := range m.LoRAs {
-		for _, l := range lora.Layers {
-			if slices.Contains(components, l.Component) {
-				down, up := LoRAKeys(i, l.Path)
-				tree = append(tree, nn.Spec{Key: down, Shape: l.DownShape}, nn.Spec{Key: up, Shape: l.UpShape})
+		for k, l := range m.lora(i) {
+			if slices.Contains(components, lora.Layers[k].Component) {
+				tree = append(tree, l.Down, l.Up)
 			}
 		}
 	}
@@ -46,32 +56,20 @@ func (m Model) loraTree(components ...string) nn.Tree {
 func (m Model) loraValues() nn.Values {
 	values := nn.Values{}
 	for i, lora := range m.LoRAs {
-		for _, l := range lora.Layers {
-			down, up := LoRAKeys(i, l.Path)
-			values[down], values[up] = l.Down, l.Up
+		for k, l := range m.lora(i) {
+			values[l.Down.Key], values[l.Up.Key] = lora.Layers[k].Down, lora.Layers[k].Up
 		}
 	}
 	return values
 }
 
-// withLoRAs binds the LoRAs to the layers whose matrices params has. scales is a vector with the user's scale of each.
+// withLoRAs puts the LoRAs at the layers whose matrices params has. scales is a vector with the user's scale of each.
 func (m Model) withLoRAs(params nn.Params, scales *Node) nn.Params {
-	adapters := map[string][]nn.Adapter{}
-	for i, lora := range m.LoRAs {
-		scale := Reshape(Slice(scales, AxisElem(i)))
-		for _, l := range lora.Layers {
-			at := params.In(loraKey(i, l.Path))
-			if !at.Has("down") {
-				continue
-			}
-			adapters[l.Path] = append(adapters[l.Path], nn.Adapter{
-				Down:  at.Param("down", nn.Dense, nn.InitZeros, 0, l.DownShape...),
-				Up:    at.Param("up", nn.Dense, nn.InitZeros, 0, l.UpShape...),
-				Scale: MulScalar(scale, l.Scale),
-			})
-		}
+	loras := make([]sd.LoRA, len(m.LoRAs))
+	for i := range loras {
+		loras[i] = sd.LoRA{Layers: m.lora(i), Scale: Reshape(Slice(scales, AxisElem(i)))}
 	}
-	return params.WithAdapters(adapters)
+	return sd.WithLoRAs(params, loras...)
 }
 
 // loraScales is the input for the LoRAs' scales. Without a LoRA it is one number that nothing reads.

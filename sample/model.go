@@ -9,6 +9,7 @@ import (
 	"limner/controlnet"
 	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/models/sd"
 	"limner/xla"
 )
 
@@ -26,9 +27,8 @@ type Model struct {
 	// Resident are parameters that are on the devices already, such as those of a network in training. They are read
 	// where they are, and neither copied nor freed.
 	Resident map[string]*xla.Array
-	// Added are, by the key of a table of token embeddings, the parameters whose rows come behind its own: tokens in
-	// training. Like the table they are resident.
-	Added map[string]nn.Tree
+	// Added are tokens in training. Like the tables of token embeddings they are resident.
+	Added sd.TokenRows
 }
 
 // ControlNetName is the place of a ControlNet's parameters.

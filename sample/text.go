@@ -5,7 +5,6 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
 	"limner/models/clip"
-	"limner/models/nn"
 	"limner/models/sd"
 	"limner/xla"
 )
@@ -34,40 +33,6 @@ func (m Model) encoderNames() []string {
 	return names
 }
 
-// withoutAdded lists the parameters of a text encoder with those that are added to its table of token embeddings apart,
-// behind it.
-func (m Model) withoutAdded(tree nn.Tree) nn.Tree {
-	var out nn.Tree
-	for _, spec := range tree {
-		added := m.Added[spec.Key]
-		for _, rows := range added {
-			spec.Shape = []int{spec.Shape[0] - rows.Shape[0], spec.Shape[1]}
-		}
-		out = append(append(out, spec), added...)
-	}
-	return out
-}
-
-// withAdded puts the added rows behind those of the tables, in the tables' dtype.
-func (m Model) withAdded(tree nn.Tree, params nn.Params) nn.Params {
-	var tables nn.Tree
-	var nodes []*Node
-	for _, spec := range tree {
-		if m.Added[spec.Key] == nil {
-			continue
-		}
-		parts := []*Node{params.Param(spec.Key, spec.Kind, spec.Init, spec.FanIn, spec.Shape...)}
-		for _, rows := range m.Added[spec.Key] {
-			x := params.Param(rows.Key, rows.Kind, rows.Init, rows.FanIn, rows.Shape...)
-			parts = append(parts, ConvertDType(x, parts[0].DType()))
-		}
-		table := Concatenate(parts, 0)
-		spec.Shape = table.Shape().Dimensions
-		tables, nodes = append(tables, spec), append(nodes, table)
-	}
-	return nn.Join(nn.Bind(tables, nodes), params)
-}
-
 // textFunction maps token ids int32 [batch, tokens], one input for each text encoder, to its text embeddings float32
 // [batch, tokens, hidden_size] and, in SDXL, to the second one's pooled embeddings float32 [batch, projection_dim]
 // behind them. clipSkip is the number of last layers to leave out.
@@ -82,7 +47,8 @@ func (p *Pipeline) textFunction(clipSkip int) xla.Function {
 		f.Outputs = append(f.Outputs, xla.Batch)
 	}
 	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-		params := p.model.withLoRAs(p.model.withAdded(tree, p.bind(tree, in)), in[len(tree)])
+		params := networks.WithTokens(p.bind(tree, in), p.model.Added, p.model.Compute)
+		params = p.model.withLoRAs(params, in[len(tree)])
 		outputs, pooled := networks.EncodeText(params, in[len(tree)+1:], clipSkip, p.model.Compute)
 		if pooled != nil {
 			outputs = append(outputs, pooled)

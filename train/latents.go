@@ -15,6 +15,7 @@ import (
 	"limner/internal/refusal"
 	"limner/internal/units"
 	"limner/models/nn"
+	"limner/models/sd"
 	"limner/models/vae"
 	"limner/train/loss"
 	"limner/xla"
@@ -112,7 +113,7 @@ func (e Encoder) compile(ctx context.Context) (*xla.Program, []*xla.Array, error
 	}
 	f.Inputs = append(f.Inputs, loss.BatchValue("pixels", dtypes.Float32, e.Batch, e.Resolution, e.Resolution, e.VAE.InChannels))
 	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-		return nil, []*Node{loss.EncodeMoments(e.VAE, bindForward(e.Backend, tree, in[:len(tree)]), in[len(tree)])}
+		return nil, []*Node{sd.Moments(e.VAE, bindForward(e.Backend, tree, in[:len(tree)]), in[len(tree)])}
 	}
 	program, err := e.Backend.Compile(ctx, f)
 	return program, args, err

@@ -10,6 +10,7 @@ import (
 	"limner/internal/golden"
 	"limner/internal/parity"
 	"limner/models/checkpoint"
+	"limner/models/clip"
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/models/safetensors"
@@ -83,7 +84,7 @@ func TestGoldenTextualInversion(t *testing.T) {
 func initializer(t *testing.T, p *diffusers.Pipeline, values nn.Values, row []float32) (word string, alone bool) {
 	t.Helper()
 	for id := range p.Text.VocabSize {
-		if slices.Equal(values["text_encoder."+loss.TokenTable][id*len(row):(id+1)*len(row)], row) {
+		if slices.Equal(values["text_encoder."+clip.TokenTable][id*len(row):(id+1)*len(row)], row) {
 			word = p.Tokenizer.Decode([]int32{int32(id)})
 			if slices.Equal(p.Tokenizer.Encode(word), []int32{int32(id)}) {
 				return word, true

@@ -203,6 +203,7 @@ var arrows = map[string][]string{
 		"models/nn",
 	},
 	"models/sd": {
+		"controlnet",
 		"models/clip",
 		"models/nn",
 		"models/noise",

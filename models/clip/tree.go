@@ -8,6 +8,9 @@ import (
 	"limner/models/nn"
 )
 
+// TokenTable is the key of the token embeddings [vocab_size, hidden_size].
+const TokenTable = "text_model.embeddings.token_embedding.weight"
+
 // Tree lists the network's parameters. The config must be valid.
 func (c Config) Tree() nn.Tree {
 	return nn.Declare(func(g *Graph, p nn.Params) {

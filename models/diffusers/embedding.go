@@ -10,9 +10,6 @@ import (
 	"limner/models/nn"
 )
 
-// tokenTable is the key of a text encoder's token embeddings.
-const tokenTable = "text_model.embeddings.token_embedding.weight"
-
 // textSide is one text encoder of a pipeline with its tokenizer.
 type textSide struct {
 	component string
@@ -145,7 +142,7 @@ func (p *Pipeline) fileTree(component string) nn.Tree {
 		return tree
 	}
 	for i, s := range tree {
-		if s.Key == tokenTable {
+		if s.Key == clip.TokenTable {
 			tree[i].Shape = []int{s.Shape[0] - len(rows)/s.Shape[1], s.Shape[1]}
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"limner/models/checkpoint"
+	"limner/models/clip"
 	"limner/models/nn"
 )
 
@@ -121,7 +122,7 @@ func (w *Weights) take(c *checkpoint.Checkpoint, component string, tree nn.Tree)
 func (w *Weights) Stream(tree nn.Tree, dtype string, visit nn.Visit) error {
 	return w.each(tree, func(p part, component string, some nn.Tree) error {
 		return p.model.StreamPart(p.tree, some, dtype, func(spec nn.Spec, write func(to []byte) error) error {
-			extended := len(p.added) > 0 && spec.Key == tokenTable
+			extended := len(p.added) > 0 && spec.Key == clip.TokenTable
 			spec.Key = component + "." + spec.Key
 			if extended {
 				return visitExtended(spec, write, p.added, dtype, visit)

@@ -136,6 +136,9 @@ func (p Params) Out(x *Node) *Node {
 // Has says whether the parameter name at p is bound.
 func (p Params) Has(name string) bool { return p.source.nodes[p.In(name).prefix] != nil }
 
+// Get returns the parameter of a specification, whose key is below p.
+func (p Params) Get(s Spec) *Node { return p.Param(s.Key, s.Kind, s.Init, s.FanIn, s.Shape...) }
+
 // Param returns the parameter name at p. While declaring it records the specification;
 // otherwise it panics if the tree has no such key or another shape.
 func (p Params) Param(name string, kind Kind, init Init, fanIn int, shape ...int) *Node {

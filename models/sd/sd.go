@@ -1,5 +1,6 @@
 // Package sd holds a Stable Diffusion model's networks together, and builds what training and sampling both make of
-// them: the text embeddings that each family's UNet reads.
+// them: the text embeddings that each family's UNet reads, the rows of new tokens, LoRAs, the residuals of ControlNets,
+// and latents.
 package sd
 
 import (

@@ -5,6 +5,7 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
 	"limner/models/nn"
+	"limner/models/sd"
 	"limner/models/vae"
 	"limner/xla"
 )
@@ -43,7 +44,7 @@ func (a Autoencoder) loss(trainable, frozen nn.Params, batch []*Node, draw Draws
 		encoder = frozen
 	}
 	mean, logvar := a.VAE.Encode(encoder.In("vae"), images)
-	latents := Add(mean, Mul(Exp(MulScalar(logvar, 0.5)), draw.normal(drawPosterior, mean.Shape().Dimensions...)))
+	latents := sd.Posterior(mean, logvar, draw.posterior)
 	decoded := a.VAE.Decode(trainable.In("vae"), latents)
 	reconstruction := ReduceAllMean(Abs(Sub(decoded, images)))
 	if a.Decoder {
@@ -52,11 +53,4 @@ func (a Autoencoder) loss(trainable, frozen nn.Params, batch []*Node, draw Draws
 	// ½(μ² + σ² - 1 - log σ²)
 	kl := MulScalar(ReduceAllMean(Sub(Add(Square(mean), Exp(logvar)), AddScalar(logvar, 1))), 0.5)
 	return Add(reconstruction, MulScalar(kl, a.KLWeight))
-}
-
-// EncodeMoments are the moments of images' latents, mean and then log variance: float32 [batch, height/8, width/8,
-// 2·latent_channels]. The VAE's parameters stand below "vae".
-func EncodeMoments(c vae.Config, p nn.Params, images *Node) *Node {
-	mean, logvar := c.Encode(p.In("vae"), images)
-	return ConvertDType(Concatenate([]*Node{mean, logvar}, -1), dtypes.Float32)
 }

@@ -54,7 +54,7 @@ func (d Diffusion) Tree() nn.Tree {
 	}
 	tree = append(tree, d.UNet.Tree().Under(sd.UNet)...)
 	for _, e := range d.TextEncoders() {
-		tree = append(tree, encoderTree(e, d.Tokens)...)
+		tree = append(tree, d.TokenRows().Tree(e)...)
 	}
 	if d.LoRA != nil {
 		tree = append(tree, d.LoRA.Tree(tree)...)
@@ -72,7 +72,7 @@ func (d Diffusion) Objective() Objective {
 	o := Objective{Name: d.Name, Compute: d.Compute, Batch: d.inputs(), Loss: d.BatchLoss}
 	if !d.CachedLatents {
 		build := func(frozen nn.Params, pixels *Node) *Node {
-			return EncodeMoments(d.VAE, frozen, ConvertDType(pixels, d.Compute))
+			return sd.Moments(d.VAE, frozen, ConvertDType(pixels, d.Compute))
 		}
 		o.Ahead = &Ahead{Input: d.Inputs()[0], Frozen: d.VAE.EncoderTree().Under(sd.VAE), Build: build}
 	}
@@ -139,10 +139,10 @@ func BatchValue(name string, dtype dtypes.DType, dims ...int) xla.Value {
 func (d Diffusion) Params(trainable, frozen nn.Params, draw *Draws) nn.Params {
 	p := nn.Join(trainable, frozen)
 	if len(d.Tokens) > 0 {
-		p = withTokens(p, d.Tokens, d.TextEncoders())
+		p = d.WithTokens(p, d.TokenRows(), dtypes.Float32)
 	}
 	if d.LoRA != nil {
-		p = d.LoRA.adapt(p, d.Tree(), d.Compute, draw)
+		p = d.LoRA.adapt(p, d.Tree(), draw)
 	}
 	return p
 }
@@ -153,7 +153,7 @@ func (d Diffusion) BatchLoss(trainable, frozen nn.Params, batch []*Node, draw Dr
 		in[value.Name] = batch[i]
 	}
 	p := d.Params(trainable, frozen, &draw)
-	latents := d.latents(in[InputMoments], draw)
+	latents := sd.Latents(d.VAE, in[InputMoments], draw.posterior)
 	context := d.Context(p, in)
 	sample := d.Draw(draw, latents, context.Text)
 	sample.Pooled, sample.TimeIDs, sample.Cond = context.Pooled, context.TimeIDs, in[InputCondition]
@@ -161,16 +161,6 @@ func (d Diffusion) BatchLoss(trainable, frozen nn.Params, batch []*Node, draw Dr
 		sample.Mask = d.shrink(in[InputMask])
 	}
 	return d.lossOf(p, sample)
-}
-
-// latents are a draw from the VAE's posterior, scaled: float32 [batch, resolution/8, resolution/8, latent_channels].
-func (d Diffusion) latents(moments *Node, draw Draws) *Node {
-	c := d.VAE.LatentChannels
-	mean := Slice(moments, AxisRange(), AxisRange(), AxisRange(), AxisRange(0, c))
-	logvar := Slice(moments, AxisRange(), AxisRange(), AxisRange(), AxisRange(c))
-	// A sample of the VAE's posterior: μ + σ·ε.
-	latents := Add(mean, Mul(Exp(MulScalar(logvar, 0.5)), draw.normal(drawPosterior, mean.Shape().Dimensions...)))
-	return MulScalar(latents, d.VAE.ScalingFactor)
 }
 
 // shrink averages masks over the pixels of each latent: float32 [batch, resolution/8, resolution/8, 1].
@@ -240,15 +230,27 @@ func (d Diffusion) Predict(p nn.Params, s Sample) *Node {
 	}
 	noisy := ConvertDType(d.Noise.Add(s.Latents, added, s.Timesteps), d.Compute)
 	context := unet.Context{Text: s.Text, Pooled: s.Pooled, TimeIDs: s.TimeIDs}
-	var residuals *unet.Residuals
-	if d.ControlNet != nil {
-		cond := ConvertDType(s.Cond, d.Compute)
-		residuals = d.ControlNet.Forward(p.In(sd.ControlNet), noisy, s.Timesteps, context, cond)
-		if d.OnlyMidControl {
-			for i, x := range residuals.Down {
-				residuals.Down[i] = ZerosLike(x)
+	residuals := sd.Residuals(p, d.controls(p, s.Cond), noisy, s.Timesteps, context)
+	return d.UNet.Forward(p.In(sd.UNet), noisy, s.Timesteps, context, residuals)
+}
+
+// controls is the ControlNet with its conditioning images; none without one.
+func (d Diffusion) controls(p nn.Params, cond *Node) []sd.Control {
+	if d.ControlNet == nil {
+		return nil
+	}
+	at := p.In(sd.ControlNet).In(controlnet.Embedding)
+	c := sd.Control{
+		Config: *d.ControlNet, Name: sd.ControlNet,
+		Embedding: d.ControlNet.CondEmbedding(at, ConvertDType(cond, d.Compute)),
+	}
+	if d.OnlyMidControl {
+		c.Adjust = func(r *unet.Residuals) *unet.Residuals {
+			for i, x := range r.Down {
+				r.Down[i] = ZerosLike(x)
 			}
+			return r
 		}
 	}
-	return d.UNet.Forward(p.In(sd.UNet), noisy, s.Timesteps, context, residuals)
+	return []sd.Control{c}
 }

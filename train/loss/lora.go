@@ -10,8 +10,8 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
-	"limner/models/diffusers"
 	"limner/models/nn"
+	"limner/models/sd"
 	"limner/xla/random"
 )
 
@@ -60,9 +60,9 @@ const LoRAPlace = "lora"
 // changes says whether a layer gets matrices. path is its name, from the network's on.
 func (l LoRA) changes(path string) bool {
 	targets := l.TextTargets
-	if strings.HasPrefix(path, diffusers.UNet+".") {
+	if strings.HasPrefix(path, sd.UNet+".") {
 		targets = l.Targets
-	} else if !strings.HasPrefix(path, diffusers.TextEncoder) {
+	} else if !strings.HasPrefix(path, sd.TextEncoder) {
 		return false
 	}
 	return slices.ContainsFunc(targets, func(target string) bool { return strings.HasSuffix(path, "."+target) })
@@ -118,30 +118,24 @@ func (l LoRA) Init(networks nn.Tree, seed uint64) nn.Values {
 	return values
 }
 
-// adapt puts the matrices at their layers.
-func (l LoRA) adapt(p nn.Params, networks nn.Tree, compute dtypes.DType, draw *Draws) nn.Params {
-	adapters := map[string][]nn.Adapter{}
+// adapt puts the matrices at their layers. draw is for dropout; nil goes without.
+func (l LoRA) adapt(p nn.Params, networks nn.Tree, draw *Draws) nn.Params {
 	layers := l.Layers(networks)
-	var scale, keys *Node
+	var keys *Node
 	if l.Dropout > 0 && draw != nil {
 		keys = random.Bits(random.Key(draw.Seed, draw.Step, drawDropout), 2*len(layers))
 	}
+	lora := sd.LoRA{Layers: make([]sd.LoRALayer, len(layers))}
 	for i, layer := range layers {
 		a, b := l.Matrices(layer)
-		adapter := nn.Adapter{
-			Down: p.Param(a.Key, a.Kind, a.Init, 0, a.Shape...),
-			Up:   p.Param(b.Key, b.Kind, b.Init, 0, b.Shape...),
-		}
-		if scale == nil {
-			scale = Scalar(adapter.Down.Graph(), dtypes.Float32, l.Alpha/float64(l.Rank))
-		}
-		adapter.Scale = scale
+		lora.Layers[i] = sd.LoRALayer{Path: layer.Key, Down: a, Up: b, Scale: l.Alpha / float64(l.Rank)}
 		if keys != nil {
-			adapter.Dropout = func(x *Node) *Node { return dropout(x, l.Dropout, Slice(keys, AxisRange(2*i, 2*i+2)), draw.Row) }
+			lora.Layers[i].Dropout = func(x *Node) *Node {
+				return dropout(x, l.Dropout, Slice(keys, AxisRange(2*i, 2*i+2)), draw.Row)
+			}
 		}
-		adapters[layer.Key] = append(adapters[layer.Key], adapter)
 	}
-	return p.WithAdapters(adapters)
+	return sd.WithLoRAs(p, lora)
 }
 
 // dropout sets a share of x's elements to zero and divides the others by what is left, so that the mean stays. Which

@@ -88,6 +88,9 @@ func (d Draws) normal(purpose uint32, dims ...int) *Node {
 	return random.Normal(d.key(purpose), shapes.Make(dtypes.Float32, dims...))
 }
 
+// posterior draws the normals of the VAE's posterior.
+func (d Draws) posterior(dims ...int) *Node { return d.normal(drawPosterior, dims...) }
+
 // below draws int32 [n], uniform in [0, limit).
 func (d Draws) below(purpose uint32, limit, n int) *Node {
 	return random.Int(d.key(purpose), limit, n)

@@ -6,9 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gomlx/gomlx/pkg/core/dtypes"
-	. "github.com/gomlx/gomlx/pkg/core/graph"
-
 	"limner/models/checkpoint"
 	"limner/models/clip"
 	"limner/models/diffusers"
@@ -58,30 +55,12 @@ func TokenTree(tokens []Token, encoders []sd.Encoder) nn.Tree {
 	return tree
 }
 
-// withTokens puts the new embeddings behind the rows of each text encoder's table. Only they have gradients.
-func withTokens(p nn.Params, tokens []Token, encoders []sd.Encoder) nn.Params {
-	tables := nn.Tree{}
-	var nodes []*Node
-	for side, e := range encoders {
-		rows := e.Config.VocabSize - tokenRows(tokens)
-		table := p.In(e.Name).Param(TokenTable, nn.Table, nn.InitNormal, 0, rows, e.Config.HiddenSize)
-		parts := []*Node{ConvertDType(table, dtypes.Float32)}
-		for i, token := range tokens {
-			parts = append(parts, p.Param(tokenKey(tokens, i, side, len(encoders)), nn.Table, nn.InitNormal, 0, token.Vectors, e.Config.HiddenSize))
-		}
-		tables = append(tables, nn.Spec{Key: e.Name + "." + TokenTable, Shape: []int{e.Config.VocabSize, e.Config.HiddenSize}})
-		nodes = append(nodes, Concatenate(parts, 0))
-	}
-	return nn.Join(nn.Bind(tables, nodes), p)
-}
-
-// TokenRows are the new embeddings by the key of the table that they are added to.
-func (d Diffusion) TokenRows() map[string]nn.Tree {
-	rows := map[string]nn.Tree{}
-	encoders := d.TextEncoders()
+// TokenRows are the new embeddings of each text encoder.
+func (d Diffusion) TokenRows() sd.TokenRows {
+	rows, encoders := sd.TokenRows{}, d.TextEncoders()
 	for i, spec := range TokenTree(d.Tokens, encoders) { // of each token, one for each encoder
-		key := encoders[i%len(encoders)].Name + "." + TokenTable
-		rows[key] = append(rows[key], spec)
+		name := encoders[i%len(encoders)].Name
+		rows[name] = append(rows[name], spec)
 	}
 	return rows
 }
@@ -143,7 +122,7 @@ func AddTokens(tokens []Token, model *diffusers.Pipeline, weights nn.Source) (nn
 	configs := []*clip.Config{&model.Text, model.Text2}[:len(model.TextEncoders())]
 	for side, tokenizer := range tokenizers(model) {
 		config := configs[side]
-		name := []string{diffusers.TextEncoder, diffusers.TextEncoder2}[side] + "." + TokenTable
+		name := []string{diffusers.TextEncoder, diffusers.TextEncoder2}[side] + "." + clip.TokenTable
 		values, err := checkpoint.Collect(weights, nn.Tree{{Key: name, Shape: []int{config.VocabSize, config.HiddenSize}}})
 		if err != nil {
 			return nil, err
