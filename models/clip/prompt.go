@@ -85,7 +85,7 @@ func ParsePrompt(style Style, prompt string) ([]Segment, error) {
 }
 
 func nestingError() error {
-	return fmt.Errorf("prompt: brackets nested more than %d deep: write \\( for one that is text", maxNesting)
+	return fmt.Errorf("prompt: more than %d brackets inside one another: write \\( for one that is text", maxNesting)
 }
 
 var decimal = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
