@@ -2,13 +2,16 @@ package hub
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -161,6 +164,10 @@ func (r repoCache) snapshotOf(commit string, c choice) Snapshot {
 
 // explainAbsence says how much of a revision there is.
 func (r repoCache) explainAbsence(ref Ref) error {
+	if commits := r.commits(); len(commits) > 0 {
+		return fmt.Errorf("revision %s of %s is not whole in the cache %s, which has the revisions %s: one of them is taken as %s@%s",
+			ref.Revision, ref.Repo, r.dir, few(commits), ref.Repo, commits[0])
+	}
 	for _, pattern := range []string{"snapshots/*", "blobs/*.incomplete"} {
 		if found, err := filepath.Glob(filepath.Join(r.dir, filepath.FromSlash(pattern))); err == nil &&
 			len(found) > 0 {
@@ -168,6 +175,27 @@ func (r repoCache) explainAbsence(ref Ref) error {
 		}
 	}
 	return fmt.Errorf("%s is not in the cache %s", ref, filepath.Dir(r.dir))
+}
+
+// commits lists the revisions that have files in the cache, whether a branch or tag is known to be them or not, the latest first.
+func (r repoCache) commits() []string {
+	entries, err := os.ReadDir(filepath.Join(r.dir, "snapshots"))
+	if err != nil {
+		return nil
+	}
+	written := map[string]time.Time{}
+	for _, e := range entries {
+		if !commitPattern.MatchString(e.Name()) {
+			continue
+		}
+		files, err := r.list(e.Name())
+		if info, infoErr := e.Info(); err == nil && infoErr == nil && len(files) > 0 {
+			written[e.Name()] = info.ModTime()
+		}
+	}
+	return slices.SortedFunc(maps.Keys(written), func(a, b string) int {
+		return cmp.Or(written[b].Compare(written[a]), strings.Compare(a, b))
+	})
 }
 
 // list finds the files of a snapshot that are whole: links to nothing do not count.

@@ -83,6 +83,11 @@ func (c *Client) find(ctx context.Context, ref Ref, s Selection) (Snapshot, erro
 		attempts = 1 // there is something to fall back on
 	}
 	info, err := c.info(ctx, ref, attempts)
+	if hasNoAPI(err) && commitPattern.MatchString(ref.Revision) {
+		if probed, probeErr := c.probe(ctx, ref, s); probeErr == nil && len(probed.files) > 0 {
+			info, err = probed, nil
+		}
+	}
 	switch {
 	case err == nil:
 		return c.fetch(ctx, repo, ref, s, info)

@@ -67,7 +67,8 @@ type statusError struct {
 	reason     string // X-Error-Code: GatedRepo, RepoNotFound, RevisionNotFound, EntryNotFound
 	message    string // X-Error-Message
 	retryAfter time.Duration
-	elsewhere  bool // another host than the Hub's answered
+	elsewhere  bool   // another host than the Hub's answered
+	origin     string // of that host
 }
 
 func (e *statusError) Error() string {
@@ -94,6 +95,7 @@ func (c *Client) statusError(r *http.Response) *statusError {
 		message:    message,
 		retryAfter: retryAfter(r.Header, time.Now()),
 		elsewhere:  origin(r.Request.URL) != c.origin,
+		origin:     r.Request.URL.Scheme + "://" + r.Request.URL.Host,
 	}
 }
 

@@ -146,18 +146,40 @@ func (c *Client) describe(ctx context.Context, ref Ref, commit string, files []f
 	return described, nil
 }
 
-// headFile asks the Hub itself: the host that a large file is redirected to names it otherwise.
+// headFile asks the Hub itself: the host that a large file is redirected to names it otherwise. An endpoint that has moved for good is followed.
 func (c *Client) headFile(ctx context.Context, address string, f file) (file, error) {
+	for range maxRedirects {
+		to, err := c.headAt(ctx, address, &f)
+		if err != nil || to == "" {
+			return f, err
+		}
+		address = to
+	}
+	return f, networkError{redirectError{fmt.Errorf("the server redirects more than %d times, or in a circle", maxRedirects)}}
+}
+
+// headAt asks one address for a file's size and ETag, or says where it has moved to.
+func (c *Client) headAt(ctx context.Context, address string, f *file) (moved string, err error) {
 	r, _, done, err := c.send(ctx, c.head, http.MethodHead, address, "")
 	if err != nil {
-		return f, err
+		return "", err
 	}
 	defer done()
 	redirect := r.StatusCode/100 == 3
-	if r.StatusCode != http.StatusOK && !redirect {
-		return f, c.statusError(r)
-	}
 	size, etag := r.Header.Get("X-Linked-Size"), r.Header.Get("X-Linked-Etag")
+	if size == "" && etag == "" && (r.StatusCode == http.StatusPermanentRedirect || r.StatusCode == http.StatusMovedPermanently) {
+		to, err := r.Location()
+		if err != nil {
+			return "", fmt.Errorf("the server redirects to no address: %w", err)
+		}
+		if to.Scheme != "https" && to.Scheme != "http" {
+			return "", redirectError{fmt.Errorf("the server redirects to an address that begins with %.20q, want https or http", to.Scheme+":")}
+		}
+		return to.String(), nil
+	}
+	if r.StatusCode != http.StatusOK && !redirect {
+		return "", c.statusError(r)
+	}
 	if size == "" && !redirect {
 		size = r.Header.Get("Content-Length")
 	}
@@ -166,21 +188,28 @@ func (c *Client) headFile(ctx context.Context, address string, f file) (file, er
 	}
 	n, err := strconv.ParseInt(size, 10, 64)
 	if err != nil || n < 0 || n > maxFile {
-		return f, fmt.Errorf("the server does not say its size (%s)", c.quote(size))
+		return "", fmt.Errorf("the server does not say its size (%s)", c.quote(size))
 	}
 	etag = strings.Trim(strings.TrimPrefix(etag, "W/"), `"`)
 	if !etagPattern.MatchString(etag) {
-		return f, fmt.Errorf("the server does not say its ETag (%s)", c.quote(etag))
+		return "", fmt.Errorf("the server does not say its ETag (%s)", c.quote(etag))
 	}
 	f.size, f.etag = n, etag
-	return f, nil
+	return "", nil
 }
 
 // explain says what an answer of the Hub means and what to do about it.
 func (c *Client) explain(ref Ref, err error) error {
 	var status *statusError
-	if !errors.As(err, &status) || status.elsewhere {
+	if !errors.As(err, &status) {
 		return fmt.Errorf("%s: %w", ref, err)
+	}
+	if status.elsewhere {
+		if status.code == http.StatusUnauthorized || status.code == http.StatusForbidden {
+			return fmt.Errorf("%s: %s redirects to %s, which is sent no token: set HF_ENDPOINT to that address, if you trust it with the token: %w",
+				ref, c.options.Endpoint, status.origin, err)
+		}
+		return fmt.Errorf("%s: %s redirects to %s: %w", ref, c.options.Endpoint, status.origin, err)
 	}
 	page, token := c.options.Endpoint+"/"+ref.Repo, c.options.Token.IsSet()
 	invalid := strings.HasPrefix(status.message, "Invalid credentials") ||

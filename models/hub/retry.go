@@ -27,8 +27,8 @@ func temporary(err error) bool {
 		case status.code == http.StatusRequestTimeout, status.code == http.StatusTooEarly,
 			status.code == http.StatusTooManyRequests:
 			return true
-		case status.elsewhere: // a signed address that ran out: the Hub signs another
-			return true
+		case status.elsewhere && status.reason == "" && status.code != http.StatusUnauthorized:
+			return true // a signed address that ran out: the Hub signs another
 		}
 		return status.code >= 500 && status.code != http.StatusNotImplemented
 	}
