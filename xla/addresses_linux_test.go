@@ -3,7 +3,6 @@ package xla
 import (
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -27,7 +26,7 @@ func TestAddressLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	limit := uint64(virtualSize(t) + 300<<20)
+	limit := uint64(statusBytes(t, "VmSize") + 300<<20)
 	if err := unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
 		t.Fatal(err)
 	}
@@ -50,24 +49,4 @@ func TestAddressLimit(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Error(err)
 	}
-}
-
-// virtualSize is how many bytes of addresses this process has taken.
-func virtualSize(t *testing.T) int64 {
-	t.Helper()
-	raw, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(raw)) {
-		if rest, ok := strings.CutPrefix(line, "VmSize:"); ok {
-			kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return kb << 10
-		}
-	}
-	t.Fatal("no VmSize in /proc/self/status")
-	return 0
 }

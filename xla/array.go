@@ -3,17 +3,13 @@ package xla
 import (
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"sync"
 	"unsafe"
 
-	"github.com/gomlx/gomlx/backends"
 	"github.com/gomlx/gomlx/pkg/core/distributed"
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
-	"github.com/gomlx/gomlx/pkg/core/dtypes/bfloat16"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
-	"github.com/x448/float16"
 
 	"limner/xla/pjrt"
 	"limner/xla/plugin"
@@ -55,7 +51,7 @@ type Array struct {
 	backend  *Backend
 	shape    shapes.Shape // of the whole
 	sharding Sharding
-	shards   []backends.Buffer // one for each device of this process
+	shards   []*pjrt.Buffer // one for each device of this process
 }
 
 // Shape is the shape of the whole array.
@@ -67,7 +63,7 @@ func (a *Array) Sharding() Sharding { return a.sharding }
 // Free releases the array's memory on the devices. An array that was donated to a program is already free.
 func (a *Array) Free() error {
 	for _, shard := range a.shards {
-		if err := a.backend.engine.BufferFinalize(shard); err != nil {
+		if err := shard.Close(); err != nil {
 			return err
 		}
 	}
@@ -92,6 +88,14 @@ func Put[T dtypes.Supported](b *Backend, data []T, sharding Sharding, dims ...in
 	if len(data) != shape.Size() {
 		return nil, fmt.Errorf("%d values for an array of shape %s", len(data), shape)
 	}
+	return PutBytes(b, bytesOf(data), shape, sharding)
+}
+
+// PutBytes is Put for the bytes of an array of the given shape, little-endian.
+func PutBytes(b *Backend, data []byte, shape shapes.Shape, sharding Sharding) (*Array, error) {
+	if want := int(shape.Memory()); len(data) != want {
+		return nil, fmt.Errorf("%d bytes for an array of shape %s, want %d", len(data), shape, want)
+	}
 	a := &Array{backend: b, shape: shape, sharding: sharding}
 	part, err := b.shardShape(shape, sharding)
 	if err != nil {
@@ -100,7 +104,7 @@ func Put[T dtypes.Supported](b *Backend, data []T, sharding Sharding, dims ...in
 	for i, device := range b.local {
 		piece := data
 		if b.n > 1 && sharding != Replicated {
-			piece = make([]T, 0, part.Size())
+			piece = make([]byte, 0, part.Memory())
 			eachRun(shape, sharding, b.n, b.first+i, func(from, to int) { piece = append(piece, data[from:to]...) })
 		}
 		if err := a.add(device, piece, part); err != nil {
@@ -110,12 +114,20 @@ func Put[T dtypes.Supported](b *Backend, data []T, sharding Sharding, dims ...in
 	return a, nil
 }
 
-// add copies a part of the array to the next device.
-func (a *Array) add(device backends.DeviceNum, flat any, part shapes.Shape) error {
-	var buffer backends.Buffer
+// add copies a part of the array to the next device, or makes room for it there if data is nil.
+func (a *Array) add(device int, data []byte, part shapes.Shape) error {
+	client := a.backend.client
+	if client == nil {
+		return fmt.Errorf("copy %s to %s: it is only planned for", part, a.backend.kind)
+	}
 	err := plugin.CheckAddresses("the array "+part.String(), int64(part.Memory()))
-	if err == nil {
-		buffer, err = a.backend.engine.BufferFromFlatData(device, flat, part)
+	var buffer *pjrt.Buffer
+	switch {
+	case err != nil:
+	case data == nil:
+		buffer, err = client.Reserve(device, int(part.DType), part.Dimensions)
+	default:
+		buffer, err = client.Put(device, data, int(part.DType), part.Dimensions)
 	}
 	if err != nil {
 		return fmt.Errorf("copy %s to device %d: %w", part, device, err)
@@ -124,22 +136,10 @@ func (a *Array) add(device backends.DeviceNum, flat any, part shapes.Shape) erro
 	return nil
 }
 
-// PutBytes is Put for the bytes of an array of the given shape, little-endian.
-func PutBytes(b *Backend, data []byte, shape shapes.Shape, sharding Sharding) (*Array, error) {
-	if want := int(shape.Memory()); len(data) != want {
-		return nil, fmt.Errorf("%d bytes for an array of shape %s, want %d", len(data), shape, want)
-	}
-	switch shape.DType {
-	case dtypes.Uint8:
-		return Put(b, data, sharding, shape.Dimensions...)
-	case dtypes.Float32:
-		return Put(b, reinterpret[float32](data), sharding, shape.Dimensions...)
-	case dtypes.BFloat16:
-		return Put(b, reinterpret[bfloat16.BFloat16](data), sharding, shape.Dimensions...)
-	case dtypes.Float16:
-		return Put(b, reinterpret[float16.Float16](data), sharding, shape.Dimensions...)
-	}
-	return nil, fmt.Errorf("bytes cannot be put as %s", shape.DType)
+// bytesOf are the bytes of numbers, where they lie.
+func bytesOf[T any](data []T) []byte {
+	var one T
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), len(data)*int(unsafe.Sizeof(one)))
 }
 
 // scratch is for Fill, of *[]byte.
@@ -148,7 +148,7 @@ var scratch sync.Pool
 // Fill is PutBytes for bytes that write puts into all of to. On a single CPU device, to is where the array lies, unless its plugin is an old one.
 func Fill(b *Backend, shape shapes.Shape, sharding Sharding, write func(to []byte) error) (*Array, error) {
 	n := int(shape.Memory())
-	if !b.CPU() || b.n > 1 || !b.table.MakesUnwritten() {
+	if !b.CPU() || b.n > 1 || !b.table.Reserves() {
 		to, ok := scratch.Get().(*[]byte)
 		if !ok {
 			to = new([]byte)
@@ -161,13 +161,11 @@ func Fill(b *Backend, shape shapes.Shape, sharding Sharding, write func(to []byt
 		return PutBytes(b, *to, shape, sharding)
 	}
 	a := &Array{backend: b, shape: shape, sharding: sharding}
-	unwritten := reflect.SliceAt(shape.DType.GoType(), pjrt.Unwritten, shape.Size())
-	if err := a.add(b.local[0], unwritten.Interface(), shape); err != nil {
+	if err := a.add(b.local[0], nil, shape); err != nil {
 		return nil, err
 	}
-	flat, err := b.engine.BufferData(a.shards[0])
+	to, err := a.shards[0].Bytes(n)
 	if err == nil {
-		to := unsafe.Slice((*byte)(reflect.ValueOf(flat).UnsafePointer()), n)
 		populate(to)
 		err = write(to)
 	}
@@ -175,22 +173,6 @@ func Fill(b *Backend, shape shapes.Shape, sharding Sharding, write func(to []byt
 		return nil, errors.Join(err, a.Free())
 	}
 	return a, nil
-}
-
-// reinterpret looks at bytes as numbers, without a copy where the bytes are aligned for them.
-func reinterpret[T any](data []byte) []T {
-	var one T
-	size := int(unsafe.Sizeof(one))
-	n := len(data) / size
-	if n == 0 {
-		return []T{}
-	}
-	if uintptr(unsafe.Pointer(&data[0]))%uintptr(size) != 0 {
-		aligned := make([]T, n)
-		copy(unsafe.Slice((*byte)(unsafe.Pointer(&aligned[0])), n*size), data)
-		return aligned
-	}
-	return unsafe.Slice((*T)(unsafe.Pointer(&data[0])), n)
 }
 
 // Get copies an array to a flat slice, row-major. Where its parts are with several processes, all must get it.
@@ -218,17 +200,18 @@ func GetInto[T dtypes.Supported](a *Array, data []T) error {
 	if a.sharding == Replicated {
 		shards = shards[:1]
 	}
+	whole := bytesOf(data)
 	for device, shard := range shards {
-		piece := data
+		piece := whole
 		if len(shards) > 1 {
-			piece = make([]T, len(data)/len(shards))
+			piece = make([]byte, len(whole)/len(shards))
 		}
-		if err := a.backend.engine.BufferToFlatData(shard, piece); err != nil {
+		if err := shard.Get(piece, a.shape.Rank()); err != nil {
 			return fmt.Errorf("copy %s from device %d: %w", a.shape, device, err)
 		}
 		if len(shards) > 1 {
 			eachRun(a.shape, a.sharding, len(shards), device, func(from, to int) {
-				copy(data[from:to], piece)
+				copy(whole[from:to], piece)
 				piece = piece[to-from:]
 			})
 		}
@@ -236,14 +219,14 @@ func GetInto[T dtypes.Supported](a *Array, data []T) error {
 	return nil
 }
 
-// eachRun calls visit with the runs of a flat array that one of n devices holds, in order.
+// eachRun calls visit with the runs of a flat array's bytes that one of n devices holds, in order.
 func eachRun(shape shapes.Shape, sharding Sharding, n, device int, visit func(from, to int)) {
-	run := 1 // elements of one device between two of the next's
+	run := shape.DType.Size() // bytes of one device between two of the next's
 	for _, dim := range shape.Dimensions[sharding.axis():] {
 		run *= dim
 	}
 	run /= n
-	for from := device * run; from < shape.Size(); from += n * run {
+	for from := device * run; from < int(shape.Memory()); from += n * run {
 		visit(from, from+run)
 	}
 }

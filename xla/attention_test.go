@@ -42,10 +42,7 @@ func TestAttentionKernel(t *testing.T) {
 			t.Errorf("%v: %v", c, err)
 			continue
 		}
-		text, err := p.StableHLO()
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := p.StableHLO()
 		if got := strings.Count(text, "tpu_custom_call"); got < 2 {
 			t.Errorf("%v: %d calls to kernels, want at least 2", c, got)
 		}

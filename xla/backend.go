@@ -8,16 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
-	goxla "github.com/gomlx/go-xla/pkg/pjrt"
-	"github.com/gomlx/gomlx/backends"
-	gomlx "github.com/gomlx/gomlx/backends/xla"
 	"github.com/gomlx/gomlx/pkg/core/distributed"
 
 	"limner/xla/cpu"
@@ -42,27 +37,29 @@ type Options struct {
 
 // Backend is a set of devices that run one program together, each on its share of the batch.
 type Backend struct {
-	engine *patch.Backend
-	plugin string
-	mesh   *distributed.DeviceMesh // nil with one device
-	n      int                     // devices, those of other processes too
+	plugin   string
+	table    pjrt.Table   // of the plugin
+	client   *pjrt.Client // of the devices; nil where programs are only planned
+	target   *target      // what is planned for; nil where programs are to run
+	platform string       // the compiler's version, as the plugin says it
+	kind     string       // what the devices are: cpu, TPU v4
+	n        int          // devices, those of other processes too
 	seats
-	client unsafe.Pointer // PJRT's
-	table  pjrt.Table     // of the plugin
-	target *target        // what is planned for; nil where programs are to run
+	graphs patch.Backend           // on which programs are built
+	mesh   *distributed.DeviceMesh // nil with one device
 
 	attention attentionKernel // nil: none
 	forward   cpu.Layers      // its layers are nil: XLA's are used
-	options   []byte          // of XLA's CPU compiler, for every program: part of a serialized CompileOptionsProto; nil with another
+	effort    []byte          // what it adds to each serialized CompileOptionsProto
 
-	run func(*Program, []backends.Buffer, []bool) ([]backends.Buffer, error) // on this process's devices; tests put several processes into one
+	// run runs a program on this process's devices. Tests put several processes into one.
+	run func(*Program, []*pjrt.Buffer) ([]*pjrt.Buffer, error)
 
 	gathering sync.Mutex
 	gatherers map[string]*Program // that bring an array's parts together, by its shape and sharding
 
 	store    *store
 	identity func() (string, error) // the plugin's name and SHA-256
-	pending  sync.Map               // of *compiling, by the names of programs that are being built
 
 	compilers atomic.Int32 // that are at work
 	abandoned atomic.Bool  // one of them was left behind
@@ -95,17 +92,16 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 		return nil, err
 	}
 	devices := o.Devices
-	var client goxla.NamedValuesMap
+	var options []pjrt.Option
 	if plugin.IsCPU(o.Backend, path) {
 		if devices = max(devices, 1); devices > mostCPUDevices {
 			return nil, fmt.Errorf("%d devices: want at most %d on a CPU, each of which takes memory and threads", devices, mostCPUDevices)
 		}
-		client = goxla.NamedValuesMap{"cpu_device_count": int64(devices)}
+		options = []pjrt.Option{{Name: "cpu_device_count", Value: int64(devices)}}
 	}
 	if err := plugin.SetEnv(path); err != nil {
 		return nil, err
 	}
-	patch.RegisterGradients()
 	if strings.Contains(filepath.Base(path), "tpu") && plugin.HasTPU("/dev") {
 		if p := findSlice(os.Getenv, metadata); !p.Alone() { // making the client waits until all are there
 			if err := o.beside(p); err != nil {
@@ -120,39 +116,21 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine, err := newEngine(ctx, path, client)
+	client, err := newClient(ctx, library.Table, options)
 	if err != nil {
 		return nil, fmt.Errorf("open PJRT plugin %s: %w", path, err)
 	}
-	found := engine.NumDevices()
-	if devices == 0 {
-		devices = found
+	b := &Backend{
+		plugin: path, table: library.Table, client: client, store: kept, run: (*Program).execute,
+		identity: sync.OnceValues(func() (string, error) { return library.Identity(kept.folder) }),
 	}
-	if devices > found || found == 0 {
-		engine.Finalize()
-		return nil, fmt.Errorf("%d devices asked for, %s has %d: ask for at most that many", devices, o.Backend, found)
-	}
-	b := &Backend{engine: patch.Wrap(engine), plugin: path, n: devices, table: library.Table, store: kept, run: (*Program).execute}
-	if plugin.IsCPU(o.Backend, path) {
-		b.options = o.Effort.cpu()
-	}
-	b.identity = sync.OnceValues(func() (string, error) { return library.Identity(kept.folder) })
-	if b.client, err = b.engine.Client(); err != nil {
+	if err := b.take(devices, o); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
-	if b.CPU() && kernels {
-		b.forward = cpu.Use(b.table, b.n)
-	}
-	b.table.Intercept(b.client, b.compile)
-	if err = b.join(); err == nil && !b.process.Alone() {
-		err = o.beside(b.process)
-	}
-	if err != nil {
-		return nil, errors.Join(err, b.Close())
-	}
-	if b.n > 1 {
-		if b.mesh, err = distributed.NewDeviceMesh([]int{b.n}, []string{dataAxis}); err != nil {
-			return nil, errors.Join(err, b.Close())
+	if b.CPU() {
+		b.effort = o.Effort.cpu()
+		if kernels {
+			b.forward = cpu.Use(b.table, b.n)
 		}
 	}
 	if strings.Contains(filepath.Base(path), "tpu") {
@@ -161,22 +139,56 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	return b, nil
 }
 
-// newEngine makes the plugin's client, which may wait for devices or for other machines. That cannot be interrupted: once ctx is done, it is left
-// behind until the process ends.
-func newEngine(ctx context.Context, path string, options goxla.NamedValuesMap) (*gomlx.Backend, error) {
+// newClient makes the plugin's client, which may wait for devices or for other machines. That cannot be interrupted:
+// once ctx is done, it is left behind until the process ends.
+func newClient(ctx context.Context, table pjrt.Table, options []pjrt.Option) (*pjrt.Client, error) {
 	done := make(chan struct{})
-	var made *gomlx.Backend
+	var client *pjrt.Client
 	var failed error
 	go func() {
 		defer close(done)
-		made, failed = gomlx.NewWithOptions(path, options)
+		client, failed = table.NewClient(options...)
 	}()
 	select {
 	case <-done:
-		return made, failed
+		return client, failed
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// take takes so many of the client's devices, all for 0, and beside other processes all.
+func (b *Backend) take(devices int, o Options) (err error) {
+	found := b.client.Own()
+	if devices == 0 {
+		devices = found
+	}
+	if devices > found || found == 0 {
+		return fmt.Errorf("%d devices asked for, %s has %d: ask for at most that many", devices, o.Backend, found)
+	}
+	if b.platform, err = b.client.Version(); err != nil {
+		return err
+	}
+	if devices, err = b.join(devices); err != nil {
+		return err
+	}
+	if !b.process.Alone() {
+		if err := o.beside(b.process); err != nil {
+			return err
+		}
+	}
+	return b.arrange(devices)
+}
+
+// arrange gets ready to build programs for n devices.
+func (b *Backend) arrange(n int) (err error) {
+	patch.RegisterGradients()
+	b.n = n
+	if b.graphs, err = patch.NewBackend(n); err != nil || n == 1 {
+		return err
+	}
+	b.mesh, err = distributed.NewDeviceMesh([]int{n}, []string{dataAxis})
+	return err
 }
 
 // chooseAttention takes the TPU's kernel for attention if it is found right on the devices.
@@ -194,89 +206,50 @@ func (b *Backend) Close() error {
 	if b.abandoned.Load() {
 		return nil
 	}
-	b.table.Intercept(b.client, nil)
 	var err error
 	for _, program := range b.gatherers {
 		err = errors.Join(err, program.Close())
 	}
-	err = errors.Join(err, Try(b.engine.Finalize), b.store.shut())
 	if b.target != nil {
-		err = errors.Join(err, b.target.devices.Close())
+		return errors.Join(err, b.target.devices.Close())
 	}
-	return err
+	return errors.Join(err, b.client.Close(), b.store.shut())
 }
 
 // Devices is the number of devices that run each program, those of other processes too.
 func (b *Backend) Devices() int { return b.n }
 
 // CPU says that XLA's CPU compiler makes the programs.
-func (b *Backend) CPU() bool { return b.options != nil }
+func (b *Backend) CPU() bool { return b.kind == "cpu" }
 
 // Plugin is the path of the PJRT plugin.
 func (b *Backend) Plugin() string { return b.plugin }
 
-// compiling is what is known of a program while it is built.
-type compiling struct {
-	announce beginning     // nil: nobody wants to know
-	inputs   []string      // the names of its inputs
-	built    chan struct{} // closed when the compiler has it
-	key      programKey    // of a planned program
-	err      error
-	loaded   bool
-}
+// beginning hears what is done to a program now, as Function.Announce.
+type beginning = func(loading bool, compiling Expected)
 
-// compile compiles for the backend's devices, or for those that are planned for, unless the program was kept.
-func (b *Backend) compile(c *pjrt.Compilation) {
+// compile compiles a program for the backend's devices, unless it was kept.
+func (b *Backend) compile(text, options []byte, begin beginning) (program *pjrt.Loaded, kept bool, err error) {
 	b.compilers.Add(1)
 	defer func() {
 		if b.compilers.Add(-1) == 0 { // others would want the memory again
 			cpu.Trim()
 		}
 	}()
-	c.Program, c.Options = patch.ManualKernels(c.Program), append(slices.Clone(c.Options), b.options...)
-	_, module, _ := unnumbered(c.Program)
-	work := &compiling{}
-	if found, ok := b.pending.Load(module); ok {
-		work = found.(*compiling)
-		close(work.built)
+	key := programKey{Device: b.kind}
+	if !b.store.idle() {
+		if key, err = b.programKey(text, options); err != nil {
+			b.store.close(err)
+		} else if program = b.store.load(b.client, key, begin); program != nil {
+			return program, true, nil
+		}
 	}
-	if b.target != nil {
-		work.key, work.err = b.programKey(c)
-		work.begin(false, 0)
-		b.target.compile(c, work.inputs)
-		return
-	}
-	size := hlo.Operations(c.Program)
-	if b.store.idle() {
-		kind, _ := c.DeviceKind() // of one that does not say, nothing is expected
-		work.begin(false, b.store.expected(programKey{Device: kind}, size))
-		c.Compile()
-		return
-	}
-	key, err := b.programKey(c)
-	if err != nil {
-		b.store.close(err)
-		work.begin(false, 0)
-		c.Compile()
-		return
-	}
-	if work.loaded = b.store.load(c, key, work.begin); work.loaded {
-		return
-	}
-	work.begin(false, b.store.expected(key, size))
+	size := hlo.Operations(text)
+	begin(false, b.store.expected(key, size))
 	start := time.Now()
-	if c.Compile() {
+	if program, err = b.client.Compile(text, options); err == nil {
 		b.store.took(key, size, time.Since(start))
-		b.store.keep(c, key)
+		b.store.keep(program, key)
 	}
-}
-
-// beginning hears what is done to a program now, as Function.Announce.
-type beginning = func(loading bool, compiling Expected)
-
-// begin tells whether the program is loaded or compiled now.
-func (w *compiling) begin(loading bool, compiling Expected) {
-	if w.announce != nil {
-		w.announce(loading, compiling)
-	}
+	return program, false, err
 }

@@ -76,13 +76,14 @@ func (s *store) idle() bool { return !s.open() && len(s.carried) == 0 }
 // open says that there is a cache.
 func (s *store) open() bool { return s.folder != "" && !s.closed.Load() }
 
-// load takes a program from a file or the cache, if it is there and whole. begin hears before it is tried.
-func (s *store) load(c *pjrt.Compilation, key programKey, begin beginning) bool {
+// load takes a program from a file or the cache; nil if it is not there and whole. begin hears before it is tried.
+func (s *store) load(client *pjrt.Client, key programKey, begin beginning) *pjrt.Loaded {
 	tried := false
 	for _, e := range s.carried {
 		if i := slices.IndexFunc(e.list, func(x executable) bool { return x.Key == key }); i >= 0 {
-			if tried = true; s.loadFrom(c, e, i, begin) {
-				return true
+			tried = true
+			if program := s.loadFrom(client, e, i, begin); program != nil {
+				return program
 			}
 		}
 	}
@@ -90,15 +91,15 @@ func (s *store) load(c *pjrt.Compilation, key programKey, begin beginning) bool 
 		fmt.Fprintln(s.log, s.mismatch(key))
 	}
 	if !s.open() {
-		return false
+		return nil
 	}
 	path, err := s.path(key)
 	if err != nil {
-		return false
+		return nil
 	}
 	e, err := openExecutables(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false
+		return nil
 	}
 	if err == nil {
 		defer e.close()
@@ -111,32 +112,34 @@ func (s *store) load(c *pjrt.Compilation, key programKey, begin beginning) bool 
 	}
 	if err != nil {
 		fmt.Fprintf(s.log, "compiling anew: %v\n", err)
-		return false
+		return nil
 	}
-	if !s.loadFrom(c, e, 0, begin) {
-		return false
+	program := s.loadFrom(client, e, 0, begin)
+	if program != nil {
+		now := time.Now()
+		_ = os.Chtimes(path, now, now) // used: one that cannot be marked so is only removed earlier
 	}
-	now := time.Now()
-	_ = os.Chtimes(path, now, now) // used: one that cannot be marked so is only removed earlier
-	return true
+	return program
 }
 
-// loadFrom loads a program of a file.
-func (s *store) loadFrom(c *pjrt.Compilation, e *executables, i int, begin beginning) bool {
+// loadFrom loads a program of a file; nil if it is not whole.
+func (s *store) loadFrom(client *pjrt.Client, e *executables, i int, begin beginning) *pjrt.Loaded {
 	payload, err := e.payload(i)
 	if err == nil {
 		begin(true, 0)
-		if !plugin.IsPinnedCPU(e.list[i].Key.Plugin) || c.Load(cpu.Lighten(payload)) != nil {
-			err = c.Load(payload)
+		if plugin.IsPinnedCPU(e.list[i].Key.Plugin) {
+			if program, err := client.Load(cpu.Lighten(payload)); err == nil {
+				return program
+			}
 		}
-		if err != nil {
-			err = fmt.Errorf("load %s: %w", e.path, err)
+		var program *pjrt.Loaded
+		if program, err = client.Load(payload); err == nil {
+			return program
 		}
+		err = fmt.Errorf("load %s: %w", e.path, err)
 	}
-	if err != nil {
-		fmt.Fprintf(s.log, "compiling anew: %v\n", err)
-	}
-	return err == nil
+	fmt.Fprintf(s.log, "compiling anew: %v\n", err)
+	return nil
 }
 
 // mismatch says why no file that was brought along has the program: in what the most similar one differs.
@@ -166,11 +169,11 @@ func (s *store) path(key programKey) (string, error) {
 }
 
 // keep puts a program that was just compiled into the cache.
-func (s *store) keep(c *pjrt.Compilation, key programKey) {
+func (s *store) keep(program *pjrt.Loaded, key programKey) {
 	if !s.open() {
 		return
 	}
-	payload, err := serialized(c)
+	payload, err := program.Serialize()
 	if err != nil {
 		s.close(fmt.Errorf("%s cannot serialize programs: %w", key.Plugin, err))
 		return
@@ -185,16 +188,6 @@ func (s *store) keep(c *pjrt.Compilation, key programKey) {
 	if err != nil {
 		s.close(err)
 	}
-}
-
-// serialized is what was compiled, as bytes.
-func serialized(c *pjrt.Compilation) (payload []byte, err error) {
-	e, err := c.Executable()
-	if err != nil {
-		return nil, err
-	}
-	payload, err = e.Serialize()
-	return payload, errors.Join(err, e.Close())
 }
 
 // close ends the keeping of programs in this process, and says so once.

@@ -58,7 +58,7 @@ func doWalk(t *testing.T, o Options, f Function) walked {
 		start[i] = float32(i%7)/8 - 0.3
 	}
 	state, err := Fill(b, shapes.Make(dtypes.Float32, 8, 8), Replicated, func(to []byte) error {
-		copy(reinterpret[float32](to), start)
+		copy(to, bytesOf(start))
 		return nil
 	})
 	if err != nil {

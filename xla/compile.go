@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"slices"
 	"time"
 
-	"github.com/gomlx/go-xla/pkg/stablehlo"
-	"github.com/gomlx/gomlx/backends"
 	"github.com/gomlx/gomlx/pkg/core/distributed"
 	"github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
@@ -46,10 +44,11 @@ type Function struct {
 type Program struct {
 	backend     *Backend
 	name        string
-	graph       *graph.Graph
+	text        []byte           // StableHLO
+	executable  *pjrt.Executable // what the compiler made of it
+	loaded      *pjrt.Loaded     // nil of a planned program
+	key         programKey       // of a planned program
 	memory      pjrt.Memory
-	planned     *pjrt.Executable
-	key         programKey // of a planned program
 	states      int
 	inputs      []Value // state first
 	outputs     []shapes.Shape
@@ -60,9 +59,6 @@ type Program struct {
 	Nodes       int           // of the graph
 }
 
-// programs numbers the programs of the process, since the engine keeps notes by name.
-var programs atomic.Int64
-
 // Compile builds and compiles a function for all devices of the backend. A compiler cannot be interrupted: once ctx is done, Compile returns
 // its error and leaves the compiler behind, with the backend's devices, until the process ends.
 func (b *Backend) Compile(ctx context.Context, f Function) (*Program, error) {
@@ -70,17 +66,13 @@ func (b *Backend) Compile(ctx context.Context, f Function) (*Program, error) {
 		return nil, err
 	}
 	start := time.Now()
-	p := &Program{
-		backend: b, name: fmt.Sprintf("%s_%d", f.Name, programs.Add(1)), states: len(f.State),
-		inputs: append(append([]Value{}, f.State...), f.Inputs...),
-	}
+	p := &Program{backend: b, name: f.Name, states: len(f.State), inputs: slices.Concat(f.State, f.Inputs)}
 	if err := plugin.CheckAddresses("the compiler", plugin.CompilingAddresses); err != nil {
 		return nil, fmt.Errorf("compile %s: %w", f.Name, err)
 	}
-	work := &compiling{announce: f.Announce, inputs: inputNames(p.inputs), built: make(chan struct{})}
-	done := make(chan error, 1)
-	go func() { done <- p.compile(f, work) }()
-	if err := b.await(ctx, done, work.built); err != nil {
+	built, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- p.compile(f, built) }()
+	if err := b.await(ctx, done, built); err != nil {
 		return nil, fmt.Errorf("compile %s: %w", f.Name, err)
 	}
 	p.CompileTime = time.Since(start)
@@ -103,44 +95,52 @@ func (b *Backend) await(ctx context.Context, done <-chan error, built <-chan str
 	}
 }
 
-// compile builds the program and takes what the compiler made of it.
-func (p *Program) compile(f Function, work *compiling) (err error) {
-	module := stablehlo.NormalizeIdentifier(p.name)
-	p.backend.pending.Store(module, work)
-	defer p.backend.pending.Delete(module)
-	if t := p.backend.target; t != nil {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if err := errors.Join(Try(func() { p.build(f) }), t.err, work.err); err != nil {
-			return err
-		}
-		p.planned, p.key = t.compiled, work.key
-		p.memory, err = p.planned.Memory()
-		return err
-	}
+// compile builds the program, closes built, and has it compiled or loaded.
+func (p *Program) compile(f Function, built chan<- struct{}) (err error) {
 	if err := Try(func() { p.build(f) }); err != nil {
 		return err
 	}
-	p.FromCache = work.loaded
-	if p.memory, err = p.backend.engine.Memory(p.name); err != nil || !p.backend.CPU() {
+	close(built)
+	begin := f.Announce
+	if begin == nil {
+		begin = func(bool, Expected) {}
+	}
+	b, text, options := p.backend, patch.ManualKernels(p.text), p.backend.options(p.apart)
+	if b.target != nil {
+		if p.key, err = b.programKey(text, options); err != nil {
+			return err
+		}
+		begin(false, 0)
+		p.executable, err = b.target.compile(text, options, inputNames(p.inputs))
+	} else if p.loaded, p.FromCache, err = b.compile(text, options, begin); err == nil {
+		p.loaded.Portable = b.n == 1
+		p.executable = p.loaded.Executable
+	}
+	if err != nil {
 		return err
 	}
-	return plugin.CheckAddresses("running it", (p.memory.Temporaries+p.memory.Outputs-p.memory.Aliases)*int64(len(p.backend.local)))
+	p.memory, err = p.executable.Memory()
+	if err == nil && b.CPU() {
+		bytes := p.memory.Temporaries + p.memory.Outputs - p.memory.Aliases // on each device
+		err = plugin.CheckAddresses("running it", bytes*int64(len(b.local)))
+	}
+	if err != nil {
+		return errors.Join(err, p.Close())
+	}
+	return nil
 }
 
 // build panics as GoMLX does.
 func (p *Program) build(f Function) {
 	b := p.backend
-	g := graph.NewGraph(b.engine, p.name)
+	g := graph.NewGraph(b.graphs, p.name)
+	defer g.Finalize()
 	p.apart = f.Apart && b.mesh != nil
 	switch {
 	case p.apart:
 		check(g.SetSPMD(b.mesh))
 	case b.mesh != nil:
 		check(g.SetAutoSharding(b.mesh))
-	}
-	if b.mesh != nil {
-		check(g.SetDeviceAssignment(b.order))
 	}
 	nodes := make([]*graph.Node, len(p.inputs))
 	for i, in := range p.inputs {
@@ -158,7 +158,6 @@ func (p *Program) build(f Function) {
 	if len(next) != p.states {
 		panic(fmt.Errorf("%d states in, %d out", p.states, len(next)))
 	}
-	aliases := make(map[int]int, p.states)
 	for i, node := range next {
 		if want := nodes[i].Shape(); !node.Shape().Equal(want) {
 			panic(fmt.Errorf("state %s comes out as %s, want %s", f.State[i].Name, node.Shape(), want))
@@ -166,7 +165,6 @@ func (p *Program) build(f Function) {
 		if node == nodes[i] {
 			next[i] = graph.Identity(node)
 		}
-		aliases[i] = i
 		p.shardings = append(p.shardings, f.State[i].Sharding)
 	}
 	for i := range outputs {
@@ -176,7 +174,7 @@ func (p *Program) build(f Function) {
 		}
 		p.shardings = append(p.shardings, sharding)
 	}
-	all := append(append([]*graph.Node{}, next...), outputs...)
+	all := slices.Concat(next, outputs)
 	for i, node := range all {
 		shape := node.Shape()
 		if axis := p.shardings[i].axis(); p.apart && axis >= 0 {
@@ -185,13 +183,14 @@ func (p *Program) build(f Function) {
 		}
 		p.outputs = append(p.outputs, shape)
 	}
-	b.engine.SetAliases(p.name, aliases)
-	if p.apart {
-		g.Compile(all...)
-	} else {
-		g.CompileWithSharding(all, b.specs(p.outputs, p.shardings))
+	var specs []*distributed.ShardingSpec
+	if !p.apart {
+		specs = b.specs(p.outputs, p.shardings)
 	}
-	p.graph, p.Nodes = g, len(g.Nodes())
+	var err error
+	p.text, err = patch.Program(g, all, specs, p.states)
+	check(err)
+	p.Nodes = len(g.Nodes())
 }
 
 // Once has XLA's CPU compiler compute each node once for all its uses. It would compute a cheap one anew in each, from what a state was before, and so
@@ -226,30 +225,35 @@ func (p *Program) DeviceBytes(v Value) int64 {
 }
 
 // Planned is what the compiler made of a program of a planning backend; nil of another.
-func (p *Program) Planned() *pjrt.Executable { return p.planned }
+func (p *Program) Planned() *pjrt.Executable {
+	if p.loaded != nil {
+		return nil
+	}
+	return p.executable
+}
 
 // Close frees the program. Nothing else may be asked of it afterwards.
 func (p *Program) Close() error {
-	p.backend.engine.Forget(p.name)
-	p.graph.Finalize()
-	if p.planned == nil {
-		return nil
+	if p.loaded != nil {
+		return p.loaded.Close()
 	}
-	return p.planned.Close()
+	return p.executable.Close()
 }
 
 // StableHLO is the text that was compiled.
-func (p *Program) StableHLO() (string, error) { return p.backend.engine.StableHLO(p.name) }
+func (p *Program) StableHLO() string { return string(p.text) }
 
 // Run runs the program. Each array of state is consumed and replaced by its next value; inputs stay.
 // After an error the state may be lost.
 func (p *Program) Run(state []*Array, inputs ...*Array) ([]*Array, error) {
+	if p.loaded == nil {
+		return nil, fmt.Errorf("run %s: it is only planned for %s", p.name, p.backend.kind)
+	}
 	if len(state)+len(inputs) != len(p.inputs) {
 		return nil, fmt.Errorf("run %s: got %d states and %d inputs, want %d and %d", p.name, len(state), len(inputs), p.states, len(p.inputs)-p.states)
 	}
 	n := len(p.backend.local)
-	buffers := make([]backends.Buffer, 0, n*len(p.inputs))
-	donate := make([]bool, 0, n*len(p.inputs))
+	buffers := make([]*pjrt.Buffer, 0, n*len(p.inputs))
 	for device := range n {
 		for i, want := range p.inputs {
 			a := inputAt(state, inputs, i)
@@ -260,10 +264,9 @@ func (p *Program) Run(state []*Array, inputs ...*Array) ([]*Array, error) {
 				return nil, fmt.Errorf("run %s: input %s was freed", p.name, want.Name)
 			}
 			buffers = append(buffers, a.shards[device])
-			donate = append(donate, i < p.states)
 		}
 	}
-	results, err := p.backend.run(p, buffers, donate)
+	results, err := p.backend.run(p, buffers)
 	if err != nil {
 		return nil, fmt.Errorf("run %s: %w", p.name, err)
 	}
@@ -280,10 +283,9 @@ func (p *Program) Run(state []*Array, inputs ...*Array) ([]*Array, error) {
 	return out[p.states:], nil
 }
 
-// execute runs the graph on device-major buffers and returns device-major buffers.
-func (p *Program) execute(buffers []backends.Buffer, donate []bool) (results []backends.Buffer, err error) {
-	panicked := Try(func() { results, err = p.backend.engine.Execute(p.name, buffers, donate) })
-	return results, errors.Join(err, panicked)
+// execute runs the program on the buffers of one device after another, and returns such.
+func (p *Program) execute(buffers []*pjrt.Buffer) ([]*pjrt.Buffer, error) {
+	return p.loaded.Execute(buffers, len(p.backend.local), p.states)
 }
 
 func inputAt(state, inputs []*Array, i int) *Array {

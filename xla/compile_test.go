@@ -64,16 +64,19 @@ func TestCompileLeavesTheCompiler(t *testing.T) {
 	}
 }
 
-// TestApart runs a program that sees one device's rows.
+// TestApart runs a program that sees one device's rows, and then one that sees all.
 func TestApart(t *testing.T) {
 	value := func(name string) xla.Value {
 		return xla.Value{Name: name, Shape: shapes.Make(dtypes.Float32, 4, 2), Sharding: xla.Batch}
 	}
-	for _, devices := range []int{1, 2, 4} {
-		b := open(t, devices)
-		rows := 0
+	for i, devices := range []int{1, 2, 4, 4} {
+		b, apart := open(t, devices), i < 3
+		want, rows := 4/devices, 0
+		if !apart {
+			want = 4
+		}
 		p, err := b.Compile(context.Background(), xla.Function{
-			Name: "apart", Apart: true, State: []xla.Value{value("sum")}, Outputs: []xla.Sharding{xla.Batch},
+			Name: "apart", Apart: apart, State: []xla.Value{value("sum")}, Outputs: []xla.Sharding{xla.Batch},
 			Inputs: []xla.Value{value("x"), {Name: "rate", Shape: shapes.Make(dtypes.Float32)}},
 			Build: func(_ *Graph, state, in []*Node) (next, outputs []*Node) {
 				rows = in[0].Shape().Dim(0)
@@ -83,8 +86,8 @@ func TestApart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if rows != 4/devices {
-			t.Errorf("%d devices: a program sees %d rows, want %d", devices, rows, 4/devices)
+		if rows != want {
+			t.Errorf("%d devices: a program sees %d rows, want %d", devices, rows, want)
 		}
 		if got, want := p.Memory().Aliases, int64(32/devices); got != want {
 			t.Errorf("%d devices: %d bytes of state are written in place, want %d", devices, got, want)

@@ -1,7 +1,7 @@
 package xla
 
 import (
-	"slices"
+	"math"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -18,15 +18,15 @@ const (
 // Efforts are those that can be named.
 var Efforts = []string{string(EffortDefault), string(EffortQuick)}
 
-// tpu adds the effort to a serialized CompileOptionsProto for libtpu.
-func (e Effort) tpu(serialized []byte) []byte {
+// tpu is what is added to a serialized CompileOptionsProto for libtpu.
+func (e Effort) tpu() []byte {
 	if e != EffortQuick {
-		return serialized
+		return nil
 	}
 	// executable_build_options {optimization_level: O0, memory_fitting_level: O0}, which the message's reader merges into what is there
 	const o0 = 9
 	build := appendNumber(appendNumber(nil, 24, o0), 25, o0)
-	return appendMessage(slices.Clone(serialized), 3, build)
+	return appendMessage(nil, 3, build)
 }
 
 // cpu is what is added to a serialized CompileOptionsProto for XLA's CPU compiler.
@@ -43,6 +43,38 @@ func (e Effort) cpu() []byte {
 	}
 	const boolField, intField = 2, 3 // of OptionOverrideProto
 	return append(override("xla_backend_optimization_level", intField, level), override("xla_cpu_use_xnnpack", boolField, 0)...)
+}
+
+// options are a serialized CompileOptionsProto for a program on all devices, which each of them runs by itself where it
+// is apart.
+func (b *Backend) options(apart bool) []byte {
+	replicas, partitions := 1, b.n
+	if apart {
+		replicas, partitions = b.n, 1
+	}
+	build := appendNumber(nil, 1, math.MaxUint64)      // device_ordinal: none
+	build = appendNumber(build, 4, uint64(replicas))   // num_replicas
+	build = appendNumber(build, 5, uint64(partitions)) // num_partitions
+	if b.n == 1 {
+		message := appendMessage(nil, 3, build) // executable_build_options
+		message = appendNumber(message, 4, 1)   // compile_portable_executable
+		return append(message, b.effort...)
+	}
+	assignment := appendNumber(appendNumber(nil, 1, uint64(replicas)), 2, uint64(partitions))
+	for partition := range partitions {
+		var ids []byte
+		for _, id := range b.order[partition*replicas:][:replicas] {
+			ids = protowire.AppendVarint(ids, uint64(id))
+		}
+		// computation_devices {replica_device_ids}
+		assignment = appendMessage(assignment, 3, appendMessage(nil, 1, ids))
+	}
+	build = appendNumber(build, 6, 1)           // use_spmd_partitioning
+	build = appendMessage(build, 9, assignment) // device_assignment
+	if !apart {
+		build = appendNumber(build, 19, 1) // use_shardy_partitioner
+	}
+	return append(appendMessage(nil, 3, build), b.effort...)
 }
 
 // override is an entry of env_option_overrides: {name: {field: value}}.

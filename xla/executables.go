@@ -138,11 +138,11 @@ func writeExecutables(path string, keys []programKey, payloads [][]byte) error {
 func SaveExecutables(path string, programs ...*Program) error {
 	keys, payloads := make([]programKey, len(programs)), make([][]byte, len(programs))
 	for i, p := range programs {
-		if p.planned == nil {
+		if p.loaded != nil {
 			return fmt.Errorf("save %s: it was not planned: its devices are here, and their cache keeps it", p.name)
 		}
 		var err error
-		if payloads[i], err = p.planned.Serialize(); err != nil {
+		if payloads[i], err = p.executable.Serialize(); err != nil {
 			return fmt.Errorf("save %s: %w", p.name, err)
 		}
 		keys[i] = p.key

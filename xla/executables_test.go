@@ -97,6 +97,14 @@ func TestPlannedProgramsAreSaved(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := e.list[1].Key
+	library, err := plugin.Load(b.Plugin())
+	if err != nil {
+		t.Fatal(err)
+	}
+	major, minor := library.Table.Version()
+	if want := fmt.Sprintf("%d.%d", major, minor); key.API != want {
+		t.Errorf("got PJRT API %s, want libtpu's %s, as it is on the TPU", key.API, want)
+	}
 	if len(e.list) != 2 || key.Name != "walk" || key.Device != "TPU v4" || key.Devices != 4 || key.Processor != "" || !strings.HasPrefix(key.Plugin, "libtpu.so ") {
 		t.Errorf("got %d programs, the last for %+v", len(e.list), key)
 	}
@@ -174,24 +182,4 @@ func FuzzExecutables(f *testing.F) {
 			end = offsets[i]
 		}
 	})
-}
-
-func TestUnnumbered(t *testing.T) {
-	for text, want := range map[string]string{
-		"module @train_3 {\nx":                "train train_3",
-		"module @train_12 attributes {a = 1}": "train train_12",
-		"module @step2_7 {":                   "step2 step2_7",
-		"module @graph__1 {":                  "graph_ graph__1",
-		"func @main":                          " ",
-		"module @a_1_2 {\n module @b_3 {":     "a_1 a_1_2",
-		"module @planned {":                   "planned planned",
-	} {
-		name, module, rest := unnumbered([]byte(text))
-		if got := name + " " + module; got != want {
-			t.Errorf("%s: got %q, want %q", text, got, want)
-		}
-		if module != "" && "module @"+module+string(rest) != text {
-			t.Errorf("%s: %q is left", text, rest)
-		}
-	}
 }

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/gomlx/gomlx/backends"
+	"limner/xla/pjrt"
 )
 
 // FindSlice and TakeSeats are what the tests see of how a process finds its place.
@@ -14,22 +14,25 @@ var (
 )
 
 // Places are the devices of a process.
-func (s seats) Places() (order, local []backends.DeviceNum, first int, p Process) {
+func (s seats) Places() (order, local []int, first int, p Process) {
 	return s.order, s.local, s.first, s.process
 }
 
 // Processes makes processes of a backend, as they would be on that many machines with an equal share of its devices each. They meet in every run of a
 // program: the last to come runs it for all.
 func Processes(b *Backend, processes int) []*Backend {
-	m := &meeting{inputs: make([][]backends.Buffer, processes), donate: make([][]bool, processes)}
+	m := &meeting{inputs: make([][]*pjrt.Buffer, processes)}
 	m.over = sync.NewCond(&m.Mutex)
 	own := b.n / processes
 	var all []*Backend
 	for i := range processes {
-		one := &Backend{engine: b.engine, plugin: b.plugin, mesh: b.mesh, n: b.n, client: b.client, table: b.table, store: b.store}
+		one := &Backend{
+			plugin: b.plugin, table: b.table, client: b.client, platform: b.platform, kind: b.kind, n: b.n,
+			graphs: b.graphs, mesh: b.mesh, effort: b.effort, store: b.store, identity: b.identity,
+		}
 		one.seats = seats{process: Process{i, processes}, order: b.order, local: b.local[i*own : (i+1)*own], first: i * own}
-		one.run = func(p *Program, buffers []backends.Buffer, donate []bool) ([]backends.Buffer, error) {
-			return m.run(p, i, buffers, donate)
+		one.run = func(p *Program, buffers []*pjrt.Buffer) ([]*pjrt.Buffer, error) {
+			return m.run(p, b.n, i, buffers)
 		}
 		all = append(all, one)
 	}
@@ -40,25 +43,24 @@ func Processes(b *Backend, processes int) []*Backend {
 type meeting struct {
 	sync.Mutex
 	over    *sync.Cond
-	inputs  [][]backends.Buffer
-	donate  [][]bool
+	inputs  [][]*pjrt.Buffer
 	came    int
 	round   int
-	results []backends.Buffer
+	results []*pjrt.Buffer
 	err     error
 }
 
-func (m *meeting) run(p *Program, process int, buffers []backends.Buffer, donate []bool) ([]backends.Buffer, error) {
+func (m *meeting) run(p *Program, devices, process int, buffers []*pjrt.Buffer) ([]*pjrt.Buffer, error) {
 	m.Lock()
 	defer m.Unlock()
-	m.inputs[process], m.donate[process] = buffers, donate
+	m.inputs[process] = buffers
 	round := m.round
 	if m.came++; m.came < len(m.inputs) {
 		for m.round == round {
 			m.over.Wait()
 		}
 	} else {
-		m.results, m.err = p.execute(slices.Concat(m.inputs...), slices.Concat(m.donate...))
+		m.results, m.err = p.loaded.Execute(slices.Concat(m.inputs...), devices, p.states)
 		m.came, m.round = 0, round+1
 		m.over.Broadcast()
 	}

@@ -20,15 +20,11 @@ func (p *Program) FLOPs() (float64, error) {
 func (p *Program) FLOPsByLayer() (map[string]float64, error) { return p.flops(inputNames(p.inputs)) }
 
 func (p *Program) flops(names []string) (map[string]float64, error) {
-	text, err := p.StableHLO()
-	if err != nil {
-		return nil, err
-	}
 	devices := p.backend.n // over which the text's operations are divided
 	if p.apart {
 		devices = 1
 	}
-	layers, err := hlo.FLOPs(hlo.Parse([]byte(text), names), float64(devices))
+	layers, err := hlo.FLOPs(hlo.Parse(p.text, names), float64(devices))
 	if err != nil {
 		return nil, fmt.Errorf("count operations of %s: %w", p.name, err)
 	}
@@ -45,7 +41,7 @@ func inputNames(inputs []Value) []string {
 
 // Traffic counts the traffic of a planned program.
 func (p *Program) Traffic() (hlo.Traffic, error) {
-	code, format, err := p.planned.OptimizedProgram()
+	code, format, err := p.executable.OptimizedProgram()
 	if err != nil {
 		return hlo.Traffic{}, err
 	}

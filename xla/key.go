@@ -1,17 +1,12 @@
 package xla
 
 import (
-	"crypto/sha256"
+	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"reflect"
-	"regexp"
 	"strings"
-
-	"limner/xla/pjrt"
 )
 
 // programKey is all that a compiled program depends on. What the parts are called is what a user reads where one differs.
@@ -54,47 +49,23 @@ func (k programKey) differences(kept programKey) []string {
 	return parts
 }
 
-// moduleName finds the name of a program, which ends in a number that counts the programs of the process.
-var moduleName = regexp.MustCompile(`^module @(\w*?)(_?[0-9]*)(?:\s|$)`)
-
-// unnumbered splits a program's text into the function's name, the module's and what comes behind them.
-func unnumbered(text []byte) (name, module string, rest []byte) {
-	found := moduleName.FindSubmatchIndex(text)
-	if found == nil {
-		return "", "", text
-	}
-	return string(text[found[2]:found[3]]), string(text[found[2]:found[5]]), text[found[5]:]
-}
-
-// programKey is the key of a program that is to be compiled.
-func (b *Backend) programKey(c *pjrt.Compilation) (key programKey, err error) {
+// programKey is the key of a program, of which the text and the options are given.
+func (b *Backend) programKey(program, options []byte) (key programKey, err error) {
 	if key.Plugin, err = b.identity(); err != nil {
 		return key, err
 	}
 	major, minor := b.table.Version()
-	key.API, key.Devices = fmt.Sprintf("%d.%d", major, minor), b.n
-	options := c.Options
-	var kindErr error
-	if t := b.target; t != nil {
-		options = t.effort.tpu(options)
-		key.Platform, err = t.devices.Version()
-		key.Device, kindErr = t.devices.DeviceKind()
-	} else {
-		key.Platform, err = c.ClientVersion()
-		key.Device, kindErr = c.DeviceKind()
-	}
-	if key.Device == "cpu" {
+	key.API, key.Platform, key.Device, key.Devices = fmt.Sprintf("%d.%d", major, minor), b.platform, b.kind, b.n
+	if b.CPU() {
 		key.Processor = processor()
 	}
-	name, _, rest := unnumbered(c.Program)
-	hash := sha256.New()
-	io.WriteString(hash, name)
-	hash.Write(rest)
-	key.Name, key.Program, key.Options = name, fmt.Sprintf("%x", hash.Sum(nil)), sum(options)
+	text := bytes.TrimPrefix(program, []byte("module @")) // the name, then the rest
+	name, _, _ := bytes.Cut(text, []byte(" "))
+	key.Name, key.Program, key.Options = string(name), sum(text), sum(options)
 	for _, variable := range []string{"XLA_FLAGS", "LIBTPU_INIT_ARGS"} {
 		if value := os.Getenv(variable); value != "" {
 			key.Flags += variable + "=" + value + " "
 		}
 	}
-	return key, errors.Join(err, kindErr)
+	return key, nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/gomlx/gomlx/backends"
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	"github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
@@ -31,21 +30,21 @@ func (p Process) Leads() bool { return p.Index == 0 }
 // has the rows of a batch that stand one behind another too.
 type seats struct {
 	process Process
-	order   []backends.DeviceNum // PJRT's number of each device
-	local   []backends.DeviceNum // of this process's devices, the engine's number
-	first   int                  // place of the first of them
+	order   []int // PJRT's number of each device
+	local   []int // of this process's devices, the number among those that the client has here
+	first   int   // place of the first of them
 }
 
 // takeSeats places the devices that a client of a process knows.
-func takeSeats(process int, devices []pjrt.Member) (seats, error) {
+func takeSeats(process int, devices []pjrt.Device) (seats, error) {
 	s := seats{process: Process{Index: process}}
-	sorted := slices.SortedFunc(slices.Values(devices), func(a, b pjrt.Member) int {
+	sorted := slices.SortedFunc(slices.Values(devices), func(a, b pjrt.Device) int {
 		return cmp.Or(cmp.Compare(a.Process, b.Process), cmp.Compare(a.ID, b.ID))
 	})
 	per := map[int]int{}
 	for i, d := range sorted {
 		per[d.Process]++
-		s.order = append(s.order, backends.DeviceNum(d.ID))
+		s.order = append(s.order, d.ID)
 		if d.Process != process {
 			continue
 		}
@@ -55,7 +54,7 @@ func takeSeats(process int, devices []pjrt.Member) (seats, error) {
 		if len(s.local) == 0 {
 			s.first = i
 		}
-		s.local = append(s.local, backends.DeviceNum(d.Local))
+		s.local = append(s.local, d.Local)
 	}
 	s.process.Count = len(per)
 	for other, n := range per {
@@ -66,25 +65,25 @@ func takeSeats(process int, devices []pjrt.Member) (seats, error) {
 	return s, nil
 }
 
-// join takes the seats of the client's devices: of those that were asked for, or beside other processes of all.
-func (b *Backend) join() error {
-	process, err := b.table.ProcessIndex(b.client)
+// join takes the seats of the client's devices: of n, or beside other processes of all. It returns how many there are.
+func (b *Backend) join(n int) (int, error) {
+	process, err := b.client.Process()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	devices, err := b.table.Members(b.client)
+	devices, err := b.client.Devices()
 	if err != nil {
-		return err
+		return 0, err
 	}
+	b.kind = devices[0].Kind
 	if b.seats, err = takeSeats(process, devices); err != nil {
-		return err
+		return 0, err
 	}
 	if b.process.Alone() {
-		b.order, b.local = b.order[:b.n], b.local[:b.n]
-		return nil
+		b.order, b.local = b.order[:n], b.local[:n]
+		return n, nil
 	}
-	b.n = len(devices)
-	return b.engine.Spread(b.n, len(b.local))
+	return len(devices), nil
 }
 
 // Process is this process among those that run the backend's programs.
@@ -178,7 +177,7 @@ func PutRows[T dtypes.Supported](b *Backend, data []T, dims ...int) (*Array, err
 		return nil, fmt.Errorf("%d values for this process's part of %s, want %d", len(data), a.shape, size*len(b.local))
 	}
 	for i, device := range b.local {
-		if err := a.add(device, data[i*size:(i+1)*size], part); err != nil {
+		if err := a.add(device, bytesOf(data[i*size:(i+1)*size]), part); err != nil {
 			return nil, err
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gomlx/gomlx/backends"
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
@@ -41,23 +40,23 @@ func TestFindSlice(t *testing.T) {
 
 // TestSeats places the eight devices of two machines whose numbers interleave, as those of a slice of 4×2 chips may.
 func TestSeats(t *testing.T) {
-	var devices []pjrt.Member
+	var devices []pjrt.Device
 	for id := range 8 {
 		local := -1
 		if process := id / 2 % 2; process == 1 {
 			local = 3 - id/4*2 - id%2 // whatever order the client has
 		}
-		devices = append(devices, pjrt.Member{ID: id, Process: id / 2 % 2, Local: local})
+		devices = append(devices, pjrt.Device{ID: id, Process: id / 2 % 2, Local: local})
 	}
 	s, err := xla.TakeSeats(1, devices)
 	if err != nil {
 		t.Fatal(err)
 	}
 	order, local, first, p := s.Places()
-	if want := []backends.DeviceNum{0, 1, 4, 5, 2, 3, 6, 7}; !slices.Equal(order, want) {
+	if want := []int{0, 1, 4, 5, 2, 3, 6, 7}; !slices.Equal(order, want) {
 		t.Errorf("order %v, want %v", order, want)
 	}
-	if want := []backends.DeviceNum{3, 2, 1, 0}; !slices.Equal(local, want) || first != 4 || p != (xla.Process{Index: 1, Count: 2}) {
+	if want := []int{3, 2, 1, 0}; !slices.Equal(local, want) || first != 4 || p != (xla.Process{Index: 1, Count: 2}) {
 		t.Errorf("local %v, first %d, %v, want %v, 4 and process 1 of 2", local, first, p, want)
 	}
 	if _, err := xla.TakeSeats(1, devices[:7]); err == nil || !strings.Contains(err.Error(), "process 0 has 4") {

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
-	"limner/xla/cpu"
 	"limner/xla/hlo"
 	"limner/xla/mosaic"
 	"limner/xla/pjrt"
@@ -116,12 +116,8 @@ func bounds(dims []int) string {
 // target is what a planning backend compiles for.
 type target struct {
 	topology Topology
-	effort   Effort
 	devices  *pjrt.Topology
-
-	mu       sync.Mutex       // held while a program is built
-	compiled *pjrt.Executable // the last one
-	err      error
+	mu       sync.Mutex // held while a program is compiled, which takes much memory
 }
 
 // OpenPlan opens a backend that compiles for a topology without having it: its programs tell what the compiler made of them, and cannot be run.
@@ -138,10 +134,6 @@ func OpenPlan(ctx context.Context, topology Topology, o Options) (*Backend, erro
 	if err != nil {
 		return nil, err
 	}
-	table := library.Table
-	if err := table.Initialize(); err != nil {
-		return nil, fmt.Errorf("initialize %s: %w", path, err)
-	}
 	host := make([]int64, 0, 3)
 	for _, d := range topology.Host {
 		host = append(host, int64(d))
@@ -150,7 +142,7 @@ func OpenPlan(ctx context.Context, topology Topology, o Options) (*Backend, erro
 	if len(topology.Bounds) == 3 {
 		options = append(options, pjrt.Option{Name: "chip_config_name", Value: "megacore"})
 	}
-	devices, err := table.NewTopology(topology.Chip.Name+":"+bounds(topology.Bounds), options...)
+	devices, err := library.Table.NewTopology(topology.Chip.Name+":"+bounds(topology.Bounds), options...)
 	if err != nil {
 		return nil, fmt.Errorf("describe %s to %s: %w", topology.Name, filepath.Base(path), err)
 	}
@@ -161,33 +153,34 @@ func OpenPlan(ctx context.Context, topology Topology, o Options) (*Backend, erro
 	if err != nil {
 		return nil, errors.Join(err, devices.Close())
 	}
-	// The graphs are built for as many CPU devices; only compiling goes elsewhere.
-	b, err := Open(ctx, Options{Backend: "cpu", Devices: n, Log: o.Log})
-	if err != nil {
-		return nil, errors.Join(err, devices.Close())
+	b := &Backend{
+		plugin: path, table: library.Table, target: &target{topology: topology, devices: devices},
+		seats:     seats{process: Process{Count: 1}},
+		attention: mosaic.Attend, effort: o.Effort.tpu(), store: &store{log: io.Discard},
+		identity: sync.OnceValues(func() (string, error) { return library.Identity("") }),
 	}
-	b.identity = sync.OnceValues(func() (string, error) { return library.Identity("") })
-	b.plugin, b.attention, b.forward, b.options = path, mosaic.Attend, cpu.Layers{}, nil
-	b.target = &target{topology: topology, effort: o.Effort, devices: devices}
+	for id := range n {
+		b.order, b.local = append(b.order, id), append(b.local, id)
+	}
+	if b.platform, err = devices.Version(); err == nil {
+		b.kind, err = devices.DeviceKind()
+	}
+	if err == nil {
+		err = b.arrange(n)
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
 	return b, nil
 }
 
-// empty is compiled for the CPU in place of what was planned.
-const empty = `module @planned {
-  func.func @main() -> tensor<f32> {
-    %0 = stablehlo.constant dense<0.0> : tensor<f32>
-    return %0 : tensor<f32>
-  }
-}`
-
 // compile compiles a program with inputs of these names for the topology.
-func (t *target) compile(c *pjrt.Compilation, inputs []string) {
-	program := hlo.Parse(c.Program, inputs)
-	t.compiled, t.err = t.devices.Compile(hlo.Named(program), t.effort.tpu(c.Options))
-	t.err = tooLarge(t.err, program, t.topology.Chips())
-	// executable_build_options {device_ordinal: -1, num_replicas: 1, num_partitions: 1}
-	c.Program, c.Options = []byte(empty), []byte{3<<3 | 2, 15, 1 << 3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 4 << 3, 1, 5 << 3, 1}
-	c.Compile()
+func (t *target) compile(text, options []byte, inputs []string) (*pjrt.Executable, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	program := hlo.Parse(text, inputs)
+	executable, err := t.devices.Compile(hlo.Named(program), options)
+	return executable, tooLarge(err, program, t.topology.Chips())
 }
 
 // FreeMemory is how many bytes of this machine's memory are free; 0 if unknown.

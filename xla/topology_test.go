@@ -50,6 +50,12 @@ func TestPlan(t *testing.T) {
 	if m := p.Memory(); m.Arguments != 1<<20 || m.Aliases != 1<<20 || m.Temporaries < 4<<20 {
 		t.Errorf("got %+v, want a quarter of 4 MB as argument, in place, and the gathered whole as temporary", m)
 	}
+	if _, err := p.Run(nil); err == nil || err.Error() != "run square: it is only planned for TPU v4" {
+		t.Errorf("running it: got %v", err)
+	}
+	if _, err := xla.Put(b, []float32{1}, xla.Replicated, 1); err == nil || !strings.Contains(err.Error(), "only planned for") {
+		t.Errorf("an array: got %v", err)
+	}
 	cost, err := p.Planned().Cost()
 	if err != nil {
 		t.Fatal(err)
@@ -106,9 +112,6 @@ func TestTopologies(t *testing.T) {
 		t.Error("no v4-512 of 256 chips and 64 hosts")
 	}
 	for _, o := range all {
-		if o.Chips() > 16 {
-			continue // their CPU devices are slow to make
-		}
 		b, err := xla.OpenPlan(t.Context(), o, xla.Options{Effort: xla.EffortQuick})
 		if err != nil {
 			t.Errorf("%s: %v", o.Name, err)

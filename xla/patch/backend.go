@@ -1,133 +1,98 @@
 package patch
 
 import (
-	"fmt"
-	"maps"
 	"reflect"
-	"strings"
-	"sync"
-	"unsafe"
 
+	"github.com/gomlx/go-xla/pkg/stablehlo"
+	"github.com/gomlx/go-xla/pkg/types/shardy"
 	"github.com/gomlx/gomlx/backends"
 	"github.com/gomlx/gomlx/backends/xla"
-
-	"limner/xla/pjrt"
+	"github.com/gomlx/gomlx/pkg/core/distributed"
+	"github.com/gomlx/gomlx/pkg/core/graph"
 )
 
-// Backend is GoMLX's XLA backend whose programs can write outputs over donated inputs, and which remembers the
-// StableHLO text and the memory of each program by its name.
-//
-// Give the Backend, not the one inside it, to every graph and tensor: GoMLX refuses to mix the two.
-type Backend struct {
-	*xla.Backend
+// Backend is GoMLX's XLA backend without a client: graphs are built with it, and Program writes them as text. Nothing
+// can be compiled or run with it.
+type Backend struct{ *xla.Backend }
 
-	local int // devices of this process; 0: all, see Spread
-
-	mu       sync.Mutex
-	aliases  map[string]map[int]int
-	programs map[string]program
-}
-
-// program is what is remembered of a compiled program.
-type program struct {
-	stableHLO  []byte
-	memory     pjrt.Memory
-	executable backends.Executable
-}
-
-// unnamed is the prefix that GoMLX gives to graphs without a name of their own.
-const unnamed = "graph_#"
-
-// Wrap returns b with donation by aliasing.
-func Wrap(b *xla.Backend) *Backend {
-	return &Backend{
-		Backend:  b,
-		aliases:  make(map[string]map[int]int),
-		programs: make(map[string]program),
-	}
-}
-
-// SetAliases announces, before the graph of that name is compiled, which of its parameters (by index) are written
-// over by which of its outputs (by index). The announcement holds for one compilation. Two of one name at the same
-// time must be kept apart by the caller.
-//
-// A parameter is overwritten only in the calls that donate its buffer (graph.DonateTensorBuffer); in others XLA
-// copies it first, and the result is the same.
-func (b *Backend) SetAliases(program string, outputOf map[int]int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.aliases[program] = maps.Clone(outputOf)
+// NewBackend returns a backend for graphs of programs that run on up to so many devices, of which none need be here.
+func NewBackend(devices int) (Backend, error) {
+	b := Backend{new(xla.Backend)}
+	return b, populate(b.Backend, devices)
 }
 
 // Builder starts a program, as GoMLX asks for it when a graph is built.
-func (b *Backend) Builder(name string) backends.Builder {
+func (b Backend) Builder(name string) backends.Builder {
 	inner, ok := b.Backend.Builder(name).(*xla.Builder)
 	if !ok {
 		return nil
 	}
-	return &builder{Builder: inner, owner: b, program: name}
+	return &builder{Builder: inner}
 }
 
-// Memory returns what the program last compiled under that name needs.
-func (b *Backend) Memory(program string) (pjrt.Memory, error) {
-	p, err := b.compiled(program)
-	return p.memory, err
+// builder is GoMLX's builder, which can also add operations that GoMLX lacks.
+type builder struct {
+	*xla.Builder
+	instead backends.Op // of the next Identity, see add
 }
 
-// Execute runs the program last compiled under that name on the devices of this process: buffers are those of the first
-// device in the order of the parameters, then the next one's, and so are the results. Buffers that are donated are of
-// no use afterwards.
-func (b *Backend) Execute(program string, buffers []backends.Buffer, donate []bool) ([]backends.Buffer, error) {
-	p, err := b.compiled(program)
+// main is the function that b is building.
+func (b *builder) main() (*stablehlo.Function, error) {
+	return pointer[stablehlo.Function](reflect.ValueOf(b.Builder), "fn")
+}
+
+// aliasAttribute is what XLA reads, on a parameter of main, as the output that takes over its buffer.
+const aliasAttribute = "tf.aliasing_output"
+
+// Program is the text of a graph in StableHLO. specs are how the outputs are divided in a graph with auto-sharding,
+// else nil. The first outputs, as many as there are states, are written over the parameters of the same numbers, whose
+// shapes and shardings they must have.
+func Program(
+	g *graph.Graph, outputs []*graph.Node, specs []*distributed.ShardingSpec, states int,
+) ([]byte, error) {
+	b, err := builderOf(g)
 	if err != nil {
 		return nil, err
 	}
-	return p.executable.Execute(buffers, donate, 0)
-}
-
-// Client returns PJRT's client.
-func (b *Backend) Client() (unsafe.Pointer, error) {
-	return address(reflect.ValueOf(b.Backend), "client", "client", "c")
-}
-
-// StableHLO returns the text that was compiled last under that name.
-func (b *Backend) StableHLO(program string) (string, error) {
-	p, err := b.compiled(program)
-	return string(p.stableHLO), err
-}
-
-// Forget drops what is remembered of a program.
-func (b *Backend) Forget(program string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.programs, program)
-}
-
-func (b *Backend) compiled(name string) (program, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	p, ok := b.programs[name]
-	if !ok {
-		return program{}, fmt.Errorf("no program named %q has been compiled", name)
+	seen := make(map[*graph.Node]bool, len(outputs))
+	values := make([]*stablehlo.Value, len(outputs))
+	for i, node := range outputs {
+		if seen[node] {
+			node = graph.Identity(node)
+		}
+		seen[node] = true
+		if values[i], err = valueOf(node); err != nil {
+			return nil, err
+		}
 	}
-	return p, nil
-}
-
-// takeAliases returns the announced aliases of a program and forgets them.
-func (b *Backend) takeAliases(program string) map[int]int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	outputOf := b.aliases[program]
-	delete(b.aliases, program)
-	return outputOf
-}
-
-// remember keeps a compiled program, if somebody named it.
-func (b *Backend) remember(name string, p program) {
-	if strings.HasPrefix(name, unnamed) {
-		return
+	main, err := b.main()
+	if err != nil {
+		return nil, err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.programs[name] = p
+	for i, parameter := range main.Inputs[:states] {
+		if parameter.Attributes == nil {
+			parameter.Attributes = make(map[string]any, 1)
+		}
+		parameter.Attributes[aliasAttribute] = int32(i)
+	}
+	if err := main.ReturnWithShardingAndAttributes(values, shardyOf(main.Builder, specs), nil); err != nil {
+		return nil, err
+	}
+	return main.Builder.Build()
+}
+
+// shardyOf are specs in go-xla's terms.
+func shardyOf(program *stablehlo.Builder, specs []*distributed.ShardingSpec) []*shardy.ShardingSpec {
+	all := make([]*shardy.ShardingSpec, len(specs))
+	for i, spec := range specs {
+		all[i] = program.NewShardingSpec()
+		for _, axes := range spec.Axes {
+			if len(axes) == 0 {
+				all[i].AddReplicated()
+			} else {
+				all[i].AddShardedAxis(axes...)
+			}
+		}
+	}
+	return all
 }

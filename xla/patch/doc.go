@@ -2,6 +2,6 @@
 // the gradient of a matrix product, and gradients that are missing.
 //
 // Each repair has a test that fails when an upgrade makes the repair wrong or needless. What must be read from
-// unexported fields is read in layout.go alone, by name and type, so that another layout is an error and never a
-// wrong result.
+// unexported fields, or set in them, is in layout.go alone, by name and type, so that another layout is an error and
+// never a wrong result.
 package patch

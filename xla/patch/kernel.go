@@ -10,6 +10,7 @@ import (
 	"github.com/gomlx/go-xla/pkg/stablehlo"
 	"github.com/gomlx/gomlx/backends"
 	"github.com/gomlx/gomlx/backends/xla"
+	"github.com/gomlx/gomlx/pkg/core/distributed"
 	"github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 )
@@ -74,11 +75,16 @@ func Barrier(operands ...*graph.Node) []*graph.Node {
 // add adds an operation that GoMLX lacks, by go-xla's name. attributes are those for so many devices.
 func add(operation string, operands []*graph.Node, results []shapes.Shape,
 	attributes func(devices int) map[string]any) []*graph.Node {
-	b, err := builderOf(operands[0].Graph())
+	g := operands[0].Graph()
+	b, err := builderOf(g)
 	if err != nil {
 		panic(err)
 	}
-	ops, err := b.add(operation, operands, results, attributes)
+	devices := 1
+	if g.DistributedStrategy() == distributed.AutoSharding {
+		devices = g.NumDevices()
+	}
+	ops, err := b.add(operation, operands, results, attributes(devices))
 	if err != nil {
 		panic(fmt.Errorf("add %s: %w", operation, err))
 	}
@@ -91,14 +97,14 @@ func add(operation string, operands []*graph.Node, results []shapes.Shape,
 	return nodes
 }
 
-// builderOf is the builder of a graph that Wrap's backend compiles.
+// builderOf is the builder of a graph of a Backend.
 func builderOf(g *graph.Graph) (*builder, error) {
 	f, err := field(reflect.ValueOf(g), "builder", reflect.Interface)
 	if err != nil {
 		return nil, err
 	}
 	if f.Elem().Type() != reflect.TypeFor[*builder]() {
-		return nil, fmt.Errorf("the graph's builder is a %s, want that of a wrapped backend", f.Elem().Type())
+		return nil, fmt.Errorf("the graph's builder is a %s, want that of a patch.Backend", f.Elem().Type())
 	}
 	return (*builder)(f.Elem().UnsafePointer()), nil
 }
@@ -120,12 +126,12 @@ func (l literal) ToStableHLO() string { return string(l) }
 
 // add adds the operation and returns its results.
 func (b *builder) add(operation string, operands []*graph.Node, results []shapes.Shape,
-	attributes func(devices int) map[string]any) ([]backends.Op, error) {
-	main, err := mainFunction(b.Builder)
+	attributes map[string]any) ([]backends.Op, error) {
+	main, err := b.main()
 	if err != nil {
 		return nil, err
 	}
-	added := &stablehlo.Statement{Builder: main.Builder, Function: main, Attributes: attributes(max(1, b.devices))}
+	added := &stablehlo.Statement{Builder: main.Builder, Function: main, Attributes: attributes}
 	if err := setType(added, operation); err != nil {
 		return nil, err
 	}

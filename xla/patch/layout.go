@@ -1,13 +1,12 @@
 package patch
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"unsafe"
 
 	"github.com/gomlx/go-xla/pkg/pjrt"
-	"github.com/gomlx/go-xla/pkg/stablehlo"
-	"github.com/gomlx/gomlx/backends"
 	"github.com/gomlx/gomlx/backends/xla"
 )
 
@@ -46,39 +45,19 @@ func pointer[T any](v reflect.Value, name string) (*T, error) {
 	return (*T)(f.UnsafePointer()), nil
 }
 
-// address follows a path of unexported pointer fields and returns the last, a pointer into C.
-func address(v reflect.Value, path ...string) (unsafe.Pointer, error) {
-	for _, name := range path {
-		var err error
-		if v, err = field(v, name, reflect.Pointer); err != nil {
-			return nil, err
-		}
+// populate sets what builders of a backend look for: that it has a plugin, which they do not call, and how many devices
+// a mesh may have.
+func populate(b *xla.Backend, devices int) error {
+	inside := reflect.ValueOf(b)
+	plugin, err := field(inside, "plugin", reflect.Pointer)
+	numDevices, err2 := field(inside, "numDevices", reflect.Int)
+	if err := errors.Join(err, err2); err != nil {
+		return err
 	}
-	if v.IsNil() {
-		return nil, fmt.Errorf("pointer %v is nil", path)
+	if got, want := plugin.Type(), reflect.TypeFor[*pjrt.Plugin](); got != want {
+		return fmt.Errorf("field plugin is a %s, want %s: use the pinned version of GoMLX", got, want)
 	}
-	return v.UnsafePointer(), nil
-}
-
-// mainFunction returns the function that b is building.
-func mainFunction(b *xla.Builder) (*stablehlo.Function, error) {
-	return pointer[stablehlo.Function](reflect.ValueOf(b), "fn")
-}
-
-// stableHLO returns the text of the finished program of b.
-func stableHLO(b *xla.Builder) ([]byte, error) {
-	inner, err := pointer[stablehlo.Builder](reflect.ValueOf(b), "builder")
-	if err != nil {
-		return nil, err
-	}
-	return inner.Build()
-}
-
-// loadedExecutable returns go-xla's executable inside GoMLX's.
-func loadedExecutable(executable backends.Executable) (*pjrt.LoadedExecutable, error) {
-	e, ok := executable.(*xla.Executable)
-	if !ok {
-		return nil, fmt.Errorf("executable is a %T, want %T", executable, e)
-	}
-	return pointer[pjrt.LoadedExecutable](reflect.ValueOf(e), "exec")
+	*(**pjrt.Plugin)(unsafe.Pointer(plugin.UnsafeAddr())) = new(pjrt.Plugin)
+	*(*int)(unsafe.Pointer(numDevices.UnsafeAddr())) = devices
+	return nil
 }

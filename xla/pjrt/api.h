@@ -12,6 +12,8 @@ enum {
 	error_message = 48,
 	error_code = 56,
 	plugin_initialize = 64,
+	event_destroy = 80,
+	event_await = 104,
 	client_create = 120,
 	client_destroy = 128,
 	client_platform_name = 136,
@@ -28,12 +30,18 @@ enum {
 	device_get_description = 272,
 	device_memory_stats = 312,
 	executable_destroy = 360,
+	executable_num_outputs = 392,
 	executable_cost_analysis = 408,
 	executable_optimized_program = 424,
 	executable_serialize = 432,
+	loaded_executable_destroy = 440,
 	loaded_executable_get_executable = 448,
+	loaded_executable_execute = 480,
 	deserialize_and_load = 488,
+	buffer_destroy = 504,
+	buffer_to_host = 600,
 	buffer_ready_event = 616,
+	buffer_unsafe_pointer = 624,
 	topology_create = 696,
 	topology_destroy = 704,
 	topology_platform_version = 720,
@@ -150,6 +158,8 @@ typedef struct {
 	void *executable;
 } client_compile_args;
 
+enum { immutable_until_transfer_completes = 1 };
+
 typedef struct {
 	size_t size;
 	void *extension;
@@ -164,9 +174,55 @@ typedef struct {
 	void *device;
 	void *memory;
 	void *layout;
-	void *done; // with data
+	void *done; // an event: data is no longer read
 	void *buffer;
 } buffer_from_host_args;
+
+// A layout of a host's memory without tiles.
+typedef struct {
+	size_t size;
+	void *extension;
+	size_t tiled_size;
+	void *tiled_extension;
+	const int64_t *minor_to_major;
+	size_t rank;
+	void *tiles[3];
+	int type; // 0: tiled
+} memory_layout;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	void *buffer;
+	const memory_layout *layout;
+	void *to;
+	size_t bytes;
+	void *done; // an event
+} buffer_to_host_args;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	void *callbacks[4];
+	int launch;
+	const int64_t *kept; // numbers of the arguments that are not donated
+	size_t kept_count;
+	void *context, *call_location;
+	size_t tasks;
+	void *task_ids, *incarnations;
+} execute_options;
+
+typedef struct {
+	size_t size;
+	void *extension;
+	void *executable;
+	const execute_options *options;
+	void *const *const *arguments; // lists of buffers, one of each device
+	size_t devices, argument_count;
+	void **const *outputs;
+	void **done; // events, one of each device
+	void *device;
+} execute_args;
 
 typedef struct {
 	size_t size;

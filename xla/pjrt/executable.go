@@ -20,12 +20,6 @@ type Executable struct {
 	c     unsafe.Pointer
 }
 
-// Executable is the program of a loaded executable.
-func (t Table) Executable(loaded unsafe.Pointer) (*Executable, error) {
-	c, err := t.object(C.loaded_executable_get_executable, loaded)
-	return &Executable{t, c}, err
-}
-
 // Memory is what a compiled program needs on each of its devices, in bytes.
 type Memory struct {
 	Arguments   int64 // parameters
@@ -83,7 +77,7 @@ func (e *Executable) OptimizedProgram() (code []byte, format string, err error) 
 	return bytes(p.code, p.code_size), C.GoStringN(p.format, C.int(p.format_size)), nil
 }
 
-// Serialize turns the program into bytes that Load of the same plugin takes.
+// Serialize turns the program into bytes that [Client.Load] of the same plugin takes.
 func (e *Executable) Serialize() ([]byte, error) {
 	args := allocate[C.serialize_args]()
 	defer release(args)
@@ -96,15 +90,4 @@ func (e *Executable) Serialize() ([]byte, error) {
 }
 
 // Close frees the program.
-func (e *Executable) Close() error { return e.table.destroy(C.executable_destroy, e.c) }
-
-// load loads serialized bytes for a client's devices.
-func (t Table) load(client unsafe.Pointer, serialized []byte) (loaded unsafe.Pointer, err error) {
-	raw := C.CBytes(serialized)
-	defer C.free(raw)
-	args := allocate[C.deserialize_args]()
-	defer release(args)
-	args.client, args.bytes, args.bytes_size = client, (*C.char)(raw), C.size_t(len(serialized))
-	err = t.call(C.deserialize_and_load, unsafe.Pointer(args))
-	return args.executable, err
-}
+func (e *Executable) Close() error { return e.table.act(C.executable_destroy, e.c) }

@@ -1,5 +1,5 @@
-// Package pjrt calls what go-xla has no binding for of a PJRT plugin: compiling for devices that are not there, carrying
-// executables over, what a compiler says of a program, and what devices say of themselves.
+// Package pjrt calls PJRT plugins through their C API: their devices, arrays on them, programs that they compile, load
+// and run, and topologies of devices that are not there.
 package pjrt
 
 /*
@@ -16,6 +16,7 @@ static const void *table_of(void *library) {
 import "C"
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"unsafe"
@@ -47,9 +48,6 @@ func Load(path string) (Table, error) {
 	return t, nil
 }
 
-// At is the table at an address.
-func At(address unsafe.Pointer) Table { return Table{address} }
-
 // Address is where the table lies.
 func (t Table) Address() uintptr { return uintptr(t.c) }
 
@@ -59,7 +57,7 @@ func (t Table) Version() (major, minor int) {
 	return int(version[0]), int(version[1])
 }
 
-// Initialize prepares the plugin; clients of go-xla do it themselves.
+// Initialize prepares the plugin, once, before anything else is asked of it.
 func (t Table) Initialize() error {
 	args := (*C.object_args)(zeroed(16))
 	defer C.free(unsafe.Pointer(args))
@@ -129,12 +127,17 @@ func (t Table) object(place C.size_t, in unsafe.Pointer) (unsafe.Pointer, error)
 	return args.out, err
 }
 
-// destroy calls a function that takes an object and gives nothing.
-func (t Table) destroy(place C.size_t, in unsafe.Pointer) error {
+// act calls a function that takes an object and gives nothing.
+func (t Table) act(place C.size_t, in unsafe.Pointer) error {
 	args := allocate[C.object_args]()
 	defer release(args)
 	args.size, args.in = 24, in
 	return t.call(place, unsafe.Pointer(args))
+}
+
+// await waits for an event and frees it.
+func (t Table) await(event unsafe.Pointer) error {
+	return errors.Join(t.act(C.event_await, event), t.act(C.event_destroy, event))
 }
 
 // number calls a function that takes an object and gives a number.
@@ -216,6 +219,15 @@ func namedValues(options []Option) (*C.named_value, func()) {
 			C.free(p)
 		}
 	}
+}
+
+// integers lays out numbers for a call, which frees them.
+func integers(list []int) *C.int64_t {
+	p := (*C.int64_t)(C.calloc(C.size_t(max(1, len(list))), 8))
+	for i, n := range list {
+		unsafe.Slice(p, len(list))[i] = C.int64_t(n)
+	}
+	return p
 }
 
 // bytes copies what C holds.

@@ -69,7 +69,7 @@ func (o *Topology) Compile(code, options []byte) (*Executable, error) {
 }
 
 // Close frees the description.
-func (o *Topology) Close() error { return o.table.destroy(C.topology_destroy, o.c) }
+func (o *Topology) Close() error { return o.table.act(C.topology_destroy, o.c) }
 
 // newProgram lays out a program for a call. The second result frees it.
 func newProgram(code []byte) (*C.program, func()) {

@@ -14,7 +14,7 @@ import (
 	"limner/xla/cpu"
 )
 
-// headerAPI is the PJRT C API version that go-xla is built against.
+// headerAPI is the PJRT C API version whose structures xla/pjrt fills in.
 const headerAPI = "0.83"
 
 // DoctorOptions say what to check.

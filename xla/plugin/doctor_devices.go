@@ -12,7 +12,7 @@ type clientDevices struct {
 	list              []DeviceReport
 }
 
-// listDevices makes a client of a plugin that go-xla has initialized, asks for its devices, and closes it again.
+// listDevices makes a client of a plugin, asks for its devices, and closes it again.
 func listDevices(table pjrt.Table, cpuDevices int) (found clientDevices, err error) {
 	var options []pjrt.Option
 	if cpuDevices > 0 {
@@ -31,6 +31,9 @@ func listDevices(table pjrt.Table, cpuDevices int) (found clientDevices, err err
 	}
 	devices, err := client.Devices()
 	for _, d := range devices {
+		if d.Local < 0 {
+			continue // another machine's
+		}
 		found.list = append(found.list, DeviceReport{
 			Name: d.Name, Kind: d.Kind, MemoryBytes: d.MemoryLimit, InUseBytes: d.MemoryInUse,
 		})

@@ -13,19 +13,14 @@ import (
 //   - Plugins log every client that they create to stderr: only warnings are let through.
 //   - libtpu on a machine without a TPU asks Google Cloud's metadata server what it runs
 //     on, for more than a minute; told not to, it fails at once and still compiles.
-//   - go-xla looks for NVIDIA's libraries when a CUDA plugin is loaded and then sets
-//     XLA_FLAGS to a folder of its author's; the plugin finds its libraries without that.
 func SetEnv(plugin string) error {
 	env := [][2]string{{"TF_CPP_MIN_LOG_LEVEL", "1"}}
-	switch name := strings.ToLower(plugin); {
-	case strings.Contains(filepath.Base(name), "tpu") && !HasTPU("/dev"):
+	if strings.Contains(strings.ToLower(filepath.Base(plugin)), "tpu") && !HasTPU("/dev") {
 		env = append(env,
 			[2]string{"TPU_SKIP_MDS_QUERY", "1"},
 			[2]string{"TPU_ACCELERATOR_TYPE", "v4-8"},
 			[2]string{"TPU_WORKER_HOSTNAMES", "localhost"},
 			[2]string{"ALLOW_MULTIPLE_LIBTPU_LOAD", "1"})
-	case strings.Contains(name, "cuda") || strings.Contains(name, "nvidia"):
-		env = append(env, [2]string{"GOPJRT_CUDA_CHECKS", "0"})
 	}
 	for _, e := range env {
 		if _, set := os.LookupEnv(e[0]); set {

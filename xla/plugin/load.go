@@ -11,8 +11,6 @@ import (
 	"strings"
 	"sync"
 
-	goxla "github.com/gomlx/go-xla/pkg/pjrt"
-
 	"limner/internal/disk"
 	"limner/xla/pjrt"
 )
@@ -36,8 +34,7 @@ var libraries struct {
 	held []*os.File
 }
 
-// Load loads a plugin, once, and gives go-xla a copy of its table through which clients compile as their backends say.
-// A plugin that limner installed is loaded only if its SHA-256 is right.
+// Load loads and initializes a plugin, once. A plugin that limner installed is loaded only if its SHA-256 is right.
 func Load(path string) (*Library, error) {
 	libraries.Lock()
 	defer libraries.Unlock()
@@ -91,7 +88,7 @@ func (l *Library) load() error {
 		text := strings.ReplaceAll(strings.TrimPrefix(err.Error(), "load "+name+": "), name+": ", "")
 		return errors.New(strings.ReplaceAll(text, name, l.path))
 	}
-	return goxla.RegisterPreloadedPlugin(l.path, l.Table.Intercepted().Address())
+	return l.Table.Initialize()
 }
 
 // noted is the hash of a file that limner did not install, with a stamp in folder.

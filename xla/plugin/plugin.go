@@ -31,8 +31,8 @@ type Wheel struct {
 	PluginSHA256 string // of that member
 }
 
-// Wheels returns the pinned plugins. go-xla is built against PJRT API 0.83; a plugin
-// with another minor version works with it, as every call's structure carries its size.
+// Wheels returns the pinned plugins. xla/pjrt fills in the structures of PJRT API 0.83; a plugin
+// with another minor version takes them, as every structure carries its size.
 //
 //   - cpu runs, and every test here runs on it.
 //   - tpu compiles, also for TPUs that are not there (see OpenPlan); no TPU was at hand, so no

@@ -520,13 +520,13 @@ func TestHasTPU(t *testing.T) {
 func TestSetPluginEnv(t *testing.T) {
 	keys := []string{
 		"TF_CPP_MIN_LOG_LEVEL", "TPU_SKIP_MDS_QUERY", "TPU_ACCELERATOR_TYPE", "TPU_WORKER_HOSTNAMES",
-		"ALLOW_MULTIPLE_LIBTPU_LOAD", "GOPJRT_CUDA_CHECKS",
+		"ALLOW_MULTIPLE_LIBTPU_LOAD",
 	}
 	for plugin, want := range map[string]string{
-		"/a/xla_cpu_pjrt.so":               "[1     ]",
-		"/cuda13-pjrt/xla_cuda_plugin.so":  "[1     0]",
-		"/libtpu-0.0.52/libtpu.so":         "[1 1 user's localhost 1 ]",
-		"/tpu-is-only-the-folder/other.so": "[1     ]",
+		"/a/xla_cpu_pjrt.so":               "[1    ]",
+		"/cuda13-pjrt/xla_cuda_plugin.so":  "[1    ]",
+		"/libtpu-0.0.52/libtpu.so":         "[1 1 user's localhost 1]",
+		"/tpu-is-only-the-folder/other.so": "[1    ]",
 	} {
 		for _, key := range keys {
 			t.Setenv(key, "") // restores it at the end
