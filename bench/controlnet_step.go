@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"math/rand/v2"
 	"slices"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -63,39 +62,19 @@ func startControlStep(cached bool) func(context.Context, *xla.Backend) (workload
 		if err != nil {
 			return workload{}, err
 		}
-		rng := rand.New(rand.NewPCG(1, 1))
-		var batch []func() (*xla.Array, error)
-		for _, in := range d.Inputs() {
-			batch = append(batch, drawInput(b, rng, in, d.Text.VocabSize))
-		}
+		batch := drawBatch(b, d.Inputs(), d.Text.VocabSize)
 		n := 0
 		return workload{
 			setup: setup{CompileWall: compiled.Wall, CompileCPU: compiled.CPU, Parameters: objective.Trainable.Size()},
 			step: func() error {
 				n++
-				arrays := make([]*xla.Array, len(batch))
-				for i, put := range batch {
-					var err error
-					if arrays[i], err = put(); err != nil {
-						return err
-					}
+				arrays, err := batch()
+				if err != nil {
+					return err
 				}
-				_, _, err := step.Run(ctx, arrays, n, 1e-5) // fails if the loss is not finite
+				_, _, err = step.Run(ctx, arrays, n, 1e-5) // fails if the loss is not finite
 				return err
 			},
 		}, nil
 	}
-}
-
-// drawInput draws an input of a batch and returns a function that copies it to the device.
-func drawInput(b *xla.Backend, rng *rand.Rand, in xla.Value, vocabulary int) func() (*xla.Array, error) {
-	if in.Shape.DType == dtypes.Int32 {
-		ids := make([]int32, in.Shape.Size())
-		for i := range ids {
-			ids[i] = int32(rng.IntN(vocabulary))
-		}
-		return func() (*xla.Array, error) { return xla.Put(b, ids, xla.Batch, in.Shape.Dimensions...) }
-	}
-	values := normal(rng, in.Shape.Size())
-	return func() (*xla.Array, error) { return xla.Put(b, values, xla.Batch, in.Shape.Dimensions...) }
 }

@@ -2,17 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math/rand/v2"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
-	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
+	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/models/unet"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // published is the UNet of a published model: sd15, sd21 or sdxl.
@@ -38,29 +39,26 @@ func startForward(c unet.Config, batch, side int) func(context.Context, *xla.Bac
 			xla.Value{Name: "time_ids", Shape: shapes.Make(dtypes.Float32, batch, 6), Sharding: xla.Batch})
 	}
 	tree := c.Tree()
-	f := xla.Function{Name: "unet_forward"}
-	for _, spec := range tree {
-		f.Inputs = append(f.Inputs, xla.Value{Name: spec.Key, Shape: shapes.Make(dtypes.Float32, spec.Shape...)})
-	}
-	f.Inputs = append(f.Inputs, inputs...)
 	return func(ctx context.Context, b *xla.Backend) (workload, error) {
-		f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-			params, in := nn.Bind(tree, in[:len(tree)]).WithKernels(nn.Kernels(b.Forward())), in[len(tree):]
-			context := unet.Context{Text: in[2]}
-			if len(in) > 3 {
-				context.Pooled, context.TimeIDs = in[3], in[4]
-			}
-			return nil, []*Node{c.Forward(params, in[0], in[1], context, nil)}
+		f := program.Function{Name: "unet_forward", Inputs: append(program.Parameters(tree, dtypes.Float32), inputs...)}
+		f.Build = func(in program.Nodes) (next, outputs program.Nodes) {
+			context := unet.Context{Text: in.Get("text"), Pooled: in["pooled"], TimeIDs: in["time_ids"]}
+			params := program.BindForward(b, tree, in)
+			prediction := c.Forward(params, in.Get("sample"), in.Get("timesteps"), context, nil)
+			return nil, program.Nodes{predicted: prediction}
 		}
 		return forward(ctx, b, f, tree, inputs)
 	}
 }
 
+// predicted is the output of a forward pass.
+const predicted = "prediction"
+
 // forward compiles f, whose inputs are the tree's and then the given ones.
-func forward(ctx context.Context, b *xla.Backend, f xla.Function, tree nn.Tree, inputs []xla.Value) (workload, error) {
-	var program *xla.Program
+func forward(ctx context.Context, b *xla.Backend, f program.Function, tree nn.Tree, inputs []xla.Value) (workload, error) {
+	var unet *program.Program
 	compiled, err := measure(func() (err error) {
-		program, err = b.Compile(ctx, f)
+		unet, err = program.Compile(ctx, b, f)
 		return err
 	})
 	if err != nil {
@@ -70,23 +68,19 @@ func forward(ctx context.Context, b *xla.Backend, f xla.Function, tree nn.Tree, 
 	if err != nil {
 		return workload{}, err
 	}
-	rng := rand.New(rand.NewPCG(1, 1))
-	var batch []hostArray
-	for _, in := range inputs {
-		batch = append(batch, hostArray{normal(rng, in.Shape.Size()), in.Shape.Dimensions})
-	}
+	batch := drawBatch(b, inputs, 0)
 	return workload{
 		setup: setup{CompileWall: compiled.Wall, CompileCPU: compiled.CPU, Parameters: tree.Size()},
 		step: func() error {
-			arrays, err := put(b, batch...)
+			arrays, err := batch()
 			if err != nil {
 				return err
 			}
-			out, err := program.Run(nil, append(append([]*xla.Array{}, weights...), arrays...)...)
+			out, err := unet.Run(nil, arrays, weights)
 			if err != nil {
 				return err
 			}
-			prediction, err := xla.Get[float32](out[0])
+			prediction, err := xla.Get[float32](out[predicted])
 			if err != nil {
 				return err
 			}
@@ -95,23 +89,18 @@ func forward(ctx context.Context, b *xla.Backend, f xla.Function, tree nn.Tree, 
 					return fmt.Errorf("output %d is %g", i, x)
 				}
 			}
-			for _, a := range append(arrays, out...) {
-				if err := a.Free(); err != nil {
-					return err
-				}
-			}
-			return nil
+			return errors.Join(arrays.Free(), out.Free())
 		},
 	}, nil
 }
 
 // randomWeights draws the weights one tensor at a time, so that no second copy of them raises the peak.
-func randomWeights(b *xla.Backend, tree nn.Tree) ([]*xla.Array, error) {
-	weights := make([]*xla.Array, len(tree))
+func randomWeights(b *xla.Backend, tree nn.Tree) (program.Arrays, error) {
+	weights := program.Arrays{}
 	for i := range tree {
-		values := nn.InitValues(tree[i:i+1], 0)
-		var err error
-		if weights[i], err = xla.Put(b, values[tree[i].Key], xla.Replicated, tree[i].Shape...); err != nil {
+		one := tree[i : i+1]
+		source := checkpoint.InMemory(nn.InitValues(one, 0))
+		if err := weights.Load(b, source, one, program.Parameters(one, dtypes.Float32)); err != nil {
 			return nil, err
 		}
 	}

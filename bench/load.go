@@ -14,11 +14,11 @@ import (
 	"time"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
-	"github.com/gomlx/gomlx/pkg/core/shapes"
 
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // Loading is measured apart from the cases, since it has no steps: `bench load sd15|sd21|sdxl` writes a model of full
@@ -86,7 +86,7 @@ func loadWorker(ctx context.Context, dir, dtype string, out io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
 	var l loaded
-	var kept []*xla.Array // keeps the garbage collector from freeing them
+	kept := program.Arrays{} // keeps the garbage collector from freeing them
 	if l.Base, err = peakBytes(); err != nil {
 		return err
 	}
@@ -100,14 +100,12 @@ func loadWorker(ctx context.Context, dir, dtype string, out io.Writer) (err erro
 			return err
 		}
 		for _, component := range p.Components() {
-			err := w.Stream(p.Tree(component).Under(component), dtype,
-				func(spec nn.Spec, write func(to []byte) error) error {
-					shape := shapes.Make(on, spec.Shape...)
-					l.Bytes += int64(shape.Memory())
-					a, err := xla.Fill(b, shape, xla.Replicated, write)
-					kept = append(kept, a)
-					return err
-				})
+			tree := p.Tree(component).Under(component)
+			values := program.Parameters(tree, on)
+			for _, v := range values {
+				l.Bytes += int64(v.Shape.Memory())
+			}
+			err := kept.Load(b, w, tree, values)
 			if err != nil {
 				return errors.Join(err, w.Close())
 			}
@@ -118,10 +116,8 @@ func loadWorker(ctx context.Context, dir, dtype string, out io.Writer) (err erro
 		return err
 	}
 	l.Wall, l.CPU, l.Peak = c.Wall, c.CPU, c.Peak
-	for _, a := range kept {
-		if err := a.Free(); err != nil {
-			return err
-		}
+	if err := kept.Free(); err != nil {
+		return err
 	}
 	return json.NewEncoder(out).Encode(l)
 }

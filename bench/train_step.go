@@ -17,6 +17,7 @@ import (
 	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // The training batch: that of peer.py.
@@ -49,8 +50,8 @@ func trainObjective(c unet.Config) loss.Objective {
 			{Name: "text", Shape: shapes.Make(dtypes.Float32, trainBatch, trainTokens, trainTextWidth),
 				Sharding: xla.Batch},
 		},
-		Loss: func(trainable, frozen nn.Params, batch []*Node, draw loss.Draws) *Node {
-			return diffusion.LossOf(trainable, frozen, diffusion.Draw(draw, batch[0], batch[1]))
+		Loss: func(trainable, frozen nn.Params, batch program.Nodes, draw loss.Draws) *Node {
+			return diffusion.LossOf(trainable, frozen, diffusion.Draw(draw, batch.Get("latents"), batch.Get("text")))
 		},
 	}
 }
@@ -70,9 +71,7 @@ func startTrainStep(ctx context.Context, b *xla.Backend) (workload, error) {
 		return workload{}, err
 	}
 	stats := step.Program().Memory()
-	rng := rand.New(rand.NewPCG(1, 1))
-	latents := normal(rng, trainBatch*trainSide*trainSide*c.InChannels)
-	text := normal(rng, trainBatch*trainTokens*trainTextWidth)
+	batch := drawBatch(b, objective.Batch, 0)
 	n := 0
 	parameters := objective.Trainable.Size()
 	const group = 3 * 4 // a parameter and its two moments, in float32
@@ -83,34 +82,43 @@ func startTrainStep(ctx context.Context, b *xla.Backend) (workload, error) {
 		},
 		step: func() error {
 			n++
-			batch, err := put(b,
-				hostArray{latents, []int{trainBatch, trainSide, trainSide, c.InChannels}},
-				hostArray{text, []int{trainBatch, trainTokens, trainTextWidth}})
+			arrays, err := batch()
 			if err != nil {
 				return err
 			}
-			_, _, err = step.Run(ctx, batch, n, 1e-4) // fails if the loss is not finite
+			_, _, err = step.Run(ctx, arrays, n, 1e-4) // fails if the loss is not finite
 			return err
 		},
 	}, nil
 }
 
-// hostArray is a float32 array of a batch.
-type hostArray struct {
-	data []float32
-	dims []int
-}
-
-// put copies the arrays of a batch to the device.
-func put(b *xla.Backend, arrays ...hostArray) ([]*xla.Array, error) {
-	out := make([]*xla.Array, len(arrays))
-	for i, x := range arrays {
-		var err error
-		if out[i], err = xla.Put(b, x.data, xla.Batch, x.dims...); err != nil {
-			return nil, err
+// drawBatch draws the inputs of a batch, ids below vocabulary among them, and returns what puts them on the device.
+func drawBatch(b *xla.Backend, inputs []xla.Value, vocabulary int) func() (program.Arrays, error) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	put := map[string]func() (*xla.Array, error){}
+	for _, in := range inputs {
+		if in.Shape.DType == dtypes.Int32 {
+			ids := make([]int32, in.Shape.Size())
+			for i := range ids {
+				ids[i] = int32(rng.IntN(vocabulary))
+			}
+			put[in.Name] = func() (*xla.Array, error) { return xla.Put(b, ids, xla.Batch, in.Shape.Dimensions...) }
+			continue
 		}
+		values := normal(rng, in.Shape.Size())
+		put[in.Name] = func() (*xla.Array, error) { return xla.Put(b, values, xla.Batch, in.Shape.Dimensions...) }
 	}
-	return out, nil
+	return func() (program.Arrays, error) {
+		batch := program.Arrays{}
+		for name, one := range put {
+			a, err := one()
+			if err != nil {
+				return nil, err
+			}
+			batch[name] = a
+		}
+		return batch, nil
+	}
 }
 
 func normal(rng *rand.Rand, n int) []float32 {

@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // beginning is what a round starts from, on the host. All but the mask are like the latents of the batch.
@@ -90,7 +91,7 @@ func (r *round) latentMask(mask []float32) []float32 {
 
 // encodeImages draws the latents of images [batch, height, width, 3] in [-1, 1], scaled as the UNet sees them.
 func (r *round) encodeImages(ctx context.Context, images []float32, purpose uint64) (latents []float32, err error) {
-	program, err := r.encodeProgram(ctx)
+	encoder, err := r.encodeProgram(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +102,7 @@ func (r *round) encodeImages(ctx context.Context, images []float32, purpose uint
 		for device := range devices {
 			copy(one[device*pixels:(device+1)*pixels], images[r.row(device, i)*pixels:])
 		}
-		mean, logvar, err := r.posteriors(program, one)
+		mean, logvar, err := r.posteriors(encoder, one)
 		if err != nil {
 			return nil, err
 		}
@@ -117,20 +118,20 @@ func (r *round) encodeImages(ctx context.Context, images []float32, purpose uint
 }
 
 // posteriors are the mean and the log variance of the latents of an image of each device.
-func (r *round) posteriors(program *xla.Program, images []float32) (mean, logvar []float32, err error) {
+func (r *round) posteriors(encoder *program.Program, images []float32) (mean, logvar []float32, err error) {
 	in, err := keep(r, images, xla.Batch, r.backend.Devices(), r.shape.Height, r.shape.Width, 3)
 	if err != nil {
 		return nil, nil, err
 	}
-	out, err := program.Run(nil, r.arguments(r.trees.encode, in)...)
+	out, err := r.apply(encoder, program.Arrays{inputImages: in})
 	if err != nil {
 		return nil, nil, fmt.Errorf("encode images: %w", err)
 	}
-	r.arrays = append(r.arrays, out...)
-	if mean, err = xla.Get[float32](out[0]); err != nil {
+	r.keepAll(out)
+	if mean, err = xla.Get[float32](out[outputMean]); err != nil {
 		return nil, nil, err
 	}
-	if logvar, err = xla.Get[float32](out[1]); err != nil {
+	if logvar, err = xla.Get[float32](out[outputLogvar]); err != nil {
 		return nil, nil, err
 	}
 	if !finite(mean) || !finite(logvar) {

@@ -16,6 +16,7 @@ import (
 	"limner/models/unet"
 	"limner/sample/schedule"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 func (m Model) trees() trees {
@@ -51,128 +52,122 @@ func (m Model) trees() trees {
 	return t
 }
 
-// stepInputs are the inputs of the denoising step behind the parameters, as nodes.
-type stepInputs struct {
-	loras         *Node            // the scales of the LoRAs
-	coefficients  *Node            // of the call
-	noise         *Node            // unit normals, as the latents
-	guidance      *Node            // guidance_scale and guidance_rescale
-	conditioning  *Node            // the scale of each ControlNet
-	context       unet.Context     // float32 [rows, …], but the text
-	projections   map[string]*Node // of the text, by layer
-	conditions    map[int]*Node    // by ControlNet at work: the embedding of its conditioning image
-	mask          *Node            // float32 [batch, height/8, width/8, 1]: 1 where the image is painted anew
-	known         *Node            // as the latents: those of the image, or with 9 channels of the image without what is painted anew
-	knownNoise    *Node            // as the latents; nil with 9 channels
-	knownSchedule *Node            // the factors of known and knownNoise after the call
+// The names of the denoising step's arrays, beside its parameters. An output of a projection is named by its layer's
+// path.
+const (
+	inputLatents       = "latents"
+	inputLoRAs         = "lora_scales"
+	inputCoefficients  = "coefficients"       // of the call
+	inputNoise         = "noise"              // unit normals, as the latents
+	inputGuidance      = "guidance"           // guidance_scale and guidance_rescale
+	inputConditioning  = "conditioning_scale" // of each ControlNet
+	inputPooled        = "pooled"
+	inputTimeIDs       = "time_ids"
+	inputMask          = "mask"           // 1 where the image is painted anew
+	inputKnown         = "known"          // latents of the image, or with 9 channels of the image without what is painted anew
+	inputKnownNoise    = "known_noise"    // as the latents; not with 9 channels
+	inputKnownSchedule = "known_schedule" // the factors of known and known_noise after the call
+)
+
+// inputCondition is the embedding of a ControlNet's conditioning images, inputMemory what the scheduler remembers.
+func inputCondition(net int) string { return fmt.Sprintf("condition_%d", net) }
+func inputMemory(i int) string      { return fmt.Sprintf("memory_%d", i) }
+
+// stepState describes what a step replaces: the latents float32 [batch, height/8, width/8, channels], and what the
+// scheduler remembers in tensors like them.
+func (p *Pipeline) stepState() []xla.Value {
+	values := []xla.Value{p.latents()}
+	for i := range schedule.Memories {
+		values = append(values, p.like(inputMemory(i)))
+	}
+	return values
 }
 
-// stepValues describe the inputs that unpack gives to stepInputs, in the order of its fields.
+// stepValues describe the inputs of a step behind the parameters.
 func (p *Pipeline) stepValues(key stepKey) []xla.Value {
 	scalars := func(name string, n int) xla.Value {
 		return xla.Value{Name: name, Shape: shapes.Make(dtypes.Float32, n)}
 	}
-	like := func(name string) xla.Value { v := p.latents(); v.Name = name; return v }
 	values := []xla.Value{
-		p.model.loraScales(), scalars("coefficients", schedule.CoefficientCount), like("noise"), scalars("guidance", 2),
-		scalars("conditioning_scale", max(1, len(p.model.ControlNets))),
+		p.model.loraScales(), scalars(inputCoefficients, schedule.CoefficientCount), p.like(inputNoise), scalars(inputGuidance, 2),
+		scalars(inputConditioning, max(1, len(p.model.ControlNets))),
 	}
 	values = append(values, p.contextValues(key)...)
 	values = append(values, p.projectedValues(p.projectionsAtWork(key.controls), key.projection())...)
 	for i, c := range p.model.ControlNets {
 		if key.controls>>i&1 == 1 {
-			values = append(values, batch(fmt.Sprintf("condition_%d", i), p.model.Compute, p.shape.Batch, p.latentHeight(), p.latentWidth(), c.BlockOutChannels[0]))
+			values = append(values, batch(inputCondition(i), p.model.Compute, p.shape.Batch, p.latentHeight(), p.latentWidth(), c.BlockOutChannels[0]))
 		}
 	}
 	if key.masked {
-		values = append(values, batch("mask", dtypes.Float32, p.shape.Batch, p.latentHeight(), p.latentWidth(), 1), like("known"))
+		values = append(values, batch(inputMask, dtypes.Float32, p.shape.Batch, p.latentHeight(), p.latentWidth(), 1), p.like(inputKnown))
 		if !p.model.inpaints() {
-			values = append(values, like("known_noise"), scalars("known_schedule", 2))
+			values = append(values, p.like(inputKnownNoise), scalars(inputKnownSchedule, 2))
 		}
 	}
 	return values
 }
 
-// unpack takes the nodes of stepValues.
-func (p *Pipeline) unpack(key stepKey, nodes []*Node) stepInputs {
-	next := func() *Node {
-		node := nodes[0]
-		nodes = nodes[1:]
-		return node
-	}
-	in := stepInputs{
-		loras: next(), coefficients: next(), noise: next(), guidance: next(), conditioning: next(),
-		projections: map[string]*Node{}, conditions: map[int]*Node{},
-	}
-	if p.model.Pipeline.XL() {
-		in.context.Pooled, in.context.TimeIDs = next(), next()
-	}
-	for _, layer := range p.projectionsAtWork(key.controls) {
-		in.projections[layer.path] = next()
-	}
-	for i := range p.model.ControlNets {
-		if key.controls>>i&1 == 1 {
-			in.conditions[i] = next()
-		}
-	}
-	if key.masked {
-		in.mask, in.known = next(), next()
-		if !p.model.inpaints() {
-			in.knownNoise, in.knownSchedule = next(), next()
-		}
-	}
-	return in
-}
-
-// stepFunction is one call of a schedule. It replaces latents float32 [batch, height/8, width/8, channels], and what
-// the scheduler remembers in tensors like it. Its inputs are the parameters and stepValues.
-func (p *Pipeline) stepFunction(key stepKey) xla.Function {
+// stepFunction is one call of a schedule: it replaces stepState.
+func (p *Pipeline) stepFunction(key stepKey) program.Function {
 	tree, compute := p.trees.step, p.model.Compute
-	f := xla.Function{Name: "denoise", Apart: true, State: []xla.Value{p.latents()}, Inputs: append(p.parameters(tree), p.stepValues(key)...)}
-	for i := range schedule.Memories {
-		v := p.latents()
-		v.Name = fmt.Sprintf("memory_%d", i)
-		f.State = append(f.State, v)
+	f := program.Function{
+		Name: "denoise", Apart: true, State: p.stepState(), Inputs: append(p.parameters(tree), p.stepValues(key)...),
 	}
-	f.Build = func(_ *Graph, state, nodes []*Node) (next, outputs []*Node) {
-		params, in := p.bind(tree, nodes), p.unpack(key, nodes[len(tree):])
-		params = p.model.withLoRAs(params, in.loras).WithOutputs(in.projections)
+	f.Build = func(in program.Nodes) (next, outputs program.Nodes) {
+		latents, coefficients := in.Get(inputLatents), in.Get(inputCoefficients)
+		params := p.model.withLoRAs(p.bind(tree, in), in.Get(inputLoRAs)).WithOutputs(in)
 
-		scaled, timesteps := networkInput(state[0], in.coefficients)
+		scaled, timesteps := networkInput(latents, coefficients)
 		scaled = ConvertDType(scaled, compute)
 		residuals := p.residuals(key, params, in, scaled, timesteps)
 		if p.model.inpaints() {
-			scaled = Concatenate([]*Node{scaled, ConvertDType(in.mask, compute), ConvertDType(in.known, compute)}, -1)
+			mask, known := ConvertDType(in.Get(inputMask), compute), ConvertDType(in.Get(inputKnown), compute)
+			scaled = Concatenate([]*Node{scaled, mask, known}, -1)
 		}
-		output := p.model.Pipeline.UNet.Forward(params.In(diffusers.UNet), scaled, timesteps, in.context, residuals)
+		output := p.model.Pipeline.UNet.Forward(params.In(diffusers.UNet), scaled, timesteps, contextOf(in), residuals)
 		output = ConvertDType(output, dtypes.Float32)
-		if key.guidance {
-			output = guide(output, Reshape(Slice(in.guidance, AxisElem(0))), rescale(key.rescale, in.guidance))
+		if guidance := in.Get(inputGuidance); key.guidance {
+			output = guide(output, Reshape(Slice(guidance, AxisElem(0))), rescale(key.rescale, guidance))
 		}
-		x, memory := schedulerStep(key.threshold, state[0], output, state[1:], in.noise, in.coefficients)
-		if in.knownNoise != nil {
+		var memory []*Node
+		for i := range schedule.Memories {
+			memory = append(memory, in.Get(inputMemory(i)))
+		}
+		x, memory := schedulerStep(key.threshold, latents, output, memory, in.Get(inputNoise), coefficients)
+		if in[inputKnownNoise] != nil {
 			x = keepKnown(x, in)
 		}
-		return append([]*Node{x}, memory...), nil
+		next = program.Nodes{inputLatents: x}
+		for i, m := range memory {
+			next[inputMemory(i)] = m
+		}
+		return next, nil
 	}
 	return f
 }
 
+// contextOf is what the network is told of the prompts beside the projections of their text: nothing but in SDXL.
+func contextOf(in program.Nodes) unet.Context {
+	return unet.Context{Pooled: in[inputPooled], TimeIDs: in[inputTimeIDs]}
+}
+
 // residuals adds up those of the ControlNets at work; nil if all rest.
-func (p *Pipeline) residuals(key stepKey, params nn.Params, in stepInputs, scaled, timesteps *Node) *unet.Residuals {
-	context, guessing := in.context, key.guidance && key.guess
+func (p *Pipeline) residuals(key stepKey, params nn.Params, in program.Nodes, scaled, timesteps *Node) *unet.Residuals {
+	context, guessing := contextOf(in), key.guidance && key.guess
 	if guessing {
 		context = conditional(context)
 	}
 	var controls []sd.Control
 	for i, c := range p.model.ControlNets {
-		if in.conditions[i] == nil {
+		embedding := in[inputCondition(i)]
+		if embedding == nil {
 			continue
 		}
 		controls = append(controls, sd.Control{
-			Config: c, Name: ControlNetName(i), Embedding: in.conditions[i],
+			Config: c, Name: ControlNetName(i), Embedding: embedding,
 			Adjust: func(r *unet.Residuals) *unet.Residuals {
-				return c.Scale(r, Reshape(Slice(in.conditioning, AxisElem(i))), key.guess)
+				return c.Scale(r, Reshape(Slice(in.Get(inputConditioning), AxisElem(i))), key.guess)
 			},
 		})
 	}
@@ -184,10 +179,11 @@ func (p *Pipeline) residuals(key stepKey, params nn.Params, in stepInputs, scale
 }
 
 // keepKnown puts the image, noised to where the latents are, where the mask is 0.
-func keepKnown(x *Node, in stepInputs) *Node {
-	factor := func(i int) *Node { return Reshape(Slice(in.knownSchedule, AxisElem(i))) }
-	known := Add(Mul(in.known, factor(0)), Mul(in.knownNoise, factor(1)))
-	return Add(Mul(OneMinus(in.mask), known), Mul(in.mask, x))
+func keepKnown(x *Node, in program.Nodes) *Node {
+	factor := func(i int) *Node { return Reshape(Slice(in.Get(inputKnownSchedule), AxisElem(i))) }
+	mask := in.Get(inputMask)
+	known := Add(Mul(in.Get(inputKnown), factor(0)), Mul(in.Get(inputKnownNoise), factor(1)))
+	return Add(Mul(OneMinus(mask), known), Mul(mask, x))
 }
 
 // contextValues are the inputs for what the network is told of the prompts beside the projections of their text.
@@ -196,36 +192,47 @@ func (p *Pipeline) contextValues(key stepKey) []xla.Value {
 	if !m.XL() {
 		return nil
 	}
-	return []xla.Value{batch("pooled", dtypes.Float32, rows, m.UNet.PooledDim()), batch("time_ids", dtypes.Float32, rows, unet.TimeIDs)}
+	return []xla.Value{batch(inputPooled, dtypes.Float32, rows, m.UNet.PooledDim()), batch(inputTimeIDs, dtypes.Float32, rows, unet.TimeIDs)}
 }
 
 // conditionFunction maps the conditioning images of a ControlNet float32 [batch, height, width, channels] in [0, 1] to
 // their embedding [batch, height/8, width/8, block_out_channels[0]], which all steps and both halves of the guidance
 // share.
-func (p *Pipeline) conditionFunction(net int) xla.Function {
+func (p *Pipeline) conditionFunction(net int) program.Function {
 	tree, c := p.trees.conditions[net], p.model.ControlNets[net]
-	return xla.Function{
-		Name: "condition", Apart: true, Outputs: []xla.Sharding{xla.Batch},
-		Inputs: append(p.parameters(tree), batch("conditions", dtypes.Float32, p.shape.Batch, p.shape.Height, p.shape.Width, c.ConditioningChannels)),
-		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
+	images := batch(inputImages, dtypes.Float32, p.shape.Batch, p.shape.Height, p.shape.Width, c.ConditioningChannels)
+	return program.Function{
+		Name: "condition", Apart: true, Inputs: append(p.parameters(tree), images), Outputs: rowsOf(inputCondition(net)),
+		Build: func(in program.Nodes) (next, outputs program.Nodes) {
 			params := p.bind(tree, in).In(ControlNetName(net)).In(controlnet.Embedding)
-			return nil, []*Node{c.CondEmbedding(params, ConvertDType(in[len(tree)], p.model.Compute))}
+			embedding := c.CondEmbedding(params, ConvertDType(in.Get(inputImages), p.model.Compute))
+			return nil, program.Nodes{inputCondition(net): embedding}
 		},
 	}
 }
 
+// The names of what the VAE's programs read and give back.
+const (
+	inputImages  = "images"
+	inputRow     = "row"
+	outputMean   = "mean"
+	outputLogvar = "logvar"
+	outputImages = "images"
+)
+
 // encodeFunction maps an image of each device float32 [devices, height, width, 3] in [-1, 1] to the mean and the log
 // variance of their latents float32 [devices, height/8, width/8, channels], unscaled: one of each, for the reasons of
 // decodeFunction.
-func (p *Pipeline) encodeFunction() xla.Function {
+func (p *Pipeline) encodeFunction() program.Function {
 	tree := p.trees.encode
-	return xla.Function{
-		Name: "encode", Apart: true, Outputs: []xla.Sharding{xla.Batch, xla.Batch},
-		Inputs: append(p.parameters(tree), batch("images", dtypes.Float32, p.backend.Devices(), p.shape.Height, p.shape.Width, 3)),
-		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-			params := p.bind(tree, in)
-			mean, logvar := p.model.Pipeline.VAE.Encode(params.In(diffusers.VAE), ConvertDType(in[len(tree)], p.model.Compute))
-			return nil, []*Node{ConvertDType(mean, dtypes.Float32), ConvertDType(logvar, dtypes.Float32)}
+	images := batch(inputImages, dtypes.Float32, p.backend.Devices(), p.shape.Height, p.shape.Width, 3)
+	return program.Function{
+		Name: "encode", Apart: true, Inputs: append(p.parameters(tree), images), Outputs: rowsOf(outputMean, outputLogvar),
+		Build: func(in program.Nodes) (next, outputs program.Nodes) {
+			params, images := p.bind(tree, in), ConvertDType(in.Get(inputImages), p.model.Compute)
+			mean, logvar := p.model.Pipeline.VAE.Encode(params.In(diffusers.VAE), images)
+			mean, logvar = ConvertDType(mean, dtypes.Float32), ConvertDType(logvar, dtypes.Float32)
+			return nil, program.Nodes{outputMean: mean, outputLogvar: logvar}
 		},
 	}
 }
@@ -233,34 +240,33 @@ func (p *Pipeline) encodeFunction() xla.Function {
 // decodeFunction maps latents float32 [batch, height/8, width/8, channels] and the number of a row, of those on each
 // device, to an image of each device: float32 [devices, height, width, 3] in [0, 1]. Several images at once take more
 // memory, and compilers choose worse forms of convolutions for them.
-func (p *Pipeline) decodeFunction() xla.Function {
-	tree, n := p.trees.decode, len(p.trees.decode)
-	return xla.Function{
-		Name: "decode", Apart: true, Outputs: []xla.Sharding{xla.Batch},
-		Inputs: append(p.parameters(tree), p.latents(), xla.Value{Name: "row", Shape: shapes.Make(dtypes.Int32)}),
-		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-			zero := ZerosLike(in[n+1])
-			latents := DynamicSlice(in[n], []*Node{in[n+1], zero, zero, zero}, append([]int{1}, in[n].Shape().Dimensions[1:]...))
-			return nil, []*Node{p.decodeGraph(in, latents)}
+func (p *Pipeline) decodeFunction() program.Function {
+	row := xla.Value{Name: inputRow, Shape: shapes.Make(dtypes.Int32)}
+	return program.Function{
+		Name: "decode", Apart: true, Inputs: append(p.parameters(p.trees.decode), p.latents(), row), Outputs: rowsOf(outputImages),
+		Build: func(in program.Nodes) (next, outputs program.Nodes) {
+			all, row := in.Get(inputLatents), in.Get(inputRow)
+			zero := ZerosLike(row)
+			latents := DynamicSlice(all, []*Node{row, zero, zero, zero}, append([]int{1}, all.Shape().Dimensions[1:]...))
+			return nil, program.Nodes{outputImages: p.decodeGraph(in, latents)}
 		},
 	}
 }
 
 // decodePieceFunction maps latents float32 [images, height/8, width/8, channels] to images float32 [images, height,
 // width, 3] in [0, 1].
-func (p *Pipeline) decodePieceFunction(k pieceKey) xla.Function {
-	tree := p.trees.decode
-	latents := batch("latents", dtypes.Float32, k.images, k.height, k.width, p.channels())
-	return xla.Function{
-		Name: "decode_piece", Apart: true, Inputs: append(p.parameters(tree), latents), Outputs: []xla.Sharding{xla.Batch},
-		Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-			return nil, []*Node{p.decodeGraph(in, in[len(tree)])}
+func (p *Pipeline) decodePieceFunction(k pieceKey) program.Function {
+	latents := batch(inputLatents, dtypes.Float32, k.images, k.height, k.width, p.channels())
+	return program.Function{
+		Name: "decode_piece", Apart: true, Inputs: append(p.parameters(p.trees.decode), latents), Outputs: rowsOf(outputImages),
+		Build: func(in program.Nodes) (next, outputs program.Nodes) {
+			return nil, program.Nodes{outputImages: p.decodeGraph(in, in.Get(inputLatents))}
 		},
 	}
 }
 
-// decodeGraph decodes latents to pixels in [0, 1]. in begins with the parameters.
-func (p *Pipeline) decodeGraph(in []*Node, latents *Node) *Node {
+// decodeGraph decodes latents to pixels in [0, 1]. in has the parameters.
+func (p *Pipeline) decodeGraph(in program.Nodes, latents *Node) *Node {
 	vae := p.model.Pipeline.VAE
 	latents = DivScalar(latents, vae.ScalingFactor)
 	images := vae.Decode(p.bind(p.trees.decode, in).In(diffusers.VAE), ConvertDType(latents, p.model.Compute))

@@ -3,48 +3,31 @@ package sample
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"limner/models/unet"
 	"limner/sample/schedule"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // roundInputs are a round's arguments of the denoising steps, but the parameters and the noise of a call.
 type roundInputs struct {
-	memory       []*xla.Array // of the scheduler, all zeros
-	zeros        *xla.Array   // for calls without noise
-	loras        *xla.Array
-	coefficients []*xla.Array // by call
-	guidance     *xla.Array
-	conditioning *xla.Array
-	context      []*xla.Array
-	projections  map[string]*xla.Array // of the text, by layer
-	conditions   []*xla.Array          // by ControlNet: the embedding of its conditioning images; nil if it rests in all calls
-	mask, known  *xla.Array            // of inpainting
-	knownNoise   *xla.Array            // nil with 9 channels
-	schedules    []*xla.Array          // by call: the factors of known and knownNoise
+	state        program.Arrays // the latents, and zeros of what the scheduler remembers
+	zeros        *xla.Array     // for calls without noise
+	shared       program.Arrays // by all calls: each takes of them what it reads
+	coefficients []*xla.Array   // by call
+	schedules    []*xla.Array   // by call: the factors of known and known_noise; none if there is no known_noise
 }
 
-// of lists the arguments of call i as stepValues describes them.
-func (in *roundInputs) of(r *round, i int, noise *xla.Array) []*xla.Array {
-	key := r.calls[i].key
-	args := append([]*xla.Array{in.loras, in.coefficients[i], noise, in.guidance, in.conditioning}, in.context...)
-	for _, layer := range r.projectionsAtWork(key.controls) {
-		args = append(args, in.projections[layer.path])
+// of are the arguments of call i alone.
+func (in *roundInputs) of(i int, noise *xla.Array) program.Arrays {
+	own := program.Arrays{inputCoefficients: in.coefficients[i], inputNoise: noise}
+	if in.schedules != nil {
+		own[inputKnownSchedule] = in.schedules[i]
 	}
-	for net, a := range in.conditions {
-		if key.controls>>net&1 == 1 {
-			args = append(args, a)
-		}
-	}
-	if key.masked {
-		args = append(args, in.mask, in.known)
-		if in.knownNoise != nil {
-			args = append(args, in.knownNoise, in.schedules[i])
-		}
-	}
-	return args
+	return own
 }
 
 // uploader puts arrays on the devices for a round and keeps the first error.
@@ -79,12 +62,12 @@ func (r *round) inputs(ctx context.Context) (*roundInputs, error) {
 	u := &uploader{round: r}
 	r.latents = u.latents(begin.latents)
 	zeros := make([]float32, len(begin.latents))
-	in := &roundInputs{
-		zeros: u.latents(zeros), loras: u.vector(r.request.scales(len(r.model.LoRAs))...),
-		guidance: u.vector(float32(r.request.GuidanceScale), float32(r.request.GuidanceRescale)),
-	}
-	for range schedule.Memories {
-		in.memory = append(in.memory, u.latents(zeros))
+	in := &roundInputs{zeros: u.latents(zeros), state: program.Arrays{inputLatents: r.latents}, shared: program.Arrays{
+		inputLoRAs:    u.vector(r.request.scales(len(r.model.LoRAs))...),
+		inputGuidance: u.vector(float32(r.request.GuidanceScale), float32(r.request.GuidanceRescale)),
+	}}
+	for i := range schedule.Memories {
+		in.state[inputMemory(i)] = u.latents(zeros)
 	}
 	for i := range r.schedule.Calls {
 		in.coefficients = append(in.coefficients, u.vector(r.schedule.Coefficients(i)...))
@@ -93,23 +76,23 @@ func (r *round) inputs(ctx context.Context) (*roundInputs, error) {
 	for i := range scales {
 		scales[i] = float32(nth(r.request.ControlNetConditioningScale, i, 1))
 	}
-	in.conditioning = u.vector(scales...)
+	in.shared[inputConditioning] = u.vector(scales...)
 	text := r.context(u, in)
 	if u.err != nil {
 		return nil, u.err
 	}
-	if in.projections, err = r.project(text, in.loras); err != nil {
+	if err := r.project(in, text); err != nil {
 		return nil, err
 	}
-	if in.conditions, err = r.embedConditions(); err != nil {
+	if err := r.embedConditions(in); err != nil {
 		return nil, err
 	}
 	if begin.mask != nil {
-		in.mask = u.put(begin.mask, xla.Batch, r.shape.Batch, r.latentHeight(), r.latentWidth(), 1)
-		in.known = u.latents(begin.known)
+		in.shared[inputMask] = u.put(begin.mask, xla.Batch, r.shape.Batch, r.latentHeight(), r.latentWidth(), 1)
+		in.shared[inputKnown] = u.latents(begin.known)
 	}
 	if begin.knownNoise != nil {
-		in.knownNoise = u.latents(begin.knownNoise)
+		in.shared[inputKnownNoise] = u.latents(begin.knownNoise)
 		for _, next := range r.schedule.Calls[1:] {
 			in.schedules = append(in.schedules, u.vector(float32(next.Signal), float32(next.Sigma)))
 		}
@@ -119,8 +102,7 @@ func (r *round) inputs(ctx context.Context) (*roundInputs, error) {
 }
 
 // embedConditions computes the embeddings of the conditioning images, of the ControlNets that are at work in some call.
-func (r *round) embedConditions() ([]*xla.Array, error) {
-	embeddings := make([]*xla.Array, len(r.model.ControlNets))
+func (r *round) embedConditions(in *roundInputs) error {
 	for i, c := range r.model.ControlNets {
 		if !slices.ContainsFunc(r.calls, func(call callProgram) bool { return call.key.controls>>i&1 == 1 }) {
 			continue
@@ -128,16 +110,16 @@ func (r *round) embedConditions() ([]*xla.Array, error) {
 		values := r.rows(r.request.Conditions[i], r.conditionSize(i))
 		images, err := keep(r, values, xla.Batch, r.shape.Batch, r.shape.Height, r.shape.Width, c.ConditioningChannels)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		out, err := r.Pipeline.conditions[i].Run(nil, r.arguments(r.trees.conditions[i], images)...)
+		out, err := r.apply(r.Pipeline.conditions[i], program.Arrays{inputImages: images})
 		if err != nil {
-			return nil, fmt.Errorf("embed the conditioning images of ControlNet %d: %w", i+1, err)
+			return fmt.Errorf("embed the conditioning images of ControlNet %d: %w", i+1, err)
 		}
-		r.arrays = append(r.arrays, out...)
-		embeddings[i] = out[0]
+		r.keepAll(out)
+		maps.Copy(in.shared, out)
 	}
-	return embeddings, nil
+	return nil
 }
 
 // context puts what the network is told of the prompts on the devices, with guidance that of the negative prompt before
@@ -158,7 +140,8 @@ func (r *round) context(u *uploader, in *roundInputs) *xla.Array {
 	}
 	width := r.model.Pipeline.UNet.CrossAttentionDim
 	if r.model.Pipeline.XL() {
-		in.context = []*xla.Array{u.put(pooled, xla.Batch, rows, len(pooled)/rows), u.put(ids, xla.Batch, rows, unet.TimeIDs)}
+		in.shared[inputPooled] = u.put(pooled, xla.Batch, rows, len(pooled)/rows)
+		in.shared[inputTimeIDs] = u.put(ids, xla.Batch, rows, unet.TimeIDs)
 	}
 	return u.put(text, xla.Batch, rows, len(text)/rows/width, width)
 }
@@ -192,16 +175,13 @@ func (r *round) sizes(original, crop, target [2]int) []float32 {
 	return out
 }
 
-// project computes the projections of the round's text embeddings, by layer.
-func (r *round) project(text, loras *xla.Array) (map[string]*xla.Array, error) {
-	out, err := r.projector.Run(nil, r.arguments(r.trees.project, loras, text)...)
+// project computes the projections of the round's text embeddings.
+func (r *round) project(in *roundInputs, text *xla.Array) error {
+	out, err := r.apply(r.projector, program.Arrays{inputLoRAs: in.shared[inputLoRAs], inputText: text})
 	if err != nil {
-		return nil, fmt.Errorf("project the text embeddings: %w", err)
+		return fmt.Errorf("project the text embeddings: %w", err)
 	}
-	r.arrays = append(r.arrays, out...)
-	projected := map[string]*xla.Array{}
-	for i, layer := range r.trees.projections {
-		projected[layer.path] = out[i]
-	}
-	return projected, nil
+	r.keepAll(out)
+	maps.Copy(in.shared, out)
+	return nil
 }

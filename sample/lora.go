@@ -74,5 +74,5 @@ func (m Model) withLoRAs(params nn.Params, scales *Node) nn.Params {
 
 // loraScales is the input for the LoRAs' scales. Without a LoRA it is one number that nothing reads.
 func (m Model) loraScales() xla.Value {
-	return xla.Value{Name: "lora_scales", Shape: shapes.Make(dtypes.Float32, max(1, len(m.LoRAs)))}
+	return xla.Value{Name: inputLoRAs, Shape: shapes.Make(dtypes.Float32, max(1, len(m.LoRAs)))}
 }

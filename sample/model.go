@@ -10,7 +10,7 @@ import (
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/models/sd"
-	"limner/xla"
+	"limner/xla/program"
 )
 
 // Model is what a pipeline samples with.
@@ -26,7 +26,7 @@ type Model struct {
 
 	// Resident are parameters that are on the devices already, such as those of a network in training. They are read
 	// where they are, and neither copied nor freed.
-	Resident map[string]*xla.Array
+	Resident program.Arrays
 	// Added are tokens in training. Like the tables of token embeddings they are resident.
 	Added sd.TokenRows
 }

@@ -5,9 +5,8 @@ import (
 	"testing"
 	"time"
 
-	. "github.com/gomlx/gomlx/pkg/core/graph"
-
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // BenchmarkHostOverhead says what a denoising step costs beside the work of the devices, at tiny size: launching a
@@ -46,12 +45,10 @@ func BenchmarkHostOverhead(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer one.free()
-	args := p.arguments(p.trees.step, in.of(one, 0, in.zeros)...)
-	state := append([]*xla.Array{one.latents}, in.memory...)
-	repeated := func(program *xla.Program) func() error {
+	repeated := func(step *program.Program) func() error {
 		return func() error {
 			for range many {
-				if _, err := program.Run(state, args...); err != nil {
+				if _, err := step.Run(in.state, in.of(0, in.zeros), in.shared, p.params); err != nil {
 					return err
 				}
 			}
@@ -60,8 +57,14 @@ func BenchmarkHostOverhead(b *testing.B) {
 		}
 	}
 	nothing := p.stepFunction(calls[0].key)
-	nothing.Build = func(_ *Graph, state, _ []*Node) (next, outputs []*Node) { return state, nil }
-	empty, err := p.backend.Compile(ctx, nothing)
+	nothing.Build = func(in program.Nodes) (next, outputs program.Nodes) {
+		next = program.Nodes{}
+		for _, v := range nothing.State {
+			next[v.Name] = in[v.Name]
+		}
+		return next, nil
+	}
+	empty, err := program.Compile(ctx, p.backend, nothing)
 	if err != nil {
 		b.Fatal(err)
 	}

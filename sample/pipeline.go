@@ -10,12 +10,12 @@ import (
 	"time"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
-	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
 	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // Shape is what the programs are compiled for.
@@ -31,14 +31,14 @@ type Pipeline struct {
 	model      Model
 	shape      Shape
 	trees      trees
-	params     map[string]*xla.Array // by key, shared by all programs
-	texts      map[int]*xla.Program  // by clip skip
-	projectors map[projectionKey]*xla.Program
-	steps      map[stepKey]*xla.Program
-	conditions []*xla.Program // by ControlNet
-	encoder    *xla.Program   // nil until there is an image to begin from
-	decoder    *xla.Program   // of whole images; nil if they are decoded in pieces
-	pieces     map[pieceKey]*xla.Program
+	params     program.Arrays           // by key, shared by all programs
+	texts      map[int]*program.Program // by clip skip
+	projectors map[projectionKey]*program.Program
+	steps      map[stepKey]*program.Program
+	conditions []*program.Program // by ControlNet
+	encoder    *program.Program   // nil until there is an image to begin from
+	decoder    *program.Program   // of whole images; nil if they are decoded in pieces
+	pieces     map[pieceKey]*program.Program
 	told       map[string]bool // lines on prompts that Log has
 }
 
@@ -63,12 +63,7 @@ func (p *Pipeline) loadTree(ctx context.Context, tree nn.Tree) error {
 			networks = append(networks, spec)
 		}
 	}
-	dtype := nn.FileDType(p.model.Compute)
-	err := checkpoint.InMemory(p.model.loraValues()).Stream(loras, dtype, p.put)
-	if len(networks) > 0 {
-		err = errors.Join(nn.Until(ctx, p.model.Weights).Stream(networks, dtype, p.put), err)
-	}
-	return err
+	return errors.Join(p.put(networks, nn.Until(ctx, p.model.Weights)), p.put(loras, checkpoint.InMemory(p.model.loraValues())))
 }
 
 // array is the parameter of a key on the devices, or nil.
@@ -92,7 +87,7 @@ func (l *sharedLog) Write(line []byte) (int, error) {
 }
 
 // compile announces a program and how long it took.
-func (p *Pipeline) compile(ctx context.Context, name string, f xla.Function) (*xla.Program, error) {
+func (p *Pipeline) compile(ctx context.Context, name string, f program.Function) (*program.Program, error) {
 	f.Announce = func(loading bool, compiling xla.Expected) {
 		if loading {
 			fmt.Fprintf(p.model.Log, "loading %s\n", name)
@@ -100,51 +95,41 @@ func (p *Pipeline) compile(ctx context.Context, name string, f xla.Function) (*x
 			fmt.Fprintf(p.model.Log, "compiling %s%s\n", name, compiling)
 		}
 	}
-	program, err := p.backend.Compile(ctx, f)
+	compiled, err := program.Compile(ctx, p.backend, f)
 	if err != nil {
 		return nil, err
 	}
-	if took := program.CompileTime; program.FromCache {
+	if took := compiled.CompileTime; compiled.FromCache {
 		fmt.Fprintf(p.model.Log, "loaded %s in %.1f s: it had been compiled before\n", name, took.Seconds())
 	} else if took >= time.Second {
 		fmt.Fprintf(p.model.Log, "compiled %s in %.1f s\n", name, took.Seconds())
 	}
-	return program, nil
+	return compiled, nil
+}
+
+// apply runs a program without state on inputs and the parameters.
+func (p *Pipeline) apply(compiled *program.Program, inputs program.Arrays) (program.Arrays, error) {
+	return compiled.Run(nil, inputs, p.model.Resident, p.params)
 }
 
 // Replace puts other weights in the place of the parameters that the tree lists, such as a ControlNet's that is being
 // trained. It fails for a parameter that the pipeline does not have.
 func (p *Pipeline) Replace(tree nn.Tree, weights nn.Source) error {
-	return weights.Stream(tree, nn.FileDType(p.model.Compute), func(spec nn.Spec, write func(to []byte) error) error {
-		old := p.params[spec.Key]
-		if old == nil {
+	for _, spec := range tree {
+		if p.params[spec.Key] == nil {
 			return fmt.Errorf("the pipeline has no parameter %s", spec.Key)
 		}
-		if err := p.put(spec, write); err != nil {
-			return err
-		}
-		return old.Free()
-	})
+	}
+	return p.put(tree, weights)
 }
 
-// put copies a parameter to the devices.
-func (p *Pipeline) put(spec nn.Spec, write func(to []byte) error) error {
-	a, err := xla.Fill(p.backend, shapes.Make(p.model.Compute, spec.Shape...), xla.Replicated, write)
-	if err != nil {
-		return fmt.Errorf("parameter %s: %w", spec.Key, err)
-	}
-	p.params[spec.Key] = a
-	return nil
+// put copies parameters to the devices.
+func (p *Pipeline) put(tree nn.Tree, weights nn.Source) error {
+	return p.params.Load(p.backend, weights, tree, program.Parameters(tree, p.model.Compute))
 }
 
 // Close frees the parameters. The pipeline is of no use afterwards.
-func (p *Pipeline) Close() error {
-	var errs []error
-	for _, a := range p.params {
-		errs = append(errs, a.Free())
-	}
-	return errors.Join(errs...)
-}
+func (p *Pipeline) Close() error { return p.params.Free() }
 
 func (p *Pipeline) latentHeight() int { return p.shape.Height / p.model.Pipeline.VAE.Scale() }
 
@@ -168,19 +153,30 @@ func (p *Pipeline) rows(guidance bool) int {
 	return p.shape.Batch
 }
 
-func (p *Pipeline) latents() xla.Value {
-	return batch("latents", dtypes.Float32, p.shape.Batch, p.latentHeight(), p.latentWidth(), p.channels())
+func (p *Pipeline) latents() xla.Value { return p.like(inputLatents) }
+
+// like describes an array like the latents of the batch.
+func (p *Pipeline) like(name string) xla.Value {
+	return batch(name, dtypes.Float32, p.shape.Batch, p.latentHeight(), p.latentWidth(), p.channels())
 }
 
 func batch(name string, dtype dtypes.DType, dims ...int) xla.Value {
 	return xla.Value{Name: name, Shape: shapes.Make(dtype, dims...), Sharding: xla.Batch}
 }
 
+// rowsOf describes outputs that are divided over the devices as batches are.
+func rowsOf(names ...string) []xla.Value {
+	values := make([]xla.Value, len(names))
+	for i, name := range names {
+		values[i] = xla.Value{Name: name, Sharding: xla.Batch}
+	}
+	return values
+}
+
 // parameters are the inputs that bring a tree to a program.
 func (p *Pipeline) parameters(tree nn.Tree) []xla.Value {
-	values := make([]xla.Value, len(tree))
+	values := program.Parameters(tree, p.model.Compute)
 	for i, spec := range tree {
-		values[i] = xla.Value{Name: spec.Key, Shape: shapes.Make(p.model.Compute, spec.Shape...)}
 		if a := p.model.Resident[spec.Key]; a != nil {
 			values[i].Shape, values[i].Sharding = a.Shape(), a.Sharding()
 		}
@@ -188,18 +184,9 @@ func (p *Pipeline) parameters(tree nn.Tree) []xla.Value {
 	return values
 }
 
-// bind gives the parameters of a tree their nodes, the first of a program's inputs.
-func (p *Pipeline) bind(tree nn.Tree, inputs []*Node) nn.Params {
-	return nn.Bind(tree, inputs[:len(tree)]).WithKernels(nn.Kernels(p.backend.Forward()))
-}
-
-// arguments are the arrays for parameters(tree), followed by others.
-func (p *Pipeline) arguments(tree nn.Tree, others ...*xla.Array) []*xla.Array {
-	args := make([]*xla.Array, 0, len(tree)+len(others))
-	for _, spec := range tree {
-		args = append(args, p.array(spec.Key))
-	}
-	return append(args, others...)
+// bind gives the parameters of a tree their nodes.
+func (p *Pipeline) bind(tree nn.Tree, in program.Nodes) nn.Params {
+	return program.BindForward(p.backend, tree, in)
 }
 
 // perDevice is how many images of a batch each device has.

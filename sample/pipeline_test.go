@@ -18,6 +18,7 @@ import (
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // smallRequest asks for images of a few steps, with seeds 1, 2, … for the given prompts.
@@ -349,7 +350,7 @@ func TestTwoControlNets(t *testing.T) {
 func TestResidentParameters(t *testing.T) {
 	plain := goldenPipeline(t, false)
 	m := loadModel(t, "sd15", false)
-	m.Pipeline.Noise, m.Resident = plain.model.Pipeline.Noise, map[string]*xla.Array{}
+	m.Pipeline.Noise, m.Resident = plain.model.Pipeline.Noise, program.Arrays{}
 	for _, spec := range plain.trees.step {
 		m.Resident[spec.Key] = plain.params[spec.Key]
 	}

@@ -12,6 +12,7 @@ import (
 
 	"limner/sample/schedule"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // New compiles the programs that a request such as r needs and puts the parameters on the devices. Another request may
@@ -43,12 +44,18 @@ func CompileOnly(ctx context.Context, b *xla.Backend, m Model, s Shape, r Reques
 		return Programs{}, err
 	}
 	sched, err := p.schedule(r)
-	out := Programs{Text: p.texts[r.ClipSkip], Decode: p.decoder, Conditions: p.conditions, Calls: len(sched.Calls)}
+	out := Programs{Text: p.texts[r.ClipSkip].Program, Calls: len(sched.Calls)}
+	if p.decoder != nil {
+		out.Decode = p.decoder.Program
+	}
+	for _, condition := range p.conditions {
+		out.Conditions = append(out.Conditions, condition.Program)
+	}
 	for _, step := range p.steps {
-		out.Step = step
+		out.Step = step.Program
 	}
 	for _, projector := range p.projectors {
-		out.Project = projector
+		out.Project = projector.Program
 	}
 	return out, err
 }
@@ -67,8 +74,8 @@ func compile(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (
 	}
 	p := &Pipeline{
 		backend: b, model: m, shape: s, trees: m.trees(),
-		params: map[string]*xla.Array{}, texts: map[int]*xla.Program{},
-		projectors: map[projectionKey]*xla.Program{}, steps: map[stepKey]*xla.Program{}, pieces: map[pieceKey]*xla.Program{}, told: map[string]bool{},
+		params: program.Arrays{}, texts: map[int]*program.Program{}, projectors: map[projectionKey]*program.Program{},
+		steps: map[stepKey]*program.Program{}, pieces: map[pieceKey]*program.Program{}, told: map[string]bool{},
 	}
 	sched, err := p.schedule(r)
 	if err != nil {
@@ -99,7 +106,7 @@ func (p *Pipeline) compileAll(ctx context.Context, r Request, sched schedule.Sch
 		_, err := p.projectProgram(ctx, p.projectionKey(r, chunks))
 		return err
 	})
-	p.conditions = make([]*xla.Program, len(p.model.ControlNets))
+	p.conditions = make([]*program.Program, len(p.model.ControlNets))
 	for i := range p.conditions {
 		programs.Go(func() (err error) {
 			p.conditions[i], err = p.compile(ctx, fmt.Sprintf("the conditioning embedding of ControlNet %d", i+1), p.conditionFunction(i))
@@ -133,58 +140,48 @@ func (p *Pipeline) schedule(r Request) (schedule.Schedule, error) {
 	return p.model.Schedule(r, p.shape.Height, p.shape.Width)
 }
 
-// textProgram is the program of the text encoders for a clip skip, compiled on first use.
-func (p *Pipeline) textProgram(ctx context.Context, clipSkip int) (*xla.Program, error) {
-	if have := p.texts[clipSkip]; have != nil {
-		return have, nil
-	}
-	program, err := p.compile(ctx, "the text encoder", p.textFunction(clipSkip))
-	if err != nil {
-		return nil, err
-	}
-	p.texts[clipSkip] = program
-	return program, nil
+// textProgram is the program of the text encoders for a clip skip.
+func (p *Pipeline) textProgram(ctx context.Context, clipSkip int) (*program.Program, error) {
+	return kept(ctx, p, p.texts, clipSkip, "the text encoder", p.textFunction)
 }
 
-// projectProgram is the program of the text's projections, compiled on first use.
-func (p *Pipeline) projectProgram(ctx context.Context, key projectionKey) (*xla.Program, error) {
-	if have := p.projectors[key]; have != nil {
-		return have, nil
-	}
-	program, err := p.compile(ctx, "the projections of the text", p.projectFunction(key))
-	if err != nil {
-		return nil, err
-	}
-	p.projectors[key] = program
-	return program, nil
+// projectProgram is the program of the text's projections.
+func (p *Pipeline) projectProgram(ctx context.Context, key projectionKey) (*program.Program, error) {
+	return kept(ctx, p, p.projectors, key, "the projections of the text", p.projectFunction)
 }
 
-// stepProgram is the program of a denoising step, compiled on first use.
-func (p *Pipeline) stepProgram(ctx context.Context, key stepKey) (*xla.Program, error) {
-	if have := p.steps[key]; have != nil {
-		return have, nil
-	}
+// stepProgram is the program of a denoising step.
+func (p *Pipeline) stepProgram(ctx context.Context, key stepKey) (*program.Program, error) {
 	name := fmt.Sprintf("the denoising step%s (batch %d, %d×%d pixels)", key, p.shape.Batch, p.shape.Width, p.shape.Height)
-	program, err := p.compile(ctx, name, p.stepFunction(key))
-	if err != nil {
-		return nil, err
+	return kept(ctx, p, p.steps, key, name, p.stepFunction)
+}
+
+// kept is the program of a key, compiled on first use. name is how it is announced.
+func kept[K comparable](
+	ctx context.Context, p *Pipeline, programs map[K]*program.Program, key K, name string, describe func(K) program.Function,
+) (*program.Program, error) {
+	if have := programs[key]; have != nil {
+		return have, nil
 	}
-	p.steps[key] = program
-	return program, nil
+	compiled, err := p.compile(ctx, name, describe(key))
+	if err == nil {
+		programs[key] = compiled
+	}
+	return compiled, err
 }
 
 // encodeProgram is the program of the VAE's encoder, compiled and loaded on first use.
-func (p *Pipeline) encodeProgram(ctx context.Context) (*xla.Program, error) {
+func (p *Pipeline) encodeProgram(ctx context.Context) (*program.Program, error) {
 	if p.encoder != nil {
 		return p.encoder, nil
 	}
-	program, err := p.compile(ctx, "the image encoder", p.encodeFunction())
+	compiled, err := p.compile(ctx, "the image encoder", p.encodeFunction())
 	if err != nil {
 		return nil, err
 	}
 	if err := p.load(ctx, p.trees.encode); err != nil {
 		return nil, err
 	}
-	p.encoder = program
-	return program, nil
+	p.encoder = compiled
+	return compiled, nil
 }

@@ -9,6 +9,7 @@ import (
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // projectionsOf are the layers whose weights a tree lists.
@@ -54,23 +55,27 @@ func (p *Pipeline) projectedValues(layers []projection, key projectionKey) []xla
 // tokens is the length of text embeddings of some chunks.
 func (p *Pipeline) tokens(chunks int) int { return chunks * p.model.Pipeline.Tokenizer.MaxLength() }
 
+// inputText is the name of the text embeddings.
+const inputText = "text"
+
 // projectFunction maps text embeddings float32 [rows, tokens, cross_attention_dim] to the outputs of all projections.
-func (p *Pipeline) projectFunction(key projectionKey) xla.Function {
+func (p *Pipeline) projectFunction(key projectionKey) program.Function {
 	tree, layers := p.trees.project, p.trees.projections
-	text := batch("text", dtypes.Float32, p.rows(key.guidance), p.tokens(key.chunks), p.model.Pipeline.UNet.CrossAttentionDim)
-	f := xla.Function{Name: "project_text", Apart: true, Inputs: append(p.parameters(tree), p.model.loraScales(), text)}
-	for range layers {
-		f.Outputs = append(f.Outputs, xla.Batch)
+	text := batch(inputText, dtypes.Float32, p.rows(key.guidance), p.tokens(key.chunks), p.model.Pipeline.UNet.CrossAttentionDim)
+	f := program.Function{
+		Name: "project_text", Apart: true,
+		Inputs: append(p.parameters(tree), p.model.loraScales(), text), Outputs: p.projectedValues(layers, key),
 	}
-	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-		params := p.model.withLoRAs(p.bind(tree, in), in[len(tree)])
-		text := ConvertDType(in[len(tree)+1], p.model.Compute)
+	f.Build = func(in program.Nodes) (next, outputs program.Nodes) {
+		params := p.model.withLoRAs(p.bind(tree, in), in.Get(inputLoRAs))
+		text := ConvertDType(in.Get(inputText), p.model.Compute)
+		outputs = program.Nodes{}
 		for _, layer := range layers {
 			x := text
 			if key.conditionalOnly(layer) {
 				x = half(text, 1)
 			}
-			outputs = append(outputs, nn.LinearNoBias(params.In(layer.path), x, layer.channels))
+			outputs[layer.path] = nn.LinearNoBias(params.In(layer.path), x, layer.channels)
 		}
 		return nil, outputs
 	}

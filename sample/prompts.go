@@ -8,6 +8,7 @@ import (
 
 	"limner/models/clip"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // embedding is what the network is told of one prompt.
@@ -141,7 +142,7 @@ func (w *chunkEncoder) want(encoded []clip.Encoded) {
 
 // run encodes what is wanted, a batch at a time. The last batch is filled up with copies.
 func (w *chunkEncoder) run(ctx context.Context) error {
-	program, err := w.textProgram(ctx, w.clipSkip)
+	encoder, err := w.textProgram(ctx, w.clipSkip)
 	if err != nil {
 		return err
 	}
@@ -149,55 +150,53 @@ func (w *chunkEncoder) run(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := w.encodeRows(program, rows); err != nil {
+		if err := w.encodeRows(encoder, rows); err != nil {
 			return fmt.Errorf("encode prompts: %w", err)
 		}
 	}
 	return nil
 }
 
-func (w *chunkEncoder) encodeRows(program *xla.Program, rows []chunk) (err error) {
-	var arrays []*xla.Array
-	defer func() {
-		for _, a := range arrays {
-			err = errors.Join(err, a.Free())
-		}
-	}()
-	scales, err := xla.Put(w.backend, w.scales, xla.Replicated, len(w.scales))
-	if err != nil {
+func (w *chunkEncoder) encodeRows(encoder *program.Program, rows []chunk) (err error) {
+	inputs := program.Arrays{}
+	defer func() { err = errors.Join(err, inputs.Free()) }()
+	if inputs[inputLoRAs], err = xla.Put(w.backend, w.scales, xla.Replicated, len(w.scales)); err != nil {
 		return err
 	}
-	arrays = append(arrays, scales)
 	encoders := w.model.encoders()
-	for k := range encoders {
+	for k, e := range encoders {
 		var ids []int32
 		for i := range w.shape.Batch {
 			ids = append(ids, rows[min(i, len(rows)-1)].ids[k]...)
 		}
-		a, err := xla.Put(w.backend, ids, xla.Batch, w.shape.Batch, len(ids)/w.shape.Batch)
-		if err != nil {
+		if inputs[e.ids()], err = xla.Put(w.backend, ids, xla.Batch, w.shape.Batch, len(ids)/w.shape.Batch); err != nil {
 			return err
 		}
-		arrays = append(arrays, a)
 	}
-	outputs, err := program.Run(nil, w.arguments(w.trees.text, arrays...)...)
+	outputs, err := w.apply(encoder, inputs)
 	if err != nil {
 		return err
 	}
-	arrays = append(arrays, outputs...)
-	for k, a := range outputs {
-		values, err := xla.Get[float32](a)
+	defer func() { err = errors.Join(err, outputs.Free()) }()
+	each := func(output string, keep func(c *chunk, values []float32)) error {
+		values, err := xla.Get[float32](outputs[output])
 		if err != nil {
 			return err
 		}
 		size := len(values) / w.shape.Batch
 		for i := range rows {
-			one := values[i*size : (i+1)*size]
-			if k < len(encoders) {
-				rows[i].hidden = append(rows[i].hidden, one)
-			} else {
-				rows[i].pooled = one
-			}
+			keep(&rows[i], values[i*size:(i+1)*size])
+		}
+		return nil
+	}
+	for _, e := range encoders {
+		if err := each(e.Name, func(c *chunk, values []float32) { c.hidden = append(c.hidden, values) }); err != nil {
+			return err
+		}
+	}
+	if outputs[outputPooled] != nil {
+		if err := each(outputPooled, func(c *chunk, values []float32) { c.pooled = values }); err != nil {
+			return err
 		}
 	}
 	for _, c := range rows {

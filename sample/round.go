@@ -2,19 +2,20 @@ package sample
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
 	"limner/data/imaging"
 	"limner/sample/schedule"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // callProgram is the program of one call of a schedule.
 type callProgram struct {
-	*xla.Program
+	*program.Program
 	key stepKey
 }
 
@@ -25,7 +26,7 @@ type round struct {
 	schedule    schedule.Schedule
 	calls       []callProgram
 	texts       *embeddings
-	projector   *xla.Program
+	projector   *program.Program
 	first       int // index of the first image
 	count       int // images that are wanted
 	done, total int // calls, over all rounds
@@ -56,12 +57,12 @@ func (r *round) decode(ctx context.Context, latents *xla.Array) (decoded, error)
 			return d, err
 		}
 		r.arrays = append(r.arrays, row)
-		out, err := r.decoder.Run(nil, r.arguments(r.trees.decode, latents, row)...)
+		out, err := r.apply(r.decoder, program.Arrays{inputLatents: latents, inputRow: row})
 		if err != nil {
 			return d, fmt.Errorf("decode images: %w", err)
 		}
-		r.arrays = append(r.arrays, out...)
-		d.rows = append(d.rows, out[0])
+		r.keepAll(out)
+		d.rows = append(d.rows, out[outputImages])
 	}
 	return d, nil
 }
@@ -207,16 +208,15 @@ func keep[T float32 | int32](r *round, data []T, sharding xla.Sharding, dims ...
 	return a, err
 }
 
+// keepAll keeps what a program gave back until the round ends.
+func (r *round) keepAll(arrays program.Arrays) {
+	r.arrays = slices.AppendSeq(r.arrays, maps.Values(arrays))
+}
+
 // putLatents puts values like the latents of the batch on the devices, for the caller to free.
 func (r *round) putLatents(values []float32) (*xla.Array, error) {
 	return xla.Put(r.backend, values, xla.Batch, r.Pipeline.latents().Shape.Dimensions...)
 }
 
 // free releases what the round put on the devices.
-func (r *round) free() error {
-	var errs []error
-	for _, a := range r.arrays {
-		errs = append(errs, a.Free())
-	}
-	return errors.Join(errs...)
-}
+func (r *round) free() error { return xla.FreeAll(r.arrays) }

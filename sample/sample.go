@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 
 	"limner/data/imaging"
 	"limner/sample/schedule"
-	"limner/xla"
 )
 
 // Sample samples the images of a request, as Each does, and returns them all in place of calling OnImage.
@@ -127,8 +125,6 @@ func (r *round) denoise(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	state := append([]*xla.Array{r.latents}, in.memory...)
-	params := r.arguments(r.trees.step)
 	draws := 0
 	for i, call := range r.calls {
 		if err := ctx.Err(); err != nil {
@@ -141,7 +137,7 @@ func (r *round) denoise(ctx context.Context) error {
 			}
 			draws++
 		}
-		if _, err := call.Run(state, slices.Concat(params, in.of(r, i, noise))...); err != nil {
+		if _, err := call.Run(in.state, in.of(i, noise), in.shared, r.model.Resident, r.params); err != nil {
 			return fmt.Errorf("step %d of %d: %w", i+1, len(r.calls), err)
 		}
 		if noise != in.zeros {

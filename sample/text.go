@@ -6,7 +6,7 @@ import (
 
 	"limner/models/clip"
 	"limner/models/sd"
-	"limner/xla"
+	"limner/xla/program"
 )
 
 // encoder is a text encoder with its tokenizer.
@@ -14,6 +14,12 @@ type encoder struct {
 	sd.Encoder
 	tokenizer *clip.Tokenizer
 }
+
+// ids is the name of its token ids.
+func (e encoder) ids() string { return e.Name + "_ids" }
+
+// outputPooled is the pooled embeddings; the text embeddings of an encoder have its name.
+const outputPooled = "pooled"
 
 func (m Model) encoders() []encoder {
 	var all []encoder
@@ -36,25 +42,30 @@ func (m Model) encoderNames() []string {
 // textFunction maps token ids int32 [batch, tokens], one input for each text encoder, to its text embeddings float32
 // [batch, tokens, hidden_size] and, in SDXL, to the second one's pooled embeddings float32 [batch, projection_dim]
 // behind them. clipSkip is the number of last layers to leave out.
-func (p *Pipeline) textFunction(clipSkip int) xla.Function {
+func (p *Pipeline) textFunction(clipSkip int) program.Function {
 	tree, encoders, networks := p.trees.text, p.model.encoders(), p.model.Pipeline.Networks
-	f := xla.Function{Name: "encode_text", Inputs: append(p.parameters(tree), p.model.loraScales())}
+	f := program.Function{Name: "encode_text", Inputs: append(p.parameters(tree), p.model.loraScales())}
 	for _, e := range encoders {
-		f.Inputs = append(f.Inputs, batch(e.Name+"_ids", dtypes.Int32, p.shape.Batch, e.tokenizer.MaxLength()))
-		f.Outputs = append(f.Outputs, xla.Batch)
+		f.Inputs = append(f.Inputs, batch(e.ids(), dtypes.Int32, p.shape.Batch, e.tokenizer.MaxLength()))
+		f.Outputs = append(f.Outputs, rowsOf(e.Name)...)
 	}
 	if networks.XL() {
-		f.Outputs = append(f.Outputs, xla.Batch)
+		f.Outputs = append(f.Outputs, rowsOf(outputPooled)...)
 	}
-	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
+	f.Build = func(in program.Nodes) (next, outputs program.Nodes) {
 		params := networks.WithTokens(p.bind(tree, in), p.model.Added, p.model.Compute)
-		params = p.model.withLoRAs(params, in[len(tree)])
-		outputs, pooled := networks.EncodeText(params, in[len(tree)+1:], clipSkip, p.model.Compute)
-		if pooled != nil {
-			outputs = append(outputs, pooled)
+		params = p.model.withLoRAs(params, in.Get(inputLoRAs))
+		var ids []*Node
+		for _, e := range encoders {
+			ids = append(ids, in.Get(e.ids()))
 		}
-		for i, x := range outputs {
-			outputs[i] = ConvertDType(x, dtypes.Float32)
+		hidden, pooled := networks.EncodeText(params, ids, clipSkip, p.model.Compute)
+		outputs = program.Nodes{}
+		for i, e := range encoders {
+			outputs[e.Name] = ConvertDType(hidden[i], dtypes.Float32)
+		}
+		if pooled != nil {
+			outputs[outputPooled] = ConvertDType(pooled, dtypes.Float32)
 		}
 		return nil, outputs
 	}

@@ -2,10 +2,12 @@ package sample
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // tileOverlap is the share of a tile that is its neighbour's too.
@@ -74,34 +76,25 @@ func (p *Pipeline) decodeTiles(ctx context.Context, latents raster) (raster, err
 // decodePiece decodes latents by a program for their size.
 func (p *Pipeline) decodePiece(ctx context.Context, latents raster) (raster, error) {
 	key := pieceKey{latents.images, latents.height, latents.width}
-	program := p.pieces[key]
-	if program == nil {
-		var err error
-		name := fmt.Sprintf("the decoder of pieces (%d images, %d×%d latents)", key.images, key.width, key.height)
-		if program, err = p.compile(ctx, name, p.decodePieceFunction(key)); err != nil {
-			return raster{}, err
-		}
-		p.pieces[key] = program
+	name := fmt.Sprintf("the decoder of pieces (%d images, %d×%d latents)", key.images, key.width, key.height)
+	decoder, err := kept(ctx, p, p.pieces, key, name, p.decodePieceFunction)
+	if err != nil {
+		return raster{}, err
 	}
 	in, err := xla.Put(p.backend, latents.values, xla.Batch, latents.images, latents.height, latents.width, latents.channels)
 	if err != nil {
 		return raster{}, err
 	}
-	out, err := program.Run(nil, p.arguments(p.trees.decode, in)...)
+	out, err := p.apply(decoder, program.Arrays{inputLatents: in})
 	if err != nil {
 		return raster{}, err
 	}
 	scale := p.model.Pipeline.VAE.Scale()
 	pixels := raster{latents.images, latents.height * scale, latents.width * scale, 3, nil}
-	if pixels.values, err = xla.Get[float32](out[0]); err != nil {
+	if pixels.values, err = xla.Get[float32](out[outputImages]); err != nil {
 		return raster{}, err
 	}
-	for _, a := range []*xla.Array{in, out[0]} {
-		if err := a.Free(); err != nil {
-			return raster{}, err
-		}
-	}
-	return pixels, nil
+	return pixels, errors.Join(in.Free(), out.Free())
 }
 
 // raster are images [images, height, width, channels] on the host.

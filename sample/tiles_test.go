@@ -11,7 +11,7 @@ import (
 	"limner/internal/parity"
 	"limner/models/diffusers"
 	"limner/models/safetensors"
-	"limner/xla"
+	"limner/xla/program"
 )
 
 // piecewise is a pipeline that can only decode, of the repository's own sd15-tiny.
@@ -28,7 +28,7 @@ func piecewise(t *testing.T, shape Shape, slicing, tiling bool) *Pipeline {
 	defer weights.Close()
 	m := Model{Pipeline: model, Weights: weights, Log: io.Discard, Compute: dtypes.Float32, VAESlicing: slicing, VAETiling: tiling}
 	p := &Pipeline{
-		backend: parity.Backend(t), model: m, shape: shape, trees: m.trees(), params: map[string]*xla.Array{}, pieces: map[pieceKey]*xla.Program{},
+		backend: parity.Backend(t), model: m, shape: shape, trees: m.trees(), params: program.Arrays{}, pieces: map[pieceKey]*program.Program{},
 	}
 	if err := p.load(t.Context(), p.trees.decode); err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"limner/train/optim"
 	"limner/train/watch"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // Several devices train as one does, on the same rows in the same order, whether the parameters are divided over them or not. Only
@@ -41,7 +42,7 @@ func TestSeveralDevices(t *testing.T) {
 		}
 		seen := ""
 		feed := run.Feed
-		run.Feed = func(batch *data.Batch) ([]*xla.Array, error) {
+		run.Feed = func(batch *data.Batch) (program.Arrays, error) {
 			seen += fmt.Sprint(batch.Rows)
 			return feed(batch)
 		}
@@ -133,7 +134,7 @@ func TestStateIsDivided(t *testing.T) {
 			t.Errorf("%s: the state is not updated in place: %+v", name, stats)
 		}
 		bytes[name] = stats.Aliases
-		if err := s.plant(1); err != nil {
+		if err := s.putSeed(1); err != nil {
 			t.Fatal(err)
 		}
 		values := nn.InitValues(objective.Trainable, 1)

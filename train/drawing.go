@@ -12,12 +12,13 @@ import (
 	"limner/train/loss"
 	"limner/train/watch"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // drawing is what validation draws with: the networks as they are on the devices, and from weights what training does without, such as the
 // VAE's decoder.
-func (r Recipe) drawing(model *diffusers.Pipeline, d loss.Diffusion, weights nn.Source) func(map[string]*xla.Array) sample.Model {
-	return func(resident map[string]*xla.Array) sample.Model {
+func (r Recipe) drawing(model *diffusers.Pipeline, d loss.Diffusion, weights nn.Source) func(program.Arrays) sample.Model {
+	return func(resident program.Arrays) sample.Model {
 		m := sample.Model{Pipeline: model, Weights: weights, Compute: r.Compute, Resident: resident, Added: d.TokenRows()}
 		if d.ControlNet != nil {
 			m.ControlNets = append(m.ControlNets, *d.ControlNet)
@@ -32,7 +33,7 @@ func (r Recipe) drawing(model *diffusers.Pipeline, d loss.Diffusion, weights nn.
 }
 
 // trainedLoRA describes a LoRA in training as sampling knows LoRAs, and adds its matrices to the resident parameters.
-func trainedLoRA(l loss.LoRA, networks nn.Tree, resident map[string]*xla.Array) *diffusers.LoRA {
+func trainedLoRA(l loss.LoRA, networks nn.Tree, resident program.Arrays) *diffusers.LoRA {
 	out := &diffusers.LoRA{}
 	for _, layer := range l.Layers(networks) {
 		a, b := l.Matrices(layer)

@@ -16,6 +16,7 @@ import (
 	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // tinyDecoder is the objective of a decoder of 8×8 pixels.
@@ -29,7 +30,7 @@ func tinyDecoder() loss.Objective {
 // threeSteps are made by a step of tinyDecoder, which is freed.
 func threeSteps(t *testing.T, b *xla.Backend, s *stepper) (steps []measured, state nn.Values) {
 	t.Helper()
-	if err := s.plant(1); err != nil {
+	if err := s.putSeed(1); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.load(t.Context(), checkpoint.InMemory(nn.InitValues(slices.Concat(s.objective.Trainable, s.objective.Frozen), 1)), nil); err != nil {
@@ -40,9 +41,9 @@ func threeSteps(t *testing.T, b *xla.Backend, s *stepper) (steps []measured, sta
 		pixels[i] = float32(i%11)/5 - 1
 	}
 	for n := range 3 {
-		m, err := s.run(context.Background(), n+1, rates{learningRate: 1e-2, emaDecay: 0.9}, func() ([]*xla.Array, error) {
+		m, err := s.run(context.Background(), n+1, rates{learningRate: 1e-2, emaDecay: 0.9}, func() (program.Arrays, error) {
 			a, err := xla.Put(b, pixels, xla.Batch, 4, 8, 8, 3)
-			return []*xla.Array{a}, err
+			return program.Arrays{loss.InputPixels: a}, err
 		})
 		if err != nil {
 			t.Fatal(err)

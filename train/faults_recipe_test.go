@@ -11,7 +11,7 @@ import (
 
 	"limner/data"
 	"limner/internal/parity"
-	"limner/xla"
+	"limner/xla/program"
 )
 
 // What follows are faults of diffusers' train_controlnet_flax.py that ours must not have. Others have their tests elsewhere: the
@@ -106,7 +106,7 @@ func TestFaultFrozenNetworks(t *testing.T) {
 	defer run.Close()
 	s := &stepper{backend: run.Backend, objective: run.Objective, method: run.Options.Optimizer.Method()}
 	s.layout = stateLayout(run.Objective.Trainable, s.method, false)
-	resident := map[string]*xla.Array{}
+	resident := program.Arrays{}
 	for _, v := range s.frozenValues(run.Objective.FrozenTree()) {
 		resident[v.Name] = nil
 		if v.Shape.DType != dtypes.BFloat16 {

@@ -8,6 +8,7 @@ import (
 	"limner/models/clip"
 	"limner/train/loss"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // DiffusionFeed puts the batches of a diffusion objective on the devices: a process's rows on its own.
@@ -23,15 +24,15 @@ type DiffusionFeed struct {
 }
 
 // Put is Run's Feed.
-func (f DiffusionFeed) Put(batch *data.Batch) ([]*xla.Array, error) {
+func (f DiffusionFeed) Put(batch *data.Batch) (program.Arrays, error) {
 	captions := f.captions(batch)
-	var arrays []*xla.Array
+	arrays := program.Arrays{}
 	for _, value := range f.Diffusion.Inputs() {
 		a, err := f.put(value, batch, captions)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", value.Name, err)
 		}
-		arrays = append(arrays, a)
+		arrays[value.Name] = a
 	}
 	return arrays, nil
 }

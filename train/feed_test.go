@@ -37,24 +37,24 @@ func TestFeedXL(t *testing.T) {
 	}
 	side := float32(d.Resolution)
 	wantTimes := []float32{100, 80, 5, 0, side, side, 30, 60, 0, 7, side, side}
-	for i, value := range d.Inputs() {
+	for _, value := range d.Inputs() {
 		switch value.Name {
 		case loss.InputMoments:
-			if got, err := xla.Get[float32](arrays[i]); err != nil || !slices.Equal(got, slices.Concat(moments(2), moments(3))) {
+			if got, err := xla.Get[float32](arrays[value.Name]); err != nil || !slices.Equal(got, slices.Concat(moments(2), moments(3))) {
 				t.Errorf("moments %v (%v)", got, err)
 			}
 		case loss.InputTimeIDs:
-			if got, err := xla.Get[float32](arrays[i]); err != nil || !slices.Equal(got, wantTimes) {
+			if got, err := xla.Get[float32](arrays[value.Name]); err != nil || !slices.Equal(got, wantTimes) {
 				t.Errorf("time ids %v, want %v (%v)", got, wantTimes, err)
 			}
 		case loss.InputTokens, loss.InputTokens2:
 			tokenizer := map[string]*clip.Tokenizer{loss.InputTokens: p.Tokenizer, loss.InputTokens2: p.Tokenizer2}[value.Name]
 			want := tokenIDs(tokenizer, []string{"a red circle", "two cats"})
-			if got, err := xla.Get[int32](arrays[i]); err != nil || !slices.Equal(got, want) {
+			if got, err := xla.Get[int32](arrays[value.Name]); err != nil || !slices.Equal(got, want) {
 				t.Errorf("%s: %v, want %v (%v)", value.Name, got, want, err)
 			}
 		}
-		if err := arrays[i].Free(); err != nil {
+		if err := arrays[value.Name].Free(); err != nil {
 			t.Error(err)
 		}
 	}

@@ -4,14 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
 	"limner/models/nn"
-	"limner/train/loss"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // notFinite is a step that was not made because its loss or its gradients are no finite numbers.
@@ -31,44 +33,45 @@ func (e *notFinite) Error() string {
 
 // diagnose finds the first tensor of a step's batch i, which the feed gave, that is not finite: in the batch, in the parameters, of what the layers make
 // of them, in forward order, or among the gradients. It computes them once more, in a program that is compiled only then.
-func (s *stepper) diagnose(ctx context.Context, m measured, fed []*xla.Array, n, i int, step *xla.Array) (err error) {
-	trainable, frozen := len(s.objective.Trainable), s.objective.FrozenTree()
-	var names []string
-	f := xla.Function{
-		Name:   "diagnose_" + s.objective.Name,
-		Inputs: slices.Concat(s.stateValues()[:trainable], s.frozenValues(frozen), s.objective.FeedValues(), []xla.Value{scalarValue("batch", dtypes.Uint32)}, s.drawValues()),
+func (s *stepper) diagnose(ctx context.Context, m measured, fed program.Arrays, n, i int, step *xla.Array) (err error) {
+	o := s.objective
+	parameters := append(s.parameterValues(), s.frozenValues(o.FrozenTree())...)
+	f := program.Function{
+		Name:   "diagnose_" + o.Name,
+		Inputs: slices.Concat(parameters, o.FeedValues(), []xla.Value{scalarValue(inputBatch, dtypes.Uint32)}, s.drawValues()),
 	}
-	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
+	f.Build = func(in program.Nodes) (next, outputs program.Nodes) {
+		outputs = program.Nodes{} // in the order of their names: a number, and what it is
 		note := func(name string, x *Node) {
 			if x.DType().IsFloat() {
-				names = append(names, name)
-				outputs = append(outputs, ReduceAllMin(ConvertDType(IsFinite(x), dtypes.Float32)))
+				outputs[fmt.Sprintf("%06d %s", len(outputs), name)] = ReduceAllMin(ConvertDType(IsFinite(x), dtypes.Float32))
 			}
 		}
-		batch := trainable + len(frozen)
-		for j, value := range s.objective.FeedValues() {
-			note("the batch's "+value.Name, in[batch+j])
+		for _, v := range o.FeedValues() {
+			note("the batch's "+v.Name, in.Get(v.Name))
 		}
-		for j, node := range in[:batch] {
-			note("parameter "+f.Inputs[j].Name, node)
+		for _, v := range parameters {
+			note("parameter "+v.Name, in.Get(v.Name))
 		}
-		end := len(in) - 3
-		row := MulScalar(in[end], float64(s.objective.Batch[0].Shape.Dim(0)))
+		draw := draws(in)
+		draw.Row = MulScalar(in.Get(inputBatch), float64(o.Batch[0].Shape.Dim(0)))
 		probe := func(path string, x *Node) { note("the output of "+path, x) }
-		probed := func(tree nn.Tree, nodes []*Node) nn.Params { return bind(s.backend, tree, nodes).WithProbe(probe) }
-		given, ahead := slices.Clone(in[batch:end]), trainable+len(s.objective.Frozen)
-		if a := s.objective.Ahead; a != nil {
-			given[0] = a.Build(probed(a.Frozen, in[ahead:batch]), given[0])
+		probed := func(tree nn.Tree, nodes []*Node) nn.Params {
+			return program.Bind(s.backend, tree, nodes).WithProbe(probe)
 		}
-		loss := s.objective.Loss(probed(s.objective.Trainable, in[:trainable]), probed(s.objective.Frozen, in[trainable:ahead]), given,
-			loss.Draws{Seed: in[end+1], Step: in[end+2], Row: row})
+		batch := maps.Clone(in)
+		if a := o.Ahead; a != nil {
+			batch[o.Batch[0].Name] = a.Build(probed(a.Frozen, in.Of(a.Frozen)), in.Get(a.Input.Name))
+		}
+		params := s.params(in)
+		loss := o.Loss(probed(o.Trainable, params), probed(o.Frozen, in.Of(o.Frozen)), batch, draw)
 		note("the loss", loss)
-		for j, grad := range Gradient(loss, in[:trainable]...) {
-			note("the gradient of "+s.objective.Trainable[j].Key, grad)
+		for j, grad := range Gradient(loss, params...) {
+			note("the gradient of "+o.Trainable[j].Key, grad)
 		}
 		return nil, outputs
 	}
-	program, err := s.backend.Compile(ctx, f)
+	diagnosis, err := program.Compile(ctx, s.backend, f)
 	if err != nil {
 		return errors.Join(&notFinite{n, m, "a tensor that was not looked for"}, err)
 	}
@@ -76,19 +79,20 @@ func (s *stepper) diagnose(ctx context.Context, m measured, fed []*xla.Array, n,
 	if err != nil {
 		return err
 	}
-	arrays := slices.Concat(s.state[:trainable], s.frozen, s.encoder, fed, []*xla.Array{number, s.seed, step})
-	out, err := program.Run(nil, arrays...)
+	inputs := fed.With(program.Arrays{inputBatch: number, inputSeed: s.seed, inputStep: step})
+	out, err := diagnosis.Run(nil, inputs, s.state, s.frozen)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, xla.FreeAll(append(out, number))) }()
-	for j, a := range out {
-		flag, err := xla.Get[float32](a)
+	defer func() { err = errors.Join(err, out.Free(), number.Free()) }()
+	for _, name := range slices.Sorted(maps.Keys(out)) {
+		flag, err := program.GetScalar(out[name])
 		if err != nil {
 			return err
 		}
-		if flag[0] == 0 {
-			return &notFinite{n, m, names[j]}
+		if flag == 0 {
+			_, first, _ := strings.Cut(name, " ")
+			return &notFinite{n, m, first}
 		}
 	}
 	return &notFinite{n, m, sumOfSquares}
@@ -99,8 +103,8 @@ const sumOfSquares = "the sum of the gradients' squares"
 
 // badSum names the first sum of gradients that is not finite.
 func (s *stepper) badSum(m measured, n int) error {
-	for i, spec := range s.objective.Trainable {
-		data, err := xla.Get[float32](s.sums[i])
+	for _, spec := range s.objective.Trainable {
+		data, err := xla.Get[float32](s.sums[groupSum+"."+spec.Key])
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,7 @@ import (
 	"limner/models/nn"
 	"limner/train/folder"
 	"limner/train/watch"
-	"limner/xla"
+	"limner/xla/program"
 )
 
 // decoderRun is a small run whose batches of the given indices hold a pixel that is no number. compiled may be nil.
@@ -25,7 +25,7 @@ func decoderRun(t *testing.T, compiled *stepper, o Options, r Recipe, bad ...int
 	t.Cleanup(func() { run.Close() })
 	run.compiled = compiled
 	feed := run.Feed
-	run.Feed = func(batch *data.Batch) ([]*xla.Array, error) {
+	run.Feed = func(batch *data.Batch) (program.Arrays, error) {
 		for _, index := range bad {
 			if batch.Index == index {
 				batch.Pixels[5] = float32(math.NaN())

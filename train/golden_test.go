@@ -23,6 +23,7 @@ import (
 	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // tinyDiffusion is the loss on the goldens' model, and the parameters of its networks.
@@ -178,8 +179,12 @@ func checkSteps(t *testing.T, d loss.Diffusion, model parity.Model, trainable st
 		g.sample = sampleOf
 	}
 	s := goldenStepper{t: t, model: model, golden: g, steps: map[string]*stepper{}}
-	s.o = loss.Objective{Name: "golden", Compute: dtypes.Float32, Loss: func(trainable, frozen nn.Params, batch []*Node, _ loss.Draws) *Node {
-		return d.LossOf(trainable, frozen, g.sample(batch))
+	s.o = loss.Objective{Name: "golden", Compute: dtypes.Float32, Loss: func(trainable, frozen nn.Params, batch program.Nodes, _ loss.Draws) *Node {
+		var inputs []*Node // in the order of goldenSteps.batch
+		for in := batch["batch0"]; in != nil; in = batch[fmt.Sprint("batch", len(inputs))] {
+			inputs = append(inputs, in)
+		}
+		return d.LossOf(trainable, frozen, g.sample(inputs))
 	}}
 	s.o.Trainable, s.o.Frozen = split(model.Tree, trainable)
 	for i, want := range g.alone {
@@ -207,14 +212,15 @@ func checkSteps(t *testing.T, d loss.Diffusion, model parity.Model, trainable st
 func (s *goldenStepper) step(i, n int, start bool) measured {
 	s.t.Helper()
 	ctx, b, o := s.t.Context(), parity.Backend(s.t), s.o
-	var arrays []*xla.Array
+	arrays := program.Arrays{}
 	for j, x := range s.golden.batch(i) {
 		a, err := xla.Put(b, x.Data, xla.Replicated, x.Shape...)
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		arrays = append(arrays, a)
-		o.Batch = append(o.Batch, xla.Value{Name: fmt.Sprint("batch", j), Shape: shapes.Make(dtypes.Float32, x.Shape...)})
+		name := fmt.Sprint("batch", j)
+		arrays[name] = a
+		o.Batch = append(o.Batch, xla.Value{Name: name, Shape: shapes.Make(dtypes.Float32, x.Shape...)})
 	}
 	shape := fmt.Sprint(o.Batch)
 	step, err := s.steps[shape], error(nil)
@@ -222,7 +228,7 @@ func (s *goldenStepper) step(i, n int, start bool) measured {
 		if step, err = newStepper(ctx, b, o, stepSettings{optimizer: optim.DefaultOptimizer(), accumulation: 1}); err != nil {
 			s.t.Fatal(err)
 		}
-		if err := errors.Join(step.plant(1), step.load(ctx, checkpoint.InMemory(s.model.Values), nil)); err != nil {
+		if err := errors.Join(step.putSeed(1), step.load(ctx, checkpoint.InMemory(s.model.Values), nil)); err != nil {
 			s.t.Fatal(err)
 		}
 		s.steps[shape] = step
@@ -235,7 +241,7 @@ func (s *goldenStepper) step(i, n int, start bool) measured {
 		step.state, step.slots = s.last.state, s.last.slots
 	}
 	s.last = step
-	m, err := step.run(ctx, n, rates{learningRate: 1e-3}, func() ([]*xla.Array, error) { return arrays, nil })
+	m, err := step.run(ctx, n, rates{learningRate: 1e-3}, func() (program.Arrays, error) { return arrays, nil })
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -7,8 +7,6 @@ import (
 	"io"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
-	. "github.com/gomlx/gomlx/pkg/core/graph"
-	"github.com/gomlx/gomlx/pkg/core/shapes"
 
 	"limner/data"
 	"limner/data/imaging"
@@ -19,6 +17,7 @@ import (
 	"limner/models/vae"
 	"limner/train/loss"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // Encoder computes the moments of a dataset's images once, so that training need not.
@@ -101,30 +100,32 @@ func (e Encoder) checkMemory(d *data.Dataset) error {
 }
 
 // compile makes the program that encodes a batch, and puts the VAE's parameters on the devices.
-func (e Encoder) compile(ctx context.Context) (*xla.Program, []*xla.Array, error) {
+func (e Encoder) compile(ctx context.Context) (*program.Program, program.Arrays, error) {
 	tree := e.VAE.EncoderTree().Under("vae")
-	f := xla.Function{Name: "vae_encode", Apart: true, Outputs: []xla.Sharding{xla.Batch}}
-	for _, spec := range tree {
-		f.Inputs = append(f.Inputs, xla.Value{Name: spec.Key, Shape: shapes.Make(dtypes.Float32, spec.Shape...)})
+	f := program.Function{
+		Name: "vae_encode", Apart: true, Inputs: program.Parameters(tree, dtypes.Float32),
+		Outputs: []xla.Value{{Name: loss.InputMoments, Sharding: xla.Batch}},
 	}
-	args := make([]*xla.Array, len(tree))
-	if err := putAll(e.Backend, e.Weights, tree, f.Inputs, func(i int, a *xla.Array) { args[i] = a }); err != nil {
-		return nil, args, err
+	params := program.Arrays{}
+	if err := params.Load(e.Backend, e.Weights, tree, f.Inputs); err != nil {
+		return nil, params, err
 	}
-	f.Inputs = append(f.Inputs, loss.BatchValue("pixels", dtypes.Float32, e.Batch, e.Resolution, e.Resolution, e.VAE.InChannels))
-	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-		return nil, []*Node{sd.Moments(e.VAE, bindForward(e.Backend, tree, in[:len(tree)]), in[len(tree)])}
+	pixels := loss.BatchValue(loss.InputPixels, dtypes.Float32, e.Batch, e.Resolution, e.Resolution, e.VAE.InChannels)
+	f.Inputs = append(f.Inputs, pixels)
+	f.Build = func(in program.Nodes) (next, outputs program.Nodes) {
+		moments := sd.Moments(e.VAE, program.BindForward(e.Backend, tree, in), in.Get(loss.InputPixels))
+		return nil, program.Nodes{loss.InputMoments: moments}
 	}
-	program, err := e.Backend.Compile(ctx, f)
-	return program, args, err
+	compiled, err := program.Compile(ctx, e.Backend, f)
+	return compiled, params, err
 }
 
 // encodeQueue holds images until there are enough for a batch.
 type encodeQueue struct {
 	e       Encoder
-	cache   *latentCache // nil: none
-	program *xla.Program // nil until it is needed
-	args    []*xla.Array
+	cache   *latentCache     // nil: none
+	program *program.Program // nil until it is needed
+	params  program.Arrays
 	pixels  []float32
 	to      []*[]float32
 	paths   []string // in the cache
@@ -180,12 +181,12 @@ func (q *encodeQueue) flush(ctx context.Context) (err error) {
 	}
 	e := q.e
 	if q.program == nil {
-		if q.program, q.args, err = e.compile(ctx); err != nil {
+		if q.program, q.params, err = e.compile(ctx); err != nil {
 			return err
 		}
 	}
 	full := append(q.pixels, make([]float32, e.Batch*e.Resolution*e.Resolution*e.VAE.InChannels-len(q.pixels))...)
-	out, err := runOne(e.Backend, q.program, q.args, full, e.Batch, e.Resolution, e.Resolution, e.VAE.InChannels)
+	out, err := q.encode(full)
 	if err != nil {
 		return err
 	}
@@ -208,24 +209,25 @@ func (q *encodeQueue) flush(ctx context.Context) (err error) {
 
 // close waits for what is being written and releases the VAE's parameters.
 func (q *encodeQueue) close() error {
-	freed := xla.FreeAll(q.args)
+	freed := q.params.Free()
 	if q.cache == nil {
 		return freed
 	}
 	return errors.Join(q.cache.wait(), freed)
 }
 
-// runOne runs a program on one batch and frees what it made.
-func runOne(b *xla.Backend, program *xla.Program, args []*xla.Array, input []float32, dims ...int) ([]float32, error) {
-	in, err := xla.Put(b, input, xla.Batch, dims...)
+// encode gives the moments of a batch of pixels.
+func (q *encodeQueue) encode(pixels []float32) (moments []float32, err error) {
+	e := q.e
+	in, err := xla.Put(e.Backend, pixels, xla.Batch, e.Batch, e.Resolution, e.Resolution, e.VAE.InChannels)
 	if err != nil {
 		return nil, err
 	}
-	defer in.Free()
-	out, err := program.Run(nil, append(append([]*xla.Array{}, args...), in)...)
+	defer func() { err = errors.Join(err, in.Free()) }()
+	out, err := q.program.Run(nil, program.Arrays{loss.InputPixels: in}, q.params)
 	if err != nil {
 		return nil, err
 	}
-	defer out[0].Free()
-	return xla.Get[float32](out[0])
+	defer func() { err = errors.Join(err, out.Free()) }()
+	return xla.Get[float32](out[loss.InputMoments])
 }

@@ -14,9 +14,16 @@ import (
 	"limner/xla"
 )
 
+// What the names of a step's arrays begin with: of parameters, their averages, and sums of gradients.
+const (
+	groupParam = "param"
+	groupEMA   = "ema"
+	groupSum   = "sum"
+)
+
 // stateValue is one array of a run's state: a parameter, an array of its optimizer state, or its average.
 type stateValue struct {
-	group string  // "param", "ema", or the name of the optimizer's slot
+	group string  // groupParam, groupEMA, or the name of the optimizer's slot
 	spec  nn.Spec // its key is the parameter's
 	dtype dtypes.DType
 }
@@ -33,9 +40,9 @@ func stateLayout(tree nn.Tree, m optim.Method, ema bool) []stateValue {
 			values = append(values, stateValue{group, spec, dtypes.Float32})
 		}
 	}
-	add("param")
+	add(groupParam)
 	if ema {
-		add("ema")
+		add(groupEMA)
 	}
 	for _, spec := range tree {
 		for _, slot := range m.Slots(spec) {
@@ -57,18 +64,6 @@ func optimizerState(o optim.Optimizer, trainable nn.Tree) folder.OptimizerState 
 		kept.Tree = append(kept.Tree, v.spec)
 	}
 	return kept
-}
-
-// zeros puts an array of zeros on the devices.
-func zeros(b *xla.Backend, v xla.Value) (*xla.Array, error) {
-	a, err := xla.Fill(b, v.Shape, v.Sharding, func(to []byte) error {
-		clear(to)
-		return nil
-	})
-	if err != nil {
-		err = fmt.Errorf("%s: %w", v.Name, err)
-	}
-	return a, err
 }
 
 // put puts numbers on the devices as a value in its dtype. Codes are whole numbers.

@@ -14,7 +14,7 @@ import (
 	"limner/models/nn"
 	"limner/train/folder"
 	"limner/train/watch"
-	"limner/xla"
+	"limner/xla/program"
 )
 
 // Do trains until the last step, or until ctx is cancelled: then it saves a checkpoint and returns an error that wraps
@@ -122,7 +122,7 @@ func (r *Run) compile(ctx context.Context, o Options) (*stepper, error) {
 		r.compiled = s
 	}
 	s := *r.compiled
-	return &s, s.plant(o.Seed)
+	return &s, s.putSeed(o.Seed)
 }
 
 // steps runs the loop proper from state to the last step, and saves that.
@@ -254,7 +254,7 @@ func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state
 	}
 	begin, spent := time.Now(), watch.Spent{}
 	epoch, nextBatch := 0, state.NextBatch
-	measured, err := s.run(ctx, state.Step+1, now, func() ([]*xla.Array, error) {
+	measured, err := s.run(ctx, state.Step+1, now, func() (program.Arrays, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

@@ -19,6 +19,7 @@ import (
 	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // memoryOptimizers are the optimizers with each way of keeping moments.
@@ -44,11 +45,11 @@ func memoryObjective() loss.Objective {
 	}
 	return loss.Objective{
 		Name: "memory", Trainable: tree, Compute: dtypes.Float32, Batch: []xla.Value{loss.BatchValue("x", dtypes.Float32, 4, 64)},
-		Loss: func(p, _ nn.Params, batch []*Node, _ loss.Draws) *Node {
+		Loss: func(p, _ nn.Params, batch program.Nodes, _ loss.Draws) *Node {
 			at := func(i int) *Node {
 				return p.Param(tree[i].Key, tree[i].Kind, tree[i].Init, 0, tree[i].Shape...)
 			}
-			y := Reshape(Dot(batch[0], at(0)), 4, 72, 1)
+			y := Reshape(Dot(batch.Get("x"), at(0)), 4, 72, 1)
 			return ReduceAllMean(Square(AddScalar(Mul(y, Reshape(at(1), 1, 1, 96)), -1)))
 		},
 	}
@@ -82,9 +83,9 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 		}
 		step := func(n int) {
 			t.Helper()
-			if _, err := s.run(context.Background(), n, rates{learningRate: 1e-3}, func() ([]*xla.Array, error) {
+			if _, err := s.run(context.Background(), n, rates{learningRate: 1e-3}, func() (program.Arrays, error) {
 				a, err := xla.Put(b, x, xla.Batch, 4, 64)
-				return []*xla.Array{a}, err
+				return program.Arrays{"x": a}, err
 			}); err != nil {
 				t.Fatal(err)
 			}
@@ -97,7 +98,7 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 			}
 			return values
 		}
-		if err := s.plant(1); err != nil {
+		if err := s.putSeed(1); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.load(t.Context(), checkpoint.InMemory(nn.InitValues(objective.Trainable, 1)), nil); err != nil {

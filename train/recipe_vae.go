@@ -11,6 +11,7 @@ import (
 	"limner/train/folder"
 	"limner/train/loss"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // NewAutoencoder prepares the training of a model's VAE.
@@ -42,9 +43,9 @@ func NewAutoencoder(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*
 		Options: o, Backend: b, Objective: objective, Components: []folder.Component{{Name: diffusers.VAE, Config: model.VAE}},
 		Weights: weights, Dataset: dataset, OnStep: r.OnStep, Log: r.Log,
 		Recipe: r, Networks: map[string]any{diffusers.VAE: model.VAE},
-		Feed: func(batch *data.Batch) ([]*xla.Array, error) {
+		Feed: func(batch *data.Batch) (program.Arrays, error) {
 			a, err := xla.PutRows(b, batch.Pixels, o.Batch, r.Resolution, r.Resolution, model.VAE.InChannels)
-			return []*xla.Array{a}, err
+			return program.Arrays{loss.InputPixels: a}, err
 		},
 		Finish: func(trained nn.Values) error {
 			values, err := checkpoint.Collect(weights.with(trained), tree)

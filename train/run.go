@@ -13,6 +13,7 @@ import (
 	"limner/train/loss"
 	"limner/train/watch"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // ErrInterrupted says that a run was stopped early with everything saved.
@@ -26,13 +27,13 @@ type Run struct {
 	Components []folder.Component // the trainable networks
 	Weights    Weights            // of all networks, that the run begins with
 	Dataset    *data.Dataset
-	Recipe     Recipe                                  // what the run was made from; compared when it goes on
-	Networks   map[string]any                          // their configs by name, compared too; those of Components need not be here
-	Feed       func(*data.Batch) ([]*xla.Array, error) // puts a batch on the devices, in the objective's order
-	Finish     func(trained nn.Values) error           // publishes the result
+	Recipe     Recipe                                    // what the run was made from; compared when it goes on
+	Networks   map[string]any                            // their configs by name, compared too; those of Components need not be here
+	Feed       func(*data.Batch) (program.Arrays, error) // puts a batch on the devices
+	Finish     func(trained nn.Values) error             // publishes the result
 
 	// Drawing is the model that validation draws with, given the parameters on the devices by key; nil: it draws none.
-	Drawing func(resident map[string]*xla.Array) sample.Model
+	Drawing func(resident program.Arrays) sample.Model
 	Held    *watch.Held // rows for the validation loss; nil: there is none
 
 	OnStep func(watch.Progress)

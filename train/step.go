@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // stepSettings are what a step is compiled for, besides its objective.
@@ -45,19 +47,31 @@ type stepper struct {
 	backend   *xla.Backend
 	objective loss.Objective
 	method    optim.Method
-	layout    []stateValue // of state
-	program   *xla.Program // makes the step, from a batch or from the sums
-	gradients *xla.Program // adds a batch's to the sums; nil where the step is one program
-	ahead     *xla.Program // makes a batch of what the feed gives; nil: the feed gives it
-	state     []*xla.Array
-	slots     func() error // makes the optimizer's part of a new state, once; nil: it is there
-	sums      []*xla.Array // of gradients in the tree's order, and of losses; of a step of one batch only while it is made
-	frozen    []*xla.Array
-	encoder   []*xla.Array // the parameters of ahead
-	encoded   *xla.Array   // what ahead makes of a batch, in place; nil without ahead
+	layout    []stateValue     // of state
+	program   *program.Program // makes the step, from a batch or from the sums
+	gradients *program.Program // adds a batch's to the sums; nil where the step is one program
+	ahead     *program.Program // makes a batch of what the feed gives; nil: the feed gives it
+	state     program.Arrays
+	slots     func() (program.Arrays, error) // makes the optimizer's part of a new state, once; nil: it is there
+	sums      program.Arrays                 // of gradients, and of losses; of a step of one batch only while it is made
+	frozen    program.Arrays                 // parameters, those of ahead too
+	encoded   program.Arrays                 // what ahead makes of a batch, in place; empty without ahead
 	seed      *xla.Array
 	host      nn.Values // the last snapshot
 }
+
+// The names of a step's arrays beside the objective's. Parameters of the state are below groupParam, sums below groupSum.
+const (
+	inputBatch  = "batch" // number of the batch in the step
+	inputRates  = "rates"
+	inputSeed   = "seed"
+	inputStep   = "step"
+	inputRow    = "row" // that is encoded ahead
+	sumOfLosses = groupSum + ".loss"
+
+	outputLoss     = "loss"
+	outputGradNorm = "grad_norm" // before clipping
+)
 
 // rates are the numbers that change from step to step. They enter the compiled step as one float32 vector.
 type rates struct {
@@ -91,17 +105,19 @@ func (s *stepper) compileAhead(ctx context.Context) (err error) {
 	if a == nil {
 		return nil
 	}
-	f := xla.Function{Name: "ahead_of_" + s.objective.Name, Apart: true, State: s.objective.Batch[:1]}
-	f.Inputs = append(s.frozenValues(a.Frozen), a.Input, scalarValue("row", dtypes.Int32))
-	f.Build = func(_ *Graph, state, in []*Node) (next, outputs []*Node) {
-		n := len(a.Frozen)
+	f := program.Function{Name: "ahead_of_" + s.objective.Name, Apart: true, State: s.objective.Batch[:1]}
+	f.Inputs = append(s.frozenValues(a.Frozen), a.Input, scalarValue(inputRow, dtypes.Int32))
+	f.Build = func(in program.Nodes) (next, outputs program.Nodes) {
+		row, fed, encoded := in.Get(inputRow), in.Get(a.Input.Name), f.State[0].Name
 		at := func(x *Node) []*Node {
-			return append([]*Node{in[n+1]}, slices.Repeat([]*Node{ZerosLike(in[n+1])}, x.Rank()-1)...)
+			return append([]*Node{row}, slices.Repeat([]*Node{ZerosLike(row)}, x.Rank()-1)...)
 		}
-		row := DynamicSlice(in[n], at(in[n]), append([]int{1}, in[n].Shape().Dimensions[1:]...))
-		return []*Node{DynamicUpdateSlice(state[0], a.Build(bindForward(s.backend, a.Frozen, in[:n]), row), at(state[0]))}, nil
+		one := DynamicSlice(fed, at(fed), append([]int{1}, fed.Shape().Dimensions[1:]...))
+		one = a.Build(program.BindForward(s.backend, a.Frozen, in), one)
+		all := in.Get(encoded)
+		return program.Nodes{encoded: DynamicUpdateSlice(all, one, at(all))}, nil
 	}
-	s.ahead, err = s.backend.Compile(ctx, f)
+	s.ahead, err = program.Compile(ctx, s.backend, f)
 	return err
 }
 
@@ -111,36 +127,37 @@ func (s *stepper) compileGradients(ctx context.Context) (err error) {
 		return nil
 	}
 	o := s.objective
-	f := xla.Function{Name: "gradients_" + o.Name, Build: s.buildGradients, Announce: s.announce}
+	f := program.Function{Name: "gradients_" + o.Name, Build: s.buildGradients, Announce: s.announce}
+	f.Outputs = []xla.Value{{Name: outputLoss}}
 	if sums := s.sumValues(); s.accumulation > 1 {
 		f.State = sums
 	} else {
-		for _, v := range sums {
-			f.Outputs = append(f.Outputs, v.Sharding)
-		}
-		f.Outputs = append(f.Outputs, xla.Replicated)
+		f.Outputs = append(sums, f.Outputs...)
 	}
-	f.Inputs = append(append(s.stateValues()[:len(o.Trainable)], s.batchValues()...), scalarValue("batch", dtypes.Uint32))
+	f.Inputs = append(append(s.parameterValues(), s.batchValues()...), scalarValue(inputBatch, dtypes.Uint32))
 	f.Inputs = append(f.Inputs, s.drawValues()...)
-	s.gradients, err = s.backend.Compile(ctx, f)
+	s.gradients, err = program.Compile(ctx, s.backend, f)
 	return err
 }
 
 // compileStep compiles the program that makes the step.
 func (s *stepper) compileStep(ctx context.Context) (err error) {
 	o := s.objective
-	f := xla.Function{Name: "train_" + o.Name, Build: s.buildStep, State: s.stateValues(), Inputs: s.batchValues(), Announce: s.announce}
+	f := program.Function{
+		Name: "train_" + o.Name, Build: s.buildStep, State: s.stateValues(), Inputs: s.batchValues(),
+		Outputs: []xla.Value{{Name: outputLoss}, {Name: outputGradNorm}}, Announce: s.announce,
+	}
 	if s.inTwo {
 		f.Name, f.Build, f.Inputs, f.Announce = "apply_"+o.Name, s.buildApply, s.sumValues(), nil
 	}
-	f.Inputs = append(f.Inputs, xla.Value{Name: "rates", Shape: shapes.Make(dtypes.Float32, 1+len(s.method.Rates(1, 1)))})
+	f.Inputs = append(f.Inputs, xla.Value{Name: inputRates, Shape: shapes.Make(dtypes.Float32, 1+len(s.method.Rates(1, 1)))})
 	f.Inputs = append(f.Inputs, s.drawValues()...)
-	s.program, err = s.backend.Compile(ctx, f)
+	s.program, err = program.Compile(ctx, s.backend, f)
 	return err
 }
 
-// plant puts the seed of random draws on the devices.
-func (s *stepper) plant(seed uint64) (err error) {
+// putSeed copies the RNG seed to the devices.
+func (s *stepper) putSeed(seed uint64) (err error) {
 	s.seed, err = xla.Put(s.backend, []uint64{seed}, xla.Replicated)
 	return err
 }
@@ -151,13 +168,13 @@ func scalarValue(name string, dtype dtypes.DType) xla.Value {
 
 // drawValues are what random numbers follow from.
 func (s *stepper) drawValues() []xla.Value {
-	return []xla.Value{scalarValue("seed", dtypes.Uint64), scalarValue("step", dtypes.Uint64)}
+	return []xla.Value{scalarValue(inputSeed, dtypes.Uint64), scalarValue(inputStep, dtypes.Uint64)}
 }
 
 // sharding is how a state array lies on the devices. What follows from parameters is divided over them, which costs no more
 // traffic than summing whole gradients (ZeRO-1, Rajbhandari et al. 2020, arXiv:1910.02054), and with fsdp the parameters too.
 func (s *stepper) sharding(v stateValue) xla.Sharding {
-	if v.group == "param" && !s.fsdp {
+	if v.group == groupParam && !s.fsdp {
 		return xla.Replicated
 	}
 	return s.backend.Divided(shapes.Make(v.dtype, v.spec.Shape...))
@@ -174,19 +191,18 @@ func (s *stepper) stateValues() []xla.Value {
 func (s *stepper) sumValues() []xla.Value {
 	var values []xla.Value
 	for _, spec := range s.objective.Trainable {
-		v := stateValue{"sum", spec, dtypes.Float32}
+		v := stateValue{groupSum, spec, dtypes.Float32}
 		values = append(values, v.value(s.sharding(v)))
 	}
-	return append(values, scalarValue("sum.loss", dtypes.Float32))
+	return append(values, scalarValue(sumOfLosses, dtypes.Float32))
 }
+
+// parameterValues are those of the trained parameters, of the state.
+func (s *stepper) parameterValues() []xla.Value { return s.stateValues()[:len(s.objective.Trainable)] }
 
 // frozenValues are those of parameters that are only read.
 func (s *stepper) frozenValues(tree nn.Tree) []xla.Value {
-	values := make([]xla.Value, len(tree))
-	for i, spec := range tree {
-		values[i] = xla.Value{Name: spec.Key, Shape: shapes.Make(s.objective.Compute, spec.Shape...)}
-	}
-	return values
+	return program.Parameters(tree, s.objective.Compute)
 }
 
 // batchValues are the frozen parameters and a batch.
@@ -209,7 +225,8 @@ func compileAndLoad(ctx context.Context, described *stepper, compile func() (*st
 	if err != nil {
 		return nil, errors.Join(err, described.free())
 	}
-	s.state, s.slots, s.sums, s.frozen, s.encoder, s.encoded = described.state, described.slots, described.sums, described.frozen, described.encoder, described.encoded
+	s.state, s.slots, s.sums = described.state, described.slots, described.sums
+	s.frozen, s.encoded = described.frozen, described.encoded
 	return s, nil
 }
 
@@ -223,154 +240,109 @@ func (s *stepper) load(ctx context.Context, weights nn.Source, state *folder.Che
 }
 
 func (s *stepper) loadFrozen(weights nn.Source) error {
-	tree, n := s.objective.FrozenTree(), len(s.objective.Frozen)
-	arrays := make([]*xla.Array, len(tree))
-	s.frozen, s.encoder = arrays[:n:n], arrays[n:]
-	return putAll(s.backend, weights, tree, s.frozenValues(tree), func(i int, a *xla.Array) { arrays[i] = a })
+	tree := s.objective.FrozenTree()
+	s.frozen = program.Arrays{}
+	return s.frozen.Load(s.backend, weights, tree, s.frozenValues(tree))
 }
 
 // loadZeros puts on the devices what each step begins with.
 func (s *stepper) loadZeros() (err error) {
 	if s.accumulation > 1 {
-		for _, v := range s.sumValues() {
-			a, err := zeros(s.backend, v)
-			if err != nil {
-				return err
-			}
-			s.sums = append(s.sums, a)
+		if s.sums, err = program.PutZeros(s.backend, s.sumValues()); err != nil {
+			return err
 		}
 	}
 	if s.objective.Ahead != nil {
-		s.encoded, err = zeros(s.backend, s.objective.Batch[0])
+		s.encoded, err = program.PutZeros(s.backend, s.objective.Batch[:1])
 	}
 	return err
-}
-
-// putAll puts the parameters of a tree on the devices, each as its value of values says, and gives them to keep.
-func putAll(b *xla.Backend, weights nn.Source, tree nn.Tree, values []xla.Value, keep func(i int, a *xla.Array)) error {
-	if len(tree) == 0 {
-		return nil
-	}
-	places := map[string]int{}
-	for i, spec := range tree {
-		places[spec.Key] = i
-	}
-	return weights.Stream(tree, nn.FileDType(values[0].Shape.DType), func(spec nn.Spec, write func(to []byte) error) error {
-		i := places[spec.Key]
-		a, err := xla.Fill(b, values[i].Shape, values[i].Sharding, write)
-		if err != nil {
-			return fmt.Errorf("%s: %w", spec.Key, err)
-		}
-		keep(i, a)
-		return nil
-	})
 }
 
 // begin gives the devices a state: one that was saved, or where it is nil that of the start: averages equal to the parameters, and slots of
 // zeros, which are made while the first gradients are. Arrays that are there stay, with other contents.
 func (s *stepper) begin(ctx context.Context, weights nn.Source, state *folder.Checkpoint) error {
 	s.slots = nil
+	if err := s.state.Free(); err != nil {
+		return err
+	}
+	if s.state == nil {
+		s.state = program.Arrays{}
+	}
 	if state != nil {
 		return s.restore(ctx, state)
 	}
-	if err := xla.FreeAll(s.state); err != nil {
-		return err
-	}
-	n, values := len(s.objective.Trainable), s.stateValues()
-	first := n // of the slots
+	tree, values := s.objective.Trainable, s.stateValues()
+	n := len(tree)
 	if s.ema {
-		first = 2 * n
-		if err := putAll(s.backend, weights, s.objective.Trainable, values[n:first], func(i int, a *xla.Array) { s.keep(n+i, a) }); err != nil {
+		if err := s.state.Load(s.backend, weights, tree, values[n:2*n]); err != nil {
 			return err
 		}
 	}
-	if err := putAll(s.backend, weights, s.objective.Trainable, values[:n], s.keep); err != nil {
+	if err := s.state.Load(s.backend, weights, tree, values[:n]); err != nil {
 		return err
 	}
-	s.slots = sync.OnceValue(func() error {
-		for i, v := range values[first:] {
-			a, err := zeros(s.backend, v)
-			if err != nil {
-				return err
-			}
-			s.keep(first+i, a)
-		}
-		return nil
-	})
+	s.slots = sync.OnceValues(func() (program.Arrays, error) { return program.PutZeros(s.backend, values[s.firstSlot():]) })
 	return nil
 }
 
-// whole sees to it that all of the state is there.
-func (s *stepper) whole() error {
+// firstSlot is the place in the layout where the optimizer's part of the state begins.
+func (s *stepper) firstSlot() int {
+	if s.ema {
+		return 2 * len(s.objective.Trainable)
+	}
+	return len(s.objective.Trainable)
+}
+
+// ensureState adds the optimizer state that loading left out.
+func (s *stepper) ensureState() error {
 	if s.slots == nil {
 		return nil
 	}
-	return s.slots()
+	slots, err := s.slots()
+	s.slots = nil
+	maps.Copy(s.state, slots)
+	return err
 }
 
 // restore gives the devices a state that was saved.
 func (s *stepper) restore(ctx context.Context, state *folder.Checkpoint) error {
-	if err := xla.FreeAll(s.state); err != nil {
-		return err
-	}
-	values, places := s.stateValues(), map[string]int{}
-	for i, v := range s.layout {
-		places[v.name()] = i
+	values := map[string]xla.Value{}
+	for _, v := range s.stateValues() {
+		values[v.Name] = v
 	}
 	return state.Each(func(key string, data []float32) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		i := places[key]
-		a, err := put(s.backend, values[i], data)
+		a, err := put(s.backend, values[key], data)
+		if err == nil {
+			err = s.state.Set(key, a)
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
-		s.keep(i, a)
 		return nil
 	})
 }
 
-// keep makes an array that of a place in the state.
-func (s *stepper) keep(i int, a *xla.Array) {
-	if s.state == nil {
-		s.state = make([]*xla.Array, len(s.layout))
+// Resident are the parameters on the devices by their keys, the averages in the place of those that are trained where there are any. Training
+// replaces what the arrays hold.
+func (s *stepper) Resident() program.Arrays {
+	arrays := maps.Clone(s.frozen)
+	group := groupParam
+	if s.ema {
+		group = groupEMA
 	}
-	if s.state[i] == nil {
-		s.state[i] = a
-	} else {
-		*s.state[i] = *a
-	}
-}
-
-// Resident are the parameters on the devices by their keys, the averages in the place of those that are trained where there are any.
-func (s *stepper) Resident() map[string]*xla.Array {
-	arrays := map[string]*xla.Array{}
-	for i, a := range s.Parameters() {
-		if n := len(s.objective.Trainable); i < n {
-			arrays[s.objective.Trainable[i].Key] = a
-		} else {
-			arrays[s.objective.Frozen[i-n].Key] = a
-		}
+	for _, spec := range s.objective.Trainable {
+		arrays[spec.Key] = s.state[group+"."+spec.Key]
 	}
 	return arrays
 }
 
-// Parameters are the trainable ones, or their averages, and then the frozen ones, each in its tree's order. Training replaces what the
-// arrays hold.
-func (s *stepper) Parameters() []*xla.Array {
-	n := len(s.objective.Trainable)
-	trained := s.state[:n]
-	if s.ema {
-		trained = s.state[n : 2*n]
-	}
-	return slices.Concat(trained, s.frozen)
-}
-
 // free releases everything that the step holds on the devices.
 func (s *stepper) free() error {
-	arrays := slices.Concat(s.state, s.sums, s.frozen, s.encoder)
-	return xla.FreeAll(append(arrays, s.encoded, s.seed))
+	seed := program.Arrays{inputSeed: s.seed}
+	return errors.Join(s.state.Free(), s.sums.Free(), s.frozen.Free(), s.encoded.Free(), seed.Free())
 }
 
 // flops are the operations of a step, see xla.Program.
@@ -407,12 +379,12 @@ func (s *stepper) loaded() bool {
 // parts are the programs of a step, in their order.
 func (s *stepper) parts() (parts []Part) {
 	if s.ahead != nil {
-		parts = append(parts, Part{"encoding of an image", s.ahead, s.accumulation * s.aheadRuns()})
+		parts = append(parts, Part{"encoding of an image", s.ahead.Program, s.accumulation * s.aheadRuns()})
 	}
 	if s.gradients != nil {
-		parts = append(parts, Part{"gradients of a batch", s.gradients, s.accumulation})
+		parts = append(parts, Part{"gradients of a batch", s.gradients.Program, s.accumulation})
 	}
-	return append(parts, Part{"step", s.program, 1})
+	return append(parts, Part{"step", s.program.Program, 1})
 }
 
 // snapshot copies the state to the host. The values hold until the next snapshot, which is put in their place: memory for one is as much
@@ -424,11 +396,11 @@ func (s *stepper) snapshot() (nn.Values, error) {
 			s.host[v.name()] = make([]float32, v.spec.Size())
 		}
 	}
-	if err := s.whole(); err != nil {
+	if err := s.ensureState(); err != nil {
 		return nil, err
 	}
-	for i, v := range s.layout {
-		if err := getFloats(s.state[i], s.host[v.name()]); err != nil {
+	for _, v := range s.layout {
+		if err := getFloats(s.state[v.name()], s.host[v.name()]); err != nil {
 			return nil, fmt.Errorf("%s: %w", v.name(), err)
 		}
 	}
@@ -446,16 +418,15 @@ func finite(x float32) bool { return x-x == 0 }
 
 // run makes optimizer step n, counted from 1. next puts the step's batches on the devices, one after another; they are freed. Where
 // the loss or the gradients are no finite numbers, the state is as it was and the error is a notFinite.
-func (s *stepper) run(ctx context.Context, n int, r rates, next func() ([]*xla.Array, error)) (m measured, err error) {
+func (s *stepper) run(ctx context.Context, n int, r rates, next func() (program.Arrays, error)) (m measured, err error) {
 	step, err := xla.Put(s.backend, []uint64{uint64(n)}, xla.Replicated)
 	if err != nil {
 		return m, err
 	}
 	defer func() { err = errors.Join(err, step.Free()) }()
-	if s.gradients != nil {
-		var slots errgroup.Group
-		slots.Go(s.whole)
-		defer slots.Wait() // its error is finish's too
+	if s.gradients != nil && s.slots != nil {
+		go s.slots()
+		defer func() { err = errors.Join(err, s.ensureState()) }()
 	}
 	for i := range s.accumulation {
 		fed, err := next()
@@ -464,24 +435,23 @@ func (s *stepper) run(ctx context.Context, n int, r rates, next func() ([]*xla.A
 		}
 		batch, err := s.Encode(fed)
 		if err != nil {
-			return m, errors.Join(err, xla.FreeAll(fed))
+			return m, errors.Join(err, fed.Free())
 		}
-		inputs := slices.Concat(s.frozen, batch)
 		if s.gradients != nil {
-			m.loss, err = s.accumulate(inputs, i, step)
-			inputs = s.sums
+			m.loss, err = s.accumulate(batch, i, step)
+			batch = s.sums
 		}
 		if err == nil && s.accumulation == 1 {
-			m, err = s.finish(inputs, n, r, step)
+			m, err = s.finish(batch, n, r, step)
 		}
 		if s.accumulation == 1 {
-			err = errors.Join(err, xla.FreeAll(s.sums))
+			err = errors.Join(err, s.sums.Free())
 			s.sums = nil
 		}
 		if err == nil && !m.finite() {
 			err = s.diagnose(ctx, m, fed, n, i, step)
 		}
-		if err := errors.Join(err, xla.FreeAll(fed)); err != nil {
+		if err := errors.Join(err, fed.Free()); err != nil {
 			return m, err
 		}
 	}
@@ -494,49 +464,50 @@ func (s *stepper) run(ctx context.Context, n int, r rates, next func() ([]*xla.A
 }
 
 // Encode makes a batch of what the feed gave, which stays. The batch holds until the next one is made.
-func (s *stepper) Encode(fed []*xla.Array) (batch []*xla.Array, err error) {
+func (s *stepper) Encode(fed program.Arrays) (batch program.Arrays, err error) {
 	if s.ahead == nil {
 		return fed, nil
 	}
+	name := s.objective.Ahead.Input.Name
 	for i := range s.aheadRuns() {
 		row, err := xla.Put(s.backend, []int32{int32(i)}, xla.Replicated)
 		if err != nil {
 			return nil, err
 		}
-		_, err = s.ahead.Run([]*xla.Array{s.encoded}, append(slices.Clone(s.encoder), fed[0], row)...)
+		_, err = s.ahead.Run(s.encoded, program.Arrays{name: fed[name], inputRow: row}, s.frozen)
 		if err := errors.Join(err, row.Free()); err != nil {
 			return nil, err
 		}
 	}
-	return append([]*xla.Array{s.encoded}, fed[1:]...), nil
+	batch = fed.With(s.encoded)
+	delete(batch, name)
+	return batch, nil
 }
 
 // aheadRuns is how many rows of a batch each device encodes, one after another.
 func (s *stepper) aheadRuns() int { return s.objective.Batch[0].Shape.Dim(0) / s.backend.Devices() }
 
-// accumulate adds the gradients of the step's batch i to the sums. inputs are the frozen parameters and the batch.
-func (s *stepper) accumulate(inputs []*xla.Array, i int, step *xla.Array) (loss float32, err error) {
+// accumulate adds the gradients of the step's batch i to the sums.
+func (s *stepper) accumulate(batch program.Arrays, i int, step *xla.Array) (loss float32, err error) {
 	number, err := xla.Put(s.backend, []uint32{uint32(i)}, xla.Replicated)
 	if err != nil {
 		return 0, err
 	}
-	out, err := s.gradients.Run(s.sums, slices.Concat(s.state[:len(s.objective.Trainable)], inputs, []*xla.Array{number, s.seed, step})...)
+	inputs := batch.With(program.Arrays{inputBatch: number, inputSeed: s.seed, inputStep: step})
+	out, err := s.gradients.Run(s.sums, inputs, s.state, s.frozen)
 	if err != nil {
 		return 0, err
 	}
-	last := len(out) - 1
-	if s.accumulation == 1 {
-		s.sums = out[:last]
+	result := out[outputLoss]
+	if delete(out, outputLoss); s.accumulation == 1 {
+		s.sums = out
 	}
-	x, err := xla.Get[float32](out[last])
-	if err := errors.Join(err, out[last].Free(), number.Free()); err != nil {
-		return 0, err
-	}
-	return x[0], nil
+	loss, err = program.GetScalar(result)
+	return loss, errors.Join(err, result.Free(), number.Free())
 }
 
-// finish makes the step from inputs: the frozen parameters and a batch, or the sums.
-func (s *stepper) finish(inputs []*xla.Array, n int, r rates, step *xla.Array) (m measured, err error) {
+// finish makes the step from a batch, or from the sums.
+func (s *stepper) finish(from program.Arrays, n int, r rates, step *xla.Array) (m measured, err error) {
 	vector := []float32{float32(r.emaDecay)}
 	for _, rate := range s.method.Rates(r.learningRate, n) {
 		vector = append(vector, float32(rate))
@@ -545,21 +516,16 @@ func (s *stepper) finish(inputs []*xla.Array, n int, r rates, step *xla.Array) (
 	if err != nil {
 		return m, err
 	}
-	if err := s.whole(); err != nil {
+	if err := s.ensureState(); err != nil {
 		return m, err
 	}
-	out, err := s.program.Run(s.state, slices.Concat(inputs, []*xla.Array{now, s.seed, step})...)
+	inputs := from.With(program.Arrays{inputRates: now, inputSeed: s.seed, inputStep: step})
+	out, err := s.program.Run(s.state, inputs, s.frozen)
 	if err != nil {
 		return m, err
 	}
-	var results [2]float32
-	for i, a := range out {
-		x, err := xla.Get[float32](a)
-		if err != nil {
-			return m, err
-		}
-		results[i] = x[0]
-	}
-	m = measured{loss: results[0], gradNorm: results[1]}
-	return m, xla.FreeAll(append(out, now))
+	var first, second error
+	m.loss, first = program.GetScalar(out[outputLoss])
+	m.gradNorm, second = program.GetScalar(out[outputGradNorm])
+	return m, errors.Join(first, second, out.Free(), now.Free())
 }

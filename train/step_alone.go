@@ -8,6 +8,7 @@ import (
 	"limner/train/loss"
 	"limner/train/optim"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // Step is the compiled training step by itself, for those who bring their own batches instead of the dataset,
@@ -23,15 +24,15 @@ func CompileStep(ctx context.Context, b *xla.Backend, o loss.Objective, optimize
 	if err != nil {
 		return nil, err
 	}
-	return &Step{s}, s.plant(seed)
+	return &Step{s}, s.putSeed(seed)
 }
 
 // Run makes optimizer step n, counted from 1, on a batch that lies on the devices, and frees the batch. It returns the
 // loss and the gradients' global norm before clipping. Where one of them is no finite number the parameters stay, and it fails.
-func (s *Step) Run(ctx context.Context, batch []*xla.Array, n int, learningRate float64) (loss, gradNorm float32, err error) {
-	m, err := s.stepper.run(ctx, n, rates{learningRate: learningRate}, func() ([]*xla.Array, error) { return batch, nil })
+func (s *Step) Run(ctx context.Context, batch program.Arrays, n int, learningRate float64) (loss, gradNorm float32, err error) {
+	m, err := s.stepper.run(ctx, n, rates{learningRate: learningRate}, func() (program.Arrays, error) { return batch, nil })
 	return m.loss, m.gradNorm, err
 }
 
 // Program is what was compiled: its time, memory and text.
-func (s *Step) Program() *xla.Program { return s.stepper.program }
+func (s *Step) Program() *xla.Program { return s.stepper.program.Program }

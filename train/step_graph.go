@@ -3,99 +3,98 @@ package train
 import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 
-	"limner/models/nn"
 	"limner/train/loss"
 	"limner/train/optim"
-	"limner/xla"
+	"limner/xla/program"
 	"limner/xla/random"
 )
 
 // buildStep makes a step from a batch.
-func (s *stepper) buildStep(_ *Graph, state, inputs []*Node) (next, outputs []*Node) {
-	n := len(inputs) - 3
-	params, draw := state[:len(s.objective.Trainable)], loss.Draws{Seed: inputs[n+1], Step: inputs[n+2]}
-	loss := s.loss(params, inputs[:n], draw)
-	return s.apply(state, Gradient(loss, params...), loss, inputs[n], draw)
+func (s *stepper) buildStep(in program.Nodes) (next, outputs program.Nodes) {
+	params := s.params(in)
+	loss := s.loss(params, in, draws(in))
+	return s.apply(in, Gradient(loss, params...), loss)
 }
 
 // buildGradients adds a batch's share of the gradients and of the loss to the sums, which the first batch begins. Those of the only batch of a step
 // are outputs.
-func (s *stepper) buildGradients(_ *Graph, sums, inputs []*Node) (next, outputs []*Node) {
-	count, n := len(s.objective.Trainable), len(inputs)-3
-	params, batch := inputs[:count], inputs[n]
-	row := MulScalar(batch, float64(s.objective.Batch[0].Shape.Dim(0)))
-	loss := s.loss(params, inputs[count:n], loss.Draws{Seed: inputs[n+1], Step: inputs[n+2], Row: row})
+func (s *stepper) buildGradients(in program.Nodes) (next, outputs program.Nodes) {
+	params, batch, draw := s.params(in), in.Get(inputBatch), draws(in)
+	draw.Row = MulScalar(batch, float64(s.objective.Batch[0].Shape.Dim(0)))
+	loss := s.loss(params, in, draw)
+	sums := program.Nodes{}
 	grads := append(Gradient(loss, params...), loss)
 	if s.accumulation == 1 {
-		return nil, append(grads, loss)
+		for i, v := range s.sumValues() {
+			sums[v.Name] = grads[i]
+		}
+		sums[outputLoss] = loss
+		return nil, sums
 	}
 	first := Equal(batch, ZerosLike(batch))
-	for i, x := range grads {
-		x = MulScalar(x, 1/float64(s.accumulation))
-		next = append(next, Add(Where(first, ZerosLike(sums[i]), sums[i]), x))
+	for i, v := range s.sumValues() {
+		x, sum := MulScalar(grads[i], 1/float64(s.accumulation)), in.Get(v.Name)
+		sums[v.Name] = Add(Where(first, ZerosLike(sum), sum), x)
 	}
-	return next, []*Node{loss}
+	return sums, program.Nodes{outputLoss: loss}
 }
 
 // buildApply makes a step from the sums.
-func (s *stepper) buildApply(_ *Graph, state, inputs []*Node) (next, outputs []*Node) {
-	n := len(inputs) - 3
-	return s.apply(state, inputs[:n-1], inputs[n-1], inputs[n], loss.Draws{Seed: inputs[n+1], Step: inputs[n+2]})
+func (s *stepper) buildApply(in program.Nodes) (next, outputs program.Nodes) {
+	return s.apply(in, in.Of(s.objective.Trainable.Under(groupSum)), in.Get(sumOfLosses))
 }
 
-// bind gives the parameters of a tree their nodes in a graph that b compiles.
-func bind(b *xla.Backend, tree nn.Tree, nodes []*Node) nn.Params {
-	return nn.Bind(tree, nodes).WithKernels(nn.Kernels{Attention: b.AttentionKernel()})
+// params are the trained parameters in their order.
+func (s *stepper) params(in program.Nodes) []*Node {
+	return in.Of(s.objective.Trainable.Under(groupParam))
 }
 
-// bindForward is bind where no gradient is asked for.
-func bindForward(b *xla.Backend, tree nn.Tree, nodes []*Node) nn.Params {
-	return nn.Bind(tree, nodes).WithKernels(nn.Kernels(b.Forward()))
+func draws(in program.Nodes) loss.Draws {
+	return loss.Draws{Seed: in.Get(inputSeed), Step: in.Get(inputStep)}
 }
 
-// loss builds the loss of a batch. inputs are the frozen parameters and the batch.
-func (s *stepper) loss(params, inputs []*Node, draw loss.Draws) *Node {
+// loss builds the loss of a batch. in are the frozen parameters and the batch, among others.
+func (s *stepper) loss(params []*Node, in program.Nodes, draw loss.Draws) *Node {
 	o := s.objective
-	n := len(o.Frozen)
-	trainable, frozen := bind(s.backend, o.Trainable, params), bind(s.backend, o.Frozen, inputs[:n])
+	trainable, frozen := program.Bind(s.backend, o.Trainable, params), program.Bind(s.backend, o.Frozen, in.Of(o.Frozen))
 	if s.checkpoint {
 		trainable, frozen = trainable.WithCheckpointing(params...), frozen.WithCheckpointing(params...)
 	}
-	return o.Loss(trainable, frozen, inputs[n:], draw)
+	return o.Loss(trainable, frozen, in, draw)
 }
 
 // apply makes a step from gradients and the loss that they belong to. Where one of them is no finite number the state stays as it is. The outputs
 // are the loss and the gradients' global norm before clipping.
-func (s *stepper) apply(state, grads []*Node, batchLoss, rates *Node, draw loss.Draws) (next, outputs []*Node) {
-	n := len(grads)
+func (s *stepper) apply(in program.Nodes, grads []*Node, batchLoss *Node) (next, outputs program.Nodes) {
+	draw, rates := draws(in), in.Get(inputRates)
 	rate := make([]*Node, rates.Shape().Size())
 	for i := range rate {
 		rate[i] = Reshape(Slice(rates, AxisElem(i)))
 	}
 	grads, norm := s.optimizer.Clip(grads)
-	next = make([]*Node, len(state))
-	firstSlot := n
-	if s.ema {
-		firstSlot = 2 * n
-	}
-	memory := firstSlot
+	next = program.Nodes{}
 	good := LogicalAnd(IsFinite(batchLoss), IsFinite(norm))
 	for i, spec := range s.objective.Trainable {
-		end := memory + len(s.method.Slots(spec))
-		c := optim.Change{Spec: spec, Param: state[i], Grad: grads[i], State: state[memory:end], Rates: rate[1:], Finite: good, Once: s.backend.Once, Key: func(moment int) *Node {
+		param, slots := groupParam+"."+spec.Key, s.method.Slots(spec)
+		c := optim.Change{Spec: spec, Param: in.Get(param), Grad: grads[i], Rates: rate[1:], Finite: good, Once: s.backend.Once, Key: func(moment int) *Node {
 			return random.Key(draw.Seed, draw.Step, loss.DrawRounding+uint32(2*i+moment))
 		}}
-		var remembered []*Node
-		next[i], remembered = s.method.Update(c)
-		copy(next[memory:end], remembered)
-		memory = end
+		for _, slot := range slots {
+			c.State = append(c.State, in.Get(slot.Name+"."+spec.Key))
+		}
+		changed, remembered := s.method.Update(c)
+		next[param] = changed
+		for k, slot := range slots {
+			next[slot.Name+"."+spec.Key] = remembered[k]
+		}
 		if s.ema {
 			// average ← decay·average + (1-decay)·parameter
-			next[n+i] = Add(next[i], Mul(rate[0], Sub(state[n+i], next[i])))
+			average := groupEMA + "." + spec.Key
+			next[average] = Add(changed, Mul(rate[0], Sub(in.Get(average), changed)))
 		}
 	}
-	for i := range next[:firstSlot] {
-		next[i] = Where(good, next[i], state[i])
+	for _, v := range s.layout[:s.firstSlot()] {
+		next[v.name()] = Where(good, next[v.name()], in.Get(v.name()))
 	}
-	return next, []*Node{batchLoss, norm}
+	return next, program.Nodes{outputLoss: batchLoss, outputGradNorm: norm}
 }

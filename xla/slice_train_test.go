@@ -20,6 +20,7 @@ import (
 	"limner/train/optim"
 	"limner/train/watch"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // sliceRun is a short training of the decoder of a small VAE, with checkpoints of steps 2 and 4.
@@ -43,7 +44,7 @@ func process(ctx context.Context, b *xla.Backend, o train.Options, r train.Recip
 		return err
 	}
 	feed := run.Feed
-	run.Feed = func(batch *data.Batch) ([]*xla.Array, error) {
+	run.Feed = func(batch *data.Batch) (program.Arrays, error) {
 		*rows = append(*rows, batch.Rows)
 		return feed(batch)
 	}

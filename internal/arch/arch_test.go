@@ -95,6 +95,7 @@ var arrows = map[string][]string{
 		"sample",
 		"train/loss",
 		"xla",
+		"xla/program",
 	},
 	"train/loss": {
 		"controlnet",
@@ -108,6 +109,7 @@ var arrows = map[string][]string{
 		"models/unet",
 		"models/vae",
 		"xla",
+		"xla/program",
 		"xla/random",
 	},
 	"train": {
@@ -135,6 +137,7 @@ var arrows = map[string][]string{
 		"train/optim",
 		"train/watch",
 		"xla",
+		"xla/program",
 		"xla/random",
 	},
 	"train/torture": {
@@ -164,6 +167,7 @@ var arrows = map[string][]string{
 		"models/unet",
 		"sample/schedule",
 		"xla",
+		"xla/program",
 	},
 	"sample/batch": {
 		"controlnet/condition",
@@ -288,7 +292,11 @@ var arrows = map[string][]string{
 	"xla/patch": {
 		"xla/pjrt",
 	},
-	"xla/pjrt":   {},
+	"xla/pjrt": {},
+	"xla/program": {
+		"models/nn",
+		"xla",
+	},
 	"xla/random": {},
 	"bench/growth": {
 		"plan",
@@ -313,6 +321,7 @@ var arrows = map[string][]string{
 		"xla",
 		"xla/hlo",
 		"xla/plugin",
+		"xla/program",
 	},
 	"internal/disk": {},
 	"internal/plaintext": {
@@ -331,6 +340,7 @@ var arrows = map[string][]string{
 		"models/safetensors",
 		"models/unet",
 		"xla",
+		"xla/program",
 	},
 	"internal/arch":           {},
 	"internal/arch/structure": {},

@@ -3,11 +3,10 @@ package parity
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +21,7 @@ import (
 	"limner/models/safetensors"
 	"limner/models/unet"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // Tensor is a tensor of a golden in our layout.
@@ -264,9 +264,8 @@ type Results map[string]Tensor
 type Program struct {
 	t       testing.TB
 	backend *xla.Backend
-	program *xla.Program
+	program *program.Program
 	tree    nn.Tree
-	names   []string // of the outputs
 }
 
 // Compile compiles build for parameters of a tree and inputs of these shapes, all float32. Every node that build puts
@@ -274,60 +273,55 @@ type Program struct {
 func Compile(t testing.TB, b *xla.Backend, tree nn.Tree, inputs []Tensor,
 	build func(p nn.Params, in []*Node, out map[string]*Node)) *Program {
 	t.Helper()
-	p := &Program{t: t, backend: b, tree: tree}
-	f := xla.Function{Name: "parity"}
-	for _, spec := range tree {
-		f.Inputs = append(f.Inputs, xla.Value{Name: spec.Key, Shape: shapes.Make(dtypes.Float32, spec.Shape...)})
-	}
+	f := program.Function{Name: "parity", Inputs: program.Parameters(tree, dtypes.Float32)}
 	for i, in := range inputs {
-		f.Inputs = append(f.Inputs, xla.Value{
-			Name: fmt.Sprintf("input%d", i), Shape: shapes.Make(dtypes.Float32, in.Shape...),
-		})
+		f.Inputs = append(f.Inputs, xla.Value{Name: inputName(i), Shape: shapes.Make(dtypes.Float32, in.Shape...)})
 	}
-	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-		named := map[string]*Node{}
-		build(nn.Bind(tree, in[:len(tree)]), in[len(tree):], named)
-		p.names = slices.Sorted(maps.Keys(named))
-		for _, name := range p.names {
-			outputs = append(outputs, named[name])
+	f.Build = func(in program.Nodes) (next, outputs program.Nodes) {
+		nodes := make([]*Node, len(inputs))
+		for i := range nodes {
+			nodes[i] = in.Get(inputName(i))
 		}
+		outputs = program.Nodes{}
+		build(nn.Bind(tree, in.Of(tree)), nodes, outputs)
 		return nil, outputs
 	}
-	var err error
-	if p.program, err = b.Compile(context.Background(), f); err != nil {
+	compiled, err := program.Compile(context.Background(), b, f)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return p
+	return &Program{t: t, backend: b, program: compiled, tree: tree}
 }
+
+func inputName(i int) string { return fmt.Sprint("input", i) }
 
 // Run runs the program and returns its outputs.
 func (p *Program) Run(values nn.Values, inputs ...Tensor) Results {
 	p.t.Helper()
-	var args []*xla.Array
-	put := func(x Tensor) {
-		a, err := xla.Put(p.backend, x.Data, xla.Replicated, x.Shape...)
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		args = append(args, a)
+	arrays := program.Arrays{}
+	err := arrays.Load(p.backend, checkpoint.InMemory(values), p.tree, program.Parameters(p.tree, dtypes.Float32))
+	for i, x := range inputs {
+		var one error
+		arrays[inputName(i)], one = xla.Put(p.backend, x.Data, xla.Replicated, x.Shape...)
+		err = errors.Join(err, one)
 	}
-	for _, spec := range p.tree {
-		put(Tensor{values[spec.Key], spec.Shape})
+	if err != nil {
+		p.t.Fatal(err)
 	}
-	for _, in := range inputs {
-		put(in)
-	}
-	outputs, err := p.program.Run(nil, args...)
+	outputs, err := p.program.Run(nil, arrays)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	results := Results{}
-	for i, a := range outputs {
+	for name, a := range outputs {
 		data, err := xla.Get[float32](a)
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		results[p.names[i]] = Tensor{data, a.Shape().Dimensions}
+		results[name] = Tensor{data, a.Shape().Dimensions}
+	}
+	if err := errors.Join(arrays.Free(), outputs.Free()); err != nil {
+		p.t.Fatal(err)
 	}
 	return results
 }

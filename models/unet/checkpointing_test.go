@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
@@ -13,9 +12,11 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
 	"limner/internal/parity"
+	"limner/models/checkpoint"
 	"limner/models/nn"
 	"limner/models/unet"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // With gradient checkpointing the loss and the gradients are what they are without, and what lies between takes less
@@ -36,58 +37,57 @@ func TestCheckpointing(t *testing.T) {
 		return data
 	}
 	const batch, side, tokens = 2, 16, 5
-	inputs := []struct {
-		data []float32
-		dims []int
-	}{
-		{normal(batch * side * side * c.InChannels), []int{batch, side, side, c.InChannels}},
-		{[]float32{3, 700}, []int{batch}}, {normal(batch * tokens * 8), []int{batch, tokens, 8}},
+	inputs := []xla.Value{
+		{Name: "sample", Shape: shapes.Make(dtypes.Float32, batch, side, side, c.InChannels)},
+		{Name: "timesteps", Shape: shapes.Make(dtypes.Float32, batch)},
+		{Name: "text", Shape: shapes.Make(dtypes.Float32, batch, tokens, 8)},
+	}
+	contents := map[string][]float32{
+		"sample": normal(inputs[0].Shape.Size()), "timesteps": {3, 700}, "text": normal(inputs[2].Shape.Size()),
 	}
 	b := parity.Backend(t)
-	values := nn.InitValues(tree, 1)
-	results, memory := map[bool][][]float32{}, map[bool]int64{}
+	arrays := program.Arrays{}
+	weights := checkpoint.InMemory(nn.InitValues(tree, 1))
+	if err := arrays.Load(b, weights, tree, program.Parameters(tree, dtypes.Float32)); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range inputs {
+		var err error
+		if arrays[v.Name], err = xla.Put(b, contents[v.Name], v.Sharding, v.Shape.Dimensions...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	results, memory := map[bool]map[string][]float32{}, map[bool]int64{}
 	for _, checkpointing := range []bool{false, true} {
-		f := xla.Function{Name: "checkpointing", Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-			params, in := in[:len(tree)], in[len(tree):]
-			wrt := append(slices.Clone(params), in[0], in[2])
-			p := nn.Bind(tree, params)
+		f := program.Function{Name: "checkpointing", Inputs: append(program.Parameters(tree, dtypes.Float32), inputs...)}
+		f.Build = func(in program.Nodes) (next, outputs program.Nodes) {
+			sample, text := in.Get("sample"), in.Get("text")
+			wrt := append(in.Of(tree), sample, text)
+			p := nn.Bind(tree, in.Of(tree))
 			if checkpointing {
 				p = p.WithCheckpointing(wrt...)
 			}
-			loss := ReduceAllMean(Square(c.Forward(p, in[0], in[1], unet.Context{Text: in[2]}, nil)))
-			return nil, append([]*Node{loss}, Gradient(loss, wrt...)...)
-		}}
-		var args []*xla.Array
-		put := func(name string, data []float32, dims ...int) {
-			a, err := xla.Put(b, data, xla.Replicated, dims...)
-			if err != nil {
-				t.Fatal(err)
+			loss := ReduceAllMean(Square(c.Forward(p, sample, in.Get("timesteps"), unet.Context{Text: text}, nil)))
+			outputs = program.Nodes{"loss": loss}
+			for i, gradient := range Gradient(loss, wrt...) {
+				outputs[fmt.Sprint("gradient ", i)] = gradient
 			}
-			args = append(args, a)
-			f.Inputs = append(f.Inputs, xla.Value{Name: name, Shape: shapes.Make(dtypes.Float32, dims...)})
+			return nil, outputs
 		}
-		for _, spec := range tree {
-			put(spec.Key, values[spec.Key], spec.Shape...)
-		}
-		for i, in := range inputs {
-			put(fmt.Sprint("input", i), in.data, in.dims...)
-		}
-		program, err := b.Compile(context.Background(), f)
+		compiled, err := program.Compile(context.Background(), b, f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		stats := program.Memory()
-		memory[checkpointing] = stats.Temporaries
-		out, err := program.Run(nil, args...)
+		memory[checkpointing] = compiled.Memory().Temporaries
+		out, err := compiled.Run(nil, arrays)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, a := range out {
-			data, err := xla.Get[float32](a)
-			if err != nil {
+		results[checkpointing] = map[string][]float32{}
+		for name, a := range out {
+			if results[checkpointing][name], err = xla.Get[float32](a); err != nil {
 				t.Fatal(err)
 			}
-			results[checkpointing] = append(results[checkpointing], data)
 		}
 	}
 	if memory[true] > memory[false]*3/4 {
@@ -95,14 +95,14 @@ func TestCheckpointing(t *testing.T) {
 			memory[true], memory[false])
 	}
 	t.Logf("temporaries: %d bytes, without checkpointing %d", memory[true], memory[false])
-	for i, plain := range results[false] {
+	for name, plain := range results[false] {
 		var largest, off float64
 		for j, want := range plain {
 			largest = max(largest, math.Abs(float64(want)))
-			off = max(off, math.Abs(float64(results[true][i][j]-want)))
+			off = max(off, math.Abs(float64(results[true][name][j]-want)))
 		}
 		if largest == 0 || off > 1e-5*largest {
-			t.Errorf("result %d is off by %g of %g", i, off, largest)
+			t.Errorf("%s is off by %g of %g", name, off, largest)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"limner/models/sd"
 	"limner/models/vae"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // Autoencoder trains a VAE: absolute error of the reconstruction, plus KLWeight times the divergence of the posterior
@@ -27,7 +28,7 @@ func (a Autoencoder) Objective() Objective {
 		Compute:   dtypes.Float32,
 		Trainable: a.VAE.Tree().Under("vae"),
 		Batch: []xla.Value{
-			BatchValue("pixels", dtypes.Float32, a.Batch, a.Resolution, a.Resolution, a.VAE.InChannels),
+			BatchValue(InputPixels, dtypes.Float32, a.Batch, a.Resolution, a.Resolution, a.VAE.InChannels),
 		},
 		Loss: a.loss,
 	}
@@ -38,8 +39,8 @@ func (a Autoencoder) Objective() Objective {
 	return o
 }
 
-func (a Autoencoder) loss(trainable, frozen nn.Params, batch []*Node, draw Draws) *Node {
-	encoder, images := trainable, batch[0]
+func (a Autoencoder) loss(trainable, frozen nn.Params, batch program.Nodes, draw Draws) *Node {
+	encoder, images := trainable, batch.Get(InputPixels)
 	if a.Decoder {
 		encoder = frozen
 	}

@@ -13,6 +13,7 @@ import (
 	"limner/models/sd"
 	"limner/models/unet"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // Sizes are the shapes of a diffusion batch.
@@ -147,18 +148,14 @@ func (d Diffusion) Params(trainable, frozen nn.Params, draw *Draws) nn.Params {
 	return p
 }
 
-func (d Diffusion) BatchLoss(trainable, frozen nn.Params, batch []*Node, draw Draws) *Node {
-	in := map[string]*Node{}
-	for i, value := range d.inputs() {
-		in[value.Name] = batch[i]
-	}
+func (d Diffusion) BatchLoss(trainable, frozen nn.Params, batch program.Nodes, draw Draws) *Node {
 	p := d.Params(trainable, frozen, &draw)
-	latents := sd.Latents(d.VAE, in[InputMoments], draw.posterior)
-	context := d.Context(p, in)
+	latents := sd.Latents(d.VAE, batch.Get(InputMoments), draw.posterior)
+	context := d.Context(p, batch)
 	sample := d.Draw(draw, latents, context.Text)
-	sample.Pooled, sample.TimeIDs, sample.Cond = context.Pooled, context.TimeIDs, in[InputCondition]
+	sample.Pooled, sample.TimeIDs, sample.Cond = context.Pooled, context.TimeIDs, batch[InputCondition]
 	if d.Masked {
-		sample.Mask = d.shrink(in[InputMask])
+		sample.Mask = d.shrink(batch.Get(InputMask))
 	}
 	return d.lossOf(p, sample)
 }

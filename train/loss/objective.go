@@ -11,6 +11,7 @@ import (
 
 	"limner/models/nn"
 	"limner/xla"
+	"limner/xla/program"
 	"limner/xla/random"
 )
 
@@ -22,8 +23,8 @@ type Objective struct {
 	Compute   dtypes.DType // of activations, and of the frozen parameters on the devices: Float32 or BFloat16
 	Batch     []xla.Value
 	Ahead     *Ahead // makes the first value of Batch; nil: the feed provides it
-	// Loss builds the scalar float32 loss of a batch, given the nodes of Batch in order.
-	Loss func(trainable, frozen nn.Params, batch []*Node, draw Draws) *Node
+	// Loss builds the scalar float32 loss of a batch. The nodes of Batch are among those of batch.
+	Loss func(trainable, frozen nn.Params, batch program.Nodes, draw Draws) *Node
 }
 
 // Ahead is a program of its own that prepares a batch before the step, one row after another on each device: a compiler

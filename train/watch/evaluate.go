@@ -2,16 +2,17 @@ package watch
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
-	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
 	"limner/models/nn"
 	"limner/train/loss"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // evaluationRanges is how many ranges of timesteps have a loss of their own.
@@ -21,11 +22,19 @@ const evaluationRanges = 4
 // between runs.
 const evaluationSeed = 0x76616c6964
 
+// The names of an evaluation's arrays beside the objective's.
+const (
+	inputTimesteps = "timesteps"
+	inputSeed      = "seed"
+	inputStep      = "step" // number of the draw
+	outputLoss     = "loss"
+)
+
 // evaluator measures the loss of held-out rows, at timesteps and with noise that never change.
 type evaluator struct {
 	networks Networks
 	batches  int
-	program  *xla.Program
+	program  *program.Program
 	seed     *xla.Array
 }
 
@@ -34,28 +43,25 @@ func newEvaluator(ctx context.Context, networks Networks, rows int) (*evaluator,
 	o, b, held := networks.Objective, networks.Backend, networks.Held
 	e := &evaluator{networks: networks}
 	e.batches = max(1, min(rows/networks.Batch, held.Dataset.StepsPerEpoch()))
-	f := xla.Function{Name: "evaluate_" + o.Name}
-	for i, a := range networks.Step.Parameters() {
-		f.Inputs = append(f.Inputs, xla.Value{Name: fmt.Sprintf("parameter_%d", i), Shape: a.Shape(), Sharding: a.Sharding()})
+	f := program.Function{Name: "evaluate_" + o.Name}
+	resident := networks.Step.Resident()
+	for _, spec := range slices.Concat(o.Trainable, o.Frozen) {
+		a := resident[spec.Key]
+		f.Inputs = append(f.Inputs, xla.Value{Name: spec.Key, Shape: a.Shape(), Sharding: a.Sharding()})
 	}
 	f.Inputs = append(f.Inputs, o.Batch...)
 	f.Inputs = append(f.Inputs,
-		loss.BatchValue("timesteps", dtypes.Int32, networks.Batch),
-		xla.Value{Name: "seed", Shape: shapes.Make(dtypes.Uint64)},
-		xla.Value{Name: "step", Shape: shapes.Make(dtypes.Uint64)})
-	bind := func(tree nn.Tree, nodes []*Node) nn.Params {
-		return nn.Bind(tree, nodes).WithKernels(nn.Kernels{Attention: b.AttentionKernel()})
-	}
-	f.Build = func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
-		n, frozen := len(o.Trainable), len(o.Frozen)
-		rest := in[n+frozen:]
-		batch, rest := rest[:len(o.Batch)], rest[len(o.Batch):]
-		draw := loss.Draws{Timesteps: rest[0], Seed: rest[1], Step: rest[2]}
-		return nil, []*Node{held.Loss(bind(o.Trainable, in[:n]), bind(o.Frozen, in[n:n+frozen]), batch, draw)}
+		loss.BatchValue(inputTimesteps, dtypes.Int32, networks.Batch),
+		xla.Value{Name: inputSeed, Shape: shapes.Make(dtypes.Uint64)},
+		xla.Value{Name: inputStep, Shape: shapes.Make(dtypes.Uint64)})
+	f.Build = func(in program.Nodes) (next, outputs program.Nodes) {
+		bind := func(tree nn.Tree) nn.Params { return program.Bind(b, tree, in.Of(tree)) }
+		draw := loss.Draws{Timesteps: in.Get(inputTimesteps), Seed: in.Get(inputSeed), Step: in.Get(inputStep)}
+		return nil, program.Nodes{outputLoss: held.Loss(bind(o.Trainable), bind(o.Frozen), in, draw)}
 	}
 	f.Announce = networks.Announce("the validation loss")
 	var err error
-	if e.program, err = b.Compile(ctx, f); err != nil {
+	if e.program, err = program.Compile(ctx, b, f); err != nil {
 		return nil, err
 	}
 	e.seed, err = xla.Put(b, []uint64{evaluationSeed}, xla.Replicated)
@@ -94,7 +100,7 @@ func (e *evaluator) run(ctx context.Context) ([]RangeLoss, error) {
 			}
 			losses[i].Loss += loss / float64(e.batches)
 		}
-		if err := xla.FreeAll(fed); err != nil {
+		if err := fed.Free(); err != nil {
 			return nil, err
 		}
 	}
@@ -102,7 +108,7 @@ func (e *evaluator) run(ctx context.Context) ([]RangeLoss, error) {
 }
 
 // one is the loss of a batch at timesteps of a range. draw numbers what is drawn for it.
-func (e *evaluator) one(batch []*xla.Array, draw int, within RangeLoss) (float64, error) {
+func (e *evaluator) one(batch program.Arrays, draw int, within RangeLoss) (float64, error) {
 	b := e.networks.Backend
 	rng := rand.New(rand.NewPCG(evaluationSeed, uint64(draw)))
 	timesteps := make([]int32, e.networks.Batch)
@@ -117,16 +123,13 @@ func (e *evaluator) one(batch []*xla.Array, draw int, within RangeLoss) (float64
 	if err != nil {
 		return 0, err
 	}
-	args := append(append(e.networks.Step.Parameters(), batch...), t, e.seed, step)
-	out, err := e.program.Run(nil, args...)
+	inputs := batch.With(program.Arrays{inputTimesteps: t, inputSeed: e.seed, inputStep: step})
+	out, err := e.program.Run(nil, inputs, e.networks.Step.Resident())
 	if err != nil {
 		return 0, err
 	}
-	loss, err := xla.Get[float32](out[0])
-	if err != nil {
-		return 0, err
-	}
-	return float64(loss[0]), xla.FreeAll(append(out, t, step))
+	loss, err := program.GetScalar(out[outputLoss])
+	return float64(loss), errors.Join(err, out.Free(), t.Free(), step.Free())
 }
 
 func (e *evaluator) close() error {

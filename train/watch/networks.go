@@ -10,6 +10,7 @@ import (
 	"limner/sample"
 	"limner/train/loss"
 	"limner/xla"
+	"limner/xla/program"
 )
 
 // Networks are those that validation draws with and measures, where training has them.
@@ -23,7 +24,7 @@ type Networks struct {
 	Background string // behind conditioning images that are not opaque, see [imaging.NewDecoding]
 
 	// Drawing is the model that validation draws with, given the parameters on the devices by key; nil: it draws none.
-	Drawing func(resident map[string]*xla.Array) sample.Model
+	Drawing func(resident program.Arrays) sample.Model
 	Held    *Held     // rows for the validation loss; nil: there is none
 	Log     io.Writer // hears of compiling, and of prompts that are long; nil: silence
 
@@ -34,17 +35,16 @@ type Networks struct {
 // Step is what validation asks of the training step.
 type Step interface {
 	// Resident are the parameters on the devices by their keys, the averages in the place of those that are trained where there are any.
-	Resident() map[string]*xla.Array
-	// Parameters are those of Resident in order: the trainable tree's, then the frozen tree's. Training replaces what they hold.
-	Parameters() []*xla.Array
+	// Training replaces what they hold.
+	Resident() program.Arrays
 	// Encode makes a batch of what the feed gave, which stays. The batch holds until the next one is made.
-	Encode(fed []*xla.Array) (batch []*xla.Array, err error)
+	Encode(fed program.Arrays) (batch program.Arrays, err error)
 }
 
 // Held are rows that training does not see.
 type Held struct {
 	Dataset   *data.Dataset
-	Feed      func(*data.Batch) ([]*xla.Array, error) // as the run's
-	Loss      func(trainable, frozen nn.Params, batch []*Node, draw loss.Draws) *Node
+	Feed      func(*data.Batch) (program.Arrays, error) // as the run's
+	Loss      func(trainable, frozen nn.Params, batch program.Nodes, draw loss.Draws) *Node
 	Timesteps int // num_train_timesteps
 }
