@@ -24,6 +24,7 @@ import (
 	"limner/models/sd"
 	"limner/models/unet"
 	"limner/train"
+	"limner/train/latents"
 	"limner/train/optim"
 	"limner/train/watch"
 	"limner/xla"
@@ -280,11 +281,11 @@ func latentScale(ctx context.Context, b *xla.Backend, model *diffusers.Pipeline,
 		return 0, err
 	}
 	defer dataset.Close()
-	encoder := train.Encoder{
+	encoder := latents.Encoder{
 		Backend: b, VAE: model.VAE, Weights: checkpoint.InMemory(values), Resolution: Size,
 		Batch: 32, Progress: h.Count,
 	}
-	moments, err := encoder.Encode(ctx, dataset)
+	moments, err := train.Encode(ctx, encoder, dataset)
 	if err != nil {
 		return 0, err
 	}

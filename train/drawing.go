@@ -9,6 +9,7 @@ import (
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/sample"
+	"limner/train/latents"
 	"limner/train/loss"
 	"limner/train/watch"
 	"limner/xla"
@@ -60,9 +61,9 @@ func (r Recipe) held(ctx context.Context, b *xla.Backend, o Options, feed Diffus
 	}
 	feed.Dropout = 0
 	if r.CacheLatents {
-		encoder := Encoder{Backend: b, VAE: feed.Diffusion.VAE, Weights: weights, Resolution: r.Resolution, Batch: o.Batch, CacheDir: r.CacheDir, Progress: r.OnEncode}
+		encoder := latents.Encoder{Backend: b, VAE: feed.Diffusion.VAE, Weights: weights, Resolution: r.Resolution, Batch: o.Batch, CacheDir: r.CacheDir, Progress: r.OnEncode}
 		var err error
-		if feed.Moments, err = encoder.Encode(ctx, dataset); err != nil {
+		if feed.Moments, err = Encode(ctx, encoder, dataset); err != nil {
 			return nil, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"limner/data"
 	"limner/models/clip"
+	"limner/train/latents"
 	"limner/train/loss"
 	"limner/xla"
 	"limner/xla/program"
@@ -18,7 +19,7 @@ type DiffusionFeed struct {
 	Tokenizer  *clip.Tokenizer
 	Tokenizer2 *clip.Tokenizer                       // of SDXL
 	Caption    func(batch *data.Batch, i int) string // of row i
-	Moments    Moments                               // with cached latents
+	Moments    latents.Moments                       // with cached latents
 	Dropout    float64                               // share of captions replaced by the empty one, for guidance
 	Seed       uint64
 }

@@ -9,6 +9,7 @@ import (
 	"limner/internal/parity"
 	"limner/models/clip"
 	"limner/models/diffusers"
+	"limner/train/latents"
 	"limner/train/loss"
 	"limner/xla"
 )
@@ -26,7 +27,7 @@ func TestFeedXL(t *testing.T) {
 	feed := DiffusionFeed{
 		Backend: b, Diffusion: d, Tokenizer: p.Tokenizer, Tokenizer2: p.Tokenizer2,
 		Caption: func(batch *data.Batch, i int) string { return batch.Captions[i] },
-		Moments: Moments{upright: [][]float32{moments(1), moments(2)}, flipped: [][]float32{moments(3), moments(4)}},
+		Moments: latents.Moments{Upright: [][]float32{moments(1), moments(2)}, Flipped: [][]float32{moments(3), moments(4)}},
 	}
 	arrays, err := feed.Put(&data.Batch{
 		Rows: []int64{1, 0}, Captions: []string{"a red circle", "two cats"},

@@ -9,6 +9,7 @@ import (
 	"limner/models/diffusers"
 	"limner/models/nn"
 	"limner/train/folder"
+	"limner/train/latents"
 	"limner/train/loss"
 	"limner/xla"
 )
@@ -152,12 +153,12 @@ func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, t t
 		networks[e.Name] = e.Config
 	}
 	if r.CacheLatents {
-		encoder := Encoder{
+		encoder := latents.Encoder{
 			Backend: b, VAE: model.VAE, Weights: weights, Resolution: r.Resolution, Batch: o.Batch,
 			Flips: r.RandomFlip, CacheDir: r.CacheDir,
 			Progress: r.OnEncode, Log: r.Log,
 		}
-		if feed.Moments, err = encoder.Encode(ctx, dataset); err != nil {
+		if feed.Moments, err = Encode(ctx, encoder, dataset); err != nil {
 			return nil, err
 		}
 	}

@@ -1,4 +1,4 @@
-package train
+package latents
 
 import (
 	"bytes"
@@ -12,24 +12,38 @@ import (
 	"testing"
 
 	"limner/data"
+	"limner/data/circles"
 	"limner/data/imaging"
 	"limner/internal/parity"
 	"limner/models/checkpoint"
-	"limner/models/diffusers"
+	"limner/models/nn"
+	"limner/models/vae"
 )
 
-// smallEncoder encodes images of 16×16 with the small model's VAE, whose weights are in memory.
+func TestMain(m *testing.M) { parity.Main(m) }
+
+// smallEncoder encodes images of 16×16 with a VAE of a few hundred parameters, whose weights are in memory.
 func smallEncoder(t *testing.T) Encoder {
 	t.Helper()
-	p := openModel(t, smallModel(t))
-	values, err := p.Load(diffusers.VAE)
-	if err != nil {
+	c := vae.Default()
+	c.BlockOutChannels, c.NormNumGroups = []int{4, 4}, 2
+	c.DownBlockTypes = []string{"DownEncoderBlock2D", "DownEncoderBlock2D"}
+	c.UpBlockTypes = []string{"UpDecoderBlock2D", "UpDecoderBlock2D"}
+	return Encoder{
+		Backend: parity.Backend(t), VAE: c, Weights: checkpoint.InMemory(nn.InitValues(c.Tree(), 1).Under("vae")),
+		Resolution: 16, Batch: 4, Progress: func(int, int) {},
+	}
+}
+
+func smallDataset(t *testing.T) string {
+	t.Helper()
+	c := circles.Default()
+	c.Count, c.Size = 20, 16
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := circles.Write(context.Background(), c, dir, nil); err != nil {
 		t.Fatal(err)
 	}
-	return Encoder{
-		Backend: parity.Backend(t), VAE: p.VAE, Weights: checkpoint.InMemory(values), Resolution: 16, Batch: 4,
-		Progress: func(int, int) {},
-	}
+	return dir
 }
 
 // What is in the cache is not computed again; what is damaged in it is, and is named.

@@ -1,4 +1,5 @@
-package train
+// Package latents encodes the images of a dataset ahead of training, and keeps what was encoded on the disk for other runs.
+package latents
 
 import (
 	"context"
@@ -35,16 +36,14 @@ type Encoder struct {
 
 // Moments are those of each row of a dataset: float32 [resolution/8, resolution/8, 2·latent_channels], the mean, then the log
 // variance. Rows that cannot be read have none.
-type Moments struct {
-	upright, flipped [][]float32
-}
+type Moments struct{ Upright, Flipped [][]float32 }
 
 // Of gives those of a row's image, upright or turned around.
 func (m Moments) Of(row int64, flipped bool) []float32 {
 	if flipped {
-		return m.flipped[row]
+		return m.Flipped[row]
 	}
-	return m.upright[row]
+	return m.Upright[row]
 }
 
 // Encode encodes every image of the dataset. The program is compiled when the first image needs it.
@@ -59,16 +58,16 @@ func (e Encoder) Encode(ctx context.Context, d *data.Dataset) (m Moments, err er
 		}
 	}()
 	if e.CacheDir != "" {
-		if queue.cache, err = newLatentCache(e.CacheDir, e.VAE, e.Weights, e.Resolution); err != nil {
+		if queue.cache, err = newCache(e.CacheDir, e.VAE, e.Weights, e.Resolution); err != nil {
 			return m, err
 		}
 	}
-	m.upright, m.flipped = make([][]float32, d.Len()), make([][]float32, d.Len())
+	m.Upright, m.Flipped = make([][]float32, d.Len()), make([][]float32, d.Len())
 	for i, views := range data.Map(d, queue.views) {
-		if ctx.Err() != nil {
-			return m, fmt.Errorf("%w while encoding the dataset: nothing was lost, the same command starts again", ErrInterrupted)
+		if err := ctx.Err(); err != nil {
+			return m, err
 		}
-		for k, to := range []*[]float32{&m.upright[i], &m.flipped[i]}[:len(views)] {
+		for k, to := range []*[]float32{&m.Upright[i], &m.Flipped[i]}[:len(views)] {
 			if err := queue.add(ctx, views[k], to); err != nil {
 				return m, err
 			}
@@ -123,7 +122,7 @@ func (e Encoder) compile(ctx context.Context) (*program.Program, program.Arrays,
 // encodeQueue holds images until there are enough for a batch.
 type encodeQueue struct {
 	e       Encoder
-	cache   *latentCache     // nil: none
+	cache   *cache           // nil: none
 	program *program.Program // nil until it is needed
 	params  program.Arrays
 	pixels  []float32

@@ -1,4 +1,4 @@
-package train
+package latents
 
 import (
 	"crypto/sha256"
@@ -20,10 +20,10 @@ import (
 	"limner/models/vae"
 )
 
-// latentCache keeps moments in files: DIR/VAE/xx/IMAGE.safetensors, where VAE is a hash of the encoder's config and
+// cache keeps moments in files: DIR/VAE/xx/IMAGE.safetensors, where VAE is a hash of the encoder's config and
 // weights, and IMAGE one of the pixels as the VAE sees them, after decoding, resizing, cropping and flipping. So an
 // entry is right wherever the folder is brought, and whatever made it.
-type latentCache struct {
+type cache struct {
 	root, vae string
 	size      int // values of an entry
 	read      int // entries that were there
@@ -32,16 +32,16 @@ type latentCache struct {
 	made      map[string][]float32 // in this run, by path, whether written yet or not
 }
 
-// latentWriters is how many entries are written at once: most of the time of each is the disk's, not the processor's.
-const latentWriters = 16
+// cacheWriters is how many entries are written at once: most of the time of each is the disk's, not the processor's.
+const cacheWriters = 16
 
 // The parts of an entry: one tensor, and the hash of its bytes in the header.
 const (
-	latentTensor = "moments"
-	latentHash   = "sha256"
+	entryTensor = "moments"
+	entryHash   = "sha256"
 )
 
-func newLatentCache(root string, c vae.Config, weights nn.Source, resolution int) (*latentCache, error) {
+func newCache(root string, c vae.Config, weights nn.Source, resolution int) (*cache, error) {
 	h := sha256.New()
 	if err := json.NewEncoder(h).Encode(c); err != nil {
 		return nil, err
@@ -61,24 +61,24 @@ func newLatentCache(root string, c vae.Config, weights nn.Source, resolution int
 		fmt.Fprintln(h, spec.Key, spec.Shape, sums[spec.Key])
 	}
 	side := resolution / c.Scale()
-	cache := &latentCache{
+	kept := &cache{
 		root: root, vae: shortHash(h.Sum(nil)), size: side * side * 2 * c.LatentChannels, made: map[string][]float32{},
 	}
-	cache.writes.SetLimit(latentWriters)
-	return cache, nil
+	kept.writes.SetLimit(cacheWriters)
+	return kept, nil
 }
 
 func shortHash(sum []byte) string { return hex.EncodeToString(sum[:16]) }
 
 // path is where the moments of an image lie.
-func (c *latentCache) path(image *imaging.RGB) string {
+func (c *cache) path(image *imaging.RGB) string {
 	sum := sha256.Sum256(slices.Concat([]byte(fmt.Sprintf("%d×%d ", image.Width, image.Height)), image.Pix))
 	name := shortHash(sum[:])
 	return filepath.Join(c.root, c.vae, name[:2], name+".safetensors")
 }
 
 // get is the entry at path, or nil where there is none that is whole.
-func (c *latentCache) get(path string) []float32 {
+func (c *cache) get(path string) []float32 {
 	if moments := c.made[path]; moments != nil {
 		c.read++
 		return moments
@@ -94,28 +94,28 @@ func (c *latentCache) get(path string) []float32 {
 	return moments
 }
 
-func (c *latentCache) readEntry(path string) ([]float32, error) {
+func (c *cache) readEntry(path string) ([]float32, error) {
 	f, err := safetensors.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	t, ok := f.Tensor(latentTensor)
+	t, ok := f.Tensor(entryTensor)
 	if !ok || t.DType != "F32" || t.Size() != c.size {
-		return nil, fmt.Errorf("got %s of %v, want %d values of %s in F32", t.DType, t.Shape, c.size, latentTensor)
+		return nil, fmt.Errorf("got %s of %v, want %d values of %s in F32", t.DType, t.Shape, c.size, entryTensor)
 	}
 	raw, err := t.Bytes()
 	if err != nil {
 		return nil, err
 	}
-	if sum := sha256.Sum256(raw); hex.EncodeToString(sum[:]) != f.Metadata()[latentHash] {
+	if sum := sha256.Sum256(raw); hex.EncodeToString(sum[:]) != f.Metadata()[entryHash] {
 		return nil, errors.New("its bytes are not those that were written")
 	}
 	return t.Float32s()
 }
 
 // put writes an entry while the caller goes on; see wait.
-func (c *latentCache) put(path string, moments []float32) {
+func (c *cache) put(path string, moments []float32) {
 	if c.made[path] != nil {
 		return // an image that the dataset has twice
 	}
@@ -124,10 +124,10 @@ func (c *latentCache) put(path string, moments []float32) {
 }
 
 // wait ends when all entries are written, and fails if one could not be.
-func (c *latentCache) wait() error { return c.writes.Wait() }
+func (c *cache) wait() error { return c.writes.Wait() }
 
 // writeEntry writes an entry, whole or not at all.
-func (c *latentCache) writeEntry(path string, moments []float32) error {
+func (c *cache) writeEntry(path string, moments []float32) error {
 	raw, err := binary.Append(nil, binary.LittleEndian, moments)
 	if err != nil {
 		return err
@@ -136,13 +136,13 @@ func (c *latentCache) writeEntry(path string, moments []float32) error {
 		return fmt.Errorf("cache_dir: %w", err)
 	}
 	sum := sha256.Sum256(raw)
-	entry := safetensors.Entry{Key: latentTensor, DType: "F32", Shape: []int{len(moments)}, Data: raw}
+	entry := safetensors.Entry{Key: entryTensor, DType: "F32", Shape: []int{len(moments)}, Data: raw}
 	return safetensors.Write(path, []safetensors.Entry{entry},
-		map[string]string{latentHash: hex.EncodeToString(sum[:])})
+		map[string]string{entryHash: hex.EncodeToString(sum[:])})
 }
 
 // report says what the cache was good for, and why it was not for the rest.
-func (c *latentCache) report(logf func(format string, args ...any), made int) {
+func (c *cache) report(logf func(format string, args ...any), made int) {
 	logf("latents: %d were in %s, %d were encoded", c.read, c.root, made)
 	for _, err := range firstFew(c.damaged) {
 		logf("  encoded anew: %v", err)
