@@ -14,9 +14,9 @@ import (
 	"limner/models/noise"
 	"limner/models/sd"
 	"limner/models/vae"
-	"limner/train"
 	"limner/train/loss"
 	"limner/train/optim"
+	"limner/train/step"
 	"limner/xla"
 )
 
@@ -51,10 +51,10 @@ func startControlStep(cached bool) func(context.Context, *xla.Backend) (workload
 	return func(ctx context.Context, b *xla.Backend) (workload, error) {
 		d := controlDiffusion(cached)
 		objective := d.Objective()
-		var step *train.Step
+		var trained *step.Alone
 		// The time includes making and loading the parameters, the peer's does not.
 		compiled, err := measure(func() (err error) {
-			step, err = train.CompileStep(ctx, b, objective, optim.DefaultOptimizer(), 0, func() nn.Source {
+			trained, err = step.CompileAlone(ctx, b, objective, optim.DefaultOptimizer(), 0, func() nn.Source {
 				return checkpoint.InMemory(nn.InitValues(slices.Concat(objective.Trainable, objective.FrozenTree()), 0))
 			})
 			return err
@@ -72,7 +72,7 @@ func startControlStep(cached bool) func(context.Context, *xla.Backend) (workload
 				if err != nil {
 					return err
 				}
-				_, _, err = step.Run(ctx, arrays, n, 1e-5) // fails if the loss is not finite
+				_, _, err = trained.Run(ctx, arrays, n, 1e-5) // fails if the loss is not finite
 				return err
 			},
 		}, nil

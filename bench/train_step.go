@@ -13,9 +13,9 @@ import (
 	"limner/models/noise"
 	"limner/models/sd"
 	"limner/models/unet"
-	"limner/train"
 	"limner/train/loss"
 	"limner/train/optim"
+	"limner/train/step"
 	"limner/xla"
 	"limner/xla/program"
 )
@@ -60,9 +60,9 @@ func trainObjective(c unet.Config) loss.Objective {
 func startTrainStep(ctx context.Context, b *xla.Backend) (workload, error) {
 	c := smallUNet()
 	objective := trainObjective(c)
-	var step *train.Step
+	var trained *step.Alone
 	compiled, err := measure(func() (err error) {
-		step, err = train.CompileStep(ctx, b, objective, optim.DefaultOptimizer(), 0, func() nn.Source {
+		trained, err = step.CompileAlone(ctx, b, objective, optim.DefaultOptimizer(), 0, func() nn.Source {
 			return checkpoint.InMemory(nn.InitValues(objective.Trainable, 0))
 		})
 		return err
@@ -70,7 +70,7 @@ func startTrainStep(ctx context.Context, b *xla.Backend) (workload, error) {
 	if err != nil {
 		return workload{}, err
 	}
-	stats := step.Program().Memory()
+	stats := trained.Program().Memory()
 	batch := drawBatch(b, objective.Batch, 0)
 	n := 0
 	parameters := objective.Trainable.Size()
@@ -86,7 +86,7 @@ func startTrainStep(ctx context.Context, b *xla.Backend) (workload, error) {
 			if err != nil {
 				return err
 			}
-			_, _, err = step.Run(ctx, arrays, n, 1e-4) // fails if the loss is not finite
+			_, _, err = trained.Run(ctx, arrays, n, 1e-4) // fails if the loss is not finite
 			return err
 		},
 	}, nil

@@ -6,17 +6,11 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"limner/data"
 	"limner/internal/parity"
-	"limner/models/checkpoint"
-	"limner/models/nn"
-	"limner/models/vae"
-	"limner/train/loss"
-	"limner/train/optim"
 	"limner/train/watch"
 	"limner/xla"
 	"limner/xla/program"
@@ -112,59 +106,5 @@ func TestOtherNumberOfDevices(t *testing.T) {
 	o.Batch, o.OutputDir = 6, t.TempDir()
 	if _, err := NewControlNet(context.Background(), backends[4], o, r); err == nil || !strings.Contains(err.Error(), "batch 6 does not divide over 4 devices") {
 		t.Errorf("batch 6 on 4 devices: got %v", err)
-	}
-}
-
-// On four devices each holds all parameters and a quarter of what is kept beside them, with fsdp a quarter of everything; and what
-// is taken from the devices is what was put there.
-func TestStateIsDivided(t *testing.T) {
-	c := vae.Default()
-	c.BlockOutChannels, c.NormNumGroups = []int{8, 8}, 2
-	c.DownBlockTypes, c.UpBlockTypes = []string{"DownEncoderBlock2D", "DownEncoderBlock2D"}, []string{"UpDecoderBlock2D", "UpDecoderBlock2D"}
-	objective := loss.Autoencoder{VAE: c, Decoder: true, Batch: 4, Resolution: 8}.Objective()
-	bytes := map[string]int64{}
-	four := devices(t, 4)
-	for name, b := range map[string]*xla.Backend{"one": parity.Backend(t), "four": four, "fsdp": four} {
-		s, err := newStepper(context.Background(), b, objective, stepSettings{optimizer: optim.DefaultOptimizer(), ema: true, accumulation: 1, fsdp: name == "fsdp"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		stats := s.program.Memory()
-		if stats.Aliases == 0 {
-			t.Errorf("%s: the state is not updated in place: %+v", name, stats)
-		}
-		bytes[name] = stats.Aliases
-		if err := s.putSeed(1); err != nil {
-			t.Fatal(err)
-		}
-		values := nn.InitValues(objective.Trainable, 1)
-		if err := s.load(t.Context(), checkpoint.InMemory(nn.Merge(values, nn.InitValues(objective.Frozen, 1))), nil); err != nil {
-			t.Fatal(err)
-		}
-		snapshot, err := s.snapshot()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for key, want := range values {
-			if !slices.Equal(snapshot["ema."+key], want) || !slices.Equal(snapshot["param."+key], want) {
-				t.Errorf("%s: %s came back otherwise", name, key)
-			}
-			for _, slot := range []string{"exp_avg.", "exp_avg_sq."} {
-				if got := snapshot[slot+key]; len(got) != len(want) || slices.ContainsFunc(got, func(x float32) bool { return x != 0 }) {
-					t.Errorf("%s: %s%s does not begin with zeros", name, slot, key)
-				}
-			}
-		}
-		if err := s.free(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// Parameters, averages and two moments; a few biases do not divide.
-	share := func(name string) float64 { return float64(bytes[name]) / float64(bytes["one"]) }
-	if got := share("four"); got < (1+3.0/4)/4 || got > (1+3.0/4)/4+0.02 {
-		t.Errorf("four devices hold %g of one device's state each, want %g", got, (1+3.0/4)/4)
-	}
-	if got := share("fsdp"); got < 0.25 || got > 0.27 {
-		t.Errorf("with fsdp they hold %g, want a quarter", got)
 	}
 }

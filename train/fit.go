@@ -2,28 +2,28 @@ package train
 
 import (
 	"context"
-	"errors"
 	"strings"
 
 	"limner/internal/refusal"
 	"limner/train/optim"
+	"limner/train/step"
 )
 
 // fit compiles the step and, where that does not fit the devices, the same step with gradient checkpointing. byNeed says that it came to
 // that, or that it had in the life of the run before.
-func (r *Run) fit(ctx context.Context, settings stepSettings) (*stepper, error) {
-	settings.checkpoint = settings.checkpoint || r.byNeed
-	s, first := newStepper(ctx, r.Backend, r.Objective, settings)
-	var large *tooLarge
-	if !errors.As(memoryError(first), &large) {
+func (r *Run) fit(ctx context.Context, settings step.Settings) (*step.Step, error) {
+	settings.Checkpointing = settings.Checkpointing || r.byNeed
+	s, first := step.Compile(ctx, r.Backend, r.Objective, settings)
+	large := step.AsTooLarge(first)
+	if large == nil {
 		return s, first
 	}
 	figures := large.Error()
-	if !settings.checkpoint {
+	if !settings.Checkpointing {
 		r.logf("the training step does not fit the devices' memory (%s): compiling it with gradient checkpointing", figures)
-		settings.checkpoint, r.byNeed = true, true
-		s, err := newStepper(ctx, r.Backend, r.Objective, settings)
-		if !errors.As(memoryError(err), &large) {
+		settings.Checkpointing, r.byNeed = true, true
+		s, err := step.Compile(ctx, r.Backend, r.Objective, settings)
+		if large = step.AsTooLarge(err); large == nil {
 			return s, err
 		}
 		figures += ", with gradient checkpointing " + large.Error()

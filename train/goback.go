@@ -6,11 +6,12 @@ import (
 	"fmt"
 
 	"limner/train/folder"
+	"limner/train/step"
 )
 
 // goBack returns the run to its last good checkpoint, or its start, after a step that was not finite: once. It goes on with the
 // data after that step's. state.NextBatch says where that is.
-func (r *Run) goBack(s *stepper, state *folder.State, saves *folder.Background, o Options, made record, bad *notFinite) error {
+func (r *Run) goBack(s *step.Step, state *folder.State, saves *folder.Background, o Options, made record, bad *step.NotFinite) error {
 	// The others read the checkpoint that the first process has then written.
 	if err := r.processes().sameStep(saves.Last, o.OutputDir, saves.Wait()); err != nil {
 		return errors.Join(bad, err)
@@ -23,19 +24,19 @@ func (r *Run) goBack(s *stepper, state *folder.State, saves *folder.Background, 
 	if err := r.processes().agree(err); err != nil {
 		return errors.Join(bad, err)
 	}
-	if err := r.processes().agree(s.begin(context.Background(), r.Weights, from)); err != nil {
+	if err := r.processes().agree(s.Begin(context.Background(), r.Weights, saved(from))); err != nil {
 		return errors.Join(bad, err)
 	}
 	r.logf("%v: going back to %s once, and on with other images", bad, r.place(good.Step))
-	good.NextBatch, good.Epoch, good.WentBackAt = state.NextBatch, state.NextBatch/r.Dataset.StepsPerEpoch(), bad.step
+	good.NextBatch, good.Epoch, good.WentBackAt = state.NextBatch, state.NextBatch/r.Dataset.StepsPerEpoch(), bad.Step
 	*state = good
 	return nil
 }
 
-// place names the state after a step in messages.
-func (r *Run) place(step int) string {
-	if step == 0 {
+// place names the state after step n in messages.
+func (r *Run) place(n int) string {
+	if n == 0 {
 		return "the start of the run"
 	}
-	return folder.Name(step)
+	return folder.Name(n)
 }

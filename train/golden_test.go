@@ -1,7 +1,6 @@
 package train
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"sort"
@@ -22,6 +21,7 @@ import (
 	"limner/models/unet"
 	"limner/train/loss"
 	"limner/train/optim"
+	"limner/train/step"
 	"limner/xla"
 	"limner/xla/program"
 )
@@ -168,8 +168,8 @@ type goldenStepper struct {
 	o      loss.Objective
 	model  parity.Model
 	golden goldenSteps
-	steps  map[string]*stepper
-	last   *stepper
+	steps  map[string]*step.Step
+	last   *step.Step
 }
 
 // checkSteps trains what stands below a name of the model.
@@ -178,7 +178,7 @@ func checkSteps(t *testing.T, d loss.Diffusion, model parity.Model, trainable st
 	if g.sample == nil {
 		g.sample = sampleOf
 	}
-	s := goldenStepper{t: t, model: model, golden: g, steps: map[string]*stepper{}}
+	s := goldenStepper{t: t, model: model, golden: g, steps: map[string]*step.Step{}}
 	s.o = loss.Objective{Name: "golden", Compute: dtypes.Float32, Loss: func(trainable, frozen nn.Params, batch program.Nodes, _ loss.Draws) *Node {
 		var inputs []*Node // in the order of goldenSteps.batch
 		for in := batch["batch0"]; in != nil; in = batch[fmt.Sprint("batch", len(inputs))] {
@@ -189,18 +189,18 @@ func checkSteps(t *testing.T, d loss.Diffusion, model parity.Model, trainable st
 	s.o.Trainable, s.o.Frozen = split(model.Tree, trainable)
 	for i, want := range g.alone {
 		m := s.step(i, 1, true)
-		parity.CheckNumber(t, fmt.Sprintf("loss of batch %d at first", i), float64(m.loss), want.loss, 1e-5)
-		if s.checkGradients(fmt.Sprintf("batch %d: ", i), m.gradNorm, want.gradients) == 0 {
+		parity.CheckNumber(t, fmt.Sprintf("loss of batch %d at first", i), float64(m.Loss), want.loss, 1e-5)
+		if s.checkGradients(fmt.Sprintf("batch %d: ", i), m.GradNorm, want.gradients) == 0 {
 			t.Errorf("no gradient of batch %d was compared", i)
 		}
 	}
 	numbers := g.numbers
 	for i, loss := range numbers.Loss {
 		m := s.step(i, i+1, i == 0)
-		parity.CheckNumber(t, fmt.Sprintf("loss of step %d", i), float64(m.loss), loss, tolerance(1e-5, numbers.Loss, numbers.Loss64, i))
-		parity.CheckNumber(t, fmt.Sprintf("gradient norm of step %d", i), float64(m.gradNorm), numbers.Norm[i], tolerance(2e-5, numbers.Norm, numbers.Norm64, i))
+		parity.CheckNumber(t, fmt.Sprintf("loss of step %d", i), float64(m.Loss), loss, tolerance(1e-5, numbers.Loss, numbers.Loss64, i))
+		parity.CheckNumber(t, fmt.Sprintf("gradient norm of step %d", i), float64(m.GradNorm), numbers.Norm[i], tolerance(2e-5, numbers.Norm, numbers.Norm64, i))
 		if i == 0 {
-			if n := s.checkGradients("", m.gradNorm, g.first); n != len(s.o.Trainable) {
+			if n := s.checkGradients("", m.GradNorm, g.first); n != len(s.o.Trainable) {
 				t.Errorf("%d gradients for %d parameters", n, len(s.o.Trainable))
 			}
 		}
@@ -209,7 +209,7 @@ func checkSteps(t *testing.T, d loss.Diffusion, model parity.Model, trainable st
 }
 
 // step makes step n with batch i, from the parameters of the start or those of the step before.
-func (s *goldenStepper) step(i, n int, start bool) measured {
+func (s *goldenStepper) step(i, n int, start bool) step.Measured {
 	s.t.Helper()
 	ctx, b, o := s.t.Context(), parity.Backend(s.t), s.o
 	arrays := program.Arrays{}
@@ -223,39 +223,61 @@ func (s *goldenStepper) step(i, n int, start bool) measured {
 		o.Batch = append(o.Batch, xla.Value{Name: name, Shape: shapes.Make(dtypes.Float32, x.Shape...)})
 	}
 	shape := fmt.Sprint(o.Batch)
-	step, err := s.steps[shape], error(nil)
-	if step == nil {
-		if step, err = newStepper(ctx, b, o, stepSettings{optimizer: optim.DefaultOptimizer(), accumulation: 1}); err != nil {
+	made, err := s.steps[shape], error(nil)
+	if made == nil {
+		settings := step.Settings{Optimizer: optim.DefaultOptimizer(), Accumulation: 1}
+		if made, err = step.Compile(ctx, b, o, settings); err != nil {
 			s.t.Fatal(err)
 		}
-		if err := errors.Join(step.putSeed(1), step.load(ctx, checkpoint.InMemory(s.model.Values), nil)); err != nil {
+		if made, err = made.WithSeed(1); err != nil {
 			s.t.Fatal(err)
 		}
-		s.steps[shape] = step
+		if err := made.Load(ctx, checkpoint.InMemory(s.model.Values), nil); err != nil {
+			s.t.Fatal(err)
+		}
+		s.steps[shape] = made
 	} else if start {
-		if err := step.begin(ctx, checkpoint.InMemory(s.model.Values), nil); err != nil {
+		if err := made.Begin(ctx, checkpoint.InMemory(s.model.Values), nil); err != nil {
 			s.t.Fatal(err)
 		}
 	}
-	if !start && step != s.last {
-		step.state, step.slots = s.last.state, s.last.slots
+	if !start && made != s.last {
+		state, err := s.last.Snapshot()
+		if err == nil {
+			err = made.Begin(ctx, nil, inMemory(state))
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
 	}
-	s.last = step
-	m, err := step.run(ctx, n, rates{learningRate: 1e-3}, func() (program.Arrays, error) { return arrays, nil })
+	s.last = made
+	m, err := made.Run(ctx, n, step.Rates{LearningRate: 1e-3}, func() (program.Arrays, error) { return arrays, nil })
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	return m
 }
 
+// inMemory is a state as a step goes on from it.
+type inMemory nn.Values
+
+func (s inMemory) Each(visit func(name string, data []float32) error) error {
+	for name, data := range s {
+		if err := visit(name, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // checkGradients compares gradients of a first step, as they stand in the first moments: times 1 - β₁, and clipped. It returns how many.
 func (s *goldenStepper) checkGradients(name string, norm float32, want tensors) (checked int) {
 	s.t.Helper()
-	values, err := s.last.snapshot()
+	values, err := s.last.Snapshot()
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	times := max(1, norm+1e-6) / float32(1-s.last.optimizer.AdamW.Beta1)
+	times := max(1, norm+1e-6) / float32(1-optim.DefaultOptimizer().AdamW.Beta1)
 	for _, spec := range s.o.Trainable {
 		if x := want(spec); x != nil {
 			got := parity.FileOrder(spec, values["exp_avg."+spec.Key]).Map(func(m float32) float32 { return m * times })
@@ -269,7 +291,7 @@ func (s *goldenStepper) checkGradients(name string, norm float32, want tensors) 
 // checkParameters compares the parameters after the last step.
 func (s *goldenStepper) checkParameters() {
 	s.t.Helper()
-	values, err := s.last.snapshot()
+	values, err := s.last.Snapshot()
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"limner/internal/refusal"
 	"limner/models/nn"
 	"limner/train/folder"
+	"limner/train/step"
 	"limner/train/watch"
 	"limner/xla/program"
 )
@@ -86,8 +87,8 @@ func (r *Run) do(ctx context.Context, o Options) error {
 // begins with the starting values.
 func (r *Run) train(ctx context.Context, o Options, made record, state *folder.State, from *folder.Checkpoint) (nn.Values, error) {
 	bound := r.processes().bound(ctx)
-	compile := func() (*stepper, error) { return r.compile(bound, o) }
-	s, err := compileAndLoad(bound, describeStep(r.Backend, r.Objective, o.settings(r.Backend)), compile, func() (nn.Source, *folder.Checkpoint) { return r.Weights, from })
+	compile := func() (*step.Step, error) { return r.compile(bound, o) }
+	s, err := step.CompileAndLoad(bound, step.Describe(r.Backend, r.Objective, o.settings(r.Backend)), compile, func() (nn.Source, step.Saved) { return r.Weights, saved(from) })
 	if err = r.processes().agree(err); errors.Is(err, context.Canceled) {
 		return nil, fmt.Errorf("%w while compiling, at step %d: nothing was lost, %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
 	} else if err != nil {
@@ -101,32 +102,31 @@ func (r *Run) train(ctx context.Context, o Options, made record, state *folder.S
 	if err := r.processes().agree(r.steps(ctx, s, state, o, made)); err != nil {
 		return nil, err
 	}
-	values, err := s.snapshot()
-	return values, errors.Join(err, s.free())
+	values, err := s.Snapshot()
+	return values, errors.Join(err, s.Free())
 }
 
 // compile compiles the step, unless a Do before did.
-func (r *Run) compile(ctx context.Context, o Options) (*stepper, error) {
+func (r *Run) compile(ctx context.Context, o Options) (*step.Step, error) {
 	if r.compiled == nil {
 		settings := o.settings(r.Backend)
-		settings.announce = r.announce(fmt.Sprintf("the training step (%s, %d parameters, %s)", r.Objective.Name, r.Objective.Trainable.Size(), o.batches(r.Backend.Devices())))
+		settings.Announce = r.announce(fmt.Sprintf("the training step (%s, %d parameters, %s)", r.Objective.Name, r.Objective.Trainable.Size(), o.batches(r.Backend.Devices())))
 		s, err := r.fit(ctx, settings)
 		if err != nil {
 			return nil, err
 		}
-		if s.loaded() {
-			r.logf("loaded in %.1f s: it had been compiled before", s.compileTime().Seconds())
+		if s.Loaded() {
+			r.logf("loaded in %.1f s: it had been compiled before", s.CompileTime().Seconds())
 		} else {
-			r.logf("compiled in %.1f s", s.compileTime().Seconds())
+			r.logf("compiled in %.1f s", s.CompileTime().Seconds())
 		}
 		r.compiled = s
 	}
-	s := *r.compiled
-	return &s, s.putSeed(o.Seed)
+	return r.compiled.WithSeed(o.Seed)
 }
 
 // steps runs the loop proper from state to the last step, and saves that.
-func (r *Run) steps(ctx context.Context, s *stepper, state *folder.State, o Options, made record) (err error) {
+func (r *Run) steps(ctx context.Context, s *step.Step, state *folder.State, o Options, made record) (err error) {
 	shown, err := r.shown(s, o)
 	if err != nil {
 		return err
@@ -159,7 +159,7 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *folder.State, o Opti
 		}
 		w.BeforeStep()
 		p, err := r.step(ctx, s, batches, state, o, w.Span)
-		var bad *notFinite
+		var bad *step.NotFinite
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 			return r.interrupted(s, saves, *state)
 		} else if errors.As(err, &bad) {
@@ -167,7 +167,7 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *folder.State, o Opti
 				return err
 			}
 			w.WentBack(state.Step)
-			wentBackAt = bad.step
+			wentBackAt = bad.Step
 			continue
 		} else if errors.As(err, new(*notFed)) {
 			return r.ended(s, saves, *state, err)
@@ -188,7 +188,7 @@ func (r *Run) steps(ctx context.Context, s *stepper, state *folder.State, o Opti
 		}
 		if state.Step%o.CheckpointingSteps == 0 || state.Step == o.MaxTrainSteps {
 			begin := time.Now()
-			if err := saves.Start(*state, s.snapshot); err != nil {
+			if err := saves.Start(*state, s.Snapshot); err != nil {
 				return r.unsaved(saves, *state, err)
 			}
 			between.Saving = time.Since(begin).Seconds()
@@ -218,12 +218,12 @@ func (e *notFed) Unwrap() error { return e.error }
 
 // ended saves what was learnt before an error that left the state as it was, and ends the run with that. A process among others cannot: they
 // may not have met the error.
-func (r *Run) ended(s *stepper, saves *folder.Background, state folder.State, err error) error {
+func (r *Run) ended(s *step.Step, saves *folder.Background, state folder.State, err error) error {
 	if !r.processes().alone() || state.Step == 0 {
 		return err
 	}
 	if state.Step > saves.Last {
-		if failed := errors.Join(saves.Start(state, s.snapshot), saves.Wait()); failed != nil {
+		if failed := errors.Join(saves.Start(state, s.Snapshot), saves.Wait()); failed != nil {
 			return errors.Join(err, r.unsaved(saves, state, failed))
 		}
 	}
@@ -236,7 +236,7 @@ func (r *Run) unsaved(saves *folder.Background, state folder.State, err error) e
 }
 
 // step makes one optimizer step. When ctx is cancelled it makes none, and where it is not finite state moves on in the dataset only.
-func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state *folder.State, o Options, span func(name string, start time.Time)) (watch.Progress, error) {
+func (r *Run) step(ctx context.Context, s *step.Step, batches *data.Batches, state *folder.State, o Options, span func(name string, start time.Time)) (watch.Progress, error) {
 	perEpoch := r.Dataset.StepsPerEpoch()
 	// What is left of an epoch and makes no step is passed over.
 	if left := perEpoch - state.NextBatch%perEpoch; left < o.Accumulation {
@@ -248,13 +248,13 @@ func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state
 		}
 	}
 	rate := o.Schedule.At(state.Step, o.LearningRate)
-	now := rates{learningRate: rate}
+	now := step.Rates{LearningRate: rate}
 	if o.EMA != nil {
-		now.emaDecay = o.EMA.At(state.Step + 1)
+		now.EMADecay = o.EMA.At(state.Step + 1)
 	}
 	begin, spent := time.Now(), watch.Spent{}
 	epoch, nextBatch := 0, state.NextBatch
-	measured, err := s.run(ctx, state.Step+1, now, func() (program.Arrays, error) {
+	measured, err := s.Run(ctx, state.Step+1, now, func() (program.Arrays, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -271,7 +271,7 @@ func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state
 		span("put a batch on the devices", putting)
 		return arrays, err
 	})
-	var bad *notFinite
+	var bad *step.NotFinite
 	if errors.As(err, &bad) {
 		state.NextBatch = nextBatch
 	}
@@ -285,12 +285,12 @@ func (r *Run) step(ctx context.Context, s *stepper, batches *data.Batches, state
 	state.NextBatch = nextBatch
 	state.Epoch = (state.NextBatch + o.Accumulation - 1) / perEpoch
 	return watch.Progress{
-		Step: state.Step, Epoch: epoch, Images: state.Images, Loss: float64(measured.loss), GradNorm: float64(measured.gradNorm), LearningRate: rate, Spent: spent,
+		Step: state.Step, Epoch: epoch, Images: state.Images, Loss: float64(measured.Loss), GradNorm: float64(measured.GradNorm), LearningRate: rate, Spent: spent,
 	}, nil
 }
 
 // interrupted saves what was learnt since the last checkpoint.
-func (r *Run) interrupted(s *stepper, saves *folder.Background, state folder.State) error {
+func (r *Run) interrupted(s *step.Step, saves *folder.Background, state folder.State) error {
 	if err := saves.Wait(); err != nil {
 		r.logf("%v: trying again at step %d", err, state.Step)
 	}
@@ -300,7 +300,7 @@ func (r *Run) interrupted(s *stepper, saves *folder.Background, state folder.Sta
 	}
 	saves.Last = last
 	if state.Step > saves.Last {
-		if err := errors.Join(saves.Start(state, s.snapshot), saves.Wait()); err != nil {
+		if err := errors.Join(saves.Start(state, s.Snapshot), saves.Wait()); err != nil {
 			return r.unsaved(saves, state, err)
 		}
 		return fmt.Errorf("%w at step %d, saved in %s: %s", ErrInterrupted, state.Step,

@@ -11,6 +11,7 @@ import (
 	"limner/sample"
 	"limner/train/folder"
 	"limner/train/loss"
+	"limner/train/step"
 	"limner/train/watch"
 	"limner/xla"
 	"limner/xla/program"
@@ -39,7 +40,7 @@ type Run struct {
 	OnStep func(watch.Progress)
 	Log    io.Writer // hears what a person may want to know; nil: silence
 
-	compiled   *stepper        // by Do, for the next Do
+	compiled   *step.Step      // by Do, for the next Do
 	savePauses []time.Duration // between the tries of a save; nil: folder.SavePauses
 	byNeed     bool            // gradient checkpointing was not asked for, but nothing else fits the devices
 }

@@ -5,19 +5,28 @@ import (
 
 	"limner/models/nn"
 	"limner/train/folder"
+	"limner/train/step"
 )
 
 // contents are what the checkpoints hold of a run that trains the components of a tree.
 func (o Options) contents(trainable nn.Tree, components []folder.Component) folder.Contents {
-	return folder.Contents{
-		Trainable: trainable, Components: components, EMA: o.EMA != nil, Optimizer: optimizerState(o.Optimizer, trainable),
-	}
+	c := folder.Contents{Trainable: trainable, Components: components, EMA: o.EMA != nil}
+	c.Optimizer.Tree, c.Optimizer.DType = step.OptimizerState(o.Optimizer, trainable)
+	return c
 }
 
-// mark makes the output folder this run's, if there is room for what is left of it.
-func (r *Run) mark(o Options, made record, step int) error {
+// saved is a checkpoint as the step goes on from it; nil: from the starting values.
+func saved(from *folder.Checkpoint) step.Saved {
+	if from == nil {
+		return nil
+	}
+	return from
+}
+
+// mark makes the output folder this run's, if there is room for what is left of it after a step.
+func (r *Run) mark(o Options, made record, after int) error {
 	return r.processes().lead(func() error {
-		if err := o.output().CheckSpace(o.contents(r.Objective.Trainable, r.Components), step, o.MaxTrainSteps); err != nil {
+		if err := o.output().CheckSpace(o.contents(r.Objective.Trainable, r.Components), after, o.MaxTrainSteps); err != nil {
 			return err
 		}
 		return o.output().Mark(made, r.Recipe.Text)

@@ -97,6 +97,16 @@ var arrows = map[string][]string{
 		"xla",
 		"xla/program",
 	},
+	"train/step": {
+		"internal/units",
+		"models/nn",
+		"models/safetensors",
+		"train/loss",
+		"train/optim",
+		"xla",
+		"xla/program",
+		"xla/random",
+	},
 	"train/watch": {
 		"controlnet/condition",
 		"data",
@@ -149,6 +159,7 @@ var arrows = map[string][]string{
 		"train/latents",
 		"train/loss",
 		"train/optim",
+		"train/step",
 		"train/watch",
 		"xla",
 		"xla/program",
@@ -329,9 +340,9 @@ var arrows = map[string][]string{
 		"models/vae",
 		"plan",
 		"sample",
-		"train",
 		"train/loss",
 		"train/optim",
+		"train/step",
 		"xla",
 		"xla/hlo",
 		"xla/plugin",
@@ -361,7 +372,7 @@ var arrows = map[string][]string{
 }
 
 // gomlxDoors may use GoMLX beyond its packages for graphs, shapes and dtypes.
-var gomlxDoors = []string{"models/nn", "train", "xla", "xla/cpu", "xla/mosaic", "xla/plugin", "xla/patch"}
+var gomlxDoors = []string{"models/nn", "train/step", "xla", "xla/cpu", "xla/mosaic", "xla/plugin", "xla/patch"}
 
 // renamers may rename files and folders themselves; others publish what they write through internal/disk.
 var renamers = []string{"internal/disk", "models/hub", "sample/batch", "train/folder", "xla/plugin"}

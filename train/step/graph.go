@@ -1,4 +1,4 @@
-package train
+package step
 
 import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
@@ -10,7 +10,7 @@ import (
 )
 
 // buildStep makes a step from a batch.
-func (s *stepper) buildStep(in program.Nodes) (next, outputs program.Nodes) {
+func (s *Step) buildStep(in program.Nodes) (next, outputs program.Nodes) {
 	params := s.params(in)
 	loss := s.loss(params, in, draws(in))
 	return s.apply(in, Gradient(loss, params...), loss)
@@ -18,13 +18,13 @@ func (s *stepper) buildStep(in program.Nodes) (next, outputs program.Nodes) {
 
 // buildGradients adds a batch's share of the gradients and of the loss to the sums, which the first batch begins. Those of the only batch of a step
 // are outputs.
-func (s *stepper) buildGradients(in program.Nodes) (next, outputs program.Nodes) {
+func (s *Step) buildGradients(in program.Nodes) (next, outputs program.Nodes) {
 	params, batch, draw := s.params(in), in.Get(inputBatch), draws(in)
 	draw.Row = MulScalar(batch, float64(s.objective.Batch[0].Shape.Dim(0)))
 	loss := s.loss(params, in, draw)
 	sums := program.Nodes{}
 	grads := append(Gradient(loss, params...), loss)
-	if s.accumulation == 1 {
+	if s.Accumulation == 1 {
 		for i, v := range s.sumValues() {
 			sums[v.Name] = grads[i]
 		}
@@ -33,19 +33,19 @@ func (s *stepper) buildGradients(in program.Nodes) (next, outputs program.Nodes)
 	}
 	first := Equal(batch, ZerosLike(batch))
 	for i, v := range s.sumValues() {
-		x, sum := MulScalar(grads[i], 1/float64(s.accumulation)), in.Get(v.Name)
+		x, sum := MulScalar(grads[i], 1/float64(s.Accumulation)), in.Get(v.Name)
 		sums[v.Name] = Add(Where(first, ZerosLike(sum), sum), x)
 	}
 	return sums, program.Nodes{outputLoss: loss}
 }
 
 // buildApply makes a step from the sums.
-func (s *stepper) buildApply(in program.Nodes) (next, outputs program.Nodes) {
+func (s *Step) buildApply(in program.Nodes) (next, outputs program.Nodes) {
 	return s.apply(in, in.Of(s.objective.Trainable.Under(groupSum)), in.Get(sumOfLosses))
 }
 
 // params are the trained parameters in their order.
-func (s *stepper) params(in program.Nodes) []*Node {
+func (s *Step) params(in program.Nodes) []*Node {
 	return in.Of(s.objective.Trainable.Under(groupParam))
 }
 
@@ -54,10 +54,10 @@ func draws(in program.Nodes) loss.Draws {
 }
 
 // loss builds the loss of a batch. in are the frozen parameters and the batch, among others.
-func (s *stepper) loss(params []*Node, in program.Nodes, draw loss.Draws) *Node {
+func (s *Step) loss(params []*Node, in program.Nodes, draw loss.Draws) *Node {
 	o := s.objective
 	trainable, frozen := program.Bind(s.backend, o.Trainable, params), program.Bind(s.backend, o.Frozen, in.Of(o.Frozen))
-	if s.checkpoint {
+	if s.Checkpointing {
 		trainable, frozen = trainable.WithCheckpointing(params...), frozen.WithCheckpointing(params...)
 	}
 	return o.Loss(trainable, frozen, in, draw)
@@ -65,13 +65,13 @@ func (s *stepper) loss(params []*Node, in program.Nodes, draw loss.Draws) *Node 
 
 // apply makes a step from gradients and the loss that they belong to. Where one of them is no finite number the state stays as it is. The outputs
 // are the loss and the gradients' global norm before clipping.
-func (s *stepper) apply(in program.Nodes, grads []*Node, batchLoss *Node) (next, outputs program.Nodes) {
+func (s *Step) apply(in program.Nodes, grads []*Node, batchLoss *Node) (next, outputs program.Nodes) {
 	draw, rates := draws(in), in.Get(inputRates)
 	rate := make([]*Node, rates.Shape().Size())
 	for i := range rate {
 		rate[i] = Reshape(Slice(rates, AxisElem(i)))
 	}
-	grads, norm := s.optimizer.Clip(grads)
+	grads, norm := s.Optimizer.Clip(grads)
 	next = program.Nodes{}
 	good := LogicalAnd(IsFinite(batchLoss), IsFinite(norm))
 	for i, spec := range s.objective.Trainable {
@@ -87,7 +87,7 @@ func (s *stepper) apply(in program.Nodes, grads []*Node, batchLoss *Node) (next,
 		for k, slot := range slots {
 			next[slot.Name+"."+spec.Key] = remembered[k]
 		}
-		if s.ema {
+		if s.EMA {
 			// average ← decay·average + (1-decay)·parameter
 			average := groupEMA + "." + spec.Key
 			next[average] = Add(changed, Mul(rate[0], Sub(in.Get(average), changed)))

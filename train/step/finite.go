@@ -1,4 +1,4 @@
-package train
+package step
 
 import (
 	"context"
@@ -16,24 +16,24 @@ import (
 	"limner/xla/program"
 )
 
-// notFinite is a step that was not made because its loss or its gradients are no finite numbers.
-type notFinite struct {
-	step     int
-	measured measured
-	first    string // what the first bad tensor is
+// NotFinite is a step that was not made because its loss or its gradients are no finite numbers.
+type NotFinite struct {
+	Step     int
+	Measured Measured
+	First    string // what the first bad tensor is
 }
 
-func (e *notFinite) Error() string {
-	figures := fmt.Sprintf("loss %g", e.measured.loss)
-	if e.measured.gradNorm != 0 { // it is not known where the loss of one batch of several is bad
-		figures += fmt.Sprintf(", gradient norm %g", e.measured.gradNorm)
+func (e *NotFinite) Error() string {
+	figures := fmt.Sprintf("loss %g", e.Measured.Loss)
+	if e.Measured.GradNorm != 0 { // it is not known where the loss of one batch of several is bad
+		figures += fmt.Sprintf(", gradient norm %g", e.Measured.GradNorm)
 	}
-	return fmt.Sprintf("step %d is not finite (%s): first in %s", e.step, figures, e.first)
+	return fmt.Sprintf("step %d is not finite (%s): first in %s", e.Step, figures, e.First)
 }
 
 // diagnose finds the first tensor of a step's batch i, which the feed gave, that is not finite: in the batch, in the parameters, of what the layers make
 // of them, in forward order, or among the gradients. It computes them once more, in a program that is compiled only then.
-func (s *stepper) diagnose(ctx context.Context, m measured, fed program.Arrays, n, i int, step *xla.Array) (err error) {
+func (s *Step) diagnose(ctx context.Context, m Measured, fed program.Arrays, n, i int, step *xla.Array) (err error) {
 	o := s.objective
 	parameters := append(s.parameterValues(), s.frozenValues(o.FrozenTree())...)
 	f := program.Function{
@@ -73,7 +73,7 @@ func (s *stepper) diagnose(ctx context.Context, m measured, fed program.Arrays, 
 	}
 	diagnosis, err := program.Compile(ctx, s.backend, f)
 	if err != nil {
-		return errors.Join(&notFinite{n, m, "a tensor that was not looked for"}, err)
+		return errors.Join(&NotFinite{n, m, "a tensor that was not looked for"}, err)
 	}
 	number, err := xla.Put(s.backend, []uint32{uint32(i)}, xla.Replicated)
 	if err != nil {
@@ -92,25 +92,25 @@ func (s *stepper) diagnose(ctx context.Context, m measured, fed program.Arrays, 
 		}
 		if flag == 0 {
 			_, first, _ := strings.Cut(name, " ")
-			return &notFinite{n, m, first}
+			return &NotFinite{n, m, first}
 		}
 	}
-	return &notFinite{n, m, sumOfSquares}
+	return &NotFinite{n, m, sumOfSquares}
 }
 
 // sumOfSquares is bad where the gradients are finite, but too large for their norm.
 const sumOfSquares = "the sum of the gradients' squares"
 
 // badSum names the first sum of gradients that is not finite.
-func (s *stepper) badSum(m measured, n int) error {
+func (s *Step) badSum(m Measured, n int) error {
 	for _, spec := range s.objective.Trainable {
 		data, err := xla.Get[float32](s.sums[groupSum+"."+spec.Key])
 		if err != nil {
 			return err
 		}
 		if slices.ContainsFunc(data, func(x float32) bool { return !finite(x) }) {
-			return &notFinite{n, m, "the gradient of " + spec.Key}
+			return &NotFinite{n, m, "the gradient of " + spec.Key}
 		}
 	}
-	return &notFinite{n, m, sumOfSquares}
+	return &NotFinite{n, m, sumOfSquares}
 }

@@ -1,4 +1,4 @@
-package train
+package step
 
 import (
 	"context"
@@ -73,7 +73,7 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 	}
 	for _, o := range memoryOptimizers() {
 		name := o.Name + " " + o.Moments
-		s, err := newStepper(context.Background(), b, objective, stepSettings{optimizer: o, accumulation: 1})
+		s, err := Compile(context.Background(), b, objective, Settings{Optimizer: o, Accumulation: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +83,7 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 		}
 		step := func(n int) {
 			t.Helper()
-			if _, err := s.run(context.Background(), n, rates{learningRate: 1e-3}, func() (program.Arrays, error) {
+			if _, err := s.Run(context.Background(), n, Rates{LearningRate: 1e-3}, func() (program.Arrays, error) {
 				a, err := xla.Put(b, x, xla.Batch, 4, 64)
 				return program.Arrays{"x": a}, err
 			}); err != nil {
@@ -92,7 +92,7 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 		}
 		take := func() nn.Values {
 			t.Helper()
-			values, err := s.snapshot()
+			values, err := s.Snapshot()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -101,7 +101,7 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 		if err := s.putSeed(1); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.load(t.Context(), checkpoint.InMemory(nn.InitValues(objective.Trainable, 1)), nil); err != nil {
+		if err := s.Load(t.Context(), checkpoint.InMemory(nn.InitValues(objective.Trainable, 1)), nil); err != nil {
 			t.Fatal(err)
 		}
 		step(1)
@@ -111,10 +111,8 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 		three := take()
 
 		output := folder.Output{Dir: t.TempDir()}
-		contents := folder.Contents{
-			Trainable: objective.Trainable, Components: []folder.Component{{Name: "net", File: "net.safetensors"}},
-			Optimizer: optimizerState(o, objective.Trainable),
-		}
+		contents := folder.Contents{Trainable: objective.Trainable, Components: []folder.Component{{Name: "net", File: "net.safetensors"}}}
+		contents.Optimizer.Tree, contents.Optimizer.DType = OptimizerState(o, objective.Trainable)
 		if err := folder.NewSaver(output, contents, nil).Save(two, folder.State{Step: 2}); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -132,7 +130,7 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 		if !maps.EqualFunc(take(), three, slices.Equal[[]float32]) {
 			t.Errorf("%s: the third step differs after the state came from files", name)
 		}
-		if err := s.free(); err != nil {
+		if err := s.Free(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
-package train
+package step
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -9,20 +10,20 @@ import (
 	"limner/xla"
 )
 
-// tooLarge is a step that does not fit the memory of a device.
-type tooLarge struct {
+// TooLarge is a step that does not fit the memory of a device.
+type TooLarge struct {
 	need, limit string // with their units; limit is "" where nobody says
 	cause       error  // the compiler's, or nil
 }
 
-func (e *tooLarge) Error() string {
+func (e *TooLarge) Error() string {
 	if e.limit == "" {
 		return e.need
 	}
 	return fmt.Sprintf("needs %s of %s", e.need, e.limit)
 }
 
-func (e *tooLarge) Unwrap() error { return e.cause }
+func (e *TooLarge) Unwrap() error { return e.cause }
 
 // How compilers say that a program does not fit: a plugin's status code comes as its name only. TPU's says what is needed and what there
 // is, CUDA's what was asked for.
@@ -32,24 +33,28 @@ var (
 	asked     = regexp.MustCompile(`[Oo]ut of memory[^\n]*?([0-9.]+ ?(?:[KMGT]i?B|bytes))`)
 )
 
-// memoryError is err as a tooLarge if it says that a program does not fit, and err itself otherwise.
-func memoryError(err error) error {
-	if err == nil || !exhausted.MatchString(err.Error()) {
-		return err
+// AsTooLarge is err as a TooLarge if it says that a program does not fit, and nil otherwise.
+func AsTooLarge(err error) *TooLarge {
+	var large *TooLarge
+	if err == nil || errors.As(err, &large) {
+		return large
+	}
+	if !exhausted.MatchString(err.Error()) {
+		return nil
 	}
 	if m := hbm.FindStringSubmatch(err.Error()); m != nil {
-		return &tooLarge{need: m[1] + m[3], limit: m[2] + m[4], cause: err}
+		return &TooLarge{need: m[1] + m[3], limit: m[2] + m[4], cause: err}
 	}
 	if m := asked.FindStringSubmatch(err.Error()); m != nil {
-		return &tooLarge{need: "needs " + m[1] + " more than there are", cause: err}
+		return &TooLarge{need: "needs " + m[1] + " more than there are", cause: err}
 	}
 	line, _, _ := strings.Cut(err.Error(), "\n")
-	return &tooLarge{need: line, cause: err}
+	return &TooLarge{need: line, cause: err}
 }
 
-// checkMemory fails with a tooLarge if a program of the step, with what the step keeps beside it, takes more of a device than it may.
-func (s *stepper) checkMemory() error {
-	if s.memory == 0 {
+// checkMemory fails with a TooLarge if a program of the step, with what the step keeps beside it, takes more of a device than it may.
+func (s *Step) checkMemory() error {
+	if s.Memory == 0 {
 		return nil
 	}
 	state, frozen := s.held(s.stateValues()), s.held(s.frozenValues(s.objective.Frozen))
@@ -61,14 +66,14 @@ func (s *stepper) checkMemory() error {
 	if s.ahead != nil {
 		need = max(need+s.held(s.frozenValues(s.objective.Ahead.Frozen)), s.ahead.Memory().Total()+state+frozen)
 	}
-	if need > s.memory {
-		return &tooLarge{need: units.Bytes(need), limit: units.Bytes(s.memory)}
+	if need > s.Memory {
+		return &TooLarge{need: units.Bytes(need), limit: units.Bytes(s.Memory)}
 	}
 	return nil
 }
 
 // held are the bytes of arrays on one device.
-func (s *stepper) held(values []xla.Value) (bytes int64) {
+func (s *Step) held(values []xla.Value) (bytes int64) {
 	for _, v := range values {
 		size := int64(v.Shape.Memory())
 		if v.Sharding != xla.Replicated {

@@ -1,4 +1,4 @@
-package train
+package step
 
 import (
 	"fmt"
@@ -9,7 +9,6 @@ import (
 
 	"limner/models/nn"
 	"limner/models/safetensors"
-	"limner/train/folder"
 	"limner/train/optim"
 	"limner/xla"
 )
@@ -53,17 +52,18 @@ func stateLayout(tree nn.Tree, m optim.Method, ema bool) []stateValue {
 	return values
 }
 
-// optimizerState describes the optimizer state of a run to the folder that keeps it.
-func optimizerState(o optim.Optimizer, trainable nn.Tree) folder.OptimizerState {
-	kept := folder.OptimizerState{DType: "F32"}
+// OptimizerState lists the arrays of a run's optimizer state by their names, and the dtype that all but codes have in
+// files: F32, or BF16 where moments have it.
+func OptimizerState(o optim.Optimizer, trainable nn.Tree) (tree nn.Tree, dtype string) {
+	dtype = "F32"
 	if o.Moments == optim.MomentsBFloat16 {
-		kept.DType = "BF16"
+		dtype = "BF16"
 	}
 	for _, v := range stateLayout(trainable, o.Method(), false)[len(trainable):] {
 		v.spec.Key = v.name()
-		kept.Tree = append(kept.Tree, v.spec)
+		tree = append(tree, v.spec)
 	}
-	return kept
+	return tree, dtype
 }
 
 // put puts numbers on the devices as a value in its dtype. Codes are whole numbers.
