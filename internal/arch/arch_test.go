@@ -92,6 +92,7 @@ var arrows = map[string][]string{
 		"internal/units",
 		"models/nn",
 		"models/safetensors",
+		"models/sd",
 		"models/vae",
 		"train/loss",
 		"xla",
