@@ -16,10 +16,18 @@ func TestCaptions(t *testing.T) {
 		recipe Recipe
 		want   []string
 	}{
-		"a column":           {Recipe{}, batch.Captions},
-		"one for all":        {Recipe{DreamBooth: DreamBooth{InstancePrompt: "sks"}}, []string{"sks", "sks", "sks", "sks"}},
-		"and for the class":  {Recipe{DreamBooth: DreamBooth{InstancePrompt: "sks", Prior: &Prior{Prompt: "dog"}}}, []string{"sks", "sks", "dog", "dog"}},
-		"tokens in a column": {Recipe{Inversion: Inversion{Property: PropertyCaption, Tokens: tokens}}, []string{"a cat, <x> <y>", "<x> <y> on a mat", "one <y>", "<x> <y>"}},
+		"a column": {Recipe{}, batch.Captions},
+		"one for all": {
+			Recipe{DreamBooth: DreamBooth{InstancePrompt: "sks"}}, []string{"sks", "sks", "sks", "sks"},
+		},
+		"and for the class": {
+			Recipe{DreamBooth: DreamBooth{InstancePrompt: "sks", Prior: &Prior{Prompt: "dog"}}},
+			[]string{"sks", "sks", "dog", "dog"},
+		},
+		"tokens in a column": {
+			Recipe{Inversion: Inversion{Property: PropertyCaption, Tokens: tokens}},
+			[]string{"a cat, <x> <y>", "<x> <y> on a mat", "one <y>", "<x> <y>"},
+		},
 	} {
 		caption := c.recipe.caption(Options{})
 		for i, want := range c.want {
@@ -33,7 +41,9 @@ func TestCaptions(t *testing.T) {
 // Captions around tokens are chosen by the seed, the epoch and the row, wherever in a batch that stands.
 func TestTemplates(t *testing.T) {
 	draw := func(seed uint64, epoch int, rows ...int64) []string {
-		caption := Recipe{Inversion: Inversion{Property: PropertyStyle, Tokens: []loss.Token{{Text: "<x>"}}}}.caption(Options{Seed: seed})
+		caption := Recipe{
+			Inversion: Inversion{Property: PropertyStyle, Tokens: []loss.Token{{Text: "<x>"}}},
+		}.caption(Options{Seed: seed})
 		batch, captions := &data.Batch{Epoch: epoch, Rows: rows}, []string{}
 		for i := range rows {
 			captions = append(captions, caption(batch, i))

@@ -9,15 +9,17 @@ import (
 	"limner/train/step"
 )
 
-// goBack returns the run to its last good checkpoint, or its start, after a step that was not finite: once. It goes on with the
-// data after that step's. state.NextBatch says where that is.
-func (r *Run) goBack(s *step.Step, state *folder.State, saves *folder.Background, o Options, made record, bad *step.NotFinite) error {
+// goBack returns the run to its last good checkpoint, or its start, after a step that was not finite: once. It goes on
+// with the data after that step's. state.NextBatch says where that is.
+func (r *Run) goBack(s *step.Step, state *folder.State, saves *folder.Background, o Options, made record,
+	bad *step.NotFinite) error {
 	// The others read the checkpoint that the first process has then written.
 	if err := r.processes().sameStep(saves.Last, o.OutputDir, saves.Wait()); err != nil {
 		return errors.Join(bad, err)
 	}
 	if state.WentBackAt != 0 {
-		return fmt.Errorf("%w; the run went back once already, from step %d, so it stops: nothing after %s was kept. Try a lower --learning_rate, or --mixed_precision no, in another --output_dir",
+		return fmt.Errorf("%w; the run went back once already, from step %d, so it stops: nothing after %s was kept. "+
+			"Try a lower --learning_rate, or --mixed_precision no, in another --output_dir",
 			bad, state.WentBackAt, r.place(saves.Last))
 	}
 	good, from, err := r.lastGood(saves.Last, o, made)

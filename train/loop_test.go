@@ -88,7 +88,8 @@ func smallDataset(t *testing.T) string {
 	return dir
 }
 
-// newWithTextEncoder trains the UNet and the text encoder, on images turned around and cropped anywhere beside those of a class.
+// newWithTextEncoder trains the UNet and the text encoder, on images turned around and cropped anywhere beside those of
+// a class.
 func newWithTextEncoder(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
 	r.TrainTextEncoder, r.CacheLatents = true, false
 	r.RandomCrop, r.RandomFlip = true, true
@@ -105,7 +106,10 @@ func newUnlocked(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run
 // newMixedLoRA trains a LoRA of layers of each kind, with dropout.
 func newMixedLoRA(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
 	r.TrainTextEncoder, r.LoRAFormat = true, "both"
-	r.LoRA = &loss.LoRA{Rank: 2, Alpha: 4, Dropout: 0.25, Targets: []string{"attn2.to_q", "mid_block.resnets.0.conv1"}, TextTargets: []string{"q_proj"}}
+	r.LoRA = &loss.LoRA{
+		Rank: 2, Alpha: 4, Dropout: 0.25, Targets: []string{"attn2.to_q", "mid_block.resnets.0.conv1"},
+		TextTargets: []string{"q_proj"},
+	}
 	return NewLoRA(ctx, b, o, r)
 }
 
@@ -134,8 +138,10 @@ func smallRun(t *testing.T, model, dataset string) (Options, Recipe, *bytes.Buff
 	ema := optim.DefaultEMA()
 	o.EMA = &ema
 	var r Recipe
-	r.Model, r.Data, r.Reading, r.Resolution, r.CacheLatents, r.ProportionEmpty = model, []string{dataset}, data.DefaultReading(), 16, true, 0.5
-	r.EmbeddingChannels, r.KLWeight, r.Compute, r.Log, r.OnEncode = []int{4, 8}, 1e-6, dtypes.Float32, log, func(int, int) {}
+	r.Model, r.Data, r.Reading, r.Resolution, r.CacheLatents, r.ProportionEmpty = model, []string{dataset},
+		data.DefaultReading(), 16, true, 0.5
+	r.EmbeddingChannels, r.KLWeight, r.Compute, r.Log, r.OnEncode = []int{4, 8}, 1e-6,
+		dtypes.Float32, log, func(int, int) {}
 	return o, r, log
 }
 
@@ -154,7 +160,8 @@ func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || slices.Contains([]string{"metrics.jsonl", folder.RunName, ".limner.lock", "diary.html"}, entry.Name()) {
+		if err != nil || entry.IsDir() ||
+			slices.Contains([]string{"metrics.jsonl", folder.RunName, ".limner.lock", "diary.html"}, entry.Name()) {
 			return err
 		}
 		raw, err := os.ReadFile(path)
@@ -168,7 +175,8 @@ func files(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// Each recipe with whatever draws random numbers in it. The step is compiled once for all three runs, but for the last recipe.
+// Each recipe with whatever draws random numbers in it. The step is compiled once for all three runs, but for the last
+// recipe.
 func TestResumeToTheSameBits(t *testing.T) {
 	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
 	xl := smallXL(t, model)
@@ -213,7 +221,8 @@ func TestResumeToTheSameBits(t *testing.T) {
 			if err := do(t, context.Background(), b, again, o, r); err != nil {
 				t.Fatal(err)
 			}
-			if want := "going on from " + filepath.Join(o.OutputDir, "checkpoint-3"); !strings.Contains(log.String(), want) {
+			if want := "going on from " + filepath.Join(o.OutputDir, "checkpoint-3"); !strings.Contains(log.String(),
+				want) {
 				t.Errorf("the log lacks %q:\n%s", want, log)
 			}
 			resumed := files(t, o.OutputDir)
@@ -223,7 +232,8 @@ func TestResumeToTheSameBits(t *testing.T) {
 				}
 			}
 			for i, step := range readSteps(t, o.OutputDir) {
-				if want := wholeSteps[i]; step.Loss != want.Loss || step.GradNorm != want.GradNorm || step.Images != want.Images {
+				if want := wholeSteps[i]; step.Loss != want.Loss || step.GradNorm != want.GradNorm ||
+					step.Images != want.Images {
 					t.Errorf("step %d: got %+v, want %+v", i+1, step, want)
 				}
 			}
@@ -240,7 +250,8 @@ func interrupt(t *testing.T, b *xla.Backend, prepare prepare, o Options, r Recip
 			cancel()
 		}
 	}
-	if err := do(t, ctx, b, prepare, o, r); !errors.Is(err, ErrInterrupted) || !strings.Contains(err.Error(), "--resume_from_checkpoint latest") {
+	if err := do(t, ctx, b, prepare, o, r); !errors.Is(err, ErrInterrupted) ||
+		!strings.Contains(err.Error(), "--resume_from_checkpoint latest") {
 		t.Fatalf("got %v, want ErrInterrupted and how to go on", err)
 	}
 }
@@ -270,7 +281,10 @@ func TestDamagedCheckpoint(t *testing.T) {
 	if err := do(t, context.Background(), b, NewAutoencoder, o, r); err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []string{"checkpoint-6 is damaged", "optimizer.safetensors" + ": got 100 bytes", "going on from " + filepath.Join(o.OutputDir, "checkpoint-4")} {
+	for _, text := range []string{
+		"checkpoint-6 is damaged", "optimizer.safetensors" + ": got 100 bytes",
+		"going on from " + filepath.Join(o.OutputDir, "checkpoint-4"),
+	} {
 		if !strings.Contains(log.String(), text) {
 			t.Errorf("the log lacks %q:\n%s", text, log)
 		}
@@ -287,7 +301,8 @@ func TestDamagedCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer run.Close()
-	if err := run.Do(context.Background()); err == nil || !strings.Contains(err.Error(), "seed: checkpoint has 3, the run has 4") {
+	if err := run.Do(context.Background()); err == nil ||
+		!strings.Contains(err.Error(), "seed: checkpoint has 3, the run has 4") {
 		t.Errorf("another seed: got %v", err)
 	}
 }

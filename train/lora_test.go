@@ -33,7 +33,9 @@ func goldenLoRA(t *testing.T) (loss.Diffusion, parity.Model) {
 	}
 	file, kohya := open("pytorch_lora_weights.safetensors"), open("kohya.safetensors") // only kohya's naming has alpha
 	rank := file.Layers[0].DownShape[len(file.Layers[0].DownShape)-1]
-	addLoRA(t, &d, &model, file, &loss.LoRA{Rank: rank, Alpha: kohya.Layers[0].Scale * float64(rank), Targets: loss.AttentionTargets})
+	addLoRA(t, &d, &model, file, &loss.LoRA{
+		Rank: rank, Alpha: kohya.Layers[0].Scale * float64(rank), Targets: loss.AttentionTargets,
+	})
 	return d, model
 }
 
@@ -59,7 +61,8 @@ func wholeDiffusion(t *testing.T, name string) (loss.Diffusion, parity.Model) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := Recipe{Compute: dtypes.Float32, Diffusion: Diffusion{CacheLatents: true}}.diffusion("golden", Options{Batch: 2}, p)
+	d := Recipe{Compute: dtypes.Float32, Diffusion: Diffusion{CacheLatents: true}}.diffusion("golden",
+		Options{Batch: 2}, p)
 	values, err := p.Load(p.Components()...)
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +78,10 @@ func TestGoldenLoRASteps(t *testing.T) {
 		first: named(g, "lora.unet.", "grad."), after: named(g, "lora.unet.", "after3."),
 		batch: func(i int) []parity.Tensor {
 			prefix := fmt.Sprintf("batch%d.", i)
-			return []parity.Tensor{g.Image(prefix + "latents"), g.Image(prefix + "noise"), g.Get(prefix + "timesteps"), g.Get("encoder_hidden_states")}
+			return []parity.Tensor{
+				g.Image(prefix + "latents"), g.Image(prefix + "noise"), g.Get(prefix + "timesteps"),
+				g.Get("encoder_hidden_states"),
+			}
 		},
 	})
 }
@@ -85,7 +91,9 @@ func TestLoRAGoesOn(t *testing.T) {
 	model := openModel(t, smallModel(t))
 	r := Recipe{}
 	networks := r.diffusion("lora", Options{Batch: 2}, model).Tree()
-	l := loss.LoRA{Rank: 2, Alpha: 6, Targets: []string{"attn2.to_q", "conv_shortcut", "conv1"}, TextTargets: []string{"q_proj"}}
+	l := loss.LoRA{
+		Rank: 2, Alpha: 6, Targets: []string{"attn2.to_q", "conv_shortcut", "conv1"}, TextTargets: []string{"q_proj"},
+	}
 	values := nn.InitValues(l.Tree(networks), 5)
 	for key, data := range values {
 		for i := range data {
@@ -103,18 +111,24 @@ func TestLoRAGoesOn(t *testing.T) {
 		}
 		for key, want := range values {
 			for i := range want {
-				if diff := math.Abs(float64(got[key][i] - want[i])); !(diff <= 1e-6*math.Abs(float64(want[i]))) { // one naming has alpha within B
+				// One naming has alpha within B.
+				if diff := math.Abs(float64(got[key][i] - want[i])); !(diff <= 1e-6*math.Abs(float64(want[i]))) {
 					t.Fatalf("%s: %s[%d]: got %g, want %g", name, key, i, got[key][i], want[i])
 				}
 			}
 		}
 	}
 	for want, other := range map[string]loss.LoRA{
-		"rank: got 4, the file has 2 for ":                        {Rank: 4, Alpha: 6, Targets: l.Targets, TextTargets: l.TextTargets},
-		"layers to train that the file lacks: 4, the first unet.": {Rank: 2, Alpha: 6, Targets: append(l.Targets, "attn2.to_k"), TextTargets: l.TextTargets},
-		"layers of the file that are not to be trained: 1, the first text_encoder.text_model.encoder.layers.0.self_attn.q_proj ": {Rank: 2, Alpha: 6, Targets: l.Targets},
+		"rank: got 4, the file has 2 for ": {
+			Rank: 4, Alpha: 6, Targets: l.Targets, TextTargets: l.TextTargets,
+		},
+		"layers to train that the file lacks: 4, the " +
+			"first unet.": {Rank: 2, Alpha: 6, Targets: append(l.Targets, "attn2.to_k"), TextTargets: l.TextTargets},
+		"layers of the file that are not to be trained: 1, the first " +
+			"text_encoder.text_model.encoder.layers.0.self_attn.q_proj ": {Rank: 2, Alpha: 6, Targets: l.Targets},
 	} {
-		if _, err := other.Load(model, networks, filepath.Join(dir, loss.LoRAFile)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := other.Load(model, networks, filepath.Join(dir, loss.LoRAFile)); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}

@@ -17,8 +17,8 @@ import (
 	"limner/train/folder"
 )
 
-// A step that does not fit is compiled once more with gradient checkpointing, and the run stays so; where that does not fit either, it is
-// refused with both figures.
+// A step that does not fit is compiled once more with gradient checkpointing, and the run stays so; where that does not
+// fit either, it is refused with both figures.
 func TestCheckpointingByNeed(t *testing.T) {
 	o, r, log := smallRun(t, smallModel(t), smallDataset(t))
 	o.MaxTrainSteps, o.CheckpointingSteps, o.MaxDeviceMemory = 1, 1, 1
@@ -44,7 +44,8 @@ func TestCheckpointingByNeed(t *testing.T) {
 	if err := run.Do(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if want := fmt.Sprintf("(needs %d kB of %d kB): compiling it with gradient checkpointing", without, with+1); !strings.Contains(log.String(), want) {
+	if want := fmt.Sprintf("(needs %d kB of %d kB): compiling it with gradient checkpointing",
+		without, with+1); !strings.Contains(log.String(), want) {
 		t.Errorf("the log lacks %q:\n%s", want, log)
 	}
 	for _, name := range []string{folder.RunName, filepath.Join("checkpoint-1", folder.RecordName)} {

@@ -16,10 +16,12 @@ import (
 )
 
 // unetDecoder are the beginnings of the keys of the UNet's decoder.
-var unetDecoder = []string{diffusers.UNet + ".up_blocks.", diffusers.UNet + ".conv_norm_out.", diffusers.UNet + ".conv_out."}
+var unetDecoder = []string{
+	diffusers.UNet + ".up_blocks.", diffusers.UNet + ".conv_norm_out.", diffusers.UNet + ".conv_out.",
+}
 
-// NewControlNet prepares the training of a ControlNet for a frozen model or, with SDUnlocked, for one whose UNet's decoder
-// is trained too.
+// NewControlNet prepares the training of a ControlNet for a frozen model or, with SDUnlocked, for one whose UNet's
+// decoder is trained too.
 func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, error) {
 	if r.TrainTextEncoder {
 		return nil, errors.New("train_text_encoder: a ControlNet is trained with the text encoder frozen")
@@ -77,8 +79,8 @@ func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*R
 	}})
 }
 
-// withoutDown puts the zero convolutions of a ControlNet's down blocks at zero: they have no say in training, and should have none in
-// drawing.
+// withoutDown puts the zero convolutions of a ControlNet's down blocks at zero: they have no say in training, and
+// should have none in drawing.
 func withoutDown(control nn.Tree) nn.Values {
 	out := nn.Values{}
 	for _, spec := range control {
@@ -99,7 +101,8 @@ func (r Recipe) controlNetConfig(model *diffusers.Pipeline) (config controlnet.C
 			return config, fmt.Errorf("%s does not fit %s: %w", r.ControlNet, r.Model, err)
 		}
 		if config.Dropout != 0 { // of Flax's
-			return config, fmt.Errorf("%s: dropout is %g, and training is supported without: set it to 0", r.ControlNet, config.Dropout)
+			return config, fmt.Errorf("%s: dropout is %g, and training is supported without: set it to 0",
+				r.ControlNet, config.Dropout)
 		}
 	} else {
 		config = controlnet.FromUNet(model.UNet, r.EmbeddingChannels)
@@ -108,7 +111,8 @@ func (r Recipe) controlNetConfig(model *diffusers.Pipeline) (config controlnet.C
 		}
 	}
 	if config.Stride() != model.VAE.Scale() {
-		return config, fmt.Errorf("the conditioning embedding makes one latent of %d pixels each way, the VAE of %d: give %d conditioning_embedding_out_channels",
+		return config, fmt.Errorf("the conditioning embedding makes one latent of %d pixels each way, the VAE of %d: "+
+			"give %d conditioning_embedding_out_channels",
 			config.Stride(), model.VAE.Scale(), len(model.VAE.BlockOutChannels))
 	}
 	return config, nil

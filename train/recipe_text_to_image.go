@@ -84,9 +84,11 @@ func NewLoRA(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, er
 	}
 	weights.made = start
 	file := folder.Component{Name: loss.LoRAPlace, File: loss.LoRAFile, Metadata: lora.Metadata(d.Tree())}
-	return r.diffusionRun(ctx, b, o, training{model, d, weights, []folder.Component{file}, func(trained nn.Values) error {
-		return lora.Save(o.OutputDir, r.LoRAFormat, d.Tree(), trained.Within(loss.LoRAPlace))
-	}})
+	return r.diffusionRun(ctx, b, o, training{
+		model, d, weights, []folder.Component{file}, func(trained nn.Values) error {
+			return lora.Save(o.OutputDir, r.LoRAFormat, d.Tree(), trained.Within(loss.LoRAPlace))
+		},
+	})
 }
 
 // NewTextualInversion prepares the training of embeddings of new tokens for a frozen model.
@@ -95,7 +97,8 @@ func NewTextualInversion(ctx context.Context, b *xla.Backend, o Options, r Recip
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(loss.CheckTokens(r.Tokens, model), loss.CheckPrompts(r.Tokens, r.Watch.Validation.Prompts)); err != nil {
+	if err := errors.Join(loss.CheckTokens(r.Tokens, model),
+		loss.CheckPrompts(r.Tokens, r.Watch.Validation.Prompts)); err != nil {
 		return nil, err
 	}
 	inversion := func() loss.Diffusion { // of the model as it is

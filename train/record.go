@@ -20,8 +20,8 @@ import (
 	"limner/train/folder"
 )
 
-// record is what a run is made of, resolved: recipe.json of its checkpoints and run.json of its output folder. A run may
-// go on with other values of its fields as their resume tags say:
+// record is what a run is made of, resolved: recipe.json of its checkpoints and run.json of its output folder. A run
+// may go on with other values of its fields as their resume tags say:
 //
 //	same     it may not
 //	free     it may: the field has no say in the bits of the result
@@ -41,7 +41,8 @@ type record struct {
 	Devices   int    `json:"num_devices" resume:"reorder"`
 	PerDevice int    `json:"per_device_batch_size" resume:"free"`
 	Plugin    string `json:"plugin" resume:"reorder"`
-	// ByNeed says that the step did not fit the devices without gradient checkpointing: it stays so when the run goes on.
+	// ByNeed says that the step did not fit the devices without gradient checkpointing: it stays so when the run goes
+	// on.
 	ByNeed bool `json:"gradient_checkpointing_by_need" resume:"free"`
 }
 
@@ -104,7 +105,8 @@ func (r *Run) record(o Options) (record, error) {
 	return record{
 		Options: o, Recipe: recipe, Networks: networks, Objective: r.Objective.Name, UseEMA: o.EMA != nil,
 		Rows: r.Dataset.Len(), Dataset: dataset, Content: content, Frozen: frozen,
-		Devices: r.Backend.Devices(), PerDevice: o.Batch / r.Backend.Devices(), Plugin: filepath.Base(r.Backend.Plugin()),
+		Devices: r.Backend.Devices(), PerDevice: o.Batch / r.Backend.Devices(),
+		Plugin: filepath.Base(r.Backend.Plugin()),
 	}, nil
 }
 
@@ -144,7 +146,9 @@ func compare(raw []byte, now record) (notes []string, err error) {
 	}
 	if was["use_ema"] != is["use_ema"] {
 		for _, fields := range []map[string]string{was, is} {
-			maps.DeleteFunc(fields, func(name, _ string) bool { return name == "ema" || strings.HasPrefix(name, "ema.") })
+			maps.DeleteFunc(fields, func(name, _ string) bool {
+				return name == "ema" || strings.HasPrefix(name, "ema.")
+			})
 		}
 	}
 	rules := resumeRules(reflect.TypeFor[record]())
@@ -158,16 +162,20 @@ func compare(raw []byte, now record) (notes []string, err error) {
 		line := fmt.Sprintf("%s: checkpoint has %s, the run has %s", name, orNothing(was[name]), orNothing(is[name]))
 		switch {
 		case name == contentName && was[name] == "":
-			notes = append(notes, "the checkpoint is of a version that did not look into pictures: those of the dataset are taken to be the same")
+			notes = append(notes, "the checkpoint is of a version that did not look into pictures: "+
+				"those of the dataset are taken to be the same")
 			continue
 		case name == stampsName:
 			if was[name] != "" && is[contentName] == was[contentName] {
-				notes = append(notes, "files of the dataset were copied or written since: samples of them are the same, not every byte was compared")
+				notes = append(notes, "files of the dataset were copied or written since: "+
+					"samples of them are the same, not every byte was compared")
 			}
 			continue
 		}
 		if rules[name] == "reorder" {
-			notes = append(notes, line+": sums come in another order, so from here on the last bits differ from those of a run that was not changed")
+			notes = append(notes,
+				line+": sums come in another order, so from here on the last bits differ from those of "+
+					"a run that was not changed")
 			continue
 		}
 		if name == "num_training_steps" {
@@ -179,7 +187,8 @@ func compare(raw []byte, now record) (notes []string, err error) {
 		errs = append(errs, errors.New(line))
 	}
 	if len(errs) > 0 {
-		return nil, refusal.Errorf("the run is not the one that it would go on with:\n%w\nset them back to go on, or start anew with another --output_dir", errors.Join(errs...))
+		return nil, refusal.Errorf("the run is not the one that it would go on with:\n%w\n"+
+			"set them back to go on, or start anew with another --output_dir", errors.Join(errs...))
 	}
 	return notes, nil
 }

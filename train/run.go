@@ -28,10 +28,11 @@ type Run struct {
 	Components []folder.Component // the trainable networks
 	Weights    Weights            // of all networks, that the run begins with
 	Dataset    *data.Dataset
-	Recipe     Recipe                                    // what the run was made from; compared when it goes on
-	Networks   map[string]any                            // their configs by name, compared too; those of Components need not be here
-	Feed       func(*data.Batch) (program.Arrays, error) // puts a batch on the devices
-	Finish     func(trained nn.Values) error             // publishes the result
+	Recipe     Recipe // what the run was made from; compared when it goes on
+	// their configs by name, compared too; those of Components need not be here
+	Networks map[string]any
+	Feed     func(*data.Batch) (program.Arrays, error) // puts a batch on the devices
+	Finish   func(trained nn.Values) error             // publishes the result
 
 	// Drawing is the model that validation draws with, given the parameters on the devices by key; nil: it draws none.
 	Drawing func(resident program.Arrays) sample.Model

@@ -21,7 +21,8 @@ func (r *Run) shown(s *step.Step, o Options) (watch.Run, error) {
 // networks are what validation is of.
 func (r *Run) networks(s *step.Step, o Options) watch.Networks {
 	return watch.Networks{
-		Backend: r.Backend, Objective: r.Objective, Step: s, Batch: o.Batch, Seed: o.Seed, Resolution: r.Recipe.Resolution,
-		Background: r.Recipe.Background, Drawing: r.Drawing, Held: r.Held, Log: r.Log, Announce: r.announce,
+		Backend: r.Backend, Objective: r.Objective, Step: s, Batch: o.Batch, Seed: o.Seed,
+		Resolution: r.Recipe.Resolution, Background: r.Recipe.Background, Drawing: r.Drawing, Held: r.Held,
+		Log: r.Log, Announce: r.announce,
 	}
 }

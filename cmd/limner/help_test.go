@@ -8,7 +8,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Whatever group a flag names is one that --help has a place and a title for, and --help lists the groups in that order.
+// Whatever group a flag names is one that --help has a place and a title for, and --help lists the groups in that
+// order.
 func TestFlagGroups(t *testing.T) {
 	parser, err := newParser()
 	if err != nil {
@@ -26,7 +27,8 @@ func TestFlagGroups(t *testing.T) {
 			}
 			at := slices.IndexFunc(flagGroups, func(g kong.Group) bool { return g.Key == flag.Group.Key })
 			if at < 0 {
-				t.Errorf("%s: --%s is in the group %q, which help.go does not list", leaf.FullPath(), flag.Name, flag.Group.Key)
+				t.Errorf("%s: --%s is in the group %q, which help.go does not list",
+					leaf.FullPath(), flag.Name, flag.Group.Key)
 			} else if at < last {
 				t.Errorf("%s: --%s of the group %q comes too late", leaf.FullPath(), flag.Name, flag.Group.Key)
 			}

@@ -67,13 +67,15 @@ func TestRecipeRoundTrip(t *testing.T) {
 			}
 		}
 		path := writeRecipe(t, string(text))
-		second, err := parseTrain(t, name, "--output_dir", "out", "--recipe", path, "--resume_from_checkpoint", exampleText, "--backend", exampleText)
+		second, err := parseTrain(t, name, "--output_dir", "out", "--recipe", path, "--resume_from_checkpoint",
+			exampleText, "--backend", exampleText)
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", name, err, text)
 		}
 		for i, flag := range commandFlags(second.Selected()) {
 			want := commandFlags(first.Selected())[i].Target.Interface()
-			if got := flag.Target.Interface(); !slices.Contains(whereFlags, flag.Name) && !reflect.DeepEqual(got, want) {
+			if got := flag.Target.Interface(); !slices.Contains(whereFlags, flag.Name) &&
+				!reflect.DeepEqual(got, want) {
 				t.Errorf("%s: %s: got %v, want %v", name, flag.Name, got, want)
 			}
 		}
@@ -140,40 +142,54 @@ func TestBadRecipes(t *testing.T) {
 		want []string
 	}{
 		"all fields at once": {
-			"learning_rat: 1\nresolution: big\nmixed_precision: fp8\nmodel:\n  name: x\nuse_ema: perhaps\nconditioning_embedding_out_channels: [4, x]\nseed: -1\n",
+			"learning_rat: 1\nresolution: big\nmixed_precision: fp8\nmodel:\n  name: x\nuse_ema: perhaps\n" +
+				"conditioning_embedding_out_channels: [4, x]\nseed: -1\n",
 			[]string{
-				":1:1: learning_rat is no flag of limner train controlnet (is it learning_rate?)", ":2:13: resolution: ", `"big"`,
-				`:3:18: mixed_precision: got "fp8", want one of no, bf16`, "pretrained_model_name_or_path: got a mapping",
-				":6:10: use_ema: ", `:7:38: conditioning_embedding_out_channels: got "x", want numbers`, ":8:7: seed: ",
+				":1:1: learning_rat is no flag of limner train controlnet (is it learning_rate?)",
+				":2:13: resolution: ", `"big"`, `:3:18: mixed_precision: got "fp8", want one of no, bf16`,
+				"pretrained_model_name_or_path: got a mapping", ":6:10: use_ema: ", `:7:38: conditioning_embedding_out_channels: got "x", want numbers`, ":8:7: seed: ",
 			},
 		},
 		"out of range too": {
-			"learning_rat: 1\nlearning_rate: -1\nvalidation_prompt: x\nvalidation_image: y\nvalidation_steps: 0\nresolution: big\nmin_timestep: 5\nmax_timestep: 4\noptimizer: adamv\nmodel: z\n",
+			"learning_rat: 1\nlearning_rate: -1\nvalidation_prompt: x\nvalidation_image: y\nvalidation_steps: 0\n" +
+				"resolution: big\nmin_timestep: 5\nmax_timestep: 4\noptimizer: adamv\nmodel: z\n",
 			[]string{
-				":1:1: learning_rat is no flag of limner train controlnet (is it learning_rate?)", ":2:16: learning_rate: got -1, want above 0",
-				":5:19: validation_steps: got 0, want at least 1", ":6:13: resolution: ", ":7:15: min_timestep, max_timestep: got 5 and 4",
-				`:9:12: optimizer: got "adamv", supported: adamw`,
+				":1:1: learning_rat is no flag of limner train controlnet (is it learning_rate?)",
+				":2:16: learning_rate: got -1, want above 0", ":5:19: validation_steps: got 0, want at least 1",
+				":6:13: resolution: ", ":7:15: min_timestep, max_timestep: got 5 and 4", `:9:12: optimizer: got "adamv", supported: adamw`,
 			},
 		},
-		"twice":           {"learning-rate: 1\nlearning_rate: 2\n", []string{":2:1: learning_rate: given twice"}},
-		"the same key":    {"seed: 1\nseed: 2\n", []string{":2:1: "}},
-		"no YAML":         {"seed: [1\n", []string{"recipe.yaml:1:"}},
-		"a list":          {"- seed\n", []string{":1:1: want lines of the form flag: value"}},
-		"two documents":   {"seed: 1\n---\nseed: 2\n", []string{"a second document"}},
-		"diffusers' flag": {"push_to_hub: true\n", []string{":1:1: push_to_hub: the result is a folder in diffusers' layout"}},
-		"another recipe":  {"recipe: other.yaml\n", []string{"recipe is no flag of limner train controlnet"}},
-		"the help":        {"help: true\n", []string{"help is no flag"}},
+		"twice":         {"learning-rate: 1\nlearning_rate: 2\n", []string{":2:1: learning_rate: given twice"}},
+		"the same key":  {"seed: 1\nseed: 2\n", []string{":2:1: "}},
+		"no YAML":       {"seed: [1\n", []string{"recipe.yaml:1:"}},
+		"a list":        {"- seed\n", []string{":1:1: want lines of the form flag: value"}},
+		"two documents": {"seed: 1\n---\nseed: 2\n", []string{"a second document"}},
+		"diffusers' flag": {
+			"push_to_hub: true\n", []string{":1:1: push_to_hub: the result is a folder in diffusers' layout"},
+		},
+		"another recipe": {"recipe: other.yaml\n", []string{"recipe is no flag of limner train controlnet"}},
+		"the help":       {"help: true\n", []string{"help is no flag"}},
 		"native code": {
 			"backend: ./evil.so\nexecutable: [a]\ncompilation-cache-dir: b\n",
-			[]string{`:1:10: backend: got "./evil.so", want cpu, tpu or cuda`, ":2:1: executable: a recipe names no programs", ":3:1: compilation-cache-dir: a recipe does not say"},
+			[]string{
+				`:1:10: backend: got "./evil.so", want cpu, tpu or cuda`,
+				":2:1: executable: a recipe names no programs", ":3:1: compilation-cache-dir: a recipe does not say",
+			},
 		},
-		"nested lists":          {strings.Repeat("[", 60_000), []string{":1:17: more than 16 lists and mappings within each other"}},
-		"nested mappings":       {"seed: " + strings.Repeat("{a: ", 15_000), []string{":1:71: more than 16 lists"}},
-		"nested entries":        {strings.Repeat("- ", 30_000), []string{":1:33: more than 16 lists"}},
-		"nested in text":        {"conditioning_embedding_out_channels: ['" + strings.Repeat("[", 30_000) + "']\n", []string{"want numbers"}},
-		"more than recipes are": {"# " + strings.Repeat("x", mostRecipe), []string{"65538 bytes, at most 65536 are read"}},
+		"nested lists": {
+			strings.Repeat("[", 60_000), []string{":1:17: more than 16 lists and mappings within each other"},
+		},
+		"nested mappings": {"seed: " + strings.Repeat("{a: ", 15_000), []string{":1:71: more than 16 lists"}},
+		"nested entries":  {strings.Repeat("- ", 30_000), []string{":1:33: more than 16 lists"}},
+		"nested in text": {
+			"conditioning_embedding_out_channels: ['" + strings.Repeat("[", 30_000) + "']\n", []string{"want numbers"},
+		},
+		"more than recipes are": {
+			"# " + strings.Repeat("x", mostRecipe), []string{"65538 bytes, at most 65536 are read"},
+		},
 	} {
-		_, err := parseTrain(t, "controlnet", "--model", "m", "--train_data_dir", "d", "--output_dir", "o", "--recipe", writeRecipe(t, c.text))
+		_, err := parseTrain(t, "controlnet", "--model", "m", "--train_data_dir", "d", "--output_dir", "o", "--recipe",
+			writeRecipe(t, c.text))
 		if err == nil {
 			t.Errorf("%s: no error", name)
 			continue
@@ -184,10 +200,12 @@ func TestBadRecipes(t *testing.T) {
 			}
 		}
 	}
-	if _, err := parseTrain(t, "vae", "--recipe", "/dev/zero"); err == nil || !strings.Contains(err.Error(), "not a regular file but a device") {
+	if _, err := parseTrain(t, "vae", "--recipe", "/dev/zero"); err == nil ||
+		!strings.Contains(err.Error(), "not a regular file but a device") {
 		t.Errorf("a device: got %v", err)
 	}
-	if _, err := parseTrain(t, "vae", "--recipe", "nowhere.yaml"); err == nil || !strings.Contains(err.Error(), "recipe: open nowhere.yaml") {
+	if _, err := parseTrain(t, "vae", "--recipe", "nowhere.yaml"); err == nil ||
+		!strings.Contains(err.Error(), "recipe: open nowhere.yaml") {
 		t.Errorf("no such file: got %v", err)
 	}
 }
@@ -195,7 +213,8 @@ func TestBadRecipes(t *testing.T) {
 // Values out of range stand where the recipe has them, unless the command line's came first.
 func TestRecipeOutOfRange(t *testing.T) {
 	path := writeRecipe(t, "rank: 0\nlearning_rate: 1e-4\nnoise_offset: -1\nlora_dropout: 2\nglobal_batch_size: -3\n")
-	_, stderr, code := limner(t, t.TempDir(), "train", "lora", "--model", "m", "--train_data_dir", "d", "--output_dir", "o", "--recipe", path, "--learning_rate=-1", "--lora_dropout=3")
+	_, stderr, code := limner(t, t.TempDir(), "train", "lora", "--model", "m", "--train_data_dir", "d", "--output_dir",
+		"o", "--recipe", path, "--learning_rate=-1", "--lora_dropout=3")
 	want := fmt.Sprintf(`limner: %s:5:20: train_batch_size, global_batch_size: got -3, want 1 to 1048576
   learning_rate: got -1, want above 0
   %s:1:7: rank: got 0, want 1 to 16384
@@ -224,8 +243,10 @@ func TestDiffusersFlags(t *testing.T) {
 			t.Errorf("--%s is a flag and needs no explanation", name)
 		}
 	}
-	_, stderr, code := limner(t, t.TempDir(), "train", "controlnet", "--from_pt", "--model", "m", "--hub_token=x", "--streaming")
-	if code != exitUsage || !strings.Contains(stderr, "--from_pt: leave it out") || !strings.Contains(stderr, "--streaming: ") || strings.Contains(stderr, "=x") {
+	_, stderr, code := limner(t, t.TempDir(), "train", "controlnet", "--from_pt", "--model", "m",
+		"--hub_token=x", "--streaming")
+	if code != exitUsage || !strings.Contains(stderr, "--from_pt: leave it out") ||
+		!strings.Contains(stderr, "--streaming: ") || strings.Contains(stderr, "=x") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 }
@@ -238,12 +259,14 @@ func TestRecipeOfAnyEditor(t *testing.T) {
 		utf16 = append(utf16, b, 0)
 	}
 	for name, raw := range map[string]string{"a mark and CRLF": "\xef\xbb\xbf" + text, "UTF-16": string(utf16)} {
-		command, err := parseTrain(t, "lora", "--recipe", writeRecipe(t, raw), "--pretrained_model_name_or_path", "m", "--train_data_dir", "d", "--output_dir", "o")
+		command, err := parseTrain(t, "lora", "--recipe", writeRecipe(t, raw), "--pretrained_model_name_or_path", "m",
+			"--train_data_dir", "d", "--output_dir", "o")
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if f := command.Selected().Target.Addr().Interface().(trainer).flags().Options; f.Seed != 7 || f.MaxTrainSteps != 3 {
+		if f := command.Selected().Target.Addr().Interface().(trainer).flags().Options; f.Seed != 7 ||
+			f.MaxTrainSteps != 3 {
 			t.Errorf("%s: seed %d, %d steps", name, f.Seed, f.MaxTrainSteps)
 		}
 	}

@@ -98,8 +98,8 @@ type trainer interface {
 
 func (f trainFlags) flags() trainFlags { return f }
 
-// trainSettings are what the flags of a training say. The error lists everything about them that is out of range. A training that is planned
-// needs no data and no place.
+// trainSettings are what the flags of a training say. The error lists everything about them that is out of range. A
+// training that is planned needs no data and no place.
 func trainSettings(c trainer, devices int, planned bool) (train.Options, train.Recipe, error) {
 	o, r := c.flags().settings(devices)
 	err := c.apply(&r)
@@ -114,27 +114,32 @@ func trainSettings(c trainer, devices int, planned bool) (train.Options, train.R
 // prepareRun makes a run from flags.
 type prepareRun func(context.Context, *xla.Backend, train.Options, train.Recipe) (*train.Run, error)
 
-// runTraining trains what prepare makes of the command's settings. A signal at any moment ends it with train.ErrInterrupted.
+// runTraining trains what prepare makes of the command's settings. A signal at any moment ends it with
+// train.ErrInterrupted.
 func runTraining(ctx context.Context, command *kong.Context, c trainer, prepare prepareRun) error {
 	p := planOf(command)
-	if _, _, err := trainSettings(c, 1, p != nil); err != nil { // before devices, which may have to be installed or taken
+	// This comes before devices are opened, whose plugin may have to be installed.
+	if _, _, err := trainSettings(c, 1, p != nil); err != nil {
 		return usageError{c.flags().Recipe.place(command, err)}
 	}
 	if p != nil {
 		return p.train(ctx, c, prepare)
 	}
 	quiet := context.AfterFunc(ctx, func() {
-		fmt.Fprintln(os.Stderr, "\nlimner: stopping when the step under way is done, and saving; a second signal leaves at once")
+		fmt.Fprintln(os.Stderr, "\nlimner: stopping when the step under way is done, and saving; "+
+			"a second signal leaves at once")
 	})
 	defer quiet()
 	err := trainOnDevices(ctx, command, c, prepare)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%w before the first step: nothing was lost, the same command starts again", train.ErrInterrupted)
+		return fmt.Errorf("%w before the first step: nothing was lost, the same command starts again",
+			train.ErrInterrupted)
 	}
 	return err
 }
 
-// trainOnDevices opens the devices and trains what prepare makes. What can be refused without the model is refused before it is looked for.
+// trainOnDevices opens the devices and trains what prepare makes. What can be refused without the model is refused
+// before it is looked for.
 func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepare prepareRun) error {
 	f := c.flags()
 	devices := f.devices(f.Executable...)
@@ -165,7 +170,8 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 	r.OnEncode = func(done, total int) { cached.Step(done, total, "") }
 	if p := b.Process(); !p.Alone() {
 		from, to := b.Rows(o.Batch)
-		fmt.Fprintf(os.Stderr, "process %d of %d, counted from 0: %d of %d devices, rows %d to %d of each batch of %d\n",
+		fmt.Fprintf(os.Stderr, "process %d of %d, counted from 0: %d of %d devices, "+
+			"rows %d to %d of each batch of %d\n",
 			p.Index, p.Count, b.Own(), b.Devices(), from, to-1, o.Batch)
 		if !p.Leads() {
 			r.Log, r.OnStep, r.OnEncode = nil, nil, func(int, int) {} // the first process speaks for all

@@ -25,7 +25,8 @@ The result is a ControlNet in diffusers' layout in the output folder. Ctrl-C sav
 }
 
 func (c trainControlNetCmd) Run(ctx context.Context, command *kong.Context) error {
-	return runTraining(ctx, command, c, func(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe) (*train.Run, error) {
+	return runTraining(ctx, command, c, func(ctx context.Context, b *xla.Backend, o train.Options,
+		r train.Recipe) (*train.Run, error) {
 		if r.ControlNet != "" {
 			var err error
 			if r.ControlNet, err = locate(ctx, r.ControlNet, ""); err != nil {

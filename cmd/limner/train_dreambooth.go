@@ -102,7 +102,8 @@ func (f classFlags) draw(ctx context.Context, b *xla.Backend, o train.Options, r
 		return err
 	}
 	if !b.Process().Alone() {
-		return fmt.Errorf("%d images of the class are missing in %s: on several machines they must be there, so let one machine draw them first", len(missing), f.ClassDataDir)
+		return fmt.Errorf("%d images of the class are missing in %s: on several machines they must be there, "+
+			"so let one machine draw them first", len(missing), f.ClassDataDir)
 	}
 	if err := disk.Writable(f.ClassDataDir); err != nil {
 		return fmt.Errorf("class_data_dir: %w", err)
@@ -117,7 +118,8 @@ func (f classFlags) draw(ctx context.Context, b *xla.Backend, o train.Options, r
 	}
 	defer weights.Close()
 	p, err := sample.New(ctx, b, sample.Model{Pipeline: model, Weights: weights, Compute: r.Compute, Log: r.Log},
-		sample.Shape{Batch: f.SampleBatchSize * b.Devices(), Height: r.Resolution, Width: r.Resolution}, set.Request(nil))
+		sample.Shape{Batch: f.SampleBatchSize * b.Devices(), Height: r.Resolution, Width: r.Resolution},
+		set.Request(nil))
 	if err != nil {
 		return err
 	}

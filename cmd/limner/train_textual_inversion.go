@@ -36,10 +36,13 @@ func (c trainTextualInversionCmd) apply(r *train.Recipe) error {
 	r.Diffusion, r.Inversion = c.Diffusion, c.Inversion
 	tokens, initializers := len(c.PlaceholderToken), len(c.InitializerToken)
 	if initializers != 1 && initializers != tokens {
-		return fmt.Errorf("initializer_token: %d for %d placeholder tokens: give one for each, or one for all", initializers, tokens)
+		return fmt.Errorf("initializer_token: %d for %d placeholder tokens: give one for each, or one for all",
+			initializers, tokens)
 	}
 	for i, text := range c.PlaceholderToken {
-		r.Tokens = append(r.Tokens, loss.Token{Text: text, Vectors: c.NumVectors, Initializer: c.InitializerToken[i%initializers]})
+		r.Tokens = append(r.Tokens, loss.Token{
+			Text: text, Vectors: c.NumVectors, Initializer: c.InitializerToken[i%initializers],
+		})
 	}
 	return nil
 }

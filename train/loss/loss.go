@@ -14,8 +14,9 @@ import (
 	"limner/models/noise"
 )
 
-// Loss is what can be chosen of the diffusion loss: flags of limner train, under the names of diffusers' scripts and, for
-// Huber's, of kohya's sd-scripts. The zero value is the mean squared error of what the model predicts, at every timestep alike.
+// Loss is what can be chosen of the diffusion loss: flags of limner train, under the names of diffusers' scripts and,
+// for Huber's, of kohya's sd-scripts. The zero value is the mean squared error of what the model predicts, at every
+// timestep alike.
 type Loss struct {
 	SNRGamma            float64 `json:"snr_gamma" name:"snr-gamma" default:"0" help:"Cap of the signal-to-noise ratio by which timesteps are weighted (min-SNR; 5 is usual); 0 weighs all alike." resume:"same"`
 	RescaleBetasZeroSNR bool    `json:"rescale_betas_zero_snr" name:"rescale-betas-zero-snr" help:"Leave nothing of the image at the last timestep; with v_prediction or sample." resume:"same"`
@@ -51,11 +52,15 @@ func (l Loss) CheckModel(model noise.Config) error {
 	errs := []error{l.Timesteps.checkSteps(model.NumTrainTimesteps)}
 	c := l.Schedule(model)
 	if c.ClassName == noise.FlowMatch || c.PredictionType == noise.FlowPrediction {
-		errs = append(errs, fmt.Errorf("the model's scheduler (%s, prediction_type %s) is one of flow matching, which is not "+
-			"supported for training: want one with betas that predicts epsilon, v_prediction or sample", c.ClassName, c.PredictionType))
+		errs = append(errs,
+			fmt.Errorf("the model's scheduler (%s, prediction_type %s) is one of flow matching, which is not "+
+				"supported for training: want one with betas that predicts epsilon, v_prediction or sample",
+				c.ClassName, c.PredictionType))
 	}
 	if c.RescaleBetasZeroSNR && c.PredictionType == noise.Epsilon {
-		errs = append(errs, errors.New("rescale_betas_zero_snr: got prediction_type epsilon, want v_prediction or sample: where the input is all noise, predicting the noise says nothing of the image"))
+		errs = append(errs, errors.New("rescale_betas_zero_snr: got prediction_type epsilon, "+
+			"want v_prediction or sample: where the input is all noise, "+
+			"predicting the noise says nothing of the image"))
 	}
 	return errors.Join(errs...)
 }

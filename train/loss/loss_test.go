@@ -32,26 +32,32 @@ func TestGoldenMinSNR(t *testing.T) {
 			t.Errorf("%s: got %.9g, want %.9g", name, got, want)
 		}
 	}
-	for _, c := range []struct{ schedule, prediction string }{{"sd", noise.Epsilon}, {"sd", noise.VPrediction}, {"zsnr", noise.VPrediction}} {
+	for _, c := range []struct{ schedule, prediction string }{
+		{"sd", noise.Epsilon}, {"sd", noise.VPrediction}, {"zsnr", noise.VPrediction},
+	} {
 		l := Loss{SNRGamma: 5, RescaleBetasZeroSNR: c.schedule == "zsnr"}
 		schedule := l.Schedule(predicting(c.prediction))
 		snr, weights := signalToNoise(schedule), l.snrWeights(schedule)
 		weight := "weight_" + strings.TrimSuffix(c.prediction, "_prediction")
 		for i, at := range timesteps.Data {
-			near(fmt.Sprintf("%s SNR at %g", c.schedule, at), float64(snr[int(at)]), float64(g.Get(c.schedule + ".snr").Data[i]))
-			near(fmt.Sprintf("%s %s at %g", c.schedule, weight, at), float64(weights[int(at)]), float64(g.Get(c.schedule + "." + weight).Data[i]))
+			near(fmt.Sprintf("%s SNR at %g", c.schedule, at), float64(snr[int(at)]),
+				float64(g.Get(c.schedule + ".snr").Data[i]))
+			near(fmt.Sprintf("%s %s at %g", c.schedule, weight, at), float64(weights[int(at)]),
+				float64(g.Get(c.schedule + "." + weight).Data[i]))
 		}
 	}
 
 	mse := g.Get("per_sample_mse")
 	roots := mse.Map(func(v float32) float32 { return float32(math.Sqrt(float64(v))) })
-	got := parity.Run(t, parity.Model{}, []parity.Tensor{roots, timesteps}, func(_ nn.Params, in []*Node, out map[string]*Node) {
-		prediction := BroadcastToDims(Reshape(in[0], -1, 1, 1, 1), len(mse.Data), 2, 3, 4)
-		for _, p := range []string{noise.Epsilon, noise.VPrediction} {
-			perImage := Loss{SNRGamma: 5}.perImage(predicting(p), prediction, ZerosLike(prediction), asTimesteps(in[1]), nil)
-			out["loss_"+strings.TrimSuffix(p, "_prediction")] = ReduceAllMean(perImage)
-		}
-	})
+	got := parity.Run(t, parity.Model{}, []parity.Tensor{roots, timesteps},
+		func(_ nn.Params, in []*Node, out map[string]*Node) {
+			prediction := BroadcastToDims(Reshape(in[0], -1, 1, 1, 1), len(mse.Data), 2, 3, 4)
+			for _, p := range []string{noise.Epsilon, noise.VPrediction} {
+				perImage := Loss{SNRGamma: 5}.perImage(predicting(p), prediction, ZerosLike(prediction),
+					asTimesteps(in[1]), nil)
+				out["loss_"+strings.TrimSuffix(p, "_prediction")] = ReduceAllMean(perImage)
+			}
+		})
 	for name, x := range got {
 		near(name, float64(x.Data[0]), float64(g.Get("sd." + name).Data[0]))
 	}
@@ -67,7 +73,9 @@ func TestMinSNRWeighsImages(t *testing.T) {
 	batches := []int{1, 2, 3, 4, 5, 64}
 	const width, channels = 64, 4
 	for _, batch := range batches {
-		prediction := parity.Tensor{Data: make([]float32, batch*width*channels), Shape: []int{batch, 1, width, channels}}
+		prediction := parity.Tensor{
+			Data: make([]float32, batch*width*channels), Shape: []int{batch, 1, width, channels},
+		}
 		for i := range prediction.Data {
 			prediction.Data[i] = float32(math.Sin(float64(i)))
 		}
@@ -89,7 +97,8 @@ func TestMinSNRWeighsImages(t *testing.T) {
 				want += float64(v) * float64(v) / (width * channels)
 			}
 			want *= float64(weights[15*image])
-			parity.CheckNumber(t, fmt.Sprintf("image %d of %d", image, batch), float64(got[fmt.Sprint(batch)].Data[image]), want, 1e-5)
+			parity.CheckNumber(t, fmt.Sprintf("image %d of %d", image, batch),
+				float64(got[fmt.Sprint(batch)].Data[image]), want, 1e-5)
 		}
 	}
 }
@@ -121,13 +130,18 @@ func TestRobustLosses(t *testing.T) {
 	}{
 		{Loss{}, func(int) float64 { return 0 }, func(d, _ float64) float64 { return d * d }},
 		{Loss{Type: LossHuber, HuberC: 0.1, HuberSchedule: HuberConstant}, func(int) float64 { return 0.1 }, huber},
-		{Loss{Type: LossHuber, HuberC: 0.1, HuberSchedule: HuberExponential}, func(t int) float64 { return math.Exp(math.Log(0.1) * float64(t) / 1000) }, huber},
+		{
+			Loss{Type: LossHuber, HuberC: 0.1, HuberSchedule: HuberExponential},
+			func(t int) float64 { return math.Exp(math.Log(0.1) * float64(t) / 1000) }, huber,
+		},
 		{Loss{Type: LossSmoothL1, HuberC: 0.2, HuberSchedule: HuberSNR}, func(t int) float64 {
 			sigma := math.Sqrt((1 - float64(alpha[t])) / float64(alpha[t]))
 			return 0.8/math.Pow(1+sigma, 2) + 0.2
 		}, func(d, c float64) float64 { return huber(d, c) / c }},
 	} {
-		inputs := []parity.Tensor{x, {Data: timesteps, Shape: []int{len(timesteps)}}, masks["ones"], masks["half"], masks["nothing"]}
+		inputs := []parity.Tensor{
+			x, {Data: timesteps, Shape: []int{len(timesteps)}}, masks["ones"], masks["half"], masks["nothing"],
+		}
 		got := parity.Run(t, parity.Model{}, inputs, func(_ nn.Params, in []*Node, out map[string]*Node) {
 			zeros, at := ZerosLike(in[0]), asTimesteps(in[1])
 			out["plain"] = c.loss.perImage(schedule, in[0], zeros, at, nil)
@@ -143,7 +157,8 @@ func TestRobustLosses(t *testing.T) {
 				half += one * float64(j%2) / float64(n/2)
 			}
 			for name, want := range map[string]float64{"plain": all, "ones": all, "half": half, "nothing": 0} {
-				parity.CheckNumber(t, fmt.Sprintf("%+v, mask %s, timestep %g", c.loss, name, at), float64(got[name].Data[i]), want, 1e-5)
+				parity.CheckNumber(t, fmt.Sprintf("%+v, mask %s, timestep %g", c.loss, name, at),
+					float64(got[name].Data[i]), want, 1e-5)
 			}
 		}
 	}
@@ -160,16 +175,19 @@ func TestLossErrors(t *testing.T) {
 	}
 	for _, want := range []string{
 		"snr_gamma: got -1", "noise_offset: got NaN", "input_perturbation: got +Inf", "huber_c: got 0", `huber_schedule: got "cosine"`,
-		"min_timestep, max_timestep: got 5 and 5, want 0 ≤ min < max", "timestep_bias_begin, timestep_bias_end: got 3 and 2000", "timestep_bias_multiplier: got 0",
+		"min_timestep, max_timestep: got 5 and 5, want 0 ≤ min < max",
+		"timestep_bias_begin, timestep_bias_end: got 3 and 2000", "timestep_bias_multiplier: got 0",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in:\n%v", want, err)
 		}
 	}
-	if err := (Loss{RescaleBetasZeroSNR: true}).CheckModel(noise.StableDiffusion()); err == nil || !strings.Contains(err.Error(), "want v_prediction or sample") {
+	if err := (Loss{RescaleBetasZeroSNR: true}).CheckModel(noise.StableDiffusion()); err == nil ||
+		!strings.Contains(err.Error(), "want v_prediction or sample") {
 		t.Errorf("zero SNR with ε: got %v", err)
 	}
-	if err := DefaultLoss().CheckModel(noise.Defaults(noise.FlowMatch)); err == nil || !strings.Contains(err.Error(), noise.FlowMatch) {
+	if err := DefaultLoss().CheckModel(noise.Defaults(noise.FlowMatch)); err == nil ||
+		!strings.Contains(err.Error(), noise.FlowMatch) {
 		t.Errorf("a schedule of flow matching: got %v", err)
 	}
 	for _, l := range []Loss{{}, DefaultLoss(), {RescaleBetasZeroSNR: true}} {

@@ -33,10 +33,13 @@ const (
 func (s Timesteps) checkSteps(n int) error {
 	var errs []error
 	if end := s.end(n); end > n || s.Min >= n {
-		errs = append(errs, fmt.Errorf("min_timestep, max_timestep: got %d and %d, want 0 ≤ min < max ≤ %d", s.Min, end, n))
+		errs = append(errs, fmt.Errorf("min_timestep, max_timestep: got %d and %d, want 0 ≤ min < max ≤ %d",
+			s.Min, end, n))
 	}
 	if s.Bias == BiasRange && s.End > n {
-		errs = append(errs, fmt.Errorf("timestep_bias_begin, timestep_bias_end: got %d and %d, want 0 ≤ begin < end ≤ %d", s.Begin, s.End, n))
+		errs = append(errs,
+			fmt.Errorf("timestep_bias_begin, timestep_bias_end: got %d and %d, want 0 ≤ begin < end ≤ %d",
+				s.Begin, s.End, n))
 	}
 	return errors.Join(errs...)
 }

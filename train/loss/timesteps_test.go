@@ -21,13 +21,17 @@ func TestChances(t *testing.T) {
 		timesteps Timesteps
 		want      [n]float64
 	}{
-		"none":     {Timesteps{}, [n]float64{1, 1, 1, 1, 1, 1, 1, 1}},
-		"bounded":  {Timesteps{Min: 2, Max: 5}, [n]float64{0, 0, 1, 1, 1}},
-		"earlier":  {Timesteps{Bias: BiasEarlier, Multiplier: 3, Portion: 0.25}, [n]float64{3, 3, 1, 1, 1, 1, 1, 1}},
-		"later":    {Timesteps{Bias: BiasLater, Multiplier: 3, Portion: 0.25}, [n]float64{1, 1, 1, 1, 1, 1, 3, 3}},
-		"of none":  {Timesteps{Bias: BiasLater, Multiplier: 3}, [n]float64{1, 1, 1, 1, 1, 1, 1, 1}},
-		"a range":  {Timesteps{Bias: BiasRange, Multiplier: 0.5, Begin: 1, End: 3}, [n]float64{1, 0.5, 0.5, 1, 1, 1, 1, 1}},
-		"and both": {Timesteps{Min: 2, Bias: BiasRange, Multiplier: 2, Begin: 1, End: 3}, [n]float64{0, 0, 2, 1, 1, 1, 1, 1}},
+		"none":    {Timesteps{}, [n]float64{1, 1, 1, 1, 1, 1, 1, 1}},
+		"bounded": {Timesteps{Min: 2, Max: 5}, [n]float64{0, 0, 1, 1, 1}},
+		"earlier": {Timesteps{Bias: BiasEarlier, Multiplier: 3, Portion: 0.25}, [n]float64{3, 3, 1, 1, 1, 1, 1, 1}},
+		"later":   {Timesteps{Bias: BiasLater, Multiplier: 3, Portion: 0.25}, [n]float64{1, 1, 1, 1, 1, 1, 3, 3}},
+		"of none": {Timesteps{Bias: BiasLater, Multiplier: 3}, [n]float64{1, 1, 1, 1, 1, 1, 1, 1}},
+		"a range": {
+			Timesteps{Bias: BiasRange, Multiplier: 0.5, Begin: 1, End: 3}, [n]float64{1, 0.5, 0.5, 1, 1, 1, 1, 1},
+		},
+		"and both": {
+			Timesteps{Min: 2, Bias: BiasRange, Multiplier: 2, Begin: 1, End: 3}, [n]float64{0, 0, 2, 1, 1, 1, 1, 1},
+		},
 	} {
 		if err := errors.Join(c.timesteps.validate(), c.timesteps.checkSteps(n)); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -13,7 +13,7 @@ type EMA struct {
 	Decay           float64 `json:"decay" name:"ema-decay" default:"0.9999" help:"Largest decay of the average." resume:"same"`
 	MinDecay        float64 `json:"min_decay" kong:"-" resume:"same"` // the smallest
 	UpdateAfterStep int     `json:"update_after_step" kong:"-" resume:"same"`
-	UseWarmup       bool    `json:"use_ema_warmup" kong:"-" resume:"same"` // 1-(1+n/inv_gamma)^-power instead of (1+n)/(10+n)
+	UseWarmup       bool    `json:"use_ema_warmup" kong:"-" resume:"same"` // 1-(1+n/inv_gamma)^-power, not (1+n)/(10+n)
 	InvGamma        float64 `json:"inv_gamma" kong:"-" default:"1" resume:"same"`
 	Power           float64 `json:"power" kong:"-" default:"0.6666666666666666" resume:"same"`
 }

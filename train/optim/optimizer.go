@@ -37,8 +37,8 @@ const (
 // Optimizers are the names that Optimizer knows.
 var Optimizers = []string{OptimizerAdamW, OptimizerLion, OptimizerAdafactor}
 
-// DefaultOptimizer holds the defaults of diffusers' scripts: AdamW. Those of Lion are its paper's, Adafactor's are those
-// of transformers, but with the learning rate of the run.
+// DefaultOptimizer holds the defaults of diffusers' scripts: AdamW. Those of Lion are its paper's, Adafactor's are
+// those of transformers, but with the learning rate of the run.
 func DefaultOptimizer() Optimizer { return settings.Default[Optimizer]() }
 
 // Validate reports every setting out of range, those of optimizers that are not chosen included.

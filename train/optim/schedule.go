@@ -10,12 +10,13 @@ import (
 )
 
 // Schedule multiplies the learning rate from step to step, as diffusers' get_scheduler does: flags of limner train.
+// Steps is the length of the whole run. Cycles and Power of 0 mean 1.
 type Schedule struct {
 	Name      string  `json:"lr_scheduler" name:"lr-scheduler" default:"constant" help:"constant, constant_with_warmup, linear, cosine, cosine_with_restarts, polynomial or piecewise_constant." resume:"same"`
 	Warmup    int     `json:"lr_warmup_steps" name:"lr-warmup-steps" default:"500" help:"Steps in which the learning rate rises from 0; not with constant." resume:"same"`
-	Steps     int     `json:"num_training_steps" kong:"-" resume:"same"`                                                    // of the whole run
-	Cycles    float64 `json:"lr_num_cycles" name:"lr-num-cycles" default:"1" help:"Of cosine_with_restarts." resume:"same"` // 0 means 1
-	Power     float64 `json:"lr_power" name:"lr-power" default:"1" help:"Of polynomial." resume:"same"`                     // 0 means 1
+	Steps     int     `json:"num_training_steps" kong:"-" resume:"same"`
+	Cycles    float64 `json:"lr_num_cycles" name:"lr-num-cycles" default:"1" help:"Of cosine_with_restarts." resume:"same"`
+	Power     float64 `json:"lr_power" name:"lr-power" default:"1" help:"Of polynomial." resume:"same"`
 	StepRules string  `json:"step_rules,omitempty" placeholder:"RULES" help:"Of piecewise_constant: 1:10,0.1:20,0.01 for the whole rate before step 10, and so on." resume:"same"`
 }
 

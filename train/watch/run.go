@@ -31,7 +31,8 @@ type Run struct {
 	Loaded      bool    // the step had been compiled before
 	FLOPs       float64 // of a step
 
-	// Writes is false where another process of the run writes what is shown: of this one only its part in validation is needed.
+	// Writes is false where another process of the run writes what is shown: of this one only its part in validation is
+	// needed.
 	Writes bool
 	Logf   func(format string, args ...any) // hears what a person may want to know
 }

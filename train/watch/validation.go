@@ -30,7 +30,8 @@ func DefaultValidation() Validation { return settings.Default[Validation]() }
 // wanted says whether there is anything to validate.
 func (v Validation) wanted() bool { return len(v.Prompts) > 0 || len(v.Data) > 0 }
 
-// Validate reports every field that is out of range or does not fit another. control is whether a ControlNet is trained.
+// Validate reports every field that is out of range or does not fit another. control is whether a ControlNet is
+// trained.
 func (v Validation) Validate(control bool) error {
 	if !v.wanted() {
 		if len(v.Images) > 0 {
@@ -41,7 +42,8 @@ func (v Validation) Validate(control bool) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	for name, n := range map[string]int{
-		"validation_steps": v.Steps, "num_validation_images": v.NumImages, "validation_inference_steps": v.NumInferenceSteps, "validation_rows": v.Rows,
+		"validation_steps": v.Steps, "num_validation_images": v.NumImages,
+		"validation_inference_steps": v.NumInferenceSteps, "validation_rows": v.Rows,
 	} {
 		if n < 1 {
 			bad("%s: got %d, want at least 1", name, n)
