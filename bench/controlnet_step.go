@@ -39,9 +39,11 @@ func controlDiffusion(cached bool) loss.Diffusion {
 	text.HiddenSize, text.IntermediateSize = controlText, 4*controlText
 	text.NumHiddenLayers, text.NumAttentionHeads = 6, 4
 	return loss.Diffusion{
-		Networks: sd.Networks{UNet: u, VAE: v, Text: text, Noise: schedule}, ControlNet: &control, Compute: dtypes.Float32,
-		Sizes: loss.Sizes{Batch: controlBatch, Resolution: controlSide, Tokens: text.MaxPositionEmbeddings},
-		Name:  "controlnet", Train: []string{diffusers.ControlNet + "."}, CachedLatents: cached,
+		Networks: sd.Networks{UNet: u, VAE: v, Text: text, Noise: schedule}, ControlNet: &control,
+		Compute: dtypes.Float32, Sizes: loss.Sizes{
+			Batch: controlBatch, Resolution: controlSide, Tokens: text.MaxPositionEmbeddings,
+		},
+		Name: "controlnet", Train: []string{diffusers.ControlNet + "."}, CachedLatents: cached,
 	}
 }
 

@@ -55,7 +55,8 @@ func startForward(c unet.Config, batch, side int) func(context.Context, *xla.Bac
 const predicted = "prediction"
 
 // forward compiles f, whose inputs are the tree's and then the given ones.
-func forward(ctx context.Context, b *xla.Backend, f program.Function, tree nn.Tree, inputs []xla.Value) (workload, error) {
+func forward(ctx context.Context, b *xla.Backend, f program.Function, tree nn.Tree,
+	inputs []xla.Value) (workload, error) {
 	var unet *program.Program
 	compiled, err := measure(func() (err error) {
 		unet, err = program.Compile(ctx, b, f)

@@ -198,7 +198,8 @@ func (o BaseOptions) options(name string, batch, steps int) train.Options {
 // recipe is the common part of the recipes of the VAE and the UNet.
 func recipe(h Hooks, model, dataset string) train.Recipe {
 	var r train.Recipe
-	r.Model, r.Data, r.Reading, r.Resolution, r.FromScratch = model, []string{dataset}, data.DefaultReading(), Size, true
+	r.Model, r.Data, r.Reading, r.Resolution, r.FromScratch = model, []string{dataset},
+		data.DefaultReading(), Size, true
 	r.Compute, r.Log, r.OnStep, r.OnEncode = dtypes.Float32, h.Log, h.Step, h.Count
 	return r
 }

@@ -64,7 +64,8 @@ func (o Options) circles() circles.Set {
 
 // Report is what the demo measured, as report.json has it.
 type Report struct {
-	IoUWith     float64            `json:"iou_with"`     // mean intersection over union of the disc asked for and the sampled one
+	// mean intersection over union of the disc asked for and the sampled one
+	IoUWith     float64            `json:"iou_with"`
 	IoUWithout  float64            `json:"iou_without"`  // the same without the ControlNet
 	ColourMatch float64            `json:"colour_match"` // share of images with both colours nearest to the named ones
 	Seconds     map[string]float64 `json:"seconds"`

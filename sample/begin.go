@@ -135,7 +135,8 @@ func (r *round) posteriors(encoder *program.Program, images []float32) (mean, lo
 		return nil, nil, err
 	}
 	if !finite(mean) || !finite(logvar) {
-		return nil, nil, errors.New("the latents of the images to begin from are not finite numbers: check the VAE's weights, or use f32")
+		return nil, nil, errors.New("the latents of the images to begin from are not finite numbers: " +
+			"check the VAE's weights, or use f32")
 	}
 	return mean, logvar, nil
 }

@@ -119,7 +119,8 @@ func inpaintingModel(t testing.TB) Model {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wide := parity.Open(t, "sd15-tiny-extra", "unet_inpaint9_conv_in.safetensors").Get("conv_in.weight") // [out, in, 3, 3]
+	// [out, in, 3, 3]
+	wide := parity.Open(t, "sd15-tiny-extra", "unet_inpaint9_conv_in.safetensors").Get("conv_in.weight")
 	const taps = 3 * 3
 	out, in := wide.Shape[0], wide.Shape[1]
 	kernel := make([]float32, taps*in*out) // [3, 3, in, out]
@@ -160,7 +161,10 @@ func TestGoldenPipelines(t *testing.T) {
 		file := strings.TrimSuffix(kind, "9")
 		g := parity.Open(t, "pipelines", file+".safetensors")
 		t.Run(name, func(t *testing.T) {
-			v := variant{family: "sd15", control: strings.Contains(r.Pipeline, "ControlNet"), inpaints: kind == "inpaint9", latents: [3]int(g.Image(name + ".latents_out").Shape)}
+			v := variant{
+				family: "sd15", control: strings.Contains(r.Pipeline, "ControlNet"), inpaints: kind == "inpaint9",
+				latents: [3]int(g.Image(name + ".latents_out").Shape),
+			}
 			if kind == "sd21" || kind == "sdxl" {
 				v.family = kind
 			}
@@ -171,7 +175,10 @@ func TestGoldenPipelines(t *testing.T) {
 			checkRun(t, pipelineFor(t, v, config), g, name, r)
 		})
 	}
-	for _, name := range []string{"txt2img_ddim", "controlnet_ddim", "sd21_ddim", "sdxl_euler", "img2img_ddim", "inpaint_ddim_s1.0", "inpaint9_ddim_s1.0"} {
+	for _, name := range []string{
+		"txt2img_ddim", "controlnet_ddim", "sd21_ddim", "sdxl_euler", "img2img_ddim",
+		"inpaint_ddim_s1.0", "inpaint9_ddim_s1.0",
+	} {
 		if _, ok := runs[name]; !ok {
 			t.Errorf("the goldens have no run %s", name)
 		}
@@ -276,7 +283,8 @@ func goldenRequest(t testing.TB, p *Pipeline, g parity.File, name string, r run)
 		return g.Image(fmt.Sprintf("%s.noise.%d", name, k)).Data[image*size : (image+1)*size]
 	}
 	for from, to := range map[*[2]int]*[2]int{
-		a.OriginalSize: &request.OriginalSize, a.CropsTopLeft: &request.CropsCoordsTopLeft, a.TargetSize: &request.TargetSize,
+		a.OriginalSize: &request.OriginalSize, a.CropsTopLeft: &request.CropsCoordsTopLeft,
+		a.TargetSize: &request.TargetSize,
 	} {
 		if from != nil {
 			*to = *from
@@ -318,7 +326,8 @@ func checkRun(t *testing.T, p *Pipeline, g parity.File, name string, r run) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parity.Check(t, name+".latents_out", parity.Tensor{Data: result.Latents, Shape: shape}, g.Image(name+".latents_out"), 2e-4)
+	parity.Check(t, name+".latents_out", parity.Tensor{Data: result.Latents, Shape: shape},
+		g.Image(name+".latents_out"), 2e-4)
 	checkImage(t, p, g, name, result)
 }
 

@@ -55,16 +55,17 @@ func (m Model) trees() trees {
 // The names of the denoising step's arrays, beside its parameters. An output of a projection is named by its layer's
 // path.
 const (
-	inputLatents       = "latents"
-	inputLoRAs         = "lora_scales"
-	inputCoefficients  = "coefficients"       // of the call
-	inputNoise         = "noise"              // unit normals, as the latents
-	inputGuidance      = "guidance"           // guidance_scale and guidance_rescale
-	inputConditioning  = "conditioning_scale" // of each ControlNet
-	inputPooled        = "pooled"
-	inputTimeIDs       = "time_ids"
-	inputMask          = "mask"           // 1 where the image is painted anew
-	inputKnown         = "known"          // latents of the image, or with 9 channels of the image without what is painted anew
+	inputLatents      = "latents"
+	inputLoRAs        = "lora_scales"
+	inputCoefficients = "coefficients"       // of the call
+	inputNoise        = "noise"              // unit normals, as the latents
+	inputGuidance     = "guidance"           // guidance_scale and guidance_rescale
+	inputConditioning = "conditioning_scale" // of each ControlNet
+	inputPooled       = "pooled"
+	inputTimeIDs      = "time_ids"
+	inputMask         = "mask" // 1 where the image is painted anew
+	// latents of the image, or with 9 channels of the image without what is painted anew
+	inputKnown         = "known"
 	inputKnownNoise    = "known_noise"    // as the latents; not with 9 channels
 	inputKnownSchedule = "known_schedule" // the factors of known and known_noise after the call
 )
@@ -89,18 +90,20 @@ func (p *Pipeline) stepValues(key stepKey) []xla.Value {
 		return xla.Value{Name: name, Shape: shapes.Make(dtypes.Float32, n)}
 	}
 	values := []xla.Value{
-		p.model.loraScales(), scalars(inputCoefficients, schedule.CoefficientCount), p.like(inputNoise), scalars(inputGuidance, 2),
-		scalars(inputConditioning, max(1, len(p.model.ControlNets))),
+		p.model.loraScales(), scalars(inputCoefficients, schedule.CoefficientCount), p.like(inputNoise),
+		scalars(inputGuidance, 2), scalars(inputConditioning, max(1, len(p.model.ControlNets))),
 	}
 	values = append(values, p.contextValues(key)...)
 	values = append(values, p.projectedValues(p.projectionsAtWork(key.controls), key.projection())...)
 	for i, c := range p.model.ControlNets {
 		if key.controls>>i&1 == 1 {
-			values = append(values, batch(inputCondition(i), p.model.Compute, p.shape.Batch, p.latentHeight(), p.latentWidth(), c.BlockOutChannels[0]))
+			values = append(values, batch(inputCondition(i), p.model.Compute, p.shape.Batch, p.latentHeight(),
+				p.latentWidth(), c.BlockOutChannels[0]))
 		}
 	}
 	if key.masked {
-		values = append(values, batch(inputMask, dtypes.Float32, p.shape.Batch, p.latentHeight(), p.latentWidth(), 1), p.like(inputKnown))
+		values = append(values, batch(inputMask, dtypes.Float32, p.shape.Batch, p.latentHeight(), p.latentWidth(), 1),
+			p.like(inputKnown))
 		if !p.model.inpaints() {
 			values = append(values, p.like(inputKnownNoise), scalars(inputKnownSchedule, 2))
 		}
@@ -192,7 +195,10 @@ func (p *Pipeline) contextValues(key stepKey) []xla.Value {
 	if !m.XL() {
 		return nil
 	}
-	return []xla.Value{batch(inputPooled, dtypes.Float32, rows, m.UNet.PooledDim()), batch(inputTimeIDs, dtypes.Float32, rows, unet.TimeIDs)}
+	return []xla.Value{
+		batch(inputPooled, dtypes.Float32, rows, m.UNet.PooledDim()),
+		batch(inputTimeIDs, dtypes.Float32, rows, unet.TimeIDs),
+	}
 }
 
 // conditionFunction maps the conditioning images of a ControlNet float32 [batch, height, width, channels] in [0, 1] to
@@ -202,7 +208,8 @@ func (p *Pipeline) conditionFunction(net int) program.Function {
 	tree, c := p.trees.conditions[net], p.model.ControlNets[net]
 	images := batch(inputImages, dtypes.Float32, p.shape.Batch, p.shape.Height, p.shape.Width, c.ConditioningChannels)
 	return program.Function{
-		Name: "condition", Apart: true, Inputs: append(p.parameters(tree), images), Outputs: rowsOf(inputCondition(net)),
+		Name: "condition", Apart: true, Inputs: append(p.parameters(tree), images),
+		Outputs: rowsOf(inputCondition(net)),
 		Build: func(in program.Nodes) (next, outputs program.Nodes) {
 			params := p.bind(tree, in).In(ControlNetName(net)).In(controlnet.Embedding)
 			embedding := c.CondEmbedding(params, ConvertDType(in.Get(inputImages), p.model.Compute))
@@ -227,7 +234,8 @@ func (p *Pipeline) encodeFunction() program.Function {
 	tree := p.trees.encode
 	images := batch(inputImages, dtypes.Float32, p.backend.Devices(), p.shape.Height, p.shape.Width, 3)
 	return program.Function{
-		Name: "encode", Apart: true, Inputs: append(p.parameters(tree), images), Outputs: rowsOf(outputMean, outputLogvar),
+		Name: "encode", Apart: true, Inputs: append(p.parameters(tree), images),
+		Outputs: rowsOf(outputMean, outputLogvar),
 		Build: func(in program.Nodes) (next, outputs program.Nodes) {
 			params, images := p.bind(tree, in), ConvertDType(in.Get(inputImages), p.model.Compute)
 			mean, logvar := p.model.Pipeline.VAE.Encode(params.In(diffusers.VAE), images)
@@ -243,11 +251,13 @@ func (p *Pipeline) encodeFunction() program.Function {
 func (p *Pipeline) decodeFunction() program.Function {
 	row := xla.Value{Name: inputRow, Shape: shapes.Make(dtypes.Int32)}
 	return program.Function{
-		Name: "decode", Apart: true, Inputs: append(p.parameters(p.trees.decode), p.latents(), row), Outputs: rowsOf(outputImages),
+		Name: "decode", Apart: true, Inputs: append(p.parameters(p.trees.decode), p.latents(), row),
+		Outputs: rowsOf(outputImages),
 		Build: func(in program.Nodes) (next, outputs program.Nodes) {
 			all, row := in.Get(inputLatents), in.Get(inputRow)
 			zero := ZerosLike(row)
-			latents := DynamicSlice(all, []*Node{row, zero, zero, zero}, append([]int{1}, all.Shape().Dimensions[1:]...))
+			latents := DynamicSlice(all, []*Node{row, zero, zero, zero},
+				append([]int{1}, all.Shape().Dimensions[1:]...))
 			return nil, program.Nodes{outputImages: p.decodeGraph(in, latents)}
 		},
 	}
@@ -258,7 +268,8 @@ func (p *Pipeline) decodeFunction() program.Function {
 func (p *Pipeline) decodePieceFunction(k pieceKey) program.Function {
 	latents := batch(inputLatents, dtypes.Float32, k.images, k.height, k.width, p.channels())
 	return program.Function{
-		Name: "decode_piece", Apart: true, Inputs: append(p.parameters(p.trees.decode), latents), Outputs: rowsOf(outputImages),
+		Name: "decode_piece", Apart: true, Inputs: append(p.parameters(p.trees.decode), latents),
+		Outputs: rowsOf(outputImages),
 		Build: func(in program.Nodes) (next, outputs program.Nodes) {
 			return nil, program.Nodes{outputImages: p.decodeGraph(in, in.Get(inputLatents))}
 		},

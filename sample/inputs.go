@@ -154,7 +154,8 @@ func (r *round) timeIDs() []float32 {
 // negativeTimeIDs are those beside a negative prompt.
 func (r *round) negativeTimeIDs() []float32 {
 	q := r.request
-	if q.NegativeOriginalSize == [2]int{} && q.NegativeCropsCoordsTopLeft == [2]int{} && q.NegativeTargetSize == [2]int{} {
+	if q.NegativeOriginalSize == [2]int{} && q.NegativeCropsCoordsTopLeft == [2]int{} &&
+		q.NegativeTargetSize == [2]int{} {
 		return r.timeIDs()
 	}
 	return r.sizes(q.NegativeOriginalSize, q.NegativeCropsCoordsTopLeft, q.NegativeTargetSize)

@@ -17,12 +17,14 @@ import (
 type Model struct {
 	Pipeline    *diffusers.Pipeline
 	ControlNets []controlnet.Config // none: images from text alone
-	Weights     nn.Source           // below unet, vae, text_encoder, with SDXL text_encoder_2, and ControlNetName of each ControlNet
-	LoRAs       []*diffusers.LoRA   // applied at run time
-	Compute     dtypes.DType        // of activations and weights; the zero value is float32
-	VAESlicing  bool                // decode tiles of one image at a time on each device, which takes less memory; whole images always are
-	VAETiling   bool                // decode large images in tiles, likewise; where they overlap, the image is not quite the same
-	Log         io.Writer           // hears of compiling, and of prompts that are long; nil: silence
+	// below unet, vae, text_encoder, with SDXL text_encoder_2, and ControlNetName of each ControlNet
+	Weights nn.Source
+	LoRAs   []*diffusers.LoRA // applied at run time
+	Compute dtypes.DType      // of activations and weights; the zero value is float32
+	// decode tiles of one image at a time on each device, which takes less memory; whole images always are
+	VAESlicing bool
+	VAETiling  bool      // decode large images in tiles, likewise; where they overlap, the image is not quite the same
+	Log        io.Writer // hears of compiling, and of prompts that are long; nil: silence
 
 	// Resident are parameters that are on the devices already, such as those of a network in training. They are read
 	// where they are, and neither copied nor freed.

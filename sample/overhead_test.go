@@ -39,7 +39,10 @@ func BenchmarkHostOverhead(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	one := &round{Pipeline: p, request: r, schedule: sched, calls: calls, texts: texts, projector: projector, count: p.shape.Batch}
+	one := &round{
+		Pipeline: p, request: r, schedule: sched, calls: calls, texts: texts,
+		projector: projector, count: p.shape.Batch,
+	}
 	in, err := one.inputs(ctx)
 	if err != nil {
 		b.Fatal(err)

@@ -63,7 +63,8 @@ func (p *Pipeline) loadTree(ctx context.Context, tree nn.Tree) error {
 			networks = append(networks, spec)
 		}
 	}
-	return errors.Join(p.put(networks, nn.Until(ctx, p.model.Weights)), p.put(loras, checkpoint.InMemory(p.model.loraValues())))
+	return errors.Join(p.put(networks, nn.Until(ctx, p.model.Weights)),
+		p.put(loras, checkpoint.InMemory(p.model.loraValues())))
 }
 
 // array is the parameter of a key on the devices, or nil.

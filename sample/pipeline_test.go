@@ -41,14 +41,16 @@ func mustSample(t *testing.T, p *Pipeline, r Request) *Result {
 		t.Fatal(err)
 	}
 	if len(result.Images) != len(r.Prompts) || len(result.Latents) != len(r.Prompts)*p.latentSize() {
-		t.Fatalf("%d prompts gave %d images and %d values of latents", len(r.Prompts), len(result.Images), len(result.Latents))
+		t.Fatalf("%d prompts gave %d images and %d values of latents",
+			len(r.Prompts), len(result.Images), len(result.Latents))
 	}
 	return result
 }
 
 func checkLatents(t *testing.T, name string, got, want []float32, tolerance float64) {
 	t.Helper()
-	parity.Check(t, name, parity.Tensor{Data: got, Shape: []int{len(got)}}, parity.Tensor{Data: want, Shape: []int{len(want)}}, tolerance)
+	parity.Check(t, name, parity.Tensor{Data: got, Shape: []int{len(got)}},
+		parity.Tensor{Data: want, Shape: []int{len(want)}}, tolerance)
 }
 
 // An image depends on its own seed, prompt and negative prompt, not on its neighbours, its place, or the round.
@@ -63,7 +65,8 @@ func TestImagesDoNotDependOnTheBatch(t *testing.T) {
 			t.Errorf("total: got %d steps, want %d", total, 3*r.NumInferenceSteps)
 		}
 		x, err := latents()
-		if want := min(p.shape.Batch, n-(step-1)/r.NumInferenceSteps*p.shape.Batch) * p.latentSize(); err != nil || len(x) != want {
+		if want := min(p.shape.Batch, n-(step-1)/r.NumInferenceSteps*p.shape.Batch) * p.latentSize(); err != nil ||
+			len(x) != want {
 			t.Errorf("step %d: %d values of latents, want %d; %v", step, len(x), want, err)
 		}
 	}
@@ -229,9 +232,16 @@ func TestRequestErrors(t *testing.T) {
 		{"masks without images", false, func(r *Request) { r.Masks = make([]float32, 64*64) }},
 		{"3 values of images", false, func(r *Request) { r.Images = make([]float32, 3) }},
 		{`scheduler "ddjm": unknown; the nearest are ddim`, false, func(r *Request) { r.Scheduler = "ddjm" }},
-		{"0 seeds for 2 images", false, func(r *Request) { r.Scheduler, r.Latents, r.Seeds = "euler_a", make([]float32, 2*8*8*4), nil }},
+		{
+			"0 seeds for 2 images", false, func(r *Request) {
+				r.Scheduler, r.Latents, r.Seeds = "euler_a", make([]float32, 2*8*8*4), nil
+			},
+		},
 		{"controlnet_conditioning_scale -1", true, func(r *Request) { r.ControlNetConditioningScale = []float64{-1} }},
-		{"controlnet_conditioning_scale: 2 numbers for 1 ControlNets", true, func(r *Request) { r.ControlNetConditioningScale = []float64{1, 1} }},
+		{
+			"controlnet_conditioning_scale: 2 numbers for 1 ControlNets",
+			true, func(r *Request) { r.ControlNetConditioningScale = []float64{1, 1} },
+		},
 		{"control_guidance_start 0.5: want less than control_guidance_end 0.5", true, func(r *Request) {
 			r.ControlGuidanceStart, r.ControlGuidanceEnd = []float64{0.5}, []float64{0.5}
 		}},
@@ -242,7 +252,8 @@ func TestRequestErrors(t *testing.T) {
 	} {
 		r := smallRequest("a", "b")
 		c.change(&r)
-		if _, err := goldenPipeline(t, c.control).Sample(context.Background(), r); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := goldenPipeline(t, c.control).Sample(context.Background(), r); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)
 		}
 	}
@@ -324,7 +335,8 @@ func TestTwoControlNets(t *testing.T) {
 	m.Pipeline.Noise = one.model.Pipeline.Noise
 	config := m.ControlNets[0]
 	m.ControlNets = append(m.ControlNets, config)
-	if err := m.Weights.(*diffusers.Weights).Open(ControlNetName(1), golden.Path(t, "sd15-tiny", "controlnet"), config.Tree()); err != nil {
+	if err := m.Weights.(*diffusers.Weights).Open(ControlNetName(1), golden.Path(t, "sd15-tiny", "controlnet"),
+		config.Tree()); err != nil {
 		t.Fatal(err)
 	}
 	cond := imaging.AppendCondition(nil, condition(t))
@@ -341,7 +353,8 @@ func TestTwoControlNets(t *testing.T) {
 	checkLatents(t, "0.7 and 0.3 of the same", mustSample(t, two, r).Latents, mustSample(t, one, single).Latents, 1e-4)
 
 	r.ControlNetConditioningScale = []float64{0.7, 1}
-	r.ControlGuidanceStart, r.ControlGuidanceEnd = []float64{0, 0}, []float64{1, 0.1} // the second never has a whole step
+	// the second never has a whole step
+	r.ControlGuidanceStart, r.ControlGuidanceEnd = []float64{0, 0}, []float64{1, 0.1}
 	single.ControlNetConditioningScale = []float64{0.7}
 	checkLatents(t, "one of two at rest", mustSample(t, two, r).Latents, mustSample(t, one, single).Latents, 1e-5)
 }
@@ -377,7 +390,8 @@ func TestResidentParameters(t *testing.T) {
 func TestWhatStepsShareIsComputedOnce(t *testing.T) {
 	p := goldenPipeline(t, true)
 	for _, spec := range p.trees.step {
-		if strings.Contains(spec.Key, controlnet.Embedding) || strings.Contains(spec.Key, "attn2.to_k") || strings.Contains(spec.Key, "attn2.to_v") {
+		if strings.Contains(spec.Key, controlnet.Embedding) || strings.Contains(spec.Key, "attn2.to_k") ||
+			strings.Contains(spec.Key, "attn2.to_v") {
 			t.Errorf("the step reads %s", spec)
 		}
 	}
@@ -390,7 +404,8 @@ func TestWhatStepsShareIsComputedOnce(t *testing.T) {
 			t.Errorf("the step reads %s %s", v.Name, v.Shape)
 		}
 	}
-	if got, want := len(p.trees.step)+len(p.trees.project)+len(p.trees.conditions[0]), len(p.model.Pipeline.UNet.Tree())+len(p.model.ControlNets[0].Tree()); got != want {
+	if got, want := len(p.trees.step)+len(p.trees.project)+len(p.trees.conditions[0]),
+		len(p.model.Pipeline.UNet.Tree())+len(p.model.ControlNets[0].Tree()); got != want {
 		t.Errorf("%d parameters in the step, the projections and the embedding, want %d", got, want)
 	}
 }

@@ -24,7 +24,8 @@ func New(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (*Pip
 	if err != nil {
 		return nil, err
 	}
-	if err := p.load(ctx, slices.Concat(p.trees.conditions...), p.trees.text, p.trees.project, p.trees.step, p.trees.decode); err != nil {
+	if err := p.load(ctx, slices.Concat(p.trees.conditions...), p.trees.text, p.trees.project, p.trees.step,
+		p.trees.decode); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
@@ -109,7 +110,8 @@ func (p *Pipeline) compileAll(ctx context.Context, r Request, sched schedule.Sch
 	p.conditions = make([]*program.Program, len(p.model.ControlNets))
 	for i := range p.conditions {
 		programs.Go(func() (err error) {
-			p.conditions[i], err = p.compile(ctx, fmt.Sprintf("the conditioning embedding of ControlNet %d", i+1), p.conditionFunction(i))
+			p.conditions[i], err = p.compile(ctx, fmt.Sprintf("the conditioning embedding of ControlNet %d", i+1),
+				p.conditionFunction(i))
 			return err
 		})
 	}
@@ -122,8 +124,8 @@ func (p *Pipeline) compileAll(ctx context.Context, r Request, sched schedule.Sch
 	return programs.Wait()
 }
 
-// Schedule is what a request's scheduler does for images of a height and width in pixels; 0 stands for what the model was
-// trained for.
+// Schedule is what a request's scheduler does for images of a height and width in pixels; 0 stands for what the model
+// was trained for.
 func (m Model) Schedule(r Request, height, width int) (schedule.Schedule, error) {
 	o, scale := r.Options, m.Pipeline.VAE.Scale()
 	o.LatentSize = [2]int{height / scale, width / scale}
@@ -152,13 +154,15 @@ func (p *Pipeline) projectProgram(ctx context.Context, key projectionKey) (*prog
 
 // stepProgram is the program of a denoising step.
 func (p *Pipeline) stepProgram(ctx context.Context, key stepKey) (*program.Program, error) {
-	name := fmt.Sprintf("the denoising step%s (batch %d, %d×%d pixels)", key, p.shape.Batch, p.shape.Width, p.shape.Height)
+	name := fmt.Sprintf("the denoising step%s (batch %d, %d×%d pixels)",
+		key, p.shape.Batch, p.shape.Width, p.shape.Height)
 	return kept(ctx, p, p.steps, key, name, p.stepFunction)
 }
 
 // kept is the program of a key, compiled on first use. name is how it is announced.
 func kept[K comparable](
-	ctx context.Context, p *Pipeline, programs map[K]*program.Program, key K, name string, describe func(K) program.Function,
+	ctx context.Context, p *Pipeline, programs map[K]*program.Program, key K, name string,
+	describe func(K) program.Function,
 ) (*program.Program, error) {
 	if have := programs[key]; have != nil {
 		return have, nil

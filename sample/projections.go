@@ -61,7 +61,8 @@ const inputText = "text"
 // projectFunction maps text embeddings float32 [rows, tokens, cross_attention_dim] to the outputs of all projections.
 func (p *Pipeline) projectFunction(key projectionKey) program.Function {
 	tree, layers := p.trees.project, p.trees.projections
-	text := batch(inputText, dtypes.Float32, p.rows(key.guidance), p.tokens(key.chunks), p.model.Pipeline.UNet.CrossAttentionDim)
+	text := batch(inputText, dtypes.Float32, p.rows(key.guidance), p.tokens(key.chunks),
+		p.model.Pipeline.UNet.CrossAttentionDim)
 	f := program.Function{
 		Name: "project_text", Apart: true,
 		Inputs: append(p.parameters(tree), p.model.loraScales(), text), Outputs: p.projectedValues(layers, key),

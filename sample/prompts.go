@@ -26,7 +26,8 @@ type embeddings struct {
 // sameTexts says whether two requests have the same prompts to encode, in the same way: then their embeddings are the
 // same to the bit.
 func sameTexts(a, b Request) bool {
-	return slices.Equal(a.Prompts, b.Prompts) && slices.Equal(a.NegativePrompts, b.NegativePrompts) && a.PromptStyle == b.PromptStyle &&
+	return slices.Equal(a.Prompts, b.Prompts) && slices.Equal(a.NegativePrompts, b.NegativePrompts) &&
+		a.PromptStyle == b.PromptStyle &&
 		a.TruncatePrompts == b.TruncatePrompts && a.ClipSkip == b.ClipSkip &&
 		guided(a.GuidanceScale) == guided(b.GuidanceScale) && slices.Equal(a.LoRAScales, b.LoRAScales)
 }
@@ -75,7 +76,8 @@ func (p *Pipeline) encode(ctx context.Context, r Request) (*embeddings, error) {
 }
 
 // embed gives the embeddings of texts, whose tokens are known.
-func (p *Pipeline) embed(ctx context.Context, r Request, clipSkip int, tokens map[string][]clip.Encoded, texts []string) ([]embedding, error) {
+func (p *Pipeline) embed(ctx context.Context, r Request, clipSkip int, tokens map[string][]clip.Encoded,
+	texts []string) ([]embedding, error) {
 	w := &chunkEncoder{Pipeline: p, clipSkip: clipSkip, scales: r.scales(len(p.model.LoRAs)), done: map[string]chunk{}}
 	for _, text := range texts {
 		w.want(tokens[text])
@@ -169,7 +171,8 @@ func (w *chunkEncoder) encodeRows(encoder *program.Program, rows []chunk) (err e
 		for i := range w.shape.Batch {
 			ids = append(ids, rows[min(i, len(rows)-1)].ids[k]...)
 		}
-		if inputs[e.ids()], err = xla.Put(w.backend, ids, xla.Batch, w.shape.Batch, len(ids)/w.shape.Batch); err != nil {
+		if inputs[e.ids()], err = xla.Put(w.backend, ids, xla.Batch, w.shape.Batch,
+			len(ids)/w.shape.Batch); err != nil {
 			return err
 		}
 	}
@@ -222,7 +225,8 @@ func (w *chunkEncoder) assemble(style clip.Style, encoded []clip.Encoded) (embed
 			if encoded[k].Weighted() {
 				empty = w.done[chunkKey(row(encoded, -1))].hidden[k]
 			}
-			if err := clip.ApplyWeights(style, hidden[k], empty, encoded[k].Weights[i], e.Config.HiddenSize); err != nil {
+			if err := clip.ApplyWeights(style, hidden[k], empty, encoded[k].Weights[i],
+				e.Config.HiddenSize); err != nil {
 				return embedding{}, err
 			}
 		}

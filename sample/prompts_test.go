@@ -11,7 +11,8 @@ import (
 )
 
 // embed gives the embeddings of one prompt on SDXL's two text encoders.
-func embedPrompt(t *testing.T, p *Pipeline, style clip.Style, prompt string, change func(r *Request)) (*embeddings, []float32) {
+func embedPrompt(t *testing.T, p *Pipeline, style clip.Style, prompt string,
+	change func(r *Request)) (*embeddings, []float32) {
 	t.Helper()
 	r := Request{
 		Prompts: []string{prompt}, NegativePrompts: []string{""},
@@ -97,7 +98,8 @@ func TestPromptStyles(t *testing.T) {
 func TestNegativePromptOfSDXL(t *testing.T) {
 	p := sdxlPipeline(t)
 	e, _ := embedPrompt(t, p, clip.Plain, "a cat", func(r *Request) { r.NegativePrompts = nil })
-	if slices.ContainsFunc(append(e.negative[0].text, e.negative[0].pooled...), func(v float32) bool { return v != 0 }) {
+	if slices.ContainsFunc(append(e.negative[0].text, e.negative[0].pooled...),
+		func(v float32) bool { return v != 0 }) {
 		t.Error("not zeros")
 	}
 	e, _ = embedPrompt(t, p, clip.Plain, "a cat", nil)

@@ -64,7 +64,8 @@ type Request struct {
 // DefaultRequest has diffusers' defaults, and neither prompts nor seeds.
 func DefaultRequest() Request {
 	return Request{
-		Encoding: settings.Default[Encoding](), Denoising: settings.Default[Denoising](), Options: schedule.DefaultOptions(),
+		Encoding: settings.Default[Encoding](), Denoising: settings.Default[Denoising](),
+		Options: schedule.DefaultOptions(),
 	}
 }
 

@@ -74,7 +74,9 @@ func (r *round) fetch(d decoded) error {
 		return err
 	}
 	return r.pixels(d, func(at int, pixels []float32) error {
-		image := Image{Index: r.first + at, Picture: r.image(pixels), Latents: latents[at*r.latentSize() : (at+1)*r.latentSize()]}
+		image := Image{
+			Index: r.first + at, Picture: r.image(pixels), Latents: latents[at*r.latentSize() : (at+1)*r.latentSize()],
+		}
 		image.Problem = r.problem(image, pixels)
 		return r.request.OnImage(image)
 	})
@@ -122,7 +124,8 @@ func (r *round) problem(image Image, pixels []float32) error {
 	case slices.Max(image.Picture.Pix) > 0:
 		return nil
 	}
-	return fmt.Errorf("prompt %q, guidance_scale %g: the image %s: check the weights and the scheduler, or try a smaller guidance_scale",
+	return fmt.Errorf("prompt %q, guidance_scale %g: the image %s: check the weights and the scheduler, "+
+		"or try a smaller guidance_scale",
 		r.request.Prompts[image.Index], r.request.GuidanceScale, what)
 }
 

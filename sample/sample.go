@@ -15,7 +15,9 @@ import (
 // Sample samples the images of a request, as Each does, and returns them all in place of calling OnImage.
 func (p *Pipeline) Sample(ctx context.Context, r Request) (*Result, error) {
 	n := len(r.Prompts)
-	all := &Result{Images: make([]*imaging.RGB, n), Latents: make([]float32, n*p.latentSize()), Problems: make([]error, n)}
+	all := &Result{
+		Images: make([]*imaging.RGB, n), Latents: make([]float32, n*p.latentSize()), Problems: make([]error, n),
+	}
 	r.OnImage = func(i Image) error {
 		all.Images[i.Index], all.Problems[i.Index] = i.Picture, i.Problem
 		copy(all.Latents[i.Index*p.latentSize():], i.Latents)
@@ -98,7 +100,8 @@ func (r round) from(first int) *round {
 }
 
 // callPrograms compiles what the calls of a schedule need.
-func (p *Pipeline) callPrograms(ctx context.Context, r Request, sched schedule.Schedule, chunks int) ([]callProgram, error) {
+func (p *Pipeline) callPrograms(ctx context.Context, r Request, sched schedule.Schedule,
+	chunks int) ([]callProgram, error) {
 	programs := make([]callProgram, len(sched.Calls))
 	for i := range programs {
 		key := p.stepKey(r, sched, i, chunks)

@@ -81,7 +81,8 @@ func (p *Pipeline) decodePiece(ctx context.Context, latents raster) (raster, err
 	if err != nil {
 		return raster{}, err
 	}
-	in, err := xla.Put(p.backend, latents.values, xla.Batch, latents.images, latents.height, latents.width, latents.channels)
+	in, err := xla.Put(p.backend, latents.values, xla.Batch, latents.images, latents.height,
+		latents.width, latents.channels)
 	if err != nil {
 		return raster{}, err
 	}

@@ -26,9 +26,13 @@ func piecewise(t *testing.T, shape Shape, slicing, tiling bool) *Pipeline {
 		t.Fatal(err)
 	}
 	defer weights.Close()
-	m := Model{Pipeline: model, Weights: weights, Log: io.Discard, Compute: dtypes.Float32, VAESlicing: slicing, VAETiling: tiling}
+	m := Model{
+		Pipeline: model, Weights: weights, Log: io.Discard, Compute: dtypes.Float32,
+		VAESlicing: slicing, VAETiling: tiling,
+	}
 	p := &Pipeline{
-		backend: parity.Backend(t), model: m, shape: shape, trees: m.trees(), params: program.Arrays{}, pieces: map[pieceKey]*program.Program{},
+		backend: parity.Backend(t), model: m, shape: shape, trees: m.trees(), params: program.Arrays{},
+		pieces: map[pieceKey]*program.Program{},
 	}
 	if err := p.load(t.Context(), p.trees.decode); err != nil {
 		t.Fatal(err)

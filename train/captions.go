@@ -11,14 +11,17 @@ import (
 // templates are captions for the images that tokens are learned from; {} is where the tokens stand.
 var templates = map[string][]string{
 	PropertyObject: {
-		"a photo of {}", "a picture of {}", "an image of {}", "{}", "a clear photo of {}", "a close view of {}", "a bright photo of {}",
-		"a dark photo of {}", "a photo of one {}", "a photo of the {}", "a cropped picture of {}", "a sharp picture of the {}",
-		"a drawing of {}", "a snapshot of my {}", "a large picture of {}", "a small picture of {}", "{} seen from the front", "a fine photo of {}",
+		"a photo of {}", "a picture of {}", "an image of {}", "{}", "a clear photo of {}", "a close view of {}",
+		"a bright photo of {}", "a dark photo of {}", "a photo of one {}", "a photo of the {}",
+		"a cropped picture of {}", "a sharp picture of the {}", "a drawing of {}", "a snapshot of my {}",
+		"a large picture of {}", "a small picture of {}", "{} seen from the front", "a fine photo of {}",
 	},
 	PropertyStyle: {
-		"a painting in the style of {}", "a picture in the style of {}", "a drawing in the style of {}", "an image made in the manner of {}",
-		"a scene in the style of {}", "a work in the style of {}", "a dark picture in the style of {}", "a bright picture in the style of {}",
-		"a small painting in the style of {}", "a large painting in the style of {}", "a detail in the style of {}", "something in the style of {}",
+		"a painting in the style of {}", "a picture in the style of {}", "a drawing in the style of {}",
+		"an image made in the manner of {}", "a scene in the style of {}", "a work in the style of {}",
+		"a dark picture in the style of {}", "a bright picture in the style of {}",
+		"a small painting in the style of {}", "a large painting in the style of {}", "a detail in the style of {}",
+		"something in the style of {}",
 	},
 }
 

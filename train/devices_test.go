@@ -16,9 +16,10 @@ import (
 	"limner/xla/program"
 )
 
-// Several devices train as one does, on the same rows in the same order, whether the parameters are divided over them or not. Only
-// sums are added up in another order: each is off by less than n·2^-24 of the sum of sizes of its n terms, some 1e-5 for a step's
-// gradients. Six steps of AdamW at 1e-3, which turn a gradient's direction into a step of that size, leave below 1e-4 of a loss.
+// Several devices train as one does, on the same rows in the same order, whether the parameters are divided over them
+// or not. Only sums are added up in another order: each is off by less than n·2^-24 of the sum of sizes of its n terms,
+// some 1e-5 for a step's gradients. Six steps of AdamW at 1e-3, which turn a gradient's direction into a step of that
+// size, leave below 1e-4 of a loss.
 func TestSeveralDevices(t *testing.T) {
 	model, dataset := smallModel(t), smallDataset(t)
 	var one []watch.Progress
@@ -58,7 +59,8 @@ func TestSeveralDevices(t *testing.T) {
 				t.Errorf("%s: step %d: loss %g, on one device %g", name, i+1, p.Loss, one[i].Loss)
 			}
 		}
-		if want := fmt.Sprintf("global batch 8, per-device batch %d, devices %d", 8/c.devices, c.devices); !strings.Contains(log.String(), want) {
+		if want := fmt.Sprintf("global batch 8, per-device batch %d, devices %d",
+			8/c.devices, c.devices); !strings.Contains(log.String(), want) {
 			t.Errorf("%s: the log lacks %q:\n%s", name, want, log)
 		}
 	}
@@ -85,8 +87,8 @@ func openFor(t *testing.T, o xla.Options) *xla.Backend {
 	return b
 }
 
-// A checkpoint of four devices is gone on from on one, and the other way round; the state is the same to the bit, and a batch that
-// does not divide is refused.
+// A checkpoint of four devices is gone on from on one, and the other way round; the state is the same to the bit, and a
+// batch that does not divide is refused.
 func TestOtherNumberOfDevices(t *testing.T) {
 	model, dataset := smallModel(t), smallDataset(t)
 	o, r, log := smallRun(t, model, dataset)
@@ -98,13 +100,17 @@ func TestOtherNumberOfDevices(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, want := range []string{"num_devices: checkpoint has 4, the run has 1", "num_devices: checkpoint has 1, the run has 4", "going on from " + filepath.Join(o.OutputDir, "checkpoint-4")} {
+	for _, want := range []string{
+		"num_devices: checkpoint has 4, the run has 1", "num_devices: checkpoint has 1, the run has 4",
+		"going on from " + filepath.Join(o.OutputDir, "checkpoint-4"),
+	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, log)
 		}
 	}
 	o.Batch, o.OutputDir = 6, t.TempDir()
-	if _, err := NewControlNet(context.Background(), backends[4], o, r); err == nil || !strings.Contains(err.Error(), "batch 6 does not divide over 4 devices") {
+	if _, err := NewControlNet(context.Background(), backends[4], o, r); err == nil ||
+		!strings.Contains(err.Error(), "batch 6 does not divide over 4 devices") {
 		t.Errorf("batch 6 on 4 devices: got %v", err)
 	}
 }

@@ -14,9 +14,9 @@ import (
 	"limner/xla/program"
 )
 
-// What follows are faults of diffusers' train_controlnet_flax.py that ours must not have. Others have their tests elsewhere: the
-// latent cache in TestLatentCache, averages in TestGoldenEMADecay, flips and crops in data's TestViews, output as safetensors in
-// diffusers' layout in results.
+// What follows are faults of diffusers' train_controlnet_flax.py that ours must not have. Others have their tests
+// elsewhere: the latent cache in TestLatentCache, averages in TestGoldenEMADecay, flips and crops in data's TestViews,
+// output as safetensors in diffusers' layout in results.
 
 // epochs are the rows of each batch of the first epochs of a dataset.
 func epochs(t *testing.T, dir string, n int) (steps int, rows [][]int64) {
@@ -94,8 +94,8 @@ func TestFaultDatasetElsewhere(t *testing.T) {
 	}
 }
 
-// Fault 9: frozen networks were kept in float32, and once more for validation. Here they are in the compute dtype, and validation reads
-// them where they are, see also TestResidentParameters of package sample.
+// Fault 9: frozen networks were kept in float32, and once more for validation. Here they are in the compute dtype, and
+// validation reads them where they are, see also TestResidentParameters of package sample.
 func TestFaultFrozenNetworks(t *testing.T) {
 	o, r, _ := smallRun(t, smallModel(t), smallDataset(t))
 	r.Compute, r.CacheLatents = dtypes.BFloat16, false
@@ -111,13 +111,16 @@ func TestFaultFrozenNetworks(t *testing.T) {
 	if run.Objective.Compute != dtypes.BFloat16 { // see TestDTypes of train/step
 		t.Errorf("frozen networks are kept as %s", run.Objective.Compute)
 	}
-	for _, key := range []string{"unet.conv_in.weight", "text_encoder.text_model.final_layer_norm.bias", "vae.encoder.conv_in.weight"} {
+	for _, key := range []string{
+		"unet.conv_in.weight", "text_encoder.text_model.final_layer_norm.bias", "vae.encoder.conv_in.weight",
+	} {
 		if _, ok := resident[key]; !ok {
 			t.Errorf("%s is not among the frozen parameters", key)
 		}
 	}
 	model := run.Drawing(resident)
 	if model.Compute != dtypes.BFloat16 || len(model.Resident) != len(resident) {
-		t.Errorf("validation draws in %s with %d parameters of training, want bfloat16 and %d", model.Compute, len(model.Resident), len(resident))
+		t.Errorf("validation draws in %s with %d parameters of training, want bfloat16 and %d",
+			model.Compute, len(model.Resident), len(resident))
 	}
 }

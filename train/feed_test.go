@@ -27,11 +27,15 @@ func TestFeedXL(t *testing.T) {
 	feed := DiffusionFeed{
 		Backend: b, Diffusion: d, Tokenizer: p.Tokenizer, Tokenizer2: p.Tokenizer2,
 		Caption: func(batch *data.Batch, i int) string { return batch.Captions[i] },
-		Moments: latents.Moments{Upright: [][]float32{moments(1), moments(2)}, Flipped: [][]float32{moments(3), moments(4)}},
+		Moments: latents.Moments{
+			Upright: [][]float32{moments(1), moments(2)}, Flipped: [][]float32{moments(3), moments(4)},
+		},
 	}
 	arrays, err := feed.Put(&data.Batch{
 		Rows: []int64{1, 0}, Captions: []string{"a red circle", "two cats"},
-		Views: []data.View{{Height: 100, Width: 80, Top: 5, Left: 0}, {Height: 30, Width: 60, Top: 0, Left: 7, Flipped: true}},
+		Views: []data.View{
+			{Height: 100, Width: 80, Top: 5, Left: 0}, {Height: 30, Width: 60, Top: 0, Left: 7, Flipped: true},
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +45,8 @@ func TestFeedXL(t *testing.T) {
 	for _, value := range d.Inputs() {
 		switch value.Name {
 		case loss.InputMoments:
-			if got, err := xla.Get[float32](arrays[value.Name]); err != nil || !slices.Equal(got, slices.Concat(moments(2), moments(3))) {
+			if got, err := xla.Get[float32](arrays[value.Name]); err != nil ||
+				!slices.Equal(got, slices.Concat(moments(2), moments(3))) {
 				t.Errorf("moments %v (%v)", got, err)
 			}
 		case loss.InputTimeIDs:
@@ -49,7 +54,9 @@ func TestFeedXL(t *testing.T) {
 				t.Errorf("time ids %v, want %v (%v)", got, wantTimes, err)
 			}
 		case loss.InputTokens, loss.InputTokens2:
-			tokenizer := map[string]*clip.Tokenizer{loss.InputTokens: p.Tokenizer, loss.InputTokens2: p.Tokenizer2}[value.Name]
+			tokenizer := map[string]*clip.Tokenizer{
+				loss.InputTokens: p.Tokenizer, loss.InputTokens2: p.Tokenizer2,
+			}[value.Name]
 			want := tokenIDs(tokenizer, []string{"a red circle", "two cats"})
 			if got, err := xla.Get[int32](arrays[value.Name]); err != nil || !slices.Equal(got, want) {
 				t.Errorf("%s: %v, want %v (%v)", value.Name, got, want, err)

@@ -9,8 +9,8 @@ import (
 	"limner/train/step"
 )
 
-// fit compiles the step and, where that does not fit the devices, the same step with gradient checkpointing. byNeed says that it came to
-// that, or that it had in the life of the run before.
+// fit compiles the step and, where that does not fit the devices, the same step with gradient checkpointing. byNeed
+// says that it came to that, or that it had in the life of the run before.
 func (r *Run) fit(ctx context.Context, settings step.Settings) (*step.Step, error) {
 	settings.Checkpointing = settings.Checkpointing || r.byNeed
 	s, first := step.Compile(ctx, r.Backend, r.Objective, settings)
@@ -20,7 +20,8 @@ func (r *Run) fit(ctx context.Context, settings step.Settings) (*step.Step, erro
 	}
 	figures := large.Error()
 	if !settings.Checkpointing {
-		r.logf("the training step does not fit the devices' memory (%s): compiling it with gradient checkpointing", figures)
+		r.logf("the training step does not fit the devices' memory (%s): compiling it with gradient checkpointing",
+			figures)
 		settings.Checkpointing, r.byNeed = true, true
 		s, err := step.Compile(ctx, r.Backend, r.Objective, settings)
 		if large = step.AsTooLarge(err); large == nil {
@@ -33,7 +34,9 @@ func (r *Run) fit(ctx context.Context, settings step.Settings) (*step.Step, erro
 
 // advice says what makes a step smaller that was not done.
 func (r *Run) advice() string {
-	words := []string{"give a smaller --train_batch_size, with --gradient_accumulation_steps for the same images a step"}
+	words := []string{
+		"give a smaller --train_batch_size, with --gradient_accumulation_steps for the same images a step",
+	}
 	if r.Drawing != nil && !r.Recipe.CacheLatents {
 		words = append(words, "--cache_latents")
 	}

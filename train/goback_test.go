@@ -46,7 +46,8 @@ func TestNotFinite(t *testing.T) {
 	t.Run("first bad tensor", func(t *testing.T) { checkFirstBad(t, compiled, model, dataset) })
 }
 
-// A step that is not finite is not made: the run goes back to its last checkpoint and on with other images, and says so.
+// A step that is not finite is not made: the run goes back to its last checkpoint and on with other images, and says
+// so.
 func checkGoesBack(t *testing.T, model, dataset string) *step.Step {
 	t.Helper()
 	o, r, log := smallRun(t, model, dataset)
@@ -54,7 +55,8 @@ func checkGoesBack(t *testing.T, model, dataset string) *step.Step {
 	if err := run.Do(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	want := "step 4 is not finite (loss NaN, gradient norm NaN): first in the batch's pixels: going back to checkpoint-2 once, and on with other images"
+	want := "step 4 is not finite (loss NaN, gradient norm NaN): first in the batch's pixels: " +
+		"going back to checkpoint-2 once, and on with other images"
 	if !strings.Contains(log.String(), want) {
 		t.Errorf("the log lacks %q:\n%s", want, log)
 	}
@@ -90,15 +92,16 @@ func checkGoesBack(t *testing.T, model, dataset string) *step.Step {
 	return run.compiled
 }
 
-// The step of several batches is not made either, and its norm is not known. Of the five batches of an epoch four make steps: so
-// batch 6, counted from 0, is of the third.
+// The step of several batches is not made either, and its norm is not known. Of the five batches of an epoch four make
+// steps: so batch 6, counted from 0, is of the third.
 func checkGoesBackFromOneOfTwo(t *testing.T, model, dataset string) {
 	o, r, log := smallRun(t, model, dataset)
 	o.Accumulation = 2
 	if err := decoderRun(t, nil, o, r, 6).Do(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if want := "step 3 is not finite (loss NaN): first in the batch's pixels: going back to checkpoint-2 once"; !strings.Contains(log.String(), want) {
+	if want := "step 3 is not finite (loss NaN): first in the batch's pixels: " +
+		"going back to checkpoint-2 once"; !strings.Contains(log.String(), want) {
 		t.Errorf("the log lacks %q:\n%s", want, log)
 	}
 }
@@ -107,7 +110,8 @@ func checkGoesBackFromOneOfTwo(t *testing.T, model, dataset string) {
 func checkGoesBackOnce(t *testing.T, compiled *step.Step, model, dataset string) {
 	o, r, _ := smallRun(t, model, dataset)
 	err := decoderRun(t, compiled, o, r, 3, 4).Do(context.Background())
-	if err == nil || !strings.Contains(err.Error(), "the run went back once already, from step 4, so it stops: nothing after checkpoint-2 was kept") {
+	if err == nil || !strings.Contains(err.Error(),
+		"the run went back once already, from step 4, so it stops: nothing after checkpoint-2 was kept") {
 		t.Errorf("got %v", err)
 	}
 	names, err := folder.Checkpoints(o.OutputDir)

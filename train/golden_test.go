@@ -72,7 +72,8 @@ func sampleOf(in []*Node) loss.Sample {
 }
 
 // lossAndGradients computes the loss, the gradients of the parameters of one network and their global norm.
-func lossAndGradients(t *testing.T, d loss.Diffusion, model parity.Model, trainable string, inputs []parity.Tensor) parity.Results {
+func lossAndGradients(t *testing.T, d loss.Diffusion, model parity.Model, trainable string,
+	inputs []parity.Tensor) parity.Results {
 	t.Helper()
 	specs, _ := split(model.Tree, trainable)
 	return parity.Run(t, model, inputs, func(p nn.Params, in []*Node, out map[string]*Node) {
@@ -103,13 +104,15 @@ func batchInputs(f parity.File, i int) []parity.Tensor {
 // The gradients of the first batch, and three steps.
 func TestGoldenControlNetSteps(t *testing.T) {
 	d, model := tinyDiffusion(t, true)
-	batches, grads := parity.Open(t, "train", "controlnet_batches.safetensors"), parity.Open(t, "train", "controlnet_grads.safetensors")
+	batches, grads := parity.Open(t, "train", "controlnet_batches.safetensors"),
+		parity.Open(t, "train", "controlnet_grads.safetensors")
 	if specs, _ := split(model.Tree, "controlnet"); len(specs) != len(grads.Keys()) {
 		t.Errorf("%d parameters, %d gradients in the golden", len(specs), len(grads.Keys()))
 	}
 	checkSteps(t, d, model, "controlnet", goldenSteps{
-		numbers: readNumbers(t, "train", "controlnet.json"), batch: func(i int) []parity.Tensor { return batchInputs(batches, i) },
-		first: named(grads, "controlnet.", ""), tolerance: 2e-4,
+		numbers: readNumbers(t, "train", "controlnet.json"),
+		batch:   func(i int) []parity.Tensor { return batchInputs(batches, i) },
+		first:   named(grads, "controlnet.", ""), tolerance: 2e-4,
 		after: named(parity.Open(t, "train", "controlnet_after3.safetensors"), "controlnet.", ""),
 	})
 }
@@ -179,13 +182,16 @@ func checkSteps(t *testing.T, d loss.Diffusion, model parity.Model, trainable st
 		g.sample = sampleOf
 	}
 	s := goldenStepper{t: t, model: model, golden: g, steps: map[string]*step.Step{}}
-	s.o = loss.Objective{Name: "golden", Compute: dtypes.Float32, Loss: func(trainable, frozen nn.Params, batch program.Nodes, _ loss.Draws) *Node {
-		var inputs []*Node // in the order of goldenSteps.batch
-		for in := batch["batch0"]; in != nil; in = batch[fmt.Sprint("batch", len(inputs))] {
-			inputs = append(inputs, in)
-		}
-		return d.LossOf(trainable, frozen, g.sample(inputs))
-	}}
+	s.o = loss.Objective{
+		Name: "golden", Compute: dtypes.Float32,
+		Loss: func(trainable, frozen nn.Params, batch program.Nodes, _ loss.Draws) *Node {
+			var inputs []*Node // in the order of goldenSteps.batch
+			for in := batch["batch0"]; in != nil; in = batch[fmt.Sprint("batch", len(inputs))] {
+				inputs = append(inputs, in)
+			}
+			return d.LossOf(trainable, frozen, g.sample(inputs))
+		},
+	}
 	s.o.Trainable, s.o.Frozen = split(model.Tree, trainable)
 	for i, want := range g.alone {
 		m := s.step(i, 1, true)
@@ -197,8 +203,10 @@ func checkSteps(t *testing.T, d loss.Diffusion, model parity.Model, trainable st
 	numbers := g.numbers
 	for i, loss := range numbers.Loss {
 		m := s.step(i, i+1, i == 0)
-		parity.CheckNumber(t, fmt.Sprintf("loss of step %d", i), float64(m.Loss), loss, tolerance(1e-5, numbers.Loss, numbers.Loss64, i))
-		parity.CheckNumber(t, fmt.Sprintf("gradient norm of step %d", i), float64(m.GradNorm), numbers.Norm[i], tolerance(2e-5, numbers.Norm, numbers.Norm64, i))
+		parity.CheckNumber(t, fmt.Sprintf("loss of step %d", i), float64(m.Loss), loss,
+			tolerance(1e-5, numbers.Loss, numbers.Loss64, i))
+		parity.CheckNumber(t, fmt.Sprintf("gradient norm of step %d", i), float64(m.GradNorm), numbers.Norm[i],
+			tolerance(2e-5, numbers.Norm, numbers.Norm64, i))
 		if i == 0 {
 			if n := s.checkGradients("", m.GradNorm, g.first); n != len(s.o.Trainable) {
 				t.Errorf("%d gradients for %d parameters", n, len(s.o.Trainable))
@@ -270,7 +278,8 @@ func (s inMemory) Each(visit func(name string, data []float32) error) error {
 	return nil
 }
 
-// checkGradients compares gradients of a first step, as they stand in the first moments: times 1 - β₁, and clipped. It returns how many.
+// checkGradients compares gradients of a first step, as they stand in the first moments: times 1 - β₁, and clipped. It
+// returns how many.
 func (s *goldenStepper) checkGradients(name string, norm float32, want tensors) (checked int) {
 	s.t.Helper()
 	values, err := s.last.Snapshot()
@@ -326,10 +335,13 @@ func TestGoldenUNetFinetune(t *testing.T) {
 	g := parity.Open(t, "train", "unet_finetune.safetensors")
 	var names []string
 	golden.ReadJSON(t, &names, "train", "unet_params.json")
-	inputs := []parity.Tensor{g.Image("batch.latents"), g.Image("batch.noise"), g.Get("batch.timesteps"), g.Get("batch.ctx")}
+	inputs := []parity.Tensor{
+		g.Image("batch.latents"), g.Image("batch.noise"), g.Get("batch.timesteps"), g.Get("batch.ctx"),
+	}
 	got := program(inputs, "mean")
 	parity.CheckNumber(t, "loss", float64(got["loss"].Data[0]), float64(g.Get("loss").Data[0]), 1e-5)
-	parity.CheckNumber(t, "gradient norm", float64(got["norm"].Data[0]), float64(g.Get("total_grad_norm").Data[0]), 2e-5)
+	parity.CheckNumber(t, "gradient norm", float64(got["norm"].Data[0]),
+		float64(g.Get("total_grad_norm").Data[0]), 2e-5)
 
 	specs := map[string]nn.Spec{}
 	for _, spec := range model.Tree {
@@ -357,8 +369,10 @@ func TestGoldenUNetFinetune(t *testing.T) {
 func TestGoldenVPrediction(t *testing.T) {
 	d, model := goldenDiffusion(t, "sd21-tiny", true)
 	g := parity.Open(t, "train", "controlnet_sd21_vpred.safetensors")
-	inputs := []parity.Tensor{g.Image("batch.latents"), g.Image("batch.noise"), g.Get("batch.timesteps"), g.Get("batch.ctx"),
-		g.Image("batch.cond_u8").Map(parity.FromCondition)}
+	inputs := []parity.Tensor{
+		g.Image("batch.latents"), g.Image("batch.noise"), g.Get("batch.timesteps"), g.Get("batch.ctx"),
+		g.Image("batch.cond_u8").Map(parity.FromCondition),
+	}
 	got := lossAndGradients(t, d, model, "controlnet", inputs)
 	parity.CheckNumber(t, "loss", float64(got["loss"].Data[0]), float64(g.Get("loss").Data[0]), 1e-5)
 	specs, _ := split(model.Tree, "controlnet")

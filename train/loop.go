@@ -19,15 +19,16 @@ import (
 )
 
 // Do trains until the last step, or until ctx is cancelled: then it saves a checkpoint and returns an error that wraps
-// ErrInterrupted. The result depends on the options, the starting values and the dataset alone, however often the run was
-// interrupted and resumed.
+// ErrInterrupted. The result depends on the options, the starting values and the dataset alone, however often the run
+// was interrupted and resumed.
 func (r *Run) Do(ctx context.Context) error {
 	o := r.Options
 	if err := o.Validate(); err != nil {
 		return err
 	}
 	if v := r.Recipe.Watch.Validation; r.Drawing == nil && len(v.Prompts) > 0 || r.Held == nil && len(v.Data) > 0 {
-		return refusal.Errorf("%s has no validation of that kind: leave out validation_prompt, or validation_data_dir", r.Objective.Name)
+		return refusal.Errorf("%s has no validation of that kind: leave out validation_prompt, or validation_data_dir",
+			r.Objective.Name)
 	}
 	batches := r.Dataset.StepsPerEpoch()
 	if batches > 0 && batches < o.Accumulation {
@@ -78,19 +79,23 @@ func (r *Run) do(ctx context.Context, o Options) error {
 		return nil
 	}
 	if err := r.Finish(values.Within(group)); err != nil {
-		return fmt.Errorf("write the result: %w\n%s is whole: mend that, then --resume_from_checkpoint latest writes the result from it", err, folder.Name(state.Step))
+		return fmt.Errorf("write the result: %w\n%s is whole: mend that, then --resume_from_checkpoint latest writes "+
+			"the result from it", err, folder.Name(state.Step))
 	}
 	return nil
 }
 
-// train makes the steps that are left and returns the state at the end, which is saved. from is the state to begin with; nil
-// begins with the starting values.
-func (r *Run) train(ctx context.Context, o Options, made record, state *folder.State, from *folder.Checkpoint) (nn.Values, error) {
+// train makes the steps that are left and returns the state at the end, which is saved. from is the state to begin
+// with; nil begins with the starting values.
+func (r *Run) train(ctx context.Context, o Options, made record, state *folder.State,
+	from *folder.Checkpoint) (nn.Values, error) {
 	bound := r.processes().bound(ctx)
 	compile := func() (*step.Step, error) { return r.compile(bound, o) }
-	s, err := step.CompileAndLoad(bound, step.Describe(r.Backend, r.Objective, o.settings(r.Backend)), compile, func() (nn.Source, step.Saved) { return r.Weights, saved(from) })
+	s, err := step.CompileAndLoad(bound, step.Describe(r.Backend, r.Objective, o.settings(r.Backend)),
+		compile, func() (nn.Source, step.Saved) { return r.Weights, saved(from) })
 	if err = r.processes().agree(err); errors.Is(err, context.Canceled) {
-		return nil, fmt.Errorf("%w while compiling, at step %d: nothing was lost, %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
+		return nil, fmt.Errorf("%w while compiling, at step %d: nothing was lost, %s",
+			ErrInterrupted, state.Step, r.howToGoOn(state.Step))
 	} else if err != nil {
 		return nil, err
 	}
@@ -110,7 +115,8 @@ func (r *Run) train(ctx context.Context, o Options, made record, state *folder.S
 func (r *Run) compile(ctx context.Context, o Options) (*step.Step, error) {
 	if r.compiled == nil {
 		settings := o.settings(r.Backend)
-		settings.Announce = r.announce(fmt.Sprintf("the training step (%s, %d parameters, %s)", r.Objective.Name, r.Objective.Trainable.Size(), o.batches(r.Backend.Devices())))
+		settings.Announce = r.announce(fmt.Sprintf("the training step (%s, %d parameters, %s)",
+			r.Objective.Name, r.Objective.Trainable.Size(), o.batches(r.Backend.Devices())))
 		s, err := r.fit(ctx, settings)
 		if err != nil {
 			return nil, err
@@ -141,7 +147,8 @@ func (r *Run) steps(ctx context.Context, s *step.Step, state *folder.State, o Op
 	}
 	defer batches.Close()
 	if err := w.Begin(ctx, r.networks(s, o), state.Step); errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return fmt.Errorf("%w while preparing validation, at step %d: nothing was lost, %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
+		return fmt.Errorf("%w while preparing validation, at step %d: nothing was lost, %s",
+			ErrInterrupted, state.Step, r.howToGoOn(state.Step))
 	} else if err != nil {
 		return err
 	}
@@ -216,8 +223,8 @@ type notFed struct{ error }
 
 func (e *notFed) Unwrap() error { return e.error }
 
-// ended saves what was learnt before an error that left the state as it was, and ends the run with that. A process among others cannot: they
-// may not have met the error.
+// ended saves what was learnt before an error that left the state as it was, and ends the run with that. A process
+// among others cannot: they may not have met the error.
 func (r *Run) ended(s *step.Step, saves *folder.Background, state folder.State, err error) error {
 	if !r.processes().alone() || state.Step == 0 {
 		return err
@@ -227,7 +234,8 @@ func (r *Run) ended(s *step.Step, saves *folder.Background, state folder.State, 
 			return errors.Join(err, r.unsaved(saves, state, failed))
 		}
 	}
-	return fmt.Errorf("%w\nstopped at step %d, which is saved: mend that, then %s", err, state.Step, r.howToGoOn(saves.Last))
+	return fmt.Errorf("%w\nstopped at step %d, which is saved: mend that, then %s",
+		err, state.Step, r.howToGoOn(saves.Last))
 }
 
 // unsaved ends a run that could not save a checkpoint, and says how to go on.
@@ -235,8 +243,10 @@ func (r *Run) unsaved(saves *folder.Background, state folder.State, err error) e
 	return fmt.Errorf("stopped at step %d: %w\nmend that, then %s", state.Step, err, r.howToGoOn(saves.Last))
 }
 
-// step makes one optimizer step. When ctx is cancelled it makes none, and where it is not finite state moves on in the dataset only.
-func (r *Run) step(ctx context.Context, s *step.Step, batches *data.Batches, state *folder.State, o Options, span func(name string, start time.Time)) (watch.Progress, error) {
+// step makes one optimizer step. When ctx is cancelled it makes none, and where it is not finite state moves on in the
+// dataset only.
+func (r *Run) step(ctx context.Context, s *step.Step, batches *data.Batches, state *folder.State, o Options,
+	span func(name string, start time.Time)) (watch.Progress, error) {
 	perEpoch := r.Dataset.StepsPerEpoch()
 	// What is left of an epoch and makes no step is passed over.
 	if left := perEpoch - state.NextBatch%perEpoch; left < o.Accumulation {
@@ -285,7 +295,8 @@ func (r *Run) step(ctx context.Context, s *step.Step, batches *data.Batches, sta
 	state.NextBatch = nextBatch
 	state.Epoch = (state.NextBatch + o.Accumulation - 1) / perEpoch
 	return watch.Progress{
-		Step: state.Step, Epoch: epoch, Images: state.Images, Loss: float64(measured.Loss), GradNorm: float64(measured.GradNorm), LearningRate: rate, Spent: spent,
+		Step: state.Step, Epoch: epoch, Images: state.Images, Loss: float64(measured.Loss),
+		GradNorm: float64(measured.GradNorm), LearningRate: rate, Spent: spent,
 	}, nil
 }
 
@@ -306,14 +317,16 @@ func (r *Run) interrupted(s *step.Step, saves *folder.Background, state folder.S
 		return fmt.Errorf("%w at step %d, saved in %s: %s", ErrInterrupted, state.Step,
 			filepath.Join(r.Options.OutputDir, folder.Name(state.Step)), r.howToGoOn(state.Step))
 	}
-	return fmt.Errorf("%w at step %d, with no step made since the last checkpoint: %s", ErrInterrupted, state.Step, r.howToGoOn(state.Step))
+	return fmt.Errorf("%w at step %d, with no step made since the last checkpoint: %s",
+		ErrInterrupted, state.Step, r.howToGoOn(state.Step))
 }
 
-// howToGoOn says how to go on from a step that is saved, or from the start. Where checkpoints of later steps lie beside it, as when a run
-// was continued from an earlier one, latest would be another.
+// howToGoOn says how to go on from a step that is saved, or from the start. Where checkpoints of later steps lie beside
+// it, as when a run was continued from an earlier one, latest would be another.
 func (r *Run) howToGoOn(step int) string {
 	name := "latest"
-	if names, err := folder.Checkpoints(r.Options.OutputDir); err == nil && len(names) > 0 && step > 0 && names[0] != folder.Name(step) {
+	if names, err := folder.Checkpoints(r.Options.OutputDir); err == nil && len(names) > 0 && step > 0 &&
+		names[0] != folder.Name(step) {
 		name = folder.Name(step)
 	}
 	given := r.Options.ResumeFromCheckpoint

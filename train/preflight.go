@@ -15,8 +15,8 @@ import (
 	"limner/xla"
 )
 
-// Preflight fails where a run would be refused for anything but its model: so it comes before that is looked for, and maybe downloaded.
-// What takes least comes first: the fields, the folders, the address, the pictures, the rows.
+// Preflight fails where a run would be refused for anything but its model: so it comes before that is looked for, and
+// maybe downloaded. What takes least comes first: the fields, the folders, the address, the pictures, the rows.
 func (r Recipe) Preflight(b *xla.Backend, o Options) error {
 	err := r.Check(o, b.Devices())
 	if err == nil && processesOf(b).leads() {
@@ -65,7 +65,8 @@ func (r Recipe) checkPictures() error {
 	return nil
 }
 
-// checkRows fails where the rows cannot be trained on, or held-out ones not be measured. The images of a class may still be missing.
+// checkRows fails where the rows cannot be trained on, or held-out ones not be measured. The images of a class may
+// still be missing.
 func (r Recipe) checkRows(b *xla.Backend, o Options) (err error) {
 	own := r
 	if own.Prior != nil {
@@ -93,9 +94,10 @@ func (r Recipe) checkRows(b *xla.Backend, o Options) (err error) {
 	return nil
 }
 
-// ready comes when the model's configs are known: it fails where validation could not draw or the disk cannot hold what is trained, and
-// then has the images of the class drawn.
-func (r Recipe) ready(ctx context.Context, b *xla.Backend, o Options, model *diffusers.Pipeline, trainable nn.Tree) error {
+// ready comes when the model's configs are known: it fails where validation could not draw or the disk cannot hold what
+// is trained, and then has the images of the class drawn.
+func (r Recipe) ready(ctx context.Context, b *xla.Backend, o Options, model *diffusers.Pipeline,
+	trainable nn.Tree) error {
 	if v := r.Watch.Validation; len(v.Prompts) > 0 {
 		options := schedule.DefaultOptions()
 		options.LatentSize = [2]int{r.Resolution / model.VAE.Scale(), r.Resolution / model.VAE.Scale()}

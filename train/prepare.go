@@ -17,7 +17,8 @@ import (
 // open checks the recipe and reads the model's configs.
 func (r Recipe) open(o Options, b *xla.Backend) (*diffusers.Pipeline, error) {
 	if r.CacheDir != "" && !processesOf(b).alone() {
-		return nil, errors.New("cache_dir: the machines of a slice encode together, so none may have what others lack: leave it out")
+		return nil, errors.New("cache_dir: the machines of a slice encode together, " +
+			"so none may have what others lack: leave it out")
 	}
 	if err := r.Check(o, b.Devices()); err != nil {
 		return nil, err
@@ -27,7 +28,8 @@ func (r Recipe) open(o Options, b *xla.Backend) (*diffusers.Pipeline, error) {
 		return nil, err
 	}
 	if in, out := model.UNet.InChannels, model.UNet.OutChannels; in != out {
-		return nil, fmt.Errorf("%s is an inpainting model (%d in_channels): supported for training are those with %d", r.Model, in, out)
+		return nil, fmt.Errorf("%s is an inpainting model (%d in_channels): supported for training are those with %d",
+			r.Model, in, out)
 	}
 	if err := r.Loss.CheckModel(model.Noise); err != nil {
 		return nil, err
@@ -49,7 +51,8 @@ func (r Recipe) model() (*diffusers.Pipeline, error) {
 	return diffusers.OpenWith(r.Model, opening)
 }
 
-// checkDropout fails if diffusers' scripts would drop out elements of networks that are trained, which nothing here does.
+// checkDropout fails if diffusers' scripts would drop out elements of networks that are trained, which nothing here
+// does.
 func checkDropout(model *diffusers.Pipeline, components ...string) error {
 	var errs []error
 	for _, component := range components {
@@ -61,13 +64,15 @@ func checkDropout(model *diffusers.Pipeline, components ...string) error {
 			field, share = "attention_dropout", model.Text2.AttentionDropout
 		}
 		if share != 0 {
-			errs = append(errs, fmt.Errorf("%s/config.json: %s is %g, and training is supported without: set it to 0", component, field, share))
+			errs = append(errs, fmt.Errorf("%s/config.json: %s is %g, and training is supported without: set it to 0",
+				component, field, share))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// trainedNetworks are those that a run of r changes beside the model's ControlNet and VAE: the UNet, and the text encoders if asked to.
+// trainedNetworks are those that a run of r changes beside the model's ControlNet and VAE: the UNet, and the text
+// encoders if asked to.
 func (r Recipe) trainedNetworks(model *diffusers.Pipeline) []string {
 	if !r.TrainTextEncoder {
 		return []string{diffusers.UNet}
@@ -75,8 +80,8 @@ func (r Recipe) trainedNetworks(model *diffusers.Pipeline) []string {
 	return slices.DeleteFunc(model.Components(), func(component string) bool { return component == diffusers.VAE })
 }
 
-// weights opens the files of a model's components and of the ControlNet to go on from, if there is one, whose parameters control lists. It fails
-// where they do not hold what they should.
+// weights opens the files of a model's components and of the ControlNet to go on from, if there is one, whose
+// parameters control lists. It fails where they do not hold what they should.
 func (r Recipe) weights(model *diffusers.Pipeline, components []string, control nn.Tree) (startWeights, error) {
 	files, err := model.Weights(components...)
 	if err != nil {

@@ -33,13 +33,15 @@ type Recipe struct {
 	NoCaptions       bool   `json:"-"` // the rows need no captions
 	heldOut          bool   // the rows are those that training does not see
 	Text             []byte `json:"-"` // recipe.yaml of the output folder: what a person gave; nil writes none
-	// Planned says that nothing but Run.Plan will be asked of it: no data and no weights are read, and Model may be one of diffusers.Families.
+	// Planned says that nothing but Run.Plan will be asked of it: no data and no weights are read, and Model may be one
+	// of diffusers.Families.
 	Planned  bool                  `json:"-"`
 	Log      io.Writer             `json:"-"` // hears what a person may want to know; nil: silence
 	OnStep   func(watch.Progress)  `json:"-"`
 	OnEncode func(done, total int) `json:"-"` // while latents are cached
 
-	// DrawClass has the images of the class drawn that Prior's folder lacks: after all else was checked, before the rows are read. nil: they are there.
+	// DrawClass has the images of the class drawn that Prior's folder lacks: after all else was checked, before the
+	// rows are read. nil: they are there.
 	DrawClass func(context.Context) error `json:"-"`
 }
 
@@ -62,29 +64,33 @@ func (r Recipe) Validate() error {
 		errs = append(errs, err)
 	}
 	if r.CacheLatents && r.RandomCrop {
-		errs = append(errs, errors.New("cache_latents: a random crop shows each image anew in every epoch: give --center_crop, or leave one of them out"))
+		errs = append(errs, errors.New("cache_latents: a random crop shows each image anew in every epoch: "+
+			"give --center_crop, or leave one of them out"))
 	}
 	if r.CacheDir != "" && !r.CacheLatents {
-		errs = append(errs, errors.New("cache_dir: it keeps latents and goes with --cache_latents; models of the Hub are kept below HF_HOME"))
+		errs = append(errs, errors.New("cache_dir: it keeps latents and goes with --cache_latents; "+
+			"models of the Hub are kept below HF_HOME"))
 	}
 	if r.LoRA != nil {
 		errs = append(errs, r.LoRA.Validate())
 		if !slices.Contains(loss.LoRAFormats, r.LoRAFormat) {
-			errs = append(errs, fmt.Errorf("lora_format: got %q, want %s", r.LoRAFormat, strings.Join(loss.LoRAFormats, ", ")))
+			errs = append(errs, fmt.Errorf("lora_format: got %q, want %s",
+				r.LoRAFormat, strings.Join(loss.LoRAFormats, ", ")))
 		}
 	}
 	if r.Prior != nil {
 		errs = append(errs, r.Prior.Validate())
 	}
 	if r.Property != "" && !slices.Contains(Properties, r.Property) {
-		errs = append(errs, fmt.Errorf("learnable_property: got %q, want %s", r.Property, strings.Join(Properties, ", ")))
+		errs = append(errs, fmt.Errorf("learnable_property: got %q, want %s",
+			r.Property, strings.Join(Properties, ", ")))
 	}
 	errs = append(errs, r.Loss.Validate())
 	return errors.Join(errs...)
 }
 
-// Check fails where a run on so many devices is refused without a look at the model and the dataset: its fields are out of range, or the
-// output folder is another's. It touches nothing, and comes before anything takes long.
+// Check fails where a run on so many devices is refused without a look at the model and the dataset: its fields are out
+// of range, or the output folder is another's. It touches nothing, and comes before anything takes long.
 func (r Recipe) Check(o Options, devices int) error {
 	if err := errors.Join(r.Validate(), o.Validate()); err != nil {
 		return err

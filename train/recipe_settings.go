@@ -69,8 +69,8 @@ type Autoencoder struct {
 	KLWeight    float64 `json:"kl_weight" name:"kl-weight" group:"loss" default:"1e-6" help:"Weight of the posterior's divergence from a standard normal." resume:"same"`
 }
 
-// Prior keeps a model's idea of a class while it learns one of its members: images that the model drew of the class stand
-// beside those of the member in each batch.
+// Prior keeps a model's idea of a class while it learns one of its members: images that the model drew of the class
+// stand beside those of the member in each batch.
 type Prior struct {
 	Data   []string `json:"class_data_dir" kong:"-" resume:"free"`
 	Prompt string   `json:"class_prompt" name:"class-prompt" placeholder:"TEXT" help:"Caption of the images of the class." resume:"same"`

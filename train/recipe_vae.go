@@ -20,7 +20,9 @@ func NewAutoencoder(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*
 	if err != nil {
 		return nil, err
 	}
-	objective := loss.Autoencoder{VAE: model.VAE, KLWeight: r.KLWeight, Decoder: r.DecoderOnly, Batch: o.Batch, Resolution: r.Resolution}.Objective()
+	objective := loss.Autoencoder{
+		VAE: model.VAE, KLWeight: r.KLWeight, Decoder: r.DecoderOnly, Batch: o.Batch, Resolution: r.Resolution,
+	}.Objective()
 	if r.Planned {
 		return r.planned(b, o, objective)
 	}
@@ -40,9 +42,9 @@ func NewAutoencoder(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*
 		return nil, errors.Join(err, weights.Close())
 	}
 	return &Run{
-		Options: o, Backend: b, Objective: objective, Components: []folder.Component{{Name: diffusers.VAE, Config: model.VAE}},
-		Weights: weights, Dataset: dataset, OnStep: r.OnStep, Log: r.Log,
-		Recipe: r, Networks: map[string]any{diffusers.VAE: model.VAE},
+		Options: o, Backend: b, Objective: objective,
+		Components: []folder.Component{{Name: diffusers.VAE, Config: model.VAE}}, Weights: weights, Dataset: dataset,
+		OnStep: r.OnStep, Log: r.Log, Recipe: r, Networks: map[string]any{diffusers.VAE: model.VAE},
 		Feed: func(batch *data.Batch) (program.Arrays, error) {
 			a, err := xla.PutRows(b, batch.Pixels, o.Batch, r.Resolution, r.Resolution, model.VAE.InChannels)
 			return program.Arrays{loss.InputPixels: a}, err

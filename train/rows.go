@@ -46,7 +46,8 @@ func (r Recipe) dataset(b *xla.Backend, o Options) (d *data.Dataset, err error) 
 	return d, nil
 }
 
-// bothDatasets opens the images to train on and those for the validation loss, nil if there are to be none, before either is encoded.
+// bothDatasets opens the images to train on and those for the validation loss, nil if there are to be none, before
+// either is encoded.
 func (r Recipe) bothDatasets(b *xla.Backend, o Options) (dataset, held *data.Dataset, err error) {
 	if dataset, err = r.dataset(b, o); err != nil || len(r.Watch.Validation.Data) == 0 {
 		return dataset, nil, err
@@ -87,7 +88,8 @@ func (r Recipe) ofHeldOut() Recipe {
 
 // tooManyBatches refuses an optimizer step of more batches than an epoch has.
 func tooManyBatches(o Options, d *data.Dataset) error {
-	return refusal.Errorf("gradient_accumulation_steps: %d batches of %d are more than the %d rows of the dataset: use fewer", o.Accumulation, o.Batch, d.Len())
+	return refusal.Errorf("gradient_accumulation_steps: %d batches of %d are more than the %d rows of the "+
+		"dataset: use fewer", o.Accumulation, o.Batch, d.Len())
 }
 
 // checkBatchMemory fails where the batches that are decoded ahead do not fit this machine's memory.
@@ -102,7 +104,8 @@ func checkBatchMemory(o data.Options) error {
 	rows, batches := o.BatchSize/max(1, o.Parts), o.Prefetch+2
 	need := 4 * float64(batches) * float64(rows) * float64(o.Resolution) * float64(o.Resolution) * float64(channels)
 	if free := xla.FreeMemory(); free > 0 && need > float64(free) {
-		return refusal.Errorf("%d batches of %d images of %d×%d pixels, which are decoded ahead, take %s of memory, %s are free: give a smaller --train_batch_size or --resolution",
+		return refusal.Errorf("%d batches of %d images of %d×%d pixels, which are decoded ahead, take %s of memory, "+
+			"%s are free: give a smaller --train_batch_size or --resolution",
 			batches, rows, o.Resolution, o.Resolution, units.Bytes(int64(min(need, 1e18))), units.Bytes(free))
 	}
 	return nil

@@ -18,7 +18,8 @@ import (
 )
 
 func TestGoldenTextualInversion(t *testing.T) {
-	g, learned := parity.Open(t, "train", "textual_inversion.safetensors"), parity.Open(t, "train", "learned_embeds.safetensors")
+	g, learned := parity.Open(t, "train", "textual_inversion.safetensors"),
+		parity.Open(t, "train", "learned_embeds.safetensors")
 	p, err := diffusers.Open(golden.Path(t, "sd15-tiny"))
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +38,8 @@ func TestGoldenTextualInversion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := Recipe{Compute: dtypes.Float32, Diffusion: Diffusion{CacheLatents: true}}.diffusion("golden", Options{Batch: 2}, p, "learned_embeds.")
+	d := Recipe{Compute: dtypes.Float32, Diffusion: Diffusion{CacheLatents: true}}.diffusion("golden",
+		Options{Batch: 2}, p, "learned_embeds.")
 	d.Tokens = tokens
 	spec := loss.TokenTree(tokens, d.TextEncoders())[0]
 	if alone {
@@ -48,7 +50,9 @@ func TestGoldenTextualInversion(t *testing.T) {
 		t.Fatalf("got %v trained, want the new row alone", o.Trainable)
 	}
 
-	inputs := []parity.Tensor{g.Image("batch.latents"), g.Image("batch.noise"), g.Get("batch.timesteps"), g.Get("input_ids")}
+	inputs := []parity.Tensor{
+		g.Image("batch.latents"), g.Image("batch.noise"), g.Get("batch.timesteps"), g.Get("input_ids"),
+	}
 	model := parity.Model{Tree: d.Tree(), Values: nn.Merge(values, start)}
 	got := parity.Run(t, model, inputs, func(trained nn.Params, in []*Node, out map[string]*Node) {
 		s, full := sampleOf(in), d.Params(trained, trained, nil)
@@ -80,7 +84,8 @@ func TestGoldenTextualInversion(t *testing.T) {
 	parity.Check(t, "the file", parity.Tensor{Data: row, Shape: tensor.Shape}, learned.Get(tokens[0].Text), 0)
 }
 
-// initializer is the word whose embedding is row. Where that token stands in the middle of words only, it is any other word, which is said by alone.
+// initializer is the word whose embedding is row. Where that token stands in the middle of words only, it is any other
+// word, which is said by alone.
 func initializer(t *testing.T, p *diffusers.Pipeline, values nn.Values, row []float32) (word string, alone bool) {
 	t.Helper()
 	for id := range p.Text.VocabSize {

@@ -31,7 +31,8 @@ func TestAddressLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = b.Compile(t.Context(), walk(0.1))
-	if err == nil || !strings.Contains(err.Error(), "compile walk: the compiler wants 0.5 GB of address space, 0.3 GB are left") {
+	if err == nil ||
+		!strings.Contains(err.Error(), "compile walk: the compiler wants 0.5 GB of address space, 0.3 GB are left") {
 		t.Errorf("compiling: got %v", err)
 	}
 	fill := func(to []byte) error { return nil }

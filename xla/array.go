@@ -34,8 +34,8 @@ func Along(axis int) Sharding { return Batch + Sharding(axis) }
 // axis is the one that is divided; -1 for none.
 func (s Sharding) axis() int { return int(s) - int(Batch) }
 
-// Divided is a sharding under which each device holds as small a part of an array of that shape as it may: along the longest axis
-// that divides over the devices, if there is one.
+// Divided is a sharding under which each device holds as small a part of an array of that shape as it may: along the
+// longest axis that divides over the devices, if there is one.
 func (b *Backend) Divided(shape shapes.Shape) Sharding {
 	sharding, longest := Replicated, 0
 	for axis, n := range shape.Dimensions {
@@ -145,7 +145,8 @@ func bytesOf[T any](data []T) []byte {
 // scratch is for Fill, of *[]byte.
 var scratch sync.Pool
 
-// Fill is PutBytes for bytes that write puts into all of to. On a single CPU device, to is where the array lies, unless its plugin is an old one.
+// Fill is PutBytes for bytes that write puts into all of to. On a single CPU device, to is where the array lies, unless
+// its plugin is an old one.
 func Fill(b *Backend, shape shapes.Shape, sharding Sharding, write func(to []byte) error) (*Array, error) {
 	n := int(shape.Memory())
 	if !b.CPU() || b.n > 1 || !b.table.Reserves() {
@@ -239,7 +240,8 @@ func (b *Backend) shardShape(shape shapes.Shape, sharding Sharding) (shapes.Shap
 	axis := sharding.axis()
 	if axis >= shape.Rank() || shape.Dim(axis)%b.n != 0 {
 		if sharding == Batch {
-			return shape, fmt.Errorf("batch of shape %s does not divide over %d devices: use a multiple of %d", shape, b.n, b.n)
+			return shape, fmt.Errorf("batch of shape %s does not divide over %d devices: use a multiple of %d",
+				shape, b.n, b.n)
 		}
 		return shape, fmt.Errorf("axis %d of shape %s does not divide over %d devices", axis, shape, b.n)
 	}

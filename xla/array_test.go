@@ -88,7 +88,8 @@ func TestFill(t *testing.T) {
 				}
 			}
 		}
-		if _, err := Fill(b, shapes.Make(dtypes.Float32, 8), Replicated, func([]byte) error { return os.ErrClosed }); !errors.Is(err, os.ErrClosed) {
+		if _, err := Fill(b, shapes.Make(dtypes.Float32, 8), Replicated,
+			func([]byte) error { return os.ErrClosed }); !errors.Is(err, os.ErrClosed) {
 			t.Errorf("%d devices: got %v, want what write returned", devices, err)
 		}
 	}
@@ -123,7 +124,8 @@ func TestAlong(t *testing.T) {
 	if err := a.shards[1].Get(bytesOf(part), 3); err != nil || part[0] != 2 || part[1] != 3 || part[2] != 10 {
 		t.Errorf("the second device holds %v (%v), want columns 2 and 3", part, err)
 	}
-	if _, err := Put(b, data, Along(1), 4, 3, 8); err == nil || !strings.Contains(err.Error(), "axis 1 of shape (Float32)[4 3 8] does not divide over 4 devices") {
+	if _, err := Put(b, data, Along(1), 4, 3, 8); err == nil ||
+		!strings.Contains(err.Error(), "axis 1 of shape (Float32)[4 3 8] does not divide over 4 devices") {
 		t.Errorf("axis 1: got %v", err)
 	}
 	for want, dims := range map[Sharding][]int{Along(2): {4, 3, 8}, Along(0): {8, 3, 4}, Replicated: {3, 3}} {

@@ -27,8 +27,8 @@ func attention(b *xla.Backend, tokens, heads, width int) xla.Function {
 	return f
 }
 
-// TestAttentionKernel compiles the kernels for the shapes of Stable Diffusion's networks: they fit a core's memory, each device has its own images, and no matrix
-// of scores gets to main memory.
+// TestAttentionKernel compiles the kernels for the shapes of Stable Diffusion's networks: they fit a core's memory,
+// each device has its own images, and no matrix of scores gets to main memory.
 func TestAttentionKernel(t *testing.T) {
 	b := openPlan(t, "v4-8")
 	for _, c := range []struct{ tokens, heads, width int }{
@@ -47,7 +47,8 @@ func TestAttentionKernel(t *testing.T) {
 			t.Errorf("%v: %d calls to kernels, want at least 2", c, got)
 		}
 		m := p.Memory()
-		t.Logf("%v: %d kernels, peak %.1f MB of %.1f MB arguments", c, strings.Count(text, "tpu_custom_call"), float64(m.Peak)/1e6, float64(m.Arguments)/1e6)
+		t.Logf("%v: %d kernels, peak %.1f MB of %.1f MB arguments",
+			c, strings.Count(text, "tpu_custom_call"), float64(m.Peak)/1e6, float64(m.Arguments)/1e6)
 		if scores := int64(2 * c.tokens * c.tokens * c.heads); m.Peak-m.Arguments > scores+8*m.Arguments {
 			t.Errorf("%v: peak %d bytes above the arguments' %d", c, m.Peak-m.Arguments, m.Arguments)
 		}

@@ -95,7 +95,8 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	var options []pjrt.Option
 	if plugin.IsCPU(o.Backend, path) {
 		if devices = max(devices, 1); devices > mostCPUDevices {
-			return nil, fmt.Errorf("%d devices: want at most %d on a CPU, each of which takes memory and threads", devices, mostCPUDevices)
+			return nil, fmt.Errorf("%d devices: want at most %d on a CPU, each of which takes memory and threads",
+				devices, mostCPUDevices)
 		}
 		options = []pjrt.Option{{Name: "cpu_device_count", Value: int64(devices)}}
 	}
@@ -108,7 +109,8 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 				return nil, err
 			}
 			if o.Log != nil {
-				fmt.Fprintf(o.Log, "machine %d of %d of a TPU slice, counted from 0: waiting until limner runs on all of them\n", p.Index, p.Count)
+				fmt.Fprintf(o.Log, "machine %d of %d of a TPU slice, counted from 0: "+
+					"waiting until limner runs on all of them\n", p.Index, p.Count)
 			}
 		}
 	}
@@ -196,12 +198,13 @@ func (b *Backend) chooseAttention(ctx context.Context, log io.Writer) {
 	if err := b.tryAttention(ctx, mosaic.Attend); err == nil {
 		b.attention = mosaic.Attend
 	} else if log != nil {
-		fmt.Fprintf(log, "limner's own attention cannot be used on these devices, so XLA's is, which takes more time and memory: %v\n", err)
+		fmt.Fprintf(log, "limner's own attention cannot be used on these devices, so XLA's is, "+
+			"which takes more time and memory: %v\n", err)
 	}
 }
 
-// Close frees the devices. Programs and arrays of the backend are of no use afterwards. Devices for which a compiler was left behind at work stay
-// taken until the process ends.
+// Close frees the devices. Programs and arrays of the backend are of no use afterwards. Devices for which a compiler
+// was left behind at work stay taken until the process ends.
 func (b *Backend) Close() error {
 	if b.abandoned.Load() {
 		return nil

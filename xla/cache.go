@@ -34,7 +34,8 @@ type store struct {
 	timing sync.Mutex  // of compile-times.json
 }
 
-// openStore reads the headers of the files and makes the cache's folder. Without the folder, or where others could put programs into it, it goes on.
+// openStore reads the headers of the files and makes the cache's folder. Without the folder, or where others could put
+// programs into it, it goes on.
 func openStore(o Options) (*store, error) {
 	s := &store{folder: o.Cache, limit: CacheLimit, log: o.Log}
 	if s.log == nil {
@@ -160,7 +161,8 @@ func (s *store) mismatch(key programKey) string {
 	if least == nil {
 		return fmt.Sprintf("no executable of %s was brought along, only of %s", key.Name, strings.Join(names, ", "))
 	}
-	return fmt.Sprintf("the executable of %s in %s cannot be used: it differs in its %s", key.Name, path, strings.Join(least, ", "))
+	return fmt.Sprintf("the executable of %s in %s cannot be used: it differs in its %s",
+		key.Name, path, strings.Join(least, ", "))
 }
 
 func (s *store) path(key programKey) (string, error) {
@@ -197,7 +199,8 @@ func (s *store) close(err error) {
 	}
 }
 
-// prune removes what was not used for longest until the rest is within the limit, and what killed processes left behind. The file at path stays.
+// prune removes what was not used for longest until the rest is within the limit, and what killed processes left
+// behind. The file at path stays.
 func (s *store) prune(path string) error {
 	entries, err := os.ReadDir(s.folder)
 	if err != nil {

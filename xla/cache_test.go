@@ -91,14 +91,17 @@ func TestLoadedProgramsAreTheSame(t *testing.T) {
 	for _, devices := range []int{1, 4} {
 		o := Options{Devices: devices, Cache: t.TempDir()}
 		cold, warm := doWalk(t, o, walk(0.1)), doWalk(t, o, walk(0.1))
-		if cold.program.FromCache || !warm.program.FromCache || fmt.Sprint(cold.loading, warm.loading) != "[false] [true]" {
-			t.Errorf("%d devices: loaded %t then %t, announced %v then %v", devices, cold.program.FromCache, warm.program.FromCache, cold.loading, warm.loading)
+		if cold.program.FromCache || !warm.program.FromCache ||
+			fmt.Sprint(cold.loading, warm.loading) != "[false] [true]" {
+			t.Errorf("%d devices: loaded %t then %t, announced %v then %v",
+				devices, cold.program.FromCache, warm.program.FromCache, cold.loading, warm.loading)
 		}
 		if fmt.Sprint(cold.values) != fmt.Sprint(warm.values) {
 			t.Errorf("%d devices: compiled it gives %v, loaded %v", devices, cold.values, warm.values)
 		}
 		if m := warm.program.Memory(); m != cold.program.Memory() || m.Aliases != 256 {
-			t.Errorf("%d devices: loaded it needs %+v, compiled %+v; want 256 bytes in place", devices, m, cold.program.Memory())
+			t.Errorf("%d devices: loaded it needs %+v, compiled %+v; want 256 bytes in place",
+				devices, m, cold.program.Memory())
 		}
 		if other := doWalk(t, o, walk(0.2)); other.program.FromCache {
 			t.Error("another program was loaded")
@@ -172,7 +175,8 @@ func TestDamagedProgramsAreCompiledAnew(t *testing.T) {
 				t.Fatal(err)
 			}
 			anew := doWalk(t, o, walk(0.1))
-			if anew.program.FromCache || strings.Count(anew.log, "\n") != 1 || !strings.Contains(anew.log, path) || !strings.Contains(anew.log, c.want) {
+			if anew.program.FromCache || strings.Count(anew.log, "\n") != 1 || !strings.Contains(anew.log, path) ||
+				!strings.Contains(anew.log, c.want) {
 				t.Errorf("loaded %t, said %q, want one line with %q", anew.program.FromCache, anew.log, c.want)
 			}
 			if fmt.Sprint(anew.values) != fmt.Sprint(good.values) {
@@ -212,7 +216,10 @@ func TestCacheLimit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, changed := range map[string]time.Time{".left" + plugin.ExecutableExt + "123": long, ".new" + plugin.ExecutableExt + "123": time.Now(), "mine.txt": long} {
+	for name, changed := range map[string]time.Time{
+		".left" + plugin.ExecutableExt + "123": long, ".new" + plugin.ExecutableExt + "123": time.Now(),
+		"mine.txt": long,
+	} {
 		if err := os.WriteFile(filepath.Join(folder, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -221,7 +228,8 @@ func TestCacheLimit(t *testing.T) {
 		}
 	}
 	s.limit = 250
-	if err := s.prune(filepath.Join(folder, "a"+plugin.ExecutableExt)); err != nil { // just written, by a clock that goes wrong
+	// just written, by a clock that goes wrong
+	if err := s.prune(filepath.Join(folder, "a"+plugin.ExecutableExt)); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(folder)

@@ -32,11 +32,13 @@ type Function struct {
 	Build func(g *graph.Graph, state, inputs []*graph.Node) (next, outputs []*graph.Node)
 	// Outputs is how the outputs lie on the devices; nil means all are replicated.
 	Outputs []Sharding
-	// Apart has each device run the program by itself on its part of what is divided along the first axis: Build then sees the part. It is for
-	// functions whose rows do not depend on each other. XLA's partitioner, which sees the whole batch, may choose worse forms of convolutions.
+	// Apart has each device run the program by itself on its part of what is divided along the first axis: Build then
+	// sees the part. It is for functions whose rows do not depend on each other. XLA's partitioner, which sees the
+	// whole batch, may choose worse forms of convolutions.
 	Apart bool
-	// Announce hears, once the graph is built, whether the program is loaded, because it was compiled before, or compiled now, and how long
-	// that may take. One that turns out not to load is compiled after all, and announced again. It may be nil.
+	// Announce hears, once the graph is built, whether the program is loaded, because it was compiled before, or
+	// compiled now, and how long that may take. One that turns out not to load is compiled after all, and announced
+	// again. It may be nil.
 	Announce func(loading bool, compiling Expected)
 }
 
@@ -59,8 +61,8 @@ type Program struct {
 	Nodes       int           // of the graph
 }
 
-// Compile builds and compiles a function for all devices of the backend. A compiler cannot be interrupted: once ctx is done, Compile returns
-// its error and leaves the compiler behind, with the backend's devices, until the process ends.
+// Compile builds and compiles a function for all devices of the backend. A compiler cannot be interrupted: once ctx is
+// done, Compile returns its error and leaves the compiler behind, with the backend's devices, until the process ends.
 func (b *Backend) Compile(ctx context.Context, f Function) (*Program, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -79,7 +81,8 @@ func (b *Backend) Compile(ctx context.Context, f Function) (*Program, error) {
 	return p, ctx.Err()
 }
 
-// await waits until a program is done, or until ctx is and the compiler has the program: building it reads what the caller owns.
+// await waits until a program is done, or until ctx is and the compiler has the program: building it reads what the
+// caller owns.
 func (b *Backend) await(ctx context.Context, done <-chan error, built <-chan struct{}) error {
 	select {
 	case err := <-done:
@@ -193,8 +196,9 @@ func (p *Program) build(f Function) {
 	p.Nodes = len(g.Nodes())
 }
 
-// Once has XLA's CPU compiler compute each node once for all its uses. It would compute a cheap one anew in each, from what a state was before, and so
-// copy the state first, which the first use replaces. Other compilers make one loop of such uses, which this would part: there the nodes stay as they are.
+// Once has XLA's CPU compiler compute each node once for all its uses. It would compute a cheap one anew in each, from
+// what a state was before, and so copy the state first, which the first use replaces. Other compilers make one loop of
+// such uses, which this would part: there the nodes stay as they are.
 func (b *Backend) Once(nodes ...*graph.Node) []*graph.Node {
 	if !b.CPU() {
 		return nodes
@@ -250,7 +254,8 @@ func (p *Program) Run(state []*Array, inputs ...*Array) ([]*Array, error) {
 		return nil, fmt.Errorf("run %s: it is only planned for %s", p.name, p.backend.kind)
 	}
 	if len(state)+len(inputs) != len(p.inputs) {
-		return nil, fmt.Errorf("run %s: got %d states and %d inputs, want %d and %d", p.name, len(state), len(inputs), p.states, len(p.inputs)-p.states)
+		return nil, fmt.Errorf("run %s: got %d states and %d inputs, want %d and %d",
+			p.name, len(state), len(inputs), p.states, len(p.inputs)-p.states)
 	}
 	n := len(p.backend.local)
 	buffers := make([]*pjrt.Buffer, 0, n*len(p.inputs))

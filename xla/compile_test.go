@@ -165,7 +165,8 @@ func checkValues(t *testing.T, a *xla.Array, want ...float32) {
 func TestErrorsInsteadOfPanics(t *testing.T) {
 	b := open(t, 2)
 	ctx := context.Background()
-	if _, err := b.Compile(ctx, counter(3, 2)); err == nil || !strings.Contains(err.Error(), "does not divide over 2 devices: use a multiple of 2") {
+	if _, err := b.Compile(ctx, counter(3, 2)); err == nil ||
+		!strings.Contains(err.Error(), "does not divide over 2 devices: use a multiple of 2") {
 		t.Errorf("an odd batch: got %v", err)
 	}
 	grows := counter(4, 2)
@@ -193,7 +194,8 @@ func TestErrorsInsteadOfPanics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Run(nil, x); err == nil || !strings.Contains(err.Error(), "got 0 states and 1 inputs, want 1 and 1") {
+	if _, err := p.Run(nil, x); err == nil ||
+		!strings.Contains(err.Error(), "got 0 states and 1 inputs, want 1 and 1") {
 		t.Errorf("a missing state: got %v", err)
 	}
 	if _, err := p.Run([]*xla.Array{x}, x); err == nil || !strings.Contains(err.Error(), "input sum") {

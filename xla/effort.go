@@ -6,8 +6,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Effort is how much work a compiler may spend. libtpu's quick effort takes a tenth of the time of its own choice, XLA's CPU compiler's half; their
-// programs are slower, and on a TPU may need more memory. Results differ by rounding.
+// Effort is how much work a compiler may spend. libtpu's quick effort takes a tenth of the time of its own choice,
+// XLA's CPU compiler's half; their programs are slower, and on a TPU may need more memory. Results differ by rounding.
 type Effort string
 
 const (
@@ -23,7 +23,8 @@ func (e Effort) tpu() []byte {
 	if e != EffortQuick {
 		return nil
 	}
-	// executable_build_options {optimization_level: O0, memory_fitting_level: O0}, which the message's reader merges into what is there
+	// executable_build_options {optimization_level: O0, memory_fitting_level: O0}, which the message's reader merges
+	// into what is there
 	const o0 = 9
 	build := appendNumber(appendNumber(nil, 24, o0), 25, o0)
 	return appendMessage(nil, 3, build)
@@ -31,18 +32,19 @@ func (e Effort) tpu() []byte {
 
 // cpu is what is added to a serialized CompileOptionsProto for XLA's CPU compiler.
 //
-// LLVM's level for the code of fusions: level 1 takes a tenth less to compile than XLA's own choice, and programs are as fast, since their time
-// goes into matrix products that are not compiled here.
+// LLVM's level for the code of fusions: level 1 takes a tenth less to compile than XLA's own choice, and programs are
+// as fast, since their time goes into matrix products that are not compiled here.
 //
-// Without XNNPACK: for products of some sizes it packs a matrix at the first run and finds it again by its address. A state that is replaced in
-// place keeps its address, so that later steps would go on with the first step's parameters.
+// Without XNNPACK: for products of some sizes it packs a matrix at the first run and finds it again by its address. A
+// state that is replaced in place keeps its address, so that later steps would go on with the first step's parameters.
 func (e Effort) cpu() []byte {
 	level := uint64(1)
 	if e == EffortQuick {
 		level = 0
 	}
 	const boolField, intField = 2, 3 // of OptionOverrideProto
-	return append(override("xla_backend_optimization_level", intField, level), override("xla_cpu_use_xnnpack", boolField, 0)...)
+	return append(override("xla_backend_optimization_level", intField, level),
+		override("xla_cpu_use_xnnpack", boolField, 0)...)
 }
 
 // options are a serialized CompileOptionsProto for a program on all devices, which each of them runs by itself where it

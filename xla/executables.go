@@ -84,7 +84,8 @@ func readExecutables(r io.Reader, size int64) (list []executable, offsets []int6
 	at := int64(len(front)) + n
 	for _, e := range list {
 		if e.Size < 0 || e.Size > min(size-at, maxPayload) {
-			return nil, nil, fmt.Errorf("is damaged: %s has %d bytes, want at most %d", e.Key.Name, e.Size, min(size-at, maxPayload))
+			return nil, nil, fmt.Errorf("is damaged: %s has %d bytes, want at most %d",
+				e.Key.Name, e.Size, min(size-at, maxPayload))
 		}
 		offsets = append(offsets, at)
 		at += e.Size
@@ -134,7 +135,8 @@ func writeExecutables(path string, keys []programKey, payloads [][]byte) error {
 	})
 }
 
-// SaveExecutables writes planned programs into one file, from which Options.Executables loads them where their devices are.
+// SaveExecutables writes planned programs into one file, from which Options.Executables loads them where their devices
+// are.
 func SaveExecutables(path string, programs ...*Program) error {
 	keys, payloads := make([]programKey, len(programs)), make([][]byte, len(programs))
 	for i, p := range programs {

@@ -49,12 +49,22 @@ func TestExecutablesThatWereBroughtAlong(t *testing.T) {
 		scale   float64
 		want    string
 	}{
-		{"another program", func(*programKey) {}, Options{}, 0.3, "cannot be used: it differs in its program (another network, shape or setting, or of another version of limner)\n"},
+		{
+			"another program", func(*programKey) {}, Options{}, 0.3,
+			"cannot be used: it differs in its program (another network, shape or setting, " +
+				"or of another version of limner)\n",
+		},
 		{"more devices", func(*programKey) {}, Options{Devices: 2}, 0.1, `devices ("1", here "2")`},
 		{"another plugin", func(k *programKey) { k.Plugin, k.API = "old.so 12ab", "0.70" }, Options{}, 0.1, `differs in its plugin ("old.so 12ab", here "xla_cpu_pjrt.so `},
-		{"another effort", func(k *programKey) { k.Options = "" }, Options{}, 0.1, "differs in its options of the compiler (such as its effort)\n"},
+		{
+			"another effort", func(k *programKey) { k.Options = "" }, Options{}, 0.1,
+			"differs in its options of the compiler (such as its effort)\n",
+		},
 		{"another processor", func(k *programKey) { k.Processor = "i486" }, Options{}, 0.1, `differs in its processor ("i486", here "`},
-		{"another name", func(k *programKey) { k.Name = "run" }, Options{}, 0.1, "no executable of walk was brought along, only of run, run\n"},
+		{
+			"another name", func(k *programKey) { k.Name = "run" }, Options{}, 0.1,
+			"no executable of walk was brought along, only of run, run\n",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			changed := append([]programKey{}, keys...)
@@ -105,14 +115,16 @@ func TestPlannedProgramsAreSaved(t *testing.T) {
 	if want := fmt.Sprintf("%d.%d", major, minor); key.API != want {
 		t.Errorf("got PJRT API %s, want libtpu's %s, as it is on the TPU", key.API, want)
 	}
-	if len(e.list) != 2 || key.Name != "walk" || key.Device != "TPU v4" || key.Devices != 4 || key.Processor != "" || !strings.HasPrefix(key.Plugin, "libtpu.so ") {
+	if len(e.list) != 2 || key.Name != "walk" || key.Device != "TPU v4" || key.Devices != 4 || key.Processor != "" ||
+		!strings.HasPrefix(key.Plugin, "libtpu.so ") {
 		t.Errorf("got %d programs, the last for %+v", len(e.list), key)
 	}
 	if payload, err := e.payload(1); err != nil || len(payload) == 0 {
 		t.Errorf("got %d bytes, %v", len(payload), err)
 	}
 	here := doWalk(t, Options{Devices: 4, Executables: []string{path}}, walk(0.1))
-	if want := `device ("TPU v4", here "cpu")`; here.program.FromCache || !strings.Contains(here.log, want) || strings.Contains(here.log, "in its program") {
+	if want := `device ("TPU v4", here "cpu")`; here.program.FromCache || !strings.Contains(here.log, want) ||
+		strings.Contains(here.log, "in its program") {
 		t.Errorf("loaded %t, said %q, want %q and the same program", here.program.FromCache, here.log, want)
 	}
 	if err := SaveExecutables(path, here.program); err == nil || !strings.Contains(err.Error(), "it was not planned") {
@@ -125,8 +137,11 @@ func TestNoSuchExecutables(t *testing.T) {
 	if err := os.WriteFile(text, []byte("a text that is long enough"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{"missing": "no such file", text: text + ": is no file of executables of limner"} {
-		if _, err := Open(t.Context(), Options{Executables: []string{path}}); err == nil || !strings.Contains(err.Error(), want) {
+	for path, want := range map[string]string{
+		"missing": "no such file", text: text + ": is no file of executables of limner",
+	} {
+		if _, err := Open(t.Context(), Options{Executables: []string{path}}); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", path, err, want)
 		}
 	}
@@ -159,7 +174,8 @@ func TestExecutablesAppearWhole(t *testing.T) {
 
 func FuzzExecutables(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "file")
-	if err := writeExecutables(path, []programKey{{Name: "a"}, {Name: "b", Devices: 4}}, [][]byte{[]byte("12"), []byte("345")}); err != nil {
+	if err := writeExecutables(path, []programKey{{Name: "a"}, {Name: "b", Devices: 4}},
+		[][]byte{[]byte("12"), []byte("345")}); err != nil {
 		f.Fatal(err)
 	}
 	whole, err := os.ReadFile(path)

@@ -18,8 +18,8 @@ func (s seats) Places() (order, local []int, first int, p Process) {
 	return s.order, s.local, s.first, s.process
 }
 
-// Processes makes processes of a backend, as they would be on that many machines with an equal share of its devices each. They meet in every run of a
-// program: the last to come runs it for all.
+// Processes makes processes of a backend, as they would be on that many machines with an equal share of its devices
+// each. They meet in every run of a program: the last to come runs it for all.
 func Processes(b *Backend, processes int) []*Backend {
 	m := &meeting{inputs: make([][]*pjrt.Buffer, processes)}
 	m.over = sync.NewCond(&m.Mutex)
@@ -30,7 +30,9 @@ func Processes(b *Backend, processes int) []*Backend {
 			plugin: b.plugin, table: b.table, client: b.client, platform: b.platform, kind: b.kind, n: b.n,
 			graphs: b.graphs, mesh: b.mesh, effort: b.effort, store: b.store, identity: b.identity,
 		}
-		one.seats = seats{process: Process{i, processes}, order: b.order, local: b.local[i*own : (i+1)*own], first: i * own}
+		one.seats = seats{
+			process: Process{i, processes}, order: b.order, local: b.local[i*own : (i+1)*own], first: i * own,
+		}
 		one.run = func(p *Program, buffers []*pjrt.Buffer) ([]*pjrt.Buffer, error) {
 			return m.run(p, b.n, i, buffers)
 		}

@@ -8,9 +8,10 @@ import (
 	"limner/xla/pjrt"
 )
 
-// FLOPs is how many floating-point operations the program's matrix products, convolutions and kernels take in one run, over all devices: two for
-// each product that is added up, none for zeros that a gradient puts between its elements, and none for what no result needs. Everything else is left
-// out, as is usual for the figures that are compared with a device's peak.
+// FLOPs is how many floating-point operations the program's matrix products, convolutions and kernels take in one run,
+// over all devices: two for each product that is added up, none for zeros that a gradient puts between its elements,
+// and none for what no result needs. Everything else is left out, as is usual for the figures that are compared with a
+// device's peak.
 func (p *Program) FLOPs() (float64, error) {
 	layers, err := p.flops(nil)
 	return layers[""] * float64(p.backend.n), err
@@ -71,7 +72,8 @@ func (e *TooLarge) Error() string {
 
 func (e *TooLarge) Unwrap() error { return e.Refusal }
 
-// tooLarge is an error of compiling a program as a TooLarge if it says that the program does not fit, and the error itself otherwise.
+// tooLarge is an error of compiling a program as a TooLarge if it says that the program does not fit, and the error
+// itself otherwise.
 func tooLarge(err error, program []hlo.Statement, devices int) error {
 	var refusal *pjrt.Error
 	if errors.As(err, &refusal) && refusal.Code == pjrt.ResourceExhausted {

@@ -34,7 +34,9 @@ func TestProductsOfStateInPlace(t *testing.T) {
 				return p
 			}
 			product := compile(Function{
-				Name: "product", Inputs: []Value{weights, {Name: "x", Shape: shapes.Make(dtypes.Float32, c.rows, c.in)}},
+				Name: "product", Inputs: []Value{
+					weights, {Name: "x", Shape: shapes.Make(dtypes.Float32, c.rows, c.in)},
+				},
 				Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
 					return nil, []*Node{ReduceAllMax(MatMul(in[1], in[0]))}
 				},

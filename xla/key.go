@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// programKey is all that a compiled program depends on. What the parts are called is what a user reads where one differs.
+// programKey is all that a compiled program depends on. What the parts are called is what a user reads where one
+// differs.
 type programKey struct {
 	Name      string `json:"name"`                // of the function; part of the program's text
 	Program   string `json:"program"`             // SHA-256 of its StableHLO
@@ -43,7 +44,8 @@ func (k programKey) differences(kept programKey) []string {
 		case "Options":
 			parts = append(parts, "options of the compiler (such as its effort)")
 		default:
-			parts = append(parts, fmt.Sprintf("%s (%q, here %q)", strings.ToLower(name), fmt.Sprint(other.Field(i)), fmt.Sprint(own.Field(i))))
+			parts = append(parts, fmt.Sprintf("%s (%q, here %q)",
+				strings.ToLower(name), fmt.Sprint(other.Field(i)), fmt.Sprint(own.Field(i))))
 		}
 	}
 	return parts

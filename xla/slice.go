@@ -14,8 +14,9 @@ import (
 	"limner/xla/pjrt"
 )
 
-// Process is one of the processes that run programs together, as on a slice of several machines, where each has the devices of its own machine. All of
-// them must ask for the same programs, runs and arrays in the same order, or they wait for each other for ever.
+// Process is one of the processes that run programs together, as on a slice of several machines, where each has the
+// devices of its own machine. All of them must ask for the same programs, runs and arrays in the same order, or they
+// wait for each other for ever.
 type Process struct {
 	Index, Count int
 }
@@ -26,8 +27,8 @@ func (p Process) Alone() bool { return p.Count == 1 }
 // Leads says that the process writes what the processes make together.
 func (p Process) Leads() bool { return p.Index == 0 }
 
-// seats are the places of devices in the mesh. Those of a process stand one behind another, in the order of the processes, so that a process
-// has the rows of a batch that stand one behind another too.
+// seats are the places of devices in the mesh. Those of a process stand one behind another, in the order of the
+// processes, so that a process has the rows of a batch that stand one behind another too.
 type seats struct {
 	process Process
 	order   []int // PJRT's number of each device
@@ -59,7 +60,8 @@ func takeSeats(process int, devices []pjrt.Device) (seats, error) {
 	s.process.Count = len(per)
 	for other, n := range per {
 		if n != len(s.local) {
-			return s, fmt.Errorf("process %d has %d devices, process %d has %d: programs run where all have as many", process, len(s.local), other, n)
+			return s, fmt.Errorf("process %d has %d devices, process %d has %d: programs run where all have as many",
+				process, len(s.local), other, n)
 		}
 	}
 	return s, nil
@@ -92,7 +94,8 @@ func (b *Backend) Process() Process { return b.process }
 // Own is how many of the devices are this process's.
 func (b *Backend) Own() int { return len(b.local) }
 
-// Rows are those of a batch of n that this process puts on its devices: from the first up to the second. n is a multiple of Devices.
+// Rows are those of a batch of n that this process puts on its devices: from the first up to the second. n is a
+// multiple of Devices.
 func (b *Backend) Rows(n int) (from, to int) {
 	each := n / b.n
 	return b.first * each, (b.first + len(b.local)) * each
@@ -127,7 +130,8 @@ func (b *Backend) Together(err error) error {
 	return errors.Join(err, together)
 }
 
-// Bound is ctx, or, beside other processes, one that nothing cancels: a process that leaves what all do together leaves the others waiting.
+// Bound is ctx, or, beside other processes, one that nothing cancels: a process that leaves what all do together leaves
+// the others waiting.
 func (b *Backend) Bound(ctx context.Context) context.Context {
 	if b.process.Alone() {
 		return ctx
@@ -165,7 +169,8 @@ func (a *Array) gathered() (*Array, error) {
 	return out[0], nil
 }
 
-// PutRows is Put of a batch of which data has only the rows of this process, see Rows. dims are those of the whole batch.
+// PutRows is Put of a batch of which data has only the rows of this process, see Rows. dims are those of the whole
+// batch.
 func PutRows[T dtypes.Supported](b *Backend, data []T, dims ...int) (*Array, error) {
 	a := &Array{backend: b, shape: shapes.Make(dtypes.FromGenericsType[T](), dims...), sharding: Batch}
 	part, err := b.shardShape(a.shape, Batch)
@@ -174,7 +179,8 @@ func PutRows[T dtypes.Supported](b *Backend, data []T, dims ...int) (*Array, err
 	}
 	size := part.Size()
 	if len(data) != size*len(b.local) {
-		return nil, fmt.Errorf("%d values for this process's part of %s, want %d", len(data), a.shape, size*len(b.local))
+		return nil, fmt.Errorf("%d values for this process's part of %s, want %d",
+			len(data), a.shape, size*len(b.local))
 	}
 	for i, device := range b.local {
 		if err := a.add(device, bytesOf(data[i*size:(i+1)*size]), part); err != nil {

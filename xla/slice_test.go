@@ -23,15 +23,32 @@ func TestFindSlice(t *testing.T) {
 		want          xla.Process
 	}{
 		"nothing known": {want: xla.Process{Count: 1}},
-		"gke":           {env: map[string]string{"TPU_WORKER_ID": "2", "TPU_WORKER_HOSTNAMES": "a-0.a,a-1.a,a-2.a,a-3.a"}, want: xla.Process{Index: 2, Count: 4}},
-		"tpu vm": {metadata: map[string]string{"agent-worker-number": "1", "worker-network-endpoints": "x:8470:10.0.0.1,y:8470:10.0.0.2"},
-			want: xla.Process{Index: 1, Count: 2}},
-		"v4-8":       {metadata: map[string]string{"agent-worker-number": "0", "worker-network-endpoints": "x:8470:10.0.0.1"}, want: xla.Process{Count: 1}},
-		"own chips":  {env: map[string]string{"TPU_PROCESS_BOUNDS": "1,1,1", "TPU_WORKER_ID": "1", "TPU_WORKER_HOSTNAMES": "a,b"}, want: xla.Process{Count: 1}},
-		"no number":  {env: map[string]string{"TPU_WORKER_HOSTNAMES": "a,b"}, want: xla.Process{Count: 1}},
-		"impossible": {env: map[string]string{"TPU_WORKER_ID": "7", "TPU_WORKER_HOSTNAMES": "a,b"}, want: xla.Process{Count: 1}},
+		"gke": {
+			env:  map[string]string{"TPU_WORKER_ID": "2", "TPU_WORKER_HOSTNAMES": "a-0.a,a-1.a,a-2.a,a-3.a"},
+			want: xla.Process{Index: 2, Count: 4},
+		},
+		"tpu vm": {
+			metadata: map[string]string{
+				"agent-worker-number": "1", "worker-network-endpoints": "x:8470:10.0.0.1,y:8470:10.0.0.2",
+			},
+			want: xla.Process{Index: 1, Count: 2},
+		},
+		"v4-8": {
+			metadata: map[string]string{"agent-worker-number": "0", "worker-network-endpoints": "x:8470:10.0.0.1"},
+			want:     xla.Process{Count: 1},
+		},
+		"own chips": {
+			env:  map[string]string{"TPU_PROCESS_BOUNDS": "1,1,1", "TPU_WORKER_ID": "1", "TPU_WORKER_HOSTNAMES": "a,b"},
+			want: xla.Process{Count: 1},
+		},
+		"no number": {env: map[string]string{"TPU_WORKER_HOSTNAMES": "a,b"}, want: xla.Process{Count: 1}},
+		"impossible": {
+			env: map[string]string{"TPU_WORKER_ID": "7", "TPU_WORKER_HOSTNAMES": "a,b"}, want: xla.Process{Count: 1},
+		},
 	} {
-		got := xla.FindSlice(func(key string) string { return c.env[key] }, func(key string) string { return c.metadata[key] })
+		got := xla.FindSlice(func(key string) string { return c.env[key] }, func(key string) string {
+			return c.metadata[key]
+		})
 		if got != c.want {
 			t.Errorf("%s: got %v, want %v", name, got, c.want)
 		}
@@ -64,7 +81,8 @@ func TestSeats(t *testing.T) {
 	}
 }
 
-// TestProcesses runs programs on two processes of two devices each: what each puts and gets is what one process of all four does.
+// TestProcesses runs programs on two processes of two devices each: what each puts and gets is what one process of all
+// four does.
 func TestProcesses(t *testing.T) {
 	whole, err := xla.Open(t.Context(), xla.Options{Devices: 4})
 	if err != nil {
@@ -132,7 +150,8 @@ func proceed(t *testing.T, b *xla.Backend) error {
 	if err := b.Together(nil); err != nil {
 		return err
 	}
-	if _, err := xla.PutRows(b, rows, 8); err == nil || !strings.Contains(err.Error(), "8 values for this process's part") {
+	if _, err := xla.PutRows(b, rows, 8); err == nil ||
+		!strings.Contains(err.Error(), "8 values for this process's part") {
 		return fmt.Errorf("process %d: got %v, want that these are too many rows", index, err)
 	}
 	return nil

@@ -35,7 +35,8 @@ func sliceRun(t *testing.T, dataset, dir string) (train.Options, train.Recipe) {
 	return o, r
 }
 
-// process trains on a backend; stop is after which step this process alone is told to stop, 0 for never. rows notes those that it was fed.
+// process trains on a backend; stop is after which step this process alone is told to stop, 0 for never. rows notes
+// those that it was fed.
 func process(ctx context.Context, b *xla.Backend, o train.Options, r train.Recipe, stop int, rows *[][]int64) error {
 	told, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -56,8 +57,8 @@ func process(ctx context.Context, b *xla.Backend, o train.Options, r train.Recip
 	return errors.Join(run.Do(told), run.Close())
 }
 
-// TestTrainingOnProcesses trains on two processes, of which the second is told to stop after a step, and goes on: both stop, and the rows, the
-// checkpoints and the result are those of one process with all devices, to the bit.
+// TestTrainingOnProcesses trains on two processes, of which the second is told to stop after a step, and goes on: both
+// stop, and the rows, the checkpoints and the result are those of one process with all devices, to the bit.
 func TestTrainingOnProcesses(t *testing.T) {
 	dataset := filepath.Join(t.TempDir(), "data")
 	c := circles.Default()
@@ -65,7 +66,8 @@ func TestTrainingOnProcesses(t *testing.T) {
 	if err := circles.Write(t.Context(), c, dataset, nil); err != nil {
 		t.Fatal(err)
 	}
-	whole, err := xla.Open(t.Context(), xla.Options{Devices: 4, Effort: xla.EffortQuick, Cache: t.TempDir()}) // so that the step is compiled once
+	// so that the step is compiled once
+	whole, err := xla.Open(t.Context(), xla.Options{Devices: 4, Effort: xla.EffortQuick, Cache: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +87,8 @@ func TestTrainingOnProcesses(t *testing.T) {
 		for i, b := range processes {
 			all.Go(func() error {
 				own := stop * i // process 1 alone
-				if err := process(t.Context(), b, two, r, own, &rows[i]); errors.Is(err, train.ErrInterrupted) != (stop > 0) {
+				if err := process(t.Context(), b, two, r, own, &rows[i]); errors.Is(err, train.ErrInterrupted) !=
+					(stop > 0) {
 					return fmt.Errorf("process %d, stopped after %d: %w", i, stop, err)
 				}
 				return nil

@@ -30,7 +30,8 @@ func (c Chip) Roofline(flop, bytes float64) float64 { return max(flop/c.FLOPS, b
 
 const gib = 1 << 30
 
-// chips are the kinds that libtpu compiles for. HBM is what its compiler grants a program; the rates are Google's figures.
+// chips are the kinds that libtpu compiles for. HBM is what its compiler grants a program; the rates are Google's
+// figures.
 var chips = []Chip{
 	{Name: "v4", HBM: 30.75 * gib, FLOPS: 275e12, HBMRate: 1228e9},
 	{Name: "v5e", HBM: 15.75 * gib, FLOPS: 197e12, HBMRate: 819e9},
@@ -60,8 +61,8 @@ func count(dims []int) int {
 	return n
 }
 
-// Topologies are those that can be named. A number behind v4 and v5p counts cores, of which a chip has two that work as one device; behind
-// v5e and v6e it counts chips.
+// Topologies are those that can be named. A number behind v4 and v5p counts cores, of which a chip has two that work as
+// one device; behind v5e and v6e it counts chips.
 func Topologies() []Topology {
 	var all []Topology
 	for _, kind := range []string{"v4", "v5p"} {
@@ -120,8 +121,8 @@ type target struct {
 	mu       sync.Mutex // held while a program is compiled, which takes much memory
 }
 
-// OpenPlan opens a backend that compiles for a topology without having it: its programs tell what the compiler made of them, and cannot be run.
-// Of the options it takes the effort and the log.
+// OpenPlan opens a backend that compiles for a topology without having it: its programs tell what the compiler made of
+// them, and cannot be run. Of the options it takes the effort and the log.
 func OpenPlan(ctx context.Context, topology Topology, o Options) (*Backend, error) {
 	path, err := plugin.Find(ctx, "tpu", plugin.InstallOptions{Progress: o.Log})
 	if err != nil {
@@ -138,7 +139,9 @@ func OpenPlan(ctx context.Context, topology Topology, o Options) (*Backend, erro
 	for _, d := range topology.Host {
 		host = append(host, int64(d))
 	}
-	options := []pjrt.Option{{Name: "chips_per_host_bounds", Value: append(host, 1, 1)[:3]}, {Name: "num_slices", Value: int64(1)}}
+	options := []pjrt.Option{
+		{Name: "chips_per_host_bounds", Value: append(host, 1, 1)[:3]}, {Name: "num_slices", Value: int64(1)},
+	}
 	if len(topology.Bounds) == 3 {
 		options = append(options, pjrt.Option{Name: "chip_config_name", Value: "megacore"})
 	}
@@ -148,7 +151,8 @@ func OpenPlan(ctx context.Context, topology Topology, o Options) (*Backend, erro
 	}
 	n, err := devices.Devices()
 	if err == nil && n != topology.Chips() {
-		err = fmt.Errorf("%s describes %s as %d devices, want %d", filepath.Base(path), topology.Name, n, topology.Chips())
+		err = fmt.Errorf("%s describes %s as %d devices, want %d",
+			filepath.Base(path), topology.Name, n, topology.Chips())
 	}
 	if err != nil {
 		return nil, errors.Join(err, devices.Close())

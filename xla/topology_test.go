@@ -53,7 +53,8 @@ func TestPlan(t *testing.T) {
 	if _, err := p.Run(nil); err == nil || err.Error() != "run square: it is only planned for TPU v4" {
 		t.Errorf("running it: got %v", err)
 	}
-	if _, err := xla.Put(b, []float32{1}, xla.Replicated, 1); err == nil || !strings.Contains(err.Error(), "only planned for") {
+	if _, err := xla.Put(b, []float32{1}, xla.Replicated, 1); err == nil ||
+		!strings.Contains(err.Error(), "only planned for") {
 		t.Errorf("an array: got %v", err)
 	}
 	cost, err := p.Planned().Cost()
@@ -83,7 +84,9 @@ func TestPlanSums(t *testing.T) {
 	b := openPlan(t, "v4-8")
 	for kind, sharding := range map[string]xla.Sharding{"all-reduce": xla.Replicated, "reduce-scatter": xla.Batch} {
 		p, err := b.Compile(t.Context(), xla.Function{
-			Name: "sums", Inputs: []xla.Value{{Name: "x", Shape: shapes.Make(dtypes.Float32, 1024, 1024), Sharding: xla.Batch}},
+			Name: "sums", Inputs: []xla.Value{
+				{Name: "x", Shape: shapes.Make(dtypes.Float32, 1024, 1024), Sharding: xla.Batch},
+			},
 			Build: func(_ *Graph, _, in []*Node) (next, outputs []*Node) {
 				return nil, []*Node{DotGeneral(in[0], []int{0}, nil, in[0], []int{0}, nil)}
 			},
@@ -101,14 +104,17 @@ func TestPlanSums(t *testing.T) {
 
 func TestPlanOutOfMemory(t *testing.T) {
 	_, err := openPlan(t, "v4-8").Compile(t.Context(), square(1<<17)) // 64 GB, gathered on each chip
-	if err == nil || !strings.Contains(err.Error(), "exceeds available HBM") || !strings.Contains(err.Error(), "\nlarge: 17.18 GB 131072x131072xf32") {
+	if err == nil || !strings.Contains(err.Error(), "exceeds available HBM") ||
+		!strings.Contains(err.Error(), "\nlarge: 17.18 GB 131072x131072xf32") {
 		t.Errorf("got %v, want that it does not fit, and what is large", err)
 	}
 }
 
 func TestTopologies(t *testing.T) {
 	all := xla.Topologies()
-	if !slices.ContainsFunc(all, func(o xla.Topology) bool { return o.Name == "v4-512" && o.Chips() == 256 && o.Hosts() == 64 }) {
+	if !slices.ContainsFunc(all, func(o xla.Topology) bool {
+		return o.Name == "v4-512" && o.Chips() == 256 && o.Hosts() == 64
+	}) {
 		t.Error("no v4-512 of 256 chips and 64 hosts")
 	}
 	for _, o := range all {

@@ -64,7 +64,8 @@ func relaxPlan(k *kong.Kong) {
 			if command.Name == "sample" {
 				command.Help = "As sample."
 			}
-			command.Detail = "Example:\n\n  " + strings.TrimSpace(example) + "\n\nlimner plan --help says what is printed. Files need not be there."
+			command.Detail = "Example:\n\n  " + strings.TrimSpace(example) +
+				"\n\nlimner plan --help says what is printed. Files need not be there."
 			for _, flag := range command.Flags {
 				if slices.Contains(optionalIn, flag.Name) {
 					flag.Required = false
@@ -116,11 +117,13 @@ func (c *planCmd) train(ctx context.Context, what trainer, prepare prepareRun) e
 		}
 	}
 	job := plan.Job{Name: "training", Training: true, Start: plan.Variant{
-		Batch: o.Batch / b.Devices(), Accumulation: o.Accumulation, Checkpointing: o.GradientCheckpointing, CachedLatents: r.CacheLatents, FSDP: o.FSDP,
+		Batch: o.Batch / b.Devices(), Accumulation: o.Accumulation, Checkpointing: o.GradientCheckpointing,
+		CachedLatents: r.CacheLatents, FSDP: o.FSDP,
 	}}
 	job.Compile = func(ctx context.Context, v plan.Variant) ([]plan.Part, error) {
 		o, r := o, r
-		o.Batch, o.Accumulation, o.GradientCheckpointing, o.FSDP, r.CacheLatents = v.Batch*b.Devices(), v.Accumulation, v.Checkpointing, v.FSDP, v.CachedLatents
+		o.Batch, o.Accumulation, o.GradientCheckpointing, o.FSDP, r.CacheLatents = v.Batch*b.Devices(), v.Accumulation,
+			v.Checkpointing, v.FSDP, v.CachedLatents
 		run, err := prepare(ctx, b, o, r)
 		if err != nil {
 			return nil, configError{err}
@@ -196,7 +199,10 @@ func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
 		if err != nil {
 			return nil, err
 		}
-		parts := []plan.Part{{Name: "text", Program: p.Text, Runs: 1}, {Name: "projections of the text", Program: p.Project, Runs: 1}, {Name: "denoising step", Program: p.Step, Runs: p.Calls}}
+		parts := []plan.Part{
+			{Name: "text", Program: p.Text, Runs: 1}, {Name: "projections of the text", Program: p.Project, Runs: 1},
+			{Name: "denoising step", Program: p.Step, Runs: p.Calls},
+		}
 		for _, program := range p.Conditions {
 			parts = append(parts, plan.Part{Name: "conditioning embedding", Program: program, Runs: 1})
 		}
@@ -211,7 +217,8 @@ func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
 // keep writes the programs of a report.
 func (c *planCmd) keep(_ *plan.Report, parts []plan.Part) error {
 	if xla.Effort(c.Effort) == xla.EffortQuick {
-		fmt.Fprintln(os.Stderr, "saving programs of quick effort, which train and sample do not take, since they compile with the default: add --effort default")
+		fmt.Fprintln(os.Stderr, "saving programs of quick effort, which train and sample do not take, "+
+			"since they compile with the default: add --effort default")
 	}
 	var programs []*xla.Program
 	for _, part := range parts {
@@ -233,7 +240,8 @@ func (c *planCmd) checkMemory(parameters int, training bool) error {
 	}
 	need := int64(float64(parameters) * each)
 	if free := xla.FreeMemory(); free > 0 && free < need {
-		return fmt.Errorf("compiling this with %s effort takes about %.1f GB of memory, %.1f GB are free here: use a machine with more", c.Effort, float64(need)/1e9, float64(free)/1e9)
+		return fmt.Errorf("compiling this with %s effort takes about %.1f GB of memory, %.1f GB are free here: "+
+			"use a machine with more", c.Effort, float64(need)/1e9, float64(free)/1e9)
 	}
 	return nil
 }

@@ -113,9 +113,12 @@ func TestShowImage(t *testing.T) {
 
 // What a model's UNet is for that is not supported, and which of EMA's and the plain weights count, are said.
 func TestShowOfUnsupportedModels(t *testing.T) {
-	d := checkpoint.Description{Kind: checkpoint.KindPipeline, Family: checkpoint.SD1, Variant: checkpoint.Variant(8), EMA: true}
+	d := checkpoint.Description{
+		Kind: checkpoint.KindPipeline, Family: checkpoint.SD1, Variant: checkpoint.Variant(8), EMA: true,
+	}
 	for _, want := range []string{
-		"family    SD 1.x InstructPix2Pix, not supported\n", "kind      whole model, with EMA's weights too, which are passed over for the plain ones",
+		"family    SD 1.x InstructPix2Pix, not supported\n",
+		"kind      whole model, with EMA's weights too, which are passed over for the plain ones",
 	} {
 		if got := describe(d, false); !strings.Contains(got, want) {
 			t.Errorf("got %s, want %s", got, want)

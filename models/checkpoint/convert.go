@@ -51,7 +51,8 @@ func (c Conversion) Run() error {
 	case ToLoRAKohya:
 		return c.toLoRA(DialectKohya)
 	}
-	return fmt.Errorf("convert to %q: want %s, %s, %s, %s or %s", c.To, ToDiffusers, ToSingleFile, ToLoRADiffusers, ToLoRAPEFT, ToLoRAKohya)
+	return fmt.Errorf("convert to %q: want %s, %s, %s, %s or %s",
+		c.To, ToDiffusers, ToSingleFile, ToLoRADiffusers, ToLoRAPEFT, ToLoRAKohya)
 }
 
 func (c Conversion) toLoRA(dialect Dialect) error {
@@ -64,7 +65,8 @@ func (c Conversion) toLoRA(dialect Dialect) error {
 		for _, e := range l.Embeddings {
 			tokens = append(tokens, e.Token)
 		}
-		fmt.Fprintf(c.Log, "%s: its textual inversions (%s) are left out: only the naming of %s has a place for them\n", c.In, strings.Join(tokens, ", "), DialectKohya)
+		fmt.Fprintf(c.Log, "%s: its textual inversions (%s) are left out: only the naming of %s has a place for them\n",
+			c.In, strings.Join(tokens, ", "), DialectKohya)
 	}
 	return errors.Join(l.Save(c.Out, dialect, c.DType), l.Close())
 }
@@ -173,7 +175,8 @@ func (c Conversion) toSingleFile() error {
 	case VAE:
 		err = SaveVAEFile(c.Out, s.networks[VAE], c.DType)
 	default:
-		err = fmt.Errorf("convert %s: a %s alone has no single-file form: a whole model, a ControlNet and a VAE have", c.In, s.single)
+		err = fmt.Errorf("convert %s: a %s alone has no single-file form: a whole model, a ControlNet and a VAE have",
+			c.In, s.single)
 	}
 	return errors.Join(err, s.close())
 }
@@ -193,7 +196,8 @@ func (c Conversion) writeFolder(s *source) error {
 		config = c.Config
 	}
 	if config == "" {
-		return fmt.Errorf("convert %s: weights do not hold all of a config: name a folder in diffusers' layout with --config", c.In)
+		return fmt.Errorf("convert %s: weights do not hold all of a config: "+
+			"name a folder in diffusers' layout with --config", c.In)
 	}
 	return WriteFolder(c.Out, func(dir string) error { return c.fill(dir, config, s) })
 }
@@ -266,16 +270,18 @@ func (m *Model) checkConfig(path string) error {
 		weights int
 	}{
 		{"in_channels", c.InChannels, s.InChannels}, {"layers_per_block", c.LayersPerBlock, s.LayersPerBlock},
-		{"cross_attention_dim", c.CrossAttentionDim, s.CrossAttentionDim}, {"latent_channels", c.LatentChannels, s.LatentChannels},
-		{"hidden_size", c.HiddenSize, s.HiddenSize}, {"num_hidden_layers", c.NumHiddenLayers, s.NumHiddenLayers},
-		{"vocab_size", c.VocabSize, s.VocabSize},
+		{"cross_attention_dim", c.CrossAttentionDim, s.CrossAttentionDim},
+		{"latent_channels", c.LatentChannels, s.LatentChannels}, {"hidden_size", c.HiddenSize, s.HiddenSize},
+		{"num_hidden_layers", c.NumHiddenLayers, s.NumHiddenLayers}, {"vocab_size", c.VocabSize, s.VocabSize},
 	} {
 		if f.config != nil && *f.config != f.weights {
-			errs = append(errs, fmt.Errorf("%s: the weights of %s have %d, the config %d", f.name, m.path, f.weights, *f.config))
+			errs = append(errs, fmt.Errorf("%s: the weights of %s have %d, the config %d",
+				f.name, m.path, f.weights, *f.config))
 		}
 	}
 	if c.BlockOutChannels != nil && !slices.Equal(c.BlockOutChannels, s.BlockOutChannels) {
-		errs = append(errs, fmt.Errorf("block_out_channels: the weights of %s have %v, the config %v", m.path, s.BlockOutChannels, c.BlockOutChannels))
+		errs = append(errs, fmt.Errorf("block_out_channels: the weights of %s have %v, the config %v",
+			m.path, s.BlockOutChannels, c.BlockOutChannels))
 	}
 	return errors.Join(errs...)
 }
@@ -295,7 +301,9 @@ var weightFiles = regexp.MustCompile(`\.(safetensors|msgpack|bin|ckpt|pth?|onnx|
 // hasWeights says whether a folder holds weights of any kind.
 func hasWeights(dir string) bool {
 	entries, err := os.ReadDir(dir)
-	return err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return weightFiles.MatchString(e.Name()) })
+	return err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return weightFiles.MatchString(e.Name())
+	})
 }
 
 // copyConfigs copies what a model's folder holds beside weights. Networks that there are no weights for, like a
@@ -342,7 +350,9 @@ func copyConfigs(from, to string, networks map[string]*Model) error {
 
 // withoutWeights says whether a class of a model's index is none of a network.
 func withoutWeights(class string) bool {
-	for _, kind := range []string{"Tokenizer", "TokenizerFast", "Scheduler", "Extractor", "Processor", "ProcessorFast"} {
+	for _, kind := range []string{
+		"Tokenizer", "TokenizerFast", "Scheduler", "Extractor", "Processor", "ProcessorFast",
+	} {
 		if strings.HasSuffix(class, kind) {
 			return true
 		}
@@ -373,7 +383,8 @@ func copyFolder(from, to string) error {
 	return nil
 }
 
-// flaxClass matches a class of Flax in a config of diffusers or transformers, whose weights are PyTorch's after conversion.
+// flaxClass matches a class of Flax in a config of diffusers or transformers, whose weights are PyTorch's after
+// conversion.
 var flaxClass = regexp.MustCompile(`("_class_name"\s*:\s*"|"architectures"\s*:\s*\[\s*")Flax`)
 
 func copyConfig(from, to string) error {

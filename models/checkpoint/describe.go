@@ -12,14 +12,15 @@ import (
 
 // Description says what a file or a folder is.
 type Description struct {
-	Path       string            `json:"path"`
-	Format     string            `json:"format"` // safetensors, msgpack, or folder
-	Kind       Kind              `json:"kind"`
-	Dialect    Dialect           `json:"dialect,omitempty"`
-	Family     Family            `json:"family"`
-	Inpainting bool              `json:"inpainting,omitempty"`
-	Variant    string            `json:"variant,omitempty"`    // see Variant; of the UNet
-	EMA        bool              `json:"ema,omitempty"`        // a whole model has EMA's weights too, which are passed over
+	Path       string  `json:"path"`
+	Format     string  `json:"format"` // safetensors, msgpack, or folder
+	Kind       Kind    `json:"kind"`
+	Dialect    Dialect `json:"dialect,omitempty"`
+	Family     Family  `json:"family"`
+	Inpainting bool    `json:"inpainting,omitempty"`
+	Variant    string  `json:"variant,omitempty"` // see Variant; of the UNet
+	// a whole model has EMA's weights too, which are passed over
+	EMA        bool              `json:"ema,omitempty"`
 	Difference bool              `json:"difference,omitempty"` // of a ControlNet to the model it was made for
 	Reasons    []string          `json:"reasons,omitempty"`    // what led to the family
 	Components []Part            `json:"components,omitempty"`

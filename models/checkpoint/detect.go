@@ -369,7 +369,8 @@ func (c *Checkpoint) Path() string { return c.path }
 // SayEMA tells log in one line which of EMA's and the plain weights are taken, where the file has both.
 func (c *Checkpoint) SayEMA(log io.Writer) {
 	if c.EMA && log != nil {
-		fmt.Fprintf(log, "%s holds the weights of EMA (model_ema) beside the plain ones (model.diffusion_model), which are taken, as diffusers does\n", c.path)
+		fmt.Fprintf(log, "%s holds the weights of EMA (model_ema) beside the plain ones (model.diffusion_model), "+
+			"which are taken, as diffusers does\n", c.path)
 	}
 }
 

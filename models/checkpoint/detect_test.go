@@ -365,19 +365,29 @@ func TestDifferenceIsRefused(t *testing.T) {
 // Kinds that are not supported are named, whoever opens them as whatever.
 func TestUnsupportedKindsAreNamed(t *testing.T) {
 	for kind, keys := range map[Kind][]string{
-		"Control-LoRA":      {"lora_controlnet", "input_blocks.0.0.weight", "input_blocks.1.0.in_layers.2.up", "input_hint_block.0.weight", "zero_convs.0.0.weight"},
-		"IP-Adapter":        {"image_proj.proj.weight", "ip_adapter.1.to_k_ip.weight", "ip_adapter.0.to_q_lora.down.weight"},
+		"Control-LoRA": {
+			"lora_controlnet", "input_blocks.0.0.weight", "input_blocks.1.0.in_layers.2.up",
+			"input_hint_block.0.weight", "zero_convs.0.0.weight",
+		},
+		"IP-Adapter": {
+			"image_proj.proj.weight", "ip_adapter.1.to_k_ip.weight", "ip_adapter.0.to_q_lora.down.weight",
+		},
 		"T2I-Adapter":       {"body.0.block1.weight", "conv_in.weight"},
 		"ControlNet-LLLite": {"lllite_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.down.0.weight"},
-		"LoHa":              {"lora_unet_a.alpha", "lora_unet_a.hada_w1_a", "lora_unet_a.hada_w1_b", "lora_unet_a.hada_w2_a", "lora_unet_a.hada_w2_b"},
-		"LoKr":              {"lora_unet_a.alpha", "lora_unet_a.lokr_w1", "lora_unet_a.lokr_w2"},
-		"GLoRA":             {"lora_unet_a.a1.weight", "lora_unet_a.a2.weight", "lora_unet_a.b1.weight", "lora_unet_a.b2.weight"},
-		"IA3":               {"lora_unet_a.weight", "lora_unet_a.on_input"},
-		"OFT":               {"oft_unet_a.oft_blocks", "oft_unet_a.alpha"},
-		"BOFT":              {"base_model.model.a.boft_R", "base_model.model.a.boft_s"},
-		"motion module":     {"down_blocks.0.motion_modules.0.temporal_transformer.norm.weight"},
-		"SD 3":              {"model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight"},
-		"Flux":              {"double_blocks.0.img_attn.qkv.weight"},
+		"LoHa": {
+			"lora_unet_a.alpha", "lora_unet_a.hada_w1_a", "lora_unet_a.hada_w1_b", "lora_unet_a.hada_w2_a",
+			"lora_unet_a.hada_w2_b",
+		},
+		"LoKr": {"lora_unet_a.alpha", "lora_unet_a.lokr_w1", "lora_unet_a.lokr_w2"},
+		"GLoRA": {
+			"lora_unet_a.a1.weight", "lora_unet_a.a2.weight", "lora_unet_a.b1.weight", "lora_unet_a.b2.weight",
+		},
+		"IA3":           {"lora_unet_a.weight", "lora_unet_a.on_input"},
+		"OFT":           {"oft_unet_a.oft_blocks", "oft_unet_a.alpha"},
+		"BOFT":          {"base_model.model.a.boft_R", "base_model.model.a.boft_s"},
+		"motion module": {"down_blocks.0.motion_modules.0.temporal_transformer.norm.weight"},
+		"SD 3":          {"model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight"},
+		"Flux":          {"double_blocks.0.img_attn.qkv.weight"},
 	} {
 		shapes := map[string][]int{}
 		for _, key := range keys {
@@ -397,8 +407,11 @@ func TestUnsupportedKindsAreNamed(t *testing.T) {
 			t.Errorf("%s: described as %s, %v", kind, d.Kind, err)
 		}
 	}
-	shapes := map[string][]int{"lora_unet_a.lora_down.weight": {4, 3}, "lora_unet_a.lora_up.weight": {2, 4}, "lora_unet_a.dora_scale": {2}}
-	if _, err := OpenLoRA(loraFile(t, sortedKeys(shapes), shapes, nil)); err == nil || !strings.Contains(err.Error(), "dora_scale: DoRA") {
+	shapes := map[string][]int{
+		"lora_unet_a.lora_down.weight": {4, 3}, "lora_unet_a.lora_up.weight": {2, 4}, "lora_unet_a.dora_scale": {2},
+	}
+	if _, err := OpenLoRA(loraFile(t, sortedKeys(shapes), shapes, nil)); err == nil ||
+		!strings.Contains(err.Error(), "dora_scale: DoRA") {
 		t.Errorf("DoRA: got %v", err)
 	}
 }
@@ -417,14 +430,17 @@ func TestEMAIsSaid(t *testing.T) {
 	defer f.Close()
 	entries := entriesOf(f, func(key string) string { return key })
 	entries = append(entries, safetensors.Entry{
-		Key: "model_ema.diffusion_modelout0bias", DType: "F32", Shape: []int{1}, Float32s: func() ([]float32, error) { return []float32{1}, nil },
+		Key: "model_ema.diffusion_modelout0bias", DType: "F32", Shape: []int{1},
+		Float32s: func() ([]float32, error) { return []float32{1}, nil },
 	})
 	both := filepath.Join(dir, "both.safetensors")
 	if err := safetensors.Write(both, entries, nil); err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		path: "", both: both + " holds the weights of EMA (model_ema) beside the plain ones (model.diffusion_model), which are taken, as diffusers does\n",
+		path: "",
+		both: both + " holds the weights of EMA (model_ema) beside the plain ones (model.diffusion_model), " +
+			"which are taken, as diffusers does\n",
 	} {
 		var log strings.Builder
 		c := Conversion{In: path, Out: filepath.Join(t.TempDir(), "y.safetensors"), To: ToSingleFile, Log: &log}

@@ -89,7 +89,8 @@ func (c *Checkpoint) What() string {
 	return string(c.Kind)
 }
 
-// Variant names what a UNet was made for that takes more than latents, by the number of its in_channels, where that is not supported; else "".
+// Variant names what a UNet was made for that takes more than latents, by the number of its in_channels, where that is
+// not supported; else "".
 func Variant(inChannels int) string {
 	switch inChannels {
 	case 5:

@@ -33,21 +33,54 @@ func TestUnsupportedFieldsAreNamed(t *testing.T) {
 	for _, c := range []struct{ file, was, is, want string }{
 		{"unet/config.json", `"silu"`, `"mish"`, `field act_fn: got "mish", supported: "silu"`},
 		{"unet/config.json", `"in_channels"`, `"class_embed_type": "timestep", "in_channels"`, `field class_embed_type: unknown`},
-		{"unet/config.json", `"layers_per_block": 2`, `"layers_per_block": 0`, "layers_per_block: got 0, want 1 to 4096"},
-		{"unet/config.json", `"norm_num_groups": 8`, `"norm_num_groups": 7`, "16 does not divide into norm_num_groups 7"},
-		{"unet/config.json", `"attention_head_dim": 8`, `"attention_head_dim": [8, 8]`, "attention_head_dim: 2 entries for 4"},
+		{
+			"unet/config.json", `"layers_per_block": 2`, `"layers_per_block": 0`,
+			"layers_per_block: got 0, want 1 to 4096",
+		},
+		{
+			"unet/config.json", `"norm_num_groups": 8`, `"norm_num_groups": 7`,
+			"16 does not divide into norm_num_groups 7",
+		},
+		{
+			"unet/config.json", `"attention_head_dim": 8`, `"attention_head_dim": [8, 8]`,
+			"attention_head_dim: 2 entries for 4",
+		},
 		{"unet/config.json", `"UpBlock2D"`, `"AttnUpBlock2D"`, `up_block_types: got "AttnUpBlock2D"`},
 		{"controlnet/config.json", `"rgb"`, `"gbr"`, `controlnet_conditioning_channel_order: got "gbr", supported: rgb, bgr`},
 		{"unet/config.json", `"in_channels"`, `"addition_embed_type": "image", "in_channels"`, `addition_embed_type: got "image", supported: text_time, null`},
-		{"unet/config.json", `"in_channels"`, `"transformer_layers_per_block": [1, 2], "in_channels"`, "transformer_layers_per_block: 2 entries for 4"},
-		{"unet/config.json", `"in_channels"`, `"addition_embed_type": "text_time", "in_channels"`, "addition_time_embed_dim: got null, want an even number"},
-		{"unet/config.json", `"layers_per_block": 2`, `"layers_per_block": [2, 2, 1, 2]`, "field layers_per_block: got [2,2,1,2], supported: one number, or the same for each level"},
-		{"unet/config.json", `"layers_per_block": 2`, `"layers_per_block": [2, 2]`, "field layers_per_block: got [2,2], supported: one number, or the same for each level"},
-		{"unet/config.json", `"sample_size": 8`, `"sample_size": [8, 16]`, "field sample_size: got [8,16], supported: one number, or the same for height and width"},
+		{
+			"unet/config.json", `"in_channels"`, `"transformer_layers_per_block": [1, 2], "in_channels"`,
+			"transformer_layers_per_block: 2 entries for 4",
+		},
+		{
+			"unet/config.json", `"in_channels"`, `"addition_embed_type": "text_time", "in_channels"`,
+			"addition_time_embed_dim: got null, want an even number",
+		},
+		{
+			"unet/config.json", `"layers_per_block": 2`, `"layers_per_block": [2, 2, 1, 2]`,
+			"field layers_per_block: got [2,2,1,2], supported: one number, or the same for each level",
+		},
+		{
+			"unet/config.json", `"layers_per_block": 2`, `"layers_per_block": [2, 2]`,
+			"field layers_per_block: got [2,2], supported: one number, or the same for each level",
+		},
+		{
+			"unet/config.json", `"sample_size": 8`, `"sample_size": [8, 16]`,
+			"field sample_size: got [8,16], supported: one number, or the same for height and width",
+		},
 		{"unet/config.json", `"attention_head_dim": 8`, `"attention_head_dim": "8"`, `field attention_head_dim: got "8", want a whole number or a list of them`},
-		{"unet/config.json", `"in_channels"`, `"only_cross_attention": [false, true], "in_channels"`, "field only_cross_attention: got [false,true], supported: false, [false, …]"},
-		{"unet/config.json", `"in_channels"`, `"dropout": 1.5, "in_channels"`, "dropout: got 1.5, want at least 0 and below 1"},
-		{"unet/config.json", `"in_channels"`, `"time_cond_proj_dim": 256, "in_channels"`, "field time_cond_proj_dim: unknown"},
+		{
+			"unet/config.json", `"in_channels"`, `"only_cross_attention": [false, true], "in_channels"`,
+			"field only_cross_attention: got [false,true], supported: false, [false, …]",
+		},
+		{
+			"unet/config.json", `"in_channels"`, `"dropout": 1.5, "in_channels"`,
+			"dropout: got 1.5, want at least 0 and below 1",
+		},
+		{
+			"unet/config.json", `"in_channels"`, `"time_cond_proj_dim": 256, "in_channels"`,
+			"field time_cond_proj_dim: unknown",
+		},
 		{"text_encoder/config.json", `"hidden_size": 32`, `"hidden_size": "x", "num_hidden_layers": {}, "bos_token_id": [1]`,
 			"field bos_token_id: got a list, want a whole number\nfield hidden_size: got a text, want a whole number"},
 		{"vae/config.json", `"latent_channels": 4`, `"latent_channels": 4, "shift_factor": 0.1`, "field shift_factor"},
@@ -72,13 +105,13 @@ func TestUnsupportedFieldsAreNamed(t *testing.T) {
 	}
 }
 
-// What other programs leave in configs without an effect is passed over, and so is a value that means the default however it is written; each
-// config is that of the same file without.
+// What other programs leave in configs without an effect is passed over, and so is a value that means the default
+// however it is written; each config is that of the same file without.
 func TestHarmlessFieldsArePassedOver(t *testing.T) {
 	const ema = `"decay": 0.9999, "inv_gamma": 1.0, "power": 0.75, "min_decay": 0.0, "optimization_step": 7, "update_after_step": 0, "use_ema_warmup": false, `
 	for _, c := range []struct{ network, more string }{
-		{"unet", ema}, {"unet", `"torch_dtype": "float16", "_name_or_path": "a", "notes": {"by": "us"}, `}, {"controlnet", ema}, {"vae", ema},
-		{"text_encoder", ema}, {"text_encoder", `"return_dict": true, "num_beams": 4, "id2label": {"0": "LABEL_0"}, "pruned_heads": {}, "dropout": 0.1, `},
+		{"unet", ema}, {"unet", `"torch_dtype": "float16", "_name_or_path": "a", "notes": {"by": "us"}, `},
+		{"controlnet", ema}, {"vae", ema}, {"text_encoder", ema}, {"text_encoder", `"return_dict": true, "num_beams": 4, "id2label": {"0": "LABEL_0"}, "pruned_heads": {}, "dropout": 0.1, `},
 		{"unet", `"only_cross_attention": [false, false, false, false], "mid_block_only_cross_attention": false, `},
 		{"unet", `"only_cross_attention": false, "mid_block_only_cross_attention": null, "addition_embed_type_num_heads": 32, `},
 		{"controlnet", `"only_cross_attention": [false, false], `}, {"vae", `"shift_factor": 0.0, `}, {"unet", `"transformer_layers_per_block": null, `},
@@ -199,11 +232,20 @@ func TestAbsurdNumbersAreRefused(t *testing.T) {
 	for _, c := range []struct{ network, config, want string }{
 		{"unet", `{"layers_per_block": 1000000000}`, "layers_per_block: got 1000000000, want 1 to 4096"},
 		{"unet", `{"layers_per_block": 1e9}`, "field layers_per_block: got the number 1e9, want a whole number"},
-		{"unet", `{"transformer_layers_per_block": 1000000000}`, "transformer_layers_per_block: got 1000000000, want 1 to 4096"},
-		{"unet", `{"transformer_layers_per_block": 512, "layers_per_block": 3}`, "layers_per_block, transformer_layers_per_block: got 6156 layers in all levels, want at most 4096"},
+		{
+			"unet", `{"transformer_layers_per_block": 1000000000}`,
+			"transformer_layers_per_block: got 1000000000, want 1 to 4096",
+		},
+		{
+			"unet", `{"transformer_layers_per_block": 512, "layers_per_block": 3}`,
+			"layers_per_block, transformer_layers_per_block: got 6156 layers in all levels, want at most 4096",
+		},
 		{"unet", `{"block_out_channels": ` + levels + `}`, "block_out_channels: 100000 entries, want 1 to 12"},
 		{"unet", `{"block_out_channels": []}`, "block_out_channels: 0 entries, want 1 to 12"},
-		{"unet", `{"block_out_channels": [320, 640, 1280, 1000000000]}`, "block_out_channels: got 1000000000, want 1 to 65536"},
+		{
+			"unet", `{"block_out_channels": [320, 640, 1280, 1000000000]}`,
+			"block_out_channels: got 1000000000, want 1 to 65536",
+		},
 		{"unet", `{"block_out_channels": [320, 640, 1280, -32]}`, "block_out_channels: got -32, want 1 to 65536"},
 		{"unet", `{"cross_attention_dim": 1000000000}`, "cross_attention_dim: got 1000000000, want 1 to 65536"},
 		{"unet", `{"in_channels": 1000000000}`, "in_channels: got 1000000000, want 1 to 65536"},
@@ -213,14 +255,29 @@ func TestAbsurdNumbersAreRefused(t *testing.T) {
 		{"unet", `{"norm_num_groups": 1000000000}`, "norm_num_groups: got 1000000000, want 1 to 65536"},
 		{"unet", `{"norm_eps": -1}`, "norm_eps: got -1, want 0 to 1"},
 		{"unet", `{"freq_shift": 160}`, "freq_shift: got 160, want 0 to less than 160"},
-		{"unet", `{"addition_embed_type": "text_time", "addition_time_embed_dim": 1000000000}`, "addition_time_embed_dim: got 1000000000, want an even number"},
+		{
+			"unet", `{"addition_embed_type": "text_time", "addition_time_embed_dim": 1000000000}`,
+			"addition_time_embed_dim: got 1000000000, want an even number",
+		},
 		{"unet", `{"addition_embed_type": "text_time", "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 1000000000}`,
 			"projection_class_embeddings_input_dim: got 1000000000, want at least 49 and at most 65584"},
-		{"unet", `{"up_block_types": ` + strings.ReplaceAll(levels, "32", `"x"`) + `}`, "up_block_types: 100000 entries for 4 block_out_channels"},
+		{
+			"unet", `{"up_block_types": ` + strings.ReplaceAll(levels, "32", `"x"`) + `}`,
+			"up_block_types: 100000 entries for 4 block_out_channels",
+		},
 		{"controlnet", `{"layers_per_block": 1000000000}`, "layers_per_block: got 1000000000, want 1 to 4096"},
-		{"controlnet", `{"conditioning_channels": 1000000000}`, "conditioning_channels: got 1000000000, want 1 to 65536"},
-		{"controlnet", `{"conditioning_embedding_out_channels": ` + levels + `}`, "conditioning_embedding_out_channels: 100000 entries, want 1 to 12"},
-		{"controlnet", `{"conditioning_embedding_out_channels": [16, 1000000000]}`, "conditioning_embedding_out_channels: got 1000000000, want 1 to 65536"},
+		{
+			"controlnet", `{"conditioning_channels": 1000000000}`,
+			"conditioning_channels: got 1000000000, want 1 to 65536",
+		},
+		{
+			"controlnet", `{"conditioning_embedding_out_channels": ` + levels + `}`,
+			"conditioning_embedding_out_channels: 100000 entries, want 1 to 12",
+		},
+		{
+			"controlnet", `{"conditioning_embedding_out_channels": [16, 1000000000]}`,
+			"conditioning_embedding_out_channels: got 1000000000, want 1 to 65536",
+		},
 		{"vae", `{"layers_per_block": 1000000000}`, "layers_per_block: got 1000000000, want 1 to 4096"},
 		{"vae", `{"block_out_channels": ` + levels + `}`, "block_out_channels: 100000 entries, want 1 to 12"},
 		{"vae", `{"block_out_channels": [1000000000]}`, "block_out_channels: got 1000000000, want 1 to 65536"},
@@ -231,7 +288,10 @@ func TestAbsurdNumbersAreRefused(t *testing.T) {
 		{"text_encoder", `{"hidden_size": 1000000000}`, "hidden_size: got 1000000000, want 1 to 65536"},
 		{"text_encoder", `{"intermediate_size": 1000000000}`, "intermediate_size: got 1000000000, want 1 to 524288"},
 		{"text_encoder", `{"vocab_size": 1000000000}`, "vocab_size: got 1000000000, want 1 to 4194304"},
-		{"text_encoder", `{"max_position_embeddings": 1000000000}`, "max_position_embeddings: got 1000000000, want 1 to 16384"},
+		{
+			"text_encoder", `{"max_position_embeddings": 1000000000}`,
+			"max_position_embeddings: got 1000000000, want 1 to 16384",
+		},
 		{"text_encoder", `{"projection_dim": 1000000000}`, "projection_dim: got 1000000000, want 1 to 65536"},
 		{"text_encoder", `{"eos_token_id": 1000000000}`, "eos_token_id: got 1000000000, want -1 to 4194303"},
 		{"text_encoder", `{"layer_norm_eps": 2}`, "layer_norm_eps: got 2, want 0 to 1"},
@@ -313,15 +373,17 @@ func TestNoModel(t *testing.T) {
 		t.Fatal(err)
 	}
 	edits := changed(t, "unet/config.json", `"in_channels": 4`, `"in_channels": 8`)
-	if err := os.WriteFile(filepath.Join(other, "model_index.json"), []byte(`{"_class_name": "FluxPipeline"}`), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(other, "model_index.json"), []byte(`{"_class_name": "FluxPipeline"}`),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	for dir, want := range map[string]string{
 		filepath.Join(empty, "nowhere"): "no model folder at",
 		empty:                           "has no model_index.json",
 		other:                           `_class_name: got "FluxPipeline"`,
-		refiner:                         "it has no text_encoder, as the SDXL refiner, which is not supported: take SDXL base",
-		edits:                           "the UNet has 8 in_channels: it is of a model for InstructPix2Pix, which is not supported",
+		refiner: "it has no text_encoder, as the SDXL refiner, " +
+			"which is not supported: take SDXL base",
+		edits: "the UNet has 8 in_channels: it is of a model for InstructPix2Pix, which is not supported",
 	} {
 		if _, err := diffusers.Open(dir); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", dir, err, want)
@@ -353,8 +415,10 @@ func changed(t *testing.T, file, was, is string) string {
 // Classes that compute with the same networks open, and are saved as the class without a ControlNet.
 func TestClassesOfTheSameNetworks(t *testing.T) {
 	for class, want := range map[string]string{
-		"StableDiffusionControlNetImg2ImgPipeline": "StableDiffusionImg2ImgPipeline", "StableDiffusionControlNetInpaintPipeline": "StableDiffusionInpaintPipeline",
-		"LatentConsistencyModelPipeline": "LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline": "LatentConsistencyModelImg2ImgPipeline",
+		"StableDiffusionControlNetImg2ImgPipeline": "StableDiffusionImg2ImgPipeline",
+		"StableDiffusionControlNetInpaintPipeline": "StableDiffusionInpaintPipeline",
+		"LatentConsistencyModelPipeline":           "LatentConsistencyModelPipeline",
+		"LatentConsistencyModelImg2ImgPipeline":    "LatentConsistencyModelImg2ImgPipeline",
 	} {
 		p, err := diffusers.Open(changed(t, "model_index.json", "StableDiffusionPipeline", class))
 		if err != nil {
@@ -379,7 +443,8 @@ func TestEMAOfFoldersIsSaid(t *testing.T) {
 	open := func(variant, want string) {
 		t.Helper()
 		var log strings.Builder
-		if _, err := diffusers.OpenWith(dir, diffusers.Options{Variant: variant, Log: &log}); err != nil || !strings.Contains(log.String(), want) || (want == "") != (log.String() == "") {
+		if _, err := diffusers.OpenWith(dir, diffusers.Options{Variant: variant, Log: &log}); err != nil ||
+			!strings.Contains(log.String(), want) || (want == "") != (log.String() == "") {
 			t.Errorf("variant %q: got %q, %v, want %q", variant, &log, err, want)
 		}
 	}
@@ -406,7 +471,8 @@ func TestEMAOfFoldersIsSaid(t *testing.T) {
 // Folders of other networks are named by their class.
 func TestOtherNetworksAreNamed(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"_class_name": "T2IAdapter", "channels": [320]}`), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "config.json"),
+		[]byte(`{"_class_name": "T2IAdapter", "channels": [320]}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := diffusers.ReadControlNet(dir, nil); err == nil || !strings.Contains(err.Error(), `_class_name: got "T2IAdapter", want ControlNetModel`) {

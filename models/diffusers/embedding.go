@@ -53,9 +53,9 @@ func (p *Pipeline) UnusedTokens(texts []string) []string {
 // longestToken bounds what stands for a textual inversion in prompts, in bytes.
 const longestToken = 512
 
-// AddEmbedding teaches the pipeline a textual inversion (Gal et al. 2022, arXiv:2208.01618): its tokenizers know the token from
-// then on, and Weights and Load give its vectors with the text encoders' token embeddings. A token that is not given is the one
-// that the file names or, of A1111's files, the file's name.
+// AddEmbedding teaches the pipeline a textual inversion (Gal et al. 2022, arXiv:2208.01618): its tokenizers know the
+// token from then on, and Weights and Load give its vectors with the text encoders' token embeddings. A token that is
+// not given is the one that the file names or, of A1111's files, the file's name.
 func (p *Pipeline) AddEmbedding(path, token string) error {
 	c, err := checkpoint.OpenFile(path)
 	if err != nil {
@@ -95,7 +95,8 @@ func (p *Pipeline) vectorsOf(e checkpoint.Embedding) (vectors, error) {
 			return v, err
 		}
 		if got, width := t.Shape[len(t.Shape)-1], side.config.HiddenSize; got != width {
-			return v, fmt.Errorf("its vectors are %d wide, the %s's embeddings %d: it was made for another family of models", got, side.component, width)
+			return v, fmt.Errorf("its vectors are %d wide, the %s's embeddings %d: "+
+				"it was made for another family of models", got, side.component, width)
 		}
 		if v.rows[side.component], err = t.Float32s(); err != nil {
 			return v, err
@@ -107,17 +108,21 @@ func (p *Pipeline) vectorsOf(e checkpoint.Embedding) (vectors, error) {
 // addVectors teaches all tokenizers the token, or none of them.
 func (p *Pipeline) addVectors(v vectors) error {
 	if len(v.token) > longestToken {
-		return fmt.Errorf("its token has %d bytes, want %d at most: give another as TOKEN=FILE", len(v.token), longestToken)
+		return fmt.Errorf("its token has %d bytes, want %d at most: give another as TOKEN=FILE",
+			len(v.token), longestToken)
 	}
 	sides := p.textSides()
 	tokenizers := make([]*clip.Tokenizer, len(sides))
 	for i, side := range sides {
 		if have, want := (*side.tokenizer).VocabSize(), side.config.VocabSize; have != want {
-			return fmt.Errorf("the tokenizer of the %s has %d tokens, its embedding %d rows: want the same to add one", side.component, have, want)
+			return fmt.Errorf("the tokenizer of the %s has %d tokens, its embedding %d rows: want the same to add one",
+				side.component, have, want)
 		}
 		count := len(v.rows[side.component]) / side.config.HiddenSize
 		var err error
-		if tokenizers[i], _, err = (*side.tokenizer).AddTokens(clip.Placeholder{Text: v.token, Vectors: count}); err != nil {
+		if tokenizers[i], _, err = (*side.tokenizer).AddTokens(clip.Placeholder{
+			Text: v.token, Vectors: count,
+		}); err != nil {
 			return err
 		}
 	}

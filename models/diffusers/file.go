@@ -21,25 +21,26 @@ import (
 type Options struct {
 	// Variant is the name of the weights to take where a folder has several, such as fp16.
 	Variant string
-	// Config is a model folder whose configs and tokenizers go with the weights of a single file. Without it they are those
-	// that the file's family was published with, at the widths that its tensors have.
+	// Config is a model folder whose configs and tokenizers go with the weights of a single file. Without it they are
+	// those that the file's family was published with, at the widths that its tensors have.
 	Config string
-	// PredictionType takes the place of the schedule's: "epsilon", "v_prediction" or "sample". A single file that does not say
-	// v_pred is taken for v_prediction if it is of SD 2.x, else for epsilon.
+	// PredictionType takes the place of the schedule's: "epsilon", "v_prediction" or "sample". A single file that does
+	// not say v_pred is taken for v_prediction if it is of SD 2.x, else for epsilon.
 	PredictionType string
 	// Log hears what a person may want to know of the files, a line each; nil: silence.
 	Log io.Writer
 }
 
-// OpenWith reads everything but the weights of a model: a folder in diffusers' layout, or a single file in the naming of the
-// original code, as A1111 uses them.
+// OpenWith reads everything but the weights of a model: a folder in diffusers' layout, or a single file in the naming
+// of the original code, as A1111 uses them.
 func OpenWith(path string, o Options) (*Pipeline, error) {
 	open := openFolder
 	switch single := isFile(path); {
 	case single && o.Variant != "":
 		return nil, fmt.Errorf("variant %q: %s is a single file, which has none: leave it out", o.Variant, path)
 	case !single && o.Config != "":
-		return nil, fmt.Errorf("original_config %s: it goes with a single file, and %s is none: leave it out", o.Config, path)
+		return nil, fmt.Errorf("original_config %s: it goes with a single file, and %s is none: leave it out",
+			o.Config, path)
 	case single:
 		open = func(path string, log io.Writer) (*Pipeline, error) { return openFile(path, o.Config, log) }
 	}
@@ -56,7 +57,8 @@ func OpenWith(path string, o Options) (*Pipeline, error) {
 	case noise.Epsilon, noise.VPrediction, noise.Sample:
 		p.Noise.PredictionType = o.PredictionType
 	default:
-		return nil, fmt.Errorf("prediction type %q: want %s, %s or %s", o.PredictionType, noise.Epsilon, noise.VPrediction, noise.Sample)
+		return nil, fmt.Errorf("prediction type %q: want %s, %s or %s",
+			o.PredictionType, noise.Epsilon, noise.VPrediction, noise.Sample)
 	}
 	return p, nil
 }
@@ -72,7 +74,8 @@ func (p *Pipeline) sayEMA(log io.Writer) {
 	case err == nil && len(found) > 0 && p.variant == nonEMA:
 		fmt.Fprintf(log, "%s holds the weights of EMA and the plain ones (%s): the plain ones are taken\n", dir, nonEMA)
 	case err == nil && len(found) > 0:
-		fmt.Fprintf(log, "%s holds the weights of EMA and the plain ones (%s): those of EMA are taken, --variant %[2]s takes the others\n", dir, nonEMA)
+		fmt.Fprintf(log, "%s holds the weights of EMA and the plain ones (%s): "+
+			"those of EMA are taken, --variant %[2]s takes the others\n", dir, nonEMA)
 	case isFile(filepath.Join(dir+"_ema", "config.json")):
 		fmt.Fprintf(log, "%s holds the weights of EMA, %s the plain ones, which are taken\n", dir+"_ema", dir)
 	}
@@ -121,7 +124,8 @@ func openFile(path, configDir string, log io.Writer) (p *Pipeline, err error) {
 	p.Dir, p.single = path, true
 	for _, component := range p.Components() {
 		if _, ok := c.Component(component); !ok {
-			return nil, fmt.Errorf("load %s: the file has no %s, only %s", path, component, strings.Join(c.Components(), ", "))
+			return nil, fmt.Errorf("load %s: the file has no %s, only %s",
+				path, component, strings.Join(c.Components(), ", "))
 		}
 	}
 	return p, p.check()
@@ -136,7 +140,8 @@ func guess(c *checkpoint.Checkpoint) (*Pipeline, error) {
 	case checkpoint.SDXL:
 		p.ClassName, second = "StableDiffusionXLPipeline", TextEncoder2
 	default:
-		return nil, fmt.Errorf("its family is %s: supported are %s, %s and %s", c.Family, checkpoint.SD1, checkpoint.SD2, checkpoint.SDXL)
+		return nil, fmt.Errorf("its family is %s: supported are %s, %s and %s",
+			c.Family, checkpoint.SD1, checkpoint.SD2, checkpoint.SDXL)
 	}
 	parts := map[string]checkpoint.Structure{}
 	for _, component := range []string{UNet, VAE, TextEncoder, second} {
@@ -173,7 +178,8 @@ func guess(c *checkpoint.Checkpoint) (*Pipeline, error) {
 		}
 	}
 	if err := errors.Join(p.UNet.Validate(), p.VAE.Validate(), p.Text.Validate()); err != nil {
-		return nil, fmt.Errorf("it is not built as the published models of its family (%s): give a folder with its configs\n%w", c.Family, err)
+		return nil, fmt.Errorf("it is not built as the published models of its family (%s): "+
+			"give a folder with its configs\n%w", c.Family, err)
 	}
 	return p, nil
 }
@@ -192,7 +198,8 @@ func guessUNet(s checkpoint.Structure, family checkpoint.Family) unet.Config {
 
 // guessEncoder fills in what a UNet and a ControlNet share.
 func guessEncoder(c unet.Encoder, s checkpoint.Structure, family checkpoint.Family) unet.Encoder {
-	c.BlockOutChannels, c.LayersPerBlock, c.CrossAttentionDim = s.BlockOutChannels, s.LayersPerBlock, s.CrossAttentionDim
+	c.BlockOutChannels, c.LayersPerBlock, c.CrossAttentionDim = s.BlockOutChannels,
+		s.LayersPerBlock, s.CrossAttentionDim
 	c.LinearProjection = s.LinearProjection
 	c.DownBlockTypes, c.TransformerLayers = nil, nil
 	for _, depth := range s.TransformerLayers {
@@ -293,7 +300,8 @@ func guessNoise(c *checkpoint.Checkpoint) noise.Config {
 // marked is the schedule with what the file says of it by empty tensors, as fine-tunes of SDXL do.
 func marked(n noise.Config, m checkpoint.Marks) (noise.Config, error) {
 	if m.EDM != "" {
-		return n, fmt.Errorf("it holds %s: a model of EDM's noise levels (EDMEulerScheduler), which are not supported", m.EDM)
+		return n, fmt.Errorf("it holds %s: a model of EDM's noise levels (EDMEulerScheduler), which are not supported",
+			m.EDM)
 	}
 	if m.VPrediction {
 		n.PredictionType = noise.VPrediction

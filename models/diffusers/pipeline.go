@@ -50,10 +50,10 @@ type Pipeline struct {
 
 // classes are the pipelines that a folder may name: whether they are SDXL's.
 var classes = map[string]bool{
-	"StableDiffusionPipeline": false, "StableDiffusionControlNetPipeline": false, "StableDiffusionImg2ImgPipeline": false,
-	"StableDiffusionInpaintPipeline": false, "StableDiffusionControlNetImg2ImgPipeline": false,
-	"StableDiffusionControlNetInpaintPipeline": false,
-	"LatentConsistencyModelPipeline":           false, "LatentConsistencyModelImg2ImgPipeline": false,
+	"StableDiffusionPipeline": false, "StableDiffusionControlNetPipeline": false,
+	"StableDiffusionImg2ImgPipeline": false, "StableDiffusionInpaintPipeline": false,
+	"StableDiffusionControlNetImg2ImgPipeline": false, "StableDiffusionControlNetInpaintPipeline": false,
+	"LatentConsistencyModelPipeline": false, "LatentConsistencyModelImg2ImgPipeline": false,
 	"StableDiffusionXLPipeline":                  true,
 	"StableDiffusionXLImg2ImgPipeline":           true,
 	"StableDiffusionXLInpaintPipeline":           true,
@@ -129,10 +129,12 @@ func readIndex(dir string) (index, error) {
 	name := i.ClassName
 	i.ClassName = nn.PyTorchClass(name)
 	if _, ok := classes[i.ClassName]; !ok {
-		return i, fmt.Errorf("load %s: _class_name: got %q, supported: %s", path, name, strings.Join(slices.Sorted(maps.Keys(classes)), ", "))
+		return i, fmt.Errorf("load %s: _class_name: got %q, supported: %s",
+			path, name, strings.Join(slices.Sorted(maps.Keys(classes)), ", "))
 	}
 	if classes[i.ClassName] && len(i.Text) == 2 && i.Text[1] == nil {
-		return i, fmt.Errorf("load %s: it has no text_encoder, as the %s, which is not supported: take %s", path, checkpoint.SDXLRefiner, checkpoint.SDXL)
+		return i, fmt.Errorf("load %s: it has no text_encoder, as the %s, which is not supported: take %s",
+			path, checkpoint.SDXLRefiner, checkpoint.SDXL)
 	}
 	return i, nil
 }
@@ -148,7 +150,8 @@ func (p *Pipeline) check() error {
 			bad("%s: architectures is %v, want %s", TextEncoder2, p.Text2.Architectures, clip.WithProjection)
 		}
 		if p.Tokenizer2.MaxLength() != p.Tokenizer.MaxLength() {
-			bad("tokenizer_2 makes %d tokens, tokenizer %d: want the same", p.Tokenizer2.MaxLength(), p.Tokenizer.MaxLength())
+			bad("tokenizer_2 makes %d tokens, tokenizer %d: want the same",
+				p.Tokenizer2.MaxLength(), p.Tokenizer.MaxLength())
 		}
 	}
 	if p.UNet.CrossAttentionDim != width {
@@ -164,16 +167,19 @@ func (p *Pipeline) check() error {
 	if in := p.UNet.InChannels; checkpoint.Variant(in) != "" && latents == 4 {
 		bad("the UNet has %d in_channels: it is of a model for %s, which is not supported", in, checkpoint.Variant(in))
 	} else if in != latents && in != 2*latents+1 {
-		bad("the UNet has %d in_channels: want the VAE's %d latent_channels or, for inpainting, %d", in, latents, 2*latents+1)
+		bad("the UNet has %d in_channels: want the VAE's %d latent_channels or, for inpainting, %d",
+			in, latents, 2*latents+1)
 	}
 	if got := p.Tokenizer.VocabSize(); got > p.Text.VocabSize {
 		bad("the tokenizer has ids up to %d, the text encoder takes them up to %d", got-1, p.Text.VocabSize-1)
 	}
 	if p.XL() && p.Tokenizer2.VocabSize() > p.Text2.VocabSize {
-		bad("tokenizer_2 has ids up to %d, %s takes them up to %d", p.Tokenizer2.VocabSize()-1, TextEncoder2, p.Text2.VocabSize-1)
+		bad("tokenizer_2 has ids up to %d, %s takes them up to %d",
+			p.Tokenizer2.VocabSize()-1, TextEncoder2, p.Text2.VocabSize-1)
 	}
 	if p.Tokenizer.MaxLength() > p.Text.MaxPositionEmbeddings {
-		bad("the tokenizer makes %d tokens, the text encoder takes %d", p.Tokenizer.MaxLength(), p.Text.MaxPositionEmbeddings)
+		bad("the tokenizer makes %d tokens, the text encoder takes %d",
+			p.Tokenizer.MaxLength(), p.Text.MaxPositionEmbeddings)
 	}
 	if len(errs) > 0 {
 		return fmt.Errorf("load %s: %w", p.Dir, errors.Join(errs...))
@@ -245,7 +251,8 @@ func (p *Pipeline) Load(components ...string) (nn.Values, error) {
 	return values, errors.Join(err, w.Close())
 }
 
-// LoadComponent reads a network's weights from its folder. The tree is without the component's name, the values are below it.
+// LoadComponent reads a network's weights from its folder. The tree is without the component's name, the values are
+// below it.
 func LoadComponent(dir, component string, tree nn.Tree) (nn.Values, error) {
 	m, err := checkpoint.OpenModel(dir)
 	if err != nil {
@@ -265,14 +272,16 @@ func ReadControlNet(path string, log io.Writer) (controlnet.Config, error) {
 		if sub := filepath.Join(path, ControlNet); isFile(filepath.Join(sub, "config.json")) {
 			return controlnet.Config{}, fmt.Errorf("%s is a whole model: give its ControlNet's folder, %s", path, sub)
 		}
-		return controlnet.Config{}, fmt.Errorf("%s is a whole model, without a folder %s: give the folder of a ControlNet", path, ControlNet)
+		return controlnet.Config{},
+			fmt.Errorf("%s is a whole model, without a folder %s: give the folder of a ControlNet", path, ControlNet)
 	}
 	var class struct {
 		Name string `json:"_class_name"`
 	}
 	err := checkpoint.ReadConfig(filepath.Join(path, "config.json"), &class)
 	if name := nn.PyTorchClass(class.Name); err == nil && name != "" && name != "ControlNetModel" {
-		return controlnet.Config{}, fmt.Errorf("load %s: _class_name: got %q, want ControlNetModel", filepath.Join(path, "config.json"), class.Name)
+		return controlnet.Config{}, fmt.Errorf("load %s: _class_name: got %q, want ControlNetModel",
+			filepath.Join(path, "config.json"), class.Name)
 	}
 	return readConfig(path, "config.json", controlnet.ParseConfig, log)
 }

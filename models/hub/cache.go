@@ -165,7 +165,8 @@ func (r repoCache) snapshotOf(commit string, c choice) Snapshot {
 // explainAbsence says how much of a revision there is.
 func (r repoCache) explainAbsence(ref Ref) error {
 	if commits := r.commits(); len(commits) > 0 {
-		return fmt.Errorf("revision %s of %s is not whole in the cache %s, which has the revisions %s: one of them is taken as %s@%s",
+		return fmt.Errorf("revision %s of %s is not whole in the cache %s, which has the revisions %s: "+
+			"one of them is taken as %s@%s",
 			ref.Revision, ref.Repo, r.dir, few(commits), ref.Repo, commits[0])
 	}
 	for _, pattern := range []string{"snapshots/*", "blobs/*.incomplete"} {
@@ -177,7 +178,8 @@ func (r repoCache) explainAbsence(ref Ref) error {
 	return fmt.Errorf("%s is not in the cache %s", ref, filepath.Dir(r.dir))
 }
 
-// commits lists the revisions that have files in the cache, whether a branch or tag is known to be them or not, the latest first.
+// commits lists the revisions that have files in the cache, whether a branch or tag is known to be them or not, the
+// latest first.
 func (r repoCache) commits() []string {
 	entries, err := os.ReadDir(filepath.Join(r.dir, "snapshots"))
 	if err != nil {

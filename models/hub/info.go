@@ -146,7 +146,8 @@ func (c *Client) describe(ctx context.Context, ref Ref, commit string, files []f
 	return described, nil
 }
 
-// headFile asks the Hub itself: the host that a large file is redirected to names it otherwise. An endpoint that has moved for good is followed.
+// headFile asks the Hub itself: the host that a large file is redirected to names it otherwise. An endpoint that has
+// moved for good is followed.
 func (c *Client) headFile(ctx context.Context, address string, f file) (file, error) {
 	for range maxRedirects {
 		to, err := c.headAt(ctx, address, &f)
@@ -155,7 +156,9 @@ func (c *Client) headFile(ctx context.Context, address string, f file) (file, er
 		}
 		address = to
 	}
-	return f, networkError{redirectError{fmt.Errorf("the server redirects more than %d times, or in a circle", maxRedirects)}}
+	return f, networkError{
+		redirectError{fmt.Errorf("the server redirects more than %d times, or in a circle", maxRedirects)},
+	}
 }
 
 // headAt asks one address for a file's size and ETag, or says where it has moved to.
@@ -167,13 +170,16 @@ func (c *Client) headAt(ctx context.Context, address string, f *file) (moved str
 	defer done()
 	redirect := r.StatusCode/100 == 3
 	size, etag := r.Header.Get("X-Linked-Size"), r.Header.Get("X-Linked-Etag")
-	if size == "" && etag == "" && (r.StatusCode == http.StatusPermanentRedirect || r.StatusCode == http.StatusMovedPermanently) {
+	if size == "" && etag == "" && (r.StatusCode == http.StatusPermanentRedirect ||
+		r.StatusCode == http.StatusMovedPermanently) {
 		to, err := r.Location()
 		if err != nil {
 			return "", fmt.Errorf("the server redirects to no address: %w", err)
 		}
 		if to.Scheme != "https" && to.Scheme != "http" {
-			return "", redirectError{fmt.Errorf("the server redirects to an address that begins with %.20q, want https or http", to.Scheme+":")}
+			return "",
+				redirectError{fmt.Errorf("the server redirects to an address that begins with %.20q, "+
+					"want https or http", to.Scheme+":")}
 		}
 		return to.String(), nil
 	}
@@ -206,7 +212,8 @@ func (c *Client) explain(ref Ref, err error) error {
 	}
 	if status.elsewhere {
 		if status.code == http.StatusUnauthorized || status.code == http.StatusForbidden {
-			return fmt.Errorf("%s: %s redirects to %s, which is sent no token: set HF_ENDPOINT to that address, if you trust it with the token: %w",
+			return fmt.Errorf("%s: %s redirects to %s, which is sent no token: set HF_ENDPOINT to that address, "+
+				"if you trust it with the token: %w",
 				ref, c.options.Endpoint, status.origin, err)
 		}
 		return fmt.Errorf("%s: %s redirects to %s: %w", ref, c.options.Endpoint, status.origin, err)

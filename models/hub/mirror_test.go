@@ -25,8 +25,8 @@ func mirror(t *testing.T, hub *fakeHub, handle func(w http.ResponseWriter, r *ht
 // An endpoint that has moved works for public models, without the token; where the new host wants one, it is named.
 func TestMirrorThatMoved(t *testing.T) {
 	for name, repo := range map[string]*fakeRepo{
-		"public": {files: pipelineFiles()}, "without sizes": {files: pipelineFiles(), bare: true}, "private": {files: pipelineFiles(), private: true},
-		"gated": {files: pipelineFiles(), gated: true},
+		"public": {files: pipelineFiles()}, "without sizes": {files: pipelineFiles(), bare: true},
+		"private": {files: pipelineFiles(), private: true}, "gated": {files: pipelineFiles(), gated: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			hub := newFakeHub(t, map[string]*fakeRepo{"org/name": repo})
@@ -47,7 +47,8 @@ func TestMirrorThatMoved(t *testing.T) {
 				t.Error("the token went to the new host")
 			}
 			if repo.private || repo.gated {
-				want := o.Endpoint + " redirects to " + hub.hub.URL + ", which is sent no token: set HF_ENDPOINT to that address"
+				want := o.Endpoint + " redirects to " + hub.hub.URL +
+					", which is sent no token: set HF_ENDPOINT to that address"
 				if err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("got %v, want %q", err, want)
 				}
@@ -79,7 +80,8 @@ func TestMirrorWithoutAPI(t *testing.T) {
 	})
 	for name, want := range map[string][]string{
 		"org/name": pipelineWanted, "org/lora": {"adapter_config.json", "adapter_model.safetensors"},
-		"org/name/vae": {"vae/config.json", "vae/diffusion_pytorch_model.safetensors"}, "org/name/v1-5-pruned.safetensors": {"v1-5-pruned.safetensors"},
+		"org/name/vae":                     {"vae/config.json", "vae/diffusion_pytorch_model.safetensors"},
+		"org/name/v1-5-pruned.safetensors": {"v1-5-pruned.safetensors"},
 	} {
 		ref, err := ParseRef(name + "@" + testCommit)
 		if err != nil {

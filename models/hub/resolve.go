@@ -9,16 +9,17 @@ import (
 	"slices"
 )
 
-// hasNoAPI says whether an answer to the question for a repo's files is that of a server which only serves files: it knows no such address, and does not
-// say which of the Hub's things is missing.
+// hasNoAPI says whether an answer to the question for a repo's files is that of a server which only serves files: it
+// knows no such address, and does not say which of the Hub's things is missing.
 func hasNoAPI(err error) bool {
 	var status *statusError
 	return errors.As(err, &status) && status.reason == "" && !status.elsewhere &&
-		(status.code == http.StatusNotFound || status.code == http.StatusMethodNotAllowed || status.code == http.StatusNotImplemented)
+		(status.code == http.StatusNotFound || status.code == http.StatusMethodNotAllowed ||
+			status.code == http.StatusNotImplemented)
 }
 
-// probe finds the files of a commit without a list of them, by asking for each that may be wanted: those of a pipeline's folders, of a component,
-// of a LoRA or, where ref names a path, that file.
+// probe finds the files of a commit without a list of them, by asking for each that may be wanted: those of a
+// pipeline's folders, of a component, of a LoRA or, where ref names a path, that file.
 func (c *Client) probe(ctx context.Context, ref Ref, s Selection) (repoInfo, error) {
 	info := repoInfo{commit: ref.Revision}
 	for _, name := range candidates(ref.Path, s.Variant) {

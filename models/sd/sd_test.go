@@ -35,7 +35,8 @@ func TestTokenRows(t *testing.T) {
 	e := p.TextEncoders()[0]
 	width, own := e.Config.HiddenSize, e.Config.VocabSize-added
 	rows := sd.TokenRows{e.Name: {
-		{Key: "new.0", Shape: []int{1, width}, Kind: nn.Table}, {Key: "new.1", Shape: []int{added - 1, width}, Kind: nn.Table},
+		{Key: "new.0", Shape: []int{1, width}, Kind: nn.Table},
+		{Key: "new.1", Shape: []int{added - 1, width}, Kind: nn.Table},
 	}}
 	key := e.Name + "." + clip.TokenTable
 	table := model.Values[key]
@@ -66,8 +67,12 @@ func TestLoRA(t *testing.T) {
 	}
 	a, b := layer("a"), layer("b")
 	model := parity.Model{
-		Tree:   nn.Tree{{Key: "net.a.weight", Shape: []int{2, 2}}, {Key: "net.b.weight", Shape: []int{2, 2}}, a.Down, a.Up},
-		Values: nn.Values{"net.a.weight": {1, 0, 0, 1}, "net.b.weight": {1, 0, 0, 1}, a.Down.Key: {1, 1}, a.Up.Key: {1, 3}},
+		Tree: nn.Tree{
+			{Key: "net.a.weight", Shape: []int{2, 2}}, {Key: "net.b.weight", Shape: []int{2, 2}}, a.Down, a.Up,
+		},
+		Values: nn.Values{
+			"net.a.weight": {1, 0, 0, 1}, "net.b.weight": {1, 0, 0, 1}, a.Down.Key: {1, 1}, a.Up.Key: {1, 3},
+		},
 	}
 	x := parity.Tensor{Data: []float32{1, 2}, Shape: []int{1, 2}}
 	got := parity.Run(t, model, []parity.Tensor{x}, func(p nn.Params, in []*Node, out map[string]*Node) {
@@ -79,7 +84,9 @@ func TestLoRA(t *testing.T) {
 			out[name+" b"] = nn.LinearNoBias(p.In("net.b"), in[0], 2)
 		}
 	})
-	for name, want := range map[string][]float32{"whole a": {7, 20}, "half a": {4, 11}, "whole b": {1, 2}, "half b": {1, 2}} {
+	for name, want := range map[string][]float32{
+		"whole a": {7, 20}, "half a": {4, 11}, "whole b": {1, 2}, "half b": {1, 2},
+	} {
 		same(t, name, got[name], parity.Tensor{Data: want})
 	}
 }
@@ -124,5 +131,6 @@ func TestLatents(t *testing.T) {
 			return MulScalar(Ones(in[0].Graph(), shapes.Make(dtypes.Float32, dims...)), 0.25)
 		})
 	})
-	parity.Check(t, "latents", got["latents"], parity.Tensor{Data: []float32{2, -0.375}, Shape: []int{1, 1, 2, 1}}, 1e-6)
+	parity.Check(t, "latents", got["latents"], parity.Tensor{Data: []float32{2, -0.375}, Shape: []int{1, 1, 2, 1}},
+		1e-6)
 }

@@ -27,8 +27,8 @@ func (r TokenRows) count(e Encoder) int {
 	return n
 }
 
-// WithTokens returns p, which is at the root, with the new rows behind those of each text encoder's table, all in dtype.
-// Where one of them is trained, the others have no gradient.
+// WithTokens returns p, which is at the root, with the new rows behind those of each text encoder's table, all in
+// dtype. Where one of them is trained, the others have no gradient.
 func (n Networks) WithTokens(p nn.Params, rows TokenRows, dtype dtypes.DType) nn.Params {
 	var tables nn.Tree
 	var nodes []*Node

@@ -59,7 +59,9 @@ func TestCheckpointing(t *testing.T) {
 	}
 	results, memory := map[bool]map[string][]float32{}, map[bool]int64{}
 	for _, checkpointing := range []bool{false, true} {
-		f := program.Function{Name: "checkpointing", Inputs: append(program.Parameters(tree, dtypes.Float32), inputs...)}
+		f := program.Function{
+			Name: "checkpointing", Inputs: append(program.Parameters(tree, dtypes.Float32), inputs...),
+		}
 		f.Build = func(in program.Nodes) (next, outputs program.Nodes) {
 			sample, text := in.Get("sample"), in.Get("text")
 			wrt := append(in.Of(tree), sample, text)

@@ -30,10 +30,22 @@ func settings() []setting {
 			}
 			return err
 		}},
-		{"num_inference_steps", []string{"-s", "steps"}, number(func(d *Settings) *int { return &d.NumInferenceSteps })},
-		{"guidance_scale", []string{"-l", "cfg", "guidance"}, fraction(func(d *Settings) *float64 { return &d.GuidanceScale })},
-		{"scheduler", []string{"-ss", "sampler"}, func(d *Settings, v string) error { d.Scheduler = kohyaScheduler(v); return nil }},
-		{"control_image", []string{"-cn"}, func(d *Settings, v string) error { d.ControlImage = []string{v}; return nil }},
+		{
+			"num_inference_steps", []string{"-s", "steps"},
+			number(func(d *Settings) *int { return &d.NumInferenceSteps }),
+		},
+		{
+			"guidance_scale", []string{"-l", "cfg", "guidance"},
+			fraction(func(d *Settings) *float64 { return &d.GuidanceScale }),
+		},
+		{"scheduler", []string{"-ss", "sampler"}, func(d *Settings, v string) error {
+			d.Scheduler = kohyaScheduler(v)
+			return nil
+		}},
+		{"control_image", []string{"-cn"}, func(d *Settings, v string) error {
+			d.ControlImage = []string{v}
+			return nil
+		}},
 		{"guidance_rescale", nil, fraction(func(d *Settings) *float64 { return &d.GuidanceRescale })},
 		{"eta", nil, fraction(func(d *Settings) *float64 { return &d.Eta })},
 		{"clip_skip", nil, number(func(d *Settings) *int { return &d.ClipSkip })},
@@ -41,8 +53,12 @@ func settings() []setting {
 			d.Strength = new(float64)
 			return fraction(func(d *Settings) *float64 { return d.Strength })(d, v)
 		}},
-		{"controlnet_conditioning_scale", []string{"conditioning"}, fractionOfAll(func(d *Settings) *[]float64 { return &d.ControlNetConditioningScale }, 1)},
-		{"control_guidance_start", nil, fractionOfAll(func(d *Settings) *[]float64 { return &d.ControlGuidanceStart }, 1)},
+		{"controlnet_conditioning_scale", []string{"conditioning"},
+			fractionOfAll(func(d *Settings) *[]float64 { return &d.ControlNetConditioningScale }, 1)},
+		{
+			"control_guidance_start", nil,
+			fractionOfAll(func(d *Settings) *[]float64 { return &d.ControlGuidanceStart }, 1),
+		},
 		{"control_guidance_end", nil, fractionOfAll(func(d *Settings) *[]float64 { return &d.ControlGuidanceEnd }, 1)},
 		{"lora_scale", nil, func(d *Settings, v string) error {
 			return fractionOfAll(func(d *Settings) *[]float64 { return &d.LoRAScale }, len(d.LoRA))(d, v)
@@ -103,7 +119,8 @@ func (d *Settings) change(name, value string) error {
 		}
 		names = append(names, s.name)
 	}
-	return fmt.Errorf("%s is nothing that may change from image to image%s; these may: %s", name, suggest.Near(name, names), strings.Join(names, ", "))
+	return fmt.Errorf("%s is nothing that may change from image to image%s; these may: %s",
+		name, suggest.Near(name, names), strings.Join(names, ", "))
 }
 
 // kohyaScheduler gives kohya's names of samplers ours where they differ.

@@ -30,8 +30,8 @@ type Outputs struct {
 // imagesPerDevice is the largest batch that is chosen where no flag says how large.
 const imagesPerDevice = 4
 
-// batch is the number of images to sample at once, of n. A batch of more is filled up with copies, which only repeating an image of such a
-// batch is of use for.
+// batch is the number of images to sample at once, of n. A batch of more is filled up with copies, which only repeating
+// an image of such a batch is of use for.
 func (c *Options) batch(n, devices int) int {
 	full := (n + devices - 1) / devices * devices
 	switch {

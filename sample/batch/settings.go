@@ -79,10 +79,11 @@ func (d *Settings) scheduleOptions() schedule.Options {
 // What an image may ask for at most. Each limit is far above what any model is of use for, and below what takes the
 // machine's memory.
 const (
-	mostSteps      = 10_000
-	mostScale      = 1000.0    // of guidance, ControlNets and LoRAs
-	MostBatch      = 4096      // images at once, over all devices; also of class images
-	mostSide       = 8192      // in pixels: 8 times SDXL's, where attention at the latents alone is split into 16384 parts
+	mostSteps = 10_000
+	mostScale = 1000.0 // of guidance, ControlNets and LoRAs
+	MostBatch = 4096   // images at once, over all devices; also of class images
+	// in pixels: 8 times SDXL's, where attention at the latents alone is split into 16384 parts
+	mostSide       = 8192
 	mostPixels     = 1 << 30   // of all images sampled at once
 	mostCoordinate = 1_000_000 // in pixels, that SDXL is conditioned on
 	mostPrompt     = 20_000    // bytes
@@ -100,8 +101,8 @@ func (d *Settings) check() error {
 		name    string
 		numbers []float64
 	}{
-		{"--controlnet_conditioning_scale", d.ControlNetConditioningScale}, {"--control_guidance_start", d.ControlGuidanceStart},
-		{"--control_guidance_end", d.ControlGuidanceEnd},
+		{"--controlnet_conditioning_scale", d.ControlNetConditioningScale},
+		{"--control_guidance_start", d.ControlGuidanceStart}, {"--control_guidance_end", d.ControlGuidanceEnd},
 	} {
 		if n := len(f.numbers); n > 1 && n != len(d.ControlNets) {
 			refuse("%d times %s for %d ControlNets: give one for all, or one for each", n, f.name, len(d.ControlNets))
@@ -137,10 +138,12 @@ func (d *Settings) CheckRanges() error {
 		least, most float64
 	}
 	scales := []scale{
-		{"--guidance_scale", []float64{d.GuidanceScale}, 0, mostScale}, {"--guidance_rescale", []float64{d.GuidanceRescale}, 0, 1},
-		{"--eta", []float64{d.Eta}, 0, 1}, {"--lora_scale", d.LoRAScale, -mostScale, mostScale},
+		{"--guidance_scale", []float64{d.GuidanceScale}, 0, mostScale},
+		{"--guidance_rescale", []float64{d.GuidanceRescale}, 0, 1}, {"--eta", []float64{d.Eta}, 0, 1},
+		{"--lora_scale", d.LoRAScale, -mostScale, mostScale},
 		{"--controlnet_conditioning_scale", d.ControlNetConditioningScale, 0, mostScale},
-		{"--control_guidance_start", d.ControlGuidanceStart, 0, 1}, {"--control_guidance_end", d.ControlGuidanceEnd, 0, 1},
+		{"--control_guidance_start", d.ControlGuidanceStart, 0, 1},
+		{"--control_guidance_end", d.ControlGuidanceEnd, 0, 1},
 	}
 	if d.Strength != nil {
 		scales = append(scales, scale{"--strength", []float64{*d.Strength}, 0, 1})
@@ -173,7 +176,8 @@ func (d *Settings) checkSize() error {
 		return errors.Join(errs...)
 	}
 	if n := max(1, d.BatchSize); n*pixels > mostPixels {
-		return fmt.Errorf("--batch_size %d of %d×%d pixels: more than the limit of %d pixels at once, which is a batch of %d",
+		return fmt.Errorf("--batch_size %d of %d×%d pixels: more than the limit of %d pixels at once, "+
+			"which is a batch of %d",
 			n, d.Width, d.Height, mostPixels, mostPixels/pixels)
 	}
 	return nil
@@ -200,7 +204,10 @@ func (d *Settings) checkConditionedSizes() error {
 	for _, f := range []struct {
 		name string
 		pair []int
-	}{{"--original_size", d.OriginalSize}, {"--crops_coords_top_left", d.CropsCoordsTopLeft}, {"--target_size", d.TargetSize}} {
+	}{
+		{"--original_size", d.OriginalSize}, {"--crops_coords_top_left", d.CropsCoordsTopLeft},
+		{"--target_size", d.TargetSize},
+	} {
 		if n := len(f.pair); n != 0 && n != 2 {
 			errs = append(errs, fmt.Errorf("%s: %d numbers, want 2", f.name, n))
 		}
@@ -224,7 +231,8 @@ func (d *Settings) checkPictures() error {
 	case nets > 0 && n == 0:
 		refuse("--controlnet_model_name_or_path needs --control_image")
 	case n != nets && n != nets*prompts:
-		refuse("%d control images for %d ControlNets and %d prompts: give one for each ControlNet, for all prompts or for each", n, nets, prompts)
+		refuse("%d control images for %d ControlNets and %d prompts: give one for each ControlNet, "+
+			"for all prompts or for each", n, nets, prompts)
 	}
 	for name, files := range map[string][]string{"images": d.Image, "masks": d.Mask} {
 		if n := len(files); n > 1 && n != prompts {
@@ -268,7 +276,8 @@ func (d *Settings) of(i int) Settings {
 // Request has all settings but its prompt, seed and pictures.
 func (d *Settings) Request() sample.Request {
 	r := sample.Request{
-		Encoding: d.Encoding, Denoising: d.Denoising, Options: d.scheduleOptions(), LoRAScales: d.LoRAScale, GuessMode: d.GuessMode,
+		Encoding: d.Encoding, Denoising: d.Denoising, Options: d.scheduleOptions(), LoRAScales: d.LoRAScale,
+		GuessMode: d.GuessMode,
 	}
 	each := func(numbers []float64) []float64 {
 		if len(numbers) == 1 {
@@ -284,7 +293,8 @@ func (d *Settings) Request() sample.Request {
 		copy(out[:], numbers)
 		return out
 	}
-	r.OriginalSize, r.CropsCoordsTopLeft, r.TargetSize = pair(d.OriginalSize), pair(d.CropsCoordsTopLeft), pair(d.TargetSize)
+	r.OriginalSize, r.CropsCoordsTopLeft, r.TargetSize = pair(d.OriginalSize),
+		pair(d.CropsCoordsTopLeft), pair(d.TargetSize)
 	return r
 }
 

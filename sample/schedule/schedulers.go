@@ -82,9 +82,9 @@ func ShortNames() string {
 	return strings.Join(text, ", ")
 }
 
-// New computes the schedule of a scheduler, which diffusers would build from the config by from_config: fields that were not
-// given have the defaults of the scheduler's class. The name is a short one of Names, a class of diffusers, or "" for
-// the config's own class.
+// New computes the schedule of a scheduler, which diffusers would build from the config by from_config: fields that
+// were not given have the defaults of the scheduler's class. The name is a short one of Names, a class of diffusers, or
+// "" for the config's own class.
 func New(name string, c noise.Config, steps int, o Options) (Schedule, error) {
 	own := name == ""
 	if own {
@@ -105,8 +105,10 @@ func New(name string, c noise.Config, steps int, o Options) (Schedule, error) {
 		return Schedule{}, fmt.Errorf("scheduler %s: %w", name, err)
 	}
 	if c.RescaleBetasZeroSNR && c.PredictionType == noise.Epsilon {
-		return Schedule{}, fmt.Errorf("scheduler %s: rescale_betas_zero_snr goes with prediction_type v_prediction or sample, not "+
-			"epsilon: at the last timestep, where the input is all noise, predicted noise says nothing of the image", name)
+		return Schedule{},
+			fmt.Errorf("scheduler %s: rescale_betas_zero_snr goes with prediction_type v_prediction or sample, not "+
+				"epsilon: at the last timestep, where the input is all noise, "+
+				"predicted noise says nothing of the image", name)
 	}
 	if err := o.Validate(); err != nil {
 		return Schedule{}, fmt.Errorf("scheduler %s: %w", name, err)

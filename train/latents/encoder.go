@@ -1,4 +1,5 @@
-// Package latents encodes the images of a dataset ahead of training, and keeps what was encoded on the disk for other runs.
+// Package latents encodes the images of a dataset ahead of training, and keeps what was encoded on the disk for other
+// runs.
 package latents
 
 import (
@@ -34,8 +35,8 @@ type Encoder struct {
 	Log        io.Writer // hears what the cache was good for; nil: silence
 }
 
-// Moments are those of each row of a dataset: float32 [resolution/8, resolution/8, 2·latent_channels], the mean, then the log
-// variance. Rows that cannot be read have none.
+// Moments are those of each row of a dataset: float32 [resolution/8, resolution/8, 2·latent_channels], the mean, then
+// the log variance. Rows that cannot be read have none.
 type Moments struct{ Upright, Flipped [][]float32 }
 
 // Of gives those of a row's image, upright or turned around.
@@ -92,7 +93,8 @@ func (e Encoder) checkMemory(d *data.Dataset) error {
 	}
 	need := float64(each) * float64(d.Len())
 	if free := xla.FreeMemory(); free > 0 && need > float64(free) {
-		return refusal.Errorf("cache_latents: those of %d rows take %s of memory, %s are free: leave --cache_latents out, or give a smaller --resolution",
+		return refusal.Errorf("cache_latents: those of %d rows take %s of memory, %s are free: "+
+			"leave --cache_latents out, or give a smaller --resolution",
 			d.Len(), units.Bytes(int64(min(need, 1e18))), units.Bytes(free))
 	}
 	return nil
@@ -137,8 +139,8 @@ type view struct {
 	path  string       // in the cache
 }
 
-// views does what can be done to several rows at once: it gives the row's image upright and, with Flips, turned around. A row that cannot be
-// read or fitted has none; no batch will hold it, and the dataset reports it.
+// views does what can be done to several rows at once: it gives the row's image upright and, with Flips, turned around.
+// A row that cannot be read or fitted has none; no batch will hold it, and the dataset reports it.
 func (q *encodeQueue) views(row data.Row, err error) []view {
 	if err != nil {
 		return nil

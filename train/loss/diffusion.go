@@ -23,8 +23,8 @@ type Sizes struct {
 	Tokens     int // of a caption
 }
 
-// Diffusion is the loss of a batch by a model's networks, and what of them is trained. Their parameters stand in a run's
-// trees below their places of package sd.
+// Diffusion is the loss of a batch by a model's networks, and what of them is trained. Their parameters stand in a
+// run's trees below their places of package sd.
 type Diffusion struct {
 	sd.Networks
 	ControlNet *controlnet.Config // nil: the UNet alone
@@ -123,7 +123,8 @@ func (d Diffusion) inputs() []xla.Value {
 	}
 	if d.ControlNet != nil {
 		channels := d.ControlNet.ConditioningChannels
-		values = append(values, BatchValue(InputCondition, dtypes.Float32, d.Batch, d.Resolution, d.Resolution, channels))
+		values = append(values, BatchValue(InputCondition, dtypes.Float32, d.Batch, d.Resolution,
+			d.Resolution, channels))
 	}
 	if d.Masked {
 		values = append(values, BatchValue(InputMask, dtypes.Float32, d.Batch, d.Resolution, d.Resolution, 1))

@@ -48,7 +48,8 @@ func TokenTree(tokens []Token, encoders []sd.Encoder) nn.Tree {
 	for i, token := range tokens {
 		for side, e := range encoders {
 			tree = append(tree, nn.Spec{
-				Key: tokenKey(tokens, i, side, len(encoders)), Shape: []int{token.Vectors, e.Config.HiddenSize}, Kind: nn.Table, Init: nn.InitNormal,
+				Key: tokenKey(tokens, i, side, len(encoders)), Shape: []int{token.Vectors, e.Config.HiddenSize},
+				Kind: nn.Table, Init: nn.InitNormal,
 			})
 		}
 	}
@@ -77,7 +78,8 @@ func CheckPrompts(tokens []Token, prompts []string) error {
 	if len(prompts) == 0 {
 		return nil
 	}
-	return fmt.Errorf("validation_prompt: none has %s, so that the images would be the same every time", strings.Join(texts, " or "))
+	return fmt.Errorf("validation_prompt: none has %s, so that the images would be the same every time",
+		strings.Join(texts, " or "))
 }
 
 // CheckTokens reports every token that cannot be learned.
@@ -89,7 +91,8 @@ func CheckTokens(tokens []Token, model *diffusers.Pipeline) error {
 	}
 	for _, token := range tokens {
 		if most := model.Tokenizer.MaxLength() - 2; token.Vectors < 1 || token.Vectors > most {
-			bad("num_vectors: got %d, want 1 to %d, which is what a prompt holds between its start and its end", token.Vectors, most)
+			bad("num_vectors: got %d, want 1 to %d, which is what a prompt holds between its start and its end",
+				token.Vectors, most)
 		}
 		if strings.Contains(token.Text, ".") {
 			bad("placeholder_token: %q has a dot, which files of textual inversions cannot have", token.Text)
@@ -102,7 +105,8 @@ func CheckTokens(tokens []Token, model *diffusers.Pipeline) error {
 		}
 	}
 	if want := model.Text.VocabSize; model.Tokenizer.VocabSize() != want {
-		bad("the tokenizer has %d tokens, the text encoder's embedding %d rows: want the same to add one", model.Tokenizer.VocabSize(), want)
+		bad("the tokenizer has %d tokens, the text encoder's embedding %d rows: want the same to add one",
+			model.Tokenizer.VocabSize(), want)
 	}
 	return errors.Join(errs...)
 }
@@ -123,7 +127,8 @@ func AddTokens(tokens []Token, model *diffusers.Pipeline, weights nn.Source) (nn
 	for side, tokenizer := range tokenizers(model) {
 		config := configs[side]
 		name := []string{diffusers.TextEncoder, diffusers.TextEncoder2}[side] + "." + clip.TokenTable
-		values, err := checkpoint.Collect(weights, nn.Tree{{Key: name, Shape: []int{config.VocabSize, config.HiddenSize}}})
+		values, err := checkpoint.Collect(weights,
+			nn.Tree{{Key: name, Shape: []int{config.VocabSize, config.HiddenSize}}})
 		if err != nil {
 			return nil, err
 		}
@@ -156,7 +161,8 @@ func SaveTokens(dir string, d Diffusion, trained nn.Values) error {
 	tree := TokenTree(d.Tokens, d.TextEncoders())
 	for i := range d.Tokens {
 		place := TokenPlace(i)
-		err := checkpoint.SaveEmbedding(dir, TokenFile(d.Tokens, i), d.Tokens[i].Text, tree.Within(place), trained.Within(place))
+		err := checkpoint.SaveEmbedding(dir, TokenFile(d.Tokens, i), d.Tokens[i].Text, tree.Within(place),
+			trained.Within(place))
 		if err != nil {
 			return err
 		}

@@ -80,22 +80,26 @@ func (s *Step) compileStep(ctx context.Context) (err error) {
 	if s.InTwo {
 		f.Name, f.Build, f.Inputs, f.Announce = "apply_"+o.Name, s.buildApply, s.sumValues(), nil
 	}
-	f.Inputs = append(f.Inputs, xla.Value{Name: inputRates, Shape: shapes.Make(dtypes.Float32, 1+len(s.method.Rates(1, 1)))})
+	f.Inputs = append(f.Inputs, xla.Value{
+		Name: inputRates, Shape: shapes.Make(dtypes.Float32, 1+len(s.method.Rates(1, 1))),
+	})
 	f.Inputs = append(f.Inputs, s.drawValues()...)
 	s.program, err = program.Compile(ctx, s.backend, f)
 	return err
 }
 
-// CompileAndLoad has a step compiled and meanwhile puts what it keeps on the devices, see load: much of compiling is the work of one core.
-// described is the step before it is compiled. Once ctx is done both end.
-func CompileAndLoad(ctx context.Context, described *Step, compile func() (*Step, error), weights func() (nn.Source, Saved)) (*Step, error) {
+// CompileAndLoad has a step compiled and meanwhile puts what it keeps on the devices, see load: much of compiling is
+// the work of one core. described is the step before it is compiled. Once ctx is done both end.
+func CompileAndLoad(ctx context.Context, described *Step, compile func() (*Step, error),
+	weights func() (nn.Source, Saved)) (*Step, error) {
 	loading := make(chan error, 1)
 	go func() {
 		from, state := weights()
 		loading <- described.Load(ctx, nn.Until(ctx, from), state)
 	}()
 	s, err := compile()
-	if failed := <-loading; err == nil { // where compiling fails too it says why: loading may just have met the same lack of memory
+	// where compiling fails too it says why: loading may just have met the same lack of memory
+	if failed := <-loading; err == nil {
 		err = failed
 	}
 	if err != nil {

@@ -31,20 +31,23 @@ func (e *NotFinite) Error() string {
 	return fmt.Sprintf("step %d is not finite (%s): first in %s", e.Step, figures, e.First)
 }
 
-// diagnose finds the first tensor of a step's batch i, which the feed gave, that is not finite: in the batch, in the parameters, of what the layers make
-// of them, in forward order, or among the gradients. It computes them once more, in a program that is compiled only then.
+// diagnose finds the first tensor of a step's batch i, which the feed gave, that is not finite: in the batch, in the
+// parameters, of what the layers make of them, in forward order, or among the gradients. It computes them once more, in
+// a program that is compiled only then.
 func (s *Step) diagnose(ctx context.Context, m Measured, fed program.Arrays, n, i int, step *xla.Array) (err error) {
 	o := s.objective
 	parameters := append(s.parameterValues(), s.frozenValues(o.FrozenTree())...)
 	f := program.Function{
-		Name:   "diagnose_" + o.Name,
-		Inputs: slices.Concat(parameters, o.FeedValues(), []xla.Value{scalarValue(inputBatch, dtypes.Uint32)}, s.drawValues()),
+		Name: "diagnose_" + o.Name,
+		Inputs: slices.Concat(parameters, o.FeedValues(), []xla.Value{scalarValue(inputBatch, dtypes.Uint32)},
+			s.drawValues()),
 	}
 	f.Build = func(in program.Nodes) (next, outputs program.Nodes) {
 		outputs = program.Nodes{} // in the order of their names: a number, and what it is
 		note := func(name string, x *Node) {
 			if x.DType().IsFloat() {
-				outputs[fmt.Sprintf("%06d %s", len(outputs), name)] = ReduceAllMin(ConvertDType(IsFinite(x), dtypes.Float32))
+				outputs[fmt.Sprintf("%06d %s", len(outputs), name)] =
+					ReduceAllMin(ConvertDType(IsFinite(x), dtypes.Float32))
 			}
 		}
 		for _, v := range o.FeedValues() {

@@ -16,8 +16,8 @@ func (s *Step) buildStep(in program.Nodes) (next, outputs program.Nodes) {
 	return s.apply(in, Gradient(loss, params...), loss)
 }
 
-// buildGradients adds a batch's share of the gradients and of the loss to the sums, which the first batch begins. Those of the only batch of a step
-// are outputs.
+// buildGradients adds a batch's share of the gradients and of the loss to the sums, which the first batch begins. Those
+// of the only batch of a step are outputs.
 func (s *Step) buildGradients(in program.Nodes) (next, outputs program.Nodes) {
 	params, batch, draw := s.params(in), in.Get(inputBatch), draws(in)
 	draw.Row = MulScalar(batch, float64(s.objective.Batch[0].Shape.Dim(0)))
@@ -56,15 +56,16 @@ func draws(in program.Nodes) loss.Draws {
 // loss builds the loss of a batch. in are the frozen parameters and the batch, among others.
 func (s *Step) loss(params []*Node, in program.Nodes, draw loss.Draws) *Node {
 	o := s.objective
-	trainable, frozen := program.Bind(s.backend, o.Trainable, params), program.Bind(s.backend, o.Frozen, in.Of(o.Frozen))
+	trainable, frozen := program.Bind(s.backend, o.Trainable, params),
+		program.Bind(s.backend, o.Frozen, in.Of(o.Frozen))
 	if s.Checkpointing {
 		trainable, frozen = trainable.WithCheckpointing(params...), frozen.WithCheckpointing(params...)
 	}
 	return o.Loss(trainable, frozen, in, draw)
 }
 
-// apply makes a step from gradients and the loss that they belong to. Where one of them is no finite number the state stays as it is. The outputs
-// are the loss and the gradients' global norm before clipping.
+// apply makes a step from gradients and the loss that they belong to. Where one of them is no finite number the state
+// stays as it is. The outputs are the loss and the gradients' global norm before clipping.
 func (s *Step) apply(in program.Nodes, grads []*Node, batchLoss *Node) (next, outputs program.Nodes) {
 	draw, rates := draws(in), in.Get(inputRates)
 	rate := make([]*Node, rates.Shape().Size())
@@ -76,9 +77,12 @@ func (s *Step) apply(in program.Nodes, grads []*Node, batchLoss *Node) (next, ou
 	good := LogicalAnd(IsFinite(batchLoss), IsFinite(norm))
 	for i, spec := range s.objective.Trainable {
 		param, slots := groupParam+"."+spec.Key, s.method.Slots(spec)
-		c := optim.Change{Spec: spec, Param: in.Get(param), Grad: grads[i], Rates: rate[1:], Finite: good, Once: s.backend.Once, Key: func(moment int) *Node {
-			return random.Key(draw.Seed, draw.Step, loss.DrawRounding+uint32(2*i+moment))
-		}}
+		c := optim.Change{
+			Spec: spec, Param: in.Get(param), Grad: grads[i], Rates: rate[1:], Finite: good, Once: s.backend.Once,
+			Key: func(moment int) *Node {
+				return random.Key(draw.Seed, draw.Step, loss.DrawRounding+uint32(2*i+moment))
+			},
+		}
 		for _, slot := range slots {
 			c.State = append(c.State, in.Get(slot.Name+"."+spec.Key))
 		}

@@ -20,8 +20,8 @@ type Saved interface {
 	Each(visit func(name string, data []float32) error) error
 }
 
-// Load puts the frozen parameters and the state on the devices: that of the start where none was saved. Both at once, since much of it is
-// waiting for the system to find memory.
+// Load puts the frozen parameters and the state on the devices: that of the start where none was saved. Both at once,
+// since much of it is waiting for the system to find memory.
 func (s *Step) Load(ctx context.Context, weights nn.Source, state Saved) error {
 	var both errgroup.Group
 	both.Go(func() error { return s.Begin(ctx, weights, state) })
@@ -48,8 +48,9 @@ func (s *Step) loadZeros() (err error) {
 	return err
 }
 
-// Begin gives the devices a state: one that was saved, or where it is nil that of the start: averages equal to the parameters, and slots of
-// zeros, which are made while the first gradients are. Arrays that are there stay, with other contents.
+// Begin gives the devices a state: one that was saved, or where it is nil that of the start: averages equal to the
+// parameters, and slots of zeros, which are made while the first gradients are. Arrays that are there stay, with other
+// contents.
 func (s *Step) Begin(ctx context.Context, weights nn.Source, state Saved) error {
 	s.slots = nil
 	if err := s.state.Free(); err != nil {
@@ -71,7 +72,9 @@ func (s *Step) Begin(ctx context.Context, weights nn.Source, state Saved) error 
 	if err := s.state.Load(s.backend, weights, tree, values[:n]); err != nil {
 		return err
 	}
-	s.slots = sync.OnceValues(func() (program.Arrays, error) { return program.PutZeros(s.backend, values[s.firstSlot():]) })
+	s.slots = sync.OnceValues(func() (program.Arrays, error) {
+		return program.PutZeros(s.backend, values[s.firstSlot():])
+	})
 	return nil
 }
 
@@ -107,8 +110,8 @@ func (s *Step) restore(ctx context.Context, state Saved) error {
 	})
 }
 
-// Resident are the parameters on the devices by their keys, the averages in the place of those that are trained where there are any. Training
-// replaces what the arrays hold.
+// Resident are the parameters on the devices by their keys, the averages in the place of those that are trained where
+// there are any. Training replaces what the arrays hold.
 func (s *Step) Resident() program.Arrays {
 	arrays := maps.Clone(s.frozen)
 	group := groupParam
@@ -127,8 +130,8 @@ func (s *Step) Free() error {
 	return errors.Join(s.state.Free(), s.sums.Free(), s.frozen.Free(), s.encoded.Free(), seed.Free())
 }
 
-// Snapshot copies the state to the host. The values hold until the next snapshot, which is put in their place: memory for one is as much
-// as the run should need.
+// Snapshot copies the state to the host. The values hold until the next snapshot, which is put in their place: memory
+// for one is as much as the run should need.
 func (s *Step) Snapshot() (nn.Values, error) {
 	if s.host == nil {
 		s.host = nn.Values{}

@@ -25,8 +25,8 @@ func (e *TooLarge) Error() string {
 
 func (e *TooLarge) Unwrap() error { return e.cause }
 
-// How compilers say that a program does not fit: a plugin's status code comes as its name only. TPU's says what is needed and what there
-// is, CUDA's what was asked for.
+// How compilers say that a program does not fit: a plugin's status code comes as its name only. TPU's says what is
+// needed and what there is, CUDA's what was asked for.
 var (
 	exhausted = regexp.MustCompile(`RESOURCE_EXHAUSTED|CompileTimeHbmOom|[Oo]ut of memory|exceeds available HBM`)
 	hbm       = regexp.MustCompile(`\(([0-9.]+[KMGT]?)\) exceeds available HBM \(([0-9.]+[KMGT]?)\)|Used ([0-9.]+[KMGT]?) of ([0-9.]+[KMGT]?) hbm`)
@@ -52,7 +52,8 @@ func AsTooLarge(err error) *TooLarge {
 	return &TooLarge{need: line, cause: err}
 }
 
-// checkMemory fails with a TooLarge if a program of the step, with what the step keeps beside it, takes more of a device than it may.
+// checkMemory fails with a TooLarge if a program of the step, with what the step keeps beside it, takes more of a
+// device than it may.
 func (s *Step) checkMemory() error {
 	if s.Memory == 0 {
 		return nil

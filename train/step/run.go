@@ -8,8 +8,8 @@ import (
 	"limner/xla/program"
 )
 
-// Run makes optimizer step n, counted from 1. next puts the step's batches on the devices, one after another; they are freed. Where
-// the loss or the gradients are no finite numbers, the state is as it was and the error is a NotFinite.
+// Run makes optimizer step n, counted from 1. next puts the step's batches on the devices, one after another; they are
+// freed. Where the loss or the gradients are no finite numbers, the state is as it was and the error is a NotFinite.
 func (s *Step) Run(ctx context.Context, n int, r Rates, next func() (program.Arrays, error)) (m Measured, err error) {
 	step, err := xla.Put(s.backend, []uint64{uint64(n)}, xla.Replicated)
 	if err != nil {

@@ -30,8 +30,8 @@ type stateValue struct {
 // name is the value's key among the host's values and in files.
 func (v stateValue) name() string { return v.group + "." + v.spec.Key }
 
-// stateLayout lists the state of a run: the parameters in the tree's order, with an average also those, then the slots of each
-// parameter.
+// stateLayout lists the state of a run: the parameters in the tree's order, with an average also those, then the slots
+// of each parameter.
 func stateLayout(tree nn.Tree, m optim.Method, ema bool) []stateValue {
 	var values []stateValue
 	add := func(group string) {

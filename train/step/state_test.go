@@ -44,7 +44,8 @@ func memoryObjective() loss.Objective {
 		{Key: "net.conv.weight", Shape: []int{3, 1, 8, 4}, Kind: nn.Kernel, Init: nn.InitNormal},
 	}
 	return loss.Objective{
-		Name: "memory", Trainable: tree, Compute: dtypes.Float32, Batch: []xla.Value{loss.BatchValue("x", dtypes.Float32, 4, 64)},
+		Name: "memory", Trainable: tree, Compute: dtypes.Float32,
+		Batch: []xla.Value{loss.BatchValue("x", dtypes.Float32, 4, 64)},
 		Loss: func(p, _ nn.Params, batch program.Nodes, _ loss.Draws) *Node {
 			at := func(i int) *Node {
 				return p.Param(tree[i].Key, tree[i].Kind, tree[i].Init, 0, tree[i].Shape...)
@@ -59,12 +60,14 @@ func memoryObjective() loss.Objective {
 func TestMemoryIsSavedAsItIs(t *testing.T) {
 	b, objective := parity.Backend(t), memoryObjective()
 	want := map[string]map[string]string{
-		"adamw f32":     {"exp_avg.net.linear.weight": "F32", "exp_avg_sq.net.conv.weight": "F32"},
-		"adamw bf16":    {"exp_avg.net.linear.weight": "BF16", "exp_avg_sq.net.conv.weight": "BF16"},
-		"adamw 8bit":    {"exp_avg.net.linear.weight": "U8", "exp_avg_sq.net.linear.weight": "U8", "exp_avg_absmax.net.linear.weight": "F32", "exp_avg.net.conv.weight": "F32"},
-		"lion f32":      {"exp_avg.net.linear.weight": "F32"},
-		"lion bf16":     {"exp_avg.net.linear.weight": "BF16"},
-		"lion 8bit":     {"exp_avg.net.linear.weight": "U8", "exp_avg_absmax.net.linear.weight": "F32", "exp_avg.net.conv.weight": "F32"},
+		"adamw f32":  {"exp_avg.net.linear.weight": "F32", "exp_avg_sq.net.conv.weight": "F32"},
+		"adamw bf16": {"exp_avg.net.linear.weight": "BF16", "exp_avg_sq.net.conv.weight": "BF16"},
+		"adamw 8bit": {"exp_avg.net.linear.weight": "U8", "exp_avg_sq.net.linear.weight": "U8",
+			"exp_avg_absmax.net.linear.weight": "F32", "exp_avg.net.conv.weight": "F32"},
+		"lion f32":  {"exp_avg.net.linear.weight": "F32"},
+		"lion bf16": {"exp_avg.net.linear.weight": "BF16"},
+		"lion 8bit": {"exp_avg.net.linear.weight": "U8", "exp_avg_absmax.net.linear.weight": "F32",
+			"exp_avg.net.conv.weight": "F32"},
 		"adafactor f32": {"exp_avg_sq_row.net.conv.weight": "F32", "exp_avg_sq_col.net.linear.weight": "F32"},
 	}
 	x := make([]float32, 4*64)
@@ -111,7 +114,9 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 		three := take()
 
 		output := folder.Output{Dir: t.TempDir()}
-		contents := folder.Contents{Trainable: objective.Trainable, Components: []folder.Component{{Name: "net", File: "net.safetensors"}}}
+		contents := folder.Contents{
+			Trainable: objective.Trainable, Components: []folder.Component{{Name: "net", File: "net.safetensors"}},
+		}
 		contents.Optimizer.Tree, contents.Optimizer.DType = OptimizerState(o, objective.Trainable)
 		if err := folder.NewSaver(output, contents, nil).Save(two, folder.State{Step: 2}); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -1,5 +1,5 @@
-// Package step compiles the training step: gradients, the optimizer and the moving average, in programs whose state stays
-// on the devices.
+// Package step compiles the training step: gradients, the optimizer and the moving average, in programs whose state
+// stays on the devices.
 package step
 
 import (
@@ -37,10 +37,11 @@ type Part struct {
 
 // Step holds the compiled training step and its state on the devices.
 //
-// A step of one batch is one program. With more, a program adds up the gradients of each batch in sums that stay on the devices, and
-// a second one, without networks, makes the step from them: so the networks are compiled once, and the gradients of a batch
-// need not be whole beside the sums. XLA's CPU compiler, which works on one core for much of its time, makes those two
-// at the same time, and in less: what it takes grows faster than a program. There a step of one batch is made in two as well.
+// A step of one batch is one program. With more, a program adds up the gradients of each batch in sums that stay on the
+// devices, and a second one, without networks, makes the step from them: so the networks are compiled once, and the
+// gradients of a batch need not be whole beside the sums. XLA's CPU compiler, which works on one core for much of its
+// time, makes those two at the same time, and in less: what it takes grows faster than a program. There a step of one
+// batch is made in two as well.
 type Step struct {
 	Settings
 	backend   *xla.Backend
@@ -52,14 +53,16 @@ type Step struct {
 	ahead     *program.Program // makes a batch of what the feed gives; nil: the feed gives it
 	state     program.Arrays
 	slots     func() (program.Arrays, error) // makes the optimizer's part of a new state, once; nil: it is there
-	sums      program.Arrays                 // of gradients, and of losses; of a step of one batch only while it is made
-	frozen    program.Arrays                 // parameters, those of ahead too
-	encoded   program.Arrays                 // what ahead makes of a batch, in place; empty without ahead
-	seed      *xla.Array
-	host      nn.Values // the last snapshot
+	// of gradients, and of losses; of a step of one batch only while it is made
+	sums    program.Arrays
+	frozen  program.Arrays // parameters, those of ahead too
+	encoded program.Arrays // what ahead makes of a batch, in place; empty without ahead
+	seed    *xla.Array
+	host    nn.Values // the last snapshot
 }
 
-// The names of a step's arrays beside the objective's. Parameters of the state are below groupParam, sums below groupSum.
+// The names of a step's arrays beside the objective's. Parameters of the state are below groupParam, sums below
+// groupSum.
 const (
 	inputBatch  = "batch" // number of the batch in the step
 	inputRates  = "rates"
@@ -103,8 +106,9 @@ func (s *Step) drawValues() []xla.Value {
 	return []xla.Value{scalarValue(inputSeed, dtypes.Uint64), scalarValue(inputStep, dtypes.Uint64)}
 }
 
-// sharding is how a state array lies on the devices. What follows from parameters is divided over them, which costs no more
-// traffic than summing whole gradients (ZeRO-1, Rajbhandari et al. 2020, arXiv:1910.02054), and with fsdp the parameters too.
+// sharding is how a state array lies on the devices. What follows from parameters is divided over them, which costs no
+// more traffic than summing whole gradients (ZeRO-1, Rajbhandari et al. 2020, arXiv:1910.02054), and with fsdp the
+// parameters too.
 func (s *Step) sharding(v stateValue) xla.Sharding {
 	if v.group == groupParam && !s.FSDP {
 		return xla.Replicated

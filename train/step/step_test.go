@@ -37,7 +37,9 @@ func threeSteps(t *testing.T, b *xla.Backend, s *Step) (steps []Measured, state 
 	if err := s.putSeed(1); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Load(t.Context(), checkpoint.InMemory(nn.InitValues(slices.Concat(s.objective.Trainable, s.objective.Frozen), 1)), nil); err != nil {
+	if err := s.Load(t.Context(),
+		checkpoint.InMemory(nn.InitValues(slices.Concat(s.objective.Trainable, s.objective.Frozen), 1)),
+		nil); err != nil {
 		t.Fatal(err)
 	}
 	pixels := make([]float32, 4*8*8*3)
@@ -45,10 +47,11 @@ func threeSteps(t *testing.T, b *xla.Backend, s *Step) (steps []Measured, state 
 		pixels[i] = float32(i%11)/5 - 1
 	}
 	for n := range 3 {
-		m, err := s.Run(context.Background(), n+1, Rates{LearningRate: 1e-2, EMADecay: 0.9}, func() (program.Arrays, error) {
-			a, err := xla.Put(b, pixels, xla.Batch, 4, 8, 8, 3)
-			return program.Arrays{loss.InputPixels: a}, err
-		})
+		m, err := s.Run(context.Background(), n+1, Rates{LearningRate: 1e-2, EMADecay: 0.9},
+			func() (program.Arrays, error) {
+				a, err := xla.Put(b, pixels, xla.Batch, 4, 8, 8, 3)
+				return program.Arrays{loss.InputPixels: a}, err
+			})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +64,8 @@ func threeSteps(t *testing.T, b *xla.Backend, s *Step) (steps []Measured, state 
 	return steps, state
 }
 
-// A step whose programs are loaded gives the losses and the state of the one that was compiled, to the bit, and writes the state in place.
+// A step whose programs are loaded gives the losses and the state of the one that was compiled, to the bit, and writes
+// the state in place.
 func TestLoadedStepIsTheSame(t *testing.T) {
 	cache := t.TempDir()
 	type outcome struct {
@@ -104,14 +108,15 @@ func TestLoadedStepIsTheSame(t *testing.T) {
 	}
 }
 
-// A step that is made in two programs is that of one, to float32's rounding: losses, norms and the averages of the parameters, which Adam
-// moves by up to 1e-2 a step. In both everything is written in place.
+// A step that is made in two programs is that of one, to float32's rounding: losses, norms and the averages of the
+// parameters, which Adam moves by up to 1e-2 a step. In both everything is written in place.
 func TestStepInTwo(t *testing.T) {
 	b := parity.Backend(t)
 	var steps [2][]Measured
 	var states [2]nn.Values
 	for i, inTwo := range []bool{false, true} {
-		s, err := Compile(context.Background(), b, tinyDecoder(), Settings{Optimizer: optim.DefaultOptimizer(), EMA: true, Accumulation: 1, InTwo: inTwo})
+		s, err := Compile(context.Background(), b, tinyDecoder(),
+			Settings{Optimizer: optim.DefaultOptimizer(), EMA: true, Accumulation: 1, InTwo: inTwo})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,12 +149,13 @@ func TestStepInTwo(t *testing.T) {
 	}
 }
 
-// On four devices each holds all parameters and a quarter of what is kept beside them, with fsdp a quarter of everything; and what
-// is taken from the devices is what was put there.
+// On four devices each holds all parameters and a quarter of what is kept beside them, with fsdp a quarter of
+// everything; and what is taken from the devices is what was put there.
 func TestStateIsDivided(t *testing.T) {
 	c := vae.Default()
 	c.BlockOutChannels, c.NormNumGroups = []int{8, 8}, 2
-	c.DownBlockTypes, c.UpBlockTypes = []string{"DownEncoderBlock2D", "DownEncoderBlock2D"}, []string{"UpDecoderBlock2D", "UpDecoderBlock2D"}
+	c.DownBlockTypes, c.UpBlockTypes = []string{"DownEncoderBlock2D", "DownEncoderBlock2D"},
+		[]string{"UpDecoderBlock2D", "UpDecoderBlock2D"}
 	objective := loss.Autoencoder{VAE: c, Decoder: true, Batch: 4, Resolution: 8}.Objective()
 	bytes := map[string]int64{}
 	four, err := xla.Open(t.Context(), parity.Options(4))
@@ -158,7 +164,8 @@ func TestStateIsDivided(t *testing.T) {
 	}
 	defer four.Close()
 	for name, b := range map[string]*xla.Backend{"one": parity.Backend(t), "four": four, "fsdp": four} {
-		s, err := Compile(context.Background(), b, objective, Settings{Optimizer: optim.DefaultOptimizer(), EMA: true, Accumulation: 1, FSDP: name == "fsdp"})
+		s, err := Compile(context.Background(), b, objective,
+			Settings{Optimizer: optim.DefaultOptimizer(), EMA: true, Accumulation: 1, FSDP: name == "fsdp"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -171,7 +178,8 @@ func TestStateIsDivided(t *testing.T) {
 			t.Fatal(err)
 		}
 		values := nn.InitValues(objective.Trainable, 1)
-		if err := s.Load(t.Context(), checkpoint.InMemory(nn.Merge(values, nn.InitValues(objective.Frozen, 1))), nil); err != nil {
+		if err := s.Load(t.Context(), checkpoint.InMemory(nn.Merge(values, nn.InitValues(objective.Frozen, 1))),
+			nil); err != nil {
 			t.Fatal(err)
 		}
 		snapshot, err := s.Snapshot()
@@ -183,7 +191,8 @@ func TestStateIsDivided(t *testing.T) {
 				t.Errorf("%s: %s came back otherwise", name, key)
 			}
 			for _, slot := range []string{"exp_avg.", "exp_avg_sq."} {
-				if got := snapshot[slot+key]; len(got) != len(want) || slices.ContainsFunc(got, func(x float32) bool { return x != 0 }) {
+				if got := snapshot[slot+key]; len(got) != len(want) ||
+					slices.ContainsFunc(got, func(x float32) bool { return x != 0 }) {
 					t.Errorf("%s: %s%s does not begin with zeros", name, slot, key)
 				}
 			}

@@ -18,8 +18,8 @@ import (
 // evaluationRanges is how many ranges of timesteps have a loss of their own.
 const evaluationRanges = 4
 
-// evaluationSeed begins the draws of an evaluation. They are the same every time, so that losses can be compared, within a run and
-// between runs.
+// evaluationSeed begins the draws of an evaluation. They are the same every time, so that losses can be compared,
+// within a run and between runs.
 const evaluationSeed = 0x76616c6964
 
 // The names of an evaluation's arrays beside the objective's.
@@ -78,7 +78,9 @@ func (e *evaluator) run(ctx context.Context) ([]RangeLoss, error) {
 	defer batches.Close()
 	losses := make([]RangeLoss, evaluationRanges)
 	for i := range losses {
-		losses[i] = RangeLoss{From: i * held.Timesteps / evaluationRanges, To: (i + 1) * held.Timesteps / evaluationRanges}
+		losses[i] = RangeLoss{
+			From: i * held.Timesteps / evaluationRanges, To: (i + 1) * held.Timesteps / evaluationRanges,
+		}
 	}
 	for k := range e.batches {
 		batch, err := batches.Next()

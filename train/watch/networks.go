@@ -34,8 +34,8 @@ type Networks struct {
 
 // Step is what validation asks of the training step.
 type Step interface {
-	// Resident are the parameters on the devices by their keys, the averages in the place of those that are trained where there are any.
-	// Training replaces what they hold.
+	// Resident are the parameters on the devices by their keys, the averages in the place of those that are trained
+	// where there are any. Training replaces what they hold.
 	Resident() program.Arrays
 	// Encode makes a batch of what the feed gave, which stays. The batch holds until the next one is made.
 	Encode(fed program.Arrays) (batch program.Arrays, err error)

@@ -1,5 +1,5 @@
-// The parts of PJRT's C API, version 0.83, that this package calls. Structures begin with their own size and fields are only ever
-// added at their ends, so plugins of other minor versions take them as they are.
+// The parts of PJRT's C API, version 0.83, that this package calls. Structures begin with their own size and fields are
+// only ever added at their ends, so plugins of other minor versions take them as they are.
 #ifndef LIMNER_PJRT_API_H
 #define LIMNER_PJRT_API_H
 

@@ -58,7 +58,8 @@ func (e *Executable) Cost() (map[string]float64, error) {
 	return values(args.values, args.count), nil
 }
 
-// OptimizedProgram is what the compiler made of the program: a serialized HloModuleProto or HloModuleProtoWithConfig, as format says.
+// OptimizedProgram is what the compiler made of the program: a serialized HloModuleProto or HloModuleProtoWithConfig,
+// as format says.
 func (e *Executable) OptimizedProgram() (code []byte, format string, err error) {
 	p := allocate[C.program]()
 	defer release(p)

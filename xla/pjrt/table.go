@@ -43,7 +43,8 @@ func Load(path string) (Table, error) {
 		return t, fmt.Errorf("load %s: it is no PJRT plugin: it has no GetPjrtApi", path)
 	}
 	if major, minor := t.Version(); major != majorVersion {
-		return t, fmt.Errorf("load %s: it has PJRT API %d.%d, limner calls version %d: use another plugin", path, major, minor, majorVersion)
+		return t, fmt.Errorf("load %s: it has PJRT API %d.%d, limner calls version %d: use another plugin",
+			path, major, minor, majorVersion)
 	}
 	return t, nil
 }
@@ -168,7 +169,8 @@ func (t Table) devices(place C.size_t, owner unsafe.Pointer) ([]unsafe.Pointer, 
 	if err := t.call(place, unsafe.Pointer(args)); err != nil {
 		return nil, err
 	}
-	return append([]unsafe.Pointer(nil), unsafe.Slice((*unsafe.Pointer)(unsafe.Pointer(args.devices)), int(args.count))...), nil
+	return append([]unsafe.Pointer(nil), unsafe.Slice((*unsafe.Pointer)(unsafe.Pointer(args.devices)),
+		int(args.count))...), nil
 }
 
 // values reads named numbers; others are left out.

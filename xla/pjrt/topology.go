@@ -53,7 +53,8 @@ func (o *Topology) DeviceKind() (string, error) {
 // Version is that of the platform: the compiler's.
 func (o *Topology) Version() (string, error) { return o.table.text(C.topology_platform_version, o.c) }
 
-// Compile compiles a StableHLO program, as text or bytecode, for the devices. options is a serialized CompileOptionsProto.
+// Compile compiles a StableHLO program, as text or bytecode, for the devices. options is a serialized
+// CompileOptionsProto.
 func (o *Topology) Compile(code, options []byte) (*Executable, error) {
 	p, free := newProgram(code)
 	defer free()

@@ -31,7 +31,8 @@ func (n Nodes) Of(tree nn.Tree) []*Node {
 	return nodes
 }
 
-// exactly lists the nodes of names. It panics where one is missing, and where there are others. what says what they are.
+// exactly lists the nodes of names. It panics where one is missing, and where there are others. what says what they
+// are.
 func (n Nodes) exactly(what string, names []string) []*Node {
 	nodes := make([]*Node, len(names))
 	for i, name := range names {

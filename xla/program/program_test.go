@@ -23,7 +23,8 @@ var tree = nn.Tree{{Key: "scale", Shape: []int{2}}, {Key: "shift", Shape: []int{
 func affine() program.Function {
 	vector := func(name string) xla.Value { return xla.Value{Name: name, Shape: shapes.Make(dtypes.Float32, 2)} }
 	return program.Function{
-		Name: "affine", State: []xla.Value{vector("sum")}, Inputs: append(program.Parameters(tree, dtypes.Float32), vector("x")),
+		Name: "affine", State: []xla.Value{vector("sum")},
+		Inputs:  append(program.Parameters(tree, dtypes.Float32), vector("x")),
 		Outputs: []xla.Value{{Name: "twice"}, {Name: "before"}},
 		Build: func(in program.Nodes) (next, outputs program.Nodes) {
 			p := nn.Bind(tree, in.Of(tree))
@@ -151,13 +152,17 @@ func TestCompileRefuses(t *testing.T) {
 	for want, change := range map[string]func(f *program.Function){
 		"two arrays are named x": func(f *program.Function) { f.State[0].Name = "x" },
 		"no input is named y": func(f *program.Function) {
-			f.Build = func(in program.Nodes) (next, outputs program.Nodes) { return program.Nodes{"sum": in.Get("y")}, nil }
+			f.Build = func(in program.Nodes) (next, outputs program.Nodes) {
+				return program.Nodes{"sum": in.Get("y")}, nil
+			}
 		},
 		"state sum was not built": func(f *program.Function) {
 			f.Build = func(program.Nodes) (next, outputs program.Nodes) { return nil, nil }
 		},
 		"output x was built, but is not described": func(f *program.Function) {
-			f.Build = func(in program.Nodes) (next, outputs program.Nodes) { return program.Nodes{"sum": in["sum"]}, in }
+			f.Build = func(in program.Nodes) (next, outputs program.Nodes) {
+				return program.Nodes{"sum": in["sum"]}, in
+			}
 			f.Outputs = []xla.Value{{Name: "sum"}, {Name: "scale"}, {Name: "shift"}}
 		},
 	} {
