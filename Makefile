@@ -24,10 +24,11 @@ build: ## build bin/limner
 test: ## run every test
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 go test -timeout 30m $(TESTFLAGS) ./...
 
-lint: ## check formatting, go vet and staticcheck
+lint: ## check formatting, the length of lines, imports, go vet and staticcheck
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go tool staticcheck ./...
+	go test -count=1 ./internal/arch
 
 fuzz: ## run every fuzz test, each for FUZZTIME (20s)
 	@grep -rn --include='*_test.go' -oE '^func Fuzz[A-Za-z0-9_]+' . | while IFS=: read -r file line name; do \

@@ -1,4 +1,4 @@
-// Package arch checks which package may import which.
+// Package arch checks which package may import which, and how long lines are.
 package arch
 
 import (
