@@ -19,6 +19,8 @@ import (
 	"limner/models/clip"
 	"limner/models/diffusers"
 	"limner/models/noise"
+	"limner/xla"
+	"limner/xla/cpu"
 )
 
 // run is an entry of pipelines/index.json.
@@ -185,10 +187,31 @@ func TestGoldenPipelines(t *testing.T) {
 	}
 }
 
+// The smallest run gives the golden image also where XLA computes all layers by itself.
+func TestGoldenPipelineWithoutCPUKernels(t *testing.T) {
+	runs := indexRuns(t)
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(runs)), func(name string) bool {
+		return !strings.HasPrefix(name, "txt2img_")
+	})
+	if len(names) == 0 {
+		t.Fatal("no run of txt2img in pipelines/index.json")
+	}
+	name := names[0]
+	r := runs[name]
+	config, err := noise.ParseConfig(r.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := parity.Open(t, "pipelines", "txt2img.safetensors")
+	shape := g.Image(name + ".latents_out").Shape
+	checkRun(t, pipelineFor(t, variant{family: "sd15", xlaOnly: true, latents: [3]int(shape)}, config), g, name, r)
+}
+
 // variant is what a pipeline of the tests is compiled for.
 type variant struct {
 	family            string
 	control, inpaints bool
+	xlaOnly           bool   // without the CPU kernels
 	latents           [3]int // batch, height/8, width/8
 }
 
@@ -206,7 +229,14 @@ func pipelineFor(t testing.TB, v variant, config noise.Config) *Pipeline {
 		scale := m.Pipeline.VAE.Scale()
 		var err error
 		shape := Shape{Batch: v.latents[0], Height: v.latents[1] * scale, Width: v.latents[2] * scale}
-		if p, err = New(context.Background(), parity.Backend(t), m, shape, DefaultRequest()); err != nil {
+		b := parity.Backend(t)
+		if v.xlaOnly {
+			t.Setenv(cpu.Switch, "off")
+			if b, err = xla.Open(context.Background(), parity.Options(1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if p, err = New(context.Background(), b, m, shape, DefaultRequest()); err != nil {
 			t.Fatal(err)
 		}
 		pipelines[v] = p
