@@ -75,9 +75,17 @@ func (e *TooLarge) Unwrap() error { return e.Refusal }
 // tooLarge is an error of compiling a program as a TooLarge if it says that the program does not fit, and the error
 // itself otherwise.
 func tooLarge(err error, program []hlo.Statement, devices int) error {
-	var refusal *pjrt.Error
-	if errors.As(err, &refusal) && refusal.Code == pjrt.ResourceExhausted {
+	if refusal := OutOfMemory(err); refusal != nil {
 		return &TooLarge{refusal, hlo.Largest(program, devices)}
 	}
 	return err
+}
+
+// OutOfMemory is what a plugin says of a program that does not fit a device's memory; nil if err is no such error.
+func OutOfMemory(err error) *pjrt.Error {
+	var refusal *pjrt.Error
+	if errors.As(err, &refusal) && refusal.Code == pjrt.ResourceExhausted {
+		return refusal
+	}
+	return nil
 }

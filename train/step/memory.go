@@ -25,8 +25,8 @@ func (e *TooLarge) Error() string {
 
 func (e *TooLarge) Unwrap() error { return e.cause }
 
-// How compilers say that a program does not fit: a plugin's status code comes as its name only. TPU's says what is
-// needed and what there is, CUDA's what was asked for.
+// How compilers say in words that a program does not fit, also under another status code than that of xla.OutOfMemory.
+// TPU's says what is needed and what there is, CUDA's what was asked for.
 var (
 	exhausted = regexp.MustCompile(`RESOURCE_EXHAUSTED|CompileTimeHbmOom|[Oo]ut of memory|exceeds available HBM`)
 	hbm       = regexp.MustCompile(`\(([0-9.]+[KMGT]?)\) exceeds available HBM \(([0-9.]+[KMGT]?)\)|Used ([0-9.]+[KMGT]?) of ([0-9.]+[KMGT]?) hbm`)
@@ -39,7 +39,7 @@ func AsTooLarge(err error) *TooLarge {
 	if err == nil || errors.As(err, &large) {
 		return large
 	}
-	if !exhausted.MatchString(err.Error()) {
+	if xla.OutOfMemory(err) == nil && !exhausted.MatchString(err.Error()) {
 		return nil
 	}
 	if m := hbm.FindStringSubmatch(err.Error()); m != nil {

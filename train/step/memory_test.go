@@ -2,7 +2,10 @@ package step
 
 import (
 	"errors"
+	"fmt"
 	"testing"
+
+	"limner/xla/pjrt"
 )
 
 // What compilers say of programs that do not fit, as it was seen or as their source has it.
@@ -22,6 +25,10 @@ func TestMemoryErrors(t *testing.T) {
 		if large := AsTooLarge(errors.New(text)); large == nil || large.Error() != want {
 			t.Errorf("%q: got %v, want %q", text, large, want)
 		}
+	}
+	byCode := fmt.Errorf("compile train: %w", &pjrt.Error{Code: pjrt.ResourceExhausted, Text: "it does not fit"})
+	if large := AsTooLarge(byCode); large == nil || large.Error() != "compile train: it does not fit" {
+		t.Errorf("an error by its code alone: got %v", large)
 	}
 	other := errors.New("INVALID_ARGUMENT: shapes")
 	if large := AsTooLarge(other); large != nil {
