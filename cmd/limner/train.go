@@ -28,8 +28,8 @@ type trainCmd struct {
 }
 
 // trainFlags are the flags of every training: the settings of packages train, optim and data, whose fields are the
-// flags, and shorthands. Like what else holds settings with a Validate, it is embedded in commands and has no name
-// outside of this package: kong would call Validate of others by itself, before the shorthands are written out.
+// flags, and shorthands. It is an unexported embedded struct, as diffusionFlags is: through such a field kong cannot
+// call the Validate methods of what it holds, which must wait until settings has written the shorthands out.
 type trainFlags struct {
 	Recipe recipeFile   `placeholder:"FILE" help:"YAML file with flags under their names, such as the recipe.yaml of an earlier run; flags given here come before it."`
 	Basics train.Basics `embed:""`

@@ -113,7 +113,7 @@ func New(name string, c noise.Config, steps int, o Options) (Schedule, error) {
 	if err := o.Validate(); err != nil {
 		return Schedule{}, fmt.Errorf("scheduler %s: %w", name, err)
 	}
-	begin := max(steps-made(steps, o.Strength), 0)
+	begin := max(steps-stepsMade(steps, o.Strength), 0)
 	if steps > 0 && begin == steps {
 		return Schedule{}, fmt.Errorf("scheduler %s: strength %g leaves none of %d steps: use at least %d",
 			name, o.Strength, steps, leastSteps(o.Strength))
@@ -130,13 +130,13 @@ func New(name string, c noise.Config, steps int, o Options) (Schedule, error) {
 	return out, nil
 }
 
-// made is how many of the steps image to image makes at a strength.
-func made(steps int, strength float64) int { return min(int(float64(steps)*strength), steps) }
+// stepsMade is how many of the steps image to image makes at a strength.
+func stepsMade(steps int, strength float64) int { return min(int(float64(steps)*strength), steps) }
 
 // leastSteps is the smallest number of steps of which image to image makes one at a strength.
 func leastSteps(strength float64) int {
 	steps := int(1 / strength)
-	for made(steps, strength) < 1 {
+	for stepsMade(steps, strength) < 1 {
 		steps++
 	}
 	return steps
