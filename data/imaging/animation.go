@@ -2,7 +2,6 @@ package imaging
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"image"
 
@@ -83,42 +82,3 @@ func moved(m image.Image, at image.Point) image.Image {
 
 // uint24 is a number of three bytes, the lowest first.
 func uint24(b []byte) int { return int(b[0]) | int(b[1])<<8 | int(b[2])<<16 }
-
-// webpChunk finds the first chunk of a name among chunks.
-func webpChunk(chunks []byte, name string) (data []byte, ok bool) {
-	for rest := chunks; len(rest) >= 8; {
-		n := int64(binary.LittleEndian.Uint32(rest[4:]))
-		if n > int64(len(rest)-8) {
-			return nil, false
-		}
-		if string(rest[:4]) == name {
-			return rest[8 : 8+n], true
-		}
-		rest = rest[min(int64(len(rest)), 8+n+n%2):]
-	}
-	return nil, false
-}
-
-// appendWebPChunk appends a chunk, padded to an even length.
-func appendWebPChunk(body []byte, name string, data []byte) []byte {
-	body = append(body, name...)
-	body = binary.LittleEndian.AppendUint32(body, uint32(len(data)))
-	body = append(body, data...)
-	if len(data)%2 == 1 {
-		body = append(body, 0)
-	}
-	return body
-}
-
-// webpExtended begins the chunks of a file of the extended format.
-func webpExtended(flags byte, width, height int) []byte {
-	w, h := width-1, height-1
-	return appendWebPChunk(nil, "VP8X",
-		[]byte{flags, 0, 0, 0, byte(w), byte(w >> 8), byte(w >> 16), byte(h), byte(h >> 8), byte(h >> 16)})
-}
-
-// webpFile is the file of some chunks.
-func webpFile(body []byte) []byte {
-	out := binary.LittleEndian.AppendUint32([]byte("RIFF"), uint32(4+len(body)))
-	return append(append(out, "WEBP"...), body...)
-}

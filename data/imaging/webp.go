@@ -1,6 +1,9 @@
 package imaging
 
-import "image"
+import (
+	"encoding/binary"
+	"image"
+)
 
 // fromWebP converts the planes of a lossy WebP as libwebp does. They have limited range, but the standard library
 // converts them as full range, as in JPEG.
@@ -47,4 +50,43 @@ func vp8Colour(y, u, v int32) (r, g, b uint8) {
 	g = clip8((luma - high(u, 6419) - high(v, 13320) + 8708) >> 6)
 	b = clip8((luma + high(u, 33050) - 17685) >> 6)
 	return r, g, b
+}
+
+// webpChunk finds the first chunk of a name among chunks.
+func webpChunk(chunks []byte, name string) (data []byte, ok bool) {
+	for rest := chunks; len(rest) >= 8; {
+		n := int64(binary.LittleEndian.Uint32(rest[4:]))
+		if n > int64(len(rest)-8) {
+			return nil, false
+		}
+		if string(rest[:4]) == name {
+			return rest[8 : 8+n], true
+		}
+		rest = rest[min(int64(len(rest)), 8+n+n%2):]
+	}
+	return nil, false
+}
+
+// appendWebPChunk appends a chunk, padded to an even length.
+func appendWebPChunk(body []byte, name string, data []byte) []byte {
+	body = append(body, name...)
+	body = binary.LittleEndian.AppendUint32(body, uint32(len(data)))
+	body = append(body, data...)
+	if len(data)%2 == 1 {
+		body = append(body, 0)
+	}
+	return body
+}
+
+// webpExtended begins the chunks of a file of the extended format.
+func webpExtended(flags byte, width, height int) []byte {
+	w, h := width-1, height-1
+	return appendWebPChunk(nil, "VP8X",
+		[]byte{flags, 0, 0, 0, byte(w), byte(w >> 8), byte(w >> 16), byte(h), byte(h >> 8), byte(h >> 16)})
+}
+
+// webpFile is the file of some chunks.
+func webpFile(body []byte) []byte {
+	out := binary.LittleEndian.AppendUint32([]byte("RIFF"), uint32(4+len(body)))
+	return append(append(out, "WEBP"...), body...)
 }
