@@ -12,12 +12,34 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
+// metricHelp says what each number is.
+var metricHelp = map[string]string{
+	"step":                 "Optimizer steps made.",
+	"steps":                "Optimizer steps of the whole run.",
+	"epoch":                "Epoch of the last batch.",
+	"images_seen":          "Images that the run has trained on.",
+	"loss":                 "Loss of the last step.",
+	"grad_norm":            "Global norm of the gradients before clipping.",
+	"learning_rate":        "Learning rate of the last step.",
+	"images_per_second":    "Images trained on in a second since the process began.",
+	"seconds_left":         "Seconds that the run will take at this pace.",
+	"data_stall_share":     "Share of the time in which no batch was ready.",
+	"tflops":               "TFLOP/s of the last step, over all devices.",
+	"data_wait_seconds":    "Seconds in which no batch was ready.",
+	"device_seconds":       "Seconds in the training step.",
+	"saving_seconds":       "Seconds in which training stood still for checkpoints.",
+	"validation_seconds":   "Seconds in which training stood still for validation.",
+	"validation_loss":      "Loss of the last validation.",
+	"validation_f1":        "How well the last validation images follow their condition, 0 to 1.",
+	"last_step_unixtime":   "When the last step was made.",
+	"last_validation_step": "Step of the last validation.",
+}
+
 // metricsServer serves a run's numbers in Prometheus' format.
 type metricsServer struct {
 	address string
 	server  *http.Server
-	gauges  map[string]prometheus.Gauge
-	shown   map[string]bool // gauges that have had a value: one without is not exported, rather than as 0
+	gauges  map[string]prometheus.Gauge // made with their first value: without one, none is exported, rather than 0
 	expose  *prometheus.Registry
 	spent   Spent
 }
@@ -29,31 +51,7 @@ func serveMetrics(address string) (*metricsServer, error) {
 		return nil, fmt.Errorf("serve metrics: %w", err)
 	}
 	m := &metricsServer{
-		address: listener.Addr().String(), gauges: map[string]prometheus.Gauge{}, shown: map[string]bool{},
-		expose: prometheus.NewRegistry(),
-	}
-	for name, help := range map[string]string{
-		"step":                 "Optimizer steps made.",
-		"steps":                "Optimizer steps of the whole run.",
-		"epoch":                "Epoch of the last batch.",
-		"images_seen":          "Images that the run has trained on.",
-		"loss":                 "Loss of the last step.",
-		"grad_norm":            "Global norm of the gradients before clipping.",
-		"learning_rate":        "Learning rate of the last step.",
-		"images_per_second":    "Images trained on in a second since the process began.",
-		"seconds_left":         "Seconds that the run will take at this pace.",
-		"data_stall_share":     "Share of the time in which no batch was ready.",
-		"tflops":               "TFLOP/s of the last step, over all devices.",
-		"data_wait_seconds":    "Seconds in which no batch was ready.",
-		"device_seconds":       "Seconds in the training step.",
-		"saving_seconds":       "Seconds in which training stood still for checkpoints.",
-		"validation_seconds":   "Seconds in which training stood still for validation.",
-		"validation_loss":      "Loss of the last validation.",
-		"validation_f1":        "How well the last validation images follow their condition, 0 to 1.",
-		"last_step_unixtime":   "When the last step was made.",
-		"last_validation_step": "Step of the last validation.",
-	} {
-		m.gauges[name] = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "limner", Name: name, Help: help})
+		address: listener.Addr().String(), gauges: map[string]prometheus.Gauge{}, expose: prometheus.NewRegistry(),
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(m.expose, promhttp.HandlerOpts{}))
@@ -64,11 +62,13 @@ func serveMetrics(address string) (*metricsServer, error) {
 
 func (m *metricsServer) set(values map[string]float64) {
 	for name, value := range values {
-		m.gauges[name].Set(value)
-		if !m.shown[name] {
-			m.shown[name] = true
-			m.expose.MustRegister(m.gauges[name]) // the names are distinct
+		g := m.gauges[name]
+		if g == nil {
+			g = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "limner", Name: name, Help: metricHelp[name]})
+			m.expose.MustRegister(g) // the names are distinct
+			m.gauges[name] = g
 		}
+		g.Set(value)
 	}
 }
 
