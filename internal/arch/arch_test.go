@@ -282,6 +282,9 @@ var arrows = map[string][]string{
 	"data/imaging": {
 		"internal/disk",
 	},
+	"data/quality": {
+		"data/imaging",
+	},
 	"xla": {
 		"internal/disk",
 		"internal/plaintext",
