@@ -261,9 +261,20 @@ func TestConditioningColumnMayBeAbsent(t *testing.T) {
 	}
 }
 
+// pairRow is a row of a file as others write it, with cells of images that have no path.
+type pairRow struct {
+	Image             cell   `parquet:"image,optional"`
+	ConditioningImage cell   `parquet:"conditioning_image,optional"`
+	Text              string `parquet:"text"`
+}
+
+type cell struct {
+	Bytes []byte `parquet:"bytes,optional"`
+}
+
 // badRows are usable at the given indices only.
-func badRows(t *testing.T, n int, good ...int) []circles.Row {
-	rows := make([]circles.Row, n)
+func badRows(t *testing.T, n int, good ...int) []pairRow {
+	rows := make([]pairRow, n)
 	for i := range rows {
 		row, err := smallCircles().Example(i).Row(i, &imaging.PNGEncoder{})
 		if err != nil {
@@ -272,7 +283,7 @@ func badRows(t *testing.T, n int, good ...int) []circles.Row {
 		if !slices.Contains(good, i) {
 			row.Image.Bytes = []byte("no image")
 		}
-		rows[i] = row
+		rows[i] = pairRow{cell{row.Image.Bytes}, cell{row.ConditioningImage.Bytes}, row.Text}
 	}
 	return rows
 }

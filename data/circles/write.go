@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"runtime"
 
-	"github.com/parquet-go/parquet-go"
 	"golang.org/x/sync/errgroup"
 
 	"limner/data/imaging"
@@ -17,27 +16,19 @@ import (
 	"limner/internal/parquetfile"
 )
 
-const (
-	// huggingfaceFeatures is the schema metadata by which the datasets library recognises image columns.
-	huggingfaceFeatures = `{"info": {"features": {"image": {"_type": "Image"}, ` +
-		`"conditioning_image": {"_type": "Image"}, "text": {"dtype": "string", "_type": "Value"}}}}`
-	// circlesKey is the metadata key of the Set that a file was made from.
-	circlesKey = "limner.circles"
+// circlesKey is the metadata key of the Set that a file was made from.
+const circlesKey = "limner.circles"
 
-	rowsPerGroup = 1024     // the rows to search for one row without a page index
-	pageBytes    = 64 << 10 // few images, so that one row costs little to read
-)
-
-// Image and Row are the columns that the datasets library writes for Image features.
-type Image struct {
-	Bytes []byte `parquet:"bytes,optional,plain,uncompressed"`
-	Path  string `parquet:"path,optional,plain,uncompressed"`
+// columns are those of a set's files.
+var columns = []parquetfile.Column{
+	{Name: "image", Kind: parquetfile.Pictures}, {Name: "conditioning_image", Kind: parquetfile.Pictures},
+	{Name: "text", Kind: parquetfile.Text},
 }
 
+// Row is an example as it is written.
 type Row struct {
-	Image             *Image `parquet:"image,optional"`
-	ConditioningImage *Image `parquet:"conditioning_image,optional"`
-	Text              string `parquet:"text,optional,plain,snappy"`
+	Image, ConditioningImage parquetfile.Image
+	Text                     string
 }
 
 // Write writes the examples 0 to Count-1 into dir as parquet files named train-00000-of-0000N.parquet, in the layout
@@ -140,23 +131,20 @@ func (c Set) writeShard(ctx context.Context, path string, shard int, progress fu
 	if err != nil {
 		return err
 	}
-	w := parquet.NewGenericWriter[Row](f,
-		parquet.CreatedBy("limner", "1", "circles"),
-		parquet.KeyValueMetadata("huggingface", huggingfaceFeatures),
-		parquet.KeyValueMetadata(circlesKey, metadata),
-		parquet.MaxRowsPerRowGroup(rowsPerGroup),
-		parquet.PageBufferSize(pageBytes),
-		parquet.SkipPageBounds("image", "bytes"),
-		parquet.SkipPageBounds("conditioning_image", "bytes"),
-	)
+	w, err := parquetfile.NewWriter(f, "circles", columns, [2]string{circlesKey, metadata})
+	if err != nil {
+		return err
+	}
 	end := min((shard+1)*c.RowsPerShard, c.Count)
 	for start := shard * c.RowsPerShard; start < end; start += 256 {
 		rows, err := c.rows(ctx, start, min(start+256, end))
 		if err != nil {
 			return err
 		}
-		if _, err := w.Write(rows); err != nil {
-			return err
+		for _, row := range rows {
+			if err := w.Write(row.Image, row.ConditioningImage, row.Text); err != nil {
+				return err
+			}
 		}
 		progress(start+len(rows), c.Count)
 	}
@@ -199,8 +187,8 @@ func (c Circle) Row(i int, encoder *imaging.PNGEncoder) (Row, error) {
 	}
 	path := fmt.Sprintf("%06d.png", i)
 	return Row{
-		Image:             &Image{Bytes: image, Path: path},
-		ConditioningImage: &Image{Bytes: condition, Path: path},
+		Image:             parquetfile.Image{Bytes: image, Path: path},
+		ConditioningImage: parquetfile.Image{Bytes: condition, Path: path},
 		Text:              c.Caption(),
 	}, nil
 }

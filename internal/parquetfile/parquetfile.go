@@ -1,4 +1,5 @@
-// Package parquetfile opens parquet files that may be damaged or malicious.
+// Package parquetfile opens parquet files that may be damaged or malicious, and writes files as the datasets library
+// does.
 package parquetfile
 
 import (
