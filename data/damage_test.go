@@ -42,10 +42,12 @@ func TestOpenRejects(t *testing.T) {
 			t.Errorf("%q opened", paths)
 		}
 	}
-	o := Options{Resolution: -1, BatchSize: -2, Reading: Reading{Workers: -3, BufferBytes: -5}, Prefetch: -4}
+	o := Options{Resolution: -1, BatchSize: -2, Prefetch: -4}
+	o.Reading = Reading{Workers: -3, BufferBytes: -5, Interpolation: "cubic"}
 	_, err = Open([]string{dir}, o)
 	for _, want := range []string{
 		"image_column", "caption_column", "resolution -1", "batch size -2", "workers -3", "prefetch -4", "buffer of -5",
+		`image_interpolation_mode: resampling filter "cubic": want nearest, box, bilinear`,
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not tell of %s", err, want)

@@ -28,7 +28,9 @@ type Reading struct {
 	RandomCrop              bool   `json:"random_crop" kong:"-" resume:"same"` // along the long side, not at its centre
 	RandomFlip              bool   `json:"random_flip" help:"Turn every other image around, its conditioning image and mask too." resume:"same"`
 	Background              string `json:"background" placeholder:"COLOUR" help:"Colour behind pictures that are not opaque: a CSS name or #RRGGBB. Without it alpha is dropped, as by Pillow." resume:"same"`
-	Workers                 int    `json:"-" name:"dataloader-num-workers" placeholder:"N" help:"Goroutines that decode images; without it, one for each core."`
+	// Interpolation is the filter that images and conditioning images are resized by; "" is Bilinear.
+	Interpolation imaging.Filter `json:"image_interpolation_mode" name:"image-interpolation-mode" placeholder:"FILTER" help:"Filter of Pillow that resizes images: bilinear, bicubic, lanczos, nearest, box or hamming; without it, that of diffusers' script." resume:"same"`
+	Workers       int            `json:"-" name:"dataloader-num-workers" placeholder:"N" help:"Goroutines that decode images; without it, one for each core."`
 	// BufferBytes are those of encoded rows held at once; more are shuffled piecewise: it is part of the order.
 	BufferBytes int64 `json:"shuffle_buffer_bytes" kong:"-" default:"536870912" resume:"same"`
 }
@@ -73,6 +75,9 @@ func (o Options) Validate() error {
 	}
 	if _, err := imaging.NewDecoding(o.Background); err != nil {
 		errs = append(errs, err)
+	}
+	if err := o.filter().Check(); err != nil {
+		errs = append(errs, fmt.Errorf("image_interpolation_mode: %w", err))
 	}
 	if o.Resolution < 0 || o.Resolution > MaxResolution {
 		errs = append(errs, fmt.Errorf("resolution %d: want 1 to %d pixels", o.Resolution, MaxResolution))

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -198,12 +199,47 @@ func TestSizesAreFitted(t *testing.T) {
 	if b.Conditioning != nil {
 		t.Error("conditioning was read though it is not needed")
 	}
-	want, err := imaging.Fit(c.Example(int(b.Rows[0])).Image(), 24)
+	want, err := imaging.Fit(c.Example(int(b.Rows[0])).Image(), 24, imaging.Bilinear)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := b.Pixels[:24*24*3]; !slices.Equal(got, imaging.AppendPixels(nil, want)) {
 		t.Error("pixels are not Fit's")
+	}
+}
+
+// Images and conditioning images are resized by the filter that was asked for, masks always by the bilinear one.
+func TestInterpolation(t *testing.T) {
+	c, side := smallCircles(), 24
+	dir := writeCircles(t, c)
+	for _, filter := range []imaging.Filter{"", imaging.Bilinear, imaging.Bicubic, imaging.Lanczos} {
+		o := testOptions()
+		o.Resolution, o.Interpolation, o.MaskColumn = side, filter, o.ConditioningImageColumn
+		d := openTest(t, dir, o)
+		b := take(t, d, 0, 1)[0]
+		e := c.Example(int(b.Rows[0]))
+		fit := func(m *imaging.RGB, filter imaging.Filter) *imaging.RGB {
+			fitted, err := imaging.Fit(m, side, cmp.Or(filter, imaging.Bilinear))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return fitted
+		}
+		image := fit(e.Image(), filter)
+		if got, want := b.Pixels[:side*side*3], imaging.AppendPixels(nil, image); !slices.Equal(got, want) {
+			t.Errorf("%q: pixels are not those of the filter", filter)
+		}
+		if got, err := d.Fit(e.Image()); err != nil || !slices.Equal(got.Pix, image.Pix) {
+			t.Errorf("%q: Fit does not give the batches' pixels (%v)", filter, err)
+		}
+		want := imaging.AppendCondition(nil, fit(e.Condition(), filter))
+		if !slices.Equal(b.Conditioning[:side*side*3], want) {
+			t.Errorf("%q: the conditioning image is not that of the filter", filter)
+		}
+		want = imaging.AppendGray(nil, fit(e.Condition(), imaging.Bilinear))
+		if !slices.Equal(b.Masks[:side*side], want) {
+			t.Errorf("%q: the mask is not that of the bilinear filter", filter)
+		}
 	}
 }
 

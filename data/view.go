@@ -35,13 +35,15 @@ func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
 		}
 		view.Flipped = flip && d.options.RandomFlip
 	}
+	filter := d.options.filter()
 	for _, part := range []struct {
-		name  string
-		image **imaging.RGB
+		name   string
+		image  **imaging.RGB
+		filter imaging.Filter
 	}{
-		{d.options.ImageColumn, &r.Image},
-		{d.options.ConditioningImageColumn, &r.Conditioning},
-		{d.options.MaskColumn, &r.Mask},
+		{d.options.ImageColumn, &r.Image, filter},
+		{d.options.ConditioningImageColumn, &r.Conditioning, filter},
+		{d.options.MaskColumn, &r.Mask, imaging.Bilinear}, // the others overshoot, which is no weight of a loss
 	} {
 		m := *part.image
 		if m == nil {
@@ -50,7 +52,7 @@ func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
 		if err := sameShape(view, m.Width, m.Height, side); err != nil {
 			return view, fmt.Errorf("%s: %w", part.name, err)
 		}
-		fitted, top, left, err := imaging.FitAt(m, side, x, y)
+		fitted, top, left, err := imaging.FitAt(m, side, part.filter, x, y)
 		if err != nil {
 			return view, fmt.Errorf("%s: %w", part.name, err)
 		}
@@ -69,6 +71,19 @@ func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
 		return view, errBlackMask(d.options.MaskColumn)
 	}
 	return view, nil
+}
+
+// Fit is what batches without a random crop and flip have of an image.
+func (d *Dataset) Fit(m *imaging.RGB) (*imaging.RGB, error) {
+	return imaging.Fit(m, d.options.Resolution, d.options.filter())
+}
+
+// filter resizes images and conditioning images.
+func (o Reading) filter() imaging.Filter {
+	if o.Interpolation == "" {
+		return imaging.Bilinear
+	}
+	return o.Interpolation
 }
 
 // errBlackMask is the error for a row without weight in the loss: a batch of such rows would train nothing.

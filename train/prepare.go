@@ -140,6 +140,9 @@ func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, t t
 	if err := r.ready(ctx, b, o, model, d.Objective().Trainable); err != nil {
 		return nil, err
 	}
+	if r.Interpolation, err = r.interpolation(o, r.scriptFilter(model)); err != nil {
+		return nil, err
+	}
 	dataset, held, err := r.bothDatasets(b, o)
 	if err != nil {
 		return nil, err

@@ -63,6 +63,11 @@ func (r Recipe) Validate() error {
 	if _, err := imaging.NewDecoding(r.Background); err != nil {
 		errs = append(errs, err)
 	}
+	if r.Interpolation != "" {
+		if err := r.Interpolation.Check(); err != nil {
+			errs = append(errs, fmt.Errorf("image_interpolation_mode: %w", err))
+		}
+	}
 	if r.CacheLatents && r.RandomCrop {
 		errs = append(errs, errors.New("cache_latents: a random crop shows each image anew in every epoch: "+
 			"give --center_crop, or leave one of them out"))

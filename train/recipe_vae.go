@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"limner/data"
+	"limner/data/imaging"
 	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
@@ -37,6 +38,10 @@ func NewAutoencoder(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*
 		return nil, err
 	}
 	r.NoCaptions = true
+	// diffusers' script has no choice of the filter.
+	if r.Interpolation, err = r.interpolation(o, imaging.Bilinear); err != nil {
+		return nil, errors.Join(err, weights.Close())
+	}
 	dataset, err := r.dataset(b, o)
 	if err != nil {
 		return nil, errors.Join(err, weights.Close())

@@ -79,6 +79,13 @@ const (
 	stampsName  = "dataset_files"
 )
 
+// interpolationName is the field of data.Reading. Records of versions without it are of runs that resized by
+// unrecordedInterpolation.
+const (
+	interpolationName       = "image_interpolation_mode"
+	unrecordedInterpolation = `"bilinear"`
+)
+
 // record resolves what the run is made of, wherever its folder and its model are and however often it was stopped.
 // o.Schedule.Steps is set.
 func (r *Run) record(o Options) (record, error) {
@@ -128,7 +135,7 @@ func fingerprint(tree nn.Tree, weights Weights) (string, error) {
 // compare says why a run of record now cannot go on from a checkpoint whose recipe.json is raw, and names the fields
 // that change the last bits only.
 func compare(raw []byte, now record) (notes []string, err error) {
-	was, err := flatten(raw)
+	was, err := recordedFields(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", folder.RecordName, err)
 	}
@@ -204,6 +211,15 @@ func orNothing(text string) string {
 		return "nothing"
 	}
 	return text
+}
+
+// recordedFields are those of a record, which may be of a version that had fewer.
+func recordedFields(raw []byte) (map[string]string, error) {
+	fields, err := flatten(raw)
+	if _, ok := fields[interpolationName]; !ok && err == nil {
+		fields[interpolationName] = unrecordedInterpolation
+	}
+	return fields, err
 }
 
 // flatten gives the JSON of every field by its name, which within options and recipe is the flag's.

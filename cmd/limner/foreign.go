@@ -32,7 +32,6 @@ var foreignFlags = map[string]string{
 	"streaming":                 "leave it out: rows are read as they are needed",
 	"max-train-samples":         "give fewer parquet files as --train_data_dir, or fewer --max_train_steps",
 	"preprocessing-num-workers": "leave it out: images are prepared while training goes on",
-	"image-interpolation-mode":  "leave it out: images are resized by PIL's bilinear filter, as torchvision does",
 	"instance-data-root":        "give --instance_data_dir", "push-to-hub": thePublishing,
 	"hub-token":    thePublishing,
 	"hub-model-id": thePublishing,

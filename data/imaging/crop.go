@@ -15,16 +15,16 @@ func Crop(m *RGB, x, y, width, height int) *RGB {
 	return out
 }
 
-// Fit is the preprocessing of diffusers' training scripts: the short side is resized to side by the bilinear filter
-// (the long side rounded down), then the centre is cropped to side×side. An image of that size is returned unchanged.
-func Fit(m *RGB, side int) (*RGB, error) {
-	fitted, _, _, err := FitAt(m, side, 0.5, 0.5)
+// Fit is the preprocessing of diffusers' training scripts: the short side is resized to side by the filter (the long
+// side rounded down), then the centre is cropped to side×side. An image of that size is returned unchanged.
+func Fit(m *RGB, side int, filter Filter) (*RGB, error) {
+	fitted, _, _, err := FitAt(m, side, filter, 0.5, 0.5)
 	return fitted, err
 }
 
 // FitAt is Fit with the crop at x, from 0 at the left to 1 at the right, and y, from 0 at the top to 1 at the bottom.
 // It also returns the crop's top left corner, in pixels of the resized image.
-func FitAt(m *RGB, side int, x, y float64) (fitted *RGB, top, left int, err error) {
+func FitAt(m *RGB, side int, filter Filter, x, y float64) (fitted *RGB, top, left int, err error) {
 	if m.Width == side && m.Height == side {
 		return m, 0, 0, nil
 	}
@@ -36,7 +36,7 @@ func FitAt(m *RGB, side int, x, y float64) (fitted *RGB, top, left int, err erro
 		return nil, 0, 0, fmt.Errorf("fit %d×%d to %d: the picture is too oblong, it would be %d×%d before the crop",
 			m.Width, m.Height, side, width, height)
 	}
-	if m, err = Resize(m, width, height, Bilinear); err != nil {
+	if m, err = Resize(m, width, height, filter); err != nil {
 		return nil, 0, 0, err
 	}
 	left, top = int(math.RoundToEven(float64(width-side)*x)), int(math.RoundToEven(float64(height-side)*y))

@@ -110,10 +110,10 @@ func TestResizeRejects(t *testing.T) {
 	if _, err := Resize(m, 2, 2, "sharp"); err == nil || !strings.Contains(err.Error(), `"sharp"`) {
 		t.Errorf("unknown filter: %v", err)
 	}
-	if _, err := Fit(NewRGB(100_000, 1), 4096); err == nil || !strings.Contains(err.Error(), "oblong") {
+	if _, err := Fit(NewRGB(100_000, 1), 4096, Bilinear); err == nil || !strings.Contains(err.Error(), "oblong") {
 		t.Errorf("a line grows without bound: %v", err)
 	}
-	if got, err := Fit(m, 4); err != nil || got != m {
+	if got, err := Fit(m, 4, Bilinear); err != nil || got != m {
 		t.Errorf("an image of the size is not returned as it is: %v", err)
 	}
 }

@@ -34,14 +34,14 @@ func TestGoldenResize(t *testing.T) {
 		case want.Shape[0] != 3: // alpha and gray: not ours
 			continue
 		case what == "train_crop":
-			m, err = Fit(m, height)
+			m, err = Fit(m, height, Bilinear)
 		case what == "train_resize_only":
 			w, h := FitSize(m.Width, m.Height, min(width, height))
 			m, err = Resize(m, w, h, Bilinear)
 		case what == "vae_processor":
 			m, err = Resize(m, width, height, Lanczos)
 		case what == "train_pixel_values" || what == "train_conditioning":
-			if m, err = Fit(m, height); err == nil {
+			if m, err = Fit(m, height, Bilinear); err == nil {
 				got := AppendCondition(nil, m)
 				if what == "train_pixel_values" {
 					got = AppendPixels(nil, m)

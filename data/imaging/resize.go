@@ -18,6 +18,15 @@ const (
 	Lanczos  Filter = "lanczos"
 )
 
+// Check fails if there is no filter of that name.
+func (f Filter) Check() error {
+	switch f {
+	case Nearest, Box, Bilinear, Hamming, Bicubic, Lanczos:
+		return nil
+	}
+	return fmt.Errorf("resampling filter %q: want nearest, box, bilinear, hamming, bicubic or lanczos", f)
+}
+
 // kernel returns the filter's weight function and the distance at which it becomes zero.
 func (f Filter) kernel() (weight func(x float64) float64, support float64, err error) {
 	switch f {
@@ -69,7 +78,7 @@ func (f Filter) kernel() (weight func(x float64) float64, support float64, err e
 			return 0
 		}, 3, nil
 	}
-	return nil, 0, fmt.Errorf("resampling filter %q: want nearest, box, bilinear, hamming, bicubic or lanczos", f)
+	return nil, 0, f.Check()
 }
 
 // Resize scales the image to width×height as the Image.resize of Pillow up to 12 does, to the same bytes: the kernel is

@@ -52,7 +52,7 @@ func (e Encoder) Encode(ctx context.Context, d *data.Dataset) (m Moments, err er
 	if err := e.checkMemory(d); err != nil {
 		return m, err
 	}
-	queue := &encodeQueue{e: e}
+	queue := &encodeQueue{e: e, dataset: d}
 	defer func() {
 		if closed := queue.close(); err == nil { // of two errors the first says more
 			err = closed
@@ -124,6 +124,7 @@ func (e Encoder) compile(ctx context.Context) (*program.Program, program.Arrays,
 // encodeQueue holds images until there are enough for a batch.
 type encodeQueue struct {
 	e       Encoder
+	dataset *data.Dataset
 	cache   *cache           // nil: none
 	program *program.Program // nil until it is needed
 	params  program.Arrays
@@ -145,7 +146,7 @@ func (q *encodeQueue) views(row data.Row, err error) []view {
 	if err != nil {
 		return nil
 	}
-	image, err := imaging.Fit(row.Image, q.e.Resolution)
+	image, err := q.dataset.Fit(row.Image)
 	if err != nil {
 		return nil
 	}
