@@ -45,6 +45,8 @@ type Options struct {
 	NeedConditioning bool   // false: the conditioning column is not read and may be absent
 	NoCaptions       bool   // the caption column is not read and may be absent
 	HeldOut          bool   // read the validation rows: of a folder with splits, validation's, else test's
+	// Extra names further columns for Row.Extra: of texts, numbers and truth values. What a file lacks is left out.
+	Extra []string
 
 	Resolution  int    // side in pixels of the batches' images; see Fit. Row ignores it
 	BatchSize   int    // rows of a batch. Row ignores it

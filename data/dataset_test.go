@@ -170,7 +170,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		loads++
 		var size int64
 		for _, r := range rows {
-			size += int64(len(r.image) + len(r.condition) + len(r.caption))
+			size += int64(len(r.image) + len(r.condition) + len(r.captions[0]))
 		}
 		held[index] = size
 		var total int64
@@ -248,6 +248,7 @@ func TestMissingColumns(t *testing.T) {
 	lists := writeRows(t, []struct {
 		Image string   `parquet:"image"`
 		Text  []string `parquet:"text"`
+		Sizes []int32  `parquet:"sizes"`
 		Side  int32    `parquet:"side"`
 	}{{Image: "x"}})
 	for name, tc := range map[string]struct {
@@ -259,10 +260,12 @@ func TestMissingColumns(t *testing.T) {
 		"conditioning": {dir, func(o *Options) { o.ConditioningImageColumn = "source" }, `no column "source"`},
 		"caption":      {dir, func(o *Options) { o.CaptionColumn = "prompt" }, `no column "prompt"`},
 		"not text": {
-			dir, func(o *Options) { o.CaptionColumn = "image" }, "column image is not text but struct<bytes, path>",
+			dir, func(o *Options) { o.CaptionColumn = "image" },
+			"column image is not text or a list of texts but struct<bytes, path>",
 		},
 		"list": {
-			lists, func(o *Options) { o.NeedConditioning = false }, "column text is not text but list of string",
+			lists, func(o *Options) { o.NeedConditioning, o.CaptionColumn = false, "sizes" },
+			"column sizes is not text or a list of texts but list of int",
 		},
 		"not image": {
 			lists, func(o *Options) { o.ImageColumn = "side" },

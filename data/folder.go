@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"limner/data/imaging"
@@ -35,13 +36,15 @@ type folder struct {
 // folderRow is one image with its other columns.
 type folderRow struct {
 	image, condition, mask string // files within the folder
-	caption                string
+	captions               []string
+	extra                  map[string]string
 	sizes                  []int64 // of files
 }
 
 // Limits of the texts of a dataset, in bytes. CLIP reads a few hundred of a caption.
 const (
 	maxCaption  = 64 << 10
+	maxCaptions = 1000    // of a row
 	maxLine     = 1 << 20 // of metadata.jsonl
 	maxMetadata = 1 << 30
 )
@@ -139,7 +142,7 @@ func (f *folder) list() error {
 				errs = append(errs, fmt.Errorf("caption: %w", err))
 				continue
 			}
-			row.caption = strings.TrimSpace(string(raw))
+			row.captions = []string{strings.TrimSpace(string(raw))}
 		}
 		if err := f.add(row); err != nil {
 			errs = append(errs, err)
@@ -203,13 +206,62 @@ func (f *folder) metadataRow(line []byte) (folderRow, error) {
 	take(&row.image, true, "file_name", o.ImageColumn+"_file_name", o.ImageColumn)
 	take(&row.condition, o.NeedConditioning, o.ConditioningImageColumn, o.ConditioningImageColumn+"_file_name")
 	take(&row.mask, o.MaskColumn != "", o.MaskColumn, o.MaskColumn+"_file_name")
-	take(&row.caption, !o.NoCaptions, o.CaptionColumn)
+	if !o.NoCaptions {
+		var err error
+		if row.captions, err = captionsOf(fields[o.CaptionColumn]); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", o.CaptionColumn, err))
+		} else if len(row.captions) == 0 {
+			errs = append(errs, fmt.Errorf("no %s", o.CaptionColumn))
+		}
+	}
+	for _, name := range o.Extra {
+		if text, ok := scalarText(fields[name]); ok {
+			if row.extra == nil {
+				row.extra = map[string]string{}
+			}
+			row.extra[name] = text
+		}
+	}
 	return row, errors.Join(errs...)
+}
+
+// captionsOf are the captions that a field of JSON holds: a text, or a list of texts.
+func captionsOf(field any) ([]string, error) {
+	switch v := field.(type) {
+	case nil:
+		return nil, nil
+	case string:
+		return []string{v}, nil
+	case []any:
+		var captions []string
+		for _, element := range v {
+			text, ok := element.(string)
+			if !ok {
+				return nil, errors.New("want a text or a list of texts")
+			}
+			captions = append(captions, text)
+		}
+		return captions, nil
+	}
+	return nil, errors.New("want a text or a list of texts")
+}
+
+// scalarText writes a field of JSON as text; ok is false for null, lists and objects.
+func scalarText(field any) (text string, ok bool) {
+	switch v := field.(type) {
+	case string:
+		return v, true
+	case bool:
+		return strconv.FormatBool(v), true
+	case float64:
+		return strconv.FormatFloat(v, 'g', -1, 64), true
+	}
+	return "", false
 }
 
 // add appends a row, and fails if one of its files is missing or too large.
 func (f *folder) add(row folderRow) error {
-	if err := checkCaption(len(row.caption)); err != nil {
+	if err := checkCaptions(row.captions); err != nil {
 		return err
 	}
 	for _, name := range row.files() {
@@ -233,10 +285,15 @@ func (f *folder) add(row folderRow) error {
 	return nil
 }
 
-// checkCaption fails for a text that is too long for a caption.
-func checkCaption(size int) error {
-	if size > maxCaption {
-		return fmt.Errorf("a caption of %d bytes: at most %d are read", size, maxCaption)
+// checkCaptions fails for texts that are too long for captions, and for too many.
+func checkCaptions(captions []string) error {
+	if len(captions) > maxCaptions {
+		return fmt.Errorf("%d captions: at most %d are read", len(captions), maxCaptions)
+	}
+	for _, caption := range captions {
+		if size := len(caption); size > maxCaption {
+			return fmt.Errorf("a caption of %d bytes: at most %d are read", size, maxCaption)
+		}
 	}
 	return nil
 }
@@ -271,7 +328,7 @@ func (f *folder) groups() []group {
 
 func (f *folder) readRows(index int, _, _ int64) []rawRow {
 	row := f.rows[index]
-	raw := rawRow{caption: row.caption}
+	raw := rawRow{captions: row.captions, extra: row.extra}
 	for _, part := range []struct {
 		name string
 		to   *[]byte
@@ -289,7 +346,14 @@ func (f *folder) readRows(index int, _, _ int64) []rawRow {
 
 func (f *folder) fingerprint(h hash.Hash) error {
 	for _, row := range f.rows {
-		fmt.Fprintf(h, "%q %q %d\n", row.files(), row.caption, row.bytes())
+		caption := ""
+		if len(row.captions) > 0 {
+			caption = row.captions[0]
+		}
+		fmt.Fprintf(h, "%q %q %d\n", row.files(), caption, row.bytes())
+		if len(row.captions) > 1 {
+			fmt.Fprintf(h, "%q\n", row.captions[1:])
+		}
 	}
 	return nil
 }

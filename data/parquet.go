@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -44,6 +46,7 @@ type leaf struct {
 	index   int
 	present int
 	limit   int // most bytes of a value
+	list    bool
 }
 
 // imageLeaf finds an image column: a struct with a field bytes, as the datasets library writes it,
@@ -63,13 +66,61 @@ func (s *shard) imageLeaf(name string) (leaf, error) {
 	return s.binaryLeaf(name, at, imaging.MaxFileBytes, "an image (struct<bytes: binary, path: string> or binary)")
 }
 
-// captionLeaf finds a column of strings.
+// captionLeaf finds a column of strings, or of lists of strings.
 func (s *shard) captionLeaf(name string) (leaf, error) {
 	column := s.file.Root().Column(name)
 	if column == nil {
 		return leaf{}, s.missing(name)
 	}
-	return s.binaryLeaf(name, column, maxCaption, "text")
+	if element := listElement(column); element != nil {
+		return leaf{
+			name: name, index: element.Index(), present: element.MaxDefinitionLevel(), limit: maxCaption, list: true,
+		}, nil
+	}
+	return s.binaryLeaf(name, column, maxCaption, "text or a list of texts")
+}
+
+// listElement is the column of a list's strings; nil if the column is no list of strings.
+func listElement(column *parquet.Column) *parquet.Column {
+	for depth := 0; !column.Leaf() && depth < 2; depth++ { // list<string> is a group list of a repeated group element
+		if len(column.Columns()) != 1 {
+			return nil
+		}
+		column = column.Columns()[0]
+	}
+	if !column.Leaf() || column.Type().Kind() != parquet.ByteArray || column.MaxRepetitionLevel() != 1 {
+		return nil
+	}
+	return column
+}
+
+// textLeaf finds a column whose values have a short text: strings, numbers and truth values.
+func (s *shard) textLeaf(name string) (leaf, bool) {
+	column := s.file.Root().Column(name)
+	if column == nil || !column.Leaf() || column.MaxRepetitionLevel() > 0 {
+		return leaf{}, false
+	}
+	switch column.Type().Kind() {
+	case parquet.Boolean, parquet.Int32, parquet.Int64, parquet.Float, parquet.Double, parquet.ByteArray:
+		return leaf{name: name, index: column.Index(), present: column.MaxDefinitionLevel(), limit: maxCaption}, true
+	}
+	return leaf{}, false
+}
+
+// textOf writes a value as text; ok is false for null and for what is no text.
+func textOf(v parquet.Value, limit int) (text string, ok bool) {
+	switch {
+	case v.IsNull():
+		return "", false
+	case v.Kind() == parquet.Float:
+		return strconv.FormatFloat(float64(v.Float()), 'g', -1, 32), true
+	case v.Kind() == parquet.Double:
+		return strconv.FormatFloat(v.Double(), 'g', -1, 64), true
+	case v.Kind() == parquet.ByteArray:
+		raw := v.ByteArray()
+		return string(raw), len(raw) <= limit && utf8.Valid(raw)
+	}
+	return v.String(), true
 }
 
 func (s *shard) binaryLeaf(name string, column *parquet.Column, limit int, want string) (leaf, error) {

@@ -16,8 +16,17 @@ import (
 // rawRow is an encoded row, with the reason if it cannot be used.
 type rawRow struct {
 	image, condition, mask []byte
-	caption                string
+	captions               []string
+	extra                  map[string]string // the columns of Options.Extra that the row has
 	err                    error
+}
+
+// addExtra keeps a further column.
+func (r *rawRow) addExtra(name, text string) {
+	if r.extra == nil {
+		r.extra = map[string]string{}
+	}
+	r.extra[name] = text
 }
 
 // fail keeps the first reason.
@@ -31,6 +40,7 @@ func (r *rawRow) fail(err error) {
 type columns struct {
 	image                    leaf
 	condition, mask, caption *leaf
+	extra                    []leaf
 }
 
 // parquetTable is an open parquet file with the columns that are read from it.
@@ -70,12 +80,23 @@ func (c columns) needed() []int {
 			needed = append(needed, l.index)
 		}
 	}
+	for _, l := range c.extra {
+		needed = append(needed, l.index)
+	}
 	return needed
+}
+
+// lists are the columns with several values a row.
+func (c columns) lists() map[int]bool {
+	if c.caption != nil && c.caption.list {
+		return map[int]bool{c.caption.index: true}
+	}
+	return nil
 }
 
 // sizes are the rows and the approximate bytes of each row group.
 func (s *shard) sizes(c columns) ([]group, error) {
-	needed := c.needed()
+	needed, lists := c.needed(), c.lists()
 	var sizes []group
 	groups := s.file.Metadata().RowGroups
 	for g := range groups {
@@ -86,7 +107,7 @@ func (s *shard) sizes(c columns) ([]group, error) {
 					s.path, g, len(groups[g].Columns))
 			}
 			meta := &groups[g].Columns[column].MetaData
-			if meta.NumValues != size.rows {
+			if meta.NumValues != size.rows && !(lists[column] && meta.NumValues > size.rows) {
 				return nil, fmt.Errorf("%s: row group %d has %d rows, its column %s %d values: damaged",
 					s.path, g, size.rows, strings.Join(meta.PathInSchema, "."), meta.NumValues)
 			}
@@ -113,6 +134,11 @@ func (s *shard) columns(o Options) (columns, error) {
 	take(&c.condition, s.imageLeaf, o.ConditioningImageColumn, o.NeedConditioning)
 	take(&c.mask, s.imageLeaf, o.MaskColumn, o.MaskColumn != "")
 	take(&c.caption, s.captionLeaf, o.CaptionColumn, !o.NoCaptions)
+	for _, name := range o.Extra {
+		if l, ok := s.textLeaf(name); ok {
+			c.extra = append(c.extra, l)
+		}
+	}
 	return c, err
 }
 
@@ -123,7 +149,7 @@ func (s *shard) readRows(group int, c columns, first, count int64) []rawRow {
 		if l == nil {
 			return
 		}
-		s.readLeaf(group, *l, first, count, func(i int, v []byte, err error) {
+		s.readBytes(group, *l, first, count, func(i int, v []byte, err error) {
 			if err == nil && len(v) == 0 {
 				err = fmt.Errorf("%s has zero bytes", l.name)
 			}
@@ -137,69 +163,118 @@ func (s *shard) readRows(group int, c columns, first, count int64) []rawRow {
 	images(c.condition, func(r *rawRow) *[]byte { return &r.condition })
 	images(c.mask, func(r *rawRow) *[]byte { return &r.mask })
 	if c.caption != nil {
-		s.readLeaf(group, *c.caption, first, count, func(i int, v []byte, err error) {
-			if err == nil {
-				if v, err = plaintext.Decode(v); err != nil {
-					err = fmt.Errorf("%s: %w", c.caption.name, err)
-				}
-			}
-			if err != nil {
+		s.readCaptions(group, *c.caption, first, rows)
+	}
+	for _, l := range c.extra {
+		s.readLeaf(group, l, first, count, func(i int, v parquet.Value, err error) {
+			switch text, ok := textOf(v, l.limit); {
+			case err != nil:
 				rows[i].fail(err)
+			case ok:
+				rows[i].addExtra(l.name, text)
 			}
-			rows[i].caption = string(v)
 		})
 	}
 	return rows
 }
 
-// readLeaf calls yield once for each of the rows, with its value or the reason why there is none. Rows before the place
-// where a column breaks off are still yielded.
-func (s *shard) readLeaf(group int, l leaf, first, count int64, yield func(i int, v []byte, err error)) {
-	next := 0
+// readCaptions reads the captions of rows, which begin at row first of the group.
+func (s *shard) readCaptions(group int, l leaf, first int64, rows []rawRow) {
+	s.readBytes(group, l, first, int64(len(rows)), func(i int, v []byte, err error) {
+		if err == nil {
+			if v, err = plaintext.Decode(v); err != nil {
+				err = fmt.Errorf("%s: %w", l.name, err)
+			}
+		}
+		if len(rows[i].captions) == maxCaptions {
+			err = fmt.Errorf("%s: more than %d captions", l.name, maxCaptions)
+		}
+		if err != nil {
+			rows[i].fail(err)
+			return
+		}
+		rows[i].captions = append(rows[i].captions, string(v))
+	})
+}
+
+// readBytes calls yield for each of the rows, with the bytes of its value or the reason why there are none; for a
+// column of lists as often as the row has values, at least once.
+func (s *shard) readBytes(group int, l leaf, first, count int64, yield func(i int, v []byte, err error)) {
+	s.readLeaf(group, l, first, count, func(i int, v parquet.Value, err error) {
+		switch raw := v.ByteArray(); {
+		case err != nil:
+			yield(i, nil, err)
+		case v.IsNull():
+			yield(i, nil, nullReason(l, v.DefinitionLevel()))
+		case len(raw) > l.limit:
+			yield(i, nil, fmt.Errorf("%s: %d bytes: at most %d are read", l.name, len(raw), l.limit))
+		default:
+			yield(i, bytes.Clone(raw), nil)
+		}
+	})
+}
+
+// readLeaf calls yield for each of the rows, with its value, which is valid until yield returns, or the reason why it
+// cannot be read; for a column of lists as often as the row has values, at least once. Rows before the place where a
+// column breaks off are still yielded.
+func (s *shard) readLeaf(group int, l leaf, first, count int64, yield func(i int, v parquet.Value, err error)) {
+	next := int64(0) // the row of the next value, from first
 	err := parquetfile.Recovered(func() error {
 		pages := s.file.RowGroups()[group].ColumnChunks()[l.index].Pages()
 		defer pages.Close()
-		if err := pages.SeekToRow(first); err != nil {
+		if l.list {
+			next = -first // where a row begins in a page of lists is known from the values before it
+		} else if err := pages.SeekToRow(first); err != nil {
 			return err
 		}
+		next--
 		var values [64]parquet.Value
-		for int64(next) < count {
+		for {
 			page, err := pages.ReadPage()
-			if errors.Is(err, io.EOF) {
+			if errors.Is(err, io.EOF) && next == count-1 {
+				return nil
+			} else if errors.Is(err, io.EOF) {
 				return errors.New("the column ends early")
-			}
-			if err != nil {
+			} else if err != nil {
 				return err
 			}
-			for reader := page.Values(); int64(next) < count; {
-				n, err := reader.ReadValues(values[:min(int64(len(values)), count-int64(next))])
-				for _, v := range values[:n] {
-					switch raw := v.ByteArray(); {
-					case v.IsNull():
-						yield(next, nil, nullReason(l, v.DefinitionLevel()))
-					case len(raw) > l.limit:
-						yield(next, nil, fmt.Errorf("%s: %d bytes: at most %d are read", l.name, len(raw), l.limit))
-					default:
-						yield(next, bytes.Clone(raw), nil)
-					}
-					next++
-				}
-				if errors.Is(err, io.EOF) {
-					break
-				}
-				if err != nil {
-					return err
-				}
-				if n == 0 {
-					return errors.New("a page yields no values")
-				}
-			}
+			done, err := readPage(page, values[:], &next, count, yield)
 			parquet.Release(page)
+			if done || err != nil || !l.list && next == count-1 {
+				return err
+			}
 		}
-		return nil
 	})
-	for ; int64(next) < count; next++ {
-		yield(next, nil, fmt.Errorf("%s, row group %d: %w", l.name, group, err))
+	for next = max(next+1, 0); next < count; next++ {
+		yield(int(next), parquet.Value{}, fmt.Errorf("%s, row group %d: %w", l.name, group, err))
+	}
+}
+
+// readPage yields the values of a page of rows from 0 to count. next is the row of the value before it.
+func readPage(page parquet.Page, values []parquet.Value, next *int64, count int64,
+	yield func(i int, v parquet.Value, err error)) (done bool, err error) {
+	for reader := page.Values(); ; {
+		n, err := reader.ReadValues(values)
+		for _, v := range values[:n] {
+			if v.RepetitionLevel() == 0 {
+				if *next == count-1 {
+					return true, nil
+				}
+				*next++
+			}
+			if *next >= 0 {
+				yield(int(*next), v, nil)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if n == 0 {
+			return false, errors.New("a page yields no values")
+		}
 	}
 }
 

@@ -18,6 +18,8 @@ type Row struct {
 	Conditioning *imaging.RGB // nil without NeedConditioning
 	Mask         *imaging.RGB // nil without MaskColumn
 	Caption      string
+	Captions     []string          // all of the row, of which Caption is the first; in a batch one is drawn
+	Extra        map[string]string // the columns of Options.Extra that the row has, as text
 }
 
 // BadRow names a row that cannot be used.
@@ -131,7 +133,9 @@ func (d *Dataset) decode(row int64, raw rawRow) (r Row, err error) {
 	if raw.err != nil {
 		return Row{}, raw.err
 	}
-	r.Caption = raw.caption
+	if r.Captions, r.Extra = raw.captions, raw.extra; len(r.Captions) > 0 {
+		r.Caption = r.Captions[0]
+	}
 	for _, part := range []struct {
 		column string
 		needed bool
@@ -196,6 +200,7 @@ func (d *Dataset) fitted(ctx context.Context, order *epochOrder, position int64)
 		r, err := d.decode(row, d.cache.get(index, p.bytes)[within])
 		var view View
 		if err == nil {
+			d.drawCaption(&r, row, order.epoch)
 			view, err = d.fit(&r, row, order.epoch)
 		}
 		if err == nil {
