@@ -17,6 +17,7 @@ import (
 	"github.com/alecthomas/kong"
 	"k8s.io/klog/v2"
 
+	"limner/controlnet/condition"
 	"limner/internal/disk"
 	"limner/internal/printable"
 	"limner/internal/settings"
@@ -99,7 +100,8 @@ func newParser() (*kong.Kong, error) {
 	var c cli
 	k, err := kong.New(&c, kong.Name("limner"), kong.Description(description),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}), kong.ExplicitGroups(flagGroups),
-		kong.Vars{"schedulers": schedule.ShortNames()}, kong.NamedMapper("axes", kong.MapperFunc(decodeAxes)))
+		kong.Vars{"schedulers": schedule.ShortNames(), "conditions": condition.Names()},
+		kong.NamedMapper("axes", kong.MapperFunc(decodeAxes)))
 	if err == nil {
 		// Some settings have defaults and are no flags, which kong leaves alone.
 		for _, command := range []any{&c.Train, &c.Plan.trainCmd, &c.Base, &c.Data} {

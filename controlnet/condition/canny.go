@@ -1,14 +1,49 @@
-// Package condition extracts conditioning images from images, and measures how well images follow them. It maps images
-// to images: it builds no graph and reads no file.
 package condition
 
-import "limner/data/imaging"
+import (
+	"fmt"
+
+	"limner/data/imaging"
+)
 
 // CannyLow and CannyHigh are the thresholds that diffusers' ControlNet examples use.
 const (
 	CannyLow  = 100
 	CannyHigh = 200
 )
+
+// mostGradient is the largest sum of a gradient's absolute values: 4·255 along each axis.
+const mostGradient = 2040
+
+var cannyKind = Kind{
+	Name: "canny",
+	Help: "Edges in white on black, as OpenCV's Canny finds them.",
+	Parameters: []Parameter{
+		{
+			Name: "low", Default: fixed(CannyLow), Most: mostGradient, Help: "Gradients above it continue an edge.",
+		},
+		{
+			Name: "high", Default: fixed(CannyHigh), Most: mostGradient, Help: "Gradients above it begin an edge.",
+		},
+		{
+			Name: "norm", Words: []string{"l1", "l2"}, Most: 1,
+			Help: "A gradient is the sum of absolute values (l1), or the root of the sum of squares (l2).",
+		},
+	},
+	relation: lowBelowHigh,
+	apply: func(m *imaging.RGB, c Condition) *imaging.RGB {
+		return Canny(m, c.get("low"), c.get("high"), c.get("norm") == 1)
+	},
+}
+
+// lowBelowHigh fails if a low threshold could be drawn above a high one.
+func lowBelowHigh(s Spec) error {
+	low, high := s.get("low"), s.get("high")
+	if low.High > high.Low {
+		return fmt.Errorf("low is up to %g and high down to %g: low must not be above high", low.High, high.Low)
+	}
+	return nil
+}
 
 // Canny marks the edges of an image in white: OpenCV's Canny with an aperture of 3, to the bit. Each pixel's gradient
 // is that of the channel in which it is largest. Gradients above high start an edge, those above low continue one. With

@@ -211,6 +211,7 @@ var arrows = map[string][]string{
 	},
 	"controlnet/condition": {
 		"data/imaging",
+		"internal/suggest",
 	},
 	"models/unet": {
 		"models/nn",

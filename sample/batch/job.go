@@ -15,7 +15,7 @@ type job struct {
 // key is equal for jobs that differ only in what a request has for each image.
 func (j *job) key() string {
 	d := j.Settings
-	d.Prompt, d.Seed, d.ControlImage, d.BatchRow = nil, 0, nil, 0
+	d.Prompt, d.Seed, d.ControlImage, d.Preprocess, d.BatchRow = nil, 0, nil, "", 0
 	for _, one := range []*[]string{&d.Image, &d.Mask} {
 		if *one != nil {
 			*one = []string{""}

@@ -40,7 +40,11 @@ func (c *Options) list() ([]*job, error) {
 		}
 	}
 	for _, j := range work {
-		errs = append(errs, j.check())
+		err := j.check()
+		if err == nil {
+			err = j.drawPreprocess()
+		}
+		errs = append(errs, err)
 	}
 	return work, joinDistinct(errs)
 }

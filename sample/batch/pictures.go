@@ -7,7 +7,6 @@ import (
 	"io"
 	"strings"
 
-	"limner/controlnet/condition"
 	"limner/data/imaging"
 	"limner/sample"
 )
@@ -140,16 +139,27 @@ func (p *pictures) again(flag, path string) (*imaging.RGB, error) {
 	return m, nil
 }
 
-// sized reads a picture that was looked at and resizes it to a job's size as diffusers does.
+// take takes the job's condition from a picture of its size, if it has one.
+func (j *job) take(m *imaging.RGB) (*imaging.RGB, error) {
+	s, err := j.preprocess()
+	if err != nil || s.None() {
+		return m, err
+	}
+	return s.Draw(j.Seed, 0, 0).Apply(m)
+}
+
+// sized reads a picture that was looked at and resizes it to a job's size as diffusers does. Of a control image it is
+// the condition taken from that.
 func (p *pictures) sized(flag, path string, j *job) (*imaging.RGB, error) {
 	m, err := p.again(flag, path)
 	if err != nil {
 		return nil, err
 	}
-	if flag == controlFlag && j.Preprocess == "canny" {
-		m = condition.Canny(m, condition.CannyLow, condition.CannyHigh, false)
+	m, err = imaging.Resize(m, j.Width, j.Height, imaging.Lanczos)
+	if err == nil && flag == controlFlag {
+		m, err = j.take(m)
 	}
-	if m, err = imaging.Resize(m, j.Width, j.Height, imaging.Lanczos); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("load %s %s: %w", strings.ReplaceAll(flag, "_", " "), path, err)
 	}
 	return m, nil

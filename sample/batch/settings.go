@@ -8,6 +8,7 @@ import (
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
+	"limner/controlnet/condition"
 	"limner/data/imaging"
 	"limner/models/diffusers"
 	"limner/sample"
@@ -41,7 +42,7 @@ type Settings struct {
 	Background string `json:"background,omitempty" group:"image" placeholder:"COLOUR" help:"Colour behind images that are not opaque, of --image, --mask and --control_image: a CSS name or #RRGGBB. Without it alpha is dropped, as by Pillow."`
 
 	ControlImage                []string  `json:"control_image,omitempty" group:"control" sep:"none" placeholder:"FILE" help:"Conditioning image: one for each ControlNet, for all prompts or anew for each prompt in turn."`
-	Preprocess                  string    `json:"preprocess,omitempty" group:"control" enum:"none,canny" default:"none" help:"What makes a conditioning image of a picture: none (it is one) or canny (its edges, between the thresholds 100 and 200)."`
+	Preprocess                  string    `json:"preprocess,omitempty" group:"control" default:"none" placeholder:"NAME" help:"Condition to take from --control_image, at the size of the image: none, which it is already, or a name, or one with parameters as in 'canny(low=50, high=100)', of ${conditions}. Random ones follow --seed."`
 	ControlNetConditioningScale []float64 `json:"controlnet_conditioning_scale,omitempty" group:"control" name:"controlnet-conditioning-scale" placeholder:"X" help:"How far to follow the conditioning images: one number for all ControlNets, or one for each; 1 without it."`
 	ControlGuidanceStart        []float64 `json:"control_guidance_start,omitempty" group:"control" placeholder:"X" help:"Share of the steps before which a ControlNet rests: one for all, or one for each; 0 without it."`
 	ControlGuidanceEnd          []float64 `json:"control_guidance_end,omitempty" group:"control" placeholder:"X" help:"Share of the steps after which a ControlNet rests: likewise; 1 without it."`
@@ -67,6 +68,23 @@ func (d *Settings) strength() float64 {
 		return 0.8
 	}
 	return 1
+}
+
+// preprocess is the condition to take from control images; none where they are conditioning images.
+func (d *Settings) preprocess() (condition.Spec, error) {
+	if d.Preprocess == "" || d.Preprocess == condition.None {
+		return condition.Spec{}, nil
+	}
+	return condition.Parse(d.Preprocess)
+}
+
+// drawPreprocess draws the random parameters of the condition by the image's seed, so that the record has them.
+func (d *Settings) drawPreprocess() error {
+	s, err := d.preprocess()
+	if err == nil && !s.None() {
+		d.Preprocess = s.Draw(d.Seed, 0, 0).String()
+	}
+	return err
 }
 
 // scheduleOptions are the options of the scheduler.
@@ -117,6 +135,9 @@ func (d *Settings) CheckRanges() error {
 	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if _, err := imaging.NewDecoding(d.Background); err != nil {
 		refuse("--%v", err)
+	}
+	if _, err := d.preprocess(); err != nil {
+		refuse("--preprocess: %v", err)
 	}
 	for _, n := range []struct {
 		name               string

@@ -16,16 +16,20 @@ type Fidelity struct {
 const fidelityTolerance = 2.0 / 512
 
 // fidelity is the mean over pictures, each beside its condition image of the same size.
-func fidelity(extract condition.Extractor, references, pictures []*imaging.RGB) Fidelity {
+func fidelity(c condition.Condition, references, pictures []*imaging.RGB) (Fidelity, error) {
 	var f Fidelity
 	for i, m := range pictures {
 		tolerance := max(1, int(fidelityTolerance*float64(m.Width)+0.5))
-		precision, recall := condition.Agreement(references[i], extract(m), tolerance)
+		again, err := c.Apply(m)
+		if err != nil {
+			return f, err
+		}
+		precision, recall := condition.Agreement(references[i], again, tolerance)
 		f.Precision += precision / float64(len(pictures))
 		f.Recall += recall / float64(len(pictures))
 	}
 	if sum := f.Precision + f.Recall; sum > 0 {
 		f.F1 = 2 * f.Precision * f.Recall / sum
 	}
-	return f
+	return f, nil
 }

@@ -52,8 +52,13 @@ func TestValidationErrors(t *testing.T) {
 			},
 		},
 		{
-			`validation_condition: got "depth", supported: canny, outline`,
+			`validation_condition: unknown condition "depth", supported: canny, outline`,
 			true, func(v *Validation) { v.Prompts, v.Images, v.Condition = []string{"x"}, []string{"a"}, "depth" },
+		},
+		{
+			"is random: name the values", true, func(v *Validation) {
+				v.Prompts, v.Images, v.Condition = []string{"x"}, []string{"a"}, "canny(low=rand(1,2))"
+			},
 		},
 		{
 			"validation_steps: got 0, want at least 1",

@@ -20,10 +20,10 @@ type validator struct {
 	writes     bool             // in this process
 	pipeline   *sample.Pipeline // nil: no images
 	request    sample.Request
-	conditions []*imaging.RGB // of each prompt
-	names      []string       // their files below the output folder
-	extract    condition.Extractor
-	evaluator  *evaluator // nil: no loss
+	conditions []*imaging.RGB      // of each prompt
+	names      []string            // their files below the output folder
+	condition  condition.Condition // that is taken from the images again
+	evaluator  *evaluator          // nil: no loss
 	written    *telemetry
 }
 
@@ -58,9 +58,11 @@ func (v *validator) prepareImages(ctx context.Context, networks Networks) error 
 		return err
 	}
 	if v.Condition != "" {
-		if v.extract, err = condition.Named(v.Condition); err != nil {
+		spec, err := condition.Parse(v.Condition)
+		if err != nil {
 			return fmt.Errorf("validation_condition: %w", err)
 		}
+		v.condition = spec.Draw(networks.Seed, 0, 0)
 	}
 	for _, path := range images {
 		_, m, err := decoding.DecodeFile(path)
@@ -145,8 +147,11 @@ func (v *validator) draw(ctx context.Context, out *Validated) error {
 		image.File = v.write(image.File, m)
 		out.Images = append(out.Images, image)
 	}
-	if v.extract != nil {
-		f := fidelity(v.extract, references, result.Images)
+	if v.Condition != "" {
+		f, err := fidelity(v.condition, references, result.Images)
+		if err != nil {
+			return err
+		}
 		out.Fidelity = &f
 	}
 	return nil
