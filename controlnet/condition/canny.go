@@ -16,8 +16,9 @@ const (
 const mostGradient = 2040
 
 var cannyKind = Kind{
-	Name: "canny",
-	Help: "Edges in white on black, as OpenCV's Canny finds them.",
+	Name:  "canny",
+	Lines: true,
+	Help:  "Edges in white on black, as OpenCV's Canny finds them.",
 	Parameters: []Parameter{
 		{
 			Name: "low", Default: fixed(CannyLow), Most: mostGradient, Help: "Gradients above it continue an edge.",
@@ -26,13 +27,28 @@ var cannyKind = Kind{
 			Name: "high", Default: fixed(CannyHigh), Most: mostGradient, Help: "Gradients above it begin an edge.",
 		},
 		{
+			Name: "blur", Default: fixed(0), Most: 20,
+			Help: "Standard deviation in pixels of a blur before, which leaves fewer edges; 0 is none.",
+		},
+		{
+			Name: "source", Words: []string{"rgb", "gray"}, Most: 1,
+			Help: "Gradients of the channel where they are largest (rgb), or of the brightness (gray).",
+		},
+		{
 			Name: "norm", Words: []string{"l1", "l2"}, Most: 1,
 			Help: "A gradient is the sum of absolute values (l1), or the root of the sum of squares (l2).",
 		},
 	},
 	relation: lowBelowHigh,
 	apply: func(m *imaging.RGB, c Condition) *imaging.RGB {
-		return Canny(m, c.get("low"), c.get("high"), c.get("norm") == 1)
+		pix, channels := m.Pix, 3
+		if c.get("source") == 1 {
+			pix, channels = luminanceOf(m).pix, 1
+		}
+		if sigma := c.get("blur"); sigma > 0 {
+			pix = blur(pix, m.Width, m.Height, channels, sigma)
+		}
+		return canny(pix, m.Width, m.Height, channels, c.get("low"), c.get("high"), c.get("norm") == 1).rgb()
 	},
 }
 
@@ -49,47 +65,63 @@ func lowBelowHigh(s Spec) error {
 // is that of the channel in which it is largest. Gradients above high start an edge, those above low continue one. With
 // l2 a gradient's magnitude is the root of the sum of squares, otherwise the sum of absolute values.
 func Canny(m *imaging.RGB, low, high float64, l2 bool) *imaging.RGB {
-	w, h := m.Width, m.Height
-	dx, dy, magnitude := cannyGradients(m, l2)
+	return canny(m.Pix, m.Width, m.Height, 3, low, high, l2).rgb()
+}
+
+// What a pixel is: only those of the weak ones that touch an edge become edges.
+const (
+	cannyWeak = 1
+	cannyEdge = 255
+)
+
+// canny marks the edges of an image of interleaved channels.
+func canny(pix []uint8, width, height, channels int, low, high float64, l2 bool) plane {
+	g := newGradients(pix, width, height, channels, l2)
 	lowest, highest := cannyThreshold(low, l2), cannyThreshold(high, l2)
-	at := func(x, y int) int32 { // outside there are no gradients
-		if x < 0 || y < 0 || x >= w || y >= h {
-			return 0
+	// One pixel wider on every side, so that every pixel has neighbours.
+	stride := width + 2
+	states := make([]uint8, stride*(height+2))
+	var open []int // edges whose neighbours have not been looked at
+	above, here, below := make([]int32, stride), make([]int32, stride), make([]int32, stride)
+	g.row(here, 0)
+	for y := range height {
+		if y+1 < height {
+			g.row(below, y+1)
+		} else {
+			clear(below)
 		}
-		return magnitude[y*w+x]
-	}
-	weak, edge := make([]bool, w*h), make([]bool, w*h)
-	var open []int
-	for y := range h {
-		for x := range w {
-			i := y*w + x
-			if magnitude[i] <= lowest || !cannyPeak(at, x, y, int32(dx[i]), int32(dy[i])) {
+		row := (y+1)*stride + 1
+		for x, magnitude := range here[1 : width+1] {
+			if magnitude <= lowest || !g.peak(x, y, above[x:x+3], here[x:x+3], below[x:x+3]) {
 				continue
 			}
-			weak[i] = true
-			if magnitude[i] > highest {
-				edge[i] = true
-				open = append(open, i)
+			states[row+x] = cannyWeak
+			if magnitude > highest {
+				states[row+x] = cannyEdge
+				open = append(open, row+x)
 			}
 		}
+		above, here, below = here, below, above
 	}
 	// Edges grow along weak pixels.
 	for len(open) > 0 {
 		i := open[len(open)-1]
 		open = open[:len(open)-1]
-		for y := max(i/w-1, 0); y <= min(i/w+1, h-1); y++ {
-			for x := max(i%w-1, 0); x <= min(i%w+1, w-1); x++ {
-				if k := y*w + x; weak[k] && !edge[k] {
-					edge[k] = true
-					open = append(open, k)
-				}
+		for _, k := range [8]int{i - stride - 1, i - stride, i - stride + 1, i - 1, i + 1, i + stride - 1, i + stride,
+			i + stride + 1} {
+			if states[k] == cannyWeak {
+				states[k] = cannyEdge
+				open = append(open, k)
 			}
 		}
 	}
-	out := imaging.NewRGB(w, h)
-	for i, is := range edge {
-		if is {
-			out.Pix[3*i], out.Pix[3*i+1], out.Pix[3*i+2] = 255, 255, 255
+	out := newPlane(width, height)
+	for y := range height {
+		to := out.pix[y*width : (y+1)*width]
+		for x, state := range states[(y+1)*stride+1:][:width] {
+			if state == cannyEdge {
+				to[x] = cannyEdge
+			}
 		}
 	}
 	return out
@@ -104,55 +136,108 @@ func cannyThreshold(t float64, l2 bool) int32 {
 	return int32(t) // rounded down, since it is not negative
 }
 
-// cannyGradients are Sobel's derivatives and their magnitude, of the channel in which that is largest. The border is
-// repeated.
-func cannyGradients(m *imaging.RGB, l2 bool) (dx, dy []int16, magnitude []int32) {
-	w, h := m.Width, m.Height
-	dx, dy, magnitude = make([]int16, w*h), make([]int16, w*h), make([]int32, w*h)
-	for y := range h {
-		above, here, below := m.Pix[max(y-1, 0)*w*3:], m.Pix[y*w*3:], m.Pix[min(y+1, h-1)*w*3:]
-		for x := range w {
-			left, right := 3*max(x-1, 0), 3*min(x+1, w-1)
-			best := int32(-1)
-			for c := range 3 {
-				a, b, d := int32(above[left+c]), int32(above[3*x+c]), int32(above[right+c])
-				e, f := int32(here[left+c]), int32(here[right+c])
-				g, i, j := int32(below[left+c]), int32(below[3*x+c]), int32(below[right+c])
-				gx, gy := d+2*f+j-a-2*e-g, g+2*i+j-a-2*b-d
-				size := max(gx, -gx) + max(gy, -gy)
-				if l2 {
-					size = gx*gx + gy*gy
-				}
-				if size > best {
-					best = size
-					dx[y*w+x], dy[y*w+x] = int16(gx), int16(gy)
-				}
-			}
-			magnitude[y*w+x] = best
-		}
-	}
-	return dx, dy, magnitude
+// gradients computes Sobel's derivatives of an image of interleaved channels, whose border is repeated.
+type gradients struct {
+	pix                     []uint8
+	width, height, channels int
+	l2                      bool
+	smooth, slope           []int32 // a row smoothed and derived along its columns, with a pixel more on either side
+	sizes                   []int32 // of a row's gradients in each channel
 }
 
-// cannyPeak says whether the gradient (dx, dy) of a pixel is the largest across its edge. The direction is one of four,
-// separated at 22.5° and 67.5°. Of two equal neighbours along a row or a column the first is the peak.
-func cannyPeak(at func(x, y int) int32, x, y int, dx, dy int32) bool {
+func newGradients(pix []uint8, width, height, channels int, l2 bool) *gradients {
+	padded := channels * (width + 2)
+	return &gradients{
+		pix: pix, width: width, height: height, channels: channels, l2: l2,
+		smooth: make([]int32, padded), slope: make([]int32, padded), sizes: make([]int32, channels*width),
+	}
+}
+
+// rows are the rows of pixels above, at and below row y.
+func (g *gradients) rows(y int) (above, here, below []uint8) {
+	n := g.width * g.channels
+	return g.pix[max(y-1, 0)*n:][:n], g.pix[y*n:][:n], g.pix[min(y+1, g.height-1)*n:][:n]
+}
+
+// row writes the magnitudes of a row's gradients, in the channel where they are largest, between two zeros.
+func (g *gradients) row(to []int32, y int) {
+	above, here, below := g.rows(y)
+	n, c := len(here), g.channels
+	smooth, slope := g.smooth[c:][:n], g.slope[c:][:n]
+	for i, v := range here {
+		a, b := int32(above[i]), int32(below[i])
+		smooth[i], slope[i] = a+2*int32(v)+b, b-a
+	}
+	for i := range c {
+		g.smooth[i], g.slope[i] = smooth[i], slope[i]
+		g.smooth[c+n+i], g.slope[c+n+i] = smooth[n-c+i], slope[n-c+i]
+	}
+	left, right := g.smooth[:n], g.smooth[2*c:][:n]
+	before, after := g.slope[:n], g.slope[2*c:][:n]
+	sizes := g.sizes
+	if g.l2 {
+		for i, s := range slope {
+			gx, gy := right[i]-left[i], before[i]+2*s+after[i]
+			sizes[i] = gx*gx + gy*gy
+		}
+	} else {
+		for i, s := range slope {
+			gx, gy := right[i]-left[i], before[i]+2*s+after[i]
+			sizes[i] = max(gx, -gx) + max(gy, -gy)
+		}
+	}
+	if c == 1 {
+		copy(to[1:], sizes)
+	} else {
+		to := to[1:][:g.width]
+		for x := range to {
+			p := sizes[3*x : 3*x+3 : 3*x+3]
+			to[x] = max(p[0], p[1], p[2])
+		}
+	}
+}
+
+// at is the gradient of a pixel, in the first channel where it is largest.
+func (g *gradients) at(x, y int) (dx, dy int32) {
+	above, here, below := g.rows(y)
+	c := g.channels
+	left, right := c*max(x-1, 0), c*min(x+1, g.width-1)
+	best := int32(-1)
+	for k := range c {
+		a, b, d := int32(above[left+k]), int32(above[c*x+k]), int32(above[right+k])
+		e, f := int32(here[left+k]), int32(here[right+k])
+		h, i, j := int32(below[left+k]), int32(below[c*x+k]), int32(below[right+k])
+		gx, gy := d+2*f+j-a-2*e-h, h+2*i+j-a-2*b-d
+		size := max(gx, -gx) + max(gy, -gy)
+		if g.l2 {
+			size = gx*gx + gy*gy
+		}
+		if size > best {
+			best, dx, dy = size, gx, gy
+		}
+	}
+	return dx, dy
+}
+
+// peak says whether the gradient of a pixel is the largest across its edge, from the magnitudes of three pixels in each
+// of three rows around it. The direction is one of four, separated at 22.5° and 67.5°. Of two equal neighbours along a
+// row or a column the first is the peak.
+func (g *gradients) peak(x, y int, above, here, below []int32) bool {
 	const (
 		shift = 15
 		tan22 = 13573 // tan 22.5° · 2^15; tan 67.5° is 2 more
 	)
-	here := at(x, y)
+	dx, dy := g.at(x, y)
+	magnitude := here[1]
 	ax, ay := max(dx, -dx), max(dy, -dy)<<shift
 	flat := ax * tan22
 	switch {
 	case ay < flat:
-		return here > at(x-1, y) && here >= at(x+1, y)
+		return magnitude > here[0] && magnitude >= here[2]
 	case ay > flat+ax<<(shift+1):
-		return here > at(x, y-1) && here >= at(x, y+1)
+		return magnitude > above[1] && magnitude >= below[1]
+	case (dx < 0) != (dy < 0):
+		return magnitude > above[2] && magnitude > below[0]
 	}
-	s := 1
-	if (dx < 0) != (dy < 0) {
-		s = -1
-	}
-	return here > at(x-s, y-1) && here > at(x+s, y+1)
+	return magnitude > above[0] && magnitude > below[2]
 }

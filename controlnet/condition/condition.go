@@ -37,6 +37,7 @@ type Kind struct {
 	Name       string
 	Help       string // what it shows, in a line
 	Parameters []Parameter
+	Lines      bool // white lines on black, which Agreement can compare
 
 	// relation says what is wrong between parameters that are all in range; nil: nothing can be.
 	relation func(s Spec) error

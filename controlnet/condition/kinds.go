@@ -21,11 +21,25 @@ func Names() string {
 var kinds = []*Kind{
 	&cannyKind,
 	&outlineKind,
+	&scribbleKind,
+	&lineartKind,
+	&sobelKind,
+	&laplacianKind,
+	&luminanceKind,
+	&thresholdKind,
+	&otsuKind,
+	&invertKind,
+	&blurKind,
+	&tileKind,
+	&gridKind,
+	&t2iColorKind,
+	&paletteKind,
 }
 
 // outlineKind is canny with half of its usual thresholds, which also finds edges in images that are still soft.
 var outlineKind = Kind{
 	Name:  "outline",
+	Lines: true,
 	Help:  "Edges of flat and of soft shapes: canny with half of its thresholds.",
 	apply: func(m *imaging.RGB, _ Condition) *imaging.RGB { return Canny(m, CannyLow/2, CannyHigh/2, false) },
 }

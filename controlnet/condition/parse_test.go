@@ -7,13 +7,13 @@ import (
 
 func TestParse(t *testing.T) {
 	for text, want := range map[string]string{
-		"canny":                   "canny(low=100, high=200, norm=l1)",
-		" canny ( ) ":             "canny(low=100, high=200, norm=l1)",
-		"canny(low=50,high=50.5)": "canny(low=50, high=50.5, norm=l1)",
+		"canny":                   "canny(low=100, high=200, blur=0, source=rgb, norm=l1)",
+		" canny ( ) ":             "canny(low=100, high=200, blur=0, source=rgb, norm=l1)",
+		"canny(low=50,high=50.5)": "canny(low=50, high=50.5, blur=0, source=rgb, norm=l1)",
 		"canny(norm=l2, high=rand(150,250), low = rand( 50 , 150 ) )": "" +
-			"canny(low=rand(50, 150), high=rand(150, 250), norm=l2)",
-		"canny(low=rand(5,5))": "canny(low=5, high=200, norm=l1)",
-		"canny(low=-0)":        "canny(low=0, high=200, norm=l1)",
+			"canny(low=rand(50, 150), high=rand(150, 250), blur=0, source=rgb, norm=l2)",
+		"canny(low=rand(5,5))": "canny(low=5, high=200, blur=0, source=rgb, norm=l1)",
+		"canny(low=-0)":        "canny(low=0, high=200, blur=0, source=rgb, norm=l1)",
 		"outline":              "outline",
 		"outline()":            "outline",
 	} {

@@ -56,6 +56,11 @@ func TestValidationErrors(t *testing.T) {
 			true, func(v *Validation) { v.Prompts, v.Images, v.Condition = []string{"x"}, []string{"a"}, "depth" },
 		},
 		{
+			"luminance cannot be compared: want lines", true, func(v *Validation) {
+				v.Prompts, v.Images, v.Condition = []string{"x"}, []string{"a"}, "luminance"
+			},
+		},
+		{
 			"is random: name the values", true, func(v *Validation) {
 				v.Prompts, v.Images, v.Condition = []string{"x"}, []string{"a"}, "canny(low=rand(1,2))"
 			},
