@@ -34,10 +34,10 @@ type extent struct {
 // Content identifies what the rows hold: a hash over the bytes of the image files, and of the columns that are read
 // from parquet files. Unlike Fingerprint it changes if images are replaced by others of the same size.
 type Content struct {
-	Sum string `json:"dataset_content"`
+	Sum string
 	// Stamps is a hash over the times and identities of the files if Sum covers only samples of them: it changes with
 	// edits that Sum may have missed, and with copies. "" if Sum covers all bytes.
-	Stamps string `json:"dataset_files"`
+	Stamps string
 }
 
 // Content hashes what the rows hold, of a large dataset in samples.

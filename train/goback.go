@@ -11,7 +11,7 @@ import (
 
 // goBack returns the run to its last good checkpoint, or its start, after a step that was not finite: once. It goes on
 // with the data after that step's. state.NextBatch says where that is.
-func (r *Run) goBack(s *step.Step, state *folder.State, saves *folder.Background, o Options, made record,
+func (r *Run) goBack(s *step.Step, state *folder.State, saves *folder.Background, o Options, record folder.Record,
 	bad *step.NotFinite) error {
 	// The others read the checkpoint that the first process has then written.
 	if err := r.processes().sameStep(saves.Last, o.OutputDir, saves.Wait()); err != nil {
@@ -22,7 +22,7 @@ func (r *Run) goBack(s *step.Step, state *folder.State, saves *folder.Background
 			"Try a lower --learning_rate, or --mixed_precision no, in another --output_dir",
 			bad, state.WentBackAt, r.place(saves.Last))
 	}
-	good, from, err := r.lastGood(saves.Last, o, made)
+	good, from, err := r.lastGood(saves.Last, o, record)
 	if err := r.processes().agree(err); err != nil {
 		return errors.Join(bad, err)
 	}

@@ -1,8 +1,6 @@
 package train
 
 import (
-	"encoding/json"
-	"os"
 	"path/filepath"
 
 	"limner/data/imaging"
@@ -26,15 +24,11 @@ func (r Recipe) interpolation(o Options, script imaging.Filter) (imaging.Filter,
 		}
 	}
 	for _, name := range names {
-		raw, err := os.ReadFile(filepath.Join(o.OutputDir, name, folder.RecordName))
-		if err != nil {
-			continue // whoever resumes says what is damaged
-		}
 		var recorded imaging.Filter
-		if fields, err := recordedFields(raw); err == nil &&
-			json.Unmarshal([]byte(fields[interpolationName]), &recorded) == nil && recorded.Check() == nil {
+		err := folder.Setting(filepath.Join(o.OutputDir, name), "image_interpolation_mode", &recorded)
+		if err == nil && recorded.Check() == nil {
 			return recorded, nil
-		}
+		} // else it is damaged, which resume says
 	}
 	return script, nil
 }

@@ -2,11 +2,8 @@ package train
 
 import (
 	"context"
-	"encoding/json"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strings"
 	"testing"
 
 	"limner/data/imaging"
@@ -91,27 +88,6 @@ func TestInterpolationOfARunThatGoesOn(t *testing.T) {
 		if got, err := (Recipe{}).interpolation(o, imaging.Lanczos); err != nil || got != imaging.Bicubic {
 			t.Errorf("%s: got %q (%v), want that of the checkpoint before", damaged, got, err)
 		}
-	}
-}
-
-func TestCompareInterpolation(t *testing.T) {
-	now := tinyRecord()
-	now.Recipe.Interpolation = imaging.Lanczos
-	raw, err := json.Marshal(now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := compare(raw, now); err != nil {
-		t.Error(err)
-	}
-	old := regexp.MustCompile(`"image_interpolation_mode": *"[^"]*",`).ReplaceAll(raw, nil)
-	const want = `image_interpolation_mode: checkpoint has "bilinear", the run has "lanczos"`
-	if _, err := compare(old, now); err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("got %v, want %s", err, want)
-	}
-	now.Recipe.Interpolation = imaging.Bilinear
-	if _, err := compare(old, now); err != nil {
-		t.Error(err)
 	}
 }
 

@@ -54,11 +54,11 @@ func (r *Run) Do(ctx context.Context) error {
 
 // do trains in an output folder that this process owns, or the process that leads.
 func (r *Run) do(ctx context.Context, o Options) error {
-	made, state, from, err := r.begin(o)
+	record, state, from, err := r.begin(o)
 	if err := r.processes().sameStep(state.Step, o.OutputDir, err); err != nil {
 		return err
 	}
-	if err := r.mark(o, made, state.Step); err != nil {
+	if err := r.mark(o, record, state.Step); err != nil {
 		return err
 	}
 	var values nn.Values
@@ -66,7 +66,7 @@ func (r *Run) do(ctx context.Context, o Options) error {
 		r.logf("step %d of %d is made: nothing is left to train", state.Step, o.MaxTrainSteps)
 		values, err = from.Values()
 	} else {
-		values, err = r.train(ctx, o, made, &state, from)
+		values, err = r.train(ctx, o, record, &state, from)
 	}
 	if err != nil {
 		return err
@@ -87,7 +87,7 @@ func (r *Run) do(ctx context.Context, o Options) error {
 
 // train makes the steps that are left and returns the state at the end, which is saved. from is the state to begin
 // with; nil begins with the starting values.
-func (r *Run) train(ctx context.Context, o Options, made record, state *folder.State,
+func (r *Run) train(ctx context.Context, o Options, record folder.Record, state *folder.State,
 	from *folder.Checkpoint) (nn.Values, error) {
 	bound := r.processes().bound(ctx)
 	compile := func() (*step.Step, error) { return r.compile(bound, o) }
@@ -99,12 +99,12 @@ func (r *Run) train(ctx context.Context, o Options, made record, state *folder.S
 	} else if err != nil {
 		return nil, err
 	}
-	if made.ByNeed = r.byNeed; made.ByNeed && r.processes().leads() {
-		if err := o.output().Mark(made, nil); err != nil {
+	if record.ByNeed = r.byNeed; record.ByNeed && r.processes().leads() {
+		if err := o.output().Mark(record, nil); err != nil {
 			return nil, err
 		}
 	}
-	if err := r.processes().agree(r.steps(ctx, s, state, o, made)); err != nil {
+	if err := r.processes().agree(r.steps(ctx, s, state, o, record)); err != nil {
 		return nil, err
 	}
 	values, err := s.Snapshot()
@@ -132,7 +132,8 @@ func (r *Run) compile(ctx context.Context, o Options) (*step.Step, error) {
 }
 
 // steps runs the loop proper from state to the last step, and saves that.
-func (r *Run) steps(ctx context.Context, s *step.Step, state *folder.State, o Options, made record) (err error) {
+func (r *Run) steps(ctx context.Context, s *step.Step, state *folder.State, o Options,
+	record folder.Record) (err error) {
 	shown, err := r.shown(s, o)
 	if err != nil {
 		return err
@@ -152,7 +153,7 @@ func (r *Run) steps(ctx context.Context, s *step.Step, state *folder.State, o Op
 	} else if err != nil {
 		return err
 	}
-	saves := r.background(o, made)
+	saves := r.background(o, record)
 	saves.Last, saves.Hurry = state.Step, told.Done()
 	saves.Before = w.Sync // a checkpoint comes after the metrics of its steps
 	defer func() { err = errors.Join(err, saves.Wait()) }()
@@ -170,7 +171,7 @@ func (r *Run) steps(ctx context.Context, s *step.Step, state *folder.State, o Op
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 			return r.interrupted(s, saves, *state)
 		} else if errors.As(err, &bad) {
-			if err := r.goBack(s, state, saves, o, made, bad); err != nil {
+			if err := r.goBack(s, state, saves, o, record, bad); err != nil {
 				return err
 			}
 			w.WentBack(state.Step)

@@ -11,7 +11,7 @@ import (
 )
 
 // Options describe a run, whatever it trains: flags of limner train, under diffusers' names. The tags say what a flag
-// is to the command line and, by resume, what becomes of a run that goes on with another value: see record.
+// is to the command line and, by resume, what becomes of a run that goes on with another value: see folder.Record.
 type Options struct {
 	OutputDir             string         `json:"output_dir" group:"output" required:"" placeholder:"DIR" help:"Folder for checkpoints, metrics.jsonl and the result." resume:"free"`
 	CheckpointingSteps    int            `json:"checkpointing_steps" group:"output" default:"500" help:"Steps between checkpoints." resume:"free"`

@@ -2,23 +2,58 @@ package train
 
 import (
 	"fmt"
-	"os"
+	"maps"
 	"path/filepath"
 
-	"limner/internal/plaintext"
+	"limner/models/diffusers"
 	"limner/train/folder"
 )
 
-// begin finds out what the run is made of, and where it goes on.
-func (r *Run) begin(o Options) (made record, state folder.State, from *folder.Checkpoint, err error) {
-	if made, err = r.record(o); err == nil {
-		state, from, err = r.resume(o, made)
+// record resolves what the run is made of, wherever its folder and its model are and however often it was stopped.
+// o.Schedule.Steps is set.
+func (r *Run) record(o Options) (folder.Record, error) {
+	o.OutputDir, o.ResumeFromCheckpoint = "", ""
+	recipe := r.Recipe
+	recipe.ModelOptions = diffusers.ModelOptions{Model: recipe.Model}
+	dataset, err := r.Dataset.Fingerprint()
+	if err != nil {
+		return folder.Record{}, err
 	}
-	return made, state, from, err
+	content, err := r.Dataset.Content()
+	if err != nil {
+		return folder.Record{}, err
+	}
+	frozen, err := fingerprint(r.Objective.FrozenTree(), r.Weights)
+	if err != nil {
+		return folder.Record{}, err
+	}
+	networks := map[string]any{}
+	maps.Copy(networks, r.Networks)
+	for _, c := range r.Components {
+		networks[c.Name] = c.Config
+	}
+	record := folder.Record{
+		Options: o, Recipe: recipe, Networks: networks, Objective: r.Objective.Name, UseEMA: o.EMA != nil,
+		Rows: r.Dataset.Len(), Dataset: dataset, Content: content.Sum, Stamps: content.Stamps, Frozen: frozen,
+		Devices: r.Backend.Devices(), PerDevice: o.Batch / r.Backend.Devices(),
+		Plugin: filepath.Base(r.Backend.Plugin()),
+	}
+	if o.Schedule.DependsOnSteps() {
+		record.LRScheduler = o.Schedule.Name
+	}
+	return record, nil
+}
+
+// begin finds out what the run is made of, and where it goes on.
+func (r *Run) begin(o Options) (record folder.Record, state folder.State, from *folder.Checkpoint, err error) {
+	if record, err = r.record(o); err == nil {
+		state, from, err = r.resume(o, record)
+	}
+	return record, state, from, err
 }
 
 // resume looks for the checkpoint to go on from. Damaged ones are named and the one before is used.
-func (r *Run) resume(o Options, made record) (folder.State, *folder.Checkpoint, error) {
+func (r *Run) resume(o Options, record folder.Record) (folder.State, *folder.Checkpoint, error) {
 	state := folder.State{Seed: o.Seed}
 	if o.ResumeFromCheckpoint == "" {
 		return state, nil, nil
@@ -39,7 +74,7 @@ func (r *Run) resume(o Options, made record) (folder.State, *folder.Checkpoint, 
 		} else if err != nil {
 			return state, nil, fmt.Errorf("resume from %s: %w", dir, err)
 		}
-		state, from, err := r.restore(dir, o, made)
+		state, from, err := r.restore(dir, o, record)
 		if err != nil {
 			return state, nil, fmt.Errorf("resume from %s: %w", dir, err)
 		}
@@ -56,21 +91,13 @@ func (r *Run) resume(o Options, made record) (folder.State, *folder.Checkpoint, 
 }
 
 // restore opens a verified checkpoint, after comparing what it and the run are made of.
-func (r *Run) restore(dir string, o Options, made record) (folder.State, *folder.Checkpoint, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, folder.RecordName))
-	if err != nil {
-		return folder.State{}, nil, err
-	}
-	notes, err := compare(raw, made)
+func (r *Run) restore(dir string, o Options, record folder.Record) (folder.State, *folder.Checkpoint, error) {
+	was, notes, err := folder.Compare(dir, record)
 	if err != nil {
 		return folder.State{}, nil, err
 	}
 	for _, note := range notes {
 		r.logf("%s", note)
-	}
-	var was record
-	if err := plaintext.JSON(raw, &was); err != nil {
-		return folder.State{}, nil, fmt.Errorf("%s: %w", folder.RecordName, err)
 	}
 	r.byNeed = was.ByNeed
 	from, state, err := folder.Open(dir, o.contents(r.Objective.Trainable, r.Components))
@@ -78,7 +105,7 @@ func (r *Run) restore(dir string, o Options, made record) (folder.State, *folder
 }
 
 // lastGood is the state of the checkpoint of that step, or the one at the start of the run, of which nothing is saved.
-func (r *Run) lastGood(step int, o Options, made record) (folder.State, *folder.Checkpoint, error) {
+func (r *Run) lastGood(step int, o Options, record folder.Record) (folder.State, *folder.Checkpoint, error) {
 	if step == 0 {
 		return folder.State{Seed: o.Seed}, nil, nil
 	}
@@ -86,5 +113,5 @@ func (r *Run) lastGood(step int, o Options, made record) (folder.State, *folder.
 	if err := folder.Verify(dir); err != nil {
 		return folder.State{}, nil, fmt.Errorf("go back to %s: %w", dir, err)
 	}
-	return r.restore(dir, o, made)
+	return r.restore(dir, o, record)
 }

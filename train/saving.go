@@ -24,23 +24,23 @@ func saved(from *folder.Checkpoint) step.Saved {
 }
 
 // mark makes the output folder this run's, if there is room for what is left of it after a step.
-func (r *Run) mark(o Options, made record, after int) error {
+func (r *Run) mark(o Options, record folder.Record, after int) error {
 	return r.processes().lead(func() error {
 		if err := o.output().CheckSpace(o.contents(r.Objective.Trainable, r.Components), after,
 			o.MaxTrainSteps); err != nil {
 			return err
 		}
-		return o.output().Mark(made, r.Recipe.Text)
+		return o.output().Mark(record, r.Recipe.Text)
 	})
 }
 
 // background saves into the output folder. Beside a process that leads it takes part in the snapshots alone.
-func (r *Run) background(o Options, made record) *folder.Background {
+func (r *Run) background(o Options, record folder.Record) *folder.Background {
 	b := &folder.Background{
 		Logf: r.logf, Agree: r.processes().agree, Save: func(nn.Values, folder.State) error { return nil },
 	}
 	if r.processes().leads() {
-		saver := folder.NewSaver(o.output(), o.contents(r.Objective.Trainable, r.Components), made)
+		saver := folder.NewSaver(o.output(), o.contents(r.Objective.Trainable, r.Components), record)
 		b.Pauses, b.Save = r.pauses(), saver.Save
 	}
 	return b

@@ -44,3 +44,27 @@ func TestStartWeights(t *testing.T) {
 		t.Errorf("a parameter that is nowhere: %v", err)
 	}
 }
+
+func TestFingerprint(t *testing.T) {
+	tree := nn.Tree{{Key: "vae.weight", Shape: []int{10, 100}}, {Key: "vae.bias", Shape: []int{3}}}
+	print := func(change func(nn.Values)) string {
+		values := nn.Values{"vae.weight": make([]float32, 1000), "vae.bias": {1, 2, 3}}
+		change(values)
+		sum, err := fingerprint(tree, checkpoint.InMemory(values))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sum
+	}
+	was := print(func(nn.Values) {})
+	if print(func(nn.Values) {}) != was {
+		t.Error("the same weights differ")
+	}
+	if print(func(v nn.Values) { v["vae.bias"][2] = 4 }) == was ||
+		print(func(v nn.Values) { v["vae.weight"][500] = 4 }) == was {
+		t.Error("other weights are the same")
+	}
+	if _, err := fingerprint(tree, checkpoint.InMemory{}); err == nil {
+		t.Error("weights that are missing have a fingerprint")
+	}
+}

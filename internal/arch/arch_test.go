@@ -79,6 +79,7 @@ var arrows = map[string][]string{
 		"internal/disk",
 		"internal/plaintext",
 		"internal/refusal",
+		"internal/settings",
 		"internal/units",
 		"models/checkpoint",
 		"models/diffusers",

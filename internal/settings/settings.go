@@ -1,5 +1,5 @@
-// Package settings gives the fields of settings structs the values that their default tags say. The command line takes
-// its flags from the same structs, so that each default is written once.
+// Package settings reads the tags of settings structs: the defaults that they say, and which fields a record of them
+// holds. The command line takes its flags from the same structs, so that each default is written once.
 package settings
 
 import (

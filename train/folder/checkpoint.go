@@ -1,4 +1,5 @@
-// Package folder keeps the output folder of a training run: its lock, its checkpoints, and the space that they take.
+// Package folder keeps the output folder of a training run: its lock, its checkpoints and their space, and the record
+// of what the run is made of.
 package folder
 
 import (

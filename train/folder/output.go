@@ -162,7 +162,7 @@ func skip(err error) error {
 
 // Mark says what the run is made of, and with text, what it can be made from again. It is the last thing before the run
 // starts.
-func (o Output) Mark(record any, text []byte) error {
+func (o Output) Mark(record Record, text []byte) error {
 	if err := checkpoint.WriteJSON(filepath.Join(o.Dir, RunName), record); err != nil || text == nil {
 		return err
 	}

@@ -21,11 +21,11 @@ type Saver struct {
 	outputDir string
 	contents  Contents
 	keep      int // checkpoints; 0 keeps all
-	record    any
+	record    Record
 }
 
 // NewSaver saves into an output folder, with a record of what the run is made of in each checkpoint.
-func NewSaver(o Output, contents Contents, record any) *Saver {
+func NewSaver(o Output, contents Contents, record Record) *Saver {
 	return &Saver{files: realFiles{}, outputDir: o.Dir, contents: contents, keep: o.Keep, record: record}
 }
 

@@ -28,7 +28,7 @@ func tinySaver(dir string, files fileSystem, keep int) *Saver {
 		{Name: diffusers.UNet, Config: map[string]any{"sample_size": 8}},
 		{Name: diffusers.TextEncoder, Config: map[string]any{"vocab_size": 5}},
 	}}
-	s := NewSaver(Output{Dir: dir, Keep: keep}, contents, map[string]any{"seed": 3})
+	s := NewSaver(Output{Dir: dir, Keep: keep}, contents, Record{Objective: "controlnet"})
 	s.files = files
 	return s
 }

@@ -118,7 +118,7 @@ func TestMemoryIsSavedAsItIs(t *testing.T) {
 			Trainable: objective.Trainable, Components: []folder.Component{{Name: "net", File: "net.safetensors"}},
 		}
 		contents.Optimizer.Tree, contents.Optimizer.DType = OptimizerState(o, objective.Trainable)
-		if err := folder.NewSaver(output, contents, nil).Save(two, folder.State{Step: 2}); err != nil {
+		if err := folder.NewSaver(output, contents, folder.Record{}).Save(two, folder.State{Step: 2}); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
