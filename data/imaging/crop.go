@@ -2,6 +2,7 @@ package imaging
 
 import (
 	"fmt"
+	"image"
 	"math"
 )
 
@@ -36,11 +37,12 @@ func FitAt(m *RGB, side int, filter Filter, x, y float64) (fitted *RGB, top, lef
 		return nil, 0, 0, fmt.Errorf("fit %d×%d to %d: the picture is too oblong, it would be %d×%d before the crop",
 			m.Width, m.Height, side, width, height)
 	}
-	if m, err = Resize(m, width, height, filter); err != nil {
+	left, top = int(math.RoundToEven(float64(width-side)*x)), int(math.RoundToEven(float64(height-side)*y))
+	fitted, err = resizePart(m, width, height, filter, image.Rect(left, top, left+side, top+side))
+	if err != nil {
 		return nil, 0, 0, err
 	}
-	left, top = int(math.RoundToEven(float64(width-side)*x)), int(math.RoundToEven(float64(height-side)*y))
-	return Crop(m, left, top, side, side), top, left, nil
+	return fitted, top, left, nil
 }
 
 // FitSize is the size between Fit's two steps, as torchvision's Resize(side) computes it.

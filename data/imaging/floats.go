@@ -1,20 +1,32 @@
 package imaging
 
+// #include "vector.h"
+import "C"
+
+import (
+	"slices"
+	"unsafe"
+)
+
 // AppendPixels appends the image to dst as floats in [-1, 1], rounded as ToTensor and
 // Normalize(0.5, 0.5) do: the range of training images.
 func AppendPixels(dst []float32, m *RGB) []float32 {
-	for _, v := range m.Pix {
-		dst = append(dst, (float32(v)/255-0.5)/0.5)
-	}
+	dst, to := extend(dst, len(m.Pix))
+	C.limner_signed_floats(bytesOf(m.Pix), to, C.long(len(m.Pix)))
 	return dst
 }
 
 // AppendCondition appends the image to dst as floats in [0, 1]: the range of conditioning images.
 func AppendCondition(dst []float32, m *RGB) []float32 {
-	for _, v := range m.Pix {
-		dst = append(dst, float32(v)/255)
-	}
+	dst, to := extend(dst, len(m.Pix))
+	C.limner_floats(bytesOf(m.Pix), to, C.long(len(m.Pix)))
 	return dst
+}
+
+// extend makes dst longer by n floats, which are at to.
+func extend(dst []float32, n int) (longer []float32, to *C.float) {
+	longer = slices.Grow(dst, n)[:len(dst)+n]
+	return longer, (*C.float)(unsafe.SliceData(longer[len(dst):]))
 }
 
 // AppendGray appends the image to dst as one float a pixel in [0, 1], of the gray that PIL's convert("L") gives: the

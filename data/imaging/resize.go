@@ -2,6 +2,7 @@ package imaging
 
 import (
 	"fmt"
+	"image"
 	"math"
 )
 
@@ -85,107 +86,46 @@ func (f Filter) kernel() (weight func(x float64) float64, support float64, err e
 // widened when shrinking, weights are rounded to 22 bits, and rows are always resized before columns, with 8 bits in
 // between.
 func Resize(m *RGB, width, height int, filter Filter) (*RGB, error) {
+	return resizePart(m, width, height, filter, image.Rect(0, 0, width, height))
+}
+
+// resizePart is a part of what Resize gives; nothing else of it is computed.
+func resizePart(m *RGB, width, height int, filter Filter, part image.Rectangle) (*RGB, error) {
 	if width < 1 || height < 1 || m.Width < 1 || m.Height < 1 {
 		return nil, fmt.Errorf("resize %d×%d to %d×%d: sides must be at least 1", m.Width, m.Height, width, height)
 	}
 	if filter == Nearest {
-		return resizeNearest(m, width, height), nil
+		return resizeNearest(m, width, height, part), nil
 	}
 	weight, support, err := filter.kernel()
 	if err != nil {
 		return nil, err
 	}
+	top, bottom := part.Min.Y, part.Max.Y // the rows of m that are needed
+	var columns pass
+	if height != m.Height {
+		columns = newPass(m.Height, height, part.Min.Y, part.Max.Y, weight, support)
+		top, bottom = columns.begin, columns.end
+	}
+	out := m
 	if width != m.Width {
-		m = resizeRows(m, taps(m.Width, width, weight, support))
+		out = newPass(m.Width, width, part.Min.X, part.Max.X, weight, support).rows(m, top, bottom)
+	} else if part.Dx() < width || bottom-top < m.Height {
+		out = Crop(m, part.Min.X, top, part.Dx(), bottom-top)
 	}
 	if height != m.Height {
-		m = resizeColumns(m, taps(m.Height, height, weight, support))
+		out = columns.columns(out)
 	}
-	return m, nil
+	return out, nil
 }
 
-// weightBits is the fixed point of the weights: 32 less 8 bits of a sample and 2 of headroom.
-const weightBits = 32 - 8 - 2
-
-// tap is the window of inputs of one output sample, with their weights.
-type tap struct {
-	first   int
-	weights []int32
-}
-
-func taps(in, out int, weight func(float64) float64, support float64) []tap {
-	scale := float64(in) / float64(out)
-	widen := max(scale, 1)
-	support *= widen
-	list := make([]tap, out)
-	for i := range list {
-		centre := (float64(i) + 0.5) * scale
-		first := max(int(centre-support+0.5), 0)
-		last := min(int(centre+support+0.5), in)
-		w := make([]float64, last-first)
-		sum := 0.0
-		for j := range w {
-			w[j] = weight((float64(j+first) - centre + 0.5) * (1 / widen))
-			sum += w[j]
-		}
-		list[i] = tap{first: first, weights: make([]int32, len(w))}
-		for j, v := range w {
-			if sum != 0 {
-				v /= sum
-			}
-			list[i].weights[j] = int32(v*(1<<weightBits) + math.Copysign(0.5, v))
-		}
-	}
-	return list
-}
-
-func resizeRows(m *RGB, list []tap) *RGB {
-	out := NewRGB(len(list), m.Height)
-	for y := range m.Height {
-		row := m.Pix[y*m.Width*3 : (y+1)*m.Width*3]
-		to := out.Pix[y*out.Width*3:]
-		for x, t := range list {
-			r, g, b := int32(1<<(weightBits-1)), int32(1<<(weightBits-1)), int32(1<<(weightBits-1))
-			p := row[t.first*3:]
-			for j, w := range t.weights {
-				r += int32(p[j*3]) * w
-				g += int32(p[j*3+1]) * w
-				b += int32(p[j*3+2]) * w
-			}
-			to[x*3], to[x*3+1], to[x*3+2] = clip8(r>>weightBits), clip8(g>>weightBits), clip8(b>>weightBits)
-		}
-	}
-	return out
-}
-
-func resizeColumns(m *RGB, list []tap) *RGB {
-	out := NewRGB(m.Width, len(list))
-	stride := m.Width * 3
-	sums := make([]int32, stride)
-	for y, t := range list {
-		for i := range sums {
-			sums[i] = 1 << (weightBits - 1)
-		}
-		for j, w := range t.weights {
-			row := m.Pix[(t.first+j)*stride : (t.first+j+1)*stride]
-			for i, v := range row {
-				sums[i] += int32(v) * w
-			}
-		}
-		to := out.Pix[y*stride : (y+1)*stride]
-		for i, s := range sums {
-			to[i] = clip8(s >> weightBits)
-		}
-	}
-	return out
-}
-
-func resizeNearest(m *RGB, width, height int) *RGB {
-	out := NewRGB(width, height)
-	columns := nearestOf(m.Width, width)
-	for y, from := range nearestOf(m.Height, height) {
+// resizeNearest takes single samples.
+func resizeNearest(m *RGB, width, height int, part image.Rectangle) *RGB {
+	out := NewRGB(part.Dx(), part.Dy())
+	columns := nearestOf(m.Width, width)[part.Min.X:part.Max.X]
+	for y, from := range nearestOf(m.Height, height)[part.Min.Y:part.Max.Y] {
 		for x, at := range columns {
-			copy(out.Pix[(y*width+x)*3:][:3], m.Pix[(from*m.Width+at)*3:])
+			copy(out.Pix[(y*out.Width+x)*3:][:3], m.Pix[(from*m.Width+at)*3:])
 		}
 	}
 	return out
