@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"limner/internal/refusal"
 	"limner/models/checkpoint"
 	"limner/models/diffusers"
 )
@@ -42,7 +43,7 @@ func (c convertCmd) Run() error {
 		In: c.In, Out: c.Out, To: checkpoint.Target(c.To), DType: strings.ToUpper(c.DType), Config: c.Config, Log: said,
 	}
 	if err := conversion.Run(); err != nil {
-		return configError{err}
+		return refusal.Error{Err: err}
 	}
 	_, err := fmt.Println(c.Out)
 	return err
@@ -74,7 +75,7 @@ func (c convertCmd) needsModel() bool {
 func (c convertCmd) wholeModel() error {
 	p, err := diffusers.OpenWith(c.In, diffusers.Options{Config: c.Config, Log: said})
 	if err != nil {
-		return configError{err}
+		return refusal.Error{Err: err}
 	}
 	scales := c.LoRAScale
 	for len(scales) < len(c.LoRA) {
@@ -87,7 +88,7 @@ func (c convertCmd) wholeModel() error {
 		return p.SaveFused(dir, c.LoRA, scales, strings.ToUpper(c.DType))
 	})
 	if err != nil {
-		return configError{err}
+		return refusal.Error{Err: err}
 	}
 	_, err = fmt.Println(c.Out)
 	return err

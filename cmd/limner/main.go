@@ -20,6 +20,7 @@ import (
 	"limner/controlnet/condition"
 	"limner/internal/disk"
 	"limner/internal/printable"
+	"limner/internal/refusal"
 	"limner/internal/settings"
 	"limner/sample/batch"
 	"limner/sample/schedule"
@@ -56,11 +57,6 @@ const (
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
-
-// configError is a model or a dataset that cannot be used as asked.
-type configError struct{ error }
-
-func (e configError) Unwrap() error { return e.error }
 
 func main() {
 	// The engine's log tells users nothing that an error does not.
@@ -184,9 +180,7 @@ func errorText(err error) string {
 
 func exitCode(err error) int {
 	var usage usageError
-	var config configError
 	var badOption batch.UsageError
-	var badModel batch.ConfigError
 	switch {
 	case err == nil:
 		return 0
@@ -196,7 +190,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, train.ErrInterrupted), errors.Is(err, batch.ErrInterrupted):
 		return exitInterrupted
-	case errors.As(err, &config), errors.As(err, &badModel):
+	case errors.As(err, new(refusal.Error)):
 		return exitConfig
 	}
 	return 1

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"limner/internal/golden"
+	"limner/internal/refusal"
 	"limner/train"
 	"limner/xla"
 )
@@ -89,8 +90,8 @@ func TestExitCode(t *testing.T) {
 		want int
 	}{
 		{nil, 0}, {errors.New("x"), 1}, {usageError{errors.New("x")}, 2},
-		{fmt.Errorf("step: %w", train.ErrInterrupted), 75}, {configError{errors.New("x")}, 78},
-		{errors.Join(errors.New("x"), configError{errors.New("y")}), 78},
+		{fmt.Errorf("step: %w", train.ErrInterrupted), 75}, {refusal.Error{Err: errors.New("x")}, 78},
+		{errors.Join(errors.New("x"), refusal.Error{Err: errors.New("y")}), 78},
 	} {
 		if got := exitCode(c.err); got != c.want {
 			t.Errorf("%v: got %d, want %d", c.err, got, c.want)

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"limner/internal/printable"
+	"limner/internal/refusal"
 	"limner/models/diffusers"
 	"limner/models/hub"
 )
@@ -25,7 +26,7 @@ func openModel(ctx context.Context, o diffusers.ModelOptions) (*diffusers.Pipeli
 	opening.Log = said
 	p, err := diffusers.OpenWith(path, opening)
 	if err != nil {
-		return nil, configError{err}
+		return nil, refusal.Error{Err: err}
 	}
 	return p, nil
 }
@@ -37,8 +38,8 @@ func findModel(ctx context.Context, o diffusers.ModelOptions) (string, error) {
 	}
 	if _, err := os.Stat(o.Model); err == nil {
 		return "",
-			configError{fmt.Errorf("revision: %s is here and has none: "+
-				"leave --revision out, or name a model on the Hub", o.Model)}
+			refusal.Errorf("revision: %s is here and has none: "+
+				"leave --revision out, or name a model on the Hub", o.Model)
 	}
 	return locate(ctx, o.Model+"@"+o.Revision, o.Variant)
 }
@@ -54,11 +55,11 @@ func locate(ctx context.Context, name, variant string) (string, error) {
 	}
 	ref, err := hub.ParseRef(name)
 	if err != nil {
-		return "", configError{err}
+		return "", refusal.Error{Err: err}
 	}
 	options, err := hub.OptionsFrom(os.Getenv)
 	if err != nil {
-		return "", configError{err}
+		return "", refusal.Error{Err: err}
 	}
 	const megabyte = 1 << 20
 	bar := newProgress(os.Stderr, "MB of "+ref.Repo)
@@ -66,11 +67,11 @@ func locate(ctx context.Context, name, variant string) (string, error) {
 	options.Log = func(line string) { fmt.Fprintln(said, line) }
 	client, err := hub.New(options)
 	if err != nil {
-		return "", configError{err}
+		return "", refusal.Error{Err: err}
 	}
 	snapshot, err := client.Fetch(ctx, ref, hub.Selection{Variant: variant})
 	if err := errors.Join(err, bar.Close()); err != nil {
-		return "", configError{fmt.Errorf("no folder %s here, so it was looked for on the Hub: %w", name, err)}
+		return "", refusal.Errorf("no folder %s here, so it was looked for on the Hub: %w", name, err)
 	}
 	return snapshot.Path, nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"limner/controlnet"
+	"limner/internal/refusal"
 	"limner/models/diffusers"
 	"limner/plan"
 	"limner/sample"
@@ -126,7 +127,7 @@ func (c *planCmd) train(ctx context.Context, what trainer, prepare prepareRun) e
 			v.Checkpointing, v.FSDP, v.CachedLatents
 		run, err := prepare(ctx, b, o, r)
 		if err != nil {
-			return nil, configError{err}
+			return nil, refusal.Error{Err: err}
 		}
 		if err := c.checkMemory(run.Objective.Parameters(), true); err != nil {
 			return nil, err
@@ -171,7 +172,7 @@ func (c *planCmd) sample(ctx context.Context, s *sampleCmd) error {
 				return err
 			}
 			if config, err = diffusers.ReadControlNet(path, said); err != nil {
-				return configError{err}
+				return refusal.Error{Err: err}
 			}
 		}
 		m.ControlNets = append(m.ControlNets, config)

@@ -14,6 +14,7 @@ import (
 	"limner/data/imaging"
 	"limner/internal/disk"
 	"limner/internal/printable"
+	"limner/internal/refusal"
 	"limner/models/checkpoint"
 )
 
@@ -51,7 +52,7 @@ func (c showCmd) Run() error {
 	}
 	d, err := checkpoint.Describe(c.Path)
 	if err != nil {
-		return configError{err}
+		return refusal.Error{Err: err}
 	}
 	if c.JSON {
 		return printJSON(d)
@@ -82,11 +83,11 @@ func imageTexts(path string) (texts []imaging.Text, ok bool, err error) {
 // showTexts prints what an image says of itself.
 func showTexts(path string, texts []imaging.Text, asJSON bool, err error) error {
 	if err != nil {
-		return configError{fmt.Errorf("%s: %w", path, err)}
+		return refusal.Errorf("%s: %w", path, err)
 	}
 	if len(texts) == 0 {
-		return configError{fmt.Errorf("%s says nothing of itself: its text was never there, "+
-			"or was taken out on its way here", path)}
+		return refusal.Errorf("%s says nothing of itself: its text was never there, "+
+			"or was taken out on its way here", path)
 	}
 	all := map[string]any{}
 	values := &cutter{left: mostShownValues}

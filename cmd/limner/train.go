@@ -157,7 +157,7 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 		return err
 	}
 	if err := r.Preflight(b, o); err != nil {
-		return configError{err}
+		return refusal.Error{Err: err}
 	}
 	r.Model, err = findModel(ctx, f.Basics.ModelOptions)
 	if err := b.Together(err); err != nil {
@@ -179,13 +179,10 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 	}
 	run, err := prepare(b.Bound(ctx), b, o, r)
 	if err := b.Together(err); err != nil {
-		return configError{err} // the model, the dataset and the flags do not fit each other
+		return refusal.Error{Err: err} // the model, the dataset and the flags do not fit each other
 	}
 	defer run.Close()
-	err = errors.Join(run.Do(ctx), steps.Close())
-	if errors.As(err, new(refusal.Error)) {
-		return configError{err}
-	} else if err != nil {
+	if err := errors.Join(run.Do(ctx), steps.Close()); err != nil {
 		return err
 	}
 	if b.Process().Leads() {

@@ -192,6 +192,7 @@ var arrows = map[string][]string{
 		"data/imaging",
 		"internal/disk",
 		"internal/plaintext",
+		"internal/refusal",
 		"internal/suggest",
 		"models/checkpoint",
 		"models/clip",

@@ -3,7 +3,7 @@ package refusal
 
 import "fmt"
 
-// Error is a job that cannot be done as asked: nothing was begun.
+// Error says that a job cannot be done as asked, such as with that model or that dataset: nothing was begun.
 type Error struct{ Err error }
 
 // Errorf makes an Error as [fmt.Errorf] makes an error.

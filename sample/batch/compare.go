@@ -3,6 +3,8 @@ package batch
 import (
 	"fmt"
 	"slices"
+
+	"limner/internal/refusal"
 )
 
 // compare fails where the images to sample are not made of the files of the image that they are to be like, and says
@@ -26,8 +28,8 @@ func (l *List) compare(model []UsedFile) error {
 	for _, j := range l.jobs {
 		if err := compareFiles(was.Files, slices.Concat(model, j.files)); err != nil {
 			errs = append(errs,
-				ConfigError{fmt.Errorf("like: %s: %w\ngive what it was made with, or leave --like out and give the "+
-					"settings that limner show prints", like, err)})
+				refusal.Errorf("like: %s: %w\ngive what it was made with, or leave --like out and give the "+
+					"settings that limner show prints", like, err))
 		}
 	}
 	return joinDistinct(errs)

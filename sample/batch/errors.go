@@ -14,13 +14,6 @@ func (e UsageError) Error() string { return e.Err.Error() }
 
 func (e UsageError) Unwrap() error { return e.Err }
 
-// ConfigError is a model that cannot be used as asked.
-type ConfigError struct{ Err error }
-
-func (e ConfigError) Error() string { return e.Err.Error() }
-
-func (e ConfigError) Unwrap() error { return e.Err }
-
 // joinDistinct joins errors and says each once.
 func joinDistinct(errs []error) error {
 	said := map[string]bool{}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"limner/internal/refusal"
 	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/sample"
@@ -47,12 +48,12 @@ func (l *List) load(ctx context.Context) (loadedModel, error) {
 			"write it where it is meant\n", token)
 	}
 	if m.weights, err = pipeline.Weights(pipeline.Components()...); err != nil {
-		return m, ConfigError{err}
+		return m, refusal.Error{Err: err}
 	}
 	m.Weights = m.weights
 	sum, err := m.weights.Fingerprint(pipeline.Components()...)
 	if err != nil {
-		return m, errors.Join(ConfigError{err}, m.weights.Close())
+		return m, errors.Join(refusal.Error{Err: err}, m.weights.Close())
 	}
 	m.files = append(modelFiles(c.ModelOptions, sum), m.files...)
 	for _, name := range c.ControlNets {
@@ -86,10 +87,10 @@ func (l *List) loadAdditions(ctx context.Context, m *loadedModel) error {
 		}
 		lora, err := m.Pipeline.OpenLoRA(path)
 		if err != nil {
-			return ConfigError{err}
+			return refusal.Error{Err: err}
 		}
 		if err := m.Pipeline.AddLoRATokens(lora); err != nil {
-			return ConfigError{err}
+			return refusal.Error{Err: err}
 		}
 		m.LoRAs = append(m.LoRAs, lora)
 		sum, err := fileSum(lora.Path)
@@ -105,10 +106,10 @@ func (l *List) loadAdditions(ctx context.Context, m *loadedModel) error {
 		}
 		path, err := checkpoint.EmbeddingFile(path)
 		if err != nil {
-			return ConfigError{err}
+			return refusal.Error{Err: err}
 		}
 		if err := m.Pipeline.AddEmbedding(path, token); err != nil {
-			return ConfigError{err}
+			return refusal.Error{Err: err}
 		}
 		sum, err := fileSum(path)
 		if err != nil {
@@ -126,18 +127,18 @@ func (l *List) loadControlNet(ctx context.Context, name string, m *loadedModel) 
 	}
 	config, err := diffusers.ReadControlNet(path, l.host.Log)
 	if err != nil {
-		return ConfigError{err}
+		return refusal.Error{Err: err}
 	}
 	if n := config.ConditioningChannels; n != 3 {
-		return ConfigError{fmt.Errorf("load %s: conditioning_channels is %d, images have 3", path, n)}
+		return refusal.Errorf("load %s: conditioning_channels is %d, images have 3", path, n)
 	}
 	component := sample.ControlNetName(len(m.ControlNets))
 	if err := m.weights.Open(component, path, config.Tree()); err != nil {
-		return ConfigError{err}
+		return refusal.Error{Err: err}
 	}
 	sum, err := m.weights.Fingerprint(component)
 	if err != nil {
-		return ConfigError{err}
+		return refusal.Error{Err: err}
 	}
 	m.files = append(m.files, named(controlNetFlag, name, sum))
 	m.ControlNets = append(m.ControlNets, config)

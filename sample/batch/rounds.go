@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"limner/data/imaging"
+	"limner/internal/refusal"
 	"limner/sample"
 	"limner/xla"
 )
@@ -30,7 +31,7 @@ func (l *List) prepare() error {
 		errs = append(errs, l.model.Check(g.shape, l.backend.Devices()), l.checkMemory(g.shape))
 	}
 	if err := joinDistinct(errs); err != nil {
-		return ConfigError{err} // whether a size can be depends on the model
+		return refusal.Error{Err: err} // whether a size can be depends on the model
 	}
 	for _, g := range l.groups {
 		g.place()
