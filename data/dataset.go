@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 
+	"limner/controlnet/condition"
 	"limner/data/imaging"
 	"limner/internal/settings"
 )
@@ -42,7 +43,8 @@ func DefaultReading() Reading { return settings.Default[Reading]() }
 type Options struct {
 	Reading
 	MaskColumn       string // column of masks; "" reads none
-	NeedConditioning bool   // false: the conditioning column is not read and may be absent
+	NeedConditioning bool   // false: there are no conditioning images, and the conditioning column may be absent
+	Condition        string // condition.Parse's text, to take conditioning images from the images; "": read the column
 	NoCaptions       bool   // the caption column is not read and may be absent
 	HeldOut          bool   // read the validation rows: of a folder with splits, validation's, else test's
 	// Extra names further columns for Row.Extra: of texts, numbers and truth values. What a file lacks is left out.
@@ -69,7 +71,7 @@ func (o Options) Validate() error {
 		{"image_column", o.ImageColumn}, {"caption_column", o.CaptionColumn},
 		{"conditioning_image_column", o.ConditioningImageColumn},
 	} {
-		unused := c.field == "conditioning_image_column" && !o.NeedConditioning ||
+		unused := c.field == "conditioning_image_column" && !o.readsConditioning() ||
 			c.field == "caption_column" && o.NoCaptions
 		if c.value == "" && !unused {
 			errs = append(errs, fmt.Errorf("%s is empty: name a column", c.field))
@@ -80,6 +82,9 @@ func (o Options) Validate() error {
 	}
 	if err := o.filter().Check(); err != nil {
 		errs = append(errs, fmt.Errorf("image_interpolation_mode: %w", err))
+	}
+	if _, err := o.condition(); err != nil {
+		errs = append(errs, err)
 	}
 	if o.Resolution < 0 || o.Resolution > MaxResolution {
 		errs = append(errs, fmt.Errorf("resolution %d: want 1 to %d pixels", o.Resolution, MaxResolution))
@@ -104,11 +109,23 @@ func (o Options) Validate() error {
 	return errors.Join(errs...)
 }
 
+// readsConditioning says whether conditioning images are read from a column.
+func (o Options) readsConditioning() bool { return o.NeedConditioning && o.Condition == "" }
+
+// condition is the condition that is taken from the images, if one is.
+func (o Options) condition() (condition.Spec, error) {
+	if !o.NeedConditioning || o.Condition == "" {
+		return condition.Spec{}, nil
+	}
+	return condition.Parse(o.Condition)
+}
+
 // Dataset is a set of open parquet files and folders of images read as one table. Its methods may be called from
 // several goroutines at once.
 type Dataset struct {
 	options  Options
 	decoding imaging.Decoding
+	taken    condition.Spec // from the images
 	tables   []table
 	pieces   []piece
 	class    *Dataset // whose rows fill the second half of each batch; nil: none
@@ -155,7 +172,11 @@ func Open(paths []string, o Options) (*Dataset, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Dataset{options: o, decoding: decoding, bad: map[int64]string{}, noted: map[imaging.Note]bool{}}
+	taken, err := o.condition()
+	if err != nil {
+		return nil, err
+	}
+	d := &Dataset{options: o, decoding: decoding, taken: taken, bad: map[int64]string{}, noted: map[imaging.Note]bool{}}
 	for _, path := range paths {
 		if err := d.open(path); err != nil {
 			return nil, errors.Join(err, d.Close())

@@ -128,7 +128,7 @@ func (f *folder) list() error {
 			continue
 		}
 		row := folderRow{image: name}
-		if f.options.NeedConditioning || f.options.MaskColumn != "" {
+		if f.options.readsConditioning() || f.options.MaskColumn != "" {
 			return fmt.Errorf("%s: conditioning images and masks of a folder are named in its %s, "+
 				"which it does not have", f.dir, metadataName)
 		}
@@ -204,7 +204,7 @@ func (f *folder) metadataRow(line []byte) (folderRow, error) {
 	}
 	o := f.options
 	take(&row.image, true, "file_name", o.ImageColumn+"_file_name", o.ImageColumn)
-	take(&row.condition, o.NeedConditioning, o.ConditioningImageColumn, o.ConditioningImageColumn+"_file_name")
+	take(&row.condition, o.readsConditioning(), o.ConditioningImageColumn, o.ConditioningImageColumn+"_file_name")
 	take(&row.mask, o.MaskColumn != "", o.MaskColumn, o.MaskColumn+"_file_name")
 	if !o.NoCaptions {
 		var err error

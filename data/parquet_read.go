@@ -131,7 +131,7 @@ func (s *shard) columns(o Options) (columns, error) {
 			*to = &l
 		}
 	}
-	take(&c.condition, s.imageLeaf, o.ConditioningImageColumn, o.NeedConditioning)
+	take(&c.condition, s.imageLeaf, o.ConditioningImageColumn, o.readsConditioning())
 	take(&c.mask, s.imageLeaf, o.MaskColumn, o.MaskColumn != "")
 	take(&c.caption, s.captionLeaf, o.CaptionColumn, !o.NoCaptions)
 	for _, name := range o.Extra {

@@ -15,7 +15,7 @@ import (
 // Row is a decoded row at its own size.
 type Row struct {
 	Image        *imaging.RGB
-	Conditioning *imaging.RGB // nil without NeedConditioning
+	Conditioning *imaging.RGB // of the column; nil where none is read
 	Mask         *imaging.RGB // nil without MaskColumn
 	Caption      string
 	Captions     []string          // all of the row, of which Caption is the first; in a batch one is drawn
@@ -143,7 +143,7 @@ func (d *Dataset) decode(row int64, raw rawRow) (r Row, err error) {
 		to     **imaging.RGB
 	}{
 		{d.options.ImageColumn, true, raw.image, &r.Image},
-		{d.options.ConditioningImageColumn, d.options.NeedConditioning, raw.condition, &r.Conditioning},
+		{d.options.ConditioningImageColumn, d.options.readsConditioning(), raw.condition, &r.Conditioning},
 		{d.options.MaskColumn, d.options.MaskColumn != "", raw.mask, &r.Mask},
 	} {
 		if !part.needed {

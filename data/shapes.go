@@ -14,7 +14,7 @@ const shapeRows = 8
 // column is the wrong one or was made in a wrong way, while single bad rows are replaced. Only the headers of images
 // are read.
 func (d *Dataset) checkShapes() error {
-	if d.options.Resolution == 0 || !d.options.NeedConditioning && d.options.MaskColumn == "" {
+	if d.options.Resolution == 0 || !d.options.readsConditioning() && d.options.MaskColumn == "" {
 		return nil
 	}
 	start := int64(0)

@@ -17,8 +17,8 @@ type View struct {
 // viewStream separates the random draws of views from others of the same seed.
 const viewStream = 0x76696577
 
-// fit resizes and crops the images of a row to the resolution, all by the same crop and flip. The random choices depend
-// on the seed, the row and the epoch.
+// fit resizes and crops the images of a row to the resolution, all by the same crop and flip, and takes the condition
+// from its image. The random choices depend on the seed, the row and the epoch.
 func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
 	view := View{Height: r.Image.Height, Width: r.Image.Width}
 	side := d.options.Resolution
@@ -62,15 +62,33 @@ func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
 				view.Left = width - side - left
 			}
 		}
-		if view.Flipped {
-			fitted = imaging.Mirror(fitted)
-		}
 		*part.image = fitted
+	}
+	if err := d.takeCondition(r, row, epoch); err != nil {
+		return view, err
+	}
+	if view.Flipped {
+		for _, image := range []**imaging.RGB{&r.Image, &r.Conditioning, &r.Mask} {
+			if *image != nil {
+				*image = imaging.Mirror(*image)
+			}
+		}
 	}
 	if !d.options.RandomCrop && r.Mask != nil && r.Mask.Black() {
 		return view, errBlackMask(d.options.MaskColumn)
 	}
 	return view, nil
+}
+
+// takeCondition takes the conditioning image from the image that is resized and cropped, where none is read. It comes
+// before the flip, after which some conditions would be others.
+func (d *Dataset) takeCondition(r *Row, row int64, epoch int) error {
+	if d.taken.None() {
+		return nil
+	}
+	var err error
+	r.Conditioning, err = d.taken.Draw(d.options.Seed, row, epoch).Apply(r.Image)
+	return err
 }
 
 // Fit is what batches without a random crop and flip have of an image.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 
+	"limner/controlnet/condition"
 	"limner/data"
 	"limner/data/imaging"
 	"limner/train/loss"
@@ -66,6 +67,11 @@ func (r Recipe) Validate() error {
 	if r.Interpolation != "" {
 		if err := r.Interpolation.Check(); err != nil {
 			errs = append(errs, fmt.Errorf("image_interpolation_mode: %w", err))
+		}
+	}
+	if r.Condition != "" {
+		if _, err := condition.Parse(r.Condition); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	if r.CacheLatents && r.RandomCrop {

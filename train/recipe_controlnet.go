@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"limner/controlnet"
+	"limner/controlnet/condition"
 	"limner/models/checkpoint"
 	"limner/models/diffusers"
 	"limner/models/nn"
@@ -27,6 +28,13 @@ func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*R
 		return nil, errors.New("train_text_encoder: a ControlNet is trained with the text encoder frozen")
 	}
 	r.NeedConditioning = true
+	if r.Condition != "" {
+		taken, err := condition.Parse(r.Condition)
+		if err != nil {
+			return nil, err
+		}
+		r.Condition = taken.String() // as it is recorded, however it was written
+	}
 	model, err := r.open(o, b)
 	if err != nil {
 		return nil, err

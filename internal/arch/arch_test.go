@@ -138,6 +138,7 @@ var arrows = map[string][]string{
 	},
 	"train": {
 		"controlnet",
+		"controlnet/condition",
 		"data",
 		"data/imaging",
 		"internal/disk",

@@ -1,0 +1,144 @@
+package data
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"limner/controlnet/condition"
+	"limner/data/imaging"
+)
+
+// photographs writes a folder of n images of noise in blocks, of several shapes, with captions and nothing else.
+func photographs(t *testing.T, n int) string {
+	t.Helper()
+	dir := t.TempDir()
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range n {
+		m := imaging.NewRGB(40+3*i, 36+i)
+		for y := range m.Height {
+			for x := range m.Width {
+				block := uint64(x/7)<<8 | uint64(y/5)
+				red, green := byte(block*2654435761>>3), byte(block*40503)
+				copy(m.Pix[3*(y*m.Width+x):], []byte{red, green, byte(rng.IntN(60))})
+			}
+		}
+		if err := imaging.WritePNG(filepath.Join(dir, fmt.Sprintf("%02d.png", i)), m); err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, filepath.Join(dir, fmt.Sprintf("%02d.txt", i)), fmt.Sprintf("blocks %d", i))
+	}
+	return dir
+}
+
+// built writes the rows of a folder at a resolution with the condition of each in a column, as preparing it would.
+func built(t *testing.T, dir, text string, o Options) string {
+	t.Helper()
+	o.NeedConditioning = false
+	d := openTest(t, dir, o)
+	taken, err := condition.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []pairRow
+	for i := range d.Len() {
+		r, err := d.Row(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fitted, err := d.Fit(r.Image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := taken.Draw(o.Seed, int64(i), 0).Apply(fitted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		row := pairRow{Text: r.Caption}
+		for to, m := range map[*cell]*imaging.RGB{&row.Image: fitted, &row.ConditioningImage: c} {
+			if to.Bytes, err = imaging.EncodePNG(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rows = append(rows, row)
+	}
+	return writeRows(t, rows)
+}
+
+// seen is what a batch has of a row.
+type seen struct {
+	pixels, condition []float32
+	flipped           bool
+}
+
+func seenByRow(batches []*Batch) map[int64]seen {
+	all := map[int64]seen{}
+	for _, b := range batches {
+		size := len(b.Pixels) / len(b.Rows)
+		for i, row := range b.Rows {
+			from, to := i*size, (i+1)*size
+			all[row] = seen{b.Pixels[from:to], b.Conditioning[from:to], b.Views[i].Flipped}
+		}
+	}
+	return all
+}
+
+// A condition that is taken while training has the pixels of one that was prepared with the same seed, flipped or not.
+func TestConditionsOnTheFly(t *testing.T) {
+	const rows, side = 6, 32
+	dir := photographs(t, rows)
+	for _, text := range []string{
+		"canny", "canny(low=rand(20, 90), high=rand(90, 400))", "scribble", "grid(size=rand(3, 9))", "luminance",
+	} {
+		o := testOptions()
+		o.Resolution, o.BatchSize, o.Condition, o.RandomFlip = side, 2, text, true
+		fly := seenByRow(take(t, openTest(t, dir, o), 0, rows/o.BatchSize))
+		path := built(t, dir, text, o)
+		o.Condition = ""
+		brightest := float32(0)
+		for row, want := range seenByRow(take(t, openTest(t, path, o), 0, rows/o.BatchSize)) {
+			got := fly[row]
+			if got.flipped != want.flipped || !slices.Equal(got.pixels, want.pixels) {
+				t.Fatalf("%s: row %d is seen otherwise", text, row)
+			}
+			if !slices.Equal(got.condition, want.condition) {
+				t.Errorf("%s: row %d (flipped: %v) has another condition", text, row, got.flipped)
+			}
+			brightest = max(brightest, slices.Max(got.condition))
+		}
+		if brightest == 0 {
+			t.Errorf("%s: all conditions are black", text)
+		}
+	}
+}
+
+// Random parameters are drawn anew in every epoch, and a resumed run draws the same.
+func TestRandomConditionsByEpoch(t *testing.T) {
+	o := testOptions()
+	o.Resolution, o.BatchSize, o.Condition = 32, 1, "grid(size=rand(2, 32))"
+	dir := photographs(t, 1)
+	all := take(t, openTest(t, dir, o), 0, 8)
+	sameBatches(t, "from epoch 3 on", all[3:], take(t, openTest(t, dir, o), 3, 5))
+	drawn := map[string]bool{}
+	for _, b := range all {
+		drawn[fmt.Sprint(b.Conditioning)] = true
+	}
+	if len(drawn) < 4 {
+		t.Errorf("%d conditions in 8 epochs", len(drawn))
+	}
+}
+
+func TestConditionOptions(t *testing.T) {
+	o := testOptions()
+	o.Condition = "cany"
+	if err := o.Validate(); err == nil || !strings.Contains(err.Error(), "is it canny?") {
+		t.Errorf("got %v", err)
+	}
+	o.NeedConditioning = false // the settings of other trainings have none
+	if err := o.Validate(); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
