@@ -1,11 +1,8 @@
 package train
 
 import (
-	"path/filepath"
-
 	"limner/data/imaging"
 	"limner/models/diffusers"
-	"limner/train/folder"
 )
 
 // interpolation is the filter that images are resized by: the one given, else the one that a run which goes on has
@@ -14,21 +11,11 @@ func (r Recipe) interpolation(o Options, script imaging.Filter) (imaging.Filter,
 	if r.Interpolation != "" {
 		return r.Interpolation, nil
 	}
-	names, err := []string{o.output().Resumed()}, error(nil)
-	switch names[0] {
-	case "":
-		return script, nil
-	case "latest":
-		if names, err = folder.Checkpoints(o.OutputDir); err != nil {
-			return "", err
-		}
-	}
-	for _, name := range names {
-		var recorded imaging.Filter
-		err := folder.Setting(filepath.Join(o.OutputDir, name), "image_interpolation_mode", &recorded)
-		if err == nil && recorded.Check() == nil {
-			return recorded, nil
-		} // else it is damaged, which resume says
+	var recorded imaging.Filter
+	if ok, err := o.begunWith("image_interpolation_mode", &recorded); err != nil {
+		return "", err
+	} else if ok && recorded.Check() == nil {
+		return recorded, nil
 	}
 	return script, nil
 }

@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -81,13 +82,11 @@ func TestInterpolationOfARunThatGoesOn(t *testing.T) {
 			t.Errorf("%s: got %q (%v), want %q", c.name, got, err, c.want)
 		}
 	}
-	for _, damaged := range []string{`{`, `{"recipe": {"image_interpolation_mode": 3}}`} {
-		write("checkpoint-6", damaged)
-		o := DefaultOptions()
-		o.OutputDir, o.ResumeFromCheckpoint = dir, "latest"
-		if got, err := (Recipe{}).interpolation(o, imaging.Lanczos); err != nil || got != imaging.Bicubic {
-			t.Errorf("%s: got %q (%v), want that of the checkpoint before", damaged, got, err)
-		}
+	write("checkpoint-6", "{") // damaged
+	o := DefaultOptions()
+	o.OutputDir, o.ResumeFromCheckpoint = dir, "latest"
+	if got, err := (Recipe{}).interpolation(o, imaging.Lanczos); err != nil || got != imaging.Bicubic {
+		t.Errorf("got %q (%v), want that of the checkpoint before the damaged one", got, err)
 	}
 }
 
@@ -115,5 +114,33 @@ func TestInterpolationIsRecorded(t *testing.T) {
 		if err := run.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func TestSeedBegunWith(t *testing.T) {
+	dir := t.TempDir()
+	o := DefaultOptions()
+	o.OutputDir, o.ResumeFromCheckpoint = dir, "latest"
+	if _, ok, err := o.SeedBegunWith(); ok || err != nil {
+		t.Errorf("a folder without checkpoints has a seed (%v)", err)
+	}
+	begun := DefaultOptions()
+	begun.Seed = 1<<64 - 1
+	raw, err := json.Marshal(folder.Record{Options: begun})
+	if err == nil {
+		err = os.Mkdir(filepath.Join(dir, "checkpoint-2"), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "checkpoint-2", folder.RecordName), raw, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seed, ok, err := o.SeedBegunWith(); seed != 1<<64-1 || !ok || err != nil {
+		t.Errorf("got %d, %v (%v)", seed, ok, err)
+	}
+	o.ResumeFromCheckpoint = ""
+	if _, ok, err := o.SeedBegunWith(); ok || err != nil {
+		t.Errorf("a new run has a seed to go on with (%v)", err)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"limner/internal/settings"
-	"limner/internal/units"
 	"limner/train/folder"
 	"limner/train/optim"
 )
@@ -24,7 +23,7 @@ type Options struct {
 	NumTrainEpochs        int            `json:"num_train_epochs" group:"steps" default:"1" help:"Passes over the dataset." resume:"free"`
 	LearningRate          float64        `json:"learning_rate" group:"steps" default:"${rate=5e-6}" help:"After warm-up." resume:"same"`
 	Schedule              optim.Schedule `json:"schedule" group:"steps" embed:""`
-	Seed                  uint64         `json:"seed" group:"steps" default:"0" help:"Of everything random." resume:"same"`
+	Seed                  uint64         `json:"seed" group:"steps" type:"seed" default:"0" help:"Of everything random; -1 draws one, which is printed and recorded." resume:"same"`
 	GradientCheckpointing bool           `json:"gradient_checkpointing" group:"memory" help:"Keep only the outputs of blocks for the gradient and compute the rest once more: less memory, a third more time. A run whose step does not fit the devices otherwise does so by itself." resume:"reorder"`
 	FSDP                  bool           `json:"fsdp" name:"fsdp" group:"memory" help:"Divide the parameters over the devices; moments and averages are in any case." resume:"reorder"`
 	// bytes of a device; 0: all that there are
@@ -40,6 +39,10 @@ func DefaultOptions() Options { return settings.Default[Options]() }
 // mostImages is more than anybody trains on in a step: numbers above it are mistakes, and they are not multiplied with
 // others.
 const mostImages = 1 << 20
+
+// mostSteps is more than any run has of steps, images and epochs, and small enough to be multiplied with a dataset's
+// batches.
+const mostSteps = 1_000_000_000_000
 
 // Validate reports every option out of range.
 func (o Options) Validate() error {
@@ -61,11 +64,22 @@ func (o Options) Validate() error {
 		bad("max_train_steps, max_train_images, num_train_epochs: got %d, %d and %d, want one of them above 0",
 			steps, images, o.NumTrainEpochs)
 	}
+	for _, length := range []struct {
+		name  string
+		value int
+	}{
+		{"max_train_steps", o.MaxTrainSteps}, {"max_train_images", o.MaxTrainImages},
+		{"num_train_epochs", o.NumTrainEpochs},
+	} {
+		if length.value > mostSteps {
+			bad("%s: got %d, want at most %d", length.name, length.value, mostSteps)
+		}
+	}
 	if !(o.LearningRate > 0) {
 		bad("learning_rate: got %g, want above 0", o.LearningRate)
 	}
 	if o.MaxDeviceMemory < 0 {
-		bad("max_device_memory: got %s, want at least 0", units.Bytes(o.MaxDeviceMemory))
+		bad("max_device_memory: got %g GB, want at least 0", float64(o.MaxDeviceMemory)/1e9)
 	}
 	if o.EMA != nil {
 		errs = append(errs, o.EMA.Validate())

@@ -44,6 +44,32 @@ func (r *Run) record(o Options) (folder.Record, error) {
 	return record, nil
 }
 
+// begunWith reads a setting, by its flag's name, in the record of the checkpoint that the run goes on from, into what
+// value points to. ok says whether there is one.
+func (o Options) begunWith(name string, value any) (ok bool, err error) {
+	names := []string{o.output().Resumed()}
+	switch names[0] {
+	case "":
+		return false, nil
+	case "latest":
+		if names, err = folder.Checkpoints(o.OutputDir); err != nil {
+			return false, err
+		}
+	}
+	for _, checkpoint := range names {
+		if folder.Setting(filepath.Join(o.OutputDir, checkpoint), name, value) == nil {
+			return true, nil
+		} // else it is damaged, which resume says
+	}
+	return false, nil
+}
+
+// SeedBegunWith is the seed of the run that the options go on with; ok says whether there is one.
+func (o Options) SeedBegunWith() (seed uint64, ok bool, err error) {
+	ok, err = o.begunWith("seed", &seed)
+	return seed, ok, err
+}
+
 // begin finds out what the run is made of, and where it goes on.
 func (r *Run) begin(o Options) (record folder.Record, state folder.State, from *folder.Checkpoint, err error) {
 	if record, err = r.record(o); err == nil {

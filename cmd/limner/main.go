@@ -94,10 +94,10 @@ func run(args []string) int {
 
 func newParser() (*kong.Kong, error) {
 	var c cli
-	k, err := kong.New(&c, kong.Name("limner"), kong.Description(description),
+	k, err := kong.New(&c, append(numberMappers(), kong.Name("limner"), kong.Description(description),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}), kong.ExplicitGroups(flagGroups),
 		kong.Vars{"schedulers": schedule.ShortNames(), "conditions": condition.Names()},
-		kong.NamedMapper("axes", kong.MapperFunc(decodeAxes)))
+		kong.NamedMapper("axes", kong.MapperFunc(decodeAxes)))...)
 	if err == nil {
 		// Some settings have defaults and are no flags, which kong leaves alone.
 		for _, command := range []any{&c.Train, &c.Plan.trainCmd, &c.Base, &c.Data} {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -15,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 
+	"limner/internal/numbers"
 	"limner/internal/plaintext"
 	"limner/internal/suggest"
 	"limner/xla/plugin"
@@ -279,7 +279,7 @@ func recipeValue(flag *kong.Flag, node ast.Node) (any, error) {
 		}
 		element, err := listElement(flag.Target.Type().Elem().Kind(), text)
 		if err != nil {
-			return nil, fmt.Errorf("got %q, want numbers", text)
+			return nil, err
 		}
 		values = append(values, element)
 	}
@@ -290,9 +290,9 @@ func recipeValue(flag *kong.Flag, node ast.Node) (any, error) {
 func listElement(kind reflect.Kind, text string) (any, error) {
 	switch kind {
 	case reflect.Int:
-		return strconv.Atoi(text)
+		return numbers.Int(text)
 	case reflect.Float64:
-		return strconv.ParseFloat(text, 64)
+		return numbers.Float(text)
 	}
 	return text, nil
 }

@@ -143,11 +143,11 @@ func TestBadRecipes(t *testing.T) {
 	}{
 		"all fields at once": {
 			"learning_rat: 1\nresolution: big\nmixed_precision: fp8\nmodel:\n  name: x\nuse_ema: perhaps\n" +
-				"conditioning_embedding_out_channels: [4, x]\nseed: -1\n",
+				"conditioning_embedding_out_channels: [4, x]\nseed: -2\n",
 			[]string{
 				":1:1: learning_rat is no flag of limner train controlnet (is it learning_rate?)",
 				":2:13: resolution: ", `"big"`, `:3:18: mixed_precision: got "fp8", want one of no, bf16`,
-				"pretrained_model_name_or_path: got a mapping", ":6:10: use_ema: ", `:7:38: conditioning_embedding_out_channels: got "x", want numbers`, ":8:7: seed: ",
+				"pretrained_model_name_or_path: got a mapping", ":6:10: use_ema: ", `:7:38: conditioning_embedding_out_channels: got "x", want a whole number`, `:8:7: seed: got "-2", want a whole number of at least 0`,
 			},
 		},
 		"out of range too": {
@@ -182,7 +182,8 @@ func TestBadRecipes(t *testing.T) {
 		"nested mappings": {"seed: " + strings.Repeat("{a: ", 15_000), []string{":1:71: more than 16 lists"}},
 		"nested entries":  {strings.Repeat("- ", 30_000), []string{":1:33: more than 16 lists"}},
 		"nested in text": {
-			"conditioning_embedding_out_channels: ['" + strings.Repeat("[", 30_000) + "']\n", []string{"want numbers"},
+			"conditioning_embedding_out_channels: ['" + strings.Repeat("[", 30_000) + "']\n",
+			[]string{"want a whole number"},
 		},
 		"more than recipes are": {
 			"# " + strings.Repeat("x", mostRecipe), []string{"65538 bytes, at most 65536 are read"},

@@ -51,6 +51,13 @@ func (c sampleCmd) Run(ctx context.Context, command *kong.Context) (err error) {
 	if p := planOf(command); p != nil {
 		return p.sample(ctx, &c)
 	}
+	if drawnSeed(command) != nil {
+		drawn := c.Seed
+		if c.Seed, err = c.SeedBegunWith(); err != nil {
+			return err
+		}
+		saySeed(drawn, c.Seed)
+	}
 	w := &sampleWatcher{bar: newProgress(os.Stderr, "sampling")}
 	list, err := batch.New(c.Options, batch.Host{
 		Version: version, Backend: c.Backend, OpenModel: openModel, Locate: locate, Watcher: w,

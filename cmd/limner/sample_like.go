@@ -76,7 +76,7 @@ func recordValue(flag *kong.Flag, raw json.RawMessage) (any, error) {
 		}
 		value, err := listElement(flag.Target.Type().Elem().Kind(), text)
 		if err != nil {
-			return nil, fmt.Errorf("got %q, want numbers", text)
+			return nil, err
 		}
 		values = append(values, value)
 	}

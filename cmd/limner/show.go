@@ -215,7 +215,7 @@ func tensorLines(tensors []checkpoint.TensorInfo, all bool) []string {
 	for _, t := range tensors {
 		key := t.Key
 		if !all {
-			key = numbers.ReplaceAllString(key, "$1#")
+			key = keyNumbers.ReplaceAllString(key, "$1#")
 		}
 		line := fmt.Sprintf("%-4s %s  %s", printable.Line(t.DType, mostShownName),
 			printable.Line(fmt.Sprint(t.Shape), mostShownName), printable.Line(key, mostShownName))
@@ -234,5 +234,5 @@ func tensorLines(tensors []checkpoint.TensorInfo, all bool) []string {
 	return lines
 }
 
-// numbers matches the parts of a key that are numbers, in anybody's naming.
-var numbers = regexp.MustCompile(`([._/])\d+`)
+// keyNumbers matches the parts of a key that are numbers, in anybody's naming.
+var keyNumbers = regexp.MustCompile(`([._/])\d+`)

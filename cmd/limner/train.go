@@ -60,6 +60,9 @@ type diffusionFlags struct {
 // tpuPeak is the bfloat16 peak of a TPU v4's chip in TFLOP/s.
 const tpuPeak = 275
 
+// mostMemory is more than any device has, in bytes.
+const mostMemory = 1e18
+
 // settings are what the flags say on so many devices, with the shorthands written out.
 func (f trainFlags) settings(devices int) (train.Options, train.Recipe) {
 	o, r := f.Options, train.Recipe{Basics: f.Basics, Watch: f.Watch, Compute: dtypes.Float32, Log: os.Stderr}
@@ -75,7 +78,7 @@ func (f trainFlags) settings(devices int) (train.Options, train.Recipe) {
 	if !f.UseEMA {
 		o.EMA = nil
 	}
-	o.MaxDeviceMemory = int64(f.DeviceMemoryGB * 1e9)
+	o.MaxDeviceMemory = int64(max(-mostMemory, min(f.DeviceMemoryGB*1e9, mostMemory)))
 	if f.MixedPrecision == "bf16" {
 		r.Compute = dtypes.BFloat16
 	}
@@ -151,6 +154,9 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 	defer b.Close()
 	o, r, err := trainSettings(c, b.Devices(), false)
 	if err != nil {
+		return err
+	}
+	if err := settleSeed(command, b, &o); err != nil {
 		return err
 	}
 	if r.Text, err = resolvedRecipe(command); err != nil {

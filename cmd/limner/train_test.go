@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"limner/train/optim"
@@ -24,4 +25,31 @@ func TestShorthands(t *testing.T) {
 	if !r.RandomCrop { // without --center_crop
 		t.Errorf("got %+v, want random crops", r)
 	}
+}
+
+// Lengths are multiplied with the dataset's batches, and so are bounded.
+func TestLengthsAreBounded(t *testing.T) {
+	for flag, want := range map[string]string{
+		"--max_train_steps=9223372036854775807":  "max_train_steps: got 9223372036854775807, want at most 10000",
+		"--max_train_images=9223372036854775807": "max_train_images: got 9223372036854775807, want at most",
+		"--num_train_epochs=9223372036854775807": "num_train_epochs: got 9223372036854775807, want at most",
+		"--max_device_memory=-1e300":             "max_device_memory: got -1e+09 GB, want at least 0",
+		"--max_device_memory=1e300":              "",
+	} {
+		_, _, err := trainSettings(parseTraining(t, "vae", flag), 1, false)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %q", flag, err, want)
+		}
+	}
+}
+
+// parseTraining parses a command line of limner train.
+func parseTraining(t *testing.T, kind string, flags ...string) trainer {
+	t.Helper()
+	args := append([]string{kind, "--model", "m", "--train_data_dir", "d", "--output_dir", "o"}, flags...)
+	command, err := parseTrain(t, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return command.Selected().Target.Interface().(trainer)
 }

@@ -3,9 +3,9 @@ package batch
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
+	"limner/internal/numbers"
 	"limner/internal/suggest"
 	"limner/models/clip"
 )
@@ -25,9 +25,7 @@ func settings() []setting {
 		{"width", []string{"-w"}, number(func(d *Settings) *int { return &d.Width })},
 		{"height", []string{"-h"}, number(func(d *Settings) *int { return &d.Height })},
 		{"seed", []string{"-d"}, func(d *Settings, v string) (err error) {
-			if d.Seed, err = strconv.ParseUint(v, 10, 64); err != nil {
-				err = fmt.Errorf("got %q, want a whole number of at least 0", v)
-			}
+			d.Seed, err = numbers.Uint(v)
 			return err
 		}},
 		{
@@ -75,23 +73,17 @@ func settings() []setting {
 
 func number(field func(*Settings) *int) func(*Settings, string) error {
 	return func(d *Settings, v string) error {
-		n, err := strconv.Atoi(v)
-		if err != nil {
-			return fmt.Errorf("got %q, want a whole number", v)
-		}
+		n, err := numbers.Int(v)
 		*field(d) = n
-		return nil
+		return err
 	}
 }
 
 func fraction(field func(*Settings) *float64) func(*Settings, string) error {
 	return func(d *Settings, v string) error {
-		x, err := strconv.ParseFloat(v, 64)
-		if err != nil {
-			return fmt.Errorf("got %q, want a number", v)
-		}
+		x, err := numbers.Float(v)
 		*field(d) = x
-		return nil
+		return err
 	}
 }
 

@@ -38,7 +38,8 @@ const mostRecord = 1 << 29
 
 // folderRecord is sample.json: how the images were made. It also tells the command's own files from others.
 type folderRecord struct {
-	Unfinished bool `json:"unfinished,omitempty"` // limner sample is at work on it, or was stopped
+	Unfinished bool   `json:"unfinished,omitempty"` // limner sample is at work on it, or was stopped
+	Seed       uint64 `json:"seed"`                 // that of the command, from which those of the images follow
 	Outputs
 	Images []imageEntry `json:"images"`
 	Files  []string     `json:"files"` // all that the command writes, but sample.json
@@ -113,6 +114,18 @@ func readRecord(dir string) (record folderRecord, err error) {
 		return record, fmt.Errorf("output folder: %s: %w", path, err)
 	}
 	return record, nil
+}
+
+// SeedBegunWith is the seed of the command that --resume goes on with; where there is none, that of this one.
+func (c *Options) SeedBegunWith() (uint64, error) {
+	if !c.Resume {
+		return c.Seed, nil
+	}
+	record, err := readRecord(c.OutputDir)
+	if err != nil || record.Images == nil {
+		return c.Seed, err
+	}
+	return record.Seed, nil
 }
 
 // What a file of an output folder is.

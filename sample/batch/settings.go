@@ -30,7 +30,7 @@ type Settings struct {
 	sample.Encoding
 	Height int    `json:"height" group:"images" placeholder:"PX" help:"Height in pixels; without it, that of --image, or what the model was trained for."`
 	Width  int    `json:"width" group:"images" placeholder:"PX" help:"Width in pixels; likewise."`
-	Seed   uint64 `json:"seed" group:"images" default:"0" help:"Of the first image; each further one has the next number."`
+	Seed   uint64 `json:"seed" group:"images" type:"seed" default:"0" help:"Of the first image; each further one has the next number. -1 draws one, which is printed and recorded."`
 
 	sample.Denoising
 	Eta float64 `json:"eta,omitempty" group:"denoising" default:"0" help:"Noise that DDIM adds: 0 none, 1 as much as DDPM."`

@@ -12,7 +12,7 @@ import (
 
 // recorded is the record of a folder that holds all images, and nothing wrong with any.
 func (l *List) recorded() folderRecord {
-	record := folderRecord{Outputs: l.options.Outputs}
+	record := folderRecord{Seed: l.options.Seed, Outputs: l.options.Outputs}
 	for i, j := range l.jobs {
 		entry := imageEntry{File: l.options.imageName(i), ImageRecord: l.recordOf(j)}
 		record.Images, record.Files = append(record.Images, entry), append(record.Files, entry.File)
