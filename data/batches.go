@@ -113,7 +113,7 @@ func (b *Batches) dispatch(start int, slots chan<- slot) {
 			next := slot{p: p, from: b.d, order: order, position: first + int64(i), index: index}
 			if class := b.d.class; i >= own {
 				at := int64(k)*int64(own) + int64(i-own) // rows of the class have an order of their own
-				next.from, next.order, next.position = class, class.epochOrder(int(at/class.rows)), at%class.rows
+				next.from, next.order, next.position = class, class.epochOrder(int(at/class.places)), at%class.places
 			}
 			select {
 			case slots <- next:

@@ -122,18 +122,7 @@ func (e extent) sample(h hash.Hash, f *os.File) error {
 	return nil
 }
 
-// extents are the image files.
-func (f *folder) extents() []extent {
-	var all []extent
-	for _, row := range f.rows {
-		for i, name := range row.files() {
-			all = append(all, extent{path: f.file(name), size: row.sizes[i]})
-		}
-	}
-	return all
-}
-
-// extents are the columns that are read from each row group.
+// extents are the columns that are read from each row group, and the files that cells name.
 func (t *parquetTable) extents() []extent {
 	var all []extent
 	for _, group := range t.file.Metadata().RowGroups {
@@ -143,6 +132,18 @@ func (t *parquetTable) extents() []extent {
 				path: t.shard.path, offset: parquetfile.ChunkStart(meta), size: meta.TotalCompressedSize,
 			})
 		}
+	}
+	return append(all, wholeFiles(t.beside)...)
+}
+
+// wholeFiles are the extents of files, whose sizes are those that they have now.
+func wholeFiles(paths []string) (all []extent) {
+	for _, path := range paths {
+		e := extent{path: path}
+		if info, err := os.Stat(path); err == nil { // else reading reports it
+			e.size = info.Size()
+		}
+		all = append(all, e)
 	}
 	return all
 }

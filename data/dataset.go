@@ -26,6 +26,11 @@ type Reading struct {
 	ImageColumn             string `json:"image_column" default:"image" help:"Column of the images." resume:"same"`
 	ConditioningImageColumn string `json:"conditioning_image_column" default:"conditioning_image" help:"Column of the conditioning images." resume:"same"`
 	CaptionColumn           string `json:"caption_column" default:"text" help:"Column of the captions." resume:"same"`
+	Split                   string `json:"split,omitempty" placeholder:"NAME" help:"Split to train on, where files or folders are of several; without it, train." resume:"same"`
+	DatasetConfigName       string `json:"dataset_config_name,omitempty" placeholder:"NAME" help:"Configuration to train on, where a dataset has folders of several." resume:"same"`
+	ImageRoot               string `json:"image_root,omitempty" placeholder:"DIR" help:"Folder below which the images lie that cells and metadata name; without it, that of the file that names them. Links may lead there, too." resume:"free"`
+	ConditioningDataDir     string `json:"conditioning_data_dir,omitempty" placeholder:"DIR" help:"Folder of the conditioning images of a folder of images, which have the images' names." resume:"free"`
+	ClassCaptions           bool   `json:"class_captions,omitempty" help:"Caption an image that has no caption by the name of its folder." resume:"same"`
 	RandomCrop              bool   `json:"random_crop" kong:"-" resume:"same"` // along the long side, not at its centre
 	RandomFlip              bool   `json:"random_flip" help:"Turn every other image around, its conditioning image and mask too." resume:"same"`
 	Background              string `json:"background" placeholder:"COLOUR" help:"Colour behind pictures that are not opaque: a CSS name or #RRGGBB. Without it alpha is dropped, as by Pillow." resume:"same"`
@@ -130,6 +135,7 @@ type Dataset struct {
 	pieces   []piece
 	class    *Dataset // whose rows fill the second half of each batch; nil: none
 	rows     int64
+	places   int64 // of rows in an epoch: those that repeat have several
 	limit    int64 // bytes of a bucket
 	cache    *pieceCache
 
@@ -147,11 +153,16 @@ type table interface {
 	readRows(group int, first, count int64) []rawRow
 	fingerprint(h hash.Hash) error
 	extents() []extent
+	// describe lists the columns, and notes for the log.
+	describe() (columns, notes []string)
 	Close() error
 }
 
 // group is the unit that a table can read by itself.
-type group struct{ rows, bytes int64 }
+type group struct {
+	rows, bytes int64
+	repeats     int64 // how often its rows are in an epoch
+}
 
 // Open opens parquet files and folders. A folder means its *.parquet files, or those of its subfolder data, in the
 // order of their names; if they name splits, those of train or, with HeldOut, of validation, else of test. A folder
@@ -208,7 +219,7 @@ func Open(paths []string, o Options) (*Dataset, error) {
 
 // open adds the tables of a path.
 func (d *Dataset) open(path string) error {
-	s, err := findSource(path, d.options.HeldOut)
+	s, err := findSource(path, d.options)
 	if err != nil {
 		return err
 	}
@@ -220,7 +231,6 @@ func (d *Dataset) open(path string) error {
 	for _, t := range tables {
 		d.add(t)
 	}
-	s.rows = d.rows - before
 	if d.options.Log == nil {
 		return nil
 	}
@@ -228,7 +238,7 @@ func (d *Dataset) open(path string) error {
 	if d.options.HeldOut {
 		what = "held-out data"
 	}
-	line, err := s.describe(tables)
+	line, err := s.describe(tables, d.rows-before)
 	if err != nil {
 		return fmt.Errorf("open data: %w", err)
 	}
@@ -272,8 +282,10 @@ func (d *Dataset) add(t table) {
 	for i, g := range t.groups() {
 		if g.rows > 0 {
 			p := piece{table: len(d.tables) - 1, group: i, rows: g.rows, start: d.rows, bytes: g.bytes}
+			p.repeats = g.repeats
 			d.pieces = append(d.pieces, p)
 			d.rows += g.rows
+			d.places += g.rows * g.repeats
 		}
 	}
 }
@@ -295,12 +307,12 @@ func (d *Dataset) perBatch() int {
 }
 
 // StepsPerEpoch is the number of whole batches in an epoch; the rows left over, different ones in every epoch, are
-// dropped. Rows of the class do not count.
+// dropped. Rows that a folder's name repeats count as often; those of the class do not count.
 func (d *Dataset) StepsPerEpoch() int {
 	if d.perBatch() < 1 {
 		return 0
 	}
-	return int(d.rows / int64(d.perBatch()))
+	return int(d.places / int64(d.perBatch()))
 }
 
 // Close closes the files. Batches must be closed before.

@@ -170,7 +170,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		loads++
 		var size int64
 		for _, r := range rows {
-			size += int64(len(r.image) + len(r.condition) + len(r.captions[0]))
+			size += int64(len(r.image.bytes) + len(r.condition.bytes) + len(r.captions[0]))
 		}
 		held[index] = size
 		var total int64
@@ -269,7 +269,8 @@ func TestMissingColumns(t *testing.T) {
 		},
 		"not image": {
 			lists, func(o *Options) { o.ImageColumn = "side" },
-			"column side is not an image (struct<bytes: binary, path: string> or binary) but int",
+			"column side is not an image (struct<bytes: binary, path: string>, binary, or strings that are paths) " +
+				"but int",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -44,5 +44,8 @@ func (t *parquetTable) fingerprint(h hash.Hash) error {
 	binary.LittleEndian.PutUint64(size[:], uint64(t.size))
 	h.Write(size[:])
 	h.Write(footer)
+	for _, e := range wholeFiles(t.beside) {
+		fmt.Fprintf(h, "%q %d\n", relative(t.root.dir, e.path), e.size)
+	}
 	return nil
 }

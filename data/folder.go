@@ -1,104 +1,43 @@
 package data
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"hash"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
-	"limner/data/imaging"
-	"limner/internal/disk"
 	"limner/internal/plaintext"
 )
-
-// metadataName is the file with the captions and other columns of a folder's images, as in the datasets library's
-// imagefolder.
-const metadataName = "metadata.jsonl"
 
 // imageExtensions are the extensions of image files.
 var imageExtensions = []string{".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
 
-// folder is a folder of images.
+// captionExtensions are those of the files with captions beside images, the first that is there.
+var captionExtensions = []string{".txt", ".caption"}
+
+// repeated is the name of a folder whose images count several times an epoch, as kohya's sd-scripts have it.
+var repeated = regexp.MustCompile(`^([0-9]+)_(.*)$`)
+
+// folder lists the images of a folder.
 type folder struct {
-	dir     string
-	options Options
-	// metadata says that rows are lines of metadata.jsonl.
-	metadata bool
-	rows     []folderRow
+	*listing
+	root       *root
+	conditions map[string][]string // images of conditioning_data_dir by their names without extension
+	condRoot   *root
+	paired     map[string]string // the image that has a conditioning image, by that
+	longer     int               // captions of several lines
 }
-
-// folderRow is one image with its other columns.
-type folderRow struct {
-	image, condition, mask string // files within the folder
-	captions               []string
-	extra                  map[string]string
-	sizes                  []int64 // of files
-}
-
-// Limits of the texts of a dataset, in bytes. CLIP reads a few hundred of a caption.
-const (
-	maxCaption  = 64 << 10
-	maxCaptions = 1000    // of a row
-	maxLine     = 1 << 20 // of metadata.jsonl
-	maxMetadata = 1 << 30
-)
-
-// openFolder opens a folder of images. If it has a metadata.jsonl, each line of that names an image by file_name and,
-// under the names of the other columns, its caption, conditioning image and mask. Without one, every image in the
-// folder is a row, and its caption is in the file of the same name with the extension .txt. It fails for an image that
-// lacks what is needed.
-func openFolder(dir string, o Options) (table, error) {
-	f := &folder{dir: dir, options: o}
-	text, err := plaintext.ReadFile(filepath.Join(dir, metadataName), maxMetadata)
-	switch {
-	case err == nil:
-		f.metadata = true
-		err = f.readMetadata(text)
-	case errors.Is(err, fs.ErrNotExist):
-		err = f.list()
-	}
-	if err != nil {
-		return nil, err
-	}
-	if len(f.rows) == 0 {
-		text := fmt.Sprintf("%s holds neither *.parquet files nor images (%s)",
-			dir, strings.Join(imageExtensions, ", "))
-		others, err := passedOver(dir, f.used())
-		if len(others) > 0 {
-			text += "; passed over: " + strings.Join(others, ", ")
-		}
-		return nil, errors.Join(errors.New(text), err)
-	}
-	return f, nil
-}
-
-// used are the names of the files in the folder that its rows use.
-func (f *folder) used() map[string]bool {
-	used := map[string]bool{metadataName: f.metadata}
-	for _, row := range f.rows {
-		for _, name := range row.files() {
-			used[topOf(name)] = true
-		}
-		if !f.metadata && !f.options.NoCaptions {
-			used[captionFile(row.image)] = true
-		}
-	}
-	return used
-}
-
-// captionFile is the file beside an image that has its caption.
-func captionFile(image string) string { return strings.TrimSuffix(image, filepath.Ext(image)) + ".txt" }
 
 // isImage says whether a folder's entry is an image file.
-func isImage(e fs.DirEntry) bool {
-	extension := strings.ToLower(filepath.Ext(e.Name()))
-	return !e.IsDir() && !strings.HasPrefix(e.Name(), ".") && slices.Contains(imageExtensions, extension)
+func isImage(e fs.DirEntry) bool { return !e.IsDir() && isImageName(e.Name()) }
+
+func isImageName(name string) bool {
+	return !strings.HasPrefix(name, ".") && slices.Contains(imageExtensions, strings.ToLower(filepath.Ext(name)))
 }
 
 // CountImages counts the images in a folder; a missing folder has none.
@@ -115,245 +54,263 @@ func CountImages(dir string) (n int, err error) {
 	return n, err
 }
 
-// list adds a row for every image of the folder.
-func (f *folder) list() error {
-	entries, err := os.ReadDir(f.dir)
+// openFolder lists the given images below dir, whose captions are in the files of the same names with the extension
+// .txt or .caption. Images below a folder <n>_<name> count n times an epoch. It fails for images that lack what is
+// needed.
+func openFolder(dir string, images []string, o Options) (table, error) {
+	f, err := newFolder(dir, o)
 	if err != nil {
-		return fmt.Errorf("open data: %w", err)
+		return nil, err
 	}
 	var errs []error
-	for _, e := range entries { // sorted by name
-		name := e.Name()
-		if !isImage(e) {
-			continue
-		}
-		row := folderRow{image: name}
-		if f.options.readsConditioning() || f.options.MaskColumn != "" {
-			return fmt.Errorf("%s: conditioning images and masks of a folder are named in its %s, "+
-				"which it does not have", f.dir, metadataName)
-		}
-		if !f.options.NoCaptions {
-			text := captionFile(name)
-			raw, err := plaintext.ReadFile(filepath.Join(f.dir, text), maxCaption)
-			if errors.Is(err, fs.ErrNotExist) {
-				errs = append(errs, fmt.Errorf("%s has no caption: write it to %s beside it", f.file(name), text))
-				continue
-			} else if err != nil {
-				errs = append(errs, fmt.Errorf("caption: %w", err))
-				continue
-			}
-			row.captions = []string{strings.TrimSpace(string(raw))}
-		}
-		if err := f.add(row); err != nil {
+	for _, name := range images {
+		if err := f.addImage(name); err != nil {
 			errs = append(errs, err)
 		}
 	}
-	return firstOf(errs)
+	if err := firstOf(errs); err != nil {
+		return nil, err
+	}
+	f.finish()
+	return f.listing, nil
 }
 
-// firstOf joins the first errors of many.
-func firstOf(errs []error) error {
-	const shown = 5
-	if more := len(errs) - shown; more > 0 {
-		errs = append(errs[:shown:shown], fmt.Errorf("and %d more", more))
+// newFolder begins a listing of a folder's images.
+func newFolder(dir string, o Options) (*folder, error) {
+	f := &folder{
+		listing: &listing{dir: dir, options: o, used: map[string]bool{}}, paired: map[string]string{},
 	}
-	return errors.Join(errs...)
+	var err error
+	if f.root, err = newRoot(dir, ""); err != nil {
+		return nil, err
+	}
+	if o.ImageRoot != "" {
+		if err := f.root.allow(o.ImageRoot); err != nil {
+			return nil, fmt.Errorf("image_root: %w", err)
+		}
+	}
+	if o.readsConditioning() && o.ConditioningDataDir != "" {
+		if err := f.listConditions(); err != nil {
+			return nil, fmt.Errorf("conditioning_data_dir: %w", err)
+		}
+	}
+	return f, nil
 }
 
-// readMetadata adds a row for every line of metadata.jsonl.
-func (f *folder) readMetadata(text []byte) error {
-	path := filepath.Join(f.dir, metadataName)
-	var errs []error
-	n := 0
-	for line := range bytes.Lines(text) {
-		n++
-		if len(bytes.TrimSpace(line)) == 0 {
-			continue
-		}
-		row, err := f.metadataRow(line)
-		if err == nil {
-			err = f.add(row)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s line %d: %w", path, n, err))
-		}
-	}
-	return firstOf(errs)
-}
-
-func (f *folder) metadataRow(line []byte) (folderRow, error) {
-	if len(line) > maxLine {
-		return folderRow{}, fmt.Errorf("%d bytes: at most %d are read of a line", len(line), maxLine)
-	}
-	var fields map[string]any
-	if err := plaintext.JSON(line, &fields); err != nil {
-		return folderRow{}, err
-	}
-	var row folderRow
-	var errs []error
-	take := func(to *string, needed bool, names ...string) {
-		for _, name := range names {
-			if text, ok := fields[name].(string); ok && needed {
-				*to = text
-				return
-			}
-		}
-		if needed {
-			errs = append(errs, fmt.Errorf("no %s", names[0]))
-		}
-	}
-	o := f.options
-	take(&row.image, true, "file_name", o.ImageColumn+"_file_name", o.ImageColumn)
-	take(&row.condition, o.readsConditioning(), o.ConditioningImageColumn, o.ConditioningImageColumn+"_file_name")
-	take(&row.mask, o.MaskColumn != "", o.MaskColumn, o.MaskColumn+"_file_name")
-	if !o.NoCaptions {
-		var err error
-		if row.captions, err = captionsOf(fields[o.CaptionColumn]); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", o.CaptionColumn, err))
-		} else if len(row.captions) == 0 {
-			errs = append(errs, fmt.Errorf("no %s", o.CaptionColumn))
-		}
-	}
-	for _, name := range o.Extra {
-		if text, ok := scalarText(fields[name]); ok {
-			if row.extra == nil {
-				row.extra = map[string]string{}
-			}
-			row.extra[name] = text
-		}
-	}
-	return row, errors.Join(errs...)
-}
-
-// captionsOf are the captions that a field of JSON holds: a text, or a list of texts.
-func captionsOf(field any) ([]string, error) {
-	switch v := field.(type) {
-	case nil:
-		return nil, nil
-	case string:
-		return []string{v}, nil
-	case []any:
-		var captions []string
-		for _, element := range v {
-			text, ok := element.(string)
-			if !ok {
-				return nil, errors.New("want a text or a list of texts")
-			}
-			captions = append(captions, text)
-		}
-		return captions, nil
-	}
-	return nil, errors.New("want a text or a list of texts")
-}
-
-// scalarText writes a field of JSON as text; ok is false for null, lists and objects.
-func scalarText(field any) (text string, ok bool) {
-	switch v := field.(type) {
-	case string:
-		return v, true
-	case bool:
-		return strconv.FormatBool(v), true
-	case float64:
-		return strconv.FormatFloat(v, 'g', -1, 64), true
-	}
-	return "", false
-}
-
-// add appends a row, and fails if one of its files is missing or too large.
-func (f *folder) add(row folderRow) error {
-	if err := checkCaptions(row.captions); err != nil {
+// listConditions lists the images of conditioning_data_dir.
+func (f *folder) listConditions() error {
+	dir := f.options.ConditioningDataDir
+	names, err := imagesBelow(dir)
+	if err != nil {
 		return err
 	}
-	for _, name := range row.files() {
-		if !filepath.IsLocal(name) {
-			return fmt.Errorf("%s: want a file within the folder", name)
+	if f.condRoot, err = newRoot(dir, ""); err != nil {
+		return err
+	}
+	if f.options.ImageRoot != "" {
+		if err := f.condRoot.allow(f.options.ImageRoot); err != nil {
+			return fmt.Errorf("image_root: %w", err)
 		}
-		info, err := os.Stat(f.file(name))
+	}
+	f.conditions = map[string][]string{}
+	for _, name := range names {
+		stem := withoutExtension(name)
+		f.conditions[stem] = append(f.conditions[stem], name)
+	}
+	return nil
+}
+
+// withoutExtension is a path without the extension of its file.
+func withoutExtension(name string) string { return strings.TrimSuffix(name, filepath.Ext(name)) }
+
+// addImage adds a row for an image of the folder.
+func (f *folder) addImage(name string) error {
+	path, size, err := f.root.find(name)
+	if err != nil {
+		return err
+	}
+	row := listedRow{image: place{name: name, path: path, size: size}, extra: f.extra(name)}
+	if f.options.MaskColumn != "" {
+		return fmt.Errorf("%s has no mask: masks are named in a metadata.jsonl, under %s", path, f.options.MaskColumn)
+	}
+	if err := f.addCondition(&row); err != nil {
+		return err
+	}
+	if !f.options.NoCaptions {
+		caption, err := f.caption(name)
 		if err != nil {
-			return err // names the file
+			return err
 		}
-		switch {
-		case !info.Mode().IsRegular():
-			return fmt.Errorf("%s: %w", f.file(name), disk.ErrNotRegular)
-		case info.Size() > imaging.MaxFileBytes:
-			return fmt.Errorf("%s: %d bytes, at most %d are read of an image",
-				f.file(name), info.Size(), imaging.MaxFileBytes)
-		}
-		row.sizes = append(row.sizes, info.Size())
+		row.captions = []string{caption}
 	}
-	f.rows = append(f.rows, row)
-	return nil
+	if row.repeats, err = repeatsOf(name); err != nil {
+		return err
+	}
+	return f.addRow(row)
 }
 
-// checkCaptions fails for texts that are too long for captions, and for too many.
-func checkCaptions(captions []string) error {
-	if len(captions) > maxCaptions {
-		return fmt.Errorf("%d captions: at most %d are read", len(captions), maxCaptions)
-	}
-	for _, caption := range captions {
-		if size := len(caption); size > maxCaption {
-			return fmt.Errorf("a caption of %d bytes: at most %d are read", size, maxCaption)
+// extra are the further columns of an image without metadata.
+func (f *folder) extra(name string) map[string]string {
+	var extra map[string]string
+	for _, column := range f.options.Extra {
+		text := map[string]string{"class": f.class(name), "file_name": filepath.ToSlash(name)}[column]
+		if text != "" && extra == nil {
+			extra = map[string]string{}
+		}
+		if text != "" {
+			extra[column] = text
 		}
 	}
-	return nil
+	return extra
 }
 
-func (r folderRow) files() []string {
-	return slices.DeleteFunc([]string{r.image, r.condition, r.mask}, func(name string) bool { return name == "" })
-}
-
-func (r folderRow) bytes() (sum int64) {
-	for _, size := range r.sizes {
-		sum += size
+// addCondition finds a row's conditioning image in conditioning_data_dir: under the image's path, or its name alone.
+func (f *folder) addCondition(row *listedRow) error {
+	if !f.options.readsConditioning() {
+		return nil
 	}
-	return sum
-}
-
-// file is where a file of the folder lies.
-func (f *folder) file(name string) string { return filepath.Join(f.dir, name) }
-
-func (f *folder) path() string { return f.dir }
-
-// Close has nothing to close.
-func (f *folder) Close() error { return nil }
-
-// groups has one group for each image, so that files are read as they are needed.
-func (f *folder) groups() []group {
-	groups := make([]group, len(f.rows))
-	for i, row := range f.rows {
-		groups[i] = group{rows: 1, bytes: row.bytes()}
+	image, dir := row.image.name, f.options.ConditioningDataDir
+	if f.conditions == nil {
+		return fmt.Errorf("%s has no conditioning image: name the folder of those with --conditioning_data_dir, where "+
+			"they have the images' names, name each in a metadata.jsonl under %s, or take them from the images with "+
+			"--condition",
+			row.image.path, f.options.ConditioningImageColumn)
 	}
-	return groups
+	stem := withoutExtension(image)
+	found := f.conditions[stem]
+	if len(found) == 0 {
+		stem = filepath.Base(stem)
+		found = f.conditions[stem]
+	}
+	switch {
+	case len(found) == 0:
+		return fmt.Errorf("%s has no conditioning image in %s: none is called %s", row.image.path, dir, stem+".*")
+	case len(found) > 1:
+		return fmt.Errorf("%s has several conditioning images in %s: %s", row.image.path, dir, someNames(found))
+	case f.paired[found[0]] != "":
+		return fmt.Errorf("%s and %s have one conditioning image, %s: put those of equal names into folders like the "+
+			"images'", f.paired[found[0]], image, filepath.Join(dir, found[0]))
+	}
+	f.paired[found[0]] = image
+	path, size, err := f.condRoot.find(found[0])
+	row.condition = &place{name: found[0], path: path, size: size}
+	return err
 }
 
-func (f *folder) readRows(index int, _, _ int64) []rawRow {
-	row := f.rows[index]
-	raw := rawRow{captions: row.captions, extra: row.extra}
-	for _, part := range []struct {
-		name string
-		to   *[]byte
-	}{{row.image, &raw.image}, {row.condition, &raw.condition}, {row.mask, &raw.mask}} {
-		if part.name == "" {
+// caption is that of an image, in a file beside it or, with ClassCaptions, the name of its folder.
+func (f *folder) caption(name string) (string, error) {
+	for _, extension := range captionExtensions {
+		text := withoutExtension(name) + extension
+		path := filepath.Join(f.dir, text)
+		raw, err := plaintext.ReadFile(path, maxCaption)
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		var err error
-		if *part.to, err = imaging.ReadFile(f.file(part.name)); err != nil {
-			raw.fail(err)
+		if err == nil {
+			err = f.root.check(path)
 		}
+		if err != nil {
+			return "", fmt.Errorf("caption: %w", err)
+		}
+		f.used[topOf(text)] = true
+		caption := firstLine(string(raw))
+		if caption != strings.TrimSpace(string(raw)) {
+			f.longer++
+		}
+		return caption, nil
 	}
-	return []rawRow{raw}
+	if f.options.ClassCaptions {
+		return f.class(name), nil
+	}
+	return "", fmt.Errorf("%s has no caption: write it to %s beside it, or take folders' names with --class_captions",
+		filepath.Join(f.dir, name), filepath.Base(withoutExtension(name))+captionExtensions[0])
 }
 
-func (f *folder) fingerprint(h hash.Hash) error {
+// firstLine is the first line of a text that is not empty, without space around it: what kohya's sd-scripts take of a
+// file with a caption.
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	return strings.TrimSpace(line)
+}
+
+// class is the name of an image's folder, without a number of repeats.
+func (f *folder) class(name string) string {
+	dir, err := filepath.Abs(filepath.Dir(filepath.Join(f.dir, name)))
+	if err != nil {
+		return ""
+	}
+	base := filepath.Base(dir)
+	if parts := repeated.FindStringSubmatch(base); parts != nil && filepath.Dir(name) != "." {
+		return parts[2]
+	}
+	return base
+}
+
+// repeatsOf is how often an image counts in an epoch, by the name of the folder that holds its own.
+func repeatsOf(name string) (int64, error) {
+	const most = 1e6
+	parts := repeated.FindStringSubmatch(topOf(name))
+	if parts == nil || filepath.Dir(name) == "." {
+		return 1, nil
+	}
+	n, err := strconv.Atoi(parts[1])
+	if err != nil || n < 1 || n > most {
+		return 0, fmt.Errorf("%s: the folder's name says that its images count %s times an epoch: want 1 to %d",
+			name, parts[1], int(most))
+	}
+	return int64(n), nil
+}
+
+// finish notes what the log says.
+func (f *folder) finish() {
+	repeats := map[string]int64{}
+	var names []string
 	for _, row := range f.rows {
-		caption := ""
-		if len(row.captions) > 0 {
-			caption = row.captions[0]
-		}
-		fmt.Fprintf(h, "%q %q %d\n", row.files(), caption, row.bytes())
-		if len(row.captions) > 1 {
-			fmt.Fprintf(h, "%q\n", row.captions[1:])
+		top := topOf(row.image.name)
+		f.used[top] = true
+		if row.repeats > 1 && repeats[top] == 0 {
+			repeats[top], names = row.repeats, append(names, fmt.Sprintf("%s %d times", top, row.repeats))
 		}
 	}
-	return nil
+	if len(names) > 0 {
+		f.notes = append(f.notes, "in an epoch, images count as their folders say: "+someNames(names))
+	}
+	if f.longer > 0 {
+		f.notes = append(f.notes, fmt.Sprintf("of %d captions of several lines, the first line is read", f.longer))
+	}
+	unpaired := 0
+	for _, found := range f.conditions {
+		for _, name := range found {
+			if f.paired[name] == "" {
+				unpaired++
+			}
+		}
+	}
+	if unpaired > 0 {
+		f.notes = append(f.notes, fmt.Sprintf("passed over: %d images of %s that belong to no image",
+			unpaired, f.options.ConditioningDataDir))
+	}
+}
+
+// maxDepth is how many folders deep a dataset is looked for.
+const maxDepth = 16
+
+// imagesBelow lists the images in a folder and those below it, in the order of their paths. Links to folders are not
+// followed.
+func imagesBelow(dir string) ([]string, error) {
+	var images []string
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		name := relative(dir, path)
+		switch {
+		case err != nil:
+			return err
+		case e.IsDir() && name != "." &&
+			(strings.HasPrefix(e.Name(), ".") || strings.Count(name, string(filepath.Separator)) > maxDepth):
+			return filepath.SkipDir
+		case isImage(e):
+			images = append(images, name)
+		}
+		return nil
+	})
+	return images, err
 }

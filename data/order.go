@@ -13,6 +13,7 @@ type piece struct {
 	first, rows  int64 // within the row group
 	start        int64 // of its first row in the dataset
 	bytes        int64 // of the columns that are read, about
+	repeats      int64 // how often each row is in an epoch
 }
 
 // splitGroup cuts a row group into pieces of about limit bytes.
@@ -26,7 +27,7 @@ func splitGroup(p piece, limit int64) []piece {
 		}
 		list = append(list, piece{
 			table: p.table, group: p.group, first: p.first + first, rows: end - first,
-			start: p.start + first, bytes: p.bytes/parts + 1,
+			start: p.start + first, bytes: p.bytes/parts + 1, repeats: p.repeats,
 		})
 	}
 	return list
@@ -67,7 +68,7 @@ func newEpochOrder(pieces []piece, seed uint64, epoch int, limit int64) *epochOr
 		}
 		b := &o.buckets[len(o.buckets)-1]
 		size += p.bytes
-		position += p.rows
+		position += p.rows * p.repeats
 		b.pieces = append(b.pieces, at)
 		b.ends = append(b.ends, position-b.start)
 	}
@@ -78,13 +79,14 @@ func newEpochOrder(pieces []piece, seed uint64, epoch int, limit int64) *epochOr
 	return o
 }
 
-// at is the piece, and the row within it, at a position of the epoch.
-func (o *epochOrder) at(position int64) (pieceIndex int, row int64) {
+// at is the piece, and the row within it, at a position of the epoch, and which of the row's repetitions it is, from 0.
+func (o *epochOrder) at(position int64) (pieceIndex int, row, repetition int64) {
 	b := &o.buckets[sort.Search(len(o.buckets), func(i int) bool { return o.buckets[i].start > position })-1]
 	row = int64(b.order.at(uint64(position - b.start)))
 	i := sort.Search(len(b.ends), func(i int) bool { return b.ends[i] > row })
 	if i > 0 {
 		row -= b.ends[i-1]
 	}
-	return b.pieces[i], row
+	rows := o.pieces[b.pieces[i]].rows
+	return b.pieces[i], row % rows, row / rows
 }

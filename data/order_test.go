@@ -41,15 +41,15 @@ func TestPermutationIsUniform(t *testing.T) {
 	}
 }
 
-func TestEpochOrderVisitsEveryRowOnce(t *testing.T) {
+func TestEpochOrderVisitsEveryRowAsOftenAsItCounts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.Int64Range(50, 5000).Draw(t, "limit")
 		var pieces []piece
-		var rows int64
+		var rows, places int64
 		for g := range rapid.IntRange(1, 12).Draw(t, "groups") {
 			p := piece{
 				group: g, rows: rapid.Int64Range(1, 40).Draw(t, "rows"), start: rows,
-				bytes: rapid.Int64Range(1, 3000).Draw(t, "bytes"),
+				bytes: rapid.Int64Range(1, 3000).Draw(t, "bytes"), repeats: rapid.Int64Range(1, 3).Draw(t, "repeats"),
 			}
 			rows += p.rows
 			pieces = append(pieces, splitGroup(p, limit)...)
@@ -60,19 +60,22 @@ func TestEpochOrderVisitsEveryRowOnce(t *testing.T) {
 				t.Fatalf("piece %+v does not follow row %d", p, end)
 			}
 			end += p.rows
+			places += p.rows * p.repeats
 		}
 		if end != rows {
 			t.Fatalf("the pieces hold %d of %d rows", end, rows)
 		}
 		order := newEpochOrder(pieces, 1, rapid.IntRange(0, 5).Draw(t, "epoch"), limit)
-		seen := make([]bool, rows)
-		for position := range rows {
-			index, within := order.at(position)
+		type occurrence struct{ row, repetition int64 }
+		seen := map[occurrence]bool{}
+		for position := range places {
+			index, within, repetition := order.at(position)
 			p := pieces[index]
-			if within < 0 || within >= p.rows || seen[p.start+within] {
+			at := occurrence{p.start + within, repetition}
+			if within < 0 || within >= p.rows || repetition < 0 || repetition >= p.repeats || seen[at] {
 				t.Fatalf("position %d: row %d of piece %d, out of range or taken", position, within, index)
 			}
-			seen[p.start+within] = true
+			seen[at] = true
 		}
 		for _, b := range order.buckets {
 			var bytes int64
@@ -87,11 +90,11 @@ func TestEpochOrderVisitsEveryRowOnce(t *testing.T) {
 }
 
 func TestEpochsDiffer(t *testing.T) {
-	pieces := []piece{{rows: 100, bytes: 1}}
+	pieces := []piece{{rows: 100, bytes: 1, repeats: 1}}
 	list := func(seed uint64, epoch int) (rows []int64) {
 		o := newEpochOrder(pieces, seed, epoch, 10)
 		for i := range int64(100) {
-			_, row := o.at(i)
+			_, row, _ := o.at(i)
 			rows = append(rows, row)
 		}
 		return rows

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
 
 	"limner/data/imaging"
 	"limner/internal/disk"
@@ -40,6 +41,12 @@ func openShard(path string) (*shard, error) {
 // Close closes the file.
 func (s *shard) Close() error { return s.f.Close() }
 
+// imageColumn is a column of images; bytes or path is nil if it lacks them.
+type imageColumn struct {
+	name        string
+	bytes, path *leaf
+}
+
 // leaf is a column that is read: its index in each row group, and the definition level at which its values are present.
 type leaf struct {
 	name    string // the column's, as the user knows it
@@ -49,21 +56,48 @@ type leaf struct {
 	list    bool
 }
 
-// imageLeaf finds an image column: a struct with a field bytes, as the datasets library writes it,
-// or plain bytes.
-func (s *shard) imageLeaf(name string) (leaf, error) {
+// imageColumn finds an image column: a struct with the fields bytes and path, as the datasets library writes it, plain
+// bytes, or strings, which are paths.
+func (s *shard) imageColumn(name string) (imageColumn, error) {
+	const want = "an image (struct<bytes: binary, path: string>, binary, or strings that are paths)"
+	c := imageColumn{name: name}
 	column := s.file.Root().Column(name)
 	if column == nil {
-		return leaf{}, s.missing(name)
+		return c, s.missing(name)
 	}
-	at := column
-	if !column.Leaf() {
-		if at = column.Column("bytes"); at == nil {
-			return leaf{}, fmt.Errorf("%s: column %s is no image: want struct<bytes: binary, path: string> or binary, "+
-				"got %s", s.path, name, describe(column))
+	if column.Leaf() {
+		l, err := s.binaryLeaf(name, column, imaging.MaxFileBytes, want)
+		if isText(column) {
+			l.limit = maxPath
+			c.path = &l
+		} else {
+			c.bytes = &l
+		}
+		return c, err
+	}
+	content := column.Column("bytes")
+	if content == nil {
+		return c, fmt.Errorf("%s: column %s is no image: want struct<bytes: binary, path: string> or binary, "+
+			"got %s", s.path, name, describe(column))
+	}
+	l, err := s.binaryLeaf(name, content, imaging.MaxFileBytes, want)
+	c.bytes = &l
+	if path := column.Column("path"); path != nil && err == nil {
+		if l, err := s.binaryLeaf(name, path, maxPath, want); err == nil {
+			c.path = &l
 		}
 	}
-	return s.binaryLeaf(name, at, imaging.MaxFileBytes, "an image (struct<bytes: binary, path: string> or binary)")
+	return c, err
+}
+
+// isText says whether a column's bytes are a string's.
+func isText(column *parquet.Column) bool {
+	logical := column.Type().LogicalType()
+	if logical == nil {
+		return false
+	}
+	_, text := logical.Value.(*format.StringType)
+	return text
 }
 
 // captionLeaf finds a column of strings, or of lists of strings.
@@ -135,9 +169,14 @@ func (s *shard) missing(name string) error {
 	for _, c := range s.file.Root().Columns() {
 		have = append(have, fmt.Sprintf("%s (%s)", c.Name(), describe(c)))
 	}
+	return missingColumn(s.path, name, have)
+}
+
+// missingColumn is the error for a column that a file lacks.
+func missingColumn(path, name string, have []string) error {
 	return fmt.Errorf("%s has no column %q; it has %s: "+
 		"name the right one with image_column, conditioning_image_column or caption_column",
-		filepath.Base(s.path), name, strings.Join(have, ", "))
+		filepath.Base(path), name, strings.Join(have, ", "))
 }
 
 // describe names a column's type in a word or two.

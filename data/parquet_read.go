@@ -5,17 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
 
 	"limner/internal/parquetfile"
-	"limner/internal/plaintext"
 )
 
 // rawRow is an encoded row, with the reason if it cannot be used.
 type rawRow struct {
-	image, condition, mask []byte
+	image, condition, mask picture
 	captions               []string
 	extra                  map[string]string // the columns of Options.Extra that the row has
 	err                    error
@@ -38,16 +38,19 @@ func (r *rawRow) fail(err error) {
 
 // columns are the leaves that a dataset reads from one file; those that are not needed are nil.
 type columns struct {
-	image                    leaf
-	condition, mask, caption *leaf
-	extra                    []leaf
+	image           imageColumn
+	condition, mask *imageColumn
+	caption         *leaf
+	extra           []leaf
 }
 
 // parquetTable is an open parquet file with the columns that are read from it.
 type parquetTable struct {
 	*shard
 	columns columns
+	root    *root // of the paths in cells
 	sizes   []group
+	beside  []string // files that cells name
 }
 
 func openParquetTable(path string, o Options) (table, error) {
@@ -59,6 +62,12 @@ func openParquetTable(path string, o Options) (table, error) {
 	if t.columns, err = s.columns(o); err == nil {
 		t.sizes, err = s.sizes(t.columns)
 	}
+	if err == nil {
+		t.root, err = newRoot(filepath.Dir(path), o.ImageRoot)
+	}
+	if err == nil {
+		err = t.findBeside()
+	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -68,17 +77,58 @@ func openParquetTable(path string, o Options) (table, error) {
 func (t *parquetTable) path() string    { return t.shard.path }
 func (t *parquetTable) groups() []group { return t.sizes }
 
-func (t *parquetTable) readRows(group int, first, count int64) []rawRow {
-	return t.shard.readRows(group, t.columns, first, count)
+func (t *parquetTable) describe() (columns, notes []string) {
+	for _, c := range t.file.Root().Columns() {
+		columns = append(columns, c.Name())
+	}
+	return columns, nil
 }
 
-// needed are the columns' indices in the file.
-func (c columns) needed() []int {
-	needed := []int{c.image.index}
-	for _, l := range []*leaf{c.condition, c.mask, c.caption} {
-		if l != nil {
-			needed = append(needed, l.index)
+func (t *parquetTable) readRows(group int, first, count int64) []rawRow {
+	return t.shard.readRows(group, t.columns, t.root, first, count)
+}
+
+// findBeside finds the files that cells name in place of bytes.
+func (t *parquetTable) findBeside() error {
+	for _, c := range t.columns.images() {
+		only := columns{image: *c}
+		paths, err := besides(t.shard.path, t.sizes, func(g int) bool {
+			meta := t.file.Metadata().RowGroups[g].Columns
+			return c.bytes == nil || c.path != nil && meta[c.bytes.index].MetaData.TotalUncompressedSize <
+				emptyCell*t.sizes[g].rows
+		}, func(group int, first, count int64) []rawRow {
+			return t.shard.readRows(group, only, t.root, first, count)
+		})
+		if err != nil {
+			return err
 		}
+		t.beside = append(t.beside, paths...)
+	}
+	return nil
+}
+
+// images are the columns of images.
+func (c columns) images() []*imageColumn {
+	all := []*imageColumn{&c.image}
+	for _, m := range []*imageColumn{c.condition, c.mask} {
+		if m != nil {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// needed are the columns' indices in the file; paths of images whose bytes are there are not.
+func (c columns) needed() (needed []int) {
+	for _, m := range c.images() {
+		if m.bytes != nil {
+			needed = append(needed, m.bytes.index)
+		} else {
+			needed = append(needed, m.path.index)
+		}
+	}
+	if c.caption != nil {
+		needed = append(needed, c.caption.index)
 	}
 	for _, l := range c.extra {
 		needed = append(needed, l.index)
@@ -100,7 +150,7 @@ func (s *shard) sizes(c columns) ([]group, error) {
 	var sizes []group
 	groups := s.file.Metadata().RowGroups
 	for g := range groups {
-		size := group{rows: groups[g].NumRows}
+		size := group{rows: groups[g].NumRows, repeats: 1}
 		for _, column := range needed {
 			if column >= len(groups[g].Columns) {
 				return nil, fmt.Errorf("%s: row group %d has %d columns, the schema more: damaged",
@@ -118,50 +168,48 @@ func (s *shard) sizes(c columns) ([]group, error) {
 	return sizes, nil
 }
 
-func (s *shard) columns(o Options) (columns, error) {
-	var c columns
-	var err error
-	if c.image, err = s.imageLeaf(o.ImageColumn); err != nil {
+func (s *shard) columns(o Options) (c columns, err error) {
+	if c.image, err = s.imageColumn(o.ImageColumn); err != nil {
 		return c, err
 	}
-	take := func(to **leaf, find func(string) (leaf, error), name string, needed bool) {
-		if err == nil && needed {
-			var l leaf
-			l, err = find(name)
-			*to = &l
+	for _, more := range []struct {
+		to     **imageColumn
+		name   string
+		needed bool
+	}{
+		{&c.condition, o.ConditioningImageColumn, o.readsConditioning()},
+		{&c.mask, o.MaskColumn, o.MaskColumn != ""},
+	} {
+		if more.needed {
+			m, err := s.imageColumn(more.name)
+			if err != nil {
+				return c, err
+			}
+			*more.to = &m
 		}
 	}
-	take(&c.condition, s.imageLeaf, o.ConditioningImageColumn, o.readsConditioning())
-	take(&c.mask, s.imageLeaf, o.MaskColumn, o.MaskColumn != "")
-	take(&c.caption, s.captionLeaf, o.CaptionColumn, !o.NoCaptions)
+	if !o.NoCaptions {
+		l, err := s.captionLeaf(o.CaptionColumn)
+		if err != nil {
+			return c, err
+		}
+		c.caption = &l
+	}
 	for _, name := range o.Extra {
 		if l, ok := s.textLeaf(name); ok {
 			c.extra = append(c.extra, l)
 		}
 	}
-	return c, err
+	return c, nil
 }
 
-// readRows reads count rows of a row group, from row first. Rows that cannot be read carry the reason.
-func (s *shard) readRows(group int, c columns, first, count int64) []rawRow {
+// readRows reads count rows of a row group, from row first. Rows that cannot be read carry the reason. Paths in cells
+// lie below r.
+func (s *shard) readRows(group int, c columns, r *root, first, count int64) []rawRow {
 	rows := make([]rawRow, count)
-	images := func(l *leaf, place func(*rawRow) *[]byte) {
-		if l == nil {
-			return
-		}
-		s.readBytes(group, *l, first, count, func(i int, v []byte, err error) {
-			if err == nil && len(v) == 0 {
-				err = fmt.Errorf("%s has zero bytes", l.name)
-			}
-			if err != nil {
-				rows[i].fail(err)
-			}
-			*place(&rows[i]) = v
-		})
-	}
-	images(&c.image, func(r *rawRow) *[]byte { return &r.image })
-	images(c.condition, func(r *rawRow) *[]byte { return &r.condition })
-	images(c.mask, func(r *rawRow) *[]byte { return &r.mask })
+	s.readImages(group, &c.image, r, first, rows, func(r *rawRow) *picture { return &r.image })
+	s.readImages(group, c.condition, r, first, rows, func(r *rawRow) *picture { return &r.condition })
+	s.readImages(group, c.mask, r, first, rows, func(r *rawRow) *picture { return &r.mask })
 	if c.caption != nil {
 		s.readCaptions(group, *c.caption, first, rows)
 	}
@@ -178,39 +226,64 @@ func (s *shard) readRows(group int, c columns, first, count int64) []rawRow {
 	return rows
 }
 
+// readImages reads a column of images, nil for none: their paths only where bytes are null.
+func (s *shard) readImages(group int, c *imageColumn, r *root, first int64, rows []rawRow, to func(*rawRow) *picture) {
+	if c == nil {
+		return
+	}
+	cells, count, paths := make([]imageCell, len(rows)), int64(len(rows)), c.bytes == nil
+	if c.bytes != nil {
+		s.readLeaf(group, *c.bytes, first, count, func(i int, v parquet.Value, err error) {
+			switch raw := v.ByteArray(); {
+			case err != nil:
+				rows[i].fail(err)
+			case v.IsNull():
+				cells[i].noBytes = true
+				cells[i].null = c.path == nil || v.DefinitionLevel() < c.bytes.present-1
+				paths = paths || !cells[i].null
+			case len(raw) > c.bytes.limit:
+				cells[i].size = int64(len(raw))
+			default:
+				cells[i].bytes = bytes.Clone(raw)
+			}
+		})
+	}
+	if paths {
+		s.readLeaf(group, *c.path, first, count, func(i int, v parquet.Value, err error) {
+			switch raw := v.ByteArray(); {
+			case err != nil:
+				rows[i].fail(err)
+			case !v.IsNull() && len(raw) <= c.path.limit:
+				cells[i].path = string(raw)
+			}
+			cells[i].noBytes = cells[i].noBytes || c.bytes == nil
+			cells[i].null = cells[i].null || c.bytes == nil && v.IsNull()
+		})
+	}
+	for i, cell := range cells {
+		if rows[i].err != nil {
+			continue
+		}
+		cell.column = c.name
+		var err error
+		if *to(&rows[i]), err = cell.picture(r); err != nil {
+			rows[i].fail(err)
+		}
+	}
+}
+
 // readCaptions reads the captions of rows, which begin at row first of the group.
 func (s *shard) readCaptions(group int, l leaf, first int64, rows []rawRow) {
-	s.readBytes(group, l, first, int64(len(rows)), func(i int, v []byte, err error) {
-		if err == nil {
-			if v, err = plaintext.Decode(v); err != nil {
-				err = fmt.Errorf("%s: %w", l.name, err)
-			}
-		}
-		if len(rows[i].captions) == maxCaptions {
-			err = fmt.Errorf("%s: more than %d captions", l.name, maxCaptions)
-		}
+	s.readLeaf(group, l, first, int64(len(rows)), func(i int, v parquet.Value, err error) {
 		if err != nil {
 			rows[i].fail(err)
 			return
 		}
-		rows[i].captions = append(rows[i].captions, string(v))
-	})
-}
-
-// readBytes calls yield for each of the rows, with the bytes of its value or the reason why there are none; for a
-// column of lists as often as the row has values, at least once.
-func (s *shard) readBytes(group int, l leaf, first, count int64, yield func(i int, v []byte, err error)) {
-	s.readLeaf(group, l, first, count, func(i int, v parquet.Value, err error) {
-		switch raw := v.ByteArray(); {
-		case err != nil:
-			yield(i, nil, err)
-		case v.IsNull():
-			yield(i, nil, nullReason(l, v.DefinitionLevel()))
-		case len(raw) > l.limit:
-			yield(i, nil, fmt.Errorf("%s: %d bytes: at most %d are read", l.name, len(raw), l.limit))
-		default:
-			yield(i, bytes.Clone(raw), nil)
+		raw, tooLong := v.ByteArray(), int64(0)
+		if len(raw) > l.limit {
+			raw, tooLong = nil, int64(len(raw))
 		}
+		rows[i].addCaption(l.name, raw, v.IsNull(), tooLong)
 	})
 }
 
@@ -276,12 +349,4 @@ func readPage(page parquet.Page, values []parquet.Value, next *int64, count int6
 			return false, errors.New("a page yields no values")
 		}
 	}
-}
-
-// nullReason distinguishes a null image from one whose bytes alone are null, which at most has a path.
-func nullReason(l leaf, level int) error {
-	if level > 0 && level == l.present-1 {
-		return fmt.Errorf("%s has null bytes (a path alone is not followed)", l.name)
-	}
-	return fmt.Errorf("%s is null", l.name)
 }

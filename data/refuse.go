@@ -16,7 +16,7 @@ func (d *Dataset) CheckBatches() error {
 		return fmt.Errorf("batch size %d: want an even number, half of it for the class", o.BatchSize)
 	case d.StepsPerEpoch() < 1:
 		return fmt.Errorf("batch size %d is more than the %d rows of the dataset: use a smaller one",
-			d.perBatch(), d.rows)
+			d.perBatch(), d.places)
 	}
 	return nil
 }
@@ -54,7 +54,7 @@ func (d *Dataset) CheckRows() error {
 func (d *Dataset) tryRow(t table, group int, at, row int64) error {
 	r, err := d.decode(row, t.readRows(group, at, 1)[0])
 	if err == nil {
-		_, err = d.fit(&r, row, 0)
+		_, err = d.fit(&r, occurrence{row: row})
 	}
 	return err
 }

@@ -139,7 +139,7 @@ func (d *Dataset) decode(row int64, raw rawRow) (r Row, err error) {
 	for _, part := range []struct {
 		column string
 		needed bool
-		raw    []byte
+		raw    picture
 		to     **imaging.RGB
 	}{
 		{d.options.ImageColumn, true, raw.image, &r.Image},
@@ -149,7 +149,12 @@ func (d *Dataset) decode(row int64, raw rawRow) (r Row, err error) {
 		if !part.needed {
 			continue
 		}
-		m, notes, err := d.decoding.Decode(part.raw)
+		var m *imaging.RGB
+		var notes []imaging.Note
+		raw, err := part.raw.content()
+		if err == nil {
+			m, notes, err = d.decoding.Decode(raw)
+		}
 		if err != nil {
 			return Row{}, fmt.Errorf("%s: %w", part.column, err)
 		}
@@ -187,11 +192,11 @@ func (d *Dataset) isBad(row int64) bool {
 // fitted is the row at a position of an epoch, decoded and fitted to the resolution. A bad row is replaced by the next
 // good one of the epoch's order, which continues from its start after its end.
 func (d *Dataset) fitted(ctx context.Context, order *epochOrder, position int64) (int64, Row, View, error) {
-	for i := range d.rows {
+	for i := range d.places {
 		if err := ctx.Err(); err != nil {
 			return 0, Row{}, View{}, err
 		}
-		index, within := order.at((position + i) % d.rows)
+		index, within, repetition := order.at((position + i) % d.places)
 		p := d.pieces[index]
 		row := p.start + within
 		if d.isBad(row) {
@@ -200,8 +205,9 @@ func (d *Dataset) fitted(ctx context.Context, order *epochOrder, position int64)
 		r, err := d.decode(row, d.cache.get(index, p.bytes)[within])
 		var view View
 		if err == nil {
-			d.drawCaption(&r, row, order.epoch)
-			view, err = d.fit(&r, row, order.epoch)
+			at := occurrence{row: row, epoch: order.epoch, repetition: repetition}
+			d.drawCaption(&r, at)
+			view, err = d.fit(&r, at)
 		}
 		if err == nil {
 			return row, r, view, nil

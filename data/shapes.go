@@ -66,16 +66,20 @@ func (d *Dataset) pairs(row rawRow) (problem string, ok bool) {
 	var view View
 	for _, part := range []struct {
 		column string
-		raw    []byte
+		raw    picture
 	}{
 		{d.options.ImageColumn, row.image},
 		{d.options.ConditioningImageColumn, row.condition},
 		{d.options.MaskColumn, row.mask},
 	} {
-		if part.raw == nil {
+		if part.raw.bytes == nil && part.raw.path == "" {
 			continue
 		}
-		width, height, err := imaging.Size(part.raw)
+		var width, height int
+		raw, err := part.raw.content()
+		if err == nil {
+			width, height, err = imaging.Size(raw)
+		}
 		if err != nil {
 			return "", false
 		}

@@ -25,8 +25,8 @@ func TestSplitOf(t *testing.T) {
 	}
 }
 
-// layout makes a folder: parquet files of the rows that their names give, other files empty.
-func layout(t *testing.T, files map[string]int) string {
+// makeFolder makes a folder: parquet files of the rows that their names give, other files empty.
+func makeFolder(t *testing.T, files map[string]int) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, rows := range files {
@@ -47,6 +47,7 @@ func layout(t *testing.T, files map[string]int) string {
 
 // What is read of a folder, what the log says, and where it is refused.
 func TestSplitsAreToldApart(t *testing.T) {
+	const columns = ", columns image, conditioning_image, text"
 	snapshot := map[string]int{
 		"README.md": 0, ".gitattributes": 0, "data/train-00000-of-00001.parquet": 4,
 		"data/validation-00000-of-00001.parquet": 2,
@@ -58,46 +59,49 @@ func TestSplitsAreToldApart(t *testing.T) {
 		says    string // the log without the folder, or the error
 	}{
 		"train beside test": {map[string]int{"train.parquet": 4, "test.parquet": 2}, false, 4,
-			"training data: DIR: 4 rows in 1 file of the split train (train.parquet); passed over: " +
-				"test.parquet (split test)"},
+			"training data: DIR: 4 rows in 1 file of the split train (train.parquet)" + columns +
+				"; passed over: test.parquet (split test)"},
 		"held out of these": {map[string]int{"train.parquet": 4, "test.parquet": 2}, true, 2,
-			"held-out data: DIR: 2 rows in 1 file of the split test (test.parquet); passed over: " +
+			"held-out data: DIR: 2 rows in 1 file of the split test (test.parquet)" + columns + "; passed over: " +
 				"train.parquet (split train)"},
 		"a snapshot": {snapshot, false, 4,
-			"training data: DIR: 4 rows in 1 file of the split train (data/train-00000-of-00001.parquet); " +
-				"passed over: data/validation-00000-of-00001.parquet (split validation)"},
+			"training data: DIR: 4 rows in 1 file of the split train (data/train-00000-of-00001.parquet)" +
+				columns + "; passed over: data/validation-00000-of-00001.parquet (split validation)"},
 		"held out of a snapshot": {snapshot, true, 2,
-			"held-out data: DIR: 2 rows in 1 file of the split validation (data/validation-00000-of-00001.parquet); " +
-				"passed over: data/train-00000-of-00001.parquet (split train)"},
+			"held-out data: DIR: 2 rows in 1 file of the split validation (data/validation-00000-of-00001.parquet)" +
+				columns + "; passed over: data/train-00000-of-00001.parquet (split train)"},
 		"no splits": {
 			map[string]int{"b.parquet": 1, "a.parquet": 2, "sub/c.parquet": 3, "x.bmp": 0, "y.BMP": 0, "LICENSE": 0},
-			false, 3, "training data: DIR: 3 rows in 2 files (a.parquet, b.parquet); passed over: " +
+			false, 3, "training data: DIR: 3 rows in 2 files (a.parquet, b.parquet)" + columns + "; passed over: " +
 				"2 × .bmp (x.bmp, y.BMP), 1 × file without extension (LICENSE), 1 × folder (sub)",
 		},
 		"validation before test": {map[string]int{"test.parquet": 1, "val.parquet": 2, "train.parquet": 3}, true, 2,
-			"held-out data: DIR: 2 rows in 1 file of the split validation (val.parquet); passed over: " +
+			"held-out data: DIR: 2 rows in 1 file of the split validation (val.parquet)" + columns + "; passed over: " +
 				"test.parquet (split test), train.parquet (split train)"},
 		"a folder held out as a whole": {
 			map[string]int{"train-0.parquet": 3}, true, 3,
-			"held-out data: DIR: 3 rows in 1 file of the split train (train-0.parquet)",
+			"held-out data: DIR: 3 rows in 1 file of the split train (train-0.parquet)" + columns,
 		},
 		"no split beside train": {map[string]int{"train.parquet": 3, "more.parquet": 1}, false, 3,
-			"training data: DIR: 3 rows in 1 file of the split train (train.parquet); passed over: more.parquet"},
+			"training data: DIR: 3 rows in 1 file of the split train (train.parquet)" + columns +
+				"; passed over: more.parquet"},
 		"test alone": {
 			map[string]int{"test.parquet": 2}, false, -1,
-			"DIR holds the split test alone (test.parquet): to train on it, name its files",
+			"DIR has no split train, only test (test.parquet): to train on it, give --split test",
 		},
 		"no split beside test": {
 			map[string]int{"test.parquet": 2, "cats.parquet": 2}, false, -1,
 			"DIR does not say which of its files are meant: cats.parquet of no split, " +
-				"test.parquet of the split test; name the files",
+				"test.parquet of the split test; choose with --split, or name the files",
 		},
-		"images of no format that is read": {map[string]int{"a.heic": 0, "b.psd": 0, "c/d.png": 0}, false, -1,
-			"DIR holds neither *.parquet files nor images (.png, .jpg, .jpeg, .gif, .webp, .bmp, .tif, .tiff); " +
-				"passed over: 1 × .heic (a.heic), 1 × .psd (b.psd), 1 × folder (c)"},
+		"images of no format that is read": {map[string]int{"a.heic": 0, "b.psd": 0, "c/d.heic": 0}, false, -1,
+			"DIR holds no dataset that is read: it has 1 × .heic (a.heic), 1 × .psd (b.psd), 1 × folder (c). " +
+				"Read are *.parquet, *.arrow and *.tar files, images (.png, .jpg, .jpeg, .gif, .webp, .bmp, .tif, " +
+				".tiff) with captions beside them, and images that a metadata.jsonl, metadata.csv, prompt.json or " +
+				"train.jsonl names"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := layout(t, c.files)
+			dir := makeFolder(t, c.files)
 			var log bytes.Buffer
 			o := testOptions()
 			o.Resolution, o.HeldOut, o.Log = 0, c.heldOut, &log
@@ -125,7 +129,7 @@ func TestSplitsAreToldApart(t *testing.T) {
 
 // A folder that training and the held-out rows share is seen, whatever it is called.
 func TestShares(t *testing.T) {
-	dir := layout(t, map[string]int{"train.parquet": 2, "test.parquet": 2})
+	dir := makeFolder(t, map[string]int{"train.parquet": 2, "test.parquet": 2})
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(filepath.Join(dir, "train.parquet"), link); err != nil {
 		t.Fatal(err)
@@ -154,7 +158,8 @@ func TestImageFolderSaysWhatIsPassedOver(t *testing.T) {
 	o := testOptions()
 	o.NeedConditioning, o.Log = false, &log
 	openTest(t, dir, o)
-	want := fmt.Sprintf("training data: %s: 2 rows; passed over: 1 × .bmp (photo.bmp), 1 × .png (extra.png), "+
+	want := fmt.Sprintf("training data: %s: 2 rows in 1 file (metadata.jsonl), columns conditioning_image, file_name, "+
+		"mask, text; passed over: 1 × .bmp (photo.bmp), 1 × .png (extra.png), "+
 		"1 × .txt (notes.txt), 1 × folder (more)\n", dir)
 	if got := log.String(); got != want {
 		t.Errorf("got  %swant %s", got, want)

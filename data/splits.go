@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -41,16 +42,35 @@ func splitOf(path string) Split {
 	return ""
 }
 
-// pickSplit chooses the files of one split among a folder's, given relative to it: train or, for held-out rows,
-// validation, else test. If no file names a split it chooses all. It fails if the names do not determine the files.
-func pickSplit(dir string, files []string, heldOut bool) (chosen []string, split Split, err error) {
+// numbered is what the names of a split's files have after its name: train-00000-of-00002, train_0, train-1.
+var numbered = regexp.MustCompile(`[-_]?[0-9]+(-of-[0-9]+)?$`)
+
+// belongsTo says whether a path within a dataset is of the split that is asked for, by one of the usual names or any
+// other: that of the file, without the numbers at its end, or of a folder.
+func belongsTo(path, split string) bool {
+	if usual := splitWords[strings.ToLower(split)]; usual != "" {
+		return splitOf(path) == usual
+	}
+	parts := strings.Split(filepath.ToSlash(path), "/")
+	base := &parts[len(parts)-1]
+	*base = numbered.ReplaceAllString(withoutExtension(*base), "")
+	return slices.Contains(parts, split)
+}
+
+// pickSplit chooses the files or folders of one split among those of a folder, given relative to it: of the split that
+// is asked for, else train or, for held-out rows, validation, else test. If no name is of a split it chooses all. It
+// fails if the names do not determine the files.
+func pickSplit(dir string, files []string, o Options) (chosen []string, split Split, err error) {
 	bySplit := map[Split][]string{}
 	for _, file := range files {
 		split := splitOf(file)
 		bySplit[split] = append(bySplit[split], file)
 	}
+	if o.Split != "" && !o.HeldOut {
+		return askedSplit(dir, files, bySplit, o.Split)
+	}
 	wanted := []Split{SplitTrain}
-	if heldOut {
+	if o.HeldOut {
 		wanted = []Split{SplitValidation, SplitTest}
 	}
 	for _, split := range wanted {
@@ -60,14 +80,34 @@ func pickSplit(dir string, files []string, heldOut bool) (chosen []string, split
 	}
 	rest := slices.Sorted(maps.Keys(bySplit))
 	switch {
-	case len(rest) == 1 && (rest[0] == "" || heldOut):
+	case len(rest) == 1 && (rest[0] == "" || o.HeldOut):
 		return bySplit[rest[0]], rest[0], nil // Dataset.Shares finds out whether training reads the same files
 	case len(rest) == 1:
-		return nil, "", fmt.Errorf("%s holds the split %s alone (%s): to train on it, name its files",
-			dir, rest[0], someNames(files))
+		return nil, "", fmt.Errorf("%s has no split train, only %s (%s): to train on it, give --split %s",
+			dir, rest[0], someNames(files), rest[0])
 	}
-	return nil, "", fmt.Errorf("%s does not say which of its files are meant: %s; name the files",
-		dir, describeSplits(bySplit))
+	return nil, "", fmt.Errorf("%s does not say which of its files are meant: %s; choose with --split, or name the "+
+		"files", dir, describeSplits(bySplit))
+}
+
+// askedSplit chooses the files of a split that is asked for. Where no name is of a split, all are of train.
+func askedSplit(dir string, files []string, bySplit map[Split][]string, wanted string) ([]string, Split, error) {
+	var chosen []string
+	for _, file := range files {
+		if belongsTo(file, wanted) {
+			chosen = append(chosen, file)
+		}
+	}
+	usual := splitWords[strings.ToLower(wanted)]
+	switch {
+	case len(chosen) > 0 && usual != "":
+		return chosen, usual, nil
+	case len(chosen) > 0:
+		return chosen, Split(wanted), nil
+	case usual == SplitTrain && len(bySplit) == 1 && len(bySplit[""]) > 0:
+		return files, "", nil
+	}
+	return nil, "", fmt.Errorf("%s has no split %s: it has %s", dir, wanted, describeSplits(bySplit))
 }
 
 // describeSplits lists files by their splits.

@@ -17,9 +17,24 @@ type View struct {
 // viewStream separates the random draws of views from others of the same seed.
 const viewStream = 0x76696577
 
+// occurrence is one of a row's occurrences in a run.
+type occurrence struct {
+	row        int64 // of the dataset
+	epoch      int
+	repetition int64 // within the epoch, from 0
+}
+
+// rng gives the random draws for an occurrence: they depend on it, the seed and the purpose alone.
+func (o occurrence) rng(seed, purpose uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(o.seed(seed)^purpose, uint64(o.epoch)<<40^uint64(o.row)))
+}
+
+// seed is the run's seed, another one for each repetition after the first.
+func (o occurrence) seed(seed uint64) uint64 { return seed ^ uint64(o.repetition)*0x9e3779b97f4a7c15 }
+
 // fit resizes and crops the images of a row to the resolution, all by the same crop and flip, and takes the condition
-// from its image. The random choices depend on the seed, the row and the epoch.
-func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
+// from its image. The random choices depend on the seed and the occurrence.
+func (d *Dataset) fit(r *Row, at occurrence) (View, error) {
 	view := View{Height: r.Image.Height, Width: r.Image.Width}
 	side := d.options.Resolution
 	// A random crop may miss the white of a mask, and contain it in another epoch: so the whole mask is checked.
@@ -28,7 +43,7 @@ func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
 	}
 	var x, y float64 = 0.5, 0.5 // the crop's position, from 0 at one end to 1 at the other
 	if d.options.RandomCrop || d.options.RandomFlip {
-		rng := rand.New(rand.NewPCG(d.options.Seed^viewStream, uint64(epoch)<<40^uint64(row)))
+		rng := at.rng(d.options.Seed, viewStream)
 		u, v, flip := rng.Float64(), rng.Float64(), rng.Float64() < 0.5
 		if d.options.RandomCrop {
 			x, y = u, v
@@ -64,7 +79,7 @@ func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
 		}
 		*part.image = fitted
 	}
-	if err := d.takeCondition(r, row, epoch); err != nil {
+	if err := d.takeCondition(r, at); err != nil {
 		return view, err
 	}
 	if view.Flipped {
@@ -82,12 +97,12 @@ func (d *Dataset) fit(r *Row, row int64, epoch int) (View, error) {
 
 // takeCondition takes the conditioning image from the image that is resized and cropped, where none is read. It comes
 // before the flip, after which some conditions would be others.
-func (d *Dataset) takeCondition(r *Row, row int64, epoch int) error {
+func (d *Dataset) takeCondition(r *Row, at occurrence) error {
 	if d.taken.None() {
 		return nil
 	}
 	var err error
-	r.Conditioning, err = d.taken.Draw(d.options.Seed, row, epoch).Apply(r.Image)
+	r.Conditioning, err = d.taken.Draw(at.seed(d.options.Seed), at.row, at.epoch).Apply(r.Image)
 	return err
 }
 

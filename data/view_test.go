@@ -130,10 +130,10 @@ func TestFolders(t *testing.T) {
 		"captions in files":   {dir: captioned, captions: []string{"a red circle", "a blue circle"}},
 		"no captions":         {dir: bare, want: "a.png has no caption: write it to a.txt beside it"},
 		"captions not needed": {dir: bare, change: func(o *Options) { o.NoCaptions = true }, captions: []string{""}},
-		"no images":           {dir: empty, want: "holds neither *.parquet files nor images (.png, "},
+		"no images":           {dir: empty, want: "holds no dataset that is read: it has nothing. Read are "},
 		"no conditioning images": {
 			dir: captioned, change: func(o *Options) { o.NeedConditioning = true },
-			want: "are named in its metadata.jsonl, which it does not have",
+			want: "a.png has no conditioning image: name the folder of those with --conditioning_data_dir",
 		},
 		"metadata": {
 			dir: named, metadata: `{"file_name": "a.png", "text": "one"}`, captions: []string{"one"},
@@ -143,10 +143,13 @@ func TestFolders(t *testing.T) {
 			change: func(o *Options) { o.NeedConditioning = true },
 			want:   "metadata.jsonl line 1: no conditioning_image",
 		},
-		"no such file": {dir: named, metadata: `{"file_name": "z.png", "text": "one"}`, want: "line 1: stat"},
+		"no such file": {
+			dir: named, metadata: `{"file_name": "z.png", "text": "one"}`, want: "line 1: z.png is missing",
+		},
 		"outside": {
 			dir: named, metadata: `{"file_name": "../a.png", "text": "one"}`,
-			want: "../a.png: want a file within the folder",
+			want: "../a.png: want a path within the folder: absolute paths and .. are refused unless they lie below " +
+				"--image_root",
 		},
 		"no JSON": {
 			dir: named, metadata: "\n{", want: "metadata.jsonl line 2: not JSON: unexpected end",

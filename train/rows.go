@@ -83,7 +83,7 @@ func closeBoth(dataset, held *data.Dataset) error {
 // ofHeldOut reads the rows for the validation loss in place of those to train on.
 func (r Recipe) ofHeldOut() Recipe {
 	r.Data = slices.Clone(r.Watch.Validation.Data)
-	r.Prior, r.RandomFlip, r.RandomCrop, r.heldOut = nil, false, false, true
+	r.Prior, r.Split, r.RandomFlip, r.RandomCrop, r.heldOut = nil, "", false, false, true
 	return r
 }
 

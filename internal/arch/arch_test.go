@@ -272,6 +272,7 @@ var arrows = map[string][]string{
 	},
 	"data": {
 		"controlnet/condition",
+		"data/arrow",
 		"data/imaging",
 		"internal/disk",
 		"internal/parquetfile",
@@ -279,6 +280,7 @@ var arrows = map[string][]string{
 		"internal/settings",
 	},
 	"internal/parquetfile": {},
+	"data/arrow":           {},
 	"data/circles": {
 		"data/imaging",
 		"internal/disk",
