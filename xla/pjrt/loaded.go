@@ -67,7 +67,7 @@ func (c *Client) loaded(p unsafe.Pointer) (*Loaded, error) {
 
 // Execute runs the program and waits for it. arguments are those of the first of so many devices in the order of the
 // parameters, then those of the next one, and so are the results. The first arguments of each device, as many as
-// donated says, are closed: the program may write its results over them.
+// donated says, are closed: the program may write its results over them. After an error there are no results.
 func (l *Loaded) Execute(arguments []*Buffer, devices, donated int) ([]*Buffer, error) {
 	each := len(arguments) / devices
 	if each*devices != len(arguments) || donated > each {
@@ -125,7 +125,13 @@ func (l *Loaded) Execute(arguments []*Buffer, devices, donated int) ([]*Buffer, 
 			err = errors.Join(err, b.Close())
 		}
 	}
-	return results, err
+	if err == nil {
+		return results, nil
+	}
+	for _, b := range results {
+		err = errors.Join(err, b.Close())
+	}
+	return nil, err
 }
 
 // Close frees the program.
