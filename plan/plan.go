@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -112,7 +113,7 @@ func (p Planner) Compile(ctx context.Context, job Job, v Variant) (report *Repor
 			err = errors.Join(err, part.Program.Close())
 		}
 	}()
-	resident := map[string]int64{}
+	resident := map[string]bool{}
 	var working, code int64
 	for _, part := range parts {
 		program, err := p.program(part)
@@ -121,14 +122,14 @@ func (p Planner) Compile(ctx context.Context, job Job, v Variant) (report *Repor
 		}
 		r.Programs = append(r.Programs, program)
 		for _, in := range part.Program.Inputs() {
-			resident[in.Name] = part.Program.DeviceBytes(in)
+			if bytes := part.Program.DeviceBytes(in); !resident[in.Name] {
+				resident[in.Name] = true
+				r.Classes[class(in)] += bytes
+				r.Peak += bytes
+			}
 		}
 		m := part.Program.Memory()
 		working, code = max(working, m.Peak-m.Arguments), code+m.Code
-	}
-	for name, bytes := range resident {
-		r.Classes[class(name)] += bytes
-		r.Peak += bytes
 	}
 	r.Classes["temporaries"], r.Classes["code"] = working, code
 	r.Peak += working
@@ -158,20 +159,20 @@ func (p Planner) program(part Part) (Program, error) {
 	if err != nil {
 		return Program{}, fmt.Errorf("%s: %w", part.Name, err)
 	}
-	networks := map[string]Share{}
+	byLayer, shares := networks(part.Program.Inputs()), map[string]Share{}
+	add := func(layer string, flop, bytes float64) {
+		network := cmp.Or(byLayer[layer], "rest") // of no input: the compiler's name for operations of its own
+		shares[network] = Share{shares[network].FLOP + flop, shares[network].HBM + bytes}
+	}
 	for layer, bytes := range traffic.ByLayer {
-		share := networks[network(layer)]
-		share.HBM += bytes
-		networks[network(layer)] = share
+		add(layer, 0, bytes)
 	}
 	for layer, n := range flop {
-		share := networks[network(layer)]
-		share.FLOP += n
-		networks[network(layer)] = share
+		add(layer, n, 0)
 	}
 	out := Program{
 		Name: part.Name, Runs: part.Runs, FLOP: cost["flops"], Accessed: cost["bytes accessed"], HBM: traffic.Bytes,
-		Peak: part.Program.Memory().Peak, Collectives: traffic.Collectives, Networks: networks,
+		Peak: part.Program.Memory().Peak, Collectives: traffic.Collectives, Networks: shares,
 	}
 	out.Roofline = p.Topology.Chip.Roofline(out.FLOP, out.HBM)
 	out.Seconds = Estimate(cost["optimal_seconds"], out.Roofline)
@@ -212,36 +213,30 @@ func (r *Report) total() {
 	r.ImagesPerSec = images * float64(r.Chips) / r.Seconds
 }
 
-// class is the kind of a program's input, by its name.
-func class(name string) string {
-	group, _, found := strings.Cut(name, ".")
-	switch {
-	case !found:
-		return "batch"
-	case group == "param":
-		return "trained parameters"
-	case group == "ema":
-		return "averages"
-	case group == "sum":
-		return "sums of gradients"
-	case strings.HasPrefix(group, "unet") || strings.HasPrefix(group, "vae") ||
-		strings.HasPrefix(group, "text_encoder") || strings.HasPrefix(group, "controlnet"):
-		return "frozen parameters"
-	}
-	return "moments"
-}
+// class is the name of an input's class.
+func class(in xla.Value) string { return cmp.Or(string(in.Class), "batch") }
 
-// network is the network that a layer belongs to, see hlo.Traffic.
-func network(layer string) string {
-	layer = strings.TrimPrefix(layer, "param.")
-	name, _, _ := strings.Cut(layer, ".")
-	switch {
-	case name == "":
-		return "rest"
-	case class(layer+".") == "frozen parameters":
-		return name
+// networks gives the network of each layer of programs with such inputs, see hlo.Traffic: the layer of an input is its
+// name without what follows the last dot. Those of trained parameters stand below the name of their group.
+func networks(inputs []xla.Value) map[string]string {
+	networks := map[string]string{"": "rest"}
+	for _, in := range inputs {
+		end := strings.LastIndexByte(in.Name, '.')
+		if end < 0 {
+			continue
+		}
+		layer := in.Name[:end]
+		path := strings.Split(layer, ".")
+		switch in.Class {
+		case xla.Averages, xla.GradientSums, xla.Moments:
+			networks[layer] = "optimizer"
+		case xla.TrainedParameters:
+			networks[layer] = path[1]
+		default:
+			networks[layer] = path[0]
+		}
 	}
-	return "optimizer"
+	return networks
 }
 
 func (v Variant) String() string {

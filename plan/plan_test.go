@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"maps"
 	"math"
 	"strings"
 	"testing"
@@ -25,27 +26,21 @@ func TestEstimate(t *testing.T) {
 	}
 }
 
-func TestClass(t *testing.T) {
-	for name, want := range map[string]string{
-		"param.controlnet.conv_in.weight": "trained parameters", "ema.unet.conv_in.bias": "averages",
-		"exp_avg.unet.conv_in.bias": "moments", "unet.conv_in.weight": "frozen parameters",
-		"text_encoder_2.x": "frozen parameters", "controlnet_1.x": "frozen parameters", "sum.loss": "sums of gradients",
-		"pixels": "batch", "rates": "batch",
-	} {
-		if got := class(name); got != want {
-			t.Errorf("%s: got %s, want %s", name, got, want)
-		}
+func TestNetworks(t *testing.T) {
+	got := networks([]xla.Value{
+		{Name: "param.controlnet.conv_in.weight", Class: xla.TrainedParameters},
+		{Name: "exp_avg.controlnet.conv_in.weight", Class: xla.Moments},
+		{Name: "unet.down_blocks.0.bias", Class: xla.FrozenParameters},
+		{Name: "text_encoder_2.text_model.bias", Class: xla.FrozenParameters},
+		{Name: "unet.mid_block.attn2.to_k"}, {Name: "sum.loss", Class: xla.GradientSums}, {Name: "pixels"},
+	})
+	want := map[string]string{
+		"param.controlnet.conv_in": "controlnet", "exp_avg.controlnet.conv_in": "optimizer",
+		"unet.down_blocks.0": "unet", "text_encoder_2.text_model": "text_encoder_2",
+		"unet.mid_block.attn2": "unet", "sum": "optimizer", "": "rest",
 	}
-}
-
-func TestNetwork(t *testing.T) {
-	for layer, want := range map[string]string{
-		"param.controlnet.conv_in": "controlnet", "unet.down_blocks.0": "unet",
-		"text_encoder_2.text_model": "text_encoder_2", "exp_avg.unet.conv_in": "optimizer", "": "rest",
-	} {
-		if got := network(layer); got != want {
-			t.Errorf("%q: got %s, want %s", layer, got, want)
-		}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

@@ -21,7 +21,20 @@ type Value struct {
 	Name     string
 	Shape    shapes.Shape // of the whole, over all devices
 	Sharding Sharding
+	Class    Class // "" is a batch, or what else a run brings along
 }
+
+// Class is what an input is for, in figures of the memory that it takes.
+type Class string
+
+// The classes of what stays on the devices from run to run.
+const (
+	FrozenParameters  Class = "frozen parameters"
+	TrainedParameters Class = "trained parameters"
+	Averages          Class = "averages"
+	GradientSums      Class = "sums of gradients"
+	Moments           Class = "moments"
+)
 
 // Function is what a program computes.
 type Function struct {

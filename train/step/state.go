@@ -30,6 +30,19 @@ type stateValue struct {
 // name is the value's key among the host's values and in files.
 func (v stateValue) name() string { return v.group + "." + v.spec.Key }
 
+// class is what the value is for, in figures of memory.
+func (v stateValue) class() xla.Class {
+	switch v.group {
+	case groupParam:
+		return xla.TrainedParameters
+	case groupEMA:
+		return xla.Averages
+	case groupSum:
+		return xla.GradientSums
+	}
+	return xla.Moments
+}
+
 // stateLayout lists the state of a run: the parameters in the tree's order, with an average also those, then the slots
 // of each parameter.
 func stateLayout(tree nn.Tree, m optim.Method, ema bool) []stateValue {
@@ -103,5 +116,7 @@ func getFloats(a *xla.Array, data []float32) error {
 
 // value describes a state array to a program.
 func (v stateValue) value(sharding xla.Sharding) xla.Value {
-	return xla.Value{Name: v.name(), Shape: shapes.Make(v.dtype, v.spec.Shape...), Sharding: sharding}
+	return xla.Value{
+		Name: v.name(), Shape: shapes.Make(v.dtype, v.spec.Shape...), Sharding: sharding, Class: v.class(),
+	}
 }

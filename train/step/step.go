@@ -130,7 +130,9 @@ func (s *Step) sumValues() []xla.Value {
 		v := stateValue{groupSum, spec, dtypes.Float32}
 		values = append(values, v.value(s.sharding(v)))
 	}
-	return append(values, scalarValue(sumOfLosses, dtypes.Float32))
+	loss := scalarValue(sumOfLosses, dtypes.Float32)
+	loss.Class = xla.GradientSums
+	return append(values, loss)
 }
 
 // parameterValues are those of the trained parameters, of the state.

@@ -15,11 +15,11 @@ import (
 // Arrays are arrays on the devices by name.
 type Arrays map[string]*xla.Array
 
-// Parameters describes those of a tree, each by its key, in a dtype and whole on every device.
+// Parameters describes those of a tree, which are only read: each by its key, in a dtype and whole on every device.
 func Parameters(tree nn.Tree, dtype dtypes.DType) []xla.Value {
 	values := make([]xla.Value, len(tree))
 	for i, spec := range tree {
-		values[i] = xla.Value{Name: spec.Key, Shape: shapes.Make(dtype, spec.Shape...)}
+		values[i] = xla.Value{Name: spec.Key, Shape: shapes.Make(dtype, spec.Shape...), Class: xla.FrozenParameters}
 	}
 	return values
 }
