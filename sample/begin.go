@@ -26,8 +26,8 @@ func (r *round) begin(ctx context.Context) (beginning, error) {
 	if r.request.Images == nil {
 		return b, nil
 	}
-	images := r.rows(r.request.Images, 3*r.shape.Height*r.shape.Width)
-	pixels, nine := r.shape.Height*r.shape.Width, r.model.inpaints()
+	images := r.rows(r.request.Images, 3*r.p.shape.Height*r.p.shape.Width)
+	pixels, nine := r.p.shape.Height*r.p.shape.Width, r.p.model.inpaints()
 	// Inpainting with strength 1 begins from noise alone; image to image never does.
 	fromNoise := r.request.Masks != nil && r.request.Strength == 1
 	if !fromNoise || !nine {
@@ -73,13 +73,13 @@ func combine(a float64, x []float32, b float64, y []float32) []float32 {
 
 // latentMask takes of a mask [batch, height, width] the values that nearest-neighbour interpolation takes, as 0 or 1.
 func (r *round) latentMask(mask []float32) []float32 {
-	scale := r.model.Pipeline.VAE.Scale()
+	scale := r.p.model.Pipeline.VAE.Scale()
 	out := make([]float32, 0, len(mask)/scale/scale)
-	for i := range r.shape.Batch {
-		for y := range r.latentHeight() {
-			for x := range r.latentWidth() {
+	for i := range r.p.shape.Batch {
+		for y := range r.p.latentHeight() {
+			for x := range r.p.latentWidth() {
 				v := float32(0)
-				if mask[(i*r.shape.Height+y*scale)*r.shape.Width+x*scale] >= 0.5 {
+				if mask[(i*r.p.shape.Height+y*scale)*r.p.shape.Width+x*scale] >= 0.5 {
 					v = 1
 				}
 				out = append(out, v)
@@ -91,26 +91,27 @@ func (r *round) latentMask(mask []float32) []float32 {
 
 // encodeImages draws the latents of images [batch, height, width, 3] in [-1, 1], scaled as the UNet sees them.
 func (r *round) encodeImages(ctx context.Context, images []float32, purpose uint64) (latents []float32, err error) {
-	encoder, err := r.encodeProgram(ctx)
+	encoder, err := r.p.encodeProgram(ctx)
 	if err != nil {
 		return nil, err
 	}
 	latents = r.normals(purpose)
-	devices, pixels, size := r.backend.Devices(), len(images)/r.shape.Batch, len(latents)/r.shape.Batch
+	devices, pixels, size := r.p.backend.Devices(), len(images)/r.p.shape.Batch, len(latents)/r.p.shape.Batch
 	one := make([]float32, devices*pixels) // an image of each device
 	for _, i := range r.places() {
 		for device := range devices {
-			copy(one[device*pixels:(device+1)*pixels], images[r.row(device, i)*pixels:])
+			copy(one[device*pixels:(device+1)*pixels], images[r.p.row(device, i)*pixels:])
 		}
 		mean, logvar, err := r.posteriors(encoder, one)
 		if err != nil {
 			return nil, err
 		}
 		for device := range devices {
-			drawn := latents[r.row(device, i)*size:][:size]
+			drawn := latents[r.p.row(device, i)*size:][:size]
 			for j := range drawn {
 				m, v := mean[device*size+j], logvar[device*size+j]
-				drawn[j] = (m + float32(math.Exp(float64(v)/2))*drawn[j]) * float32(r.model.Pipeline.VAE.ScalingFactor)
+				drawn[j] = (m + float32(math.Exp(float64(v)/2))*drawn[j]) *
+					float32(r.p.model.Pipeline.VAE.ScalingFactor)
 			}
 		}
 	}
@@ -119,11 +120,11 @@ func (r *round) encodeImages(ctx context.Context, images []float32, purpose uint
 
 // posteriors are the mean and the log variance of the latents of an image of each device.
 func (r *round) posteriors(encoder *program.Program, images []float32) (mean, logvar []float32, err error) {
-	in, err := keep(r, images, xla.Batch, r.backend.Devices(), r.shape.Height, r.shape.Width, 3)
+	in, err := keep(r, images, xla.Batch, r.p.backend.Devices(), r.p.shape.Height, r.p.shape.Width, 3)
 	if err != nil {
 		return nil, nil, err
 	}
-	out, err := r.apply(encoder, program.Arrays{inputImages: in})
+	out, err := r.p.apply(encoder, program.Arrays{inputImages: in})
 	if err != nil {
 		return nil, nil, fmt.Errorf("encode images: %w", err)
 	}

@@ -368,7 +368,7 @@ func checkImage(t *testing.T, p *Pipeline, g parity.File, name string, result *R
 		return
 	}
 	want := g.Get(name + ".image")
-	r := &round{Pipeline: p, count: 1}
+	r := &round{p: p, count: 1}
 	a, err := r.putLatents(result.Latents)
 	if err != nil {
 		t.Fatal(err)

@@ -77,7 +77,7 @@ func inputMemory(i int) string      { return fmt.Sprintf("memory_%d", i) }
 // stepState describes what a step replaces: the latents float32 [batch, height/8, width/8, channels], and what the
 // scheduler remembers in tensors like them.
 func (p *Pipeline) stepState() []xla.Value {
-	values := []xla.Value{p.latents()}
+	values := []xla.Value{p.latentsValue()}
 	for i := range schedule.Memories {
 		values = append(values, p.like(inputMemory(i)))
 	}
@@ -251,7 +251,7 @@ func (p *Pipeline) encodeFunction() program.Function {
 func (p *Pipeline) decodeFunction() program.Function {
 	row := xla.Value{Name: inputRow, Shape: shapes.Make(dtypes.Int32)}
 	return program.Function{
-		Name: "decode", Apart: true, Inputs: append(p.parameters(p.trees.decode), p.latents(), row),
+		Name: "decode", Apart: true, Inputs: append(p.parameters(p.trees.decode), p.latentsValue(), row),
 		Outputs: rowsOf(outputImages),
 		Build: func(in program.Nodes) (next, outputs program.Nodes) {
 			all, row := in.Get(inputLatents), in.Get(inputRow)

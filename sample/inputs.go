@@ -32,8 +32,8 @@ func (in *roundInputs) of(i int, noise *xla.Array) program.Arrays {
 
 // uploader puts arrays on the devices for a round and keeps the first error.
 type uploader struct {
-	*round
-	err error
+	round *round
+	err   error
 }
 
 func (u *uploader) put(values []float32, sharding xla.Sharding, dims ...int) *xla.Array {
@@ -45,8 +45,8 @@ func (u *uploader) put(values []float32, sharding xla.Sharding, dims ...int) *xl
 	return a
 }
 
-func (u *uploader) latents(values []float32) *xla.Array {
-	return u.put(values, xla.Batch, u.Pipeline.latents().Shape.Dimensions...)
+func (u *uploader) putLatents(values []float32) *xla.Array {
+	return u.put(values, xla.Batch, u.round.p.latentsValue().Shape.Dimensions...)
 }
 
 func (u *uploader) vector(values ...float32) *xla.Array {
@@ -60,19 +60,20 @@ func (r *round) inputs(ctx context.Context) (*roundInputs, error) {
 		return nil, err
 	}
 	u := &uploader{round: r}
-	r.latents = u.latents(begin.latents)
+	r.latents = u.putLatents(begin.latents)
 	zeros := make([]float32, len(begin.latents))
-	in := &roundInputs{zeros: u.latents(zeros), state: program.Arrays{inputLatents: r.latents}, shared: program.Arrays{
-		inputLoRAs:    u.vector(r.request.scales(len(r.model.LoRAs))...),
+	in := &roundInputs{zeros: u.putLatents(zeros), state: program.Arrays{inputLatents: r.latents}}
+	in.shared = program.Arrays{
+		inputLoRAs:    u.vector(r.request.scales(len(r.p.model.LoRAs))...),
 		inputGuidance: u.vector(float32(r.request.GuidanceScale), float32(r.request.GuidanceRescale)),
-	}}
+	}
 	for i := range schedule.Memories {
-		in.state[inputMemory(i)] = u.latents(zeros)
+		in.state[inputMemory(i)] = u.putLatents(zeros)
 	}
 	for i := range r.schedule.Calls {
 		in.coefficients = append(in.coefficients, u.vector(r.schedule.Coefficients(i)...))
 	}
-	scales := make([]float32, max(1, len(r.model.ControlNets)))
+	scales := make([]float32, max(1, len(r.p.model.ControlNets)))
 	for i := range scales {
 		scales[i] = float32(nth(r.request.ControlNetConditioningScale, i, 1))
 	}
@@ -88,11 +89,11 @@ func (r *round) inputs(ctx context.Context) (*roundInputs, error) {
 		return nil, err
 	}
 	if begin.mask != nil {
-		in.shared[inputMask] = u.put(begin.mask, xla.Batch, r.shape.Batch, r.latentHeight(), r.latentWidth(), 1)
-		in.shared[inputKnown] = u.latents(begin.known)
+		in.shared[inputMask] = u.put(begin.mask, xla.Batch, r.p.shape.Batch, r.p.latentHeight(), r.p.latentWidth(), 1)
+		in.shared[inputKnown] = u.putLatents(begin.known)
 	}
 	if begin.knownNoise != nil {
-		in.shared[inputKnownNoise] = u.latents(begin.knownNoise)
+		in.shared[inputKnownNoise] = u.putLatents(begin.knownNoise)
 		for _, next := range r.schedule.Calls[1:] {
 			in.schedules = append(in.schedules, u.vector(float32(next.Signal), float32(next.Sigma)))
 		}
@@ -103,16 +104,17 @@ func (r *round) inputs(ctx context.Context) (*roundInputs, error) {
 
 // embedConditions computes the embeddings of the conditioning images, of the ControlNets that are at work in some call.
 func (r *round) embedConditions(in *roundInputs) error {
-	for i, c := range r.model.ControlNets {
+	for i, c := range r.p.model.ControlNets {
 		if !slices.ContainsFunc(r.calls, func(call callProgram) bool { return call.key.controls>>i&1 == 1 }) {
 			continue
 		}
-		values := r.rows(r.request.Conditions[i], r.conditionSize(i))
-		images, err := keep(r, values, xla.Batch, r.shape.Batch, r.shape.Height, r.shape.Width, c.ConditioningChannels)
+		values := r.rows(r.request.Conditions[i], r.p.conditionSize(i))
+		images, err := keep(r, values, xla.Batch,
+			r.p.shape.Batch, r.p.shape.Height, r.p.shape.Width, c.ConditioningChannels)
 		if err != nil {
 			return err
 		}
-		out, err := r.apply(r.Pipeline.conditions[i], program.Arrays{inputImages: images})
+		out, err := r.p.apply(r.p.conditions[i], program.Arrays{inputImages: images})
 		if err != nil {
 			return fmt.Errorf("embed the conditioning images of ControlNet %d: %w", i+1, err)
 		}
@@ -131,15 +133,15 @@ func (r *round) context(u *uploader, in *roundInputs) *xla.Array {
 		text, pooled, ids = append(text, e.text...), append(pooled, e.pooled...), append(ids, sizes...)
 		rows++
 	}
-	for i := range r.shape.Batch {
+	for i := range r.p.shape.Batch {
 		i = r.index(i)
 		if r.texts.negative != nil {
 			add(r.texts.negative[i], r.negativeTimeIDs())
 		}
 		add(r.texts.prompt[i], r.timeIDs())
 	}
-	width := r.model.Pipeline.UNet.CrossAttentionDim
-	if r.model.Pipeline.XL() {
+	width := r.p.model.Pipeline.UNet.CrossAttentionDim
+	if r.p.model.Pipeline.XL() {
 		in.shared[inputPooled] = u.put(pooled, xla.Batch, rows, len(pooled)/rows)
 		in.shared[inputTimeIDs] = u.put(ids, xla.Batch, rows, unet.TimeIDs)
 	}
@@ -162,7 +164,7 @@ func (r *round) negativeTimeIDs() []float32 {
 }
 
 func (r *round) sizes(original, crop, target [2]int) []float32 {
-	size := [2]int{r.shape.Height, r.shape.Width}
+	size := [2]int{r.p.shape.Height, r.p.shape.Width}
 	if original == [2]int{} {
 		original = size
 	}
@@ -178,7 +180,7 @@ func (r *round) sizes(original, crop, target [2]int) []float32 {
 
 // project computes the projections of the round's text embeddings.
 func (r *round) project(in *roundInputs, text *xla.Array) error {
-	out, err := r.apply(r.projector, program.Arrays{inputLoRAs: in.shared[inputLoRAs], inputText: text})
+	out, err := r.p.apply(r.projector, program.Arrays{inputLoRAs: in.shared[inputLoRAs], inputText: text})
 	if err != nil {
 		return fmt.Errorf("project the text embeddings: %w", err)
 	}

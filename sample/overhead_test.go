@@ -40,7 +40,7 @@ func BenchmarkHostOverhead(b *testing.B) {
 		b.Fatal(err)
 	}
 	one := &round{
-		Pipeline: p, request: r, schedule: sched, calls: calls, texts: texts,
+		p: p, request: r, schedule: sched, calls: calls, texts: texts,
 		projector: projector, count: p.shape.Batch,
 	}
 	in, err := one.inputs(ctx)

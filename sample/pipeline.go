@@ -154,7 +154,7 @@ func (p *Pipeline) rows(guidance bool) int {
 	return p.shape.Batch
 }
 
-func (p *Pipeline) latents() xla.Value { return p.like(inputLatents) }
+func (p *Pipeline) latentsValue() xla.Value { return p.like(inputLatents) }
 
 // like describes an array like the latents of the batch.
 func (p *Pipeline) like(name string) xla.Value {

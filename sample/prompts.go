@@ -78,7 +78,7 @@ func (p *Pipeline) encode(ctx context.Context, r Request) (*embeddings, error) {
 // embed gives the embeddings of texts, whose tokens are known.
 func (p *Pipeline) embed(ctx context.Context, r Request, clipSkip int, tokens map[string][]clip.Encoded,
 	texts []string) ([]embedding, error) {
-	w := &chunkEncoder{Pipeline: p, clipSkip: clipSkip, scales: r.scales(len(p.model.LoRAs)), done: map[string]chunk{}}
+	w := &chunkEncoder{p: p, clipSkip: clipSkip, scales: r.scales(len(p.model.LoRAs)), done: map[string]chunk{}}
 	for _, text := range texts {
 		w.want(tokens[text])
 	}
@@ -107,7 +107,7 @@ func (p *Pipeline) zeroNegative(r Request) bool {
 
 // chunkEncoder runs the text encoders on distinct chunks.
 type chunkEncoder struct {
-	*Pipeline
+	p        *Pipeline
 	clipSkip int
 	scales   []float32 // of the LoRAs
 	wanted   []chunk
@@ -144,11 +144,11 @@ func (w *chunkEncoder) want(encoded []clip.Encoded) {
 
 // run encodes what is wanted, a batch at a time. The last batch is filled up with copies.
 func (w *chunkEncoder) run(ctx context.Context) error {
-	encoder, err := w.textProgram(ctx, w.clipSkip)
+	encoder, err := w.p.textProgram(ctx, w.clipSkip)
 	if err != nil {
 		return err
 	}
-	for rows := range slices.Chunk(w.wanted, w.shape.Batch) {
+	for rows := range slices.Chunk(w.wanted, w.p.shape.Batch) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -162,21 +162,21 @@ func (w *chunkEncoder) run(ctx context.Context) error {
 func (w *chunkEncoder) encodeRows(encoder *program.Program, rows []chunk) (err error) {
 	inputs := program.Arrays{}
 	defer func() { err = errors.Join(err, inputs.Free()) }()
-	if inputs[inputLoRAs], err = xla.Put(w.backend, w.scales, xla.Replicated, len(w.scales)); err != nil {
+	if inputs[inputLoRAs], err = xla.Put(w.p.backend, w.scales, xla.Replicated, len(w.scales)); err != nil {
 		return err
 	}
-	encoders := w.model.encoders()
+	encoders := w.p.model.encoders()
 	for k, e := range encoders {
 		var ids []int32
-		for i := range w.shape.Batch {
+		for i := range w.p.shape.Batch {
 			ids = append(ids, rows[min(i, len(rows)-1)].ids[k]...)
 		}
-		if inputs[e.ids()], err = xla.Put(w.backend, ids, xla.Batch, w.shape.Batch,
-			len(ids)/w.shape.Batch); err != nil {
+		if inputs[e.ids()], err = xla.Put(w.p.backend, ids, xla.Batch, w.p.shape.Batch,
+			len(ids)/w.p.shape.Batch); err != nil {
 			return err
 		}
 	}
-	outputs, err := w.apply(encoder, inputs)
+	outputs, err := w.p.apply(encoder, inputs)
 	if err != nil {
 		return err
 	}
@@ -186,7 +186,7 @@ func (w *chunkEncoder) encodeRows(encoder *program.Program, rows []chunk) (err e
 		if err != nil {
 			return err
 		}
-		size := len(values) / w.shape.Batch
+		size := len(values) / w.p.shape.Batch
 		for i := range rows {
 			keep(&rows[i], values[i*size:(i+1)*size])
 		}
@@ -211,7 +211,7 @@ func (w *chunkEncoder) encodeRows(encoder *program.Program, rows []chunk) (err e
 // assemble joins the chunks of a prompt, with its weights applied and the text encoders side by side. The pooled
 // embedding is that of the first chunk.
 func (w *chunkEncoder) assemble(style clip.Style, encoded []clip.Encoded) (embedding, error) {
-	encoders := w.model.encoders()
+	encoders := w.p.model.encoders()
 	var out embedding
 	for i := range encoded[0].IDs {
 		c := w.done[chunkKey(row(encoded, i))]

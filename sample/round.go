@@ -21,16 +21,16 @@ type callProgram struct {
 
 // round samples at most a batch of images.
 type round struct {
-	*Pipeline
+	p           *Pipeline
 	request     Request
 	schedule    schedule.Schedule
 	calls       []callProgram
 	texts       *embeddings
 	projector   *program.Program
-	first       int // index of the first image
-	count       int // images that are wanted
-	done, total int // calls, over all rounds
-	latents     *xla.Array
+	first       int        // index of the first image
+	count       int        // images that are wanted
+	done, total int        // calls, over all rounds
+	latents     *xla.Array // of all images of the round, as the last call left them
 	arrays      []*xla.Array
 }
 
@@ -42,22 +42,22 @@ type decoded struct {
 
 // decode begins to decode latents.
 func (r *round) decode(ctx context.Context, latents *xla.Array) (decoded, error) {
-	if r.tiled() {
+	if r.p.tiled() {
 		values, err := xla.Get[float32](latents)
 		if err != nil {
 			return decoded{}, err
 		}
-		host, err := r.decodePieces(ctx, values)
+		host, err := r.p.decodePieces(ctx, values)
 		return decoded{host: host}, err
 	}
 	var d decoded
 	for _, i := range r.places() {
-		row, err := xla.Put(r.backend, []int32{int32(i)}, xla.Replicated)
+		row, err := xla.Put(r.p.backend, []int32{int32(i)}, xla.Replicated)
 		if err != nil {
 			return d, err
 		}
 		r.arrays = append(r.arrays, row)
-		out, err := r.apply(r.decoder, program.Arrays{inputLatents: latents, inputRow: row})
+		out, err := r.p.apply(r.p.decoder, program.Arrays{inputLatents: latents, inputRow: row})
 		if err != nil {
 			return d, fmt.Errorf("decode images: %w", err)
 		}
@@ -75,7 +75,8 @@ func (r *round) fetch(d decoded) error {
 	}
 	return r.pixels(d, func(at int, pixels []float32) error {
 		image := Image{
-			Index: r.first + at, Picture: r.image(pixels), Latents: latents[at*r.latentSize() : (at+1)*r.latentSize()],
+			Index: r.first + at, Picture: r.image(pixels),
+			Latents: latents[at*r.p.latentSize() : (at+1)*r.p.latentSize()],
 		}
 		image.Problem = r.problem(image, pixels)
 		return r.request.OnImage(image)
@@ -85,7 +86,7 @@ func (r *round) fetch(d decoded) error {
 // pixels brings the wanted images to the host, one of each device at a time, and gives them by their number in the
 // round.
 func (r *round) pixels(d decoded, give func(at int, pixels []float32) error) error {
-	size := r.shape.Height * r.shape.Width * 3
+	size := r.p.shape.Height * r.p.shape.Width * 3
 	if d.rows == nil {
 		values := r.wanted(d.host)
 		for at := range r.count {
@@ -100,8 +101,8 @@ func (r *round) pixels(d decoded, give func(at int, pixels []float32) error) err
 		if err != nil {
 			return err
 		}
-		for device := range r.backend.Devices() {
-			at := r.row(device, i) - r.request.Row
+		for device := range r.p.backend.Devices() {
+			at := r.p.row(device, i) - r.request.Row
 			if at < 0 || at >= r.count {
 				continue
 			}
@@ -134,16 +135,16 @@ func (r *round) index(i int) int { return r.first + min(max(i-r.request.Row, 0),
 
 // wanted are the rows of x [batch, …] that hold the images.
 func (r *round) wanted(x []float32) []float32 {
-	size := len(x) / r.shape.Batch
+	size := len(x) / r.p.shape.Batch
 	return x[r.request.Row*size : (r.request.Row+r.count)*size]
 }
 
 // places are those of the rows of a device in which some device has an image that is wanted.
 func (r *round) places() []int {
 	var places []int
-	for i := range r.perDevice() {
-		for device := range r.backend.Devices() {
-			if at := r.row(device, i) - r.request.Row; at >= 0 && at < r.count {
+	for i := range r.p.perDevice() {
+		for device := range r.p.backend.Devices() {
+			if at := r.p.row(device, i) - r.request.Row; at >= 0 && at < r.count {
 				places = append(places, i)
 				break
 			}
@@ -154,8 +155,8 @@ func (r *round) places() []int {
 
 // rows puts together what belongs to the images of the batch. of has size values for each image, or for all.
 func (r *round) rows(of []float32, size int) []float32 {
-	out := make([]float32, 0, r.shape.Batch*size)
-	for i := range r.shape.Batch {
+	out := make([]float32, 0, r.p.shape.Batch*size)
+	for i := range r.p.shape.Batch {
 		i = r.index(i)
 		if len(of) == size {
 			i = 0
@@ -168,8 +169,8 @@ func (r *round) rows(of []float32, size int) []float32 {
 // normals are unit normals for the latents of the batch.
 func (r *round) normals(purpose uint64) []float32 {
 	var out []float32
-	for i := range r.shape.Batch {
-		i, size := r.index(i), r.latentSize()
+	for i := range r.p.shape.Batch {
+		i, size := r.index(i), r.p.latentSize()
 		switch {
 		case purpose == purposeLatents && r.request.Latents != nil:
 			out = append(out, r.request.Latents[i*size:(i+1)*size]...)
@@ -193,7 +194,7 @@ func (r *round) get(a *xla.Array) ([]float32, error) {
 
 // image rounds pixels [height, width, 3] in [0, 1] to bytes, halves to even as numpy does. NaN is black.
 func (r *round) image(pixels []float32) *imaging.RGB {
-	m := imaging.NewRGB(r.shape.Width, r.shape.Height)
+	m := imaging.NewRGB(r.p.shape.Width, r.p.shape.Height)
 	for i, v := range pixels {
 		if v >= 0 { // NaN is not
 			m.Pix[i] = uint8(math.RoundToEven(float64(v * 255)))
@@ -204,7 +205,7 @@ func (r *round) image(pixels []float32) *imaging.RGB {
 
 // keep puts data on the devices until the round ends.
 func keep[T float32 | int32](r *round, data []T, sharding xla.Sharding, dims ...int) (*xla.Array, error) {
-	a, err := xla.Put(r.backend, data, sharding, dims...)
+	a, err := xla.Put(r.p.backend, data, sharding, dims...)
 	if err == nil {
 		r.arrays = append(r.arrays, a)
 	}
@@ -218,7 +219,7 @@ func (r *round) keepAll(arrays program.Arrays) {
 
 // putLatents puts values like the latents of the batch on the devices, for the caller to free.
 func (r *round) putLatents(values []float32) (*xla.Array, error) {
-	return xla.Put(r.backend, values, xla.Batch, r.Pipeline.latents().Shape.Dimensions...)
+	return xla.Put(r.p.backend, values, xla.Batch, r.p.latentsValue().Shape.Dimensions...)
 }
 
 // free releases what the round put on the devices.

@@ -78,7 +78,7 @@ func (p *Pipeline) prepare(ctx context.Context, request Request, before *round) 
 	if err := errors.Join(err, p.check(request, sched)); err != nil {
 		return nil, err
 	}
-	r := &round{Pipeline: p, request: request, schedule: sched}
+	r := &round{p: p, request: request, schedule: sched}
 	if before != nil && sameTexts(request, before.request) {
 		r.texts = before.texts
 	} else if r.texts, err = p.encode(ctx, request); err != nil {
@@ -93,7 +93,7 @@ func (p *Pipeline) prepare(ctx context.Context, request Request, before *round) 
 
 // from is the round that begins with an image of the request.
 func (r round) from(first int) *round {
-	images, size, calls := len(r.request.Prompts), r.shape.Batch, len(r.calls)
+	images, size, calls := len(r.request.Prompts), r.p.shape.Batch, len(r.calls)
 	r.first, r.count = first, min(size, images-first)
 	r.done, r.total = first/size*calls, (images+size-1)/size*calls
 	return &r
@@ -140,7 +140,7 @@ func (r *round) denoise(ctx context.Context) error {
 			}
 			draws++
 		}
-		if _, err := call.Run(in.state, in.of(i, noise), in.shared, r.model.Resident, r.params); err != nil {
+		if _, err := call.Run(in.state, in.of(i, noise), in.shared, r.p.model.Resident, r.p.params); err != nil {
 			return fmt.Errorf("step %d of %d: %w", i+1, len(r.calls), err)
 		}
 		if noise != in.zeros {
