@@ -73,8 +73,9 @@ func NewWriter(w io.Writer, by string, columns []Column, metadata ...[2]string) 
 		options = append(options, parquet.KeyValueMetadata(pair[0], pair[1]))
 	}
 	for _, c := range columns {
-		if c.Kind == Pictures {
-			options = append(options, parquet.SkipPageBounds(c.Name, "bytes"))
+		if c.Kind == Pictures { // whose least and largest value would be written several times over
+			options = append(options,
+				parquet.SkipPageBounds(c.Name, "bytes"), parquet.SkipPageStatistics(c.Name, "bytes"))
 		}
 	}
 	return &Writer{columns: columns, out: parquet.NewGenericWriter[any](w, options...)}, nil

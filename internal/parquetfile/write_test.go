@@ -113,6 +113,19 @@ func TestWriterBoundsGroups(t *testing.T) {
 	}
 }
 
+// A file is hardly larger than its images: no statistics repeat them.
+func TestWriterSize(t *testing.T) {
+	var rows [][]any
+	for i := range 20 {
+		rows = append(rows, []any{
+			parquetfile.Image{Bytes: bytes.Repeat([]byte{byte(i)}, 10_000), Path: "a.png"}, "a", nil, nil,
+		})
+	}
+	if size := len(write(t, rows...)); size > 205_000 {
+		t.Errorf("%d bytes for images of 200000", size)
+	}
+}
+
 func TestWriterRefuses(t *testing.T) {
 	for name, columns := range map[string][]parquetfile.Column{
 		"twice":   {{Name: "a", Kind: parquetfile.Text}, {Name: "a", Kind: parquetfile.Pictures}},
