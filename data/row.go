@@ -17,10 +17,14 @@ type Row struct {
 	Image        *imaging.RGB
 	Conditioning *imaging.RGB // of the column; nil where none is read
 	Mask         *imaging.RGB // nil without MaskColumn
+	Encoded      Encoded
 	Caption      string
 	Captions     []string          // all of the row, of which Caption is the first; in a batch one is drawn
 	Extra        map[string]string // the columns of Options.Extra that the row has, as text
 }
+
+// Encoded are the image files that the pictures of a row were decoded from.
+type Encoded struct{ Image, Conditioning, Mask []byte }
 
 // BadRow names a row that cannot be used.
 type BadRow struct {
@@ -88,9 +92,27 @@ func (d *Dataset) Row(i int) (Row, error) {
 	return r, nil
 }
 
+// Origin says where row i comes from: the base name of its file, and its place there, from 0.
+func (d *Dataset) Origin(i int) (file string, row int64) {
+	if d.class != nil && int64(i) >= d.rows {
+		return d.class.Origin(i - int(d.rows))
+	}
+	named := d.name(int64(i), "")
+	return named.File, named.Row
+}
+
 // Map yields what f makes of each row, in the order of the files, with the row's index. Workers goroutines call f with
 // the results of [Dataset.Row], up to Prefetch batches ahead of the loop.
 func Map[T any](d *Dataset, f func(r Row, err error) T) iter.Seq2[int, T] {
+	all := make([]int, d.Len())
+	for i := range all {
+		all[i] = i
+	}
+	return MapRows(d, all, func(_ int, r Row, err error) T { return f(r, err) })
+}
+
+// MapRows is [Map] for some of the rows, in their order, with the index of each for f.
+func MapRows[T any](d *Dataset, rows []int, f func(i int, r Row, err error) T) iter.Seq2[int, T] {
 	return func(yield func(int, T) bool) {
 		workers := d.options.Workers
 		ahead := make(chan chan T, max(workers, d.options.Prefetch*d.options.BatchSize))
@@ -101,7 +123,7 @@ func Map[T any](d *Dataset, f func(r Row, err error) T) iter.Seq2[int, T] {
 			var group errgroup.Group
 			group.SetLimit(workers)
 			defer group.Wait()
-			for i := range d.Len() {
+			for _, i := range rows {
 				result := make(chan T, 1)
 				select {
 				case ahead <- result:
@@ -109,7 +131,8 @@ func Map[T any](d *Dataset, f func(r Row, err error) T) iter.Seq2[int, T] {
 					return
 				}
 				group.Go(func() error {
-					result <- f(d.Row(i))
+					r, err := d.Row(i)
+					result <- f(i, r, err)
 					return nil
 				})
 			}
@@ -118,12 +141,12 @@ func Map[T any](d *Dataset, f func(r Row, err error) T) iter.Seq2[int, T] {
 			close(stop)
 			<-stopped
 		}()
-		i := 0
+		at := 0
 		for result := range ahead {
-			if !yield(i, <-result) {
+			if !yield(rows[at], <-result) {
 				return
 			}
-			i++
+			at++
 		}
 	}
 }
@@ -140,11 +163,15 @@ func (d *Dataset) decode(row int64, raw rawRow) (r Row, err error) {
 		column string
 		needed bool
 		raw    picture
+		file   *[]byte
 		to     **imaging.RGB
 	}{
-		{d.options.ImageColumn, true, raw.image, &r.Image},
-		{d.options.ConditioningImageColumn, d.options.readsConditioning(), raw.condition, &r.Conditioning},
-		{d.options.MaskColumn, d.options.MaskColumn != "", raw.mask, &r.Mask},
+		{d.options.ImageColumn, true, raw.image, &r.Encoded.Image, &r.Image},
+		{
+			d.options.ConditioningImageColumn, d.options.readsConditioning(), raw.condition,
+			&r.Encoded.Conditioning, &r.Conditioning,
+		},
+		{d.options.MaskColumn, d.options.MaskColumn != "", raw.mask, &r.Encoded.Mask, &r.Mask},
 	} {
 		if !part.needed {
 			continue
@@ -158,7 +185,7 @@ func (d *Dataset) decode(row int64, raw rawRow) (r Row, err error) {
 		if err != nil {
 			return Row{}, fmt.Errorf("%s: %w", part.column, err)
 		}
-		*part.to = m
+		*part.file, *part.to = raw, m
 		d.note(row, part.column, notes)
 	}
 	return r, nil

@@ -85,7 +85,7 @@ func (d *Dataset) pairs(row rawRow) (problem string, ok bool) {
 		}
 		if view.Width == 0 {
 			view = View{Height: height, Width: width}
-		} else if err := sameShape(view, width, height, d.options.Resolution); err != nil {
+		} else if err := SameShape(view, width, height, d.options.Resolution); err != nil {
 			return fmt.Sprintf("%s: %v", part.column, err), true
 		}
 	}

@@ -64,7 +64,7 @@ func (d *Dataset) fit(r *Row, at occurrence) (View, error) {
 		if m == nil {
 			continue
 		}
-		if err := sameShape(view, m.Width, m.Height, side); err != nil {
+		if err := SameShape(view, m.Width, m.Height, side); err != nil {
 			return view, fmt.Errorf("%s: %w", part.name, err)
 		}
 		fitted, top, left, err := imaging.FitAt(m, side, part.filter, x, y)
@@ -124,9 +124,9 @@ func errBlackMask(column string) error {
 	return fmt.Errorf("%s: all black, so nothing of the image would count in the loss: white is what counts", column)
 }
 
-// sameShape fails if an image of width×height differs in shape from the row's first one by more than a pixel of
+// SameShape fails if an image of width×height differs in shape from the row's first one by more than a pixel of
 // rounding.
-func sameShape(of View, width, height, side int) error {
+func SameShape(of View, width, height, side int) error {
 	wantWidth, wantHeight := imaging.FitSize(of.Width, of.Height, side)
 	gotWidth, gotHeight := imaging.FitSize(width, height, side)
 	if max(wantWidth-gotWidth, gotWidth-wantWidth, wantHeight-gotHeight, gotHeight-wantHeight) > 1 {

@@ -57,13 +57,12 @@ func PublishFolder(path string, fill func(aside string) error) error {
 func publishFolder(path string, fill func(aside string) error, sync func(*os.File) error) (err error) {
 	path = filepath.Clean(path)
 	parent := filepath.Dir(path)
-	failed := func(err error) error { return fmt.Errorf("write folder %s: %w", path, err) }
 	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return failed(err)
+		return fmt.Errorf("write folder %s: %w", path, err)
 	}
 	aside, err := os.MkdirTemp(parent, "."+filepath.Base(path)+".tmp-")
 	if err != nil {
-		return failed(err)
+		return fmt.Errorf("write folder %s: %w", path, err)
 	}
 	defer func() {
 		if err != nil {
@@ -73,10 +72,21 @@ func publishFolder(path string, fill func(aside string) error, sync func(*os.Fil
 	if err := fill(aside); err != nil {
 		return err
 	}
+	return publishFilled(aside, path, sync)
+}
+
+// PublishFilled renames a folder that was written aside to path, on the same disk, once all of its content is on the
+// disk. path must not exist, or be an empty folder. If it fails, the folder stays where it is.
+func PublishFilled(aside, path string) error {
+	return publishFilled(aside, filepath.Clean(path), (*os.File).Sync)
+}
+
+func publishFilled(aside, path string, sync func(*os.File) error) error {
+	failed := func(err error) error { return fmt.Errorf("write folder %s: %w", path, err) }
 	if err := os.Chmod(aside, 0o755); err != nil {
 		return failed(err)
 	}
-	err = filepath.WalkDir(aside, func(name string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(aside, func(name string, e fs.DirEntry, err error) error {
 		if err != nil || !e.IsDir() && !e.Type().IsRegular() {
 			return err
 		}
@@ -95,7 +105,7 @@ func publishFolder(path string, fill func(aside string) error, sync func(*os.Fil
 	if err := os.Rename(aside, path); err != nil {
 		return failed(err)
 	}
-	if err := syncPath(parent, sync); err != nil {
+	if err := syncPath(filepath.Dir(path), sync); err != nil {
 		return failed(err)
 	}
 	return nil
