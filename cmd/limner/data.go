@@ -10,6 +10,7 @@ import (
 
 // dataCmd holds what makes datasets.
 type dataCmd struct {
+	Build dataBuildCmd `cmd:"" help:"Make a dataset out of pictures in any layout: filtered, resized, with captions and conditions."`
 	Synth struct {
 		Circles circlesCmd `cmd:"" help:"Write a synthetic dataset: filled circles in named colours, with their outlines as conditions."`
 	} `cmd:"" help:"Make a synthetic dataset."`

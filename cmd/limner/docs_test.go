@@ -1,12 +1,16 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"limner/data/circles"
+	"limner/data/imaging"
 )
 
 // root is the repository, from here.
@@ -88,10 +92,16 @@ func TestPageCommandsParse(t *testing.T) {
 }
 
 // fewer makes a command of a page short: it does the same to less.
-var fewer = map[string][]string{
-	"data":   {"--count", "48"},
-	"train":  {"--max_train_steps", "2"},
-	"sample": {"--num_inference_steps", "2"},
+func fewer(args []string) []string {
+	switch {
+	case slices.Contains(args, "synth"):
+		return []string{"--count", "48"}
+	case args[0] == "train":
+		return []string{"--max_train_steps", "2"}
+	case args[0] == "sample" && !slices.Contains(args, "--xy"): // which sets the steps
+		return []string{"--num_inference_steps", "2"}
+	}
+	return nil
 }
 
 // TestPageCommandsRun runs what README.md and the pages on data, training, sampling and the cache tell, in this order,
@@ -111,9 +121,7 @@ func TestPageCommandsRun(t *testing.T) {
 				continue
 			}
 			ran++
-			if !slices.Contains(args, "--xy") { // which sets the steps
-				args = append(args, fewer[args[0]]...)
-			}
+			args = append(args, fewer(args)...)
 			if stdout, stderr, code := limner(t, dir, args...); code != 0 {
 				t.Fatalf("%s: %s: exit code %d\n%s%s", page, line, code, stdout, stderr)
 			}
@@ -137,7 +145,27 @@ func pageFolder(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
+	photographs(t, filepath.Join(dir, "photos"))
 	return dir
+}
+
+// photographs makes a folder of pictures with captions.
+func photographs(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	set := circles.Default()
+	for i := range 12 {
+		c := set.Example(i)
+		name := filepath.Join(dir, fmt.Sprintf("IMG_%04d", i))
+		if err := imaging.WritePNG(name+".png", c.Image()); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name+".txt", []byte(c.Caption()+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 var (

@@ -14,6 +14,7 @@ var flagGroups = []kong.Group{
 	{Key: "prompt", Title: "Prompt:"},
 	{Key: "images", Title: "Images:"},
 	{Key: "data", Title: "Data:"},
+	{Key: "filters", Title: "Filters:"},
 	{Key: "output", Title: "Output:"},
 	{Key: "denoising", Title: "Denoising:"},
 	{Key: "image", Title: "Image to image and inpainting:"},

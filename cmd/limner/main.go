@@ -18,6 +18,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"limner/controlnet/condition"
+	"limner/data/build"
 	"limner/internal/disk"
 	"limner/internal/printable"
 	"limner/internal/refusal"
@@ -104,6 +105,7 @@ func newParser() (*kong.Kong, error) {
 			err = errors.Join(err, settings.SetDefaults(command))
 		}
 		relaxPlan(k)
+		withoutFlags(k, "data build", "random-flip")
 		orderFlags(k.Model.Node)
 	}
 	return k, err
@@ -188,7 +190,8 @@ func exitCode(err error) int {
 		return exitConfig
 	case errors.As(err, &usage), errors.As(err, &badOption):
 		return exitUsage
-	case errors.Is(err, train.ErrInterrupted), errors.Is(err, batch.ErrInterrupted):
+	case errors.Is(err, train.ErrInterrupted), errors.Is(err, batch.ErrInterrupted),
+		errors.Is(err, build.ErrInterrupted):
 		return exitInterrupted
 	case errors.As(err, new(refusal.Error)):
 		return exitConfig

@@ -19,6 +19,7 @@ var arrows = map[string][]string{
 		"controlnet",
 		"controlnet/condition",
 		"data",
+		"data/build",
 		"data/circles",
 		"data/imaging",
 		"demo",
@@ -281,6 +282,16 @@ var arrows = map[string][]string{
 	},
 	"internal/parquetfile": {},
 	"data/arrow":           {},
+	"data/build": {
+		"controlnet/condition",
+		"data",
+		"data/imaging",
+		"data/quality",
+		"internal/disk",
+		"internal/parquetfile",
+		"internal/refusal",
+		"internal/units",
+	},
 	"data/circles": {
 		"data/imaging",
 		"internal/disk",
@@ -392,7 +403,7 @@ var arrows = map[string][]string{
 var gomlxDoors = []string{"models/nn", "train/step", "xla", "xla/cpu", "xla/mosaic", "xla/plugin", "xla/patch"}
 
 // renamers may rename files and folders themselves; others publish what they write through internal/disk.
-var renamers = []string{"internal/disk", "models/hub", "sample/batch", "train/folder", "xla/plugin"}
+var renamers = []string{"data/build", "internal/disk", "models/hub", "sample/batch", "train/folder", "xla/plugin"}
 
 var gomlxForAll = []string{
 	"github.com/gomlx/gomlx/pkg/core/graph", "github.com/gomlx/gomlx/pkg/core/shapes",
