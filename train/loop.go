@@ -157,8 +157,24 @@ func (r *Run) steps(ctx context.Context, s *step.Step, state *folder.State, o Op
 	saves.Last, saves.Hurry = state.Step, told.Done()
 	saves.Before = w.Sync // a checkpoint comes after the metrics of its steps
 	defer func() { err = errors.Join(err, saves.Wait()) }()
-	start, done, wentBackAt := time.Now(), 0, 0
 	var between watch.Spent // since the last step
+	validate := func() error {
+		begin := time.Now()
+		err := w.Validate(ctx, state.Step)
+		between.Validation = time.Since(begin).Seconds()
+		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+			return r.interrupted(s, saves, *state)
+		} else if err != nil {
+			return r.ended(s, saves, *state, err)
+		}
+		return nil
+	}
+	if state.Step == 0 && w.Due(0) {
+		if err := validate(); err != nil {
+			return err
+		}
+	}
+	start, done, wentBackAt := time.Now(), 0, 0
 	for state.Step < o.MaxTrainSteps {
 		if stop, err := r.processes().stopping(told.Err() != nil, saves.Poll()); err != nil {
 			return r.unsaved(saves, *state, err)
@@ -202,13 +218,9 @@ func (r *Run) steps(ctx context.Context, s *step.Step, state *folder.State, o Op
 			between.Saving = time.Since(begin).Seconds()
 		}
 		if w.Due(state.Step) {
-			begin := time.Now()
-			if err := w.Validate(ctx, state.Step); errors.Is(err, context.Canceled) && ctx.Err() != nil {
-				return r.interrupted(s, saves, *state)
-			} else if err != nil {
-				return r.ended(s, saves, *state, err)
+			if err := validate(); err != nil {
+				return err
 			}
-			between.Validation = time.Since(begin).Seconds()
 		}
 	}
 	r.reportRows()

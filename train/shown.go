@@ -23,6 +23,7 @@ func (r *Run) networks(s *step.Step, o Options) watch.Networks {
 	return watch.Networks{
 		Backend: r.Backend, Objective: r.Objective, Step: s, Batch: o.Batch, Seed: o.Seed,
 		Resolution: r.Recipe.Resolution, Background: r.Recipe.Background, Drawing: r.Drawing, Held: r.Held,
-		Log: r.Log, Announce: r.announce,
+		NewControlNet: r.Recipe.NeedConditioning && r.Recipe.ControlNet == "",
+		Log:           r.Log, Announce: r.announce,
 	}
 }

@@ -94,6 +94,13 @@ func TestWatchedRun(t *testing.T) {
 		t.Error("watching changed the result")
 	}
 	checkValidations(t, o.OutputDir)
+	again, r, _ := smallRun(t, model, dataset)
+	watched(t, &r)
+	r.ControlNet, again.MaxTrainSteps, r.Watch.MetricsAddress = o.OutputDir, 1, ""
+	if err := do(t, context.Background(), b, NewControlNet, again, r); err != nil {
+		t.Fatal(err)
+	}
+	checkBaseline(t, o.OutputDir, again.OutputDir)
 	checkDiary(t, o.OutputDir)
 	checkCleared(t, o)
 }
@@ -124,7 +131,21 @@ func checkCleared(t *testing.T, o Options) {
 	}
 }
 
-func checkValidations(t *testing.T, dir string) {
+// checkBaseline fails unless a run that goes on from the ControlNet of another begins with images that follow it, and
+// has the same baseline.
+func checkBaseline(t *testing.T, was, dir string) {
+	t.Helper()
+	a, b := readValidations(t, was), readValidations(t, dir)
+	if len(b) != 2 || b[0].Baseline == nil || *b[0].Baseline != *a[0].Baseline {
+		t.Fatalf("got %+v, want the baseline %v", b, a[0].Baseline)
+	}
+	begun, ended := files(t, dir)["validation/step-000000/00.png"], files(t, was)["validation/step-000006/00.png"]
+	if begun == "" || begun != ended {
+		t.Error("the images before the first step are not those of the ControlNet that it begins with")
+	}
+}
+
+func readValidations(t *testing.T, dir string) []watch.Validated {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(dir, "validation.jsonl"))
 	if err != nil {
@@ -138,12 +159,26 @@ func checkValidations(t *testing.T, dir string) {
 		}
 		validated = append(validated, v)
 	}
-	if len(validated) != 2 {
+	return validated
+}
+
+func checkValidations(t *testing.T, dir string) {
+	t.Helper()
+	validated := readValidations(t, dir)
+	if len(validated) != 3 {
 		t.Fatalf("%d validations", len(validated))
 	}
 	pictures := files(t, dir)
+	first := validated[0]
+	if first.Step != 0 || first.Loss != nil || first.Fidelity == nil || first.Baseline == nil ||
+		*first.Fidelity != *first.Baseline || len(first.Images) != 4 {
+		t.Fatalf("before the first step: got %+v", first)
+	}
 	for i, step := range []int{4, 6} {
-		v := validated[i]
+		v := validated[1+i]
+		if v.Baseline == nil || *v.Baseline != *first.Baseline {
+			t.Errorf("step %d: baseline %v, want %v", step, v.Baseline, first.Baseline)
+		}
 		if v.Step != step || v.Loss == nil || len(v.Losses) != 4 ||
 			v.Losses[3] != (watch.RangeLoss{From: 750, To: 1000, Loss: v.Losses[3].Loss}) || v.Fidelity == nil ||
 			len(v.Images) != 4 {
@@ -187,7 +222,7 @@ func checkDiary(t *testing.T, dir string) {
 			t.Errorf("the diary has no %s", want)
 		}
 	}
-	if n := strings.Count(page, "data:image/jpeg;base64,"); n != 2*(4+2) {
+	if n := strings.Count(page, "data:image/jpeg;base64,"); n != 3*(4+2) {
 		t.Errorf("the diary has %d images", n)
 	}
 	if strings.Contains(page, filepath.Dir(dir)+"/") {

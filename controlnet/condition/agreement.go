@@ -1,6 +1,10 @@
 package condition
 
-import "limner/data/imaging"
+import (
+	"math"
+
+	"limner/data/imaging"
+)
 
 // Agreement measures how well edges follow a reference, both white on black and of the same size. Precision is the
 // share of the edge pixels with a white pixel of the reference at most tolerance pixels away along each axis; recall is
@@ -46,4 +50,23 @@ func whiteNear(m *imaging.RGB, x, y, tolerance int) bool {
 		}
 	}
 	return false
+}
+
+// Correlation is Pearson's correlation of the values of two images of the same size, from -1 to 1: how well one follows
+// the other, whatever their brightness and contrast. It is 0 where one of them has a single value.
+func Correlation(a, b *imaging.RGB) float64 {
+	// Sums of products of 8 bits are exact.
+	var x, y, xx, yy, xy int64
+	other := b.Pix[:len(a.Pix)]
+	for i, v := range a.Pix {
+		p, q := int64(v), int64(other[i])
+		x, y, xx, yy, xy = x+p, y+q, xx+p*p, yy+q*q, xy+p*q
+	}
+	n := float64(len(a.Pix))
+	spread := func(sum, squares int64) float64 { return float64(squares) - float64(sum)*float64(sum)/n }
+	variances := spread(x, xx) * spread(y, yy)
+	if variances <= 0 {
+		return 0
+	}
+	return (float64(xy) - float64(x)*float64(y)/n) / math.Sqrt(variances)
 }

@@ -1,6 +1,7 @@
 package condition
 
 import (
+	"math"
 	"testing"
 
 	"limner/data/imaging"
@@ -34,6 +35,28 @@ func TestAgreement(t *testing.T) {
 		precision, recall := Agreement(c.reference, c.edges, c.tolerance)
 		if precision != c.precision || recall != c.recall {
 			t.Errorf("%s: precision %g and recall %g, want %g and %g", c.name, precision, recall, c.precision, c.recall)
+		}
+	}
+}
+
+func TestCorrelation(t *testing.T) {
+	of := func(values ...uint8) *imaging.RGB {
+		return &imaging.RGB{Width: len(values) / 3, Height: 1, Pix: values}
+	}
+	a := of(10, 20, 30, 40, 50, 60)
+	for _, c := range []struct {
+		name string
+		b    *imaging.RGB
+		want float64
+	}{
+		{"itself", a, 1},
+		{"brighter, of half the contrast", of(105, 110, 115, 120, 125, 130), 1},
+		{"its negative", of(245, 235, 225, 215, 205, 195), -1},
+		{"flat", of(7, 7, 7, 7, 7, 7), 0},
+		{"two exchanged", of(20, 10, 30, 40, 50, 60), 1 - 6*2.0/(6*35)}, // Spearman's formula, since these are ranks
+	} {
+		if got := Correlation(a, c.b); math.Abs(got-c.want) > 1e-12 {
+			t.Errorf("%s: %g, want %g", c.name, got, c.want)
 		}
 	}
 }

@@ -38,6 +38,8 @@ type Kind struct {
 	Help       string // what it shows, in a line
 	Parameters []Parameter
 	Lines      bool // white lines on black, which Agreement can compare
+	Hides      bool // some of its pixels are hidden, see Condition.Hidden: an image of 8 bits cannot hold it
+	Keypoints  bool // drawn from keypoints by Condition.Draw, not taken from an image
 
 	// relation says what is wrong between parameters that are all in range; nil: nothing can be.
 	relation func(s Spec) error
@@ -157,6 +159,9 @@ func (c Condition) String() string {
 	return s.String()
 }
 
+// Kind is the kind of condition.
+func (c Condition) Kind() *Kind { return c.kind }
+
 // get returns a parameter's value.
 func (c Condition) get(name string) float64 { return c.values[c.kind.index(name)] }
 
@@ -167,6 +172,9 @@ func (c Condition) Apply(m *imaging.RGB) (*imaging.RGB, error) {
 	}
 	if m.Width < 1 || m.Height < 1 {
 		return nil, fmt.Errorf("condition %s: the image of %d×%d pixels is empty", c.kind.Name, m.Width, m.Height)
+	}
+	if c.kind.Keypoints {
+		return nil, fmt.Errorf("condition %s is drawn from keypoints, not taken from an image", c.kind.Name)
 	}
 	return c.kind.apply(m, c), nil
 }

@@ -101,8 +101,8 @@ func (d *diary) write(validated []Validated, spent Spent) error {
 			steps[n-1].Step, d.run.Steps, steps[n-1].Epoch, steps[n-1].Images)
 	}
 	if c := convergence(validated); c != nil {
-		shown.Convergence = fmt.Sprintf("The condition began to be followed between steps %d and %d: F1 %.2f to %.2f.",
-			c.After, c.Before, c.From, c.To)
+		shown.Convergence = fmt.Sprintf("The condition began to be followed between steps %d and %d: %s %.2f to %.2f.",
+			c.After, c.Before, c.Measure, c.From, c.To)
 	}
 	if shown.Validations, err = d.validations(validated); err != nil {
 		return err
@@ -138,17 +138,11 @@ func curves(steps []Progress, validated []Validated) []curve {
 	mean := smoothed(loss)
 	loss.Faint = true
 	losses := curve{Title: "loss", Lines: []line{loss, mean}}
-	held, f1, precision, recall := line{Name: "held-out rows"}, line{Name: "F1"},
-		line{Name: "precision"}, line{Name: "recall"}
+	held := line{Name: "held-out rows"}
 	for _, v := range validated {
 		x := float64(v.Step)
 		if v.Loss != nil {
 			held.Points = append(held.Points, [2]float64{x, *v.Loss})
-		}
-		if f := v.Fidelity; f != nil {
-			f1.Points, precision.Points = append(f1.Points, [2]float64{x, f.F1}),
-				append(precision.Points, [2]float64{x, f.Precision})
-			recall.Points = append(recall.Points, [2]float64{x, f.Recall})
 		}
 	}
 	if held.Points != nil {
@@ -158,8 +152,8 @@ func curves(steps []Progress, validated []Validated) []curve {
 	if byRange := rangeCurve(validated); byRange.Lines != nil {
 		all = append(all, byRange)
 	}
-	if f1.Points != nil {
-		all = append(all, curve{Title: "condition followed", Lines: []line{f1, precision, recall}})
+	if followed := fidelityCurve(validated); followed.Lines != nil {
+		all = append(all, followed)
 	}
 	all = append(all,
 		curve{Title: "learning rate", Lines: []line{of("lr", func(p Progress) float64 { return p.LearningRate })}},
@@ -189,6 +183,35 @@ func rangeCurve(validated []Validated) curve {
 				c.Lines = append(c.Lines, line{Name: fmt.Sprintf("%d to %d", r.From, r.To)})
 			}
 			c.Lines[i].Points = append(c.Lines[i].Points, [2]float64{float64(v.Step), r.Loss})
+		}
+	}
+	return c
+}
+
+// fidelityCurve is how well images followed their condition, beside those without the ControlNet.
+func fidelityCurve(validated []Validated) curve {
+	c := curve{Title: "condition followed"}
+	lines := map[string]int{}
+	add := func(name string, step int, score float64) {
+		at, ok := lines[name]
+		if !ok {
+			at = len(c.Lines)
+			lines[name], c.Lines = at, append(c.Lines, line{Name: name})
+		}
+		c.Lines[at].Points = append(c.Lines[at].Points, [2]float64{float64(step), score})
+	}
+	for _, v := range validated {
+		f := v.Fidelity
+		if f == nil {
+			continue
+		}
+		add(f.Measure, v.Step, f.Score)
+		if f.Measure == byF1 {
+			add("precision", v.Step, f.Precision)
+			add("recall", v.Step, f.Recall)
+		}
+		if v.Baseline != nil {
+			add("without the ControlNet", v.Step, v.Baseline.Score)
 		}
 	}
 	return c

@@ -25,8 +25,10 @@ type Networks struct {
 
 	// Drawing is the model that validation draws with, given the parameters on the devices by key; nil: it draws none.
 	Drawing func(resident program.Arrays) sample.Model
-	Held    *Held     // rows for the validation loss; nil: there is none
-	Log     io.Writer // hears of compiling, and of prompts that are long; nil: silence
+	Held    *Held // rows for the validation loss; nil: there is none
+	// NewControlNet says that the run began with a new ControlNet, which changes nothing before the first step.
+	NewControlNet bool
+	Log           io.Writer // hears of compiling, and of prompts that are long; nil: silence
 
 	// Announce gives what says that a program is compiled or loaded.
 	Announce func(program string) func(loading bool, compiling xla.Expected)

@@ -14,25 +14,27 @@ import (
 
 // metricHelp says what each number is.
 var metricHelp = map[string]string{
-	"step":                 "Optimizer steps made.",
-	"steps":                "Optimizer steps of the whole run.",
-	"epoch":                "Epoch of the last batch.",
-	"images_seen":          "Images that the run has trained on.",
-	"loss":                 "Loss of the last step.",
-	"grad_norm":            "Global norm of the gradients before clipping.",
-	"learning_rate":        "Learning rate of the last step.",
-	"images_per_second":    "Images trained on in a second since the process began.",
-	"seconds_left":         "Seconds that the run will take at this pace.",
-	"data_stall_share":     "Share of the time in which no batch was ready.",
-	"tflops":               "TFLOP/s of the last step, over all devices.",
-	"data_wait_seconds":    "Seconds in which no batch was ready.",
-	"device_seconds":       "Seconds in the training step.",
-	"saving_seconds":       "Seconds in which training stood still for checkpoints.",
-	"validation_seconds":   "Seconds in which training stood still for validation.",
-	"validation_loss":      "Loss of the last validation.",
-	"validation_f1":        "How well the last validation images follow their condition, 0 to 1.",
-	"last_step_unixtime":   "When the last step was made.",
-	"last_validation_step": "Step of the last validation.",
+	"step":                   "Optimizer steps made.",
+	"steps":                  "Optimizer steps of the whole run.",
+	"epoch":                  "Epoch of the last batch.",
+	"images_seen":            "Images that the run has trained on.",
+	"loss":                   "Loss of the last step.",
+	"grad_norm":              "Global norm of the gradients before clipping.",
+	"learning_rate":          "Learning rate of the last step.",
+	"images_per_second":      "Images trained on in a second since the process began.",
+	"seconds_left":           "Seconds that the run will take at this pace.",
+	"data_stall_share":       "Share of the time in which no batch was ready.",
+	"tflops":                 "TFLOP/s of the last step, over all devices.",
+	"data_wait_seconds":      "Seconds in which no batch was ready.",
+	"device_seconds":         "Seconds in the training step.",
+	"saving_seconds":         "Seconds in which training stood still for checkpoints.",
+	"validation_seconds":     "Seconds in which training stood still for validation.",
+	"validation_loss":        "Loss of the last validation.",
+	"validation_f1":          "How well the last validation images follow the lines of their condition, 0 to 1.",
+	"validation_correlation": "How well the last validation images follow their condition, -1 to 1.",
+	"validation_baseline":    "How well images without the ControlNet follow the condition, by the same measure.",
+	"last_step_unixtime":     "When the last step was made.",
+	"last_validation_step":   "Step of the last validation.",
 }
 
 // metricsServer serves a run's numbers in Prometheus' format.
@@ -90,7 +92,10 @@ func (m *metricsServer) validated(v Validated) {
 		m.set(map[string]float64{"validation_loss": *v.Loss})
 	}
 	if v.Fidelity != nil {
-		m.set(map[string]float64{"validation_f1": v.Fidelity.F1})
+		m.set(map[string]float64{"validation_" + v.Fidelity.key(): v.Fidelity.Score})
+	}
+	if v.Baseline != nil {
+		m.set(map[string]float64{"validation_baseline": v.Baseline.Score})
 	}
 }
 

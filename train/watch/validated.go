@@ -21,8 +21,10 @@ type Validated struct {
 	Seconds  float64          `json:"seconds"`
 	Images   []ValidatedImage `json:"images,omitempty"`
 	Fidelity *Fidelity        `json:"condition_fidelity,omitempty"`
-	Loss     *float64         `json:"loss,omitempty"` // the mean of Losses
-	Losses   []RangeLoss      `json:"loss_by_timesteps,omitempty"`
+	// Baseline is the fidelity of the same images sampled without the ControlNet, before the first step.
+	Baseline *Fidelity   `json:"baseline_fidelity,omitempty"`
+	Loss     *float64    `json:"loss,omitempty"` // the mean of Losses
+	Losses   []RangeLoss `json:"loss_by_timesteps,omitempty"`
 }
 
 // ValidatedImage is an image that a validation drew.
@@ -48,8 +50,10 @@ func (v Validated) String() string {
 		words = append(words, fmt.Sprintf("loss %.4f", *v.Loss))
 	}
 	if f := v.Fidelity; f != nil {
-		words = append(words, fmt.Sprintf("condition followed: F1 %.2f, precision %.2f, recall %.2f",
-			f.F1, f.Precision, f.Recall))
+		words = append(words, "condition followed: "+f.String())
+	}
+	if f := v.Baseline; f != nil {
+		words = append(words, fmt.Sprintf("without the ControlNet: %s %.2f", f.Measure, f.Score))
 	}
 	for _, image := range v.Images {
 		if image.Problem != "" {
@@ -110,9 +114,14 @@ func (v Validated) events(e *events, outputDir string) error {
 		numbers[fmt.Sprintf("validation/loss_%04d_%04d", r.From, r.To)] = r.Loss
 	}
 	if f := v.Fidelity; f != nil {
-		numbers["validation/condition_f1"] = f.F1
-		numbers["validation/condition_precision"] = f.Precision
-		numbers["validation/condition_recall"] = f.Recall
+		numbers["validation/condition_"+f.key()] = f.Score
+		if f.Measure == byF1 {
+			numbers["validation/condition_precision"] = f.Precision
+			numbers["validation/condition_recall"] = f.Recall
+		}
+	}
+	if f := v.Baseline; f != nil {
+		numbers["validation/condition_baseline"] = f.Score
 	}
 	if err := e.scalars(v.Step, numbers); err != nil {
 		return err
@@ -135,12 +144,13 @@ func (v Validated) events(e *events, outputDir string) error {
 // Convergence is when a ControlNet began to follow its condition.
 type Convergence struct {
 	After, Before int     // the steps of the validations between which it did
-	From, To      float64 // F1 there
+	From, To      float64 // the score there
+	Measure       string  // of the score
 }
 
-// convergence finds sudden convergence in validations, in order of their steps: the largest rise of F1 from one to the
-// next, if it is at least half of all that F1 ever rose, and at least 0.15. nil where there is none, as when it rises
-// evenly.
+// convergence finds sudden convergence in validations, in order of their steps: the largest rise of the score from one
+// to the next, if it is at least half of all that it ever rose, and at least 0.15. nil where there is none, as when it
+// rises evenly.
 func convergence(validations []Validated) *Convergence {
 	const least = 0.15
 	measured := slices.DeleteFunc(slices.Clone(validations), func(v Validated) bool { return v.Fidelity == nil })
@@ -148,12 +158,12 @@ func convergence(validations []Validated) *Convergence {
 		return nil
 	}
 	var best *Convergence
-	low, high := measured[0].Fidelity.F1, measured[0].Fidelity.F1
+	low, high := measured[0].Fidelity.Score, measured[0].Fidelity.Score
 	for i, v := range measured[1:] {
-		was, is := measured[i], v.Fidelity.F1
+		was, is := measured[i], v.Fidelity.Score
 		low, high = min(low, is), max(high, is)
-		if rise := is - was.Fidelity.F1; best == nil || rise > best.To-best.From {
-			best = &Convergence{After: was.Step, Before: v.Step, From: was.Fidelity.F1, To: is}
+		if rise := is - was.Fidelity.Score; best == nil || rise > best.To-best.From {
+			best = &Convergence{was.Step, v.Step, was.Fidelity.Score, is, v.Fidelity.Measure}
 		}
 	}
 	if rise := best.To - best.From; rise < least || rise < (high-low)/2 {

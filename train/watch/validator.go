@@ -24,12 +24,17 @@ type validator struct {
 	names      []string            // their files below the output folder
 	condition  condition.Condition // that is taken from the images again
 	evaluator  *evaluator          // nil: no loss
-	written    *telemetry
+	// newControlNet says that the ControlNet changes nothing before the first step.
+	newControlNet bool
+	written       *telemetry
 }
 
 // newValidator prepares validation; nil if none is wanted.
 func newValidator(ctx context.Context, run Run, networks Networks, written *telemetry) (*validator, error) {
-	v := &validator{Validation: run.Validation, outputDir: run.OutputDir, writes: run.Writes, written: written}
+	v := &validator{
+		Validation: run.Validation, outputDir: run.OutputDir, writes: run.Writes, written: written,
+		newControlNet: networks.NewControlNet,
+	}
 	if !v.wanted() {
 		return nil, nil
 	}
@@ -95,11 +100,11 @@ func (v *validator) prepareImages(ctx context.Context, networks Networks) error 
 	return err
 }
 
-// validate draws and measures after a step.
+// validate draws and measures after a step. Before the first step, 0, it draws alone.
 func (v *validator) validate(ctx context.Context, step int) (Validated, error) {
 	start := time.Now()
 	out := Validated{Step: step}
-	if v.evaluator != nil {
+	if v.evaluator != nil && step > 0 {
 		losses, err := v.evaluator.run(ctx)
 		if err != nil {
 			return out, err
@@ -153,8 +158,29 @@ func (v *validator) draw(ctx context.Context, out *Validated) error {
 			return err
 		}
 		out.Fidelity = &f
+		if out.Step == 0 {
+			return v.baseline(ctx, out, references)
+		}
 	}
 	return nil
+}
+
+// baseline measures the images without the ControlNet. A new ControlNet changes nothing before the first step, since
+// its zero convolutions are zero: so its images are taken as those without it.
+func (v *validator) baseline(ctx context.Context, out *Validated, references []*imaging.RGB) error {
+	if v.newControlNet {
+		out.Baseline = out.Fidelity
+		return nil
+	}
+	without := v.request
+	without.ControlNetConditioningScale = []float64{0}
+	result, err := v.pipeline.Sample(ctx, without)
+	if err != nil {
+		return err
+	}
+	f, err := fidelity(v.condition, references, result.Images)
+	out.Baseline = &f
+	return err
 }
 
 // write writes a picture below the output folder, in the process that leads, and returns its name; "" where that fails.

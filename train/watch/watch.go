@@ -150,8 +150,12 @@ func (w *Watcher) trace() {
 	})
 }
 
-// Due says whether there is to be a validation after a step.
+// Due says whether there is to be a validation after a step. Before the first step, which is 0, there is one where a
+// condition is measured: what the images without the ControlNet have of it is what later ones are compared with.
 func (w *Watcher) Due(step int) bool {
+	if step == 0 {
+		return w.checks != nil && w.checks.Condition != ""
+	}
 	return w.checks != nil && (step%w.run.Validation.Steps == 0 || step == w.run.Steps)
 }
 
@@ -164,13 +168,16 @@ func (w *Watcher) Validate(ctx context.Context, step int) error {
 	if !w.run.Writes {
 		return nil
 	}
+	if v.Baseline == nil && len(w.validated) > 0 {
+		v.Baseline = w.validated[0].Baseline
+	}
 	was := convergence(w.validated)
 	w.validated = append(w.validated, v)
 	w.written.try(validationName, func() error { return appendValidation(w.run.OutputDir, v) })
 	w.run.Logf("%s", v)
 	if c := convergence(w.validated); c != nil && (was == nil || *was != *c) {
-		w.run.Logf("sudden convergence: the condition began to be followed between steps %d and %d (F1 %.2f to %.2f)",
-			c.After, c.Before, c.From, c.To)
+		w.run.Logf("sudden convergence: the condition began to be followed between steps %d and %d (%s %.2f to %.2f)",
+			c.After, c.Before, c.Measure, c.From, c.To)
 	}
 	if w.server != nil {
 		w.server.validated(v)
