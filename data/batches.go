@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"limner/controlnet/condition"
 	"limner/data/imaging"
 )
 
@@ -16,7 +17,7 @@ type Batch struct {
 	Epoch        int       // from 0
 	Rows         []int64   // the batch's rows of the dataset; see Dataset.Row
 	Pixels       []float32 // [rows, Resolution, Resolution, 3] in [-1, 1]
-	Conditioning []float32 // the same shape in [0, 1]; nil without NeedConditioning
+	Conditioning []float32 // the same shape in [0, 1], -1 where hidden; nil without NeedConditioning
 	Masks        []float32 // [rows, Resolution, Resolution, 1] in [0, 1]; nil without MaskColumn
 	Captions     []string  // [rows]
 	Views        []View    // [rows]
@@ -143,7 +144,7 @@ func (b *Batches) fill(s slot) {
 	batch.Rows[s.index], batch.Captions[s.index], batch.Views[s.index] = row, r.Caption, view
 	imaging.AppendPixels(batch.Pixels[from:from:to], r.Image)
 	if r.Conditioning != nil {
-		imaging.AppendCondition(batch.Conditioning[from:from:to], r.Conditioning)
+		condition.AppendFloats(batch.Conditioning[from:from:to], r.Conditioning, r.hidden)
 	}
 	if r.Mask != nil {
 		imaging.AppendGray(batch.Masks[from/3:from/3:to/3], r.Mask)

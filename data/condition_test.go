@@ -142,3 +142,82 @@ func TestConditionOptions(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Masks are drawn from the seed: hidden pixels are -1, the others those of the image, flipped or not.
+func TestInpaintingConditions(t *testing.T) {
+	o := testOptions()
+	o.Resolution, o.BatchSize, o.Condition, o.RandomFlip = 32, 3, "inpaint(share=0.3)", true
+	dir := photographs(t, 3)
+	batches := take(t, openTest(t, dir, o), 0, 6)
+	sameBatches(t, "again", batches, take(t, openTest(t, dir, o), 0, 6))
+	s, err := condition.Parse(o.Condition)
+	if err != nil {
+		t.Fatal(err)
+	}
+	side, flips := o.Resolution, 0
+	for _, b := range batches {
+		for i, row := range b.Rows {
+			hidden := s.Draw(o.Seed, row, b.Epoch).Hidden(side, side)
+			for p := range side * side {
+				at := 3 * (i*side*side + p)
+				from := p
+				if b.Views[i].Flipped {
+					from = p - p%side + side - 1 - p%side
+					flips++
+				}
+				want := (b.Pixels[at] + 1) / 2
+				if hidden[from] {
+					want = -1
+				}
+				if got := b.Conditioning[at]; got < want-1e-6 || got > want+1e-6 {
+					t.Fatalf("row %d, pixel %d: %g, want %g", row, p, got, want)
+				}
+			}
+		}
+	}
+	if flips == 0 {
+		t.Error("nothing was flipped")
+	}
+}
+
+// Poses are drawn where the joints are in what a batch has of the image.
+func TestPosesOfRows(t *testing.T) {
+	keypoints := func(canvas string) string {
+		joints := strings.Repeat("0,0,0,", 17)
+		return `{"people": [{"pose_keypoints_2d": [` + joints + `24, 8, 1]}]` + canvas + `}` // a joint alone
+	}
+	dir := slopes(t, 4, 48, 32)
+	var lines strings.Builder
+	for i, field := range []string{
+		keypoints(""), fmt.Sprintf("%q", keypoints(`, "canvas_width": 48, "canvas_height": 32`)),
+		keypoints(`, "canvas_width": 48, "canvas_height": 48`), "null",
+	} {
+		fmt.Fprintf(&lines, `{"file_name": "%02d.png", "text": "pose", "poses": %s}`+"\n", i, field)
+	}
+	writeFile(t, filepath.Join(dir, metadataName), lines.String())
+	o := testOptions()
+	o.Resolution, o.BatchSize, o.Condition, o.KeypointsColumn = 16, 2, "pose", "poses"
+	d := openTest(t, dir, o)
+	for _, b := range take(t, d, 0, 4) {
+		for i, row := range b.Rows {
+			x, y := 24/2-4, 8/2 // resized to 24×16, cropped at 4
+			at := 3 * (i*16*16 + y*16 + x)
+			if got := b.Conditioning[at : at+3]; !slices.Equal(got, []float32{1, 0, float32(85) / 255}) {
+				t.Errorf("row %d has the colour %v at its joint", row, got)
+			}
+			if b.Conditioning[3*i*16*16] != 0 {
+				t.Errorf("row %d is not black at its corner", row)
+			}
+		}
+	}
+	bad := fmt.Sprint(d.Report().Bad)
+	for _, want := range []string{"poses: the canvas: it is 48×48, the image 48×32", "no poses, from which"} {
+		if !strings.Contains(bad, want) {
+			t.Errorf("bad rows %s, want %q", bad, want)
+		}
+	}
+	o.RandomFlip = true
+	if err := o.Validate(); err == nil || !strings.Contains(err.Error(), "left and right have colours") {
+		t.Errorf("got %v", err)
+	}
+}

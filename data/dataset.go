@@ -50,6 +50,7 @@ type Options struct {
 	MaskColumn       string // column of masks; "" reads none
 	NeedConditioning bool   // false: there are no conditioning images, and the conditioning column may be absent
 	Condition        string // condition.Parse's text, to take conditioning images from the images; "": read the column
+	KeypointsColumn  string // column of keypoints, in OpenPose's JSON, for conditions that are drawn from them
 	NoCaptions       bool   // the caption column is not read and may be absent
 	HeldOut          bool   // read the validation rows: of a folder with splits, validation's, else test's
 	// Extra names further columns for Row.Extra: of texts, numbers and truth values. What a file lacks is left out.
@@ -88,8 +89,16 @@ func (o Options) Validate() error {
 	if err := o.filter().Check(); err != nil {
 		errs = append(errs, fmt.Errorf("image_interpolation_mode: %w", err))
 	}
-	if _, err := o.condition(); err != nil {
+	if taken, err := o.condition(); err != nil {
 		errs = append(errs, err)
+	} else if !taken.None() && taken.Kind().Keypoints {
+		if o.KeypointsColumn == "" {
+			errs = append(errs, fmt.Errorf("keypoints_column is empty: name the column that %s is drawn from", taken))
+		}
+		if o.RandomFlip {
+			errs = append(errs, fmt.Errorf("random_flip: left and right have colours of their own in %s, "+
+				"which a flip would exchange: leave it out", taken))
+		}
 	}
 	if o.Resolution < 0 || o.Resolution > MaxResolution {
 		errs = append(errs, fmt.Errorf("resolution %d: want 1 to %d pixels", o.Resolution, MaxResolution))
@@ -186,6 +195,9 @@ func Open(paths []string, o Options) (*Dataset, error) {
 	taken, err := o.condition()
 	if err != nil {
 		return nil, err
+	}
+	if !taken.None() && taken.Kind().Keypoints {
+		o.Extra = append(slices.Clone(o.Extra), o.KeypointsColumn)
 	}
 	d := &Dataset{options: o, decoding: decoding, taken: taken, bad: map[int64]string{}, noted: map[imaging.Note]bool{}}
 	for _, path := range paths {

@@ -3,6 +3,7 @@ package data
 import (
 	"bytes"
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -247,7 +248,7 @@ func captionsOf(field any) ([]string, error) {
 	return nil, errors.New("want a text or a list of texts")
 }
 
-// scalarText writes a field of JSON as text; ok is false for null, lists and objects.
+// scalarText writes a field of JSON as text, an object as JSON; ok is false for null and lists.
 func scalarText(field any) (text string, ok bool) {
 	switch v := field.(type) {
 	case string:
@@ -256,6 +257,9 @@ func scalarText(field any) (text string, ok bool) {
 		return strconv.FormatBool(v), true
 	case float64:
 		return strconv.FormatFloat(v, 'g', -1, 64), true
+	case map[string]any:
+		raw, err := json.Marshal(v)
+		return string(raw), err == nil
 	}
 	return "", false
 }

@@ -21,6 +21,7 @@ type Row struct {
 	Caption      string
 	Captions     []string          // all of the row, of which Caption is the first; in a batch one is drawn
 	Extra        map[string]string // the columns of Options.Extra that the row has, as text
+	hidden       []bool            // pixels of the conditioning image that are hidden; nil: none
 }
 
 // Encoded are the image files that the pictures of a row were decoded from.

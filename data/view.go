@@ -3,7 +3,9 @@ package data
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
+	"limner/controlnet/condition"
 	"limner/data/imaging"
 )
 
@@ -79,7 +81,7 @@ func (d *Dataset) fit(r *Row, at occurrence) (View, error) {
 		}
 		*part.image = fitted
 	}
-	if err := d.takeCondition(r, at); err != nil {
+	if err := d.takeCondition(r, view, at); err != nil {
 		return view, err
 	}
 	if view.Flipped {
@@ -87,6 +89,9 @@ func (d *Dataset) fit(r *Row, at occurrence) (View, error) {
 			if *image != nil {
 				*image = imaging.Mirror(*image)
 			}
+		}
+		for rest := r.hidden; len(rest) >= side; rest = rest[side:] {
+			slices.Reverse(rest[:side])
 		}
 	}
 	if !d.options.RandomCrop && r.Mask != nil && r.Mask.Black() {
@@ -97,13 +102,46 @@ func (d *Dataset) fit(r *Row, at occurrence) (View, error) {
 
 // takeCondition takes the conditioning image from the image that is resized and cropped, where none is read. It comes
 // before the flip, after which some conditions would be others.
-func (d *Dataset) takeCondition(r *Row, at occurrence) error {
+func (d *Dataset) takeCondition(r *Row, view View, at occurrence) (err error) {
 	if d.taken.None() {
 		return nil
 	}
-	var err error
-	r.Conditioning, err = d.taken.Draw(at.seed(d.options.Seed), at.row, at.epoch).Apply(r.Image)
+	c := d.taken.Draw(at.seed(d.options.Seed), at.row, at.epoch)
+	switch side := d.options.Resolution; {
+	case c.Kind().Hides:
+		r.Conditioning, r.hidden = r.Image, c.Hidden(side, side)
+	case c.Kind().Keypoints:
+		r.Conditioning, err = d.drawKeypoints(c, r, view)
+	default:
+		r.Conditioning, err = c.Apply(r.Image)
+	}
 	return err
+}
+
+// drawKeypoints draws the row's keypoints where they are in the image that is resized and cropped.
+func (d *Dataset) drawKeypoints(c condition.Condition, r *Row, view View) (*imaging.RGB, error) {
+	column, side := d.options.KeypointsColumn, d.options.Resolution
+	text, ok := r.Extra[column]
+	if !ok {
+		return nil, fmt.Errorf("no %s, from which the condition is drawn: name their column with keypoints_column",
+			column)
+	}
+	k, err := condition.ParseKeypoints([]byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", column, err)
+	}
+	if k.Width > 0 {
+		if err := SameShape(view, k.Width, k.Height, side); err != nil {
+			return nil, fmt.Errorf("%s: the canvas: %w", column, err)
+		}
+	}
+	part := condition.Part{Left: view.Left, Top: view.Top, Width: side, Height: side}
+	part.ResizedWidth, part.ResizedHeight = imaging.FitSize(view.Width, view.Height, side)
+	m, err := c.Draw(k, view.Width, view.Height, part)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", column, err)
+	}
+	return m, nil
 }
 
 // Fit is what batches without a random crop and flip have of an image.

@@ -36,6 +36,7 @@ type ControlNetSettings struct {
 	ControlNet        string `json:"controlnet_model_name_or_path" name:"controlnet-model-name-or-path" aliases:"controlnet" group:"model" placeholder:"MODEL" help:"ControlNet to go on from: a folder, a single file, or org/name on the Hub; without it, a copy of the UNet's encoder." resume:"free"`
 	EmbeddingChannels []int  `json:"conditioning_embedding_out_channels" name:"conditioning-embedding-out-channels" group:"model" placeholder:"N,…" help:"Widths of a new ControlNet's conditioning embedding (default 16,32,96,256)." resume:"free"`
 	Condition         string `json:"condition" group:"data" placeholder:"NAME" help:"Take the conditioning images from the images, in place of a column: a name, or one with parameters as in 'canny(low=rand(50, 150), high=rand(150, 250))', of ${conditions}." resume:"same"`
+	KeypointsColumn   string `json:"keypoints_column" group:"data" placeholder:"NAME" help:"Column of OpenPose's JSON, for --condition pose; keypoints without it." resume:"same"`
 	SDUnlocked        bool   `json:"sd_unlocked" name:"sd-unlocked" group:"model" help:"Train the UNet's decoder with the ControlNet: the result is a whole model, with the ControlNet in its folder controlnet." resume:"same"`
 	loss.Control      `group:"model"`
 }

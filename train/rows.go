@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,7 +17,7 @@ func (r Recipe) rows(b *xla.Backend, o Options) data.Options {
 	rows := data.DefaultOptions()
 	rows.Reading, rows.MaskColumn = r.Reading, r.MaskColumn
 	rows.NeedConditioning, rows.HeldOut, rows.Log = r.NeedConditioning, r.heldOut, r.Log
-	rows.Condition = r.Condition
+	rows.Condition, rows.KeypointsColumn = r.Condition, cmp.Or(r.KeypointsColumn, "keypoints")
 	rows.NoCaptions = r.NoCaptions || r.InstancePrompt != "" || r.Property != "" && r.Property != PropertyCaption
 	rows.Resolution, rows.BatchSize, rows.Seed = r.Resolution, o.Batch, o.Seed
 	rows.Part, rows.Parts = processesOf(b).part()

@@ -15,6 +15,9 @@ func BenchmarkConditions(b *testing.B) {
 		b.Fatal(err)
 	}
 	for _, k := range Kinds() {
+		if k.Keypoints {
+			continue
+		}
 		c := k.standard().Draw(0, 0, 0)
 		b.Run(k.Name, func(b *testing.B) {
 			for b.Loop() {

@@ -253,3 +253,89 @@ func TestGoldenConditionParts(t *testing.T) {
 		}
 	}
 }
+
+// compareDrawing fails if more than 1 % of a canvas differs from the golden, or a pixel that touches no outline of it.
+func compareDrawing(t *testing.T, name string, got, want *imaging.RGB) {
+	t.Helper()
+	compare(t, name, got, want, tolerance{255, 0.01, true})
+	at := func(m *imaging.RGB, x, y int) [3]uint8 { return [3]uint8(m.Pix[3*(y*m.Width+x):]) }
+	for y := range want.Height {
+		for x := range want.Width {
+			if at(got, x, y) == at(want, x, y) {
+				continue
+			}
+			outline := false
+			for b := max(y-1, 0); b <= min(y+1, want.Height-1); b++ {
+				for a := max(x-1, 0); a <= min(x+1, want.Width-1); a++ {
+					outline = outline || at(want, a, b) != at(want, x, y)
+				}
+			}
+			if !outline {
+				t.Errorf("%s: pixel (%d, %d) differs within a shape", name, x, y)
+			}
+		}
+	}
+}
+
+func TestGoldenConditionPose(t *testing.T) {
+	index := readIndex(t)
+	s, err := Parse("pose")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range index.Poses {
+		if strings.HasPrefix(name, "hand_") {
+			continue
+		}
+		raw, err := os.ReadFile(golden.Path(t, "conditions", "pose_"+name+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := ParseKeypoints(raw)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		w, h := want.Size[0], want.Size[1]
+		if k.Width != w || k.Height != h {
+			t.Errorf("%s: a canvas of %d×%d pixels, want %d×%d", name, k.Width, k.Height, w, h)
+		}
+		got, err := s.Draw(0, 0, 0).Draw(k, w, h, Part{ResizedWidth: w, ResizedHeight: h, Width: w, Height: h})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		compareDrawing(t, "pose_"+name, got, readImage(t, golden.Path(t, "conditions", "pose_"+name+".png")))
+	}
+}
+
+func TestGoldenConditionHand(t *testing.T) {
+	index := readIndex(t)
+	for edge, want := range index.HandColours {
+		if got := rainbow(edge); [3]int{int(got[0]), int(got[1]), int(got[2])} != want {
+			t.Errorf("edge %d has the colour %v, want %v", edge, got, want)
+		}
+	}
+	for name, want := range index.Poses {
+		if !strings.HasPrefix(name, "hand_") {
+			continue
+		}
+		raw, err := os.ReadFile(golden.Path(t, "conditions", name+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var hand struct{ Points []*[2]float64 }
+		if err := json.Unmarshal(raw, &hand); err != nil {
+			t.Fatal(err)
+		}
+		c := canvas{imaging.NewRGB(want.Size[0], want.Size[1])}
+		var joints []joint
+		for _, p := range hand.Points {
+			if p == nil {
+				joints = append(joints, joint{})
+			} else {
+				joints = append(joints, joint{p[0] * float64(c.Width), p[1] * float64(c.Height), true})
+			}
+		}
+		c.hand(joints)
+		compareDrawing(t, name, c.RGB, readImage(t, golden.Path(t, "conditions", name+".png")))
+	}
+}

@@ -34,6 +34,8 @@ var kinds = []*Kind{
 	&gridKind,
 	&t2iColorKind,
 	&paletteKind,
+	&poseKind,
+	&inpaintKind,
 }
 
 // outlineKind is canny with half of its usual thresholds, which also finds edges in images that are still soft.

@@ -61,8 +61,10 @@ func (s Settings) Validate() error {
 		wrong("format %q: want png or jpeg", s.Format)
 	}
 	if s.Condition != "" {
-		if _, err := condition.Parse(s.Condition); err != nil {
+		if c, err := condition.Parse(s.Condition); err != nil {
 			errs = append(errs, err)
+		} else if k := c.Kind(); k.Keypoints || k.Hides {
+			wrong("condition %s is made while training alone: give it to limner train controlnet --condition", k.Name)
 		}
 	}
 	if _, err := parseTemplate(s.Caption); err != nil {

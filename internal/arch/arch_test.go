@@ -217,6 +217,7 @@ var arrows = map[string][]string{
 	},
 	"controlnet/condition": {
 		"data/imaging",
+		"internal/plaintext",
 		"internal/suggest",
 	},
 	"models/unet": {

@@ -3,11 +3,14 @@ package batch
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 
+	"limner/controlnet/condition"
 	"limner/data/imaging"
+	"limner/internal/disk"
 	"limner/sample"
 )
 
@@ -51,6 +54,16 @@ func (p *pictures) load(flag, path string) (*imaging.RGB, string, error) {
 // look reads a picture of a job once and keeps what is known of it.
 func (p *pictures) look(flag, path string, j *job) (picture, error) {
 	seen, ok := p.known[path]
+	if c, taken, err := j.taken(); err != nil {
+		return seen, err
+	} else if !ok && flag == controlFlag && taken && c.Kind().Keypoints {
+		k, sum, err := loadKeypoints(path)
+		if err != nil {
+			return seen, err
+		}
+		seen, ok = picture{k.Width, k.Height, sum}, true
+		p.known[path] = seen
+	}
 	if !ok {
 		m, sum, err := p.load(flag, path)
 		if err != nil {
@@ -131,36 +144,93 @@ func (p *pictures) again(flag, path string) (*imaging.RGB, error) {
 			return nil, err
 		}
 		if sum != p.known[path].sum {
-			return nil, fmt.Errorf("%s %s changed while images were sampled from it: "+
-				"put it back, or begin in another --output_dir", strings.ReplaceAll(flag, "_", " "), path)
+			return nil, changedError(flag, path)
 		}
 	}
 	p.read[path] = m
 	return m, nil
 }
 
-// take takes the job's condition from a picture of its size, if it has one.
-func (j *job) take(m *imaging.RGB) (*imaging.RGB, error) {
-	s, err := j.preprocess()
-	if err != nil || s.None() {
-		return m, err
-	}
-	return s.Draw(j.Seed, 0, 0).Apply(m)
+func changedError(flag, path string) error {
+	return fmt.Errorf("%s %s changed while images were sampled from it: put it back, or begin in another --output_dir",
+		strings.ReplaceAll(flag, "_", " "), path)
 }
 
-// sized reads a picture that was looked at and resizes it to a job's size as diffusers does. Of a control image it is
-// the condition taken from that.
+// sized reads a picture that was looked at and resizes it to a job's size as diffusers does.
 func (p *pictures) sized(flag, path string, j *job) (*imaging.RGB, error) {
 	m, err := p.again(flag, path)
 	if err != nil {
 		return nil, err
 	}
 	m, err = imaging.Resize(m, j.Width, j.Height, imaging.Lanczos)
-	if err == nil && flag == controlFlag {
-		m, err = j.take(m)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("load %s %s: %w", strings.ReplaceAll(flag, "_", " "), path, err)
 	}
 	return m, nil
+}
+
+// condition is what a ControlNet is given of a control image, at the job's size: the image itself, or the condition
+// that is taken from it or drawn from its keypoints. hidden are its pixels that are to be painted anew, those of the
+// job's mask if it has one; nil: there are none.
+func (p *pictures) condition(path string, j *job) (m *imaging.RGB, hidden []bool, err error) {
+	c, ok, err := j.taken()
+	if err != nil {
+		return nil, nil, err
+	}
+	if ok && c.Kind().Keypoints {
+		m, err = p.pose(c, path, j)
+		return m, nil, err
+	}
+	if m, err = p.sized(controlFlag, path, j); err != nil || !ok {
+		return m, nil, err
+	}
+	if !c.Kind().Hides {
+		m, err = c.Apply(m)
+		return m, nil, err
+	}
+	if j.Mask == nil {
+		return m, c.Hidden(m.Width, m.Height), nil
+	}
+	mask, err := p.sized(maskFlag, j.Mask[0], j)
+	if err != nil {
+		return nil, nil, err
+	}
+	hidden = make([]bool, m.Width*m.Height)
+	for i, white := range imaging.AppendGray(nil, mask) {
+		hidden[i] = white > 0.5
+	}
+	return m, hidden, nil
+}
+
+// pose draws the keypoints of a file.
+func (p *pictures) pose(c condition.Condition, path string, j *job) (*imaging.RGB, error) {
+	k, sum, err := loadKeypoints(path)
+	if err != nil {
+		return nil, err
+	}
+	if sum != p.known[path].sum {
+		return nil, changedError(controlFlag, path)
+	}
+	whole := condition.Part{ResizedWidth: j.Width, ResizedHeight: j.Height, Width: j.Width, Height: j.Height}
+	m, err := c.Draw(k, k.Width, k.Height, whole)
+	if err != nil {
+		return nil, fmt.Errorf("control image %s: %w", path, err)
+	}
+	return m, nil
+}
+
+// loadKeypoints reads keypoints and their file's SHA-256.
+func loadKeypoints(path string) (k condition.Keypoints, sum string, err error) {
+	raw, err := disk.ReadFile(path, condition.MaxKeypointText)
+	if err == nil {
+		k, err = condition.ParseKeypoints(raw)
+	}
+	if err == nil && k.Width == 0 {
+		err = errors.New("keypoints: no canvas_width and canvas_height, of which the coordinates are pixels")
+	}
+	if err != nil {
+		return k, "", fmt.Errorf("load control image %s: %w", path, err)
+	}
+	hash := sha256.Sum256(raw)
+	return k, hex.EncodeToString(hash[:]), nil
 }

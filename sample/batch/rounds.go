@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"limner/controlnet/condition"
 	"limner/data/imaging"
 	"limner/internal/refusal"
 	"limner/sample"
@@ -141,11 +142,11 @@ func (l *List) request(r round) (sample.Request, error) {
 			conditions = make([][]float32, len(j.ControlImage))
 		}
 		for i, path := range j.ControlImage {
-			m, err := l.pictures.sized(controlFlag, path, j)
+			m, hidden, err := l.pictures.condition(path, j)
 			if err != nil {
 				return q, err
 			}
-			conditions[i] = imaging.AppendCondition(conditions[i], m)
+			conditions[i] = condition.AppendFloats(conditions[i], m, hidden)
 		}
 		if j.Image != nil {
 			m, err := l.pictures.sized(imageFlag, j.Image[0], j)

@@ -41,7 +41,7 @@ type Settings struct {
 
 	Background string `json:"background,omitempty" group:"image" placeholder:"COLOUR" help:"Colour behind images that are not opaque, of --image, --mask and --control_image: a CSS name or #RRGGBB. Without it alpha is dropped, as by Pillow."`
 
-	ControlImage                []string  `json:"control_image,omitempty" group:"control" sep:"none" placeholder:"FILE" help:"Conditioning image: one for each ControlNet, for all prompts or anew for each prompt in turn."`
+	ControlImage                []string  `json:"control_image,omitempty" group:"control" sep:"none" placeholder:"FILE" help:"Conditioning image, or what --preprocess makes one of: one for each ControlNet, for all prompts or anew for each prompt in turn."`
 	Preprocess                  string    `json:"preprocess,omitempty" group:"control" default:"none" placeholder:"NAME" help:"Condition to take from --control_image, at the size of the image: none, which it is already, or a name, or one with parameters as in 'canny(low=50, high=100)', of ${conditions}. Random ones follow --seed."`
 	ControlNetConditioningScale []float64 `json:"controlnet_conditioning_scale,omitempty" group:"control" name:"controlnet-conditioning-scale" placeholder:"X" help:"How far to follow the conditioning images: one number for all ControlNets, or one for each; 1 without it."`
 	ControlGuidanceStart        []float64 `json:"control_guidance_start,omitempty" group:"control" placeholder:"X" help:"Share of the steps before which a ControlNet rests: one for all, or one for each; 0 without it."`
@@ -78,11 +78,20 @@ func (d *Settings) preprocess() (condition.Spec, error) {
 	return condition.Parse(d.Preprocess)
 }
 
+// taken is the condition that is taken from the image's control images; ok is false where they are conditioning images.
+func (d *Settings) taken() (c condition.Condition, ok bool, err error) {
+	s, err := d.preprocess()
+	if err != nil || s.None() {
+		return c, false, err
+	}
+	return s.Draw(d.Seed, 0, 0), true, nil
+}
+
 // drawPreprocess draws the random parameters of the condition by the image's seed, so that the record has them.
 func (d *Settings) drawPreprocess() error {
-	s, err := d.preprocess()
-	if err == nil && !s.None() {
-		d.Preprocess = s.Draw(d.Seed, 0, 0).String()
+	c, ok, err := d.taken()
+	if ok {
+		d.Preprocess = c.String()
 	}
 	return err
 }

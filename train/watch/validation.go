@@ -19,7 +19,7 @@ type Validation struct {
 	NumInferenceSteps int      `name:"validation-inference-steps" default:"20" help:"Denoising steps of these images."`
 	GuidanceScale     float64  `name:"validation-guidance-scale" default:"7.5" help:"How far they follow the prompt."`
 	Scheduler         string   `name:"validation-scheduler" default:"unipc" help:"Their scheduler, as of limner sample."`
-	Condition         string   `name:"validation-condition" default:"" placeholder:"NAME" help:"What --validation_image shows, such as canny or canny(low=50, high=100): it is taken from the images again, to measure how much of it they follow. It shows lines: canny, scribble or outline."`
+	Condition         string   `name:"validation-condition" default:"" placeholder:"NAME" help:"What --validation_image shows, such as canny or canny(low=50, high=100): it is taken from the images again, to measure how much of it they follow, beside images without the ControlNet. Of ${conditions}."`
 	Data              []string `name:"validation-data-dir" sep:"none" placeholder:"DIR" help:"Parquet files of images that training does not see, for the validation loss by timesteps."`
 	Rows              int      `name:"validation-rows" default:"256" help:"How many of them."`
 }
@@ -76,8 +76,8 @@ func (v Validation) Validate(control bool) error {
 	if v.Condition != "" {
 		if s, err := condition.Parse(v.Condition); err != nil {
 			errs = append(errs, fmt.Errorf("validation_condition: %w", err))
-		} else if !s.Kind().Lines {
-			bad("validation_condition: %s cannot be compared: want lines, as of canny, scribble or outline", s)
+		} else if k := s.Kind(); k.Keypoints || k.Hides {
+			bad("validation_condition: %s cannot be taken from images again", k.Name)
 		} else if s.Random() {
 			bad("validation_condition: %s is random: name the values that --validation_image was taken with", s)
 		}

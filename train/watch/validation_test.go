@@ -9,7 +9,7 @@ func TestConvergence(t *testing.T) {
 	of := func(f1 ...float64) []Validated {
 		var all []Validated
 		for i, f := range f1 {
-			all = append(all, Validated{Step: 100 * (i + 1), Fidelity: &Fidelity{F1: f}},
+			all = append(all, Validated{Step: 100 * (i + 1), Fidelity: &Fidelity{Measure: byF1, Score: f}},
 				Validated{Step: 100*(i+1) + 50})
 		}
 		return all
@@ -21,7 +21,7 @@ func TestConvergence(t *testing.T) {
 	}{
 		{"nothing yet", nil, nil},
 		{"one", []float64{0.3}, nil},
-		{"suddenly", []float64{0.1, 0.12, 0.11, 0.6, 0.65}, &Convergence{300, 400, 0.11, 0.6}},
+		{"suddenly", []float64{0.1, 0.12, 0.11, 0.6, 0.65}, &Convergence{300, 400, 0.11, 0.6, byF1}},
 		{"evenly", []float64{0.1, 0.25, 0.4, 0.55, 0.7}, nil},
 		{"hardly", []float64{0.1, 0.2}, nil},
 		{"down", []float64{0.7, 0.1}, nil},
@@ -56,8 +56,8 @@ func TestValidationErrors(t *testing.T) {
 			true, func(v *Validation) { v.Prompts, v.Images, v.Condition = []string{"x"}, []string{"a"}, "depth" },
 		},
 		{
-			"luminance cannot be compared: want lines", true, func(v *Validation) {
-				v.Prompts, v.Images, v.Condition = []string{"x"}, []string{"a"}, "luminance"
+			"pose cannot be taken from images again", true, func(v *Validation) {
+				v.Prompts, v.Images, v.Condition = []string{"x"}, []string{"a"}, "pose"
 			},
 		},
 		{
