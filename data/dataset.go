@@ -144,8 +144,9 @@ type Dataset struct {
 	pieces   []piece
 	class    *Dataset // whose rows fill the second half of each batch; nil: none
 	rows     int64
-	places   int64 // of rows in an epoch: those that repeat have several
-	limit    int64 // bytes of a bucket
+	empty    []string // paths without rows
+	places   int64    // of rows in an epoch: those that repeat have several
+	limit    int64    // bytes of a bucket
 	cache    *pieceCache
 
 	mu     sync.Mutex
@@ -206,7 +207,7 @@ func Open(paths []string, o Options) (*Dataset, error) {
 		}
 	}
 	if d.rows == 0 {
-		return nil, errors.Join(fmt.Errorf("%s: no rows", strings.Join(paths, ", ")), d.Close())
+		return nil, errors.Join(fmt.Errorf("%s: no rows", strings.Join(d.empty, ", ")), d.Close())
 	}
 	if err := d.checkShapes(); err != nil {
 		return nil, errors.Join(err, d.Close())
@@ -242,6 +243,9 @@ func (d *Dataset) open(path string) error {
 	before := d.rows
 	for _, t := range tables {
 		d.add(t)
+	}
+	if d.rows == before {
+		d.empty = append(d.empty, fmt.Sprintf("%s (%s)", path, someNames(s.files)))
 	}
 	if d.options.Log == nil {
 		return nil

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/parquet-go/parquet-go"
@@ -23,6 +24,26 @@ type shard struct {
 	f    *os.File
 	file *parquet.File
 	size int64
+
+	mu      sync.Mutex
+	checked map[[2]int]func() error // columns of row groups, by both indices
+}
+
+// checkPages fails for a column of a row group whose pages claim too much; it is checked once.
+func (s *shard) checkPages(group, column int) error {
+	s.mu.Lock()
+	key := [2]int{group, column}
+	check := s.checked[key]
+	if check == nil {
+		check = sync.OnceValue(func() error {
+			return parquetfile.Recovered(func() error {
+				return parquetfile.CheckPages(s.f, &s.file.Metadata().RowGroups[group].Columns[column].MetaData)
+			})
+		})
+		s.checked[key] = check
+	}
+	s.mu.Unlock()
+	return check()
 }
 
 // openShard opens a parquet file and reads its footer.
@@ -35,7 +56,7 @@ func openShard(path string) (*shard, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), f.Close())
 	}
-	return &shard{path: path, f: f, file: file, size: size}, nil
+	return &shard{path: path, f: f, file: file, size: size, checked: map[[2]int]func() error{}}, nil
 }
 
 // Close closes the file.
@@ -54,6 +75,7 @@ type leaf struct {
 	present int
 	limit   int // most bytes of a value
 	list    bool
+	newPage func() // is called before each page; nil: nothing is
 }
 
 // imageColumn finds an image column: a struct with the fields bytes and path, as the datasets library writes it, plain

@@ -1,7 +1,6 @@
 package data
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -144,6 +143,9 @@ func (c columns) lists() map[int]bool {
 	return nil
 }
 
+// maxListValues is how many captions are read of a row group.
+const maxListValues = 1 << 24
+
 // sizes are the rows and the approximate bytes of each row group.
 func (s *shard) sizes(c columns) ([]group, error) {
 	needed, lists := c.needed(), c.lists()
@@ -157,7 +159,8 @@ func (s *shard) sizes(c columns) ([]group, error) {
 					s.path, g, len(groups[g].Columns))
 			}
 			meta := &groups[g].Columns[column].MetaData
-			if meta.NumValues != size.rows && !(lists[column] && meta.NumValues > size.rows) {
+			if list := lists[column] && meta.NumValues > size.rows && meta.NumValues <= maxListValues; !list &&
+				meta.NumValues != size.rows {
 				return nil, fmt.Errorf("%s: row group %d has %d rows, its column %s %d values: damaged",
 					s.path, g, size.rows, strings.Join(meta.PathInSchema, "."), meta.NumValues)
 			}
@@ -233,7 +236,10 @@ func (s *shard) readImages(group int, c *imageColumn, r *root, first int64, rows
 	}
 	cells, count, paths := make([]imageCell, len(rows)), int64(len(rows)), c.bytes == nil
 	if c.bytes != nil {
-		s.readLeaf(group, *c.bytes, first, count, func(i int, v parquet.Value, err error) {
+		var kept copies
+		content := *c.bytes
+		content.newPage = kept.newPage
+		s.readLeaf(group, content, first, count, func(i int, v parquet.Value, err error) {
 			switch raw := v.ByteArray(); {
 			case err != nil:
 				rows[i].fail(err)
@@ -244,7 +250,7 @@ func (s *shard) readImages(group int, c *imageColumn, r *root, first int64, rows
 			case len(raw) > c.bytes.limit:
 				cells[i].size = int64(len(raw))
 			default:
-				cells[i].bytes = bytes.Clone(raw)
+				cells[i].bytes = kept.of(raw)
 			}
 		})
 	}
@@ -291,16 +297,18 @@ func (s *shard) readCaptions(group int, l leaf, first int64, rows []rawRow) {
 // cannot be read; for a column of lists as often as the row has values, at least once. Rows before the place where a
 // column breaks off are still yielded.
 func (s *shard) readLeaf(group int, l leaf, first, count int64, yield func(i int, v parquet.Value, err error)) {
-	next := int64(0) // the row of the next value, from first
+	next := int64(-1) // the row of the value before, from first
 	err := parquetfile.Recovered(func() error {
+		if err := s.checkPages(group, l.index); err != nil {
+			return err
+		}
 		pages := s.file.RowGroups()[group].ColumnChunks()[l.index].Pages()
 		defer pages.Close()
 		if l.list {
-			next = -first // where a row begins in a page of lists is known from the values before it
+			next = -first - 1 // where a row begins in a page of lists is known from the values before it
 		} else if err := pages.SeekToRow(first); err != nil {
 			return err
 		}
-		next--
 		var values [64]parquet.Value
 		for {
 			page, err := pages.ReadPage()
@@ -310,6 +318,9 @@ func (s *shard) readLeaf(group int, l leaf, first, count int64, yield func(i int
 				return errors.New("the column ends early")
 			} else if err != nil {
 				return err
+			}
+			if l.newPage != nil {
+				l.newPage()
 			}
 			done, err := readPage(page, values[:], &next, count, yield)
 			parquet.Release(page)
