@@ -8,8 +8,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,14 +16,8 @@ import (
 	"k8s.io/klog/v2"
 
 	"limner/controlnet/condition"
-	"limner/data/build"
-	"limner/internal/disk"
-	"limner/internal/printable"
-	"limner/internal/refusal"
 	"limner/internal/settings"
-	"limner/sample/batch"
 	"limner/sample/schedule"
-	"limner/train"
 )
 
 // cli is the whole command line; each command stands in its own file.
@@ -46,18 +38,6 @@ const description = `limner trains ControlNets for Stable Diffusion models, and 
 
 New here? "limner demo" shows all of it in some minutes. "limner help COMMAND" lists the flags of a command, which may
 be written with dashes or underscores alike.`
-
-// Exit codes, beside 0 for done and 1 for anything that is not listed.
-const (
-	exitUsage       = 2
-	exitInterrupted = 75 // stopped early with everything saved: run again to go on
-	exitConfig      = 78 // a model or a dataset cannot be used as asked
-)
-
-// usageError is a mistake in the command line that only the command itself could see.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
 
 func main() {
 	// The engine's log tells users nothing that an error does not.
@@ -154,81 +134,4 @@ func parseError(err error) error {
 		}
 	}
 	return usageError{fmt.Errorf("%w (see %s --help)", err, help)}
-}
-
-// report prints an error, if there is one, and returns the exit code.
-func report(err error) int {
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "limner: %s\n", errorText(err))
-	}
-	return exitCode(err)
-}
-
-// mostErrorLines is how many lines of an error are printed.
-const mostErrorLines = 200
-
-// errorText is an error as it is printed: its lines, in which names and texts of files stand that may be anything,
-// below each other.
-func errorText(err error) string {
-	lines := strings.Split(err.Error(), "\n")
-	if more := len(lines) - mostErrorLines; more > 0 {
-		lines = append(lines[:mostErrorLines], fmt.Sprintf("… and %d more lines", more))
-	}
-	for i, line := range lines {
-		lines[i] = printable.Text(line, printable.LineLimit)
-	}
-	return strings.Join(lines, "\n  ")
-}
-
-func exitCode(err error) int {
-	var usage usageError
-	var badOption batch.UsageError
-	switch {
-	case err == nil:
-		return 0
-	case errors.Is(err, disk.ErrNotRegular): // whichever flag names it, or a folder that a flag names holds it
-		return exitConfig
-	case errors.As(err, &usage), errors.As(err, &badOption):
-		return exitUsage
-	case errors.Is(err, train.ErrInterrupted), errors.Is(err, batch.ErrInterrupted),
-		errors.Is(err, build.ErrInterrupted):
-		return exitInterrupted
-	case errors.As(err, new(refusal.Error)):
-		return exitConfig
-	}
-	return 1
-}
-
-// version is the release that CHANGELOG.md describes, and what images and runs say that they were made with.
-const version = "0.1.0"
-
-// commit is what the program was built from, as far as the build knew it.
-func commit() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	var revision, changed string
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			revision = s.Value[:min(len(s.Value), 12)]
-		case s.Key == "vcs.modified" && s.Value == "true":
-			changed = ", changed"
-		}
-	}
-	if revision == "" {
-		return ""
-	}
-	return " (commit " + revision + changed + ")"
-}
-
-type versionCmd struct{}
-
-// Help shows one working example.
-func (versionCmd) Help() string { return "Example:\n\n  limner version" }
-
-func (versionCmd) Run() error {
-	_, err := fmt.Printf("limner %s%s %s %s/%s\n", version, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	return err
 }
