@@ -40,10 +40,10 @@ torture: build ## lose nothing to KILLS (200) kills, STOPS (100) signals, flippe
 	go test ./train -count 1 -v -run 'TestEachCallOfASaveFails|TestFlippedBits'
 	go run ./train/torture -limner bin/limner -kills $(KILLS) -stops $(STOPS)
 
-interop: ## compare with Python's safetensors and huggingface_hub, installed into bench/venv-interop
+interop: ## compare with Python's safetensors and huggingface_hub, and load each kind of result in diffusers: installed into bench/venv-interop (several GB)
 	python3 -m venv bench/venv-interop
-	bench/venv-interop/bin/python -m pip install --quiet safetensors==0.8.0 numpy==2.4.6 huggingface_hub==2.4.0
-	LIMNER_PYTHON=$(CURDIR)/bench/venv-interop/bin/python go test -count=1 -tags interop -run 'SameVerdict|Python' -v ./models/safetensors ./models/hub
+	bench/venv-interop/bin/python -m pip install --quiet --requirement bench/requirements-interop.txt
+	LIMNER_PYTHON=$(CURDIR)/bench/venv-interop/bin/python go test -count=1 -timeout 60m -tags interop -run 'SameVerdict|Python' -v ./models/safetensors ./models/hub ./cmd/limner
 
 bench: ## measure against the peers, into bench/results.json (after make bench-peers)
 	go run ./bench

@@ -39,7 +39,13 @@ type File struct {
 // Open opens a safetensors golden.
 func Open(t testing.TB, parts ...string) File {
 	t.Helper()
-	f, err := safetensors.Open(golden.Path(t, parts...))
+	return OpenFile(t, golden.Path(t, parts...))
+}
+
+// OpenFile opens any safetensors file.
+func OpenFile(t testing.TB, path string) File {
+	t.Helper()
+	f, err := safetensors.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
