@@ -22,7 +22,7 @@ import (
 
 // repoCache is a repo's place in the cache, laid out as Python's huggingface_hub does:
 //
-//	models--org--name/blobs/<etag>               the bytes of a file
+//	models--org--name/blobs/<etag>               the bytes of a file; a dataset's folder is datasets--org--name
 //	models--org--name/blobs/<etag>.incomplete    a prefix of them
 //	models--org--name/snapshots/<commit>/<path>  a relative link to a blob
 //	models--org--name/refs/<revision>            the commit of a branch or tag
@@ -123,7 +123,7 @@ func (r repoCache) commitOf(revision string) (string, error) {
 	return commit, nil
 }
 
-// open finds a model in the cache without asking anybody. A folder that lacks something is an error.
+// open finds a model or a dataset in the cache without asking anybody. A folder that lacks something is an error.
 func (r repoCache) open(ref Ref, s Selection) (Snapshot, error) {
 	commit, err := r.commitOf(ref.Revision)
 	switch {
@@ -139,11 +139,13 @@ func (r repoCache) open(ref Ref, s Selection) (Snapshot, error) {
 	if len(files) == 0 {
 		return Snapshot{}, r.explainAbsence(ref)
 	}
-	index, err := r.readIndex(commit)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return Snapshot{}, err
+	var index []byte
+	if !ref.Dataset {
+		if index, err = r.readIndex(commit); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return Snapshot{}, err
+		}
 	}
-	choice, err := choose(files, ref.Path, index, s)
+	choice, err := s.choose(files, ref, index)
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("%s in the cache: %w", ref, err)
 	}

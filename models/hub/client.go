@@ -1,5 +1,5 @@
-// Package hub downloads model files from the Hugging Face Hub into the cache that Python's
-// huggingface_hub uses.
+// Package hub downloads models and datasets from the Hugging Face Hub into the cache that Python's huggingface_hub
+// uses.
 package hub
 
 import (
@@ -13,7 +13,7 @@ import (
 	"sync"
 )
 
-// Client fetches models. It may be used from several goroutines, and several processes may share
+// Client fetches models and datasets. It may be used from several goroutines, and several processes may share
 // a cache.
 type Client struct {
 	options Options
@@ -45,10 +45,10 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
-// Snapshot is a model in the cache.
+// Snapshot is a model or a dataset in the cache.
 type Snapshot struct {
 	Dir    string   // the folder of the repo's files
-	Path   string   // what the ref means: Dir, a component folder in it, or one weights file
+	Path   string   // what the ref means: Dir, a folder in it, or one file
 	Commit string   // the revision's commit
 	Files  []string // the files that were selected, relative to Dir, with slashes
 }
@@ -83,7 +83,7 @@ func (c *Client) find(ctx context.Context, ref Ref, s Selection) (Snapshot, erro
 		attempts = 1 // there is something to fall back on
 	}
 	info, err := c.info(ctx, ref, attempts)
-	if hasNoAPI(err) && commitPattern.MatchString(ref.Revision) {
+	if hasNoAPI(err) && commitPattern.MatchString(ref.Revision) && !ref.Dataset {
 		if probed, probeErr := c.probe(ctx, ref, s); probeErr == nil && len(probed.files) > 0 {
 			info, err = probed, nil
 		}
@@ -107,7 +107,7 @@ func (c *Client) find(ctx context.Context, ref Ref, s Selection) (Snapshot, erro
 // fetch selects among the files of a revision and downloads what is not there.
 func (c *Client) fetch(ctx context.Context, repo repoCache, ref Ref, s Selection, info repoInfo) (Snapshot, error) {
 	var index []byte
-	if i := slices.IndexFunc(info.files, isIndex); i >= 0 && ref.Path == "" {
+	if i := slices.IndexFunc(info.files, isIndex); i >= 0 && ref.Path == "" && !ref.Dataset {
 		files, err := c.describe(ctx, ref, info.commit, info.files[i:i+1])
 		if err != nil {
 			return Snapshot{}, err
@@ -119,7 +119,7 @@ func (c *Client) fetch(ctx context.Context, repo repoCache, ref Ref, s Selection
 			return Snapshot{}, err
 		}
 	}
-	choice, err := choose(info.files, ref.Path, index, s)
+	choice, err := s.choose(info.files, ref, index)
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("%s: %w", ref, err)
 	}
@@ -146,11 +146,11 @@ func (c *Client) resolveURL(ref Ref, commit, path string) string {
 	for i, p := range parts {
 		parts[i] = url.PathEscape(p)
 	}
-	return fmt.Sprintf("%s/%s/resolve/%s/%s", c.options.Endpoint, ref.Repo, commit, strings.Join(parts, "/"))
+	return fmt.Sprintf("%s/%s/resolve/%s/%s", c.options.Endpoint, ref.page(), commit, strings.Join(parts, "/"))
 }
 
 func (c *Client) repo(ref Ref) repoCache {
-	name := "models--" + strings.ReplaceAll(ref.Repo, "/", "--")
+	name := ref.kind() + "s--" + strings.ReplaceAll(ref.Repo, "/", "--")
 	return repoCache{dir: filepath.Join(c.options.Cache, name), locks: filepath.Join(c.options.Cache, ".locks", name)}
 }
 

@@ -24,8 +24,8 @@ const (
 	testToken  = "hf_veryVerySecretToken"
 )
 
-// fakeHub serves repos as the Hub does: the API and small files itself, large files by way of a
-// redirect to a second host.
+// fakeHub serves repos as the Hub does, those of datasets under datasets/org/name: the API and small files itself,
+// large files by way of a redirect to a second host.
 type fakeHub struct {
 	hub, cdn *httptest.Server
 
@@ -133,15 +133,22 @@ func (h *fakeHub) serveHub(w http.ResponseWriter, r *http.Request) {
 	for i := range parts {
 		parts[i], _ = url.PathUnescape(parts[i])
 	}
-	api := len(parts) > 2 && parts[0] == "api" && parts[1] == "models"
-	if api {
+	api := len(parts) > 2 && parts[0] == "api" && (parts[1] == "models" || parts[1] == "datasets")
+	kind := ""
+	if api && parts[1] == "datasets" || parts[0] == "datasets" {
+		kind = "datasets/"
+	}
+	switch {
+	case api:
 		parts = parts[2:]
+	case kind != "":
+		parts = parts[1:]
 	}
 	if len(parts) < 2 {
 		http.NotFound(w, r)
 		return
 	}
-	repo := h.repos[parts[0]+"/"+parts[1]]
+	repo := h.repos[kind+parts[0]+"/"+parts[1]]
 	authorized := r.Header.Get("Authorization") == "Bearer "+testToken
 	if repo == nil || repo.private && !authorized {
 		refuse(w, http.StatusUnauthorized, "RepoNotFound", "Repository not found")

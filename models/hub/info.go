@@ -35,8 +35,8 @@ type repoInfo struct {
 
 // info asks the Hub for a revision's commit and files.
 func (c *Client) info(ctx context.Context, ref Ref, attempts int) (repoInfo, error) {
-	address := fmt.Sprintf("%s/api/models/%s/revision/%s?blobs=true",
-		c.options.Endpoint, ref.Repo, url.PathEscape(ref.Revision))
+	address := fmt.Sprintf("%s/api/%ss/%s/revision/%s?blobs=true",
+		c.options.Endpoint, ref.kind(), ref.Repo, url.PathEscape(ref.Revision))
 	var data []byte
 	err := c.retry(ctx, attempts, "look up "+ref.String(), func() (_ bool, err error) {
 		data, err = c.getLimited(ctx, address, maxInfo)
@@ -57,8 +57,8 @@ var (
 	etagPattern   = regexp.MustCompile(`^[0-9A-Za-z_-]{1,128}$`)
 )
 
-// parseInfo reads the answer of /api/models. Names that would lead out of a folder are an error;
-// names that some system cannot hold are left out, as no model needs one.
+// parseInfo reads the answer of /api/models and of /api/datasets. Names that would lead out of a folder are an error;
+// names that some system cannot hold are left out, as nothing here needs one.
 func parseInfo(data []byte) (repoInfo, error) {
 	var answer struct {
 		SHA      string `json:"sha"`
@@ -218,7 +218,7 @@ func (c *Client) explain(ref Ref, err error) error {
 		}
 		return fmt.Errorf("%s: %s redirects to %s: %w", ref, c.options.Endpoint, status.origin, err)
 	}
-	page, token := c.options.Endpoint+"/"+ref.Repo, c.options.Token.IsSet()
+	page, token := c.options.Endpoint+"/"+ref.page(), c.options.Token.IsSet()
 	invalid := strings.HasPrefix(status.message, "Invalid credentials") ||
 		strings.HasPrefix(status.message, "Invalid username")
 	switch {
@@ -235,16 +235,17 @@ func (c *Client) explain(ref Ref, err error) error {
 	case status.code == http.StatusUnauthorized && token && invalid:
 		return fmt.Errorf(
 			"%s: the Hub does not know the token: make a new one at %s/settings/tokens and set HF_TOKEN, "+
-				"or unset it for a public model: %w", ref.Repo, c.options.Endpoint, err)
+				"or unset it for a public %s: %w", ref.Repo, c.options.Endpoint, ref.kind(), err)
 	case status.reason == "RepoNotFound" || status.code == http.StatusUnauthorized ||
 		status.code == http.StatusNotFound && status.reason == "":
 		if token {
-			return fmt.Errorf("no model %s at %s that the token in use may read: check the spelling, "+
-				"and if it is private, that HF_TOKEN has access to it: %w", ref.Repo, c.options.Endpoint, err)
+			return fmt.Errorf("no %s %s at %s that the token in use may read: check the spelling, "+
+				"and if it is private, that HF_TOKEN has access to it: %w",
+				ref.kind(), ref.Repo, c.options.Endpoint, err)
 		}
-		return fmt.Errorf("no public model %s at %s: check the spelling, "+
+		return fmt.Errorf("no public %s %s at %s: check the spelling, "+
 			"and if it is private or gated, set HF_TOKEN: %w",
-			ref.Repo, c.options.Endpoint, err)
+			ref.kind(), ref.Repo, c.options.Endpoint, err)
 	case status.code == http.StatusForbidden:
 		return fmt.Errorf("%s: no permission: see that HF_TOKEN may read this repo, at %s/settings/tokens: %w",
 			ref.Repo, c.options.Endpoint, err)

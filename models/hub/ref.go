@@ -13,11 +13,12 @@ import (
 // DefaultRevision is the branch that is taken where none is named.
 const DefaultRevision = "main"
 
-// Ref names a model repo on the Hub, or one file or component folder of it, at a revision.
+// Ref names a repo on the Hub, or one file or folder of it, at a revision.
 type Ref struct {
 	Repo     string // org/name
 	Revision string // a branch, a tag or a commit
 	Path     string // a file or folder in the repo; empty for the whole
+	Dataset  bool   // the repo holds a dataset, else a model
 }
 
 var (
@@ -29,23 +30,48 @@ var (
 
 // ParseRef reads org/name, org/name@revision, org/name/file.safetensors or org/name/folder. The
 // revision comes last and may hold slashes: org/name/unet@refs/pr/3.
-func ParseRef(s string) (Ref, error) {
+func ParseRef(s string) (Ref, error) { return parseRef(s, false) }
+
+// ParseDatasetRef reads the name of a dataset as ParseRef reads that of a model.
+func ParseDatasetRef(s string) (Ref, error) { return parseRef(s, true) }
+
+func parseRef(s string, dataset bool) (Ref, error) {
+	r := Ref{Dataset: dataset}
 	full, revision, pinned := strings.Cut(s, "@")
 	if !pinned {
 		revision = DefaultRevision
 	}
 	parts := strings.SplitN(full, "/", 3)
 	if strings.Contains(s, "://") || len(parts) < 2 {
+		if dataset {
+			return Ref{}, fmt.Errorf("dataset %q: want org/name, org/name@revision or org/name/folder", s)
+		}
 		return Ref{}, fmt.Errorf("model %q: want org/name, org/name@revision or org/name/file.safetensors", s)
 	}
-	r := Ref{Repo: parts[0] + "/" + parts[1], Revision: revision}
+	r.Repo, r.Revision = parts[0]+"/"+parts[1], revision
 	if len(parts) == 3 {
 		r.Path = strings.TrimSuffix(parts[2], "/")
 	}
 	if err := r.Validate(); err != nil {
-		return Ref{}, fmt.Errorf("model %q: %w", s, err)
+		return Ref{}, fmt.Errorf("%s %q: %w", r.kind(), s, err)
 	}
 	return r, nil
+}
+
+// kind is what the repo holds, in words.
+func (r Ref) kind() string {
+	if r.Dataset {
+		return "dataset"
+	}
+	return "model"
+}
+
+// page is the path of the repo's page, below which its files are served too.
+func (r Ref) page() string {
+	if r.Dataset {
+		return "datasets/" + r.Repo
+	}
+	return r.Repo
 }
 
 // Validate reports every bad part. The rules for names are those of Python's huggingface_hub.

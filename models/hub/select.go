@@ -14,11 +14,23 @@ import (
 
 // Selection says which of a repo's files are wanted: of a pipeline folder its model_index.json, the
 // configs, the tokenizers and one set of weights for each network; of a component folder its config
-// and weights; else the one safetensors file. Pickled weights are never taken.
+// and weights; else the one safetensors file. Pickled weights are never taken. Of a dataset: see dataset.
 type Selection struct {
 	// Variant, such as fp16, is taken where a component has it. Without it, full weights come before
 	// fp16 and bf16 ones.
 	Variant string
+	// Config is the name of a dataset's configuration: where folders have it, files below them are taken.
+	Config string
+	// AllSplits takes a dataset's files of every split, not only those of training.
+	AllSplits bool
+}
+
+// choose selects among a repo's files; index is the content of a model's model_index.json, if there is one.
+func (s Selection) choose(files []file, ref Ref, index []byte) (choice, error) {
+	if ref.Dataset {
+		return chooseDataset(files, ref.Path, s)
+	}
+	return choose(files, ref.Path, index, s)
 }
 
 // components are the parts of a pipeline that are taken if model_index.json names them.
@@ -69,7 +81,7 @@ func (c choice) explain(ref Ref) error {
 	return nil
 }
 
-// choose selects among files; index is the content of model_index.json, if there is one.
+// choose selects among a model's files; index is the content of model_index.json, if there is one.
 func choose(files []file, at string, index []byte, s Selection) (choice, error) {
 	if !variantPattern.MatchString(s.Variant) {
 		return choice{}, fmt.Errorf("variant %q: want one such as fp16", s.Variant)

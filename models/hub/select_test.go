@@ -296,19 +296,21 @@ func FuzzSelection(f *testing.F) {
 		if at != "" && !validPath(at) {
 			return
 		}
-		c, err := choose(info.files, at, index, Selection{Variant: variant})
-		if err != nil {
-			return
-		}
-		seen := map[string]bool{}
-		for _, got := range c.files {
-			if seen[got.path] {
-				t.Errorf("%q twice", got.path)
+		for _, ref := range []Ref{{Path: at}, {Path: at, Dataset: true}} {
+			c, err := Selection{Variant: variant, Config: variant}.choose(info.files, ref, index)
+			if err != nil {
+				continue
 			}
-			seen[got.path] = true
-			if !slices.Contains(info.files, got) || !validPath(got.path) ||
-				slices.Contains(pickled, path.Ext(got.path)) {
-				t.Errorf("took %+v", got)
+			seen := map[string]bool{}
+			for _, got := range c.files {
+				if seen[got.path] {
+					t.Errorf("%q twice", got.path)
+				}
+				seen[got.path] = true
+				if !slices.Contains(info.files, got) || !validPath(got.path) ||
+					slices.Contains(pickled, path.Ext(got.path)) {
+					t.Errorf("took %+v", got)
+				}
 			}
 		}
 	})
