@@ -35,8 +35,9 @@ type Reading struct {
 	RandomFlip              bool   `json:"random_flip" help:"Turn every other image around, its conditioning image and mask too." resume:"same"`
 	Background              string `json:"background" placeholder:"COLOUR" help:"Colour behind pictures that are not opaque: a CSS name or #RRGGBB. Without it alpha is dropped, as by Pillow." resume:"same"`
 	// Interpolation is the filter that images and conditioning images are resized by; "" is Bilinear.
-	Interpolation imaging.Filter `json:"image_interpolation_mode" name:"image-interpolation-mode" placeholder:"FILTER" help:"Filter of Pillow that resizes images: bilinear, bicubic, lanczos, nearest, box or hamming; without it, that of diffusers' script." resume:"same"`
-	Workers       int            `json:"-" name:"dataloader-num-workers" placeholder:"N" help:"Goroutines that decode images; without it, one for each core."`
+	Interpolation   imaging.Filter `json:"image_interpolation_mode" name:"image-interpolation-mode" placeholder:"FILTER" help:"Filter of Pillow that resizes images: bilinear, bicubic, lanczos, nearest, box or hamming; without it, that of diffusers' script." resume:"same"`
+	MaxTrainSamples int            `json:"max_train_samples" placeholder:"N" help:"Train on the first N rows only." resume:"same"`
+	Workers         int            `json:"-" name:"dataloader-num-workers" placeholder:"N" help:"Goroutines that decode images; without it, one for each core."`
 	// BufferBytes are those of encoded rows held at once; more are shuffled piecewise: it is part of the order.
 	BufferBytes int64 `json:"shuffle_buffer_bytes" kong:"-" default:"536870912" resume:"same"`
 }
@@ -113,6 +114,9 @@ func (o Options) Validate() error {
 	const mostWorkers = 1024
 	if o.Workers < 0 || o.Workers > mostWorkers {
 		errs = append(errs, fmt.Errorf("workers %d: want 1 to %d", o.Workers, mostWorkers))
+	}
+	if o.MaxTrainSamples < 0 {
+		errs = append(errs, fmt.Errorf("max_train_samples %d: want at least 1 row", o.MaxTrainSamples))
 	}
 	if o.Prefetch < 1 {
 		errs = append(errs, fmt.Errorf("prefetch %d: want at least 1 batch", o.Prefetch))
@@ -296,6 +300,10 @@ func (d *Dataset) stat() ([]os.FileInfo, error) {
 func (d *Dataset) add(t table) {
 	d.tables = append(d.tables, t)
 	for i, g := range t.groups() {
+		if limit := int64(d.options.MaxTrainSamples); limit > 0 && !d.options.HeldOut && d.rows+g.rows > limit {
+			rows := limit - d.rows
+			g.rows, g.bytes = rows, g.bytes*rows/g.rows
+		}
 		if g.rows > 0 {
 			p := piece{table: len(d.tables) - 1, group: i, rows: g.rows, start: d.rows, bytes: g.bytes}
 			p.repeats = g.repeats

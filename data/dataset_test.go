@@ -243,6 +243,43 @@ func TestInterpolation(t *testing.T) {
 	}
 }
 
+// MaxTrainSamples takes the first rows, wherever a file or a row group ends, and no row of those held out.
+func TestMaxTrainSamples(t *testing.T) {
+	one, two := writeCircles(t, smallCircles()), writeCircles(t, smallCircles())
+	o := testOptions()
+	all := openTest(t, one, o).Len()
+	for samples, want := range map[int]int{
+		0: 2 * all, 1: 1, all - 1: all - 1, all: all, all + 3: all + 3, 5 * all: 2 * all,
+	} {
+		o.MaxTrainSamples = samples
+		d, err := Open([]string{one, two}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows := 0
+		for i := range d.Len() {
+			if _, err := d.Row(i); err != nil {
+				t.Error(err)
+			}
+			rows++
+		}
+		if _, err := d.Row(d.Len()); err == nil || rows != want {
+			t.Errorf("%d samples: got %d rows (and another: %v), want %d", samples, rows, err, want)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.MaxTrainSamples, o.HeldOut = 1, true
+	if got := openTest(t, one, o).Len(); got != all {
+		t.Errorf("got %d held-out rows, want %d", got, all)
+	}
+	o.MaxTrainSamples = -1
+	if err := o.Validate(); err == nil || !strings.Contains(err.Error(), "max_train_samples -1") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestMissingColumns(t *testing.T) {
 	dir := writeCircles(t, smallCircles())
 	lists := writeRows(t, []struct {
