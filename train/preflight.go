@@ -16,14 +16,19 @@ import (
 )
 
 // Preflight fails where a run would be refused for anything but its model: so it comes before that is looked for, and
-// maybe downloaded. What takes least comes first: the fields, the folders, the address, the pictures, the rows.
-func (r Recipe) Preflight(b *xla.Backend, o Options) error {
+// maybe downloaded. What takes least comes first: the fields, the folders, the address, the pictures, the rows, which
+// FindData may have to bring.
+func (r *Recipe) Preflight(b *xla.Backend, o Options) error {
 	err := r.Check(o, b.Devices())
 	if err == nil && processesOf(b).leads() {
 		err = r.checkPlaces(o)
 	}
 	if err == nil {
 		err = r.checkPictures()
+	}
+	if err == nil && r.FindData != nil {
+		r.Data, err = r.FindData()
+		r.FindData = nil
 	}
 	if err == nil {
 		err = r.checkRows(b, o)

@@ -41,6 +41,10 @@ type Recipe struct {
 	OnStep   func(watch.Progress)  `json:"-"`
 	OnEncode func(done, total int) `json:"-"` // while latents are cached
 
+	// FindData brings the rows of DatasetName here and says where they are: after all was checked that needs no rows.
+	// nil: Data says so.
+	FindData func() ([]string, error) `json:"-"`
+
 	// DrawClass has the images of the class drawn that Prior's folder lacks: after all else was checked, before the
 	// rows are read. nil: they are there.
 	DrawClass func(context.Context) error `json:"-"`
@@ -52,8 +56,9 @@ func (r Recipe) Validate() error {
 	if r.Model == "" {
 		errs = append(errs, errors.New("pretrained_model_name_or_path: give a model folder"))
 	}
-	if len(r.Data) == 0 && !r.Planned {
-		errs = append(errs, errors.New("train_data_dir: give a folder of parquet files"))
+	if len(r.Data) == 0 && r.DatasetName == "" && !r.Planned {
+		errs = append(errs, errors.New("train_data_dir, dataset_name: give a folder of parquet files or of images, "+
+			"or the name of a dataset on the Hub"))
 	}
 	if r.Resolution < 1 || r.Resolution > data.MaxResolution {
 		errs = append(errs, fmt.Errorf("resolution: got %d, want 1 to %d", r.Resolution, data.MaxResolution))

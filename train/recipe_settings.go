@@ -17,7 +17,8 @@ import (
 type Basics struct {
 	diffusers.ModelOptions
 	FromScratch  bool     `json:"from_scratch" group:"model" help:"Start the trained network from random weights of the same structure." resume:"free"`
-	Data         []string `json:"train_data_dir" name:"train-data-dir" group:"data" aliases:"instance-data-dir" required:"" placeholder:"DIR" help:"Dataset: a folder, a file or a pattern of parquet, arrow or tar files, of images with metadata.jsonl or captions beside them, and more: see docs/data.md. May be given several times." resume:"free"`
+	Data         []string `json:"train_data_dir" name:"train-data-dir" group:"data" aliases:"instance-data-dir" placeholder:"DIR" help:"Dataset: a folder, a file or a pattern of parquet, arrow or tar files, of images with metadata.jsonl or captions beside them, and more: see docs/data.md. May be given several times." resume:"free"`
+	DatasetName  string   `json:"dataset_name" group:"data" placeholder:"NAME" help:"Dataset to train on, in place of --train_data_dir: org/name[@revision] on the Hub, or a folder here." resume:"free"`
 	Resolution   int      `json:"resolution" group:"data" default:"512" help:"Side of the training images in pixels; others are resized and cropped." resume:"same"`
 	data.Reading `group:"data"`
 }

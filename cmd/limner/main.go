@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"k8s.io/klog/v2"
@@ -57,13 +58,16 @@ func run(args []string) int {
 	if err != nil {
 		return report(err)
 	}
-	args = withDashes(spelledOut(args))
-	if err := explainForeign(args); err != nil {
-		return report(usageError{err})
+	args, notes, err := translated(args, time.Now())
+	if err != nil {
+		return report(err)
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
-		return report(parseError(err))
+		return report(parseError(args, err))
+	}
+	for _, note := range notes {
+		fmt.Fprintln(os.Stderr, note)
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	err = command.Run()
@@ -124,8 +128,8 @@ func withDashes(args []string) []string {
 	return out
 }
 
-// parseError adds where to read on.
-func parseError(err error) error {
+// parseError adds all other wrong flags, and where to read on.
+func parseError(args []string, err error) error {
 	help := "limner"
 	var parse *kong.ParseError
 	if errors.As(err, &parse) {
@@ -133,5 +137,5 @@ func parseError(err error) error {
 			help = node.FullPath()
 		}
 	}
-	return usageError{fmt.Errorf("%w (see %s --help)", err, help)}
+	return usageError{fmt.Errorf("%w (see %s --help)", wrongFlags(args, err), help)}
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 
+	"limner/data"
 	"limner/internal/printable"
 	"limner/internal/refusal"
 	"limner/models/diffusers"
@@ -57,6 +58,27 @@ func locate(ctx context.Context, name, variant string) (string, error) {
 	if err != nil {
 		return "", refusal.Error{Err: err}
 	}
+	return fetch(ctx, ref, hub.Selection{Variant: variant})
+}
+
+// findDataset is where the rows of a dataset are: at name, if there is something, else where the Hub's were brought to.
+func findDataset(ctx context.Context, name string, r data.Reading) (string, error) {
+	_, err := os.Stat(name)
+	if err == nil {
+		return name, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("open dataset: %w", err)
+	}
+	ref, err := hub.ParseDatasetRef(name)
+	if err != nil {
+		return "", refusal.Errorf("dataset_name: no folder %s here, and on the Hub: %w", name, err)
+	}
+	return fetch(ctx, ref, hub.Selection{Config: r.DatasetConfigName, AllSplits: r.Split != ""})
+}
+
+// fetch brings the files of a repo on the Hub here.
+func fetch(ctx context.Context, ref hub.Ref, s hub.Selection) (string, error) {
 	options, err := hub.OptionsFrom(os.Getenv)
 	if err != nil {
 		return "", refusal.Error{Err: err}
@@ -69,9 +91,9 @@ func locate(ctx context.Context, name, variant string) (string, error) {
 	if err != nil {
 		return "", refusal.Error{Err: err}
 	}
-	snapshot, err := client.Fetch(ctx, ref, hub.Selection{Variant: variant})
+	snapshot, err := client.Fetch(ctx, ref, s)
 	if err := errors.Join(err, bar.Close()); err != nil {
-		return "", refusal.Errorf("no folder %s here, so it was looked for on the Hub: %w", name, err)
+		return "", refusal.Errorf("no folder %s here, so it was looked for on the Hub: %w", ref, err)
 	}
 	return snapshot.Path, nil
 }

@@ -26,9 +26,10 @@ func TestNumbersOfFlags(t *testing.T) {
 			t.Fatal(err)
 		}
 		args := append([]string{"sample", "--model", "m", "--output_dir", "o"}, strings.Fields(c.flags)...)
-		_, err = parser.Parse(withDashes(args))
+		args = withDashes(args)
+		_, err = parser.Parse(args)
 		if err != nil {
-			err = parseError(err)
+			err = parseError(args, err)
 		}
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: got %v, want %q", c.flags, err, c.want)

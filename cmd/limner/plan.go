@@ -48,7 +48,7 @@ Times are the compiler's estimate; nothing was run.`
 var asPlan = strings.NewReplacer("limner train ", "limner plan ", "limner sample ", "limner plan sample ")
 
 // optionalIn are the flags that say where files are, which planning does not need.
-var optionalIn = []string{"train-data-dir", "output-dir"}
+var optionalIn = []string{"output-dir"}
 
 // relaxPlan makes those flags of plan's commands optional, and their help and examples plan's.
 func relaxPlan(k *kong.Kong) {

@@ -251,6 +251,10 @@ func (r *recipeReader) unknown(at *token.Token, name string) {
 		r.bad(at, "%s: %s", at.Value, advice)
 		return
 	}
+	if passed, ok := passedFlags[name]; ok {
+		r.bad(at, "%s: leave it out: %s", at.Value, passed.why)
+		return
+	}
 	var names []string
 	for _, flag := range r.flags {
 		names = append(names, underscored(flag.Name))

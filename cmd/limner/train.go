@@ -35,11 +35,11 @@ type shorthands struct {
 	TrainBatchSize int     `group:"steps" default:"4" help:"Images of a step per device."`
 	ScaleLR        bool    `name:"scale-lr" group:"steps" help:"Multiply the learning rate by the images of an optimizer step, over all devices."`
 	CenterCrop     bool    `group:"data" default:"true" negatable:"" help:"Crop images of other shapes at their centre."`
-	MixedPrecision string  `group:"memory" default:"no" enum:"no,bf16" help:"Compute in float32 (no) or bfloat16 (bf16). Weights stay in float32."`
+	MixedPrecision string  `group:"memory" default:"no" enum:"no,fp16,bf16" help:"Compute in float32 (no) or bfloat16 (bf16, which fp16 means too). Weights stay in float32."`
 	DeviceMemoryGB float64 `name:"max-device-memory" group:"memory" placeholder:"GB" help:"GB that the step may take of each device, such as a GPU that others use; without it, all that there are."`
 	Use8bitAdam    bool    `name:"use-8bit-adam" group:"optimizer" help:"The same as --adam_moments_dtype 8bit."`
 	UseEMA         bool    `name:"use-ema" group:"optimizer" help:"Keep an average of the weights, and publish that."`
-	ReportTo       string  `group:"logging" enum:"tensorboard,none" default:"tensorboard" help:"tensorboard or none. metrics.jsonl and diary.html are always written."`
+	reporting
 }
 
 // diffusionFlags are those of trainings with the diffusion loss.
@@ -69,7 +69,7 @@ func (f trainFlags) settings(devices int) (train.Options, train.Recipe) {
 		o.EMA = nil
 	}
 	o.MaxDeviceMemory = int64(max(-mostMemory, min(f.DeviceMemoryGB*1e9, mostMemory)))
-	if f.MixedPrecision == "bf16" {
+	if f.MixedPrecision != "no" {
 		r.Compute = dtypes.BFloat16
 	}
 	r.RandomCrop = !f.CenterCrop
@@ -101,6 +101,9 @@ func trainSettings(c trainer, devices int, planned bool) (train.Options, train.R
 	}
 	_, control := c.(trainControlNetCmd)
 	r.NeedConditioning = control
+	if len(r.Data) > 0 && r.DatasetName != "" {
+		err = errors.Join(err, errors.New("train_data_dir, dataset_name: got both, want one of them"))
+	}
 	return o, r, errors.Join(o.Validate(), r.Validate(), r.Watch.Validation.Validate(control), err)
 }
 
@@ -152,6 +155,16 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 	if r.Text, err = resolvedRecipe(command); err != nil {
 		return err
 	}
+	if r.DatasetName != "" {
+		r.FindData = func() ([]string, error) {
+			path, err := findDataset(ctx, r.DatasetName, r.Reading)
+			return []string{path}, err
+		}
+	}
+	if f.MixedPrecision == "fp16" {
+		fmt.Fprintln(os.Stderr, "mixed_precision fp16: computing in bfloat16, "+
+			"which has float32's range and needs no scaling of the loss")
+	}
 	if err := r.Preflight(b, o); err != nil {
 		return refusal.Error{Err: err}
 	}
@@ -182,6 +195,7 @@ func trainOnDevices(ctx context.Context, command *kong.Context, c trainer, prepa
 		return err
 	}
 	if b.Process().Leads() {
+		f.reporting.tell(os.Stderr, o.OutputDir, r.Watch.LoggingDir)
 		fmt.Println(o.OutputDir)
 	}
 	return nil

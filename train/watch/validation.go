@@ -12,7 +12,7 @@ import (
 // Validation says what a run draws and measures every some steps: flags of limner train, under the names of diffusers'
 // scripts where those have one.
 type Validation struct {
-	Prompts           []string `name:"validation-prompt" sep:"none" placeholder:"TEXT" help:"Prompt to draw while training; may be given several times."`
+	Prompts           []string `name:"validation-prompt" aliases:"validation-prompts" sep:"none" placeholder:"TEXT" help:"Prompt to draw while training; may be given several times."`
 	Images            []string `name:"validation-image" sep:"none" placeholder:"FILE" help:"Conditioning image for a ControlNet to draw with: one for all prompts, one for each, or several for one prompt."`
 	Steps             int      `name:"validation-steps" default:"100" help:"Steps between validations; the last step has one too."`
 	NumImages         int      `name:"num-validation-images" default:"4" help:"Images for each prompt, with the same noise every time."`
