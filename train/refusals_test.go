@@ -90,7 +90,7 @@ func TestRefusals(t *testing.T) {
 		},
 		"no pair": {
 			NewControlNet, func(_ *Options, r *Recipe) { r.Data, r.InstancePrompt = []string{bare}, "a circle" },
-			"are named in its metadata.jsonl, which it does not have",
+			"has no conditioning image: name the folder of those with --conditioning_data_dir",
 		},
 		"no masks": {NewTextToImage, func(_ *Options, r *Recipe) { r.MaskColumn = "mask" }, "mask"},
 		"other family": {

@@ -53,7 +53,7 @@ func TestTrainRefusesBeforeTheModel(t *testing.T) {
 		},
 		"cache folder in a file": {control, "--cache_latents --cache_dir file/cache", exitConfig, "cache_dir: "},
 		"no dataset":             {vae, "--train_data_dir nowhere", exitConfig, "nowhere: no such file"},
-		"empty dataset":          {vae, "--train_data_dir empty", exitConfig, "empty holds neither"},
+		"empty dataset":          {vae, "--train_data_dir empty", exitConfig, "empty holds no dataset that is read"},
 		"no usable row": {
 			vae, "--train_data_dir bad --train_batch_size 1", exitConfig,
 			"none of the 2 rows can be used, the first: bad row 0",
