@@ -18,6 +18,7 @@ type Row struct {
 	Conditioning *imaging.RGB // of the column; nil where none is read
 	Mask         *imaging.RGB // nil without MaskColumn
 	Encoded      Encoded
+	Notes        []ColumnNote // what the pictures lost when they were decoded
 	Caption      string
 	Captions     []string          // all of the row, of which Caption is the first; in a batch one is drawn
 	Extra        map[string]string // the columns of Options.Extra that the row has, as text
@@ -26,6 +27,12 @@ type Row struct {
 
 // Encoded are the image files that the pictures of a row were decoded from.
 type Encoded struct{ Image, Conditioning, Mask []byte }
+
+// ColumnNote says what the picture of a column lost.
+type ColumnNote struct {
+	Column string
+	Note   imaging.Note
+}
 
 // BadRow names a row that cannot be used.
 type BadRow struct {
@@ -70,12 +77,26 @@ func (d *Dataset) name(row int64, reason string) BadRow {
 	return BadRow{File: filepath.Base(d.tables[table].path()), Row: row - d.pieces[first].start, Reason: reason}
 }
 
+// Workers is how many goroutines decode pictures.
+func (d *Dataset) Workers() int { return d.options.Workers }
+
+// Bytes is how many bytes of files the rows take, of the columns that are read.
+func (d *Dataset) Bytes() (sum int64) {
+	for _, t := range d.allTables() {
+		for _, e := range t.extents() {
+			sum += e.size
+		}
+	}
+	return sum
+}
+
 // pieceOf finds the piece that holds a row of the dataset.
 func (d *Dataset) pieceOf(row int64) int {
 	return sort.Search(len(d.pieces), func(i int) bool { return d.pieces[i].start > row }) - 1
 }
 
-// Row reads and decodes row i, in the order of the files. It fails if the row is bad.
+// Row reads and decodes row i, in the order of the files. It fails if the row is bad; what could be read of it is
+// returned with the error.
 func (d *Dataset) Row(i int) (Row, error) {
 	if d.class != nil && int64(i) >= d.rows {
 		return d.class.Row(i - int(d.rows))
@@ -88,7 +109,8 @@ func (d *Dataset) Row(i int) (Row, error) {
 	r, err := d.decode(int64(i), d.cache.get(index, p.bytes)[int64(i)-p.start])
 	if err != nil {
 		d.markBad(int64(i), err)
-		return Row{}, fmt.Errorf("%s", d.name(int64(i), err.Error()))
+		file, at := d.Origin(i)
+		return r, fmt.Errorf("%s row %d: %w", file, at, err)
 	}
 	return r, nil
 }
@@ -152,13 +174,13 @@ func MapRows[T any](d *Dataset, rows []int, f func(i int, r Row, err error) T) i
 	}
 }
 
-// decode decodes the pictures of a row of the dataset.
+// decode decodes the pictures of a row of the dataset, up to the first that cannot be decoded.
 func (d *Dataset) decode(row int64, raw rawRow) (r Row, err error) {
-	if raw.err != nil {
-		return Row{}, raw.err
-	}
 	if r.Captions, r.Extra = raw.captions, raw.extra; len(r.Captions) > 0 {
 		r.Caption = r.Captions[0]
+	}
+	if raw.err != nil {
+		return r, raw.err
 	}
 	for _, part := range []struct {
 		column string
@@ -184,9 +206,12 @@ func (d *Dataset) decode(row int64, raw rawRow) (r Row, err error) {
 			m, notes, err = d.decoding.Decode(raw)
 		}
 		if err != nil {
-			return Row{}, fmt.Errorf("%s: %w", part.column, err)
+			return r, fmt.Errorf("%s: %w", part.column, err)
 		}
 		*part.file, *part.to = raw, m
+		for _, note := range notes {
+			r.Notes = append(r.Notes, ColumnNote{part.column, note})
+		}
 		d.note(row, part.column, notes)
 	}
 	return r, nil

@@ -8,12 +8,13 @@ import (
 	"limner/data/circles"
 )
 
-// dataCmd holds what makes datasets.
+// dataCmd holds what makes and checks datasets.
 type dataCmd struct {
 	Build dataBuildCmd `cmd:"" help:"Make a dataset out of pictures in any layout: filtered, resized, with captions and conditions."`
 	Synth struct {
 		Circles circlesCmd `cmd:"" help:"Write a synthetic dataset: filled circles in named colours, with their outlines as conditions."`
 	} `cmd:"" help:"Make a synthetic dataset."`
+	Check dataCheckCmd `cmd:"" help:"Say what is wrong with a dataset, what a run on it takes, and what to do."`
 }
 
 type circlesCmd struct {

@@ -17,6 +17,8 @@ import (
 // Exit codes, beside 0 for done and 1 for anything that is not listed.
 const (
 	exitUsage       = 2
+	exitWarnings    = 3  // limner data check has found what makes a result worse; notes alone exit with 0
+	exitErrors      = 4  // limner data check has found rows that are not trained on, or held-out ones that are
 	exitInterrupted = 75 // stopped early with everything saved: run again to go on
 	exitConfig      = 78 // a model or a dataset cannot be used as asked
 )
@@ -53,9 +55,12 @@ func errorText(err error) string {
 func exitCode(err error) int {
 	var usage usageError
 	var badOption batch.UsageError
+	var checked checkedError
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &checked):
+		return checked.code()
 	case errors.Is(err, disk.ErrNotRegular): // whichever flag names it, or a folder that a flag names holds it
 		return exitConfig
 	case errors.As(err, &usage), errors.As(err, &badOption):

@@ -24,7 +24,7 @@ import (
 // cli is the whole command line; each command stands in its own file.
 type cli struct {
 	Demo    demoCmd    `cmd:"" help:"Make a dataset, train a ControlNet on it and sample with it, in minutes."`
-	Data    dataCmd    `cmd:"" help:"Make datasets."`
+	Data    dataCmd    `cmd:"" help:"Make and check datasets."`
 	Train   trainCmd   `cmd:"" help:"Train a ControlNet, a UNet, a LoRA, new tokens or a VAE."`
 	Sample  sampleCmd  `cmd:"" help:"Sample images from prompts."`
 	Plan    planCmd    `cmd:"" help:"Compile training or sampling for a TPU that is not here: does it fit, how long does it take, what would help."`

@@ -174,7 +174,7 @@ func TestPrintTellsFlatPicturesApart(t *testing.T) {
 		index.Add(i, &p)
 	}
 	for i := range 1000 {
-		p := reduced(t, encoded(t, set.Example(i).Image(), 90)).Print()
+		p := reduced(t, encoded(t, set.Example(i).Image(), 96)).Print()
 		if m, found := index.Find(&p); !found || m.Row != i || m.Exact {
 			t.Errorf("circle %d as JPEG: got %v, %v", i, m, found)
 		}

@@ -3,17 +3,16 @@ package watch
 import (
 	"bytes"
 	"embed"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"html/template"
-	"image/jpeg"
 	"os"
 	"path/filepath"
 	"time"
 
 	"limner/data/imaging"
 	"limner/internal/disk"
+	"limner/internal/page"
 )
 
 // diaryName is the page that shows a run.
@@ -30,8 +29,8 @@ const (
 	diaryPixels = 256
 )
 
-// page is what the page shows.
-type page struct {
+// diaryPage is what the page shows.
+type diaryPage struct {
 	Title, Status, Updated string
 	Facts                  []fact
 	Curves                 []curve
@@ -91,7 +90,7 @@ func (d *diary) write(validated []Validated, spent Spent) error {
 	if err != nil {
 		return err
 	}
-	shown := page{
+	shown := diaryPage{
 		Title:   fmt.Sprintf("%s, %s", d.run.Name, filepath.Base(d.run.Model)),
 		Updated: time.Now().Format("2006-01-02 15:04:05 MST"),
 		Curves:  curves(steps, validated), Split: d.split(spent), Facts: d.facts(steps),
@@ -334,21 +333,16 @@ func smallImage(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if m.Width > diaryPixels {
-		if m, err = imaging.Resize(m, diaryPixels, max(1, m.Height*diaryPixels/m.Width), imaging.Lanczos); err != nil {
-			return "", err
-		}
-	}
-	var b bytes.Buffer
-	if err := jpeg.Encode(&b, m.NRGBA(), &jpeg.Options{Quality: 88}); err != nil {
-		return "", err
-	}
-	return "data:image/jpeg;base64," + base64.StdEncoding.EncodeToString(b.Bytes()), nil
+	source, err := page.Picture(m, diaryPixels)
+	return string(source), err
 }
 
+// Style is the style of all pages.
+func (diaryPage) Style() template.CSS { return page.Style() }
+
 // CurvesJSON and ValidationsJSON are what the page's script reads.
-func (p page) CurvesJSON() (template.JS, error)      { return scriptJSON(p.Curves) }
-func (p page) ValidationsJSON() (template.JS, error) { return scriptJSON(p.Validations) }
+func (p diaryPage) CurvesJSON() (template.JS, error)      { return scriptJSON(p.Curves) }
+func (p diaryPage) ValidationsJSON() (template.JS, error) { return scriptJSON(p.Validations) }
 
 // scriptJSON is JSON that a script element may hold: Go writes < as \u003c.
 func scriptJSON(v any) (template.JS, error) {
@@ -357,7 +351,7 @@ func scriptJSON(v any) (template.JS, error) {
 }
 
 // Share is a part of the time in percent.
-func (p page) Share(f fact) string {
+func (p diaryPage) Share(f fact) string {
 	total := 0.0
 	for _, s := range p.Split {
 		total += s.Number
