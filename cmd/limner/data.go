@@ -15,6 +15,7 @@ type dataCmd struct {
 		Circles circlesCmd `cmd:"" help:"Write a synthetic dataset: filled circles in named colours, with their outlines as conditions."`
 	} `cmd:"" help:"Make a synthetic dataset."`
 	Check dataCheckCmd `cmd:"" help:"Say what is wrong with a dataset, what a run on it takes, and what to do."`
+	Peek  dataPeekCmd  `cmd:"" help:"Show the examples that training gets: cropped, turned around, in its order."`
 }
 
 type circlesCmd struct {

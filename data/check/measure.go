@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"image/jpeg"
 	"image/png"
 	"io"
 
@@ -113,7 +114,9 @@ func highest(m *imaging.RGB) int {
 
 // truncated says whether reading a row failed because its bytes end early.
 func truncated(err error) bool {
-	var format png.FormatError
+	var ofPNG png.FormatError
+	var ofJPEG jpeg.FormatError
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
-		errors.As(err, &format) && format == "not enough pixel data"
+		errors.As(err, &ofPNG) && ofPNG == "not enough pixel data" ||
+		errors.As(err, &ofJPEG) && ofJPEG == "short Huffman data"
 }

@@ -236,7 +236,7 @@ func (r *Report) facts() []fact {
 	}
 	assumed := ""
 	if r.Assumed {
-		assumed = " (assumed: --resolution says another)"
+		assumed = " (assumed; --resolution sets another)"
 	}
 	add("a run", "at %d%s in batches of %d: %s an epoch", r.Resolution, assumed, r.Run.BatchSize,
 		counted(r.Run.StepsPerEpoch, "step", "steps"))
