@@ -98,7 +98,7 @@ func (r *round) encodeImages(ctx context.Context, images []float32, purpose uint
 	latents = r.normals(purpose)
 	devices, pixels, size := r.p.backend.Devices(), len(images)/r.p.shape.Batch, len(latents)/r.p.shape.Batch
 	one := make([]float32, devices*pixels) // an image of each device
-	for _, i := range r.places() {
+	for _, i := range r.deviceRows() {
 		for device := range devices {
 			copy(one[device*pixels:(device+1)*pixels], images[r.p.row(device, i)*pixels:])
 		}

@@ -76,7 +76,7 @@ func compile(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (
 	p := &Pipeline{
 		backend: b, model: m, shape: s, trees: m.trees(),
 		params: program.Arrays{}, texts: map[int]*program.Program{}, projectors: map[projectionKey]*program.Program{},
-		steps: map[stepKey]*program.Program{}, pieces: map[pieceKey]*program.Program{}, told: map[string]bool{},
+		steps: map[stepKey]*program.Program{}, pieces: map[pieceKey]*program.Program{}, logged: map[string]bool{},
 	}
 	sched, err := p.schedule(r)
 	if err != nil {

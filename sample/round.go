@@ -51,7 +51,7 @@ func (r *round) decode(ctx context.Context, latents *xla.Array) (decoded, error)
 		return decoded{host: host}, err
 	}
 	var d decoded
-	for _, i := range r.places() {
+	for _, i := range r.deviceRows() {
 		row, err := xla.Put(r.p.backend, []int32{int32(i)}, xla.Replicated)
 		if err != nil {
 			return d, err
@@ -96,7 +96,7 @@ func (r *round) pixels(d decoded, give func(at int, pixels []float32) error) err
 		}
 		return nil
 	}
-	for k, i := range r.places() {
+	for k, i := range r.deviceRows() {
 		images, err := xla.Get[float32](d.rows[k])
 		if err != nil {
 			return err
@@ -139,18 +139,18 @@ func (r *round) wanted(x []float32) []float32 {
 	return x[r.request.Row*size : (r.request.Row+r.count)*size]
 }
 
-// places are those of the rows of a device in which some device has an image that is wanted.
-func (r *round) places() []int {
-	var places []int
+// deviceRows are the rows of a device, of which some device has a wanted image in that row.
+func (r *round) deviceRows() []int {
+	var rows []int
 	for i := range r.p.perDevice() {
 		for device := range r.p.backend.Devices() {
 			if at := r.p.row(device, i) - r.request.Row; at >= 0 && at < r.count {
-				places = append(places, i)
+				rows = append(rows, i)
 				break
 			}
 		}
 	}
-	return places
+	return rows
 }
 
 // rows puts together what belongs to the images of the batch. of has size values for each image, or for all.

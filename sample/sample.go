@@ -63,7 +63,7 @@ func (p *Pipeline) rounds(ctx context.Context, requests iter.Seq2[Request, error
 			return err
 		}
 		for first := 0; first < len(r.Prompts); first += p.shape.Batch {
-			if err := sample(prepared.from(first)); err != nil {
+			if err := sample(prepared.startingAt(first)); err != nil {
 				return err
 			}
 		}
@@ -91,8 +91,8 @@ func (p *Pipeline) prepare(ctx context.Context, request Request, before *round) 
 	return r, err
 }
 
-// from is the round that begins with an image of the request.
-func (r round) from(first int) *round {
+// startingAt is the round that begins with an image of the request.
+func (r round) startingAt(first int) *round {
 	images, size, calls := len(r.request.Prompts), r.p.shape.Batch, len(r.calls)
 	r.first, r.count = first, min(size, images-first)
 	r.done, r.total = first/size*calls, (images+size-1)/size*calls

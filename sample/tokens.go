@@ -48,8 +48,8 @@ func noLoRATag(prompt string) error {
 
 // tell writes a line to Log, once.
 func (p *Pipeline) tell(format string, args ...any) {
-	if line := fmt.Sprintf(format, args...); !p.told[line] {
-		p.told[line] = true
+	if line := fmt.Sprintf(format, args...); !p.logged[line] {
+		p.logged[line] = true
 		fmt.Fprint(p.model.Log, line)
 	}
 }

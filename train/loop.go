@@ -54,7 +54,7 @@ func (r *Run) Do(ctx context.Context) error {
 
 // do trains in an output folder that this process owns, or the process that leads.
 func (r *Run) do(ctx context.Context, o Options) error {
-	record, state, from, err := r.begin(o)
+	record, state, checkpoint, err := r.begin(o)
 	if err := r.processes().sameStep(state.Step, o.OutputDir, err); err != nil {
 		return err
 	}
@@ -64,9 +64,9 @@ func (r *Run) do(ctx context.Context, o Options) error {
 	var values nn.Values
 	if state.Step >= o.MaxTrainSteps {
 		r.logf("step %d of %d is made: nothing is left to train", state.Step, o.MaxTrainSteps)
-		values, err = from.Values()
+		values, err = checkpoint.Values()
 	} else {
-		values, err = r.train(ctx, o, record, &state, from)
+		values, err = r.train(ctx, o, record, &state, checkpoint)
 	}
 	if err != nil {
 		return err
@@ -85,14 +85,14 @@ func (r *Run) do(ctx context.Context, o Options) error {
 	return nil
 }
 
-// train makes the steps that are left and returns the state at the end, which is saved. from is the state to begin
-// with; nil begins with the starting values.
+// train makes the steps that are left and returns the state at the end, which is saved. It begins with the state of the
+// checkpoint; nil begins with the starting values.
 func (r *Run) train(ctx context.Context, o Options, record folder.Record, state *folder.State,
-	from *folder.Checkpoint) (nn.Values, error) {
+	checkpoint *folder.Checkpoint) (nn.Values, error) {
 	bound := r.processes().bound(ctx)
 	compile := func() (*step.Step, error) { return r.compile(bound, o) }
 	s, err := step.CompileAndLoad(bound, step.Describe(r.Backend, r.Objective, o.settings(r.Backend)),
-		compile, func() (nn.Source, step.Saved) { return r.Weights, saved(from) })
+		compile, func() (nn.Source, step.Saved) { return r.Weights, saved(checkpoint) })
 	if err = r.processes().agree(err); errors.Is(err, context.Canceled) {
 		return nil, fmt.Errorf("%w while compiling, at step %d: nothing was lost, %s",
 			ErrInterrupted, state.Step, r.howToGoOn(state.Step))
@@ -140,7 +140,7 @@ func (r *Run) steps(ctx context.Context, s *step.Step, state *folder.State, o Op
 	}
 	w := watch.New(shown, state.Step)
 	defer func() { err = errors.Join(err, w.Close()) }()
-	told := ctx
+	caller := ctx
 	ctx = r.processes().bound(ctx)
 	batches, err := r.Dataset.Batches(ctx, state.NextBatch)
 	if err != nil {
@@ -154,7 +154,7 @@ func (r *Run) steps(ctx context.Context, s *step.Step, state *folder.State, o Op
 		return err
 	}
 	saves := r.background(o, record)
-	saves.Last, saves.Hurry = state.Step, told.Done()
+	saves.Last, saves.Hurry = state.Step, caller.Done()
 	saves.Before = w.Sync // a checkpoint comes after the metrics of its steps
 	defer func() { err = errors.Join(err, saves.Wait()) }()
 	var between watch.Spent // since the last step
@@ -176,22 +176,22 @@ func (r *Run) steps(ctx context.Context, s *step.Step, state *folder.State, o Op
 	}
 	start, done, wentBackAt := time.Now(), 0, 0
 	for state.Step < o.MaxTrainSteps {
-		if stop, err := r.processes().stopping(told.Err() != nil, saves.Poll()); err != nil {
+		if stop, err := r.processes().stopping(caller.Err() != nil, saves.Poll()); err != nil {
 			return r.unsaved(saves, *state, err)
 		} else if stop {
 			return r.interrupted(s, saves, *state)
 		}
 		w.BeforeStep()
 		p, err := r.step(ctx, s, batches, state, o, w.Span)
-		var bad *step.NotFinite
+		var notFinite *step.NotFinite
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 			return r.interrupted(s, saves, *state)
-		} else if errors.As(err, &bad) {
-			if err := r.goBack(s, state, saves, o, record, bad); err != nil {
+		} else if errors.As(err, &notFinite) {
+			if err := r.goBack(s, state, saves, o, record, notFinite); err != nil {
 				return err
 			}
 			w.WentBack(state.Step)
-			wentBackAt = bad.Step
+			wentBackAt = notFinite.Step
 			continue
 		} else if errors.As(err, new(*notFed)) {
 			return r.ended(s, saves, *state, err)
@@ -294,8 +294,8 @@ func (r *Run) step(ctx context.Context, s *step.Step, batches *data.Batches, sta
 		span("put a batch on the devices", putting)
 		return arrays, err
 	})
-	var bad *step.NotFinite
-	if errors.As(err, &bad) {
+	var notFinite *step.NotFinite
+	if errors.As(err, &notFinite) {
 		state.NextBatch = nextBatch
 	}
 	if err != nil {

@@ -47,21 +47,21 @@ const mostSteps = 1_000_000_000_000
 // Validate reports every option out of range.
 func (o Options) Validate() error {
 	errs := []error{o.Schedule.Validate(), o.Optimizer.Validate()}
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	report := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if o.OutputDir == "" {
-		bad("output_dir: give a folder")
+		report("output_dir: give a folder")
 	}
 	if o.Batch < 1 || o.Batch > mostImages {
-		bad("train_batch_size, global_batch_size: got %d, want 1 to %d", o.Batch, mostImages)
+		report("train_batch_size, global_batch_size: got %d, want 1 to %d", o.Batch, mostImages)
 	}
 	if o.Accumulation < 1 || o.Accumulation > mostImages {
-		bad("gradient_accumulation_steps: got %d, want 1 to %d", o.Accumulation, mostImages)
+		report("gradient_accumulation_steps: got %d, want 1 to %d", o.Accumulation, mostImages)
 	}
 	switch steps, images := o.MaxTrainSteps, o.MaxTrainImages; {
 	case steps > 0 && images > 0:
-		bad("max_train_steps, max_train_images: got %d and %d, want one of them", steps, images)
+		report("max_train_steps, max_train_images: got %d and %d, want one of them", steps, images)
 	case steps < 0 || images < 0 || steps == 0 && images == 0 && o.NumTrainEpochs < 1:
-		bad("max_train_steps, max_train_images, num_train_epochs: got %d, %d and %d, want one of them above 0",
+		report("max_train_steps, max_train_images, num_train_epochs: got %d, %d and %d, want one of them above 0",
 			steps, images, o.NumTrainEpochs)
 	}
 	for _, length := range []struct {
@@ -72,23 +72,23 @@ func (o Options) Validate() error {
 		{"num_train_epochs", o.NumTrainEpochs},
 	} {
 		if length.value > mostSteps {
-			bad("%s: got %d, want at most %d", length.name, length.value, mostSteps)
+			report("%s: got %d, want at most %d", length.name, length.value, mostSteps)
 		}
 	}
 	if !(o.LearningRate > 0) {
-		bad("learning_rate: got %g, want above 0", o.LearningRate)
+		report("learning_rate: got %g, want above 0", o.LearningRate)
 	}
 	if o.MaxDeviceMemory < 0 {
-		bad("max_device_memory: got %g GB, want at least 0", float64(o.MaxDeviceMemory)/1e9)
+		report("max_device_memory: got %g GB, want at least 0", float64(o.MaxDeviceMemory)/1e9)
 	}
 	if o.EMA != nil {
 		errs = append(errs, o.EMA.Validate())
 	}
 	if o.CheckpointingSteps < 1 {
-		bad("checkpointing_steps: got %d, want at least 1", o.CheckpointingSteps)
+		report("checkpointing_steps: got %d, want at least 1", o.CheckpointingSteps)
 	}
 	if o.CheckpointsTotalLimit < 0 {
-		bad("checkpoints_total_limit: got %d, want at least 0", o.CheckpointsTotalLimit)
+		report("checkpoints_total_limit: got %d, want at least 0", o.CheckpointsTotalLimit)
 	}
 	return errors.Join(errs...)
 }

@@ -58,7 +58,7 @@ func NewControlNet(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*R
 	}
 	if r.ControlNet == "" {
 		drawn, copied := config.Init(model.UNet.Tree(), o.Seed)
-		weights.made, weights.copied = drawn.Under(diffusers.ControlNet), map[string]string{}
+		weights.values, weights.copied = drawn.Under(diffusers.ControlNet), map[string]string{}
 		for _, spec := range copied {
 			weights.copied[diffusers.ControlNet+"."+spec.Key] = diffusers.UNet + "." + spec.Key
 		}

@@ -82,7 +82,7 @@ func NewLoRA(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*Run, er
 			return nil, errors.Join(fmt.Errorf("network_weights: %w", err), weights.Close())
 		}
 	}
-	weights.made = start
+	weights.values = start
 	file := folder.Component{Name: loss.LoRAPlace, File: loss.LoRAFile, Metadata: lora.Metadata(d.Tree())}
 	return r.diffusionRun(ctx, b, o, training{
 		model, d, weights, []folder.Component{file}, func(trained nn.Values) error {
@@ -113,7 +113,7 @@ func NewTextualInversion(ctx context.Context, b *xla.Backend, o Options, r Recip
 	if err != nil {
 		return nil, err
 	}
-	if weights.made, err = loss.AddTokens(r.Tokens, model, weights); err != nil {
+	if weights.values, err = loss.AddTokens(r.Tokens, model, weights); err != nil {
 		return nil, errors.Join(err, weights.Close())
 	}
 	d := inversion()

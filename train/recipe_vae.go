@@ -33,7 +33,7 @@ func NewAutoencoder(ctx context.Context, b *xla.Backend, o Options, r Recipe) (*
 	tree := model.VAE.Tree().Under(diffusers.VAE)
 	var weights startWeights
 	if r.FromScratch {
-		weights.made = nn.InitValues(model.VAE.Tree(), o.Seed).Under(diffusers.VAE)
+		weights.values = nn.InitValues(model.VAE.Tree(), o.Seed).Under(diffusers.VAE)
 	} else if weights, err = r.weights(model, []string{diffusers.VAE}, nil); err != nil {
 		return nil, err
 	}

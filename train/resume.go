@@ -71,11 +71,11 @@ func (o Options) SeedBegunWith() (seed uint64, ok bool, err error) {
 }
 
 // begin finds out what the run is made of, and where it goes on.
-func (r *Run) begin(o Options) (record folder.Record, state folder.State, from *folder.Checkpoint, err error) {
+func (r *Run) begin(o Options) (record folder.Record, state folder.State, checkpoint *folder.Checkpoint, err error) {
 	if record, err = r.record(o); err == nil {
-		state, from, err = r.resume(o, record)
+		state, checkpoint, err = r.resume(o, record)
 	}
-	return record, state, from, err
+	return record, state, checkpoint, err
 }
 
 // resume looks for the checkpoint to go on from. Damaged ones are named and the one before is used.
@@ -100,12 +100,12 @@ func (r *Run) resume(o Options, record folder.Record) (folder.State, *folder.Che
 		} else if err != nil {
 			return state, nil, fmt.Errorf("resume from %s: %w", dir, err)
 		}
-		state, from, err := r.restore(dir, o, record)
+		state, checkpoint, err := r.restore(dir, o, record)
 		if err != nil {
 			return state, nil, fmt.Errorf("resume from %s: %w", dir, err)
 		}
 		r.logf("going on from %s", dir)
-		return state, from, nil
+		return state, checkpoint, nil
 	}
 	if len(names) > 0 {
 		return state, nil,
@@ -126,8 +126,8 @@ func (r *Run) restore(dir string, o Options, record folder.Record) (folder.State
 		r.logf("%s", note)
 	}
 	r.byNeed = was.ByNeed
-	from, state, err := folder.Open(dir, o.contents(r.Objective.Trainable, r.Components))
-	return state, from, err
+	checkpoint, state, err := folder.Open(dir, o.contents(r.Objective.Trainable, r.Components))
+	return state, checkpoint, err
 }
 
 // lastGood is the state of the checkpoint of that step, or the one at the start of the run, of which nothing is saved.

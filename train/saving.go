@@ -16,11 +16,11 @@ func (o Options) contents(trainable nn.Tree, components []folder.Component) fold
 }
 
 // saved is a checkpoint as the step goes on from it; nil: from the starting values.
-func saved(from *folder.Checkpoint) step.Saved {
-	if from == nil {
+func saved(checkpoint *folder.Checkpoint) step.Saved {
+	if checkpoint == nil {
 		return nil
 	}
-	return from
+	return checkpoint
 }
 
 // mark makes the output folder this run's, if there is room for what is left of it after a step.

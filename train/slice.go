@@ -42,14 +42,14 @@ func (p processes) lead(do func() error) (err error) {
 	return p.agree(err)
 }
 
-// stopping says whether the run is to stop before the next step, since any of its processes was told to. An error of
-// one of them is that of all.
-func (p processes) stopping(told bool, err error) (bool, error) {
+// stopping reports whether the run is to stop before the next step, since any of its processes was interrupted. An
+// error of one of them is that of all.
+func (p processes) stopping(interrupted bool, err error) (bool, error) {
 	if err := p.agree(err); err != nil {
 		return false, err
 	}
 	stop := int32(0)
-	if told {
+	if interrupted {
 		stop = 1
 	}
 	_, any, err := p.backend.Range(stop)

@@ -25,7 +25,7 @@ type Weights interface {
 // startWeights are those of files, some with others in their place or beside them.
 type startWeights struct {
 	files  Weights           // may be nil where nothing is asked of them
-	made   nn.Values         // before those of the files
+	values nn.Values         // in place of those of the files, or beside them
 	copied map[string]string // parameters that are copies, by their keys: the files' keys
 }
 
@@ -50,18 +50,18 @@ func (w startWeights) Sample(tree nn.Tree, n int, visit func(spec nn.Spec, eleme
 // each calls do with the parts of a tree that come from one place, under the keys that they have there: asked gives
 // back the tree's.
 func (w startWeights) each(tree nn.Tree, do func(from Weights, part nn.Tree, asked func(nn.Spec) nn.Spec) error) error {
-	var made, filed, copied nn.Tree
+	var inMemory, inFiles, copied nn.Tree
 	copies := map[string]string{}
 	for _, spec := range tree {
 		from, isCopy := w.copied[spec.Key]
-		if w.made[spec.Key] != nil {
-			made = append(made, spec)
+		if w.values[spec.Key] != nil {
+			inMemory = append(inMemory, spec)
 		} else if isCopy {
 			copies[from] = spec.Key
 			spec.Key = from
 			copied = append(copied, spec)
 		} else {
-			filed = append(filed, spec)
+			inFiles = append(inFiles, spec)
 		}
 	}
 	asIs := func(spec nn.Spec) nn.Spec { return spec }
@@ -73,7 +73,7 @@ func (w startWeights) each(tree nn.Tree, do func(from Weights, part nn.Tree, ask
 		from  Weights
 		part  nn.Tree
 		asked func(nn.Spec) nn.Spec
-	}{{checkpoint.InMemory(w.made), made, asIs}, {w.files, filed, asIs}, {w.files, copied, original}} {
+	}{{checkpoint.InMemory(w.values), inMemory, asIs}, {w.files, inFiles, asIs}, {w.files, copied, original}} {
 		if len(one.part) == 0 {
 			continue
 		}
@@ -86,7 +86,7 @@ func (w startWeights) each(tree nn.Tree, do func(from Weights, part nn.Tree, ask
 
 // with are the weights with what was trained in its place.
 func (w startWeights) with(trained nn.Values) startWeights {
-	w.made = nn.Merge(w.made, trained)
+	w.values = nn.Merge(w.values, trained)
 	return w
 }
 

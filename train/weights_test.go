@@ -13,7 +13,7 @@ import (
 func TestStartWeights(t *testing.T) {
 	files := checkpoint.InMemory{"unet.a": {1, 2}, "unet.b": {3}, "unet.c": {4}}
 	w := startWeights{
-		files: files, made: nn.Values{"unet.b": {5}, "new.d": {6}},
+		files: files, values: nn.Values{"unet.b": {5}, "new.d": {6}},
 		copied: map[string]string{"new.a": "unet.a", "new.b": "unet.b"},
 	}
 	var tree nn.Tree

@@ -60,7 +60,7 @@ func (l *List) checkMemory(s sample.Shape) error {
 // grouped sorts the jobs by size, then by whatever else a request has once for all images.
 func (l *List) grouped() ([]group, error) {
 	var groups []group
-	places := map[string]int{}
+	indices := map[string]int{}
 	for _, j := range l.jobs {
 		r := j.Request()
 		r.Prompts = []string{j.text()}
@@ -72,10 +72,10 @@ func (l *List) grouped() ([]group, error) {
 			return nil, UsageError{err}
 		}
 		key := fmt.Sprint(chunks, j.key())
-		i, ok := places[key]
+		i, ok := indices[key]
 		if !ok {
 			i = len(groups)
-			places[key] = i
+			indices[key] = i
 			groups = append(groups, group{shape: sample.Shape{Height: j.Height, Width: j.Width}, chunks: chunks})
 		}
 		groups[i].jobs = append(groups[i].jobs, j)
