@@ -88,15 +88,18 @@ func (t *tally) findings(lacks []lack) []Finding {
 		counted(t.nearBlankConditions.count, "conditioning image shows", "conditioning images show")+" next to nothing",
 		"Look at them: lower thresholds may bring out more.")
 	add("blank_images", Warning, t.blank, counted(t.blank.count, "image is", "images are")+" of one colour",
-		"Leave the rows out.")
+		"limner data build --min_variation 0.0001 leaves the rows out.")
 	add("duplicates", Warning, t.copies, counted(t.copies.count, "row has", "rows have")+" the image of an earlier one",
-		"Leave the copies out, or give one row several captions: what is there twice is learned twice as much.")
+		"What is there twice is learned twice as much: limner data build leaves the copies out. Where they differ in "+
+			"their captions, give one row all of these.")
 	add("near_duplicates", Warning, t.nearCopies, counted(t.nearCopies.count, "row's image looks", "rows' images look")+
 		" like an earlier one",
-		"Keep the best of each. Copies that were encoded again or resized are found; crops and edits are not.")
+		"limner data build keeps the first of each. Copies that were encoded again or resized are found; crops and "+
+			"edits are not.")
 	add("tiny", Warning, t.tiny, counted(t.tiny.count, "image is", "images are")+
 		fmt.Sprintf(" so small that training at %d enlarges by more than half", side),
-		"Leave them out or train at a smaller --resolution: enlarged images teach blur.")
+		"Train at a smaller --resolution, or leave them out with limner data build --min_side: enlarged images teach "+
+			"blur.")
 	add("empty_captions", Warning, t.emptyCaptions,
 		counted(t.emptyCaptions.count, "caption is", "captions are")+" empty",
 		"Write them, or leave the rows out; --proportion_empty_prompts makes the empty ones that guidance needs.")
