@@ -179,7 +179,7 @@ func (t *arrowTable) check() error {
 func (t *arrowTable) findBeside() error {
 	for _, m := range t.images() {
 		paths, err := besides(t.name, t.sizes, func(b int) bool {
-			return m.bytes == nil || m.path != nil && t.file.Bytes(b, m.bytes) < emptyCell*t.sizes[b].rows
+			return m.bytes == nil || m.path != nil && mayBeEmpty(t.file.Bytes(b, m.bytes), t.sizes[b].rows)
 		}, func(batch int, first, count int64) []rawRow {
 			rows := make([]rawRow, count)
 			err := t.readImages(batch, m, first, rows, func(r *rawRow) *picture { return &r.image })

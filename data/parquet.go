@@ -30,14 +30,15 @@ type shard struct {
 }
 
 // checkPages fails for a column of a row group whose pages claim too much; it is checked once.
-func (s *shard) checkPages(group, column int) error {
+func (s *shard) checkPages(group int, l leaf) error {
 	s.mu.Lock()
-	key := [2]int{group, column}
+	key := [2]int{group, l.index}
 	check := s.checked[key]
 	if check == nil {
 		check = sync.OnceValue(func() error {
 			return parquetfile.Recovered(func() error {
-				return parquetfile.CheckPages(s.f, &s.file.Metadata().RowGroups[group].Columns[column].MetaData)
+				meta := &s.file.Metadata().RowGroups[group].Columns[l.index].MetaData
+				return parquetfile.CheckPages(s.f, meta, l.repetition, l.present)
 			})
 		})
 		s.checked[key] = check
@@ -75,7 +76,9 @@ type leaf struct {
 	present int
 	limit   int // most bytes of a value
 	list    bool
-	newPage func() // is called before each page; nil: nothing is
+	// repetition is the largest repetition level: 0 but for lists.
+	repetition int
+	newPage    func() // is called before each page; nil: nothing is
 }
 
 // imageColumn finds an image column: a struct with the fields bytes and path, as the datasets library writes it, plain
@@ -131,6 +134,7 @@ func (s *shard) captionLeaf(name string) (leaf, error) {
 	if element := listElement(column); element != nil {
 		return leaf{
 			name: name, index: element.Index(), present: element.MaxDefinitionLevel(), limit: maxCaption, list: true,
+			repetition: element.MaxRepetitionLevel(),
 		}, nil
 	}
 	return s.binaryLeaf(name, column, maxCaption, "text or a list of texts")

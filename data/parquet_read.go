@@ -93,8 +93,8 @@ func (t *parquetTable) findBeside() error {
 		only := columns{image: *c}
 		paths, err := besides(t.shard.path, t.sizes, func(g int) bool {
 			meta := t.file.Metadata().RowGroups[g].Columns
-			return c.bytes == nil || c.path != nil && meta[c.bytes.index].MetaData.TotalUncompressedSize <
-				emptyCell*t.sizes[g].rows
+			return c.bytes == nil ||
+				c.path != nil && mayBeEmpty(meta[c.bytes.index].MetaData.TotalUncompressedSize, t.sizes[g].rows)
 		}, func(group int, first, count int64) []rawRow {
 			return t.shard.readRows(group, only, t.root, first, count)
 		})
@@ -299,7 +299,7 @@ func (s *shard) readCaptions(group int, l leaf, first int64, rows []rawRow) {
 func (s *shard) readLeaf(group int, l leaf, first, count int64, yield func(i int, v parquet.Value, err error)) {
 	next := int64(-1) // the row of the value before, from first
 	err := parquetfile.Recovered(func() error {
-		if err := s.checkPages(group, l.index); err != nil {
+		if err := s.checkPages(group, l); err != nil {
 			return err
 		}
 		pages := s.file.RowGroups()[group].ColumnChunks()[l.index].Pages()

@@ -58,8 +58,8 @@ func (c imageCell) picture(r *root) (picture, error) {
 	return picture{path: path}, nil
 }
 
-// emptyCell is a number of bytes that no picture has: where cells have fewer on average, most have paths.
-const emptyCell = 16
+// mayBeEmpty says whether rows have so few bytes that most of them can have no pictures, but paths.
+func mayBeEmpty(bytes, rows int64) bool { return bytes < 16*rows+1024 }
 
 // besides finds the files beside a table whose cells have paths in place of bytes. read reads rows of one column of a
 // group. It fails for files that are missing, and for paths that lead elsewhere.

@@ -2,9 +2,11 @@ package parquetfile
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/gzip"
@@ -18,15 +20,19 @@ import (
 // Limits of a page, in bytes: what libraries write is far below.
 const (
 	maxPage       = 1 << 30
-	maxHeader     = 1 << 20
+	maxHeader     = 64 << 20 // it has the smallest and the largest value, which may be images
 	freeExpansion = 32 << 20 // pages up to this size may be compressed at any ratio
 	maxRatio      = 200      // of larger ones: images are compressed already, and captions are shorter
 )
 
 // CheckPages fails for a column of a row group whose pages claim more bytes or values than it has, or become larger
 // than they claim when they are decompressed: parquet-go takes memory for what pages claim, and for what becomes of
-// them.
-func CheckPages(r io.ReaderAt, meta *format.ColumnMetaData) error {
+// them. The levels are the column's largest.
+func CheckPages(r io.ReaderAt, meta *format.ColumnMetaData, repetition, definition int) error {
+	if meta.DictionaryPageOffset > meta.DataPageOffset {
+		return fmt.Errorf("a dictionary at byte %d behind the values at %d: damaged", meta.DictionaryPageOffset,
+			meta.DataPageOffset)
+	}
 	at, values := ChunkStart(meta), int64(0)
 	for end := at + meta.TotalCompressedSize; at < end && values < meta.NumValues; {
 		header, size, err := readHeader(r, at, end)
@@ -41,7 +47,11 @@ func CheckPages(r io.ReaderAt, meta *format.ColumnMetaData) error {
 			return fmt.Errorf("page of %d bytes at byte %d, the column ends at %d: damaged",
 				header.CompressedPageSize, at, end)
 		}
-		if err := checkPage(r, at, header, meta.Codec); err != nil {
+		err = checkPage(r, at, header, meta.Codec)
+		if err == nil && hasIndices(header) {
+			err = checkIndices(r, at, header, meta.Codec, repetition, definition)
+		}
+		if err != nil {
 			return fmt.Errorf("page at byte %d: %w", at, err)
 		}
 		at += int64(header.CompressedPageSize)
@@ -63,7 +73,7 @@ func readHeader(r io.ReaderAt, at, end int64) (*format.PageHeader, int64, error)
 		if rest, ok := reader.Reader().(*bytes.Reader); err == nil && ok {
 			return header, int64(len(raw) - rest.Len()), nil
 		}
-		if int64(len(raw)) < window || window >= maxHeader {
+		if int64(len(raw)) < window {
 			return nil, 0, errors.Join(errors.New("no header of a page: damaged"), err)
 		}
 	}
@@ -149,4 +159,113 @@ func same(claimed int64) func(n int, err error) error {
 func counted(r io.Reader, claimed int64) error {
 	n, err := io.Copy(io.Discard, io.LimitReader(r, claimed+1))
 	return same(claimed)(int(n), err)
+}
+
+// hasIndices says whether a page's values are indices into a dictionary.
+func hasIndices(header *format.PageHeader) bool {
+	encoding := format.Plain
+	switch {
+	case header.DataPageHeader.Valid:
+		encoding = header.DataPageHeader.V.Encoding
+	case header.DataPageHeaderV2.Valid:
+		encoding = header.DataPageHeaderV2.V.Encoding
+	}
+	const older = format.Encoding(2) // what files of the format's first version call it
+	return encoding == older || encoding == format.RLEDictionary
+}
+
+// checkIndices fails for a page of indices of which a few bytes say that a value repeats more often than the page has
+// values. The page's sizes were checked.
+func checkIndices(r io.ReaderAt, at int64, header *format.PageHeader, codec format.CompressionCodec,
+	repetition, definition int) error {
+	packed, size, values := int64(header.CompressedPageSize), int64(header.UncompressedPageSize), valuesOf(header)
+	var levels int64
+	if v2 := header.DataPageHeaderV2; v2.Valid {
+		levels = int64(v2.V.RepetitionLevelsByteLength) + int64(v2.V.DefinitionLevelsByteLength)
+		if v2.V.IsCompressed.Valid && !v2.V.IsCompressed.V {
+			codec = format.Uncompressed
+		}
+		repetition, definition = 0, 0 // its levels say their size in the header
+	}
+	raw, err := decompress(io.NewSectionReader(r, at+levels, packed-levels), packed-levels, size-levels, codec)
+	if err != nil {
+		return err
+	}
+	for _, most := range []int{repetition, definition} {
+		if most == 0 {
+			continue
+		}
+		if len(raw) < 4 {
+			return errors.New("no levels: damaged")
+		}
+		n := int64(binary.LittleEndian.Uint32(raw))
+		if n > int64(len(raw)-4) {
+			return fmt.Errorf("levels of %d bytes in a page of %d: damaged", n, len(raw))
+		}
+		if err := checkRuns(raw[4:4+n], bits.Len(uint(most)), values); err != nil {
+			return err
+		}
+		raw = raw[4+n:]
+	}
+	if len(raw) == 0 {
+		return nil
+	}
+	return checkRuns(raw[1:], int(raw[0]), values)
+}
+
+// decompress reads a page that becomes size bytes.
+func decompress(page *io.SectionReader, packed, size int64, codec format.CompressionCodec) ([]byte, error) {
+	raw := make([]byte, packed)
+	if _, err := page.ReadAt(raw, 0); err != nil && packed > 0 {
+		return nil, err
+	}
+	var r io.Reader
+	var err error
+	switch codec {
+	case format.Uncompressed:
+		return raw, nil
+	case format.Snappy:
+		return snappy.Decode(nil, raw)
+	case format.Lz4Raw:
+		to := make([]byte, size)
+		n, err := lz4.UncompressBlock(raw, to)
+		return to[:max(n, 0)], err
+	case format.Gzip:
+		r, err = gzip.NewReader(bytes.NewReader(raw))
+	case format.Brotli:
+		r = brotli.NewReader(bytes.NewReader(raw))
+	case format.Zstd:
+		var z *zstd.Decoder
+		if z, err = zstd.NewReader(bytes.NewReader(raw), zstd.WithDecoderConcurrency(1)); err == nil {
+			defer z.Close()
+			r = z
+		}
+	default:
+		return nil, fmt.Errorf("compression %s is not read", codec)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(r, size))
+}
+
+// checkRuns fails for runs of numbers of so many bits that are far more than the values of a page: the last run may be
+// filled up.
+func checkRuns(raw []byte, width int, values int64) error {
+	most, sum := uint64(2*values+1024), uint64(0)
+	for len(raw) > 0 {
+		head, n := binary.Uvarint(raw)
+		if n <= 0 || head>>1 > most {
+			return fmt.Errorf("a run of %d numbers in a page of %d values: damaged", head>>1, values)
+		}
+		count, size := head>>1, uint64((width+7)/8)
+		if head&1 != 0 { // groups of eight
+			count, size = 8*count, count*uint64(width)
+		}
+		if sum += count; sum > most {
+			return fmt.Errorf("runs of %d numbers in a page of %d values: damaged", sum, values)
+		}
+		raw = raw[min(uint64(n)+size, uint64(len(raw))):]
+	}
+	return nil
 }
