@@ -70,8 +70,9 @@ const (
 )
 
 // Decode reads PNG, JPEG, GIF (its first frame) or WebP bytes as PIL's convert("RGB") does: alpha is dropped, not
-// blended; 16-bit colours keep their high byte, and so, unlike in PIL, do 16-bit grays; a JPEG's chroma is upsampled by
-// libjpeg's triangle filter. An image is turned upright by its EXIF orientation, as the datasets library does.
+// blended; 16-bit colours keep their high byte, and so, unlike in PIL, do 16-bit grays; a JPEG is what libjpeg makes
+// of it, to the bit where it is a baseline file of gray or YCbCr, else within 3 levels. An image is turned upright by
+// its EXIF orientation, as the datasets library does.
 func Decode(raw []byte) (*RGB, error) {
 	m, _, err := Decoding{}.Decode(raw)
 	return m, err
@@ -159,10 +160,10 @@ func probe(raw []byte) (
 	case len(raw) == 0:
 		return "", config, nil, errors.New("zero bytes")
 	case isPNG(raw):
-		format, decode = "PNG", func(r *bytes.Reader) (image.Image, error) { return png.Decode(r) }
+		format, decode = "PNG", func(*bytes.Reader) (image.Image, error) { return decodePNG(raw) }
 		config, err = png.DecodeConfig(r)
 	case isJPEG(raw):
-		format, decode = "JPEG", func(r *bytes.Reader) (image.Image, error) { return jpeg.Decode(r) }
+		format, decode = "JPEG", func(*bytes.Reader) (image.Image, error) { return decodeJPEG(raw) }
 		config, err = jpeg.DecodeConfig(r)
 	case bytes.HasPrefix(raw, []byte("GIF8")):
 		format, decode = "GIF", func(r *bytes.Reader) (image.Image, error) { return gif.Decode(r) }
@@ -204,6 +205,8 @@ func toRGB(m image.Image) *RGB {
 	first3 := func(to, from []uint8) { copy(to, from[:3]) }
 	high3 := func(to, from []uint8) { to[0], to[1], to[2] = from[0], from[2], from[4] }
 	switch m := m.(type) {
+	case *RGB:
+		return m
 	case *image.NRGBA:
 		return rows(m.Pix, m.Stride, 4, first3)
 	case *image.RGBA:

@@ -1,25 +1,20 @@
 package imaging
 
 // #include "vector.h"
-//
-// static void ycc(const uint8_t *luma, const uint8_t *blue, const uint8_t *red, long luma_stride, long chroma_stride,
-//     long width, long height, int step_x, int step_y, uint16_t *scratch, uint8_t *to) {
-//     planes p = {luma, blue, red, luma_stride, chroma_stride, width, height, step_x, step_y};
-//     limner_ycc(&p, scratch, to);
-// }
 import "C"
 
 import (
 	"fmt"
 	"image"
-	"unsafe"
 )
 
-// fromJPEG converts the planes of the standard decoder. Its own conversion repeats chroma samples, which differs from
-// libjpeg (and so from PIL) by up to 46 levels; the upsampling here is libjpeg's triangle filter ("fancy upsampling")
-// with its rounding.
+// fromJPEG converts what decodeJPEG gives, of the standard decoder its planes. That one's own conversion repeats chroma
+// samples, which differs from libjpeg (and so from PIL) by up to 46 levels; the upsampling here is libjpeg's triangle
+// filter ("fancy upsampling") with its rounding.
 func fromJPEG(m image.Image) (*RGB, error) {
 	switch m := m.(type) {
+	case *RGB:
+		return m, nil
 	case *image.YCbCr:
 		return fromYCbCr(m), nil
 	case *image.CMYK:
@@ -48,9 +43,7 @@ func fromYCbCr(m *image.YCbCr) *RGB {
 		stepX, stepY = 4, 2
 	}
 	scratch := make([]uint16, C.limner_ycc_scratch(C.long(width), C.int(stepX))/2)
-	C.ycc(bytesOf(m.Y), bytesOf(m.Cb), bytesOf(m.Cr), C.long(m.YStride), C.long(m.CStride),
-		C.long(width), C.long(height), C.int(stepX), C.int(stepY),
-		(*C.uint16_t)(unsafe.SliceData(scratch)), bytesOf(out.Pix))
+	yccToRGB(m.Y, m.Cb, m.Cr, m.YStride, m.CStride, stepX, stepY, scratch, out)
 	return out
 }
 

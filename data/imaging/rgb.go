@@ -3,11 +3,9 @@
 package imaging
 
 import (
-	"bytes"
 	"fmt"
 	"image"
 	"image/color"
-	"image/png"
 
 	"limner/internal/disk"
 )
@@ -51,25 +49,6 @@ func (m *RGB) NRGBA() *image.NRGBA {
 	return out
 }
 
-// EncodePNG returns the image as a PNG file, whose bytes depend on the pixels alone.
-func EncodePNG(m image.Image) ([]byte, error) { return new(PNGEncoder).Encode(m) }
-
-// PNGEncoder encodes images as PNG files, one at a time, and reuses its memory: setting that up takes longer than
-// compressing a small image.
-type PNGEncoder struct{ pool pngBuffer }
-
-// Encode returns the image as a PNG file.
-func (e *PNGEncoder) Encode(m image.Image) ([]byte, error) {
-	if rgb, ok := m.(*RGB); ok {
-		m = rgb.NRGBA() // the encoder's fast path
-	}
-	encoder, buf := png.Encoder{BufferPool: &e.pool}, bytes.Buffer{}
-	if err := encoder.Encode(&buf, m); err != nil {
-		return nil, fmt.Errorf("encode PNG: %w", err)
-	}
-	return buf.Bytes(), nil
-}
-
 // WritePNG writes the image to path; a reader sees the complete file or the previous one, never a part.
 func WritePNG(path string, m image.Image) error {
 	raw, err := EncodePNG(m)
@@ -81,13 +60,3 @@ func WritePNG(path string, m image.Image) error {
 	}
 	return nil
 }
-
-// pngBuffer lets one goroutine's encoder reuse its memory; without it, setting up the compressor costs more than
-// compressing a small image.
-type pngBuffer struct{ buffer *png.EncoderBuffer }
-
-// Get implements png.EncoderBufferPool.
-func (p *pngBuffer) Get() *png.EncoderBuffer { return p.buffer }
-
-// Put implements png.EncoderBufferPool.
-func (p *pngBuffer) Put(b *png.EncoderBuffer) { p.buffer = b }

@@ -67,6 +67,40 @@ static void ycc(void) {
 	free(luma), free(blue), free(red), free(to), free(scratch);
 }
 
+static void idct(void) {
+	long blocks = 1 + below(5), stride = blocks * 8 + below(9);
+	int16_t *coefficients = memory(blocks * 64 * sizeof *coefficients);
+	uint16_t *quantization = memory(64 * sizeof *quantization);
+	uint8_t *to = memory(stride * 7 + blocks * 8);
+	limner_idct(coefficients, quantization, blocks, to, stride);
+	free(coefficients), free(quantization), free(to);
+}
+
+static void unfilter(void) {
+	static const int forms[] = {1, 3, 4};
+	int bpp = forms[below(3)];
+	long rows = 1 + below(9), bytes = (1 + below(20)) * bpp;
+	uint8_t *from = memory(rows * (1 + bytes)), *to = memory(rows * bytes), *above = memory(bytes);
+	memset(above, 0, bytes);
+	if (below(8))
+		for (long y = 0; y < rows; y++) from[y * (1 + bytes)] %= 5;
+	limner_unfilter(from, to, above, rows, bytes, bpp);
+	free(from), free(to), free(above);
+}
+
+// filter checks that what it does is undone.
+static void filter(void) {
+	long n = (1 + below(60)) * 3;
+	uint8_t *from = memory(n), *above = memory(n), *to = memory(1 + n), *scratch = memory(5 * n), *back = memory(n);
+	memset(above, 0, n);
+	limner_filter(from, above, to, n, scratch);
+	if (!limner_unfilter(to, back, above, 1, n, 3) || memcmp(from, back, n)) {
+		fprintf(stderr, "a row of %ld bytes does not come back from filter %d\n", n, to[0]);
+		exit(1);
+	}
+	free(from), free(above), free(to), free(scratch), free(back);
+}
+
 static void floats(void) {
 	long n = below(100);
 	uint8_t *from = memory(n);
@@ -80,6 +114,9 @@ int main(void) {
 	for (int i = 0; i < 3000; i++) {
 		resize();
 		ycc();
+		idct();
+		unfilter();
+		filter();
 		floats();
 	}
 	return 0;
