@@ -2,6 +2,7 @@ package sample
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"limner/data/imaging"
@@ -78,5 +79,24 @@ func TestTitleLines(t *testing.T) {
 	}
 	if got := lines("abc", 0); len(got) != 3 {
 		t.Errorf("no room: got %q", got)
+	}
+}
+
+// Beside images of 64 pixels each setting that --xy takes still shows its value.
+func TestTitlesKeepValues(t *testing.T) {
+	const letters = 64 / 7
+	for title, want := range map[string][]string{
+		"seed 12":                            {"seed 12"},
+		"guidance_scale 7.5":                 {"guidance_", "scale 7.5"},
+		"num_inference_steps 20":             {"num_infer", "ence_", "steps 20"},
+		"controlnet_conditioning_scale 0.75": {"controlne", "t_conditi", "oning_..", "0.75"},
+		"control_guidance_start 0.25":        {"control_", "guidance_", "start", "0.25"},
+		"scheduler dpm++_2m_karras":          {"scheduler", "dpm++_", "2m_karras"},
+		"prompt " + strings.Repeat("x", 40):  {"prompt", "xxxxxxxxx", "xxxxxxxxx", "xxxxxxx.."},
+	} {
+		got := lines(title, letters)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", title, got, want)
+		}
 	}
 }

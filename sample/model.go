@@ -25,6 +25,8 @@ type Model struct {
 	VAESlicing bool
 	VAETiling  bool      // decode large images in tiles, likewise; where they overlap, the image is not quite the same
 	Log        io.Writer // hears of compiling, and of prompts that are long; nil: silence
+	// Logged are the lines on prompts that Log has, which pipelines of one job share; nil: each has its own.
+	Logged map[string]bool
 
 	// Resident are parameters that are on the devices already, such as those of a network in training. They are read
 	// where they are, and neither copied nor freed.

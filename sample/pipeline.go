@@ -39,7 +39,6 @@ type Pipeline struct {
 	encoder    *program.Program   // nil until there is an image to begin from
 	decoder    *program.Program   // of whole images; nil if they are decoded in pieces
 	pieces     map[pieceKey]*program.Program
-	logged     map[string]bool // lines on prompts that Log has
 }
 
 // load puts the parameters of trees on the devices, but those that are there, until ctx is done.

@@ -70,13 +70,16 @@ func compile(ctx context.Context, b *xla.Backend, m Model, s Shape, r Request) (
 		m.Log = io.Discard
 	}
 	m.Log = &sharedLog{to: m.Log}
+	if m.Logged == nil {
+		m.Logged = map[string]bool{}
+	}
 	if err := errors.Join(m.Check(s, b.Devices()), m.Pipeline.CheckClipSkip(r.ClipSkip)); err != nil {
 		return nil, err
 	}
 	p := &Pipeline{
 		backend: b, model: m, shape: s, trees: m.trees(),
 		params: program.Arrays{}, texts: map[int]*program.Program{}, projectors: map[projectionKey]*program.Program{},
-		steps: map[stepKey]*program.Program{}, pieces: map[pieceKey]*program.Program{}, logged: map[string]bool{},
+		steps: map[stepKey]*program.Program{}, pieces: map[pieceKey]*program.Program{},
 	}
 	sched, err := p.schedule(r)
 	if err != nil {

@@ -55,6 +55,12 @@ func TestLongPrompts(t *testing.T) {
 	if !strings.Contains(log.String(), "chunks of 75") || strings.Contains(log.String(), long) {
 		t.Errorf("log: %q", log.String())
 	}
+	other := &Pipeline{model: p.model} // such as one for images of another size
+	once := log.Len()
+	if _, err := other.tokenize(Request{Encoding: Encoding{PromptStyle: clip.Plain}}, long); err != nil ||
+		log.Len() != once {
+		t.Errorf("pipelines of one job say it twice (%v):\n%s", err, log.String())
+	}
 	log.Reset()
 	one, cut := embedPrompt(t, p, clip.Plain, long, func(r *Request) { r.TruncatePrompts = true })
 	if one.chunks != 1 || !slices.Equal(cut, text[:tokens*width]) {

@@ -46,10 +46,10 @@ func noLoRATag(prompt string) error {
 	return nil
 }
 
-// tell writes a line to Log, once.
+// tell writes a line to Log, once for all pipelines that share Logged.
 func (p *Pipeline) tell(format string, args ...any) {
-	if line := fmt.Sprintf(format, args...); !p.logged[line] {
-		p.logged[line] = true
+	if line := fmt.Sprintf(format, args...); !p.model.Logged[line] {
+		p.model.Logged[line] = true
 		fmt.Fprint(p.model.Log, line)
 	}
 }

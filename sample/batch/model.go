@@ -30,7 +30,8 @@ func (l *List) load(ctx context.Context) (loadedModel, error) {
 		return m, err
 	}
 	m.Model = sample.Model{
-		Pipeline: pipeline, Compute: c.Compute(), Log: l.host.Log, VAESlicing: c.VAESlicing, VAETiling: c.VAETiling,
+		Pipeline: pipeline, Compute: c.Compute(), Log: l.host.Log, Logged: map[string]bool{},
+		VAESlicing: c.VAESlicing, VAETiling: c.VAETiling,
 	}
 	for _, j := range l.jobs {
 		if _, err := m.Schedule(j.Request(), j.Height, j.Width); err != nil {
