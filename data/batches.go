@@ -143,7 +143,10 @@ func (b *Batches) fill(s slot) {
 	}
 	batch.Rows[s.index], batch.Captions[s.index], batch.Views[s.index] = row, r.Caption, view
 	imaging.AppendPixels(batch.Pixels[from:from:to], r.Image)
-	if r.Conditioning != nil {
+	switch {
+	case r.depth != nil:
+		r.depth.AppendFloats(batch.Conditioning[from:from:to])
+	case r.Conditioning != nil:
 		condition.AppendFloats(batch.Conditioning[from:from:to], r.Conditioning, r.hidden)
 	}
 	if r.Mask != nil {

@@ -1,7 +1,11 @@
 package data
 
 import (
+	"bytes"
 	"fmt"
+	"image"
+	"image/color"
+	"image/png"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -219,5 +223,52 @@ func TestPosesOfRows(t *testing.T) {
 	o.RandomFlip = true
 	if err := o.Validate(); err == nil || !strings.Contains(err.Error(), "left and right have colours") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Depth of 16 bits keeps them all in a batch, and values of a narrow range are named.
+func TestConditionsOf16Bits(t *testing.T) {
+	dir := t.TempDir()
+	const side = 16
+	for i, scale := range []int{200, 1} {
+		gray := image.NewGray16(image.Rect(0, 0, side, side))
+		for p := range side * side {
+			gray.SetGray16(p%side, p/side, color.Gray16{Y: uint16(p * scale)})
+		}
+		var b bytes.Buffer
+		if err := png.Encode(&b, gray); err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, filepath.Join(dir, fmt.Sprintf("depth%d.png", i)), b.String())
+	}
+	picture, err := imaging.EncodePNG(imaging.NewRGB(side, side))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(dir, "image.png"), string(picture))
+	writeFile(t, filepath.Join(dir, metadataName),
+		`{"file_name": "image.png", "conditioning_image": "depth0.png", "text": "a"}`+"\n"+
+			`{"file_name": "image.png", "conditioning_image": "depth1.png", "text": "b"}`+"\n")
+	var log bytes.Buffer
+	o := testOptions()
+	o.Resolution, o.BatchSize, o.RandomFlip, o.Log = side, 2, true, &log
+	for _, b := range take(t, openTest(t, dir, o), 0, 4) {
+		for i, row := range b.Rows {
+			for p := range side * side {
+				x := p % side
+				if b.Views[i].Flipped {
+					x = side - 1 - x
+				}
+				scale := []int{200, 1}[row]
+				want := float32((p/side*side+x)*scale) / 65535
+				at := 3 * (i*side*side + p)
+				if got := b.Conditioning[at : at+3]; !slices.Equal(got, []float32{want, want, want}) {
+					t.Fatalf("row %d, pixel %d: %v, want %g", row, p, got, want)
+				}
+			}
+		}
+	}
+	if text := log.String(); !strings.Contains(text, "nearly black") || strings.Contains(text, "high byte") {
+		t.Errorf("the log says %s", text)
 	}
 }

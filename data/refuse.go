@@ -52,7 +52,7 @@ func (d *Dataset) CheckRows() error {
 
 // tryRow decodes and fits row at of a table's group, which is the given row of the dataset.
 func (d *Dataset) tryRow(t table, group int, at, row int64) error {
-	r, err := d.decode(row, t.readRows(group, at, 1)[0])
+	r, err := d.decode(row, t.readRows(group, at, 1)[0], true)
 	if err == nil {
 		_, err = d.fit(&r, occurrence{row: row})
 	}

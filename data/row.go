@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"path/filepath"
+	"slices"
 	"sort"
 
 	"golang.org/x/sync/errgroup"
@@ -22,6 +23,7 @@ type Row struct {
 	Caption      string
 	Captions     []string          // all of the row, of which Caption is the first; in a batch one is drawn
 	Extra        map[string]string // the columns of Options.Extra that the row has, as text
+	depth        *imaging.Gray16   // the conditioning image, where it is of 16-bit gray
 	hidden       []bool            // pixels of the conditioning image that are hidden; nil: none
 }
 
@@ -106,7 +108,7 @@ func (d *Dataset) Row(i int) (Row, error) {
 	}
 	index := d.pieceOf(int64(i))
 	p := d.pieces[index]
-	r, err := d.decode(int64(i), d.cache.get(index, p.bytes)[int64(i)-p.start])
+	r, err := d.decode(int64(i), d.cache.get(index, p.bytes)[int64(i)-p.start], false)
 	if err != nil {
 		d.markBad(int64(i), err)
 		file, at := d.Origin(i)
@@ -174,8 +176,9 @@ func MapRows[T any](d *Dataset, rows []int, f func(i int, r Row, err error) T) i
 	}
 }
 
-// decode decodes the pictures of a row of the dataset, up to the first that cannot be decoded.
-func (d *Dataset) decode(row int64, raw rawRow) (r Row, err error) {
+// decode decodes the pictures of a row of the dataset, up to the first that cannot be decoded. For batches, a
+// conditioning image of 16-bit gray keeps all of its bits.
+func (d *Dataset) decode(row int64, raw rawRow, forBatch bool) (r Row, err error) {
 	if r.Captions, r.Extra = raw.captions, raw.extra; len(r.Captions) > 0 {
 		r.Caption = r.Captions[0]
 	}
@@ -205,6 +208,9 @@ func (d *Dataset) decode(row int64, raw rawRow) (r Row, err error) {
 		if err == nil {
 			m, notes, err = d.decoding.Decode(raw)
 		}
+		if err == nil && forBatch && part.to == &r.Conditioning && slices.Contains(notes, imaging.NoteGray16) {
+			r.depth, notes, err = decodeDepth(raw)
+		}
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", part.column, err)
 		}
@@ -215,6 +221,15 @@ func (d *Dataset) decode(row int64, raw rawRow) (r Row, err error) {
 		d.note(row, part.column, notes)
 	}
 	return r, nil
+}
+
+// decodeDepth decodes a conditioning image of 16-bit gray.
+func decodeDepth(raw []byte) (*imaging.Gray16, []imaging.Note, error) {
+	depth, err := imaging.DecodeGray16(raw)
+	if err == nil && depth.Max() < 1<<8 {
+		return depth, []imaging.Note{imaging.NoteDark16}, nil
+	}
+	return depth, nil, err
 }
 
 // note logs what a row's image lost, once for each kind of loss.
@@ -255,7 +270,7 @@ func (d *Dataset) fitted(ctx context.Context, order *epochOrder, position int64)
 		if d.isBad(row) {
 			continue
 		}
-		r, err := d.decode(row, d.cache.get(index, p.bytes)[within])
+		r, err := d.decode(row, d.cache.get(index, p.bytes)[within], true)
 		var view View
 		if err == nil {
 			at := occurrence{row: row, epoch: order.epoch, repetition: repetition}

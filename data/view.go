@@ -81,6 +81,12 @@ func (d *Dataset) fit(r *Row, at occurrence) (View, error) {
 		}
 		*part.image = fitted
 	}
+	if r.depth != nil {
+		var err error
+		if r.depth, err = r.depth.FitAt(side, filter, x, y); err != nil {
+			return view, fmt.Errorf("%s: %w", d.options.ConditioningImageColumn, err)
+		}
+	}
 	if err := d.takeCondition(r, view, at); err != nil {
 		return view, err
 	}
@@ -89,6 +95,9 @@ func (d *Dataset) fit(r *Row, at occurrence) (View, error) {
 			if *image != nil {
 				*image = imaging.Mirror(*image)
 			}
+		}
+		if r.depth != nil {
+			r.depth = r.depth.Mirror()
 		}
 		for rest := r.hidden; len(rest) >= side; rest = rest[side:] {
 			slices.Reverse(rest[:side])

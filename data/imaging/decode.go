@@ -67,6 +67,9 @@ const (
 	NoteAlpha Note = "the picture is not opaque: its alpha is dropped, as Pillow does; " +
 		"background puts a colour behind it"
 	NoteGray16 Note = "of 16-bit gray the high byte is taken, where Pillow makes nearly all of it white"
+	// NoteDark16 is for those that take all 16 bits.
+	NoteDark16 Note = "no value of its 16-bit gray is above 255 of 65535, so that it is nearly black: " +
+		"scale values to the whole range"
 )
 
 // Decode reads PNG, JPEG, GIF (its first frame) or WebP bytes as PIL's convert("RGB") does: alpha is dropped, not
