@@ -19,6 +19,7 @@ import (
 	"limner/sample"
 	"limner/train"
 	"limner/train/optim"
+	"limner/train/watch"
 	"limner/xla"
 )
 
@@ -82,7 +83,11 @@ const (
 	gridName    = "grid.png"
 	lossName    = "loss.png"
 	reportName  = "report.json"
+	casesName   = "cases" // pictures of unseen cases that the training draws on its way
 )
+
+// caseScheduler is what unseen cases are sampled with.
+const caseScheduler = "ddim"
 
 // Do makes a dataset, trains a ControlNet for the shipped base model, and samples cases that training never saw, with
 // the ControlNet and without. An interrupted demo continues where it stopped; a finished one starts anew.
@@ -160,7 +165,7 @@ func prepareFolder(o Options) error {
 	}
 	own := map[string]bool{
 		baseName: true, dataName: true, latentsName: true, controlName: true, gridName: true,
-		lossName: true, reportName: true,
+		lossName: true, reportName: true, casesName: true,
 	}
 	finished := false
 	for _, entry := range entries {
@@ -173,7 +178,7 @@ func prepareFolder(o Options) error {
 	if !finished {
 		return nil
 	}
-	old := []string{controlName, gridName, lossName, baseName}
+	old := []string{controlName, gridName, lossName, baseName, casesName}
 	if same, err := circles.Has(o.circles(), filepath.Join(dir, dataName)); err != nil || !same {
 		old = append(old, dataName)
 	}
@@ -201,6 +206,9 @@ func prepareControlNet(ctx context.Context, b *xla.Backend, o Options, h Hooks) 
 		r.CacheDir = filepath.Join(o.OutputDir, latentsName)
 	}
 	r.EmbeddingChannels = []int{16, 32, 64, 64}
+	if err := showCases(o, &r.Watch); err != nil {
+		return nil, err
+	}
 	t := train.DefaultOptions()
 	t.OutputDir, t.Seed, t.Batch, t.MaxTrainSteps = filepath.Join(o.OutputDir, controlName), o.Seed, o.Batch, o.Steps
 	t.LearningRate = o.LearningRate
@@ -208,6 +216,35 @@ func prepareControlNet(ctx context.Context, b *xla.Backend, o Options, h Hooks) 
 	t.CheckpointingSteps, t.CheckpointsTotalLimit = max(1, o.Steps/2), 1
 	t.ResumeFromCheckpoint = "latest"
 	return train.NewControlNet(ctx, b, t, r)
+}
+
+// shownCases is how many of the unseen cases the training's diary shows, at shownTimes points of the training.
+const (
+	shownCases = 4
+	shownTimes = 5
+)
+
+// showCases has the training draw some of the unseen cases on its way, beside their outlines and their pictures.
+func showCases(o Options, w *watch.Options) error {
+	dir := filepath.Join(o.OutputDir, casesName)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	v := watch.DefaultValidation()
+	v.Steps, v.NumImages, v.Scheduler = max(1, o.Steps/shownTimes), 1, caseScheduler
+	v.NumInferenceSteps, v.GuidanceScale, v.Condition = o.NumInferenceSteps, o.GuidanceScale, "outline"
+	for i, c := range unseen(o.circles(), min(shownCases, o.Cases)) {
+		outline := filepath.Join(dir, fmt.Sprintf("%d-outline.png", i))
+		whole := filepath.Join(dir, fmt.Sprintf("%d.png", i))
+		err := errors.Join(imaging.WritePNG(outline, c.Condition()), imaging.WritePNG(whole, c.Image()))
+		if err != nil {
+			return err
+		}
+		v.Prompts, v.Images = append(v.Prompts, c.Caption()), append(v.Images, outline)
+		v.Targets = append(v.Targets, whole)
+	}
+	w.Title, w.Validation = "limner demo", v
+	return nil
 }
 
 // unseen are examples after those of the dataset.
@@ -236,7 +273,7 @@ func sampleCases(ctx context.Context, b *xla.Backend, o Options, h Hooks,
 	}
 	batch := roundUp(min(len(cases), 32), b.Devices())
 	r := sample.DefaultRequest()
-	r.Scheduler, r.NumInferenceSteps, r.GuidanceScale = "ddim", o.NumInferenceSteps, o.GuidanceScale
+	r.Scheduler, r.NumInferenceSteps, r.GuidanceScale = caseScheduler, o.NumInferenceSteps, o.GuidanceScale
 	var conditions []float32
 	for i, c := range cases {
 		r.Prompts = append(r.Prompts, c.Caption())

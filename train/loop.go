@@ -38,6 +38,10 @@ func (r *Run) Do(ctx context.Context) error {
 	if o.Schedule.Steps == 0 {
 		o.Schedule.Steps = o.MaxTrainSteps
 	}
+	if s := o.Schedule; s.WarmsUp() && s.Warmup >= o.MaxTrainSteps {
+		r.logf("lr_warmup_steps: the learning rate rises for %d steps and the run has %d, so it never reaches %g: "+
+			"give fewer", s.Warmup, o.MaxTrainSteps, o.LearningRate)
+	}
 	var lock io.Closer
 	err := r.processes().lead(func() (err error) {
 		lock, err = o.output().Own()
@@ -182,7 +186,7 @@ func (r *Run) steps(ctx context.Context, s *step.Step, state *folder.State, o Op
 			return r.interrupted(s, saves, *state)
 		}
 		w.BeforeStep()
-		p, err := r.step(ctx, s, batches, state, o, w.Span)
+		p, err := r.step(ctx, s, batches, state, o, w)
 		var notFinite *step.NotFinite
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 			return r.interrupted(s, saves, *state)
@@ -259,7 +263,7 @@ func (r *Run) unsaved(saves *folder.Background, state folder.State, err error) e
 // step makes one optimizer step. When ctx is cancelled it makes none, and where it is not finite state moves on in the
 // dataset only.
 func (r *Run) step(ctx context.Context, s *step.Step, batches *data.Batches, state *folder.State, o Options,
-	span func(name string, start time.Time)) (watch.Progress, error) {
+	w *watch.Watcher) (watch.Progress, error) {
 	perEpoch := r.Dataset.StepsPerEpoch()
 	// What is left of an epoch and makes no step is passed over.
 	if left := perEpoch - state.NextBatch%perEpoch; left < o.Accumulation {
@@ -287,11 +291,14 @@ func (r *Run) step(ctx context.Context, s *step.Step, batches *data.Batches, sta
 			return nil, &notFed{err}
 		}
 		spent.DataWait += time.Since(waiting).Seconds()
-		span("wait for data", waiting)
+		w.Span("wait for data", waiting)
+		if w.WantsRows() {
+			w.Rows(r.seen(batch))
+		}
 		epoch, nextBatch = batch.Epoch, batch.Index+1
 		putting := time.Now()
 		arrays, err := r.Feed(batch)
-		span("put a batch on the devices", putting)
+		w.Span("put a batch on the devices", putting)
 		return arrays, err
 	})
 	var notFinite *step.NotFinite
@@ -302,7 +309,7 @@ func (r *Run) step(ctx context.Context, s *step.Step, batches *data.Batches, sta
 		return watch.Progress{}, err
 	}
 	spent.Device = time.Since(begin).Seconds() - spent.DataWait
-	span("step", begin)
+	w.Span("step", begin)
 	state.Step++
 	state.Images += o.images()
 	state.NextBatch = nextBatch

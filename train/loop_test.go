@@ -330,10 +330,15 @@ func TestBFloat16(t *testing.T) {
 	model, dataset, b := smallModel(t), smallDataset(t), parity.Backend(t)
 	losses := map[dtypes.DType][]watch.Progress{}
 	for _, compute := range []dtypes.DType{dtypes.Float32, dtypes.BFloat16} {
-		o, r, _ := smallRun(t, model, dataset)
+		o, r, log := smallRun(t, model, dataset)
 		r.Compute, r.CacheLatents, o.MaxTrainSteps = compute, false, 3
+		o.Schedule.Name, o.Schedule.Warmup = "constant_with_warmup", 3
 		if err := do(t, context.Background(), b, NewControlNet, o, r); err != nil {
 			t.Fatal(err)
+		}
+		const want = "rises for 3 steps and the run has 3, so it never reaches 0.001"
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %q:\n%s", want, log)
 		}
 		var err error
 		if losses[compute], err = watch.ReadMetrics(o.OutputDir); err != nil {

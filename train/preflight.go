@@ -56,15 +56,19 @@ func (r Recipe) checkPlaces(o Options) error {
 	return nil
 }
 
-// checkPictures fails where a conditioning image of validation cannot be read.
+// checkPictures fails where a picture of validation cannot be read.
 func (r Recipe) checkPictures() error {
 	decoding, err := imaging.NewDecoding(r.Background)
 	if err != nil {
 		return err
 	}
-	for _, path := range r.Watch.Validation.Images {
-		if _, _, err := decoding.DecodeFile(path); err != nil {
-			return fmt.Errorf("validation_image: %w", err)
+	for flag, paths := range map[string][]string{
+		"validation_image": r.Watch.Validation.Images, "validation_target": r.Watch.Validation.Targets,
+	} {
+		for _, path := range paths {
+			if _, _, err := decoding.DecodeFile(path); err != nil {
+				return fmt.Errorf("%s: %w", flag, err)
+			}
 		}
 	}
 	return nil

@@ -176,7 +176,7 @@ func (r Recipe) diffusionRun(ctx context.Context, b *xla.Backend, o Options, t t
 	}
 	return &Run{
 		Options: o, Backend: b, Objective: d.Objective(), Components: t.components, Weights: weights, Dataset: dataset,
-		Feed: feed.Put, Finish: t.finish, OnStep: r.OnStep, Log: r.Log, Recipe: r, Networks: networks, Held: measured,
-		Drawing: r.drawing(model, d, weights),
+		Feed: feed.Put, Captions: feed.captions, Finish: t.finish, OnStep: r.OnStep, Log: r.Log, Recipe: r,
+		Networks: networks, Held: measured, Drawing: r.drawing(model, d, weights),
 	}, nil
 }

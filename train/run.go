@@ -32,6 +32,7 @@ type Run struct {
 	// their configs by name, compared too; those of Components need not be here
 	Networks map[string]any
 	Feed     func(*data.Batch) (program.Arrays, error) // puts a batch on the devices
+	Captions func(*data.Batch) []string                // that training has of a batch's rows; nil: none
 	Finish   func(trained nn.Values) error             // publishes the result
 
 	// Drawing is the model that validation draws with, given the parameters on the devices by key; nil: it draws none.

@@ -222,7 +222,8 @@ func checkDiary(t *testing.T, dir string) {
 			t.Errorf("the diary has no %s", want)
 		}
 	}
-	if n := strings.Count(page, "data:image/jpeg;base64,"); n != 3*(4+2) {
+	// Of validations, and of the rows since the stop.
+	if n := strings.Count(page, "data:image/jpeg;base64,"); n != 3*(4+2)+4*2 {
 		t.Errorf("the diary has %d images", n)
 	}
 	if strings.Contains(page, filepath.Dir(dir)+"/") {
@@ -338,7 +339,7 @@ func TestValidationWithTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(string(raw), "data:image/jpeg;base64,"); n != 2 {
+	if n := strings.Count(string(raw), "data:image/jpeg;base64,"); n != 2+8 { // of validations and of rows
 		t.Errorf("the diary has %d images", n)
 	}
 }

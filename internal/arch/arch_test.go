@@ -118,6 +118,7 @@ var arrows = map[string][]string{
 		"internal/disk",
 		"internal/page",
 		"internal/settings",
+		"internal/units",
 		"models/clip",
 		"models/nn",
 		"sample",

@@ -1,7 +1,23 @@
 // Package units writes quantities for people to read.
 package units
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
+
+// Count is a number in digits, the thousands grouped: 1,234,567.
+func Count(n int) string {
+	text := strconv.Itoa(n)
+	first := 0 // of the digits
+	if n < 0 {
+		first = 1
+	}
+	for at := len(text) - 3; at > first; at -= 3 {
+		text = text[:at] + "," + text[at:]
+	}
+	return text
+}
 
 // Bytes is a number of bytes in decimal units: kB, MB or GB.
 func Bytes(n int64) string {

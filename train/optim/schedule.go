@@ -49,6 +49,11 @@ func (s Schedule) At(step int, base float64) float64 {
 	return base * s.factor(step, base)
 }
 
+// WarmsUp says whether the learning rate rises at first.
+func (s Schedule) WarmsUp() bool {
+	return s.Warmup > 0 && s.Name != "constant" && s.Name != "piecewise_constant"
+}
+
 func (s Schedule) factor(step int, base float64) float64 {
 	if s.Name == "constant" {
 		return 1

@@ -93,3 +93,19 @@ func TestScheduleErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestWarmsUp(t *testing.T) {
+	for _, name := range Schedules {
+		want := name != "constant" && name != "piecewise_constant"
+		s := Schedule{Name: name, Warmup: 10, Steps: 100, StepRules: "0.1:5,1"}
+		if got := s.WarmsUp(); got != want {
+			t.Errorf("%s: got %v", name, got)
+		}
+		if rises := s.At(0, 1) == 0 && s.At(9, 1) < 1; rises != want {
+			t.Errorf("%s: the rate of the first step is %g", name, s.At(0, 1))
+		}
+		if s.Warmup = 0; s.WarmsUp() {
+			t.Errorf("%s rises in no steps", name)
+		}
+	}
+}

@@ -11,7 +11,7 @@ import (
 var pathKeys = []string{
 	"pretrained_model_name_or_path", "controlnet_model_name_or_path", "original_config", "train_data_dir",
 	"class_data_dir", "network_weights", "cache_dir", "logging_dir", "output_dir", "validation_image",
-	"validation_data_dir", "resume_from_checkpoint",
+	"validation_data_dir", "validation_target", "resume_from_checkpoint",
 }
 
 var (

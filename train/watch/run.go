@@ -4,6 +4,9 @@ import "time"
 
 // Options say what a run shows of itself on its way: flags of limner train. None of it has a say in the result.
 type Options struct {
+	// Title is what the diary calls the run; "" is the name of its output folder.
+	Title string `kong:"-"`
+
 	Validation Validation `group:"validation" embed:""`
 	// LoggingDir is below the output folder unless it is absolute; "" writes no events.
 	LoggingDir     string `group:"logging" default:"logs" help:"Folder for TensorBoard's events, below the output folder."`

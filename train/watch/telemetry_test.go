@@ -45,7 +45,7 @@ func TestValidationPicturesThatCannotBeWritten(t *testing.T) {
 	}
 	validated := []Validated{{Step: 1, Images: []ValidatedImage{{Prompt: "a"}}}}
 	shown, err := newDiary(Run{OutputDir: dir}, time.Now()).validations(validated)
-	if err != nil || len(shown) != 1 || len(shown[0].Images) != 0 {
+	if err != nil || len(shown) != 1 || len(shown[0].Groups) != 0 {
 		t.Errorf("the diary shows %+v, %v", shown, err)
 	}
 	if err := validated[0].events(&events{dir: dir}, dir); err != nil {

@@ -32,6 +32,7 @@ type ValidatedImage struct {
 	File      string `json:"file"` // below the output folder; "" where it could not be written
 	Prompt    string `json:"prompt"`
 	Condition string `json:"condition,omitempty"` // file of the conditioning image, below the output folder
+	Target    string `json:"target,omitempty"`    // that of the true picture, which the condition was taken from
 	Seed      uint64 `json:"seed"`
 	Problem   string `json:"problem,omitempty"` // what is wrong with it
 }

@@ -14,6 +14,7 @@ import (
 type Validation struct {
 	Prompts           []string `name:"validation-prompt" aliases:"validation-prompts" sep:"none" placeholder:"TEXT" help:"Prompt to draw while training; may be given several times."`
 	Images            []string `name:"validation-image" sep:"none" placeholder:"FILE" help:"Conditioning image for a ControlNet to draw with: one for all prompts, one for each, or several for one prompt."`
+	Targets           []string `name:"validation-target" sep:"none" placeholder:"FILE" help:"Picture that a --validation_image, or a prompt, was taken from: diary.html shows it beside what is drawn. One for each."`
 	Steps             int      `name:"validation-steps" default:"100" help:"Steps between validations; the last step has one too."`
 	NumImages         int      `name:"num-validation-images" default:"4" help:"Images for each prompt, with the same noise every time."`
 	NumInferenceSteps int      `name:"validation-inference-steps" default:"20" help:"Denoising steps of these images."`
@@ -36,6 +37,9 @@ func (v Validation) Validate(control bool) error {
 	if !v.wanted() {
 		if len(v.Images) > 0 {
 			return errors.New("validation_image needs validation_prompt")
+		}
+		if len(v.Targets) > 0 {
+			return errors.New("validation_target needs validation_prompt")
 		}
 		return nil
 	}
@@ -72,6 +76,9 @@ func (v Validation) Validate(control bool) error {
 		bad("validation_image: only a ControlNet draws with images")
 	case images > 1 && prompts > 1 && images != prompts:
 		bad("validation_image: got %d images for %d prompts, want one for each, or one of either", images, prompts)
+	}
+	if n, pairs := len(v.Targets), max(prompts, images); n > 0 && n != pairs {
+		bad("validation_target: got %d, want one for each of the %d prompts or images", n, pairs)
 	}
 	if v.Condition != "" {
 		if s, err := condition.Parse(v.Condition); err != nil {

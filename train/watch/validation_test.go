@@ -40,6 +40,12 @@ func TestValidationErrors(t *testing.T) {
 		change  func(*Validation)
 	}{
 		{"", false, func(v *Validation) {}},
+		{"validation_target needs validation_prompt", true, func(v *Validation) { v.Targets = []string{"x"} }},
+		{
+			"validation_target: got 1, want one for each of the 2 prompts or images", true, func(v *Validation) {
+				v.Prompts, v.Images, v.Targets = []string{"x"}, []string{"a", "b"}, []string{"c"}
+			},
+		},
 		{"validation_image needs validation_prompt", true, func(v *Validation) { v.Images = []string{"x"} }},
 		{"a ControlNet draws with validation_image", true, func(v *Validation) { v.Prompts = []string{"x"} }},
 		{

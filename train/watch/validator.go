@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"limner/controlnet/condition"
@@ -20,13 +21,36 @@ type validator struct {
 	writes     bool             // in this process
 	pipeline   *sample.Pipeline // nil: no images
 	request    sample.Request
-	conditions []*imaging.RGB      // of each prompt
-	names      []string            // their files below the output folder
+	conditions []*shownPicture     // of each prompt; nil: none
+	targets    []*shownPicture     // likewise
 	condition  condition.Condition // that is taken from the images again
 	evaluator  *evaluator          // nil: no loss
 	// newControlNet says that the ControlNet changes nothing before the first step.
 	newControlNet bool
 	written       *telemetry
+}
+
+// shownPicture is a picture that validation does not draw, and shows beside what it draws.
+type shownPicture struct {
+	image   *imaging.RGB
+	name    string // in the folder of validations
+	written string // file below the output folder; "" until it is written
+}
+
+// readPictures reads pictures at the size that validation draws in.
+func readPictures(decoding imaging.Decoding, paths []string, kind string, side int) ([]*shownPicture, error) {
+	var pictures []*shownPicture
+	for i, path := range paths {
+		_, m, err := decoding.DecodeFile(path)
+		if err == nil {
+			m, err = imaging.Resize(m, side, side, imaging.Lanczos)
+		}
+		if err != nil {
+			return nil, err
+		}
+		pictures = append(pictures, &shownPicture{image: m, name: fmt.Sprintf("%s-%02d.png", kind, i)})
+	}
+	return pictures, nil
 }
 
 // newValidator prepares validation; nil if none is wanted.
@@ -69,15 +93,11 @@ func (v *validator) prepareImages(ctx context.Context, networks Networks) error 
 		}
 		v.condition = spec.Draw(networks.Seed, 0, 0)
 	}
-	for _, path := range images {
-		_, m, err := decoding.DecodeFile(path)
-		if err == nil {
-			m, err = imaging.Resize(m, side, side, imaging.Lanczos)
-		}
-		if err != nil {
-			return fmt.Errorf("validation_image: %w", err)
-		}
-		v.conditions, v.names = append(v.conditions, m), append(v.names, "")
+	if v.conditions, err = readPictures(decoding, images, "condition", side); err != nil {
+		return fmt.Errorf("validation_image: %w", err)
+	}
+	if v.targets, err = readPictures(decoding, v.Targets, "target", side); err != nil {
+		return fmt.Errorf("validation_target: %w", err)
 	}
 	r := sample.DefaultRequest()
 	r.Scheduler, r.NumInferenceSteps, r.GuidanceScale = v.Scheduler, v.NumInferenceSteps, v.GuidanceScale
@@ -86,7 +106,7 @@ func (v *validator) prepareImages(ctx context.Context, networks Networks) error 
 		for range v.NumImages {
 			r.Prompts, r.Seeds = append(r.Prompts, prompt), append(r.Seeds, networks.Seed+uint64(len(r.Seeds)))
 			if v.conditions != nil {
-				conditions = imaging.AppendCondition(conditions, v.conditions[i])
+				conditions = imaging.AppendCondition(conditions, v.conditions[i].image)
 			}
 		}
 	}
@@ -130,9 +150,9 @@ func (v *validator) draw(ctx context.Context, out *Validated) error {
 	if err != nil {
 		return err
 	}
-	for i, m := range v.conditions {
-		if v.names[i] == "" {
-			v.names[i] = v.write(filepath.Join(validationDir, fmt.Sprintf("condition-%02d.png", i)), m)
+	for _, p := range slices.Concat(v.conditions, v.targets) {
+		if p.written == "" {
+			p.written = v.write(filepath.Join(validationDir, p.name), p.image)
 		}
 	}
 	dir := filepath.Join(validationDir, fmt.Sprintf("step-%06d", out.Step))
@@ -143,8 +163,11 @@ func (v *validator) draw(ctx context.Context, out *Validated) error {
 			Seed: v.request.Seeds[i],
 		}
 		if v.conditions != nil {
-			references = append(references, v.conditions[i/v.NumImages])
-			image.Condition = v.names[i/v.NumImages]
+			references = append(references, v.conditions[i/v.NumImages].image)
+			image.Condition = v.conditions[i/v.NumImages].written
+		}
+		if v.targets != nil {
+			image.Target = v.targets[i/v.NumImages].written
 		}
 		if problem := result.Problems[i]; problem != nil {
 			image.Problem = problem.Error()

@@ -22,6 +22,7 @@ type Watcher struct {
 	page    *diary // nil until the run has begun, and where another process writes
 	written *telemetry
 
+	rows      []Row // as training has them
 	validated []Validated
 	spent     Spent // since the process began
 }
@@ -105,6 +106,17 @@ func (w *Watcher) WentBack(step int) {
 
 // BeforeStep comes before each step.
 func (w *Watcher) BeforeStep() { w.profile.before() }
+
+// mostRows is how many rows the page shows.
+const mostRows = 8
+
+// WantsRows says whether Rows should be called with those of the batch under way.
+func (w *Watcher) WantsRows() bool { return w.page != nil && len(w.rows) < mostRows }
+
+// Rows takes notice of rows that training has.
+func (w *Watcher) Rows(rows []Row) {
+	w.rows = append(w.rows, rows[:min(len(rows), mostRows-len(w.rows))]...)
+}
 
 // Span notes for the profile a piece of a step that began at start and ends now.
 func (w *Watcher) Span(name string, start time.Time) { w.profile.span(name, start) }
@@ -190,7 +202,7 @@ func (w *Watcher) Validate(ctx context.Context, step int) error {
 // writePage writes the page anew.
 func (w *Watcher) writePage() {
 	if w.page != nil {
-		w.written.try(diaryName, func() error { return w.page.write(w.validated, w.spent) })
+		w.written.try(diaryName, func() error { return w.page.write(w.rows, w.validated, w.spent) })
 	}
 }
 
