@@ -1,9 +1,11 @@
 package data
 
 import (
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
@@ -71,5 +73,59 @@ func TestCaptionsAreDrawn(t *testing.T) {
 	}
 	if len(drawn) != 3 || !differs {
 		t.Errorf("drawn %v", drawn)
+	}
+}
+
+// The tags of a caption are shuffled anew in each epoch, by the seed, the row and the epoch alone, and the first ones
+// stay where they are.
+func TestShuffleTags(t *testing.T) {
+	dir := slopes(t, 4, 16, 16)
+	const caption = " sks dog, a , b,c,, d "
+	var lines strings.Builder
+	for i := range 4 {
+		fmt.Fprintf(&lines, `{"file_name": "%02d.png", "text": %q}`+"\n", i, caption)
+	}
+	writeFile(t, filepath.Join(dir, metadataName), lines.String())
+	o := testOptions()
+	o.NeedConditioning, o.Resolution, o.BatchSize = false, 16, 2
+	for _, batch := range take(t, openTest(t, dir, o), 0, 2) {
+		if batch.Captions[0] != caption || batch.Captions[1] != caption {
+			t.Errorf("without the flag: %q", batch.Captions)
+		}
+	}
+	for keep, want := range []int{120, 24, 6, 2, 1, 1, 1} { // orders of the tags that may be drawn
+		o.ShuffleTags, o.KeepTokens = true, keep
+		d := openTest(t, dir, o)
+		batches := take(t, d, 0, 40)
+		orders := map[string]bool{}
+		for _, batch := range batches {
+			for _, got := range batch.Captions {
+				orders[got] = true
+				tags, all := strings.Split(got, ", "), []string{"sks dog", "a", "b", "c", "d"}
+				if kept := min(keep, 5); !slices.Equal(tags[:kept], all[:kept]) {
+					t.Errorf("keep %d: %q", keep, got)
+				}
+				slices.Sort(tags)
+				if slices.Sort(all); !slices.Equal(tags, all) {
+					t.Errorf("keep %d: %q has other tags", keep, got)
+				}
+			}
+		}
+		if len(orders) > want || len(orders) < min(want, 20) {
+			t.Errorf("keep %d: %d orders, want %d", keep, len(orders), want)
+		}
+		o.Workers = 3
+		sameBatches(t, "going on", batches[5:], take(t, openTest(t, dir, o), 5, 35))
+	}
+	for want, change := range map[string]func(*Options){
+		"keep_tokens -1: want 0 or more":        func(o *Options) { o.ShuffleTags, o.KeepTokens = true, -1 },
+		"keep_tokens: it says which tags":       func(o *Options) { o.KeepTokens = 1 },
+		"shuffle_tags: no captions are read of": func(o *Options) { o.ShuffleTags, o.NoCaptions = true, true },
+	} {
+		o := testOptions()
+		change(&o)
+		if err := o.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
 	}
 }

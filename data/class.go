@@ -12,7 +12,7 @@ func OpenBoth(paths, class []string, o Options) (*Dataset, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.NoCaptions, o.MaxTrainSamples = true, 0
+	o.NoCaptions, o.MaxTrainSamples, o.ShuffleTags, o.KeepTokens = true, 0, false, 0
 	if d.class, err = Open(class, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("class images: %w", err), d.Close())
 	}

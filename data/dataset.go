@@ -31,6 +31,8 @@ type Reading struct {
 	ImageRoot               string `json:"image_root,omitempty" placeholder:"DIR" help:"Folder below which the images lie that cells and metadata name; without it, that of the file that names them. Links may lead there, too." resume:"free"`
 	ConditioningDataDir     string `json:"conditioning_data_dir,omitempty" placeholder:"DIR" help:"Folder of the conditioning images of a folder of images, which have the images' names." resume:"free"`
 	ClassCaptions           bool   `json:"class_captions,omitempty" help:"Caption an image that has no caption by the name of its folder." resume:"same"`
+	ShuffleTags             bool   `json:"shuffle_tags,omitempty" help:"Shuffle what commas separate in a caption, anew in each epoch." resume:"same"`
+	KeepTokens              int    `json:"keep_tokens,omitempty" placeholder:"N" help:"Leave the first N tags of --shuffle_tags where they are." resume:"same"`
 	RandomCrop              bool   `json:"random_crop" kong:"-" resume:"same"` // along the long side, not at its centre
 	RandomFlip              bool   `json:"random_flip" help:"Turn every other image around, its conditioning image and mask too." resume:"same"`
 	Background              string `json:"background" placeholder:"COLOUR" help:"Colour behind pictures that are not opaque: a CSS name or #RRGGBB. Without it alpha is dropped, as by Pillow." resume:"same"`
@@ -114,6 +116,9 @@ func (o Options) Validate() error {
 	const mostWorkers = 1024
 	if o.Workers < 0 || o.Workers > mostWorkers {
 		errs = append(errs, fmt.Errorf("workers %d: want 1 to %d", o.Workers, mostWorkers))
+	}
+	if err := o.checkTags(); err != nil {
+		errs = append(errs, err)
 	}
 	if o.MaxTrainSamples < 0 {
 		errs = append(errs, fmt.Errorf("max_train_samples %d: want at least 1 row", o.MaxTrainSamples))

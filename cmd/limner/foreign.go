@@ -43,8 +43,8 @@ var passedFlags = map[string]passedFlag{
 	"hub-token":                                  {true, "nothing is uploaded; the command for that reads HF_TOKEN"},
 }
 
-// foreignFlags are flags of diffusers' training scripts that would have a say and have none here, with what to do
-// instead. No command has one.
+// foreignFlags are flags of diffusers' and kohya's training scripts that would have a say and have none here, with what
+// to do instead. No command has one.
 var foreignFlags = map[string]string{
 	"non-ema-revision":                  "give the revision to train from as --model org/name@revision",
 	"controlnet-revision":               "give --controlnet_model_name_or_path org/name@revision",
@@ -61,6 +61,8 @@ var foreignFlags = map[string]string{
 	"save-as-full-pipeline":     "leave it out: limner sample --textual_inversion adds the token to any model",
 	"no-safe-serialization":     "leave it out: weights are written as safetensors, which hold no code",
 	"offset-noise":              "give --noise_offset 0.1",
+	"shuffle-caption":           "give --shuffle_tags",
+	"caption-dropout-rate":      "give --proportion_empty_prompts",
 	"optimizer-type":            "give --optimizer",
 	"use-dora":                  "leave it out: a LoRA of plain matrices is trained",
 	"save-steps":                "give --checkpointing_steps",
