@@ -150,6 +150,7 @@ type Dataset struct {
 	decoding imaging.Decoding
 	taken    condition.Spec // from the images
 	tables   []table
+	others   []Split // of files that were passed over
 	pieces   []piece
 	class    *Dataset // whose rows fill the second half of each batch; nil: none
 	rows     int64
@@ -256,6 +257,11 @@ func (d *Dataset) open(path string) error {
 	if d.rows == before {
 		d.empty = append(d.empty, fmt.Sprintf("%s (%s)", path, someNames(s.files)))
 	}
+	for _, name := range s.passed {
+		if split := splitOf(name); split != "" && !slices.Contains(d.others, split) {
+			d.others = append(d.others, split)
+		}
+	}
 	if d.options.Log == nil {
 		return nil
 	}
@@ -270,6 +276,19 @@ func (d *Dataset) open(path string) error {
 	fmt.Fprintf(d.options.Log, "%s: %s\n", what, line)
 	return nil
 }
+
+// Columns lists the columns that the files have, read or not, as far as files have columns.
+func (d *Dataset) Columns() (names []string) {
+	for _, t := range d.tables {
+		columns, _ := t.describe()
+		names = append(names, columns...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// OtherSplits lists the splits of files that were passed over because another one is read.
+func (d *Dataset) OtherSplits() []Split { return slices.Clone(d.others) }
 
 // Shares returns a file, or a folder of images, that both datasets read; "" if there is none.
 func (d *Dataset) Shares(other *Dataset) (string, error) {

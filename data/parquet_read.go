@@ -58,7 +58,10 @@ func openParquetTable(path string, o Options) (table, error) {
 		return nil, err
 	}
 	t := &parquetTable{shard: s}
-	if t.columns, err = s.columns(o); err == nil {
+	if err = s.checkSizes(o); err == nil {
+		t.columns, err = s.columns(o)
+	}
+	if err == nil {
 		t.sizes, err = s.sizes(t.columns)
 	}
 	if err == nil {
@@ -71,6 +74,20 @@ func openParquetTable(path string, o Options) (table, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return t, nil
+}
+
+// BucketKey is the metadata key by which a parquet file says that its pictures are of several sizes of one area, whose
+// side it gives.
+const BucketKey = "limner.bucket_area"
+
+// checkSizes fails for a file of pictures of several sizes where batches are asked for, which have one.
+func (s *shard) checkSizes(o Options) error {
+	area, ok := s.file.Lookup(BucketKey)
+	if !ok || o.Resolution == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s has pictures of several sizes (bucket_area %s), and training takes one size: "+
+		"build the dataset without --bucket_area, with --resolution %s", s.path, area, area)
 }
 
 func (t *parquetTable) path() string    { return t.shard.path }

@@ -111,19 +111,23 @@ func (d *Dataset) Row(i int) (Row, error) {
 	r, err := d.decode(int64(i), d.cache.get(index, p.bytes)[int64(i)-p.start], false)
 	if err != nil {
 		d.markBad(int64(i), err)
-		file, at := d.Origin(i)
+		file, at, _ := d.Origin(i)
 		return r, fmt.Errorf("%s row %d: %w", file, at, err)
 	}
 	return r, nil
 }
 
-// Origin says where row i comes from: the base name of its file, and its place there, from 0.
-func (d *Dataset) Origin(i int) (file string, row int64) {
+// Origin says where row i comes from: the base name of its file, its place there, from 0, and of images that are files
+// themselves the image's name within the folder, else "".
+func (d *Dataset) Origin(i int) (file string, row int64, image string) {
 	if d.class != nil && int64(i) >= d.rows {
 		return d.class.Origin(i - int(d.rows))
 	}
 	named := d.name(int64(i), "")
-	return named.File, named.Row
+	if l, ok := d.tables[d.pieces[d.pieceOf(int64(i))].table].(*listing); ok {
+		image = l.rows[named.Row].image.name
+	}
+	return named.File, named.Row, image
 }
 
 // Map yields what f makes of each row, in the order of the files, with the row's index. Workers goroutines call f with

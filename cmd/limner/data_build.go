@@ -17,7 +17,6 @@ type dataBuildCmd struct {
 	In         string         `arg:"" placeholder:"IN" help:"Dataset to read, in any layout that training reads: a folder of images, parquet files."`
 	Out        string         `arg:"" placeholder:"OUT" help:"Folder to write, which must be new or empty."`
 	Reading    data.Reading   `embed:"" group:"data"`
-	Pairs      bool           `group:"data" help:"The rows have conditioning images, which are resized and cropped like the images."`
 	MaskColumn string         `group:"data" placeholder:"NAME" help:"Column of masks."`
 	Settings   build.Settings `embed:""`
 }
@@ -38,7 +37,7 @@ func (c dataBuildCmd) Run(ctx context.Context) error {
 		return usageError{err}
 	}
 	reading := data.DefaultOptions()
-	reading.Reading, reading.MaskColumn, reading.NeedConditioning = c.Reading, c.MaskColumn, c.Pairs
+	reading.Reading, reading.MaskColumn = c.Reading, c.MaskColumn
 	bar, begun, first := newProgress(os.Stderr, "building"), time.Now(), -1
 	job := build.Job{
 		In: []string{c.In}, Out: c.Out, Reading: reading, Settings: c.Settings, Program: "limner " + version, Log: said,

@@ -73,7 +73,7 @@ const (
 type builder struct {
 	job Job
 	*preparer
-	set   *data.Dataset
+	sets  []*data.Dataset // of train and, if the source has that split, of validation; rows are numbered through
 	work  *work
 	known *duplicates
 
@@ -103,15 +103,17 @@ func (j Job) Run(ctx context.Context) (summary Summary, err error) {
 	if err != nil {
 		return Summary{}, refusal.Error{Err: err}
 	}
-	j.Reading = p.reading
-	j.Reading.Log = j.Log
-	set, err := data.Open(j.In, j.Reading)
+	sets, err := open(j.In, p, j.Log)
 	if err != nil {
 		return Summary{}, refusal.Error{Err: err}
 	}
-	defer func() { err = errors.Join(err, set.Close()) }()
+	defer func() {
+		for _, set := range sets {
+			err = errors.Join(err, set.Close())
+		}
+	}()
 	b := &builder{
-		job: j, preparer: p, set: set, known: newDuplicates(j.Duplicates),
+		job: j, preparer: p, sets: sets, known: newDuplicates(j.Duplicates),
 		counts: map[string]int{}, numbers: map[string]int{}, summary: Summary{LeftOut: map[string]int{}},
 	}
 	if err := b.lookAhead(); err != nil {
@@ -128,6 +130,57 @@ func (j Job) Run(ctx context.Context) (summary Summary, err error) {
 		return Summary{}, errors.Join(b.stopped(err), b.work.close())
 	}
 	return b.summary, b.work.remove()
+}
+
+// open opens the dataset that is read: with its conditioning images if it has any and none are taken from the images,
+// and with its split validation if none is drawn and no other split is asked for.
+func open(in []string, p *preparer, log io.Writer) (sets []*data.Dataset, err error) {
+	o := p.reading
+	set, err := data.Open(in, o)
+	if err != nil {
+		return nil, err
+	}
+	columns, others := set.Columns(), set.OtherSplits()
+	o.NeedConditioning = p.spec.None() && (o.ConditioningDataDir != "" ||
+		slices.Contains(columns, o.ConditioningImageColumn) ||
+		slices.Contains(columns, o.ConditioningImageColumn+"_file_name"))
+	if err := set.Close(); err != nil {
+		return nil, err
+	}
+	o.Log, p.reading = log, o
+	heldOut := p.ValidationCount == 0 && p.ValidationFraction == 0 && o.Split == "" &&
+		slices.Contains(others, data.SplitValidation)
+	p.compares = p.compares || heldOut
+	for _, o.HeldOut = range []bool{false, true} {
+		if o.HeldOut && !heldOut {
+			break
+		}
+		set, err := data.Open(in, o)
+		if err != nil {
+			for _, open := range sets {
+				err = errors.Join(err, open.Close())
+			}
+			return nil, err
+		}
+		sets = append(sets, set)
+	}
+	return sets, nil
+}
+
+// rows is how many rows there are.
+func (b *builder) rows() (n int) {
+	for _, set := range b.sets {
+		n += set.Len()
+	}
+	return n
+}
+
+// at is the set that has a row, and its number there.
+func (b *builder) at(row int) (*data.Dataset, int) {
+	if n := b.sets[0].Len(); row >= n {
+		return b.sets[1], row - n
+	}
+	return b.sets[0], row
 }
 
 // checkOut fails if the folder holds something or cannot be written.
@@ -178,7 +231,6 @@ func newPreparer(s Settings, reading data.Options) (p *preparer, err error) {
 		if p.spec, err = condition.Parse(s.Condition); err != nil {
 			return nil, err
 		}
-		p.reading.NeedConditioning = false
 	}
 	if s.BucketArea > 0 {
 		p.buckets = buckets(s.BucketArea)
@@ -192,6 +244,7 @@ func newPreparer(s Settings, reading data.Options) (p *preparer, err error) {
 	p.reading.Resolution, p.reading.BatchSize, p.reading.Part, p.reading.Parts = 0, 4, 0, 0
 	p.reading.RandomCrop, p.reading.RandomFlip = false, false
 	p.reading.ShuffleTags, p.reading.KeepTokens = false, 0
+	p.reading.NeedConditioning, p.reading.Condition = false, ""
 	return p, nil
 }
 
@@ -201,8 +254,8 @@ const probed = 16
 // lookAhead finds the columns that are written.
 func (b *builder) lookAhead() error {
 	have, captions := map[string]bool{}, 0
-	for i := range min(probed, b.set.Len()) {
-		r, err := b.set.Row(i)
+	for i := range min(probed, b.sets[0].Len()) {
+		r, err := b.sets[0].Row(i)
 		if err != nil {
 			continue
 		}
@@ -228,7 +281,7 @@ func (b *builder) lookAhead() error {
 	}
 	if slices.Sort(missing); len(missing) > 0 {
 		return fmt.Errorf("none of the first %d rows has the column %s, which caption, keep_columns or a score names",
-			min(probed, b.set.Len()), strings.Join(missing, ", "))
+			min(probed, b.sets[0].Len()), strings.Join(missing, ", "))
 	}
 	add := func(name string, kind parquetfile.Kind, wanted bool) {
 		if wanted {
@@ -307,9 +360,10 @@ func (b *builder) keep(p part) {
 	}
 }
 
-// step is a list of rows that are read in their order for a split.
+// step is a list of rows of a set that are read in their order for a split.
 type step struct {
 	split string
+	set   int
 	rows  []int
 }
 
@@ -318,10 +372,13 @@ const drawStream = 0x76616c73
 
 // steps yields what is read: first rows for validation, in the order that the seed draws, as many as are still missing
 // each time, and then the others for train. So no row that is left out counts, and what train leaves out because
-// validation has its like does not change what validation has.
+// validation has its like does not change what validation has. A split validation of the source comes first, too.
 func (b *builder) steps() iter.Seq[step] {
 	return func(yield func(step) bool) {
-		n := b.set.Len()
+		if len(b.sets) > 1 && !yield(step{splitValidation, 1, allOf(b.sets[1].Len())}) {
+			return
+		}
+		n := b.sets[0].Len()
 		want := b.ValidationCount
 		if b.ValidationFraction > 0 {
 			want = int(math.Ceil(b.ValidationFraction * float64(n)))
@@ -336,7 +393,7 @@ func (b *builder) steps() iter.Seq[step] {
 				for _, row := range rows {
 					taken[row] = true
 				}
-				if !yield(step{splitValidation, rows}) {
+				if !yield(step{splitValidation, 0, rows}) {
 					return
 				}
 			}
@@ -347,21 +404,33 @@ func (b *builder) steps() iter.Seq[step] {
 				rest = append(rest, row)
 			}
 		}
-		yield(step{splitTrain, rest})
+		yield(step{splitTrain, 0, rest})
 	}
+}
+
+// allOf are the numbers of n rows.
+func allOf(n int) []int {
+	rows := make([]int, n)
+	for i := range rows {
+		rows[i] = i
+	}
+	return rows
 }
 
 // take does what a step asks for: first what the journals have of it.
 func (b *builder) take(ctx context.Context, s step) error {
-	rows := s.rows
+	rows, set, first := s.rows, b.sets[s.set], 0
+	if s.set > 0 {
+		first = b.sets[0].Len()
+	}
 	for len(rows) > 0 && b.replay != nil {
 		_, e, ok := b.replay()
 		if !ok {
 			b.replay = nil
 			break
 		}
-		if e.err == nil && e.Row != rows[0] {
-			e.err = fmt.Errorf("the journal has row %d in place of %d", e.Row, rows[0])
+		if e.err == nil && e.Row != first+rows[0] {
+			e.err = fmt.Errorf("the journal has row %d in place of %d", e.Row, first+rows[0])
 		}
 		if e.err == nil {
 			e.err = b.count(s.split, e.entry)
@@ -371,14 +440,20 @@ func (b *builder) take(ctx context.Context, s step) error {
 		}
 		rows = rows[1:]
 	}
-	for row, m := range data.MapRows(b.set, rows, b.make) {
+	prepare := func(i int, r data.Row, err error) made {
+		if err != nil {
+			return unreadable(set, i, err)
+		}
+		return b.prepare(i, r)
+	}
+	for row, m := range data.MapRows(set, rows, prepare) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if m.err != nil {
 			return m.err
 		}
-		if err := b.append(s.split, row, m); err != nil {
+		if err := b.append(s.split, first+row, m); err != nil {
 			return err
 		}
 		if b.job.Progress != nil {
@@ -386,19 +461,16 @@ func (b *builder) take(ctx context.Context, s step) error {
 			for _, n := range b.summary.LeftOut {
 				left += n
 			}
-			b.job.Progress(Progress{Done: b.done, Total: b.set.Len(), LeftOut: left})
+			b.job.Progress(Progress{Done: b.done, Total: b.rows(), LeftOut: left})
 		}
 	}
 	return nil
 }
 
-// make prepares a row as it was read.
-func (b *builder) make(i int, r data.Row, err error) made {
-	if err != nil {
-		file, row := b.set.Origin(i)
-		return leave(leftUnreadable, "%s", strings.TrimPrefix(err.Error(), data.BadRow{File: file, Row: row}.String()))
-	}
-	return b.prepare(i, r)
+// unreadable leaves out a row that cannot be read.
+func unreadable(set *data.Dataset, i int, err error) made {
+	file, row, _ := set.Origin(i)
+	return leave(leftUnreadable, "%s", strings.TrimPrefix(err.Error(), data.BadRow{File: file, Row: row}.String()))
 }
 
 // append decides about a row and writes it.
@@ -407,8 +479,9 @@ func (b *builder) append(split string, row int, m made) error {
 	if e.Why == "" && b.compares {
 		why, place := b.known.find(&m.likeness, split == splitTrain)
 		if why != "" {
-			file, first := b.set.Origin(place)
-			e.Why, e.Detail = why, fmt.Sprintf("of %s row %d", file, first)
+			set, first := b.at(place)
+			file, number, image := set.Origin(first)
+			e.Why, e.Detail = why, strings.TrimSpace(fmt.Sprintf("of %s row %d %s", file, number, image))
 		} else {
 			e.setLikeness(&m.likeness)
 		}
@@ -432,7 +505,7 @@ func (b *builder) append(split string, row int, m made) error {
 func (b *builder) write(split string, m made) error {
 	if b.open == nil {
 		p := part{Split: split, Number: b.numbers[split]}
-		s, err := newShard(b.work.path(workSet, "data", p.name()), p, b.columns)
+		s, err := newShard(b.work.path(workSet, dataFolder, p.name()), p, b.columns, b.BucketArea)
 		if err != nil {
 			return err
 		}

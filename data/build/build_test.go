@@ -444,8 +444,9 @@ func TestBuildPairs(t *testing.T) {
 		line("1.png", "1.png"), line("2.png", "1.png"), line("1.png", "1.png"), line("1.png", "2.png"),
 		line("3.png", "1.png"))
 	j := job(t, in)
-	j.Reading.NeedConditioning, j.Reading.MaskColumn = true, "mask"
+	j.Reading.MaskColumn = "mask"
 	run(t, j)
+	j.Reading.NeedConditioning = true
 	if diff := cmp.Diff([]string{"2 duplicate", "4 shapes differ"}, leftOut(t, j.Out)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -456,6 +457,45 @@ func TestBuildPairs(t *testing.T) {
 	want, err := imaging.Fit(photo(3, 64, 48), 32, imaging.Bilinear)
 	if err != nil || !bytes.Equal(rows[1].Conditioning.Pix, want.Pix) || !bytes.Equal(rows[2].Mask.Pix, want.Pix) {
 		t.Errorf("conditioning image and mask are others (%v)", err)
+	}
+}
+
+// A split validation of the source stays one, and comes first: what train has of it is left out.
+func TestBuildKeepsSplits(t *testing.T) {
+	in := filepath.Join(t.TempDir(), "album")
+	for i := range 8 {
+		split := "train"
+		if i > 5 {
+			split = "validation"
+		}
+		dir := filepath.Join(in, split)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Join(dir, fmt.Sprint(i))
+		raw := encodedPNG(t, photo(uint64(i%7), 40, 40)) // 7 is 0 again
+		err := errors.Join(os.WriteFile(name+".png", raw, 0o644), os.WriteFile(name+".txt", []byte("x"), 0o644))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	j := job(t, in)
+	j.Duplicates = dropNone
+	s := run(t, j)
+	if len(s.Splits) != 2 || s.Splits[0].Rows != 5 || s.Splits[1].Rows != 2 {
+		t.Errorf("splits %+v", s.Splits)
+	}
+	if diff := cmp.Diff([]string{"0 duplicate of validation"}, leftOut(t, j.Out)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	raw, err := os.ReadFile(filepath.Join(j.Out, recordFolder, leftOutName))
+	if err != nil || !strings.Contains(string(raw), `"image":"train/0.png"`) {
+		t.Errorf("left out: %s, %v", raw, err)
+	}
+	drawn := job(t, in)
+	drawn.ValidationCount = 1
+	if s := run(t, drawn); s.Rows != 6 || s.Splits[1].Rows != 1 {
+		t.Errorf("with a drawn row: %+v", s)
 	}
 }
 
@@ -561,6 +601,11 @@ func TestBuildBuckets(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"320×192", "128×384", "256×256"}, sizes); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+	o := j.Reading
+	o.Resolution = 64
+	if _, err := data.Open([]string{j.Out}, o); err == nil || !strings.Contains(err.Error(), "--resolution 256") {
+		t.Errorf("batches of several sizes: %v", err)
 	}
 	for _, b := range buckets(512) {
 		if b.width%64 != 0 || b.height%64 != 0 || b.width*b.height > 512*512 || b.width*b.height < 512*512*7/10 {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"limner/internal/disk"
 )
@@ -24,11 +25,11 @@ const (
 
 // from is what the dataset is made of, without where that lies.
 type from struct {
-	Name        string `json:"name"`
-	Rows        int    `json:"rows"`
-	Fingerprint string `json:"fingerprint"`
-	Content     string `json:"content"`          // a hash of the files' bytes, of many in samples
-	Stamps      string `json:"stamps,omitempty"` // of the times of the files, if content has samples of them
+	Name        string   `json:"name"`
+	Rows        int      `json:"rows"`
+	Fingerprint []string `json:"fingerprint"`      // of train and, if the source has it, validation
+	Content     []string `json:"content"`          // hashes of the files' bytes, of many in samples
+	Stamps      []string `json:"stamps,omitempty"` // of the times of the files, if content has samples of them
 }
 
 // from describes what is read.
@@ -41,13 +42,23 @@ func (b *builder) from() (f from, err error) {
 		}
 		names[i] = filepath.Base(absolute)
 	}
-	f.Name, f.Rows = names[0], b.set.Len()
-	if f.Fingerprint, err = b.set.Fingerprint(); err != nil {
-		return f, err
+	f.Name, f.Rows = strings.Join(names, ", "), b.rows()
+	for _, set := range b.sets {
+		fingerprint, err := set.Fingerprint()
+		if err != nil {
+			return f, err
+		}
+		content, err := set.Content()
+		if err != nil {
+			return f, err
+		}
+		f.Fingerprint = append(f.Fingerprint, fingerprint)
+		f.Content = append(f.Content, content.Sum)
+		if content.Stamps != "" {
+			f.Stamps = append(f.Stamps, content.Stamps)
+		}
 	}
-	content, err := b.set.Content()
-	f.Content, f.Stamps = content.Sum, content.Stamps
-	return f, err
+	return f, nil
 }
 
 // recordedSettings are those that the rows follow from.
@@ -178,9 +189,10 @@ func (b *builder) writeRecord() error {
 
 // keptRow is a line of the list of rows, in the order of the parquet files.
 type keptRow struct {
-	File  string `json:"file"` // that was read
-	Row   int64  `json:"row"`  // within it, from 0
-	In    string `json:"in"`   // the parquet file,
+	File  string `json:"file"`            // that was read
+	Row   int64  `json:"row"`             // within it, from 0
+	Image string `json:"image,omitempty"` // its name, where images are files
+	In    string `json:"in"`              // the parquet file,
 	Index int    `json:"index"`
 }
 
@@ -188,13 +200,21 @@ type keptRow struct {
 type leftRow struct {
 	File   string `json:"file"`
 	Row    int64  `json:"row"`
+	Image  string `json:"image,omitempty"`
 	Reason string `json:"reason"`
 	Detail string `json:"detail,omitempty"`
 }
 
+// origin is where a row comes from.
+type origin struct {
+	file  string
+	row   int64
+	image string
+}
+
 // writeRows lists what became of each row.
 func (b *builder) writeRows(ctx context.Context) error {
-	write := func(name string, line func(e entry, file string, row int64, p part, index int) any) error {
+	write := func(name string, line func(e entry, o origin, p part, index int) any) error {
 		return disk.Replace(b.work.path(workSet, recordFolder, name), 0o644, func(out io.Writer) error {
 			encoder, last, index := json.NewEncoder(out), -1, 0
 			for i, e := range b.work.entries(len(b.parts)) {
@@ -204,8 +224,10 @@ func (b *builder) writeRows(ctx context.Context) error {
 				if i != last {
 					last, index = i, 0
 				}
-				file, row := b.set.Origin(e.Row)
-				if text := line(e.entry, file, row, b.parts[i], index); text != nil {
+				set, row := b.at(e.Row)
+				var o origin
+				o.file, o.row, o.image = set.Origin(row)
+				if text := line(e.entry, o, b.parts[i], index); text != nil {
 					if err := encoder.Encode(text); err != nil {
 						return err
 					}
@@ -217,19 +239,20 @@ func (b *builder) writeRows(ctx context.Context) error {
 			return nil
 		})
 	}
-	err := write(rowsName, func(e entry, file string, row int64, p part, index int) any {
+	err := write(rowsName, func(e entry, o origin, p part, index int) any {
 		if e.Why != "" {
 			return nil
 		}
-		return keptRow{File: file, Row: row, In: dataFolder + "/" + p.lastName(b.numbers[p.Split]), Index: index}
+		in := dataFolder + "/" + p.lastName(b.numbers[p.Split])
+		return keptRow{File: o.file, Row: o.row, Image: o.image, In: in, Index: index}
 	})
 	if err != nil {
 		return err
 	}
-	return write(leftOutName, func(e entry, file string, row int64, _ part, _ int) any {
+	return write(leftOutName, func(e entry, o origin, _ part, _ int) any {
 		if e.Why == "" {
 			return nil
 		}
-		return leftRow{File: file, Row: row, Reason: e.Why, Detail: e.Detail}
+		return leftRow{File: o.file, Row: o.row, Image: o.image, Reason: e.Why, Detail: e.Detail}
 	})
 }

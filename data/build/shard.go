@@ -8,7 +8,9 @@ import (
 	"hash"
 	"io"
 	"os"
+	"strconv"
 
+	"limner/data"
 	"limner/internal/parquetfile"
 )
 
@@ -21,14 +23,19 @@ type shard struct {
 	rows   *parquetfile.Writer
 }
 
-// newShard begins a file of the work folder.
-func newShard(path string, p part, columns []parquetfile.Column) (*shard, error) {
+// newShard begins a file of the work folder, whose pictures are of several sizes unless bucketArea is 0.
+func newShard(path string, p part, columns []parquetfile.Column, bucketArea int) (*shard, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return nil, err
 	}
 	s := &shard{part: p, f: f, buffer: bufio.NewWriterSize(f, 1<<20), sum: sha256.New()}
-	if s.rows, err = parquetfile.NewWriter(io.MultiWriter(s.buffer, s.sum), "build", columns); err != nil {
+	var metadata [][2]string
+	if bucketArea > 0 {
+		metadata = append(metadata, [2]string{data.BucketKey, strconv.Itoa(bucketArea)})
+	}
+	s.rows, err = parquetfile.NewWriter(io.MultiWriter(s.buffer, s.sum), "build", columns, metadata...)
+	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return s, nil

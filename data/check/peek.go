@@ -94,7 +94,7 @@ func Peek(ctx context.Context, paths []string, o PeekOptions, picture string, lo
 	}
 	var lines strings.Builder
 	for i, row := range b.Rows {
-		file, at := d.Origin(int(row))
+		file, at, _ := d.Origin(int(row))
 		flipped := ""
 		if b.Views[i].Flipped {
 			flipped = ", turned around"

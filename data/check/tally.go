@@ -106,7 +106,7 @@ func (t *tally) name(i int, r data.Row) string { return rowName(t.part, i, r.Ext
 
 // originOf is where row i of a split comes from, as the errors of reading it have it.
 func originOf(p part, i int) string {
-	file, row := p.Origin(i)
+	file, row, _ := p.Origin(i)
 	return fmt.Sprintf("%s row %d", file, row)
 }
 
