@@ -64,7 +64,11 @@ func (s *shard) finish() error {
 	return nil
 }
 
-// abandon closes and removes a file that is not finished.
+// abandon closes and removes a file that is not finished. Finishing it may have closed it already.
 func (s *shard) abandon() error {
-	return errors.Join(s.f.Close(), os.Remove(s.f.Name()))
+	err := s.f.Close()
+	if errors.Is(err, os.ErrClosed) {
+		err = nil
+	}
+	return errors.Join(err, os.Remove(s.f.Name()))
 }
