@@ -52,6 +52,15 @@ func TestRows(t *testing.T) {
 	}
 }
 
+func TestMerge(t *testing.T) {
+	older := []result{{Name: "a", Against: "x", Ours: 1}, {Name: "a", Against: "y", Ours: 2}}
+	newer := []result{{Name: "a", Against: "y", Ours: 3}, {Name: "b", Against: "x", Ours: 4}}
+	want := []result{older[0], newer[0], newer[1]}
+	if diff := cmp.Diff(want, merge(older, newer)); diff != "" {
+		t.Errorf("merged (-want +got):\n%s", diff)
+	}
+}
+
 func TestPrintTable(t *testing.T) {
 	var out bytes.Buffer
 	if err := printTable(&out, exampleRows()); err != nil {
@@ -215,12 +224,8 @@ func TestFiguresAddKeepsTheLeast(t *testing.T) {
 
 // The page has the results that lie beside the bench, and nothing that was written by hand.
 func TestSpeedPage(t *testing.T) {
-	raw, err := os.ReadFile("results.json")
+	results, err := readResults("results.json")
 	if err != nil {
-		t.Fatal(err)
-	}
-	var results []result
-	if err := json.Unmarshal(raw, &results); err != nil {
 		t.Fatal(err)
 	}
 	page, err := os.ReadFile("../" + speedPage)

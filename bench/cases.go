@@ -19,6 +19,8 @@ type benchCase struct {
 	family string                                                // of the model in bench/out for all sides; "": none
 	apart  bool                                                  // run the sides in turn: both do not fit into memory
 	start  func(context.Context, *xla.Backend) (workload, error) // our side; peers have the name in their scripts
+	pairs  *pairSet                                              // dataset in bench/out for all sides; nil: none
+	read   func(context.Context) (workload, error)               // our side where it needs no devices
 }
 
 // goals are the largest acceptable ratios.
@@ -38,6 +40,7 @@ func cases() []benchCase {
 	pipeline := goals{wall: 0.8, cpu: 0.8, compile: 2, peak: 1, start: 0.8}
 	full := goals{wall: 0.8, cpu: 0.8, compile: 2, peak: 1}
 	both := []peer{flax, torch}
+	reading := goals{wall: 1, cpu: 0.8, peak: 1. / 3}
 	return []benchCase{
 		{
 			name:   "train_step_small_unet",
@@ -105,6 +108,30 @@ func cases() []benchCase {
 			title:  "One forward pass of the UNet of Stable Diffusion XL's size, batch 2, 64×64 latents",
 			rounds: 3, steps: 1, peers: both, apart: true,
 			start: startForward(published("sdxl"), 2, 64), goals: full,
+		},
+		{
+			name:   "pairs_512",
+			title:  "Reading 100 of 2,000 pairs, a JPEG and a PNG of 512×512, as they are",
+			rounds: 3, steps: 1, peers: []peer{loader, pillow}, pairs: &squarePairs,
+			read: startReading(squarePairs, 512), goals: reading,
+		},
+		{
+			name:   "pairs_512_to_256",
+			title:  "The same, resized to 256×256",
+			rounds: 3, steps: 1, peers: []peer{loader, pillow}, pairs: &squarePairs,
+			read: startReading(squarePairs, 256), goals: reading,
+		},
+		{
+			name:   "pairs_1024_to_512",
+			title:  "Reading 100 pairs, out of 256, of 1024×768, resized and cropped to 512×512",
+			rounds: 3, steps: 1, peers: []peer{loader, pillow}, pairs: &landscapePairs,
+			read: startReading(landscapePairs, 512), goals: reading,
+		},
+		{
+			name:   "build_canny",
+			title:  "Making a dataset of 64 JPEGs of 1024×768: 512×512 and their edges, as PNG",
+			rounds: 2, steps: 1, peers: []peer{script}, pairs: &rawPairs,
+			read: startBuild(rawPairs), goals: goals{wall: 0.5, cpu: 0.5, peak: 1},
 		},
 	}
 }

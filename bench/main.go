@@ -1,9 +1,11 @@
 // Command bench measures limner against its peers on this machine's CPU: diffusers' own networks in Flax and in
-// PyTorch, and stable-diffusion.cpp, whose networks have Stable Diffusion's sizes and no others.
+// PyTorch, and stable-diffusion.cpp, whose networks have Stable Diffusion's sizes and no others; for reading datasets
+// the datasets library with torch's DataLoader and Pillow, for making them a script with Pillow, OpenCV and pyarrow.
 //
 //	make bench-peers                      # once: the peers' environments, in bench/venv*
 //	make bench                            # every case, bench/results.json
 //	go run ./bench sd15_unet_forward      # one case, nothing written
+//	go run ./bench update pairs_512       # some cases, in place of their older results
 //	go run ./bench warm sd15_unet_forward # starts of a process that compiles, and of one that loads the result
 //	go run ./bench tpu                    # what make bench-tpu compiled, ours beside Flax
 //	go run ./bench load sd15              # time and memory of loading a model of full size: sd15, sd21 or sdxl
@@ -18,7 +20,8 @@
 //   - cpu: user and system seconds of the whole process during a step
 //   - compile_wall, compile_cpu: the same of building, tracing and compiling the program, measured once
 //   - start_wall: seconds from the start of the process, with its imports, to the end of its first step, measured once
-//   - peak_rss: the most memory that the process ever held (VmHWM), compiler and weights included
+//   - peak_rss: the most memory that the process ever held (VmHWM), compiler and weights included; of a loader with
+//     workers that of all processes, what they share counted once
 //   - not_aliased: bytes of the training state that a step does not write in place, by the compiler's own statistics
 //     (ours is zero if the state never doubles; the peer's figure is the size of its state)
 //
@@ -49,8 +52,10 @@ func main() {
 		err = loadWorker(ctx, args[1], args[2], os.Stdout)
 	case len(args) == 2 && args[0] == loadArg:
 		err = load(ctx, args[1], os.Stdout)
+	case len(args) >= 2 && args[0] == updateArg:
+		err = bench(ctx, args[1:], true, os.Stdout)
 	default:
-		err = bench(ctx, args, os.Stdout)
+		err = bench(ctx, args, false, os.Stdout)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

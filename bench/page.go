@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"limner/internal/disk"
@@ -19,7 +20,7 @@ const (
 
 // measures are the tables of the page, each by the end of its results' names.
 var measures = []struct{ end, title string }{
-	{"_wall", "Time of a step, an image or a forward pass"},
+	{"_wall", "Time of a step, an image, a forward pass, or some rows"},
 	{"_cpu", "CPU time of the same"},
 	{"_start_wall", "From the start of the process to the end of its first step"},
 	{"_compile_cpu", "CPU time of compiling"},
@@ -53,9 +54,12 @@ func withTables(page string, results []result) (string, error) {
 // tables writes a table for each measure, with the cases in their order, and where and when they were measured.
 func tables(results []result) string {
 	var b strings.Builder
-	if len(results) > 0 {
-		day, _, _ := strings.Cut(results[0].Date, "T")
-		fmt.Fprintf(&b, "\nOn %s; %s.\n", results[0].Machine, day)
+	for i, m := range measurings(results) {
+		fmt.Fprintf(&b, "\nOn %s", m.where)
+		if i > 0 { // the first is where all others were measured
+			fmt.Fprintf(&b, ": %s", strings.Join(m.titles, "; "))
+		}
+		b.WriteString(".\n")
 	}
 	for _, m := range measures {
 		fmt.Fprintf(&b, "\n%s:\n\n| | ours | | peer | ours over the peer's |\n|---|---|---|---|---|\n", m.title)
@@ -69,6 +73,32 @@ func tables(results []result) string {
 		}
 	}
 	return b.String() + "\n"
+}
+
+// measuring is where and when some cases were measured.
+type measuring struct {
+	where  string
+	titles []string
+}
+
+// measurings lists where and when the cases of the results were measured, in their order.
+func measurings(results []result) []measuring {
+	var all []measuring
+	for _, c := range cases() {
+		i := slices.IndexFunc(results, func(r result) bool { return r.Name == c.name+measures[0].end })
+		if i < 0 {
+			continue
+		}
+		day, _, _ := strings.Cut(results[i].Date, "T")
+		where := results[i].Machine + "; " + day
+		at := slices.IndexFunc(all, func(m measuring) bool { return m.where == where })
+		if at < 0 {
+			at = len(all)
+			all = append(all, measuring{where: where})
+		}
+		all[at].titles = append(all[at].titles, c.title)
+	}
+	return all
 }
 
 // rounded prints a value for people, to three digits.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -87,6 +88,33 @@ func printTable(out io.Writer, results []result) error {
 			r.Name, r.figure(r.Ours), r.Against, r.figure(r.Peer), r.Ratio, r.Goal, verdict)
 	}
 	return table.Flush()
+}
+
+func readResults(path string) (results []result, err error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(raw, &results); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return results, nil
+}
+
+// merge puts newer results in place of older ones, and those of other cases behind them.
+func merge(older, newer []result) []result {
+	same := func(r result) func(result) bool {
+		return func(o result) bool { return o.Name == r.Name && o.Against == r.Against }
+	}
+	merged := slices.Clone(older)
+	for _, r := range newer {
+		if i := slices.IndexFunc(merged, same(r)); i >= 0 {
+			merged[i] = r
+		} else {
+			merged = append(merged, r)
+		}
+	}
+	return merged
 }
 
 // writeResults replaces the file completely or not at all.

@@ -27,6 +27,13 @@ func work(ctx context.Context, name, cache string, in io.Reader, out io.Writer) 
 	if err != nil {
 		return err
 	}
+	if read := chosen[0].read; read != nil {
+		load, err := read(ctx)
+		if err != nil {
+			return err
+		}
+		return load.serve(in, out)
+	}
 	b, err := xla.Open(ctx, xla.Options{Log: os.Stderr, Cache: cache})
 	if err != nil {
 		return err
@@ -36,6 +43,11 @@ func work(ctx context.Context, name, cache string, in io.Reader, out io.Writer) 
 	if err != nil {
 		return err
 	}
+	return load.serve(in, out)
+}
+
+// serve makes as many steps as each line asks for.
+func (load workload) serve(in io.Reader, out io.Writer) error {
 	encoder := json.NewEncoder(out)
 	if err := encoder.Encode(load.setup); err != nil {
 		return err

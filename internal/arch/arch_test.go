@@ -357,8 +357,12 @@ var arrows = map[string][]string{
 	},
 	"bench": {
 		"controlnet",
+		"data",
+		"data/build",
 		"data/imaging",
 		"internal/disk",
+		"internal/parquetfile",
+		"internal/settings",
 		"models/checkpoint",
 		"models/clip",
 		"models/diffusers",
