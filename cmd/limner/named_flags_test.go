@@ -18,7 +18,9 @@ import (
 
 // otherFlags are those that messages name beside flags of commands: of other programs, of limner itself, and switches
 // of prompt files.
-var otherFlags = []string{"repo-type", "local-dir", "sync-tensorboard", "version", "cn", "ss"}
+var otherFlags = []string{
+	"repo-type", "local-dir", "exclude", "sync-tensorboard", "project", "entity", "version", "cn", "ss",
+}
 
 // commandsOf are the commands whose users read the messages of a package; those of any other package all may.
 var commandsOf = map[string][]string{
