@@ -252,7 +252,7 @@ func (t *arrowTable) readRows(batch int, first, count int64) []rawRow {
 		}
 	}
 	if t.caption != nil {
-		if err := t.readCaptions(batch, first, rows); err != nil {
+		if err := t.addCaptions(batch, first, rows); err != nil {
 			all(t.caption.Name, err)
 		}
 	}
@@ -309,8 +309,21 @@ func (t *arrowTable) readImages(batch int, m *arrowImage, first int64, rows []ra
 	return nil
 }
 
-// readCaptions reads the captions of rows.
-func (t *arrowTable) readCaptions(batch int, first int64, rows []rawRow) error {
+func (t *arrowTable) readCaptions(batch int, first, count int64) []rawRow {
+	rows := make([]rawRow, count)
+	if t.caption == nil {
+		return rows
+	}
+	if err := t.addCaptions(batch, first, rows); err != nil {
+		for i := range rows {
+			rows[i].fail(err)
+		}
+	}
+	return rows
+}
+
+// addCaptions reads the captions of rows.
+func (t *arrowTable) addCaptions(batch int, first int64, rows []rawRow) error {
 	lists := make([][]arrow.Value, len(rows))
 	if t.caption.Kind == arrow.List {
 		var err error

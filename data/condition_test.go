@@ -224,6 +224,10 @@ func TestPosesOfRows(t *testing.T) {
 	if err := o.Validate(); err == nil || !strings.Contains(err.Error(), "left and right have colours") {
 		t.Errorf("got %v", err)
 	}
+	o.ForceFlip = true
+	if err := o.Validate(); err != nil {
+		t.Errorf("forced: %v", err)
+	}
 }
 
 // Depth of 16 bits keeps them all in a batch, and values of a narrow range are named.

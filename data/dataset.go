@@ -35,6 +35,7 @@ type Reading struct {
 	KeepTokens              int    `json:"keep_tokens,omitempty" placeholder:"N" help:"Leave the first N tags of --shuffle_tags where they are." resume:"same"`
 	RandomCrop              bool   `json:"random_crop" kong:"-" resume:"same"` // along the long side, not at its centre
 	RandomFlip              bool   `json:"random_flip" help:"Turn every other image around, its conditioning image and mask too." resume:"same"`
+	ForceFlip               bool   `json:"force_flip,omitempty" help:"Turn images around even where captions say left or right, or the condition tells them apart." resume:"free"`
 	Background              string `json:"background" placeholder:"COLOUR" help:"Colour behind pictures that are not opaque: a CSS name or #RRGGBB. Without it alpha is dropped, as by Pillow." resume:"same"`
 	// Interpolation is the filter that images and conditioning images are resized by; "" is Bilinear.
 	Interpolation   imaging.Filter `json:"image_interpolation_mode" name:"image-interpolation-mode" placeholder:"FILTER" help:"Filter of Pillow that resizes images: bilinear, bicubic, lanczos, nearest, box or hamming; without it, that of diffusers' script." resume:"same"`
@@ -98,10 +99,13 @@ func (o Options) Validate() error {
 		if o.KeypointsColumn == "" {
 			errs = append(errs, fmt.Errorf("keypoints_column is empty: name the column that %s is drawn from", taken))
 		}
-		if o.RandomFlip {
+		if o.RandomFlip && !o.ForceFlip {
 			errs = append(errs, fmt.Errorf("random_flip: left and right have colours of their own in %s, "+
-				"which a flip would exchange: leave it out", taken))
+				"which a flip would exchange: leave it out, or give --force_flip too", taken))
 		}
+	}
+	if o.ForceFlip && !o.RandomFlip {
+		errs = append(errs, errors.New("force_flip: it goes with --random_flip, which was not given"))
 	}
 	if o.Resolution < 0 || o.Resolution > MaxResolution {
 		errs = append(errs, fmt.Errorf("resolution %d: want 1 to %d pixels", o.Resolution, MaxResolution))
@@ -163,6 +167,7 @@ type Dataset struct {
 	bad    map[int64]string      // reason by row
 	orders []*epochOrder         // of the latest epochs
 	noted  map[imaging.Note]bool // what was logged
+	turned bool                  // that a caption was made wrong by a flip was logged
 }
 
 // table is a source of rows, which are in groups.
@@ -171,6 +176,8 @@ type table interface {
 	groups() []group
 	// readRows reads count rows of a group, from row first. Rows that cannot be read carry the reason.
 	readRows(group int, first, count int64) []rawRow
+	// readCaptions is readRows of the captions alone.
+	readCaptions(group int, first, count int64) []rawRow
 	fingerprint(h hash.Hash) error
 	extents() []extent
 	// describe lists the columns, and notes for the log.
@@ -188,7 +195,7 @@ type group struct {
 // order of their names; if they name splits, those of train or, with HeldOut, of validation, else of test. A folder
 // without parquet files is one of images, see openFolder. Footers and the first rows are read. Open fails if a file
 // lacks a needed column, naming those it has, and if in none of the first rows the images have the shape of what is
-// cropped with them. It logs what is read, and what in a folder is not.
+// cropped with them, or if RandomFlip would make captions wrong. It logs what is read, and what in a folder is not.
 func Open(paths []string, o Options) (*Dataset, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("data options: %w", err)
@@ -219,7 +226,7 @@ func Open(paths []string, o Options) (*Dataset, error) {
 	if d.rows == 0 {
 		return nil, errors.Join(fmt.Errorf("%s: no rows", strings.Join(d.empty, ", ")), d.Close())
 	}
-	if err := d.checkShapes(); err != nil {
+	if err := errors.Join(d.checkShapes(), d.checkFlips()); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	var total int64

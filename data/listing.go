@@ -185,13 +185,24 @@ func (l *listing) readRows(index int, _, _ int64) []rawRow {
 			raw.fail(err)
 		}
 	}
+	l.readTexts(&raw, row)
+	return []rawRow{raw}
+}
+
+func (l *listing) readCaptions(index int, _, _ int64) []rawRow {
+	raw := rawRow{captions: l.rows[index].captions}
+	l.readTexts(&raw, l.rows[index])
+	return []rawRow{raw}
+}
+
+// readTexts reads the captions that lie in an archive.
+func (l *listing) readTexts(raw *rawRow, row listedRow) {
 	if row.text != nil {
 		raw.readText(*row.text)
 	}
 	if row.fields != nil {
 		raw.readFields(*row.fields, l.options)
 	}
-	return []rawRow{raw}
 }
 
 // readText reads a caption from an archive.

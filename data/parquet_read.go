@@ -104,6 +104,14 @@ func (t *parquetTable) readRows(group int, first, count int64) []rawRow {
 	return t.shard.readRows(group, t.columns, t.root, first, count)
 }
 
+func (t *parquetTable) readCaptions(group int, first, count int64) []rawRow {
+	rows := make([]rawRow, count)
+	if t.columns.caption != nil {
+		t.shard.readCaptions(group, *t.columns.caption, first, rows)
+	}
+	return rows
+}
+
 // findBeside finds the files that cells name in place of bytes.
 func (t *parquetTable) findBeside() error {
 	for _, c := range t.columns.images() {

@@ -282,6 +282,9 @@ func (d *Dataset) fitted(ctx context.Context, order *epochOrder, position int64)
 			view, err = d.fit(&r, at)
 		}
 		if err == nil {
+			if view.Flipped && !d.options.ForceFlip {
+				d.noteFlip(row, r.Caption)
+			}
 			return row, r, view, nil
 		}
 		d.markBad(row, err)

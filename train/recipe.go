@@ -79,6 +79,7 @@ func (r Recipe) Validate() error {
 			errs = append(errs, err)
 		}
 	}
+	errs = append(errs, r.checkFlips())
 	if r.CacheLatents && r.RandomCrop {
 		errs = append(errs, errors.New("cache_latents: a random crop shows each image anew in every epoch: "+
 			"give --center_crop, or leave one of them out"))
@@ -103,6 +104,22 @@ func (r Recipe) Validate() error {
 	}
 	errs = append(errs, r.Loss.Validate())
 	return errors.Join(errs...)
+}
+
+// checkFlips fails if images are to be turned around whose prompt says left or right. What captions of the dataset say
+// is seen when it is opened.
+func (r Recipe) checkFlips() error {
+	prompts := []string{r.InstancePrompt, ""}
+	if r.Prior != nil {
+		prompts[1] = r.Prior.Prompt
+	}
+	for i, name := range []string{"instance_prompt", "class_prompt"} {
+		if word := data.Side(prompts[i]); word != "" && r.RandomFlip && !r.ForceFlip {
+			return fmt.Errorf("random_flip: the %s says %s, which would be wrong for an image that is turned around: "+
+				"leave it out, or give --force_flip too", name, word)
+		}
+	}
+	return nil
 }
 
 // Check fails where a run on so many devices is refused without a look at the model and the dataset: its fields are out

@@ -66,6 +66,10 @@ func TestRefusals(t *testing.T) {
 		"proportion": {
 			NewTextToImage, func(_ *Options, r *Recipe) { r.ProportionEmpty = 2 }, "proportion_empty_prompts: got 2",
 		},
+		"a prompt of one side": {
+			NewTextToImage, func(_ *Options, r *Recipe) { r.InstancePrompt, r.RandomFlip = "my left shoe", true },
+			"random_flip: the instance_prompt says left, which",
+		},
 		"other files": {
 			NewAutoencoder, func(o *Options, _ *Recipe) { o.OutputDir = taken }, "holds something else (thesis.tex)",
 		},

@@ -85,7 +85,7 @@ func closeBoth(dataset, held *data.Dataset) error {
 func (r Recipe) ofHeldOut() Recipe {
 	r.Data = slices.Clone(r.Watch.Validation.Data)
 	r.Prior, r.Split, r.RandomFlip, r.RandomCrop, r.heldOut = nil, "", false, false, true
-	r.ShuffleTags, r.KeepTokens = false, 0
+	r.ForceFlip, r.ShuffleTags, r.KeepTokens = false, false, 0
 	return r
 }
 

@@ -89,7 +89,7 @@ func newParser() (*kong.Kong, error) {
 			err = errors.Join(err, settings.SetDefaults(command))
 		}
 		relaxPlan(k)
-		withoutFlags(k, "data build", "random-flip", "shuffle-tags", "keep-tokens")
+		withoutFlags(k, "data build", "random-flip", "force-flip", "shuffle-tags", "keep-tokens")
 		orderFlags(k.Model.Node)
 	}
 	return k, err

@@ -243,7 +243,7 @@ func newPreparer(s Settings, reading data.Options) (p *preparer, err error) {
 	// Rows are read on all cores, and as many ahead.
 	p.reading.Resolution, p.reading.BatchSize, p.reading.Part, p.reading.Parts = 0, 4, 0, 0
 	p.reading.RandomCrop, p.reading.RandomFlip = false, false
-	p.reading.ShuffleTags, p.reading.KeepTokens = false, 0
+	p.reading.ForceFlip, p.reading.ShuffleTags, p.reading.KeepTokens = false, false, 0
 	p.reading.NeedConditioning, p.reading.Condition = false, ""
 	return p, nil
 }

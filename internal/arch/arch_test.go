@@ -282,6 +282,7 @@ var arrows = map[string][]string{
 		"internal/disk",
 		"internal/parquetfile",
 		"internal/plaintext",
+		"internal/printable",
 		"internal/settings",
 	},
 	"internal/parquetfile": {},
