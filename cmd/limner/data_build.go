@@ -38,16 +38,24 @@ func (c dataBuildCmd) Run(ctx context.Context) error {
 	}
 	reading := data.DefaultOptions()
 	reading.Reading, reading.MaskColumn = c.Reading, c.MaskColumn
+	err := runBuild(ctx, build.Job{In: []string{c.In}, Out: c.Out, Reading: reading, Settings: c.Settings})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Println(c.Out)
+	return err
+}
+
+// runBuild makes a dataset, shows how far it is, and says what was made.
+func runBuild(ctx context.Context, job build.Job) error {
 	bar, begun, first := newProgress(os.Stderr, "building"), time.Now(), -1
-	job := build.Job{
-		In: []string{c.In}, Out: c.Out, Reading: reading, Settings: c.Settings, Program: "limner " + version, Log: said,
-		Progress: func(p build.Progress) {
-			if first < 0 {
-				first = p.Done
-			}
-			rate := float64(p.Done-first) / max(time.Since(begun).Seconds(), 1e-3)
-			bar.Step(p.Done, p.Total, fmt.Sprintf("rows/s %.1f left_out %d", rate, p.LeftOut))
-		},
+	job.Program, job.Log = "limner "+version, said
+	job.Progress = func(p build.Progress) {
+		if first < 0 {
+			first = p.Done
+		}
+		rate := float64(p.Done-first) / max(time.Since(begun).Seconds(), 1e-3)
+		bar.Step(p.Done, p.Total, fmt.Sprintf("rows/s %.1f left_out %d", rate, p.LeftOut))
 	}
 	summary, err := job.Run(ctx)
 	if closeErr := bar.Close(); err == nil {
@@ -56,8 +64,7 @@ func (c dataBuildCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(said, summary)
-	_, err = fmt.Println(c.Out)
+	_, err = fmt.Fprintln(said, summary)
 	return err
 }
 

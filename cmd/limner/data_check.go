@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"limner/data/build"
 	"limner/data/check"
 	"limner/internal/refusal"
 	"limner/models/clip"
@@ -16,6 +17,7 @@ type dataCheckCmd struct {
 	Check check.Options `embed:""`
 	Model string        `name:"pretrained-model-name-or-path" placeholder:"MODEL" help:"Model whose tokenizer counts the captions' tokens; without it, CLIP's."`
 	JSON  bool          `help:"Print the report as JSON."`
+	Fix   string        `placeholder:"OUT" help:"Write a copy without the rows that are found, as limner data build writes it, into a new or empty folder."`
 	HTML  string        `name:"html" placeholder:"FILE" help:"Write the report as a page, with pictures of what was found."`
 }
 
@@ -39,8 +41,10 @@ func (dataCheckCmd) Help() string {
 
   limner data check circles --html circles.html
 
-All rows are read as training reads them; nothing is written but the page. The exit code is 0 if nothing has to be changed,
-3 after warnings, 4 after errors, and 78 if training could not read the dataset at all.`
+All rows are read as training reads them; nothing is written but the page and, with --fix, a cleaned copy: pictures as they are,
+without copies, blank, tiny and unreadable ones, rows without captions and what else is found in single rows. What it cannot
+mend is said. The exit code is 0 if nothing has to be changed, 3 after warnings, 4 after errors, with --fix of those that are left,
+and 78 if training could not read the dataset at all.`
 }
 
 func (c dataCheckCmd) Run(ctx context.Context) error {
@@ -49,6 +53,11 @@ func (c dataCheckCmd) Run(ctx context.Context) error {
 	}
 	if err := c.tokenizers(ctx); err != nil {
 		return err
+	}
+	if c.Fix != "" {
+		if err := build.CheckOut(c.Fix); err != nil {
+			return err
+		}
 	}
 	bar := newProgress(os.Stderr, "checking")
 	report, err := check.Run(ctx, c.Dir, c.Check, func(done, total int) { bar.Step(done, total, "") })
@@ -68,10 +77,31 @@ func (c dataCheckCmd) Run(ctx context.Context) error {
 	} else {
 		_, err = fmt.Print(report.Summary())
 	}
-	if worst := report.Worst(); err == nil && (worst == check.Warning || worst == check.Error) {
-		return checkedError{fmt.Errorf("%s: %s", report.Dataset, report.Verdict), worst}
+	if err != nil {
+		return err
 	}
-	return err
+	name, left := report.Dataset, report.Findings
+	if c.Fix != "" {
+		if name, left, err = c.fix(ctx, report); err != nil {
+			return err
+		}
+	}
+	if worst := check.Worst(left); worst == check.Warning || worst == check.Error {
+		return checkedError{fmt.Errorf("%s: %s", name, check.Verdict(left)), worst}
+	}
+	return nil
+}
+
+// fix writes a cleaned copy and says what is left as it was.
+func (c dataCheckCmd) fix(ctx context.Context, report *check.Report) (name string, left []check.Finding, err error) {
+	if err := runBuild(ctx, report.Fix(c.Fix)); err != nil {
+		return "", nil, err
+	}
+	left = report.Unmended()
+	for _, f := range left {
+		fmt.Fprintf(said, "%s still has: %s\n", c.Fix, f.Title)
+	}
+	return c.Fix, left, nil
 }
 
 // tokenizers are those of the model, or CLIP's.

@@ -29,6 +29,14 @@ func TestDataCheckExitCodes(t *testing.T) {
 		!json.Valid([]byte(out)) || !strings.Contains(err, "1 warning") {
 		t.Errorf("at 512: exit code %d, %s %s", code, out, err)
 	}
+	clean := filepath.Join(t.TempDir(), "clean")
+	if out, err, code := limner(t, "", "data", "check", dir, "--fix", clean, "--json"); code != 0 ||
+		!json.Valid([]byte(out)) || !strings.Contains(err, "train: 40 rows") {
+		t.Errorf("a copy: exit code %d, %s %s", code, out, err)
+	}
+	if out, err, code := limner(t, "", "data", "check", clean); code != 0 {
+		t.Errorf("the copy: exit code %d, %s %s", code, out, err)
+	}
 	photos := t.TempDir()
 	if err := imaging.WritePNG(filepath.Join(photos, "a.png"), imaging.NewRGB(64, 64)); err != nil {
 		t.Fatal(err)
@@ -39,6 +47,8 @@ func TestDataCheckExitCodes(t *testing.T) {
 		says string
 	}{
 		{[]string{photos}, exitErrors, "no caption"},
+		{[]string{photos, "--fix", filepath.Join(t.TempDir(), "a")}, 1, "no row is left"},
+		{[]string{dir, "--fix", clean}, exitConfig, "holds something"},
 		{[]string{t.TempDir()}, exitConfig, "holds no dataset"},
 		{[]string{dir, "--train_batch_size", "0"}, exitUsage, "train_batch_size 0"},
 		{nil, exitUsage, "dir"},

@@ -27,6 +27,8 @@ import (
 type Job struct {
 	In  []string // what [data.Open] opens
 	Out string   // a folder, which must be new or empty
+	// HeldOut is what [data.Open] opens for the split validation where none is drawn; nil: In, if it has such a split.
+	HeldOut []string
 	// Reading says what is read: the columns, and whether there are conditioning images and masks. What concerns
 	// batches is ignored.
 	Reading data.Options
@@ -96,14 +98,14 @@ func (j Job) Run(ctx context.Context) (summary Summary, err error) {
 		return Summary{}, refusal.Error{Err: err}
 	}
 	j.Out = filepath.Clean(j.Out)
-	if err := checkOut(j.Out); err != nil {
-		return Summary{}, refusal.Error{Err: err}
+	if err := CheckOut(j.Out); err != nil {
+		return Summary{}, err
 	}
 	p, err := newPreparer(j.Settings, j.Reading)
 	if err != nil {
 		return Summary{}, refusal.Error{Err: err}
 	}
-	sets, err := open(j.In, p, j.Log)
+	sets, err := open(j, p)
 	if err != nil {
 		return Summary{}, refusal.Error{Err: err}
 	}
@@ -134,28 +136,38 @@ func (j Job) Run(ctx context.Context) (summary Summary, err error) {
 
 // open opens the dataset that is read: with its conditioning images if it has any and none are taken from the images,
 // and with its split validation if none is drawn and no other split is asked for.
-func open(in []string, p *preparer, log io.Writer) (sets []*data.Dataset, err error) {
+func open(j Job, p *preparer) (sets []*data.Dataset, err error) {
 	o := p.reading
-	set, err := data.Open(in, o)
+	set, err := data.Open(j.In, o)
 	if err != nil {
 		return nil, err
 	}
 	columns, others := set.Columns(), set.OtherSplits()
-	o.NeedConditioning = p.spec.None() && (o.ConditioningDataDir != "" ||
-		slices.Contains(columns, o.ConditioningImageColumn) ||
-		slices.Contains(columns, o.ConditioningImageColumn+"_file_name"))
 	if err := set.Close(); err != nil {
 		return nil, err
 	}
-	o.Log, p.reading = log, o
-	heldOut := p.ValidationCount == 0 && p.ValidationFraction == 0 && o.Split == "" &&
-		slices.Contains(others, data.SplitValidation)
-	p.compares = p.compares || heldOut
-	for _, o.HeldOut = range []bool{false, true} {
-		if o.HeldOut && !heldOut {
-			break
+	if p.spec.None() {
+		named := o.ConditioningDataDir != "" || slices.Contains(columns, o.ConditioningImageColumn) ||
+			slices.Contains(columns, o.ConditioningImageColumn+"_file_name")
+		if o.NeedConditioning = true; !named { // those of fill50k and of tar files have other names
+			if o.NeedConditioning, err = opens(j, o); err != nil {
+				return nil, err
+			}
 		}
-		set, err := data.Open(in, o)
+	}
+	o.Log, p.reading = j.Log, o
+	splits := [][]string{j.In}
+	switch {
+	case p.ValidationCount > 0 || p.ValidationFraction > 0:
+	case len(j.HeldOut) > 0:
+		splits = append(splits, j.HeldOut)
+	case o.Split == "" && slices.Contains(others, data.SplitValidation):
+		splits = append(splits, j.In)
+	}
+	p.compares = p.compares || len(splits) > 1
+	for i, paths := range splits {
+		o.HeldOut = i > 0
+		set, err := data.Open(paths, o)
 		if err != nil {
 			for _, open := range sets {
 				err = errors.Join(err, open.Close())
@@ -165,6 +177,18 @@ func open(in []string, p *preparer, log io.Writer) (sets []*data.Dataset, err er
 		sets = append(sets, set)
 	}
 	return sets, nil
+}
+
+// opens says whether a dataset can be read so, and logs why if it cannot.
+func opens(j Job, o data.Options) (bool, error) {
+	set, err := data.Open(j.In, o)
+	if err != nil && j.Log != nil {
+		fmt.Fprintf(j.Log, "no conditioning images are read: %s\n", err)
+	}
+	if err != nil {
+		return false, nil
+	}
+	return true, set.Close()
 }
 
 // rows is how many rows there are.
@@ -183,17 +207,17 @@ func (b *builder) at(row int) (*data.Dataset, int) {
 	return b.sets[0], row
 }
 
-// checkOut fails if the folder holds something or cannot be written.
-func checkOut(out string) error {
+// CheckOut fails if the folder holds something or cannot be written.
+func CheckOut(out string) error {
 	entries, err := disk.Content(out)
 	if len(entries) > 0 {
-		return fmt.Errorf("output folder %s holds something (%s): name another, or empty it", out, entries[0].Name())
+		return refusal.Errorf("output folder %s holds something (%s): name another, or empty it", out, entries[0].Name())
 	}
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		err = disk.Writable(filepath.Dir(out))
 	}
 	if err != nil {
-		return fmt.Errorf("output folder: %w", err)
+		return refusal.Errorf("output folder: %w", err)
 	}
 	return nil
 }

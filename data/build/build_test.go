@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
 	"image/jpeg"
+	"image/png"
 	"io/fs"
 	"maps"
 	"math"
@@ -460,6 +462,46 @@ func TestBuildPairs(t *testing.T) {
 	}
 }
 
+// Conditioning images are kept in layouts that have other names for them, and depth keeps its 16 bits where its size
+// stays.
+func TestBuildKeepsConditions(t *testing.T) {
+	depth := image.NewGray16(image.Rect(0, 0, 32, 32))
+	for i := range depth.Pix {
+		depth.Pix[i] = uint8(i * 7)
+	}
+	var raw bytes.Buffer
+	if err := png.Encode(&raw, depth); err != nil {
+		t.Fatal(err)
+	}
+	in := t.TempDir()
+	for name, content := range map[string][]byte{
+		"target.png": encodedPNG(t, photo(1, 32, 32)), "source.png": raw.Bytes(),
+		"prompt.json": []byte(`{"source": "source.png", "target": "target.png", "prompt": "waves"}` + "\n"),
+	} {
+		if err := os.WriteFile(filepath.Join(in, name), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, resolution := range []int{0, 16} {
+		j := job(t, in)
+		j.Resolution = resolution
+		run(t, j)
+		o := j.Reading
+		o.NeedConditioning = true
+		got := rowsOf(t, j.Out, o)[0].Encoded.Conditioning
+		if same := bytes.Equal(got, raw.Bytes()); same != (resolution == 0) {
+			t.Errorf("at resolution %d the conditioning image is the file that was read: %v", resolution, same)
+		}
+	}
+	var log bytes.Buffer
+	j := job(t, album(t, 2))
+	j.Log = &log
+	run(t, j)
+	if !strings.Contains(log.String(), "no conditioning images are read: ") {
+		t.Errorf("images alone: %s", log.String())
+	}
+}
+
 // A split validation of the source stays one, and comes first: what train has of it is left out.
 func TestBuildKeepsSplits(t *testing.T) {
 	in := filepath.Join(t.TempDir(), "album")
@@ -496,6 +538,57 @@ func TestBuildKeepsSplits(t *testing.T) {
 	drawn.ValidationCount = 1
 	if s := run(t, drawn); s.Rows != 6 || s.Splits[1].Rows != 1 {
 		t.Errorf("with a drawn row: %+v", s)
+	}
+}
+
+// Rows in which condition, mask or caption is empty are left out where that is asked for, and pictures that belong
+// together may have several sizes as long as they keep theirs.
+func TestBuildLeavesOutWhatIsEmpty(t *testing.T) {
+	white, black := imaging.NewRGB(64, 48), imaging.NewRGB(64, 48)
+	for i := range white.Pix {
+		white.Pix[i] = 255
+	}
+	files := map[string][]byte{
+		"edges.png": encodedPNG(t, photo(9, 32, 24)), "white.png": encodedPNG(t, white), "black.png": encodedPNG(t, black),
+	}
+	var lines []map[string]any
+	for i, c := range []struct{ condition, mask, text string }{
+		{"edges", "white", "a"}, {"black", "white", "b"}, {"edges", "black", "c"}, {"edges", "white", " \t"},
+	} {
+		name := fmt.Sprintf("%d.png", i)
+		files[name] = encodedPNG(t, photo(uint64(i), 64, 48))
+		lines = append(lines, map[string]any{
+			"file_name": name, "text": c.text, "conditioning_image": c.condition + ".png", "mask": c.mask + ".png",
+		})
+	}
+	in := pictures(t, files, lines...)
+	for name, c := range map[string]struct {
+		set  func(s *Settings)
+		want []string
+	}{
+		"nothing":    {func(*Settings) {}, nil},
+		"conditions": {func(s *Settings) { s.MinConditionVariation = 0.001 }, []string{"1 blank condition"}},
+		"masks":      {func(s *Settings) { s.DropBlackMasks = true }, []string{"2 black mask"}},
+		"captions":   {func(s *Settings) { s.DropEmptyCaptions = true }, []string{"3 caption"}},
+	} {
+		j := job(t, in)
+		j.Reading.MaskColumn, j.Resolution = "mask", 0
+		c.set(&j.Settings)
+		run(t, j)
+		if diff := cmp.Diff(c.want, leftOut(t, j.Out)); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", name, diff)
+		}
+		o := j.Reading
+		o.NeedConditioning = true
+		if r := rowsOf(t, j.Out, o)[0]; r.Image.Width != 64 || r.Conditioning.Width != 32 {
+			t.Errorf("%s: an image of %d pixels and a condition of %d, want 64 and 32",
+				name, r.Image.Width, r.Conditioning.Width)
+		}
+	}
+	j := job(t, in)
+	j.Condition, j.MinConditionVariation = "canny(low=2000, high=2040)", 0.001
+	if _, err := j.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "4 blank condition") {
+		t.Errorf("conditions that are taken: %v", err)
 	}
 }
 
@@ -666,12 +759,13 @@ func TestBuildRefuses(t *testing.T) {
 	j.Settings = Settings{
 		Resolution: -1, BucketArea: 3, Format: "gif", Condition: "edges", Caption: "a {class", ValidationFraction: 1,
 		ValidationCount: -1, MinSide: -1, MaxAspect: 0.5, MinSharpness: math.NaN(), MinVariation: 2, Duplicates: "some",
-		MaxBadRows: -1, Keep: []string{"image"},
+		MinConditionVariation: -1, MaxBadRows: -1, Keep: []string{"image"},
 	}
 	_, err = j.Run(context.Background())
 	for _, want := range []string{
 		"resolution -1", "bucket_area 3", `format "gif"`, `condition "edges"`, "caption: ", "validation_fraction 1",
 		"validation_count -1", "min_side -1", "max_aspect 0.5", "min_sharpness NaN", "min_variation 2",
+		"min_condition_variation -1",
 		`duplicates "some"`, "max_bad_rows -1", "shard_bytes 0", `keep_columns "image"`,
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"limner/controlnet/condition"
@@ -23,6 +24,8 @@ const (
 	leftScore      = "score"
 	leftBlank      = "blank"
 	leftBlurred    = "blurred"
+	leftCondition  = "blank condition"
+	leftMask       = "black mask"
 	leftShape      = "shapes differ"
 	leftCaption    = "caption"
 	leftDuplicate  = "duplicate"
@@ -115,6 +118,13 @@ func (p *preparer) prepare(i int, r data.Row) made {
 			return leave(leftShape, "%v", err)
 		}
 	}
+	shown := r.Conditioning
+	if shown == nil {
+		shown = conditioning
+	}
+	if left := p.empty(shown, r.Mask, captions); left.why != "" {
+		return left
+	}
 	m.err = p.fill(&m, i, r, map[string]*imaging.RGB{
 		columnImage: image, columnConditioning: conditioning, columnMask: mask,
 	}, captions, drawn)
@@ -162,8 +172,11 @@ func (p *preparer) fill(m *made, i int, r data.Row, pictures map[string]*imaging
 	return nil
 }
 
+// signaturePNG begins PNG files.
+var signaturePNG = []byte("\x89PNG\r\n\x1a\n")
+
 // encode is the file of a picture of a row, with its extension as the path: the file that it was decoded from if that
-// has the same pixels for every reader.
+// has the same pixels for every reader, or is a condition of 16-bit gray as PNG.
 func (p *preparer) encode(column string, m *imaging.RGB, r data.Row) (file parquetfile.Image, copied bool, err error) {
 	source := map[string]struct {
 		decoded *imaging.RGB
@@ -173,7 +186,12 @@ func (p *preparer) encode(column string, m *imaging.RGB, r data.Row) (file parqu
 		columnMask: {r.Mask, r.Encoded.Mask},
 	}[column]
 	if m == source.decoded {
-		if format := imaging.Plain(source.raw); format != "" {
+		format := imaging.Plain(source.raw)
+		deep := data.ColumnNote{Column: p.reading.ConditioningImageColumn, Note: imaging.NoteGray16}
+		if column == columnConditioning && slices.Contains(r.Notes, deep) && bytes.HasPrefix(source.raw, signaturePNG) {
+			format = "png" // training takes all 16 bits
+		}
+		if format != "" {
 			return parquetfile.Image{Bytes: source.raw, Path: extension(format)}, true, nil
 		}
 	}
@@ -204,15 +222,13 @@ func (p *preparer) fit(m, image *imaging.RGB, filter imaging.Filter) (*imaging.R
 		side = p.BucketArea
 	}
 	if m != image {
-		if side == 0 && (m.Width != image.Width || m.Height != image.Height) {
-			return nil, fmt.Errorf("it is %d×%d, the image %d×%d: want the same size, since resolution is 0",
-				m.Width, m.Height, image.Width, image.Height)
+		cropped := side
+		if side == 0 {
+			cropped = min(m.Width, m.Height, image.Width, image.Height)
 		}
 		view := data.View{Width: image.Width, Height: image.Height}
-		if side > 0 {
-			if err := data.SameShape(view, m.Width, m.Height, side); err != nil {
-				return nil, err
-			}
+		if err := data.SameShape(view, m.Width, m.Height, cropped); err != nil {
+			return nil, err
 		}
 	}
 	switch {
@@ -263,6 +279,25 @@ func (p *preparer) unfit(r data.Row) made {
 		if x := quality.Sharpness(r.Image); x < p.MinSharpness {
 			return leave(leftBlurred, "a sharpness of %.1f, want %g", x, p.MinSharpness)
 		}
+	}
+	return made{}
+}
+
+// empty says why a row is left out for what belongs to its image: a condition or a mask that shows nothing, captions
+// that say nothing. Both pictures may be nil.
+func (p *preparer) empty(conditioning, mask *imaging.RGB, captions []string) made {
+	if p.MinConditionVariation > 0 && conditioning != nil {
+		if x := quality.Variation(conditioning); x < p.MinConditionVariation {
+			return leave(leftCondition, "%.2g of the pixels differ from the background, want %g",
+				x, p.MinConditionVariation)
+		}
+	}
+	if p.DropBlackMasks && mask != nil && mask.Black() {
+		return leave(leftMask, "nothing of the image would count in the loss")
+	}
+	says := func(caption string) bool { return strings.TrimSpace(caption) != "" }
+	if p.DropEmptyCaptions && !slices.ContainsFunc(captions, says) {
+		return leave(leftCaption, "it is empty")
 	}
 	return made{}
 }

@@ -29,14 +29,17 @@ type Settings struct {
 	ValidationCount    int     `json:"validation_count,omitempty" placeholder:"N" group:"validation" help:"Rows that are drawn for the split validation, of those that are not left out."`
 	Seed               uint64  `json:"seed" default:"0" group:"validation" help:"Of what is drawn: rows for validation, parameters of conditions."`
 
-	MinSide      int                `json:"min_side,omitempty" placeholder:"PIXELS" group:"filters" help:"Leave out pictures whose shorter side is less."`
-	MaxAspect    float64            `json:"max_aspect,omitempty" placeholder:"X" group:"filters" help:"Leave out pictures whose longer side is more than X times the shorter one."`
-	MinSharpness float64            `json:"min_sharpness,omitempty" placeholder:"X" group:"filters" help:"Leave out blurred pictures: those whose Laplacian has a variance below X. A blurred photograph has less than about 100, a sharp one 1000; a drawing has little however sharp it is."`
-	MinVariation float64            `json:"min_variation,omitempty" placeholder:"X" group:"filters" help:"Leave out blank pictures: those in which less than this share of the pixels differs from the background (0.002: next to nothing is shown)."`
-	MinScore     map[string]float64 `json:"min_score,omitempty" placeholder:"COLUMN=X" group:"filters" help:"Leave out rows whose column is below X: aesthetic=5, similarity=0.25."`
-	MaxScore     map[string]float64 `json:"max_score,omitempty" placeholder:"COLUMN=X" group:"filters" help:"Leave out rows whose column is above X: pwatermark=0.5."`
-	Duplicates   string             `json:"duplicates" default:"near" enum:"near,exact,keep" group:"filters" help:"near: leave out all but the first of pictures that differ by encoding, quality or size alone; it finds no crops, no mirrored, no retouched copies. exact: of those with the same pixels. keep: none. train never has a picture like one of validation."`
-	MaxBadRows   int                `json:"-" default:"100" group:"filters" help:"Rows that cannot be read and are left out; one more ends the build."`
+	MinSide               int                `json:"min_side,omitempty" placeholder:"PIXELS" group:"filters" help:"Leave out pictures whose shorter side is less."`
+	MaxAspect             float64            `json:"max_aspect,omitempty" placeholder:"X" group:"filters" help:"Leave out pictures whose longer side is more than X times the shorter one."`
+	MinSharpness          float64            `json:"min_sharpness,omitempty" placeholder:"X" group:"filters" help:"Leave out blurred pictures: those whose Laplacian has a variance below X. A blurred photograph has less than about 100, a sharp one 1000; a drawing has little however sharp it is."`
+	MinVariation          float64            `json:"min_variation,omitempty" placeholder:"X" group:"filters" help:"Leave out blank pictures: those in which less than this share of the pixels differs from the background (0.002: next to nothing is shown)."`
+	MinConditionVariation float64            `json:"min_condition_variation,omitempty" placeholder:"X" group:"filters" help:"Leave out rows whose conditioning image is blank, by the same measure."`
+	DropEmptyCaptions     bool               `json:"drop_empty_captions,omitempty" group:"filters" help:"Leave out rows whose captions are all empty."`
+	DropBlackMasks        bool               `json:"drop_black_masks,omitempty" group:"filters" help:"Leave out rows whose mask is all black, which training passes over."`
+	MinScore              map[string]float64 `json:"min_score,omitempty" placeholder:"COLUMN=X" group:"filters" help:"Leave out rows whose column is below X: aesthetic=5, similarity=0.25."`
+	MaxScore              map[string]float64 `json:"max_score,omitempty" placeholder:"COLUMN=X" group:"filters" help:"Leave out rows whose column is above X: pwatermark=0.5."`
+	Duplicates            string             `json:"duplicates" default:"near" enum:"near,exact,keep" group:"filters" help:"near: leave out all but the first of pictures that differ by encoding, quality or size alone; it finds no crops, no mirrored, no retouched copies. exact: of those with the same pixels. keep: none. train never has a picture like one of validation."`
+	MaxBadRows            int                `json:"-" default:"100" group:"filters" help:"Rows that cannot be read and are left out; one more ends the build."`
 
 	ShardBytes int64 `json:"shard_bytes" default:"500000000" group:"output" help:"Bytes of a parquet file, about."`
 }
@@ -90,6 +93,9 @@ func (s Settings) Validate() error {
 	}
 	if !(s.MinVariation >= 0 && s.MinVariation <= 1) {
 		wrong("min_variation %g: want 0 to 1", s.MinVariation)
+	}
+	if !(s.MinConditionVariation >= 0 && s.MinConditionVariation <= 1) {
+		wrong("min_condition_variation %g: want 0 to 1", s.MinConditionVariation)
 	}
 	if !slices.Contains([]string{dropNear, dropExact, dropNone}, s.Duplicates) {
 		wrong("duplicates %q: want near, exact or keep", s.Duplicates)

@@ -106,6 +106,10 @@ func Run(ctx context.Context, paths []string, o Options, progress func(done, tot
 	}
 	r := t.report(lacks, missing)
 	r.Dataset = strings.Join(names, ", ")
+	r.paths, r.reading = paths, train.options
+	if r.heldOut = o.ValidationData; heldOut != nil && len(r.heldOut) == 0 {
+		r.heldOut = paths
+	}
 	return r, nil
 }
 

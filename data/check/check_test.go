@@ -280,8 +280,8 @@ func TestFindings(t *testing.T) {
 			if got := kinds(r); !maps.Equal(got, want) {
 				t.Fatalf("got %v, want %v:\n%s", got, want, r.Summary())
 			}
-			if r.Worst() != c.worst {
-				t.Errorf("worst: got %q, want %q", r.Worst(), c.worst)
+			if Worst(r.Findings) != c.worst {
+				t.Errorf("worst: got %q, want %q", Worst(r.Findings), c.worst)
 			}
 			for _, f := range r.Findings {
 				name := fmt.Sprintf("row %d (%s)", at, d.rows[at]["file_name"])
@@ -318,7 +318,7 @@ func TestLeaks(t *testing.T) {
 	held.check(nil)
 	r := d.check(func(o *Options) { o.ValidationData = []string{held.dir} })
 	got := kinds(r)
-	if got["leaks"] != 1 || got["near_leaks"] != 1 || r.Worst() != Error || len(r.Splits) != 2 {
+	if got["leaks"] != 1 || got["near_leaks"] != 1 || Worst(r.Findings) != Error || len(r.Splits) != 2 {
 		t.Errorf("got %v:\n%s", got, r.Summary())
 	}
 	if rows := r.Findings[0].Rows; len(rows) != 1 || !strings.Contains(rows[0].Detail, "(002.png)") {
@@ -334,7 +334,7 @@ func TestShiftedConditions(t *testing.T) {
 			row["conditioning_image"] = fmt.Sprintf("c%03d.png", (i+by+24)%24)
 		}
 		r := d.check(nil)
-		if got := kinds(r); got["shifted_conditions"] != 24 || r.Worst() != Error {
+		if got := kinds(r); got["shifted_conditions"] != 24 || Worst(r.Findings) != Error {
 			t.Errorf("shifted by %d: got %v:\n%s", by, got, r.Summary())
 		}
 	}

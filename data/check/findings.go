@@ -82,8 +82,8 @@ func (t *tally) findings(lacks []lack) []Finding {
 	all = append(all, t.pairFindings()...)
 	add("blank_conditions", Warning, t.blankConditions,
 		counted(t.blankConditions.count, "conditioning image is", "conditioning images are")+" blank",
-		"Leave the rows out, or make the conditions again with lower thresholds: they teach the ControlNet to be "+
-			"ignored.")
+		"Make the conditions again with lower thresholds, or leave the rows out with limner data build "+
+			"--min_condition_variation 0.0001: they teach the ControlNet to be ignored.")
 	add("near_blank_conditions", Warning, t.nearBlankConditions,
 		counted(t.nearBlankConditions.count, "conditioning image shows", "conditioning images show")+" next to nothing",
 		"Look at them: lower thresholds may bring out more.")
@@ -102,7 +102,8 @@ func (t *tally) findings(lacks []lack) []Finding {
 			"blur.")
 	add("empty_captions", Warning, t.emptyCaptions,
 		counted(t.emptyCaptions.count, "caption is", "captions are")+" empty",
-		"Write them, or leave the rows out; --proportion_empty_prompts makes the empty ones that guidance needs.")
+		"Write them, or leave the rows out with limner data build --drop_empty_captions; "+
+			"--proportion_empty_prompts makes the empty ones that guidance needs.")
 	add("long_captions", Warning, t.longCaptions, counted(t.longCaptions.count, "caption is", "captions are")+
 		fmt.Sprintf(" longer than the %d tokens that are read", t.words.most),
 		"Put what matters first or shorten them: the rest is cut off.")

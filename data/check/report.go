@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"limner/data"
 	"limner/internal/units"
 )
 
@@ -30,6 +31,9 @@ type Report struct {
 
 	sheet []Example
 	worst []Example
+
+	paths, heldOut []string     // of the dataset, and of its held-out rows if there are any
+	reading        data.Options // of the rows that are trained on
 }
 
 // Split is one of the dataset's.
@@ -113,7 +117,7 @@ func (t *tally) report(lacks []lack, missing string) *Report {
 			r.worst = append(r.worst, p.row)
 		}
 	}
-	r.Verdict = verdict(r.Findings)
+	r.Verdict = Verdict(r.Findings)
 	return r
 }
 
@@ -149,8 +153,8 @@ func (t *tally) needs() Needs {
 	return r
 }
 
-// verdict says in a line what the findings amount to.
-func verdict(findings []Finding) string {
+// Verdict says in a line what findings amount to.
+func Verdict(findings []Finding) string {
 	counts := map[Severity]int{}
 	for _, f := range findings {
 		counts[f.Severity]++
@@ -167,10 +171,10 @@ func verdict(findings []Finding) string {
 	return strings.Join(parts, ", ")
 }
 
-// Worst is the highest severity among the findings; "" without any.
-func (r *Report) Worst() Severity {
+// Worst is the highest severity among findings; "" without any.
+func Worst(findings []Finding) Severity {
 	worst := Severity("")
-	for _, f := range r.Findings {
+	for _, f := range findings {
 		if f.Severity.rank() > worst.rank() {
 			worst = f.Severity
 		}

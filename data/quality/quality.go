@@ -92,11 +92,17 @@ func Variation(m *imaging.RGB) float64 {
 	return float64(different) / float64(pixels)
 }
 
-// Blank says whether a picture of this variation shows one colour: less than one pixel in ten thousand differs.
-func Blank(variation float64) bool { return variation < 1e-4 }
+// Variations below which a picture shows one colour, or next to nothing.
+const (
+	BlankVariation     = 1e-4 // one pixel in ten thousand
+	NearBlankVariation = 2e-3 // one in five hundred
+)
 
-// NearBlank says whether a picture of this variation shows next to nothing: less than one pixel in five hundred.
-func NearBlank(variation float64) bool { return variation < 2e-3 }
+// Blank says whether a picture of this variation shows one colour.
+func Blank(variation float64) bool { return variation < BlankVariation }
+
+// NearBlank says whether a picture of this variation shows next to nothing.
+func NearBlank(variation float64) bool { return variation < NearBlankVariation }
 
 // Median is the middle of some numbers, which it sorts, or the mean of the two in the middle; 0 without any.
 func Median(values []float64) float64 {

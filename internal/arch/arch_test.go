@@ -299,6 +299,7 @@ var arrows = map[string][]string{
 	},
 	"data/check": {
 		"data",
+		"data/build",
 		"data/imaging",
 		"data/quality",
 		"internal/disk",
