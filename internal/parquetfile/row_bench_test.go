@@ -73,7 +73,7 @@ func BenchmarkRandomRow(b *testing.B) {
 				b.Fatal(err)
 			}
 			var value [1]parquet.Value
-			if _, err := page.Values().ReadValues(value[:]); err != nil {
+			if n, err := page.Values().ReadValues(value[:]); n < 1 {
 				b.Fatal(err)
 			}
 			if !bytes.HasPrefix(value[0].ByteArray(), []byte(fmt.Sprintf("%6d", row))) {
