@@ -211,7 +211,8 @@ func (b *builder) at(row int) (*data.Dataset, int) {
 func CheckOut(out string) error {
 	entries, err := disk.Content(out)
 	if len(entries) > 0 {
-		return refusal.Errorf("output folder %s holds something (%s): name another, or empty it", out, entries[0].Name())
+		return refusal.Errorf("output folder %s holds something (%s): name another, or empty it",
+			out, entries[0].Name())
 	}
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		err = disk.Writable(filepath.Dir(out))

@@ -549,7 +549,8 @@ func TestBuildLeavesOutWhatIsEmpty(t *testing.T) {
 		white.Pix[i] = 255
 	}
 	files := map[string][]byte{
-		"edges.png": encodedPNG(t, photo(9, 32, 24)), "white.png": encodedPNG(t, white), "black.png": encodedPNG(t, black),
+		"edges.png": encodedPNG(t, photo(9, 32, 24)),
+		"white.png": encodedPNG(t, white), "black.png": encodedPNG(t, black),
 	}
 	var lines []map[string]any
 	for i, c := range []struct{ condition, mask, text string }{
