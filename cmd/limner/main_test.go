@@ -194,7 +194,7 @@ func TestBadInput(t *testing.T) {
 				"--initializer_token", "b"),
 		},
 		{
-			78, "full holds neither *.parquet files nor images",
+			78, "full holds no dataset that is read",
 			train("text-to-image", "--train_batch_size", "1", "--resolution", "64"),
 		},
 		{2, "unexpected argument sampel", []string{"sampel"}},
