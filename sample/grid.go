@@ -81,17 +81,18 @@ func gridTop(gap int, widths []int, titles []string) int {
 const titleLines = 4
 
 // lines breaks a title into lines of so many letters, behind a space or a sign where there is one in the second half.
-// Of a title that is cut, the last word stays if it fits a line: it is the value of a setting.
+// Of a title that is cut and has two words, a setting and its value, the value stays if it fits a line.
 func lines(text string, letters int) []string {
 	letters = max(letters, 1)
 	var out []string
 	for rest := []rune(text); len(rest) > 0; {
 		n := min(letters, len(rest))
 		if len(out) == titleLines-1 && len(rest) > n {
-			if word := text[strings.LastIndex(text, " ")+1:]; len(word) < len(text) && len([]rune(word)) <= letters {
+			_, value, _ := strings.Cut(text, " ")
+			if value != "" && !strings.Contains(value, " ") && len([]rune(value)) <= letters {
 				before := []rune(out[len(out)-1])
 				out[len(out)-1] = string(before[:min(len(before), max(letters-2, 0))]) + ".."
-				return append(out, word)
+				return append(out, value)
 			}
 			return append(out, string(rest[:max(n-2, 0)])+"..")
 		}
