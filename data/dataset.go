@@ -191,11 +191,10 @@ type group struct {
 	repeats     int64 // how often its rows are in an epoch
 }
 
-// Open opens parquet files and folders. A folder means its *.parquet files, or those of its subfolder data, in the
-// order of their names; if they name splits, those of train or, with HeldOut, of validation, else of test. A folder
-// without parquet files is one of images, see openFolder. Footers and the first rows are read. Open fails if a file
-// lacks a needed column, naming those it has, and if in none of the first rows the images have the shape of what is
-// cropped with them, or if RandomFlip would make captions wrong. It logs what is read, and what in a folder is not.
+// Open opens files, folders and patterns of files in any layout that findSource tells; of several splits, train or,
+// with HeldOut, validation, else test. Footers, lists of files and the first rows are read. Open fails if a file lacks
+// a needed column, naming those it has, if in none of the first rows the images have the shape of what is cropped with
+// them, and if RandomFlip would make captions wrong. It logs what is read, and what in a folder is not.
 func Open(paths []string, o Options) (*Dataset, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("data options: %w", err)

@@ -15,6 +15,7 @@ import (
 	"limner/internal/disk"
 	"limner/internal/printable"
 	"limner/internal/refusal"
+	"limner/internal/units"
 	"limner/models/checkpoint"
 )
 
@@ -188,20 +189,11 @@ func describePart(p checkpoint.Part) string {
 		return fmt.Sprintf("%-15s %s", p.Name, printable.Line(p.Problem, mostShownValue))
 	}
 	dtypes := slices.Sorted(maps.Keys(p.DTypes))
-	line := fmt.Sprintf("%-15s %14s parameters  %s", p.Name, thousands(p.Parameters), strings.Join(dtypes, " "))
+	line := fmt.Sprintf("%-15s %14s parameters  %s", p.Name, units.Count(p.Parameters), strings.Join(dtypes, " "))
 	if p.Layers > 0 {
 		line += fmt.Sprintf("  %d layers of rank %s", p.Layers, strings.Trim(fmt.Sprint(p.Ranks), "[]"))
 	}
 	return printable.Line(line, mostShownValue)
-}
-
-// thousands writes a number with commas.
-func thousands(n int) string {
-	text := fmt.Sprint(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
 }
 
 // foldedLines is how many lines of tensors, and of metadata, are printed unless all are asked for.

@@ -3,12 +3,10 @@ package condition
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"limner/data/imaging"
 	"limner/internal/golden"
 )
 
@@ -16,17 +14,6 @@ func TestGoldenCanny(t *testing.T) {
 	files, err := filepath.Glob(golden.Path(t, "images", "canny", "*_L?.png"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no goldens: %v", err)
-	}
-	read := func(path string) *imaging.RGB {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := imaging.Decode(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return m
 	}
 	for _, file := range files {
 		parts := strings.Split(strings.TrimSuffix(filepath.Base(file), ".png"), "_") // image, source, low, high, norm
@@ -41,7 +28,7 @@ func TestGoldenCanny(t *testing.T) {
 		if parts[1] == "gray" {
 			source = filepath.Join(filepath.Dir(file), parts[0]+"_gray.png")
 		}
-		got, want := Canny(read(source), low, high, parts[4] == "L2"), read(file)
+		got, want := Canny(readImage(t, source), low, high, parts[4] == "L2"), readImage(t, file)
 		if got.Width != want.Width || got.Height != want.Height {
 			t.Errorf("%s: %d×%d pixels, want %d×%d",
 				filepath.Base(file), got.Width, got.Height, want.Width, want.Height)

@@ -78,6 +78,7 @@ type builder struct {
 	sets  []*data.Dataset // of train and, if the source has that split, of validation; rows are numbered through
 	work  *work
 	known *duplicates
+	read  from // what is read
 
 	replay  func() (int, entryOrError, bool) // what the journals have; nil: that is taken
 	parts   []part                           // that are finished
@@ -332,12 +333,12 @@ func (b *builder) lookAhead() error {
 
 // key is what is built of what: a build goes on only with the same.
 func (b *builder) key() ([]byte, error) {
-	from, err := b.from()
-	if err != nil {
+	var err error
+	if b.read, err = b.from(); err != nil {
 		return nil, err
 	}
 	return json.MarshalIndent(map[string]any{
-		"program": b.job.Program, "settings": b.recorded(), "columns": b.columns, "from": from,
+		"program": b.job.Program, "settings": b.recorded(), "columns": b.columns, "from": b.read,
 	}, "", "  ")
 }
 

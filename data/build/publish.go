@@ -151,12 +151,8 @@ func (b *builder) rename() error {
 
 // writeRecord writes the record, and fills the summary.
 func (b *builder) writeRecord() error {
-	from, err := b.from()
-	if err != nil {
-		return err
-	}
 	r := record{
-		Program: b.job.Program, From: from, Settings: b.recorded(), Splits: map[string]splitRecord{},
+		Program: b.job.Program, From: b.read, Settings: b.recorded(), Splits: map[string]splitRecord{},
 		LeftOut: b.summary.LeftOut, Copied: b.summary.Copied,
 	}
 	for _, c := range b.columns {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"limner/internal/units"
 )
 
 // Severity says how much a finding matters.
@@ -40,16 +42,7 @@ func counted(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}
-	return thousands(n) + " " + many
-}
-
-// thousands writes a number with commas.
-func thousands(n int) string {
-	text := fmt.Sprint(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
+	return units.Count(n) + " " + many
 }
 
 // findings are those of a tally: errors first, then warnings, then notes.
@@ -62,7 +55,7 @@ func (t *tally) findings(lacks []lack) []Finding {
 		}
 	}
 	add("unreadable", Error, t.unreadable, rowsAre(t.unreadable.count)+" unreadable",
-		"Replace the files or leave the rows out: training passes them over, and ends if they are many.")
+		"Replace the files or leave the rows out: training passes them over.")
 	add("truncated", Error, t.truncated, rowsAre(t.truncated.count)+" truncated: the bytes end early",
 		"Copy or download the files again: training passes the rows over.")
 	add("other_shape", Error, t.shapes,
@@ -107,15 +100,16 @@ func (t *tally) findings(lacks []lack) []Finding {
 	add("long_captions", Warning, t.longCaptions, counted(t.longCaptions.count, "caption is", "captions are")+
 		fmt.Sprintf(" longer than the %d tokens that are read", t.words.most),
 		"Put what matters first or shorten them: the rest is cut off.")
-	add("narrow_16_bit", Warning, t.narrow, counted(t.narrow.count, "16-bit map uses", "16-bit maps use")+
-		fmt.Sprintf(" fewer than %d of the 256 levels that are left", narrowLevels),
-		"Scale each map to 0 to 65535 before: the high byte is taken here, and other loaders make such maps white.")
+	add("narrow_16_bit", Warning, t.narrow, counted(t.narrow.count, "16-bit map stays", "16-bit maps stay")+
+		fmt.Sprintf(" below level %d of 255", narrowLevels),
+		"Scale each map to 0 to 65535 before: as it is, it is dark here, and other loaders make it white.")
 	add("small", Note, t.small, counted(t.small.count, "image is", "images are")+
 		fmt.Sprintf(" smaller than %d at the shorter side", side), "Training enlarges them.")
 	add("oblong", Note, t.oblong, counted(t.oblong.count, "image is", "images are")+" more than twice as long as wide",
 		"More than half of such an image is cropped away.")
 	add("16_bit", Note, t.gray16, counted(t.gray16.count, "picture is", "pictures are")+" 16-bit gray",
-		"The high byte is taken, where Pillow makes nearly all of it white.")
+		"A conditioning image keeps all 16 bits while training, other pictures the high byte; Pillow makes nearly all "+
+			"of it white.")
 	add("alpha", Note, t.alpha, counted(t.alpha.count, "picture is", "pictures are")+" not opaque",
 		"Alpha is dropped, as by Pillow; --background puts a colour behind it.")
 	all = append(all, t.repeated()...)

@@ -8,6 +8,7 @@ import (
 
 	"limner/internal/disk"
 	"limner/internal/page"
+	"limner/internal/units"
 )
 
 //go:embed page.html
@@ -30,7 +31,7 @@ func (pageView) Style() template.CSS { return page.Style() }
 // More is how many rows of a finding are not shown.
 func (f Finding) More() string {
 	if more := f.Count - len(f.Rows); more > 0 && len(f.Rows) > 0 {
-		return thousands(more)
+		return units.Count(more)
 	}
 	return ""
 }
@@ -64,7 +65,7 @@ func (r *Report) Share(n int) string {
 }
 
 // Thousands writes a number with commas.
-func (*Report) Thousands(n int) string { return thousands(n) }
+func (*Report) Thousands(n int) string { return units.Count(n) }
 
 // WritePage writes the report as a page that needs no other file.
 func (r *Report) WritePage(path string) error {

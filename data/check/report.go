@@ -206,20 +206,20 @@ func (r *Report) facts() []fact {
 	}
 	var sizes []string
 	for _, s := range r.Sizes[:min(len(r.Sizes), 4)] {
-		sizes = append(sizes, fmt.Sprintf("%d×%d (%s)", s.Width, s.Height, thousands(s.Images)))
+		sizes = append(sizes, fmt.Sprintf("%d×%d (%s)", s.Width, s.Height, units.Count(s.Images)))
 	}
 	others := r.OtherSizes
 	for _, s := range r.Sizes[len(sizes):] {
 		others += s.Images
 	}
 	if others > 0 {
-		sizes = append(sizes, "others ("+thousands(others)+")")
+		sizes = append(sizes, "others ("+units.Count(others)+")")
 	}
 	if len(sizes) > 0 {
 		add("sizes", "%s", strings.Join(sizes, ", "))
 	}
 	if c := r.Captions; c.Distinct > 0 {
-		text := thousands(c.Distinct) + " different"
+		text := units.Count(c.Distinct) + " different"
 		if c.Tokenizer == "" {
 			text += "; tokens were not counted"
 		} else {
@@ -234,7 +234,7 @@ func (r *Report) facts() []fact {
 	if len(r.Licences) > 0 {
 		var names []string
 		for _, l := range r.Licences {
-			names = append(names, fmt.Sprintf("%s (%s)", l.Name, thousands(l.Rows)))
+			names = append(names, fmt.Sprintf("%s (%s)", l.Name, units.Count(l.Rows)))
 		}
 		add("licences", "%s", strings.Join(names[:min(len(names), 8)], ", "))
 	}
@@ -267,7 +267,7 @@ func (r *Report) Summary() string {
 			fmt.Fprintf(&b, "    %s\n", line)
 		}
 		if more := f.Count - shown; more > 0 && len(f.Rows) > 0 {
-			fmt.Fprintf(&b, "    and %s more\n", thousands(more))
+			fmt.Fprintf(&b, "    and %s more\n", units.Count(more))
 		}
 	}
 	return b.String()

@@ -198,8 +198,8 @@ func (t *tally) addPictures(i int, m *measured) {
 	}
 }
 
-// narrowLevels is the number of 8-bit levels below which a 16-bit map has lost most of what it held: depth in
-// millimetres up to some metres lies there.
+// narrowLevels is the 8-bit level below which a 16-bit map uses little of its range: depth in millimetres up to some
+// metres lies there.
 const narrowLevels = 64
 
 // addCopies looks for the row's image among those before it.

@@ -120,21 +120,28 @@ func TestResizeRejects(t *testing.T) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
-	paths, err := filepath.Glob("testdata/decode/*")
+// addSeeds adds the files of a pattern, of which there must be some, and further ones.
+func addSeeds(f *testing.F, pattern string, further ...string) {
+	f.Helper()
+	paths, err := filepath.Glob(pattern)
 	if err != nil || len(paths) == 0 {
 		f.Fatalf("no seeds: %v", err)
 	}
-	for _, pattern := range []string{"*6.*", "*.bmp", "*.tif", "animated.*"} {
-		paths = append(paths, golden.Glob(f, "images2", pattern)...)
-	}
-	for _, path := range paths {
+	for _, path := range append(paths, further...) {
 		raw, err := os.ReadFile(path)
 		if err != nil {
 			f.Fatal(err)
 		}
 		f.Add(raw)
 	}
+}
+
+func FuzzDecode(f *testing.F) {
+	var further []string
+	for _, pattern := range []string{"*6.*", "*.bmp", "*.tif", "animated.*"} {
+		further = append(further, golden.Glob(f, "images2", pattern)...)
+	}
+	addSeeds(f, "testdata/decode/*", further...)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if _, config, _, err := probe(raw); err == nil && config.Width*config.Height > 1<<22 {
 			return // valid, but slow

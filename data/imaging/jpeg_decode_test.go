@@ -5,8 +5,6 @@ import (
 	"image"
 	"image/jpeg"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"testing"
 )
 
@@ -84,17 +82,7 @@ func TestBaselineJPEGAsImageJPEG(t *testing.T) {
 }
 
 func FuzzBaselineJPEG(f *testing.F) {
-	paths, err := filepath.Glob("testdata/decode/*.jpg")
-	if err != nil || len(paths) == 0 {
-		f.Fatalf("no seeds: %v", err)
-	}
-	for _, path := range paths {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(raw)
-	}
+	addSeeds(f, "testdata/decode/*.jpg")
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if config, err := jpeg.DecodeConfig(bytes.NewReader(raw)); err == nil && config.Width*config.Height < 1<<22 {
 			sameJPEG(t, "a file", raw)

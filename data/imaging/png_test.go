@@ -9,8 +9,6 @@ import (
 	"image/color"
 	"image/png"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 )
@@ -173,17 +171,7 @@ func TestPlainPNGRefuses(t *testing.T) {
 }
 
 func FuzzPlainPNG(f *testing.F) {
-	paths, err := filepath.Glob("testdata/decode/*.png")
-	if err != nil || len(paths) == 0 {
-		f.Fatalf("no seeds: %v", err)
-	}
-	for _, path := range paths {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(raw)
-	}
+	addSeeds(f, "testdata/decode/*.png")
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if config, err := png.DecodeConfig(bytes.NewReader(raw)); err == nil && config.Width*config.Height < 1<<22 {
 			samePNG(t, "a file", raw)

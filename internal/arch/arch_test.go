@@ -31,6 +31,7 @@ var arrows = map[string][]string{
 		"internal/refusal",
 		"internal/settings",
 		"internal/suggest",
+		"internal/units",
 		"models/checkpoint",
 		"models/clip",
 		"models/diffusers",
